@@ -1,0 +1,57 @@
+"""What a user of the library or of a command can meet, as one tree.
+
+    MuseError                 one line for a person: what was found, where, what is allowed
+    ├── ArgumentsError        options that are impossible, or impossible together
+    ├── RecipeError           a recipe that cannot be read or says something impossible
+    ├── DownloadError         a source that could not be fetched, or is not what it should be
+    ├── StoreError            a token store that is missing, damaged, or of another tokenizer
+    ├── CheckpointError       a checkpoint that is missing, damaged, or of another shape
+    ├── OutputError           a file that could not be written
+    └── TrainingError         a training that cannot go on
+
+The tokenizers have a tree of their own, `muse_tokenizers.errors.TokenizerError`. Commands print one line and exit
+with 2 for either.
+"""
+
+__all__ = [
+    "ArgumentsError",
+    "CheckpointError",
+    "DownloadError",
+    "MuseError",
+    "OutputError",
+    "RecipeError",
+    "StoreError",
+    "TrainingError",
+]
+
+
+class MuseError(Exception):
+    """A mistake that a person can mend; its text is one line."""
+
+
+class ArgumentsError(MuseError):
+    """Options that are impossible, or impossible together."""
+
+
+class RecipeError(MuseError):
+    """A recipe that cannot be read or says something impossible."""
+
+
+class DownloadError(MuseError):
+    """A source that could not be fetched, or is not what it should be."""
+
+
+class StoreError(MuseError):
+    """A token store that is missing, damaged, or made by another tokenizer."""
+
+
+class CheckpointError(MuseError):
+    """A checkpoint that is missing, damaged, or of another shape."""
+
+
+class OutputError(MuseError):
+    """A file that could not be written."""
+
+
+class TrainingError(MuseError):
+    """A training that cannot go on."""
