@@ -1,0 +1,509 @@
+"""What recipes promise: strict reading, official splits as the source gives them, groups that stay together."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from muse_shortcut.data.recipe import (
+    FolderSplit,
+    Licence,
+    RandomSplit,
+    Recipe,
+    SourceFile,
+    Split,
+    TableSplit,
+    load_recipe,
+    recipe_names,
+    survey,
+)
+from muse_shortcut.errors import RecipeError
+
+MIDI = frozenset({".mid", ".midi"})
+SHIPPED = ("giantmidi", "groove", "jsb_chorales", "maestro", "mutopia", "nottingham", "pop909")
+TABLE = TableSplit(
+    file="table.csv", path_column="where", split_column="part", names={"learn": "train", "tune": "validation"}
+)
+
+
+def fields_of_a_recipe() -> dict[str, Any]:
+    return {
+        "name": "tunes",
+        "title": "Some tunes",
+        "domain": "midi",
+        "url": "https://example.org/tunes.zip",
+        "sha256": None,
+        "archive": "zip",
+        "licence": {"name": "CC0", "url": "https://example.org/cc0", "weights_may_ship": True},
+        "include": ["**/*.mid"],
+        "split": {"kind": "random", "group_by": "file"},
+        "tokenizer": "remi",
+    }
+
+
+def write_recipe(folder: Path, fields: object) -> Path:
+    path = folder / "tunes.yaml"
+    path.write_text(yaml.safe_dump(fields), "utf-8")
+    return path
+
+
+def make_recipe(split: Split, include: tuple[str, ...] = ("**/*.mid",), exclude: tuple[str, ...] = ()) -> Recipe:
+    licence = Licence(name="CC0", url="https://example.org/cc0", weights_may_ship=True)
+    return Recipe(
+        name="tunes",
+        title="Some tunes",
+        domain="midi",
+        url=None,
+        sha256=None,
+        archive=None,
+        licence=licence,
+        include=include,
+        exclude=exclude,
+        split=split,
+        tokenizer="remi",
+    )
+
+
+def fill(root: Path, *names: str, content: str = "MThd") -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content, "utf-8")
+    return root
+
+
+def by_name(files: list[SourceFile], what: str) -> Mapping[str, object]:
+    return {file.name: getattr(file, what) for file in files}
+
+
+# The recipes that come with the project
+
+
+def test_the_shipped_recipes_are_the_ones_that_are_promised() -> None:
+    assert recipe_names() == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_recipe_loads_and_is_called_like_its_file(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.domain == "midi"
+    assert recipe.tokenizer == "remi"
+
+
+def test_no_recipe_whose_licence_forbids_it_lets_weights_ship() -> None:
+    free = {name for name in SHIPPED if load_recipe(name).licence.weights_may_ship}
+    assert free == {"giantmidi", "groove", "jsb_chorales", "mutopia"}
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "taken"),
+    [
+        ("pop909", ["POP909/001/001.mid", "POP909/001/versions/001-v1.mid"], ["POP909/001/001.mid"]),
+        ("nottingham", ["MIDI/a.mid", "MIDI/melody/a.mid", "MIDI/chords/a.mid"], ["MIDI/a.mid"]),
+        (
+            "giantmidi",
+            ["e/giantmidi-piano/a.mid", "e/ground_truth/a.mid", "e/maestro/a.mid"],
+            ["e/giantmidi-piano/a.mid"],
+        ),
+    ],
+)
+def test_shipped_recipes_leave_out_second_versions_of_the_same_music(
+    tmp_path: Path, name: str, names: list[str], taken: list[str]
+) -> None:
+    assert [file.name for file in survey(fill(tmp_path, *names), load_recipe(name), MIDI)] == taken
+
+
+def test_mutopia_keeps_an_opus_together_wherever_the_root_is(tmp_path: Path) -> None:
+    fill(
+        tmp_path, "midi/MozartWA/KV331/tema/tema.mid", "midi/MozartWA/KV331/var1/var1.mid", "midi/AbtF/Vocalise1/a.mid"
+    )
+    for root in (tmp_path, tmp_path / "midi"):
+        groups = Counter(file.group.removeprefix("midi/") for file in survey(root, load_recipe("mutopia"), MIDI))
+        assert groups == {"MozartWA/KV331": 2, "AbtF/Vocalise1": 1}
+
+
+# Reading a recipe
+
+
+def test_a_recipe_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, fields_of_a_recipe())
+    recipe = load_recipe(path)
+    assert recipe == load_recipe(str(path))
+    assert recipe.include == ("**/*.mid",)
+    assert recipe.exclude == ()
+    assert recipe.split == RandomSplit(group_by="file")
+    assert recipe.licence.weights_may_ship
+
+
+def test_every_kind_of_split_is_read(tmp_path: Path) -> None:
+    names = {"learn": "train", "tune": "validation"}
+    for given, expected in (
+        ({"kind": "official folders", "names": names}, FolderSplit(names={"learn": "train", "tune": "validation"})),
+        ({"kind": "random", "group_by": "folder", "group_depth": 2}, RandomSplit(group_by="folder", group_depth=2)),
+        (
+            {
+                "kind": "official table",
+                "file": "table.csv",
+                "path_column": "where",
+                "split_column": "part",
+                "names": names,
+            },
+            TABLE,
+        ),
+    ):
+        assert load_recipe(write_recipe(tmp_path, fields_of_a_recipe() | {"split": given})).split == expected
+
+
+def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
+    message = f"found no recipe 'mastro', allowed: {', '.join(SHIPPED)}, or the path of a .yaml file"
+    with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
+        load_recipe("mastro")
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^cannot read the recipe .*none\.yaml: No such file or directory$"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["name: [1,\ntitle: x: y\n", "when: 2020-13-45\n", "[" * 5000, "!!python/object:os.x {}"]
+)
+def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(RecipeError, match=r"^.*broken\.yaml: is not YAML( at line \d+)?: [^\n]+$"):
+        load_recipe(path)
+
+
+def test_yaml_that_would_run_code_runs_none(tmp_path: Path) -> None:
+    path = tmp_path / "trap.yaml"
+    path.write_text(f"!!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n", "utf-8")
+    with pytest.raises(RecipeError, match=r"is not YAML at line 1: .*"):
+        load_recipe(path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_list_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"tunes\.yaml: found \['a'\], allowed: a mapping of fields$"):
+        load_recipe(write_recipe(tmp_path, ["a"]))
+
+
+HTTP = "an http or https address"
+LIST = "relative globs with / and without .."
+WRONG_FIELDS = [
+    ("name", "../tunes", "found '../tunes', allowed: a name of small letters, digits, _ and -"),
+    ("title", 3, "found 3, allowed: some text"),
+    ("domain", "video", "found 'video', allowed: midi, audio, text"),
+    ("url", "ftp://example.org/a.zip", f"found 'ftp://example.org/a.zip', allowed: {HTTP}, or null"),
+    ("url", "https://[", f"found 'https://[', allowed: {HTTP}, or null"),
+    ("url", "https://example.org/a b", f"found 'https://example.org/a b', allowed: {HTTP}, or null"),
+    ("sha256", "12ab", "found '12ab', allowed: 64 hexadecimal digits (0-9, a-f), or null"),
+    ("sha256", "A" * 64, f"found '{'A' * 64}', allowed: 64 hexadecimal digits (0-9, a-f), or null"),
+    ("archive", "rar", "found 'rar', allowed: zip, tar.gz, tar.xz, or null"),
+    ("include", "**/*.mid", "found '**/*.mid', allowed: a list of globs"),
+    ("include", [], "found [], allowed: at least one glob"),
+    ("include", ["/etc/*"], f"found '/etc/*', allowed: {LIST}"),
+    ("include", ["C:/*"], f"found 'C:/*', allowed: {LIST}"),
+    ("include", ["a\\*"], f"found 'a\\\\*', allowed: {LIST}"),
+    ("exclude", ["a/../../b"], f"found 'a/../../b', allowed: {LIST}"),
+    ("exclude", [7], f"found 7, allowed: {LIST}"),
+    ("tokenizer", None, "found None, allowed: a name of small letters, digits, _ and -"),
+    ("licence", "MIT", "found 'MIT', allowed: a mapping of fields"),
+    ("licence.name", "", "found '', allowed: some text"),
+    ("licence.url", None, f"found None, allowed: {HTTP}"),
+    ("licence.weights_may_ship", "yes", "found 'yes', allowed: true or false"),
+    ("licence.note", 1, "found 1, allowed: text"),
+    ("split", "random", "found 'random', allowed: a mapping of fields"),
+    ("split.kind", "alphabetic", "found 'alphabetic', allowed: official table, official folders, random"),
+    ("split.group_by", "composer", "found 'composer', allowed: file, folder"),
+    ("split.group_depth", 2, "found 2, allowed: a whole number above 0, with group_by: folder"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "message"), WRONG_FIELDS)
+def test_an_impossible_field_is_named_with_what_is_allowed(
+    tmp_path: Path, field: str, value: object, message: str
+) -> None:
+    fields = fields_of_a_recipe()
+    part, _, name = field.rpartition(".")
+    (fields[part] if part else fields)[name] = value
+    with pytest.raises(RecipeError, match=f"tunes\\.yaml: field {re.escape(f'{field}: {message}')}$"):
+        load_recipe(write_recipe(tmp_path, fields))
+
+
+WORDS = "a mapping of the source's words to train, validation and test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"names": {}}, f"split.names: found {{}}, allowed: {WORDS}"),
+        ({"names": ["train"]}, f"split.names: found ('train',), allowed: {WORDS}"),
+        ({"names": {"a": "dev"}}, "split.names.a: found 'dev', allowed: train, validation, test"),
+        ({"file": "../table.csv"}, "split.file: found '../table.csv', allowed: a path inside the source, with /"),
+        ({"path_column": None}, "split.path_column: found None, allowed: some text"),
+        ({"split_column": 4}, "split.split_column: found 4, allowed: some text"),
+    ],
+)
+def test_an_impossible_table_is_named_with_what_is_allowed(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    split = {
+        "kind": "official table",
+        "file": "t.csv",
+        "path_column": "p",
+        "split_column": "s",
+        "names": {"a": "train"},
+    }
+    path = write_recipe(tmp_path, fields_of_a_recipe() | {"split": split | changes})
+    shown = message.replace("('train',)", "['train']")
+    with pytest.raises(RecipeError, match=f"tunes\\.yaml: field {re.escape(shown)}$"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"url": None, "archive": None, "sha256": "0" * 64},
+            f"sha256: found '{'0' * 64}', allowed: null where url is null",
+        ),
+        ({"url": None}, "archive: found 'zip', allowed: null where url is null"),
+        (
+            {"url": "https://example.org/", "archive": None},
+            "url: found 'https://example.org/', allowed: an address that ends in the name of a file, "
+            "where archive is null",
+        ),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=f"field {re.escape(message)}$"):
+        load_recipe(write_recipe(tmp_path, fields_of_a_recipe() | changes))
+
+
+@pytest.mark.parametrize("field", ["name", "url", "licence", "split", "licence.url", "split.group_by"])
+def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
+    fields = fields_of_a_recipe()
+    part, _, name = field.rpartition(".")
+    del (fields[part] if part else fields)[name]
+    with pytest.raises(RecipeError, match=rf"field {re.escape(field)}: is missing, required: [a-z0-9_, ]*\b{name}\b"):
+        load_recipe(write_recipe(tmp_path, fields))
+
+
+@pytest.mark.parametrize("field", ["colour", "licence.colour", "split.colour"])
+def test_an_unknown_field_is_named_with_the_known_ones(tmp_path: Path, field: str) -> None:
+    fields = fields_of_a_recipe()
+    part, _, name = field.rpartition(".")
+    (fields[part] if part else fields)[name] = "red"
+    with pytest.raises(
+        RecipeError, match=rf"field {re.escape(field)}: is unknown, allowed: [a-z0-9_]+(, [a-z0-9_]+)+$"
+    ):
+        load_recipe(write_recipe(tmp_path, fields))
+
+
+# The survey of a folder
+
+
+def test_a_plain_folder_gives_every_file_with_a_suffix_in_order(tmp_path: Path) -> None:
+    fill(tmp_path, "b/x.MID", "a.midi", "b/c/y.mid", "notes.txt", "z.mid.bak")
+    files = survey(tmp_path, None, MIDI)
+    assert [file.name for file in files] == ["a.midi", "b/c/y.mid", "b/x.MID"]
+    assert [file.path for file in files] == [tmp_path / file.name for file in files]
+    assert all(file.split is None and file.group == file.name for file in files)
+
+
+def test_a_single_file_is_a_source_too(tmp_path: Path) -> None:
+    fill(tmp_path, "a.mid", "b.mid")
+    assert survey(tmp_path / "a.mid", None, MIDI) == [
+        SourceFile(path=tmp_path / "a.mid", name="a.mid", split=None, group="a.mid")
+    ]
+
+
+def test_paths_are_absolute_also_for_a_relative_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "tunes/a.mid")
+    monkeypatch.chdir(tmp_path)
+    assert [file.path for file in survey(Path("tunes"), None, MIDI)] == [tmp_path / "tunes/a.mid"]
+
+
+def test_files_of_one_folder_share_a_group_when_asked(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.mid", "a/2.mid", "b/1.mid", "top.mid")
+    groups = by_name(survey(tmp_path, None, MIDI, "folder"), "group")
+    assert groups == {"a/1.mid": "a", "a/2.mid": "a", "b/1.mid": "b", "top.mid": "."}
+
+
+def test_no_link_is_followed_out_of_the_folder_or_twice_inside_it(tmp_path: Path) -> None:
+    fill(tmp_path, "elsewhere/secret.mid", "root/a.mid", "root/sub/b.mid")
+    root = tmp_path / "root"
+    (root / "link.mid").symlink_to(tmp_path / "elsewhere/secret.mid")
+    (root / "again.mid").symlink_to(root / "a.mid")
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    (root / "loop").symlink_to(root)
+    assert [file.name for file in survey(root, None, MIDI)] == ["a.mid", "sub/b.mid"]
+
+
+def test_a_pipe_with_the_right_ending_is_no_file_to_read(tmp_path: Path) -> None:
+    fill(tmp_path, "a.mid")
+    os.mkfifo(tmp_path / "pipe.mid")
+    assert [file.name for file in survey(tmp_path, None, MIDI)] == ["a.mid"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name may be any bytes")
+def test_a_name_that_is_not_utf8_can_be_written_down_and_read(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.mid")).write_text("MThd")
+    (file,) = survey(tmp_path, None, MIDI)
+    assert file.name.encode("utf-8") == b"caf\\xe9.mid"
+    assert file.path.read_text() == "MThd"
+
+
+def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
+    fill(tmp_path, "notes.txt")
+    message = f"{tmp_path}: found no file with the ending .mid or .midi (looked at 1 files; links are not followed)"
+    with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
+        survey(tmp_path, None, MIDI)
+
+
+def test_a_folder_without_what_the_recipe_takes_says_so(tmp_path: Path) -> None:
+    recipe = make_recipe(RandomSplit(group_by="file"), ("x/*.mid",), ("x/no*",))
+    message = "that recipe tunes takes: x/*.mid without x/no* (looked at 1 files; links are not followed)"
+    with pytest.raises(RecipeError, match=f"{re.escape(message)}$"):
+        survey(fill(tmp_path, "x/no.mid"), recipe, MIDI)
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^found no file or folder .*/none$"):
+        survey(tmp_path / "none", None, MIDI)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="nothing is closed to this user")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, "closed/a.mid")
+    (tmp_path / "closed").chmod(0)
+    try:
+        with pytest.raises(RecipeError, match=r"^cannot read the folder .*closed: Permission denied$"):
+            survey(tmp_path, None, MIDI)
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+def test_globs_cross_folders_only_with_two_stars(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.mid", "a/b/2.mid", "3.mid", "a/[x].mid", "a/12.mid")
+    for glob, names in {
+        "*.mid": ["3.mid"],
+        "a/*.mid": ["a/1.mid", "a/12.mid", "a/[x].mid"],
+        "a/?.mid": ["a/1.mid"],
+        "a/**": ["a/1.mid", "a/12.mid", "a/[x].mid", "a/b/2.mid"],
+        "**/2.mid": ["a/b/2.mid"],
+        "**/3.mid": ["3.mid"],
+        "a/[x].mid": ["a/[x].mid"],
+    }.items():
+        recipe = make_recipe(RandomSplit(group_by="file"), (glob,))
+        assert [file.name for file in survey(tmp_path, recipe, MIDI)] == names, glob
+
+
+def test_groups_of_a_recipe_are_the_folders_it_says(tmp_path: Path) -> None:
+    fill(tmp_path, "up/c/o1/p/1.mid", "up/c/o1/q/2.mid", "up/c/o2/3.mid", "up/d/4.mid")
+    own = survey(tmp_path, make_recipe(RandomSplit(group_by="folder")), MIDI)
+    assert [file.group for file in own] == ["up/c/o1/p", "up/c/o1/q", "up/c/o2", "up/d"]
+    wide = survey(tmp_path, make_recipe(RandomSplit(group_by="folder", group_depth=2)), MIDI)
+    assert [file.group for file in wide] == ["up/c/o1", "up/c/o1", "up/c/o2", "up/d"]
+    single = survey(tmp_path, make_recipe(RandomSplit(group_by="folder", group_depth=2)), MIDI, "file")
+    assert [file.group for file in single] == [file.name for file in single]
+
+
+# Official splits
+
+
+def test_the_innermost_official_folder_decides(tmp_path: Path) -> None:
+    fill(tmp_path, "JSB/train/1.mid", "JSB/valid/2.mid", "JSB/train/valid/3.mid", "JSB/other/4.mid")
+    recipe = make_recipe(FolderSplit(names={"train": "train", "valid": "validation"}))
+    assert by_name(survey(tmp_path, recipe, MIDI), "split") == {
+        "JSB/other/4.mid": None,
+        "JSB/train/1.mid": "train",
+        "JSB/train/valid/3.mid": "validation",
+        "JSB/valid/2.mid": "validation",
+    }
+
+
+@pytest.mark.parametrize("nesting", ["", "set/", "down/loads/set/"])
+def test_the_official_table_is_read_wherever_it_lies(tmp_path: Path, nesting: str) -> None:
+    table = 'title,where,part\n"A, in b",y/1.mid,learn\nB,y/2.mid,tune\nGone,y/9.mid,learn\n'
+    fill(tmp_path, f"{nesting}table.csv", content="\ufeff" + table.replace("\n", "\r\n"))
+    fill(tmp_path, f"{nesting}y/1.mid", f"{nesting}y/2.mid", f"{nesting}y/unnamed.mid")
+    assert by_name(survey(tmp_path, make_recipe(TABLE), MIDI), "split") == {
+        f"{nesting}y/1.mid": "train",
+        f"{nesting}y/2.mid": "validation",
+        f"{nesting}y/unnamed.mid": None,
+    }
+
+
+def test_of_two_tables_the_outer_one_is_read(tmp_path: Path) -> None:
+    fill(tmp_path, "b/table.csv", content="where,part\n1.mid,tune\n")
+    fill(tmp_path, "a/old/table.csv", content="where,part\n1.mid,learn\n")
+    fill(tmp_path, "a/old/1.mid", "b/1.mid")
+    splits = by_name(survey(tmp_path, make_recipe(TABLE), MIDI), "split")
+    assert splits == {"a/old/1.mid": None, "b/1.mid": "validation"}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (None, "recipe tunes: found no table.csv in {root}, which gives the official split"),
+        ("", "{root}/table.csv: has no column 'where', found: none"),
+        ("path,part\n1.mid,learn\n", "{root}/table.csv: has no column 'where', found: path, part"),
+        ("where,part\n1.mid,test\n", "{root}/table.csv: line 2: part is 'test', allowed: learn, tune"),
+        ("where,part\n1.mid\n", "{root}/table.csv: line 2: part is None, allowed: learn, tune"),
+        (
+            "where,part\n1.mid,learn\n1.mid,tune\n",
+            "{root}/table.csv: line 3: 1.mid is in validation, and above in train",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused(tmp_path: Path, table: str | None, message: str) -> None:
+    fill(tmp_path, "1.mid")
+    if table is not None:
+        fill(tmp_path, "table.csv", content=table)
+    with pytest.raises(RecipeError, match=f"^{re.escape(message.format(root=tmp_path))}$"):
+        survey(tmp_path, make_recipe(TABLE), MIDI)
+
+
+def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "1.mid")
+    (tmp_path / "table.csv").write_bytes(b"where,part\n\xff\xfe,learn\n")
+    with pytest.raises(RecipeError, match=r"table\.csv: cannot be read as a table: .*can't decode"):
+        survey(tmp_path, make_recipe(TABLE), MIDI)
+
+
+def test_maestro_and_groove_tables_are_read_as_their_publishers_write_them(tmp_path: Path) -> None:
+    maestro = "canonical_composer,canonical_title,split,year,midi_filename,audio_filename,duration\n"
+    fill(
+        tmp_path, "up/maestro-v3.0.0/maestro-v3.0.0.csv", content=f"{maestro}Berg,Op. 1,test,2018,2018/a.midi,a.wav,1\n"
+    )
+    fill(tmp_path, "up/maestro-v3.0.0/2018/a.midi")
+    (file,) = survey(tmp_path / "up", load_recipe("maestro"), MIDI)
+    assert (file.name, file.split) == ("maestro-v3.0.0/2018/a.midi", "test")
+
+    groove = "drummer,session,id,style,bpm,beat_type,time_signature,midi_filename,audio_filename,duration,split\n"
+    fill(
+        tmp_path, "groove/info.csv", content=f"{groove}d1,s,i,funk,138,beat,4-4,d1/s/1.mid,d1/s/1.wav,27.8,validation\n"
+    )
+    fill(tmp_path, "groove/d1/s/1.mid")
+    (file,) = survey(tmp_path / "groove", load_recipe("groove"), MIDI)
+    assert (file.name, file.split) == ("d1/s/1.mid", "validation")
+
+
+def test_reading_recipes_loads_neither_torch_nor_a_tokenizer() -> None:
+    code = "import sys, muse_shortcut.data.recipe, muse_shortcut.data.download as d; d.cache_folder(); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(re.findall(r"'([^']+)'", done.stdout))
+    assert not loaded & {"torch", "tokenizers", "miditok", "muse_tokenizers", "symusic"}

@@ -1,0 +1,212 @@
+"""The one interface through which a domain's files become token ids, and token ids become files again.
+
+A piece is `(T, K)` integer ids: T steps, K parallel streams. Whoever works on ids (data, model, training,
+generation) speaks this interface and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Grammar", "Ids", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Wishes"]
+
+Ids = NDArray[np.int64]
+"""(T, K) token ids."""
+
+Piece = TypeVar("Piece")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """What one id means to a person."""
+
+    id: int
+    label: str
+    """For eyes: "C#4", "bar 3", "velocity 80"."""
+    kind: str
+    """The family it belongs to: "pitch", "bar", "velocity"."""
+    start: float
+    """Where its span in the piece begins: seconds, or bytes for text."""
+    end: float
+    """Where its span ends; equal to `start` for an instant."""
+    note: int | None = None
+    """The number of the note it is a part of, counted from 0 in the order of the ids."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waveform:
+    """Sound as samples."""
+
+    samples: NDArray[np.float32]
+    """(C, N) float32 in [-1, 1]."""
+    sample_rate: int
+    """Hz."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt(Generic[Piece]):
+    """The part of a piece that is to be continued."""
+
+    ids: Ids
+    """(T, K), the begin id first."""
+    piece: Piece | None
+    """That part of the piece as it stands in the file; None where nothing was given."""
+    cut: float = 0.0
+    """Where the continuation is appended, seconds from the start of the piece."""
+    cut_step: int = 0
+    """The same place in the piece's own unit (ticks, samples, bytes)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What a person asks of a continuation; each becomes a mask over ids or the end of the piece."""
+
+    instruments: tuple[str, ...] = ()
+    """Names or numbers of the only instruments that may play; empty: any."""
+    key: str | None = None
+    """A key ("F# minor") or pitch classes ("0,2,4"); drums are free of it."""
+    tempo: float | None = None
+    """Beats a minute, from the cut on."""
+    bars: int | None = None
+    """Length of the continuation in bars."""
+    seconds: float | None = None
+    """Length of the continuation in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variations:
+    """Augmentation as maps of ids, so that training need not know what an id means."""
+
+    maps: Ids
+    """(A, V): id v becomes maps[a, v]; row 0 is the identity."""
+    valid: NDArray[np.bool_]
+    """(A, V): False where map a leads out of the domain for id v."""
+
+
+class Grammar(ABC):
+    """Which ids may come next, for C candidates that grow one step at a time.
+
+    Attributes:
+        whole: (C,) bool; the piece could end here and nothing would be left dangling.
+        finished: (C,) bool; the candidate has ended, or has just crossed the length that was wished for.
+        elapsed: (C,) float64; seconds since the cut (NaN where a domain has no time).
+    """
+
+    whole: NDArray[np.bool_]
+    finished: NDArray[np.bool_]
+    elapsed: NDArray[np.float64]
+
+    @abstractmethod
+    def allowed(self) -> NDArray[np.bool_]:
+        """(C, K, V) bool: the ids that may come next. At least one id of every candidate and stream is True."""
+
+    @abstractmethod
+    def advance(self, ids: Ids) -> None:
+        """Take one step: ids is (C, K)."""
+
+
+class Tokenizer(ABC, Generic[Piece]):
+    """A domain: its files, its ids, and what they mean."""
+
+    kind: ClassVar[str]
+    """The name of the domain: "midi"."""
+    suffixes: ClassVar[frozenset[str]]
+    """The file endings `read` is meant for, in lower case with the dot."""
+
+    streams: int
+    """K, the ids of one step."""
+    vocabulary_size: int
+    """V, the same for every stream."""
+    steps_per_second: float | None
+    """Steps a second where they have a fixed length, else None."""
+    pad: int
+    begin: int
+    end: int
+
+    # Files
+
+    @abstractmethod
+    def read(self, path: Path) -> Piece:
+        """Raises UnreadablePiece: not a piece of this domain, an empty or an endless one."""
+
+    @abstractmethod
+    def write(self, piece: Piece, path: Path) -> None:
+        """Write a piece; the same piece gives the same bytes. Raises UnwritablePiece."""
+
+    @abstractmethod
+    def dumps(self, piece: Piece) -> bytes:
+        """The bytes that `write` writes."""
+
+    @abstractmethod
+    def loads(self, data: bytes) -> Piece:
+        """The piece that `dumps` made these bytes of. Raises UnreadablePiece."""
+
+    @abstractmethod
+    def render(self, piece: Piece, soundfont: Path | None = None) -> Waveform | None:
+        """The piece as sound; None for a domain that has none."""
+
+    # Ids
+
+    @abstractmethod
+    def encode(self, piece: Piece) -> Ids:
+        """piece -> (T, K), without begin and end."""
+
+    @abstractmethod
+    def decode(self, ids: Ids) -> Piece:
+        """(T, K) -> piece. Special ids and an unfinished event at the end are left out."""
+
+    @abstractmethod
+    def describe(self, ids: Ids) -> list[list[Token]]:
+        """(T, K) -> T lists of K tokens."""
+
+    # Continuing
+
+    @abstractmethod
+    def prompt(self, piece: Piece | None, seconds: float | None = None) -> Prompt[Piece]:
+        """The first `seconds` of a piece, cut where it is whole; all of it for None, nothing but begin for no piece."""
+
+    @abstractmethod
+    def join(self, prompt: Prompt[Piece], ids: Ids) -> Piece:
+        """The prompt exactly as it stands in its file, and `ids` (T, K) decoded and appended at the cut."""
+
+    @abstractmethod
+    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar | None:
+        """The ids allowed after `prompt` (T, K), for that many candidates. Raises ImpossibleWish."""
+
+    @abstractmethod
+    def variations(self) -> Variations:
+        """The domain's augmentation."""
+
+    # The tokenizer as data
+
+    @abstractmethod
+    def configuration(self) -> dict[str, Any]:
+        """Everything `from_configuration` needs, as plain JSON."""
+
+    @classmethod
+    @abstractmethod
+    def from_configuration(cls, configuration: dict[str, Any]) -> Tokenizer[Piece]:
+        """Raises UnknownTokenizer: the configuration is not one of this kind."""
+
+    @abstractmethod
+    def vocabulary(self) -> list[str]:
+        """V names, by id."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over kind, streams and vocabulary: equal where ids mean the same."""
+        text = json.dumps([self.kind, self.streams, self.vocabulary()], separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write `folder/tokenizer.json`, from which `muse_tokenizers.loading.load_tokenizer` makes an equal one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"kind": self.kind, "fingerprint": self.fingerprint(), "configuration": self.configuration()}
+        (folder / "tokenizer.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,45 @@
+"""From a domain's name, or from a folder, to its tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.errors import UnknownTokenizer
+
+__all__ = ["load_tokenizer", "tokenizer_class"]
+
+
+def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
+    """The class of a domain.
+
+    Raises:
+        UnknownTokenizer: there is no such domain.
+    """
+    if kind == "midi":
+        from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+        return MidiTokenizer
+    raise UnknownTokenizer(f"no tokenizer is called {kind!r}; allowed: midi")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer[Any]:
+    """The tokenizer that `Tokenizer.save` wrote into a folder.
+
+    Raises:
+        UnknownTokenizer: the folder holds none, a damaged one, or one whose vocabulary this version makes otherwise.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kind, fingerprint, configuration = content["kind"], content["fingerprint"], content["configuration"]
+    except OSError as error:
+        raise UnknownTokenizer(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnknownTokenizer(f"{path} is damaged: it should hold kind, fingerprint and configuration") from error
+    tokenizer = tokenizer_class(kind).from_configuration(configuration)
+    if tokenizer.fingerprint() != fingerprint:
+        raise UnknownTokenizer(f"{path} was written by another version: its ids no longer mean the same")
+    return tokenizer

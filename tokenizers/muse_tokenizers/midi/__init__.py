@@ -1,0 +1,1 @@
+"""MIDI: scores to ids and back, on MidiTok."""

@@ -1,0 +1,23 @@
+"""Names that musicians use for MIDI numbers."""
+
+from __future__ import annotations
+
+__all__ = ["pitch_name", "program_name"]
+
+_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+
+def pitch_name(pitch: int) -> str:
+    """Scientific pitch notation; middle C, MIDI 60, is C4.
+
+    >>> pitch_name(61)
+    'C#4'
+    """
+    return f"{_CLASSES[pitch % 12]}{pitch // 12 - 1}"
+
+
+def program_name(program: int) -> str:
+    """The General MIDI name of a program from 0 to 127; "Drums" for -1."""
+    from miditok.constants import MIDI_INSTRUMENTS
+
+    return "Drums" if program < 0 else str(MIDI_INSTRUMENTS[program]["name"])

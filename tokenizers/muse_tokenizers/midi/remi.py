@@ -1,0 +1,236 @@
+"""Scores as REMI ids, and what each of these ids means to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from muse_tokenizers.base import Ids, Token, Wishes
+from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.labels import pitch_name, program_name
+from muse_tokenizers.midi.remi_grammar import RemiGrammar, follow_table
+from muse_tokenizers.midi.remi_tables import Kind, RemiTables
+from muse_tokenizers.midi.scores import merge_tracks, rewrite_time_signatures
+from muse_tokenizers.midi.vocabulary import Vocabulary, make_miditok, make_vocabulary
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+
+__all__ = ["Moment", "RemiForm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a REMI id stands in its piece."""
+
+    id: int
+    kind: Kind
+    tick: int
+    seconds: float
+    seconds_per_tick: float
+    bar: int
+    """Counted from 1; 0 before the first."""
+    position: int
+    """In the bar, in positions."""
+    unit: int
+    """0 where the beat is a quarter, 1 where it is an eighth."""
+    program: int
+    """Index of the current program; -1 before the first."""
+
+
+class RemiForm:
+    """The bar-and-position form of a MIDI tokenizer."""
+
+    def __init__(self, configuration: MidiConfiguration) -> None:
+        self._configuration = configuration
+        self._miditok = make_miditok(configuration)
+        self.vocabulary: Vocabulary = make_vocabulary(self._miditok)
+        self.tables = RemiTables(configuration, self.vocabulary)
+        self._follow = follow_table(self._miditok.tokens_types_graph, self.tables)
+
+    # Scores
+
+    def encode(self, score: Score) -> list[int]:
+        """Ids of a score; of two equal pitches that overlap on one instrument the first is shortened."""
+        from symusic import Score
+
+        clean = Score(score.ticks_per_quarter)
+        clean.tempos = score.tempos
+        for signature in rewrite_time_signatures(score, self._configuration.time_signatures):
+            clean.time_signatures.append(signature)
+        for track in merge_tracks(score):
+            clean.tracks.append(track)
+        ids = np.array(self._miditok.encode(clean).ids, dtype=np.int64)
+        return [int(i) for i in self.tables.shorten_overlaps(ids)]
+
+    def decode(self, ids: list[int]) -> Score:
+        """The score of whole ids (no special ones, nothing dangling); a pedal still down at the end is released."""
+        from miditok import TokSequence
+        from symusic import Pedal
+
+        score = self._miditok.decode(TokSequence(ids=ids))
+        end = score.end()
+        tracks = {-1 if track.is_drum else track.program: track for track in score.tracks}
+        for program, tick in self._pedals_left_down(ids).items():
+            if program in tracks and end > tick:
+                tracks[program].pedals.append(Pedal(tick, end - tick))
+        return score
+
+    def _pedals_left_down(self, ids: list[int]) -> dict[int, int]:
+        down: dict[int, int] = {}
+        for moment in self.walk(ids):
+            program = int(self.tables.number[moment.id]) - 1
+            if moment.kind == Kind.Pedal:
+                down.setdefault(program, moment.tick)
+            elif moment.kind == Kind.PedalOff:
+                down.pop(program, None)
+        return down
+
+    def whole_length(self, ids: list[int]) -> int:
+        """How many of the ids there are before an event that is not finished."""
+        for length in range(len(ids), 0, -1):
+            if self.tables.kind[ids[length - 1]] in (Kind.Duration, Kind.TimeSig, Kind.Tempo, Kind.Pedal, Kind.PedalOff):
+                return length
+        return 0
+
+    # Time
+
+    def walk(self, ids: list[int]) -> Iterator[Moment]:
+        """Where each id stands, by the arithmetic of MidiTok's decoder."""
+        tables = self.tables
+        signature = int(tables.common_time)
+        bar_start = tick = bar = position = 0
+        seconds, seconds_per_tick = 0.0, tables.default_seconds_per_tick
+        program = -1
+        for i in ids:
+            kind = Kind(int(tables.kind[i]))
+            before = tick
+            if kind == Kind.Bar:
+                if bar:
+                    bar_start += int(tables.bar_ticks[signature])
+                bar += 1
+                tick, position = bar_start, 0
+            elif kind == Kind.Position:
+                position = int(tables.number[i])
+                tick = bar_start + position * int(tables.position_ticks[signature])
+            elif kind == Kind.TimeSig:
+                signature = i
+            elif kind == Kind.Program:
+                program = int(tables.number[i])
+            seconds += (tick - before) * seconds_per_tick
+            if kind == Kind.Tempo:
+                seconds_per_tick = float(tables.seconds_per_tick[i])
+            unit = int(tables.unit[signature])
+            yield Moment(i, kind, tick, seconds, seconds_per_tick, bar, position, unit, program)
+
+    def cut(self, ids: list[int], seconds: float | None) -> tuple[list[int], int, float]:
+        """The ids up to the bar line at which a piece is to be continued, that bar's id the last.
+
+        The last bar line that is no later than `seconds` and has notes before it; for None, or beyond the end, the
+        one after the last event. Returns ids, tick and seconds of the cut.
+        """
+        moments = list(self.walk(ids))
+        limit = float("inf") if seconds is None else seconds
+        lines = [index for index, moment in enumerate(moments) if moment.kind == Kind.Bar]
+        first_note = next(index for index, moment in enumerate(moments) if moment.kind == Kind.Duration)
+        fitting = [index for index in lines if index > first_note and moments[index].seconds <= limit + 1e-6]
+        last = moments[-1]
+        signature = next((i for i in reversed(ids) if self.tables.kind[i] == Kind.TimeSig), self.tables.common_time)
+        end = moments[lines[-1]].tick + int(self.tables.bar_ticks[signature])
+        end_seconds = last.seconds + (end - last.tick) * last.seconds_per_tick
+        later = [index for index in lines if index > first_note]
+        if end_seconds <= limit + 1e-6 or not later:
+            return [*ids, int(self.tables.ids[Kind.Bar][0])], end, end_seconds
+        at = fitting[-1] if fitting else later[0]
+        return ids[: at + 1], moments[at].tick, moments[at].seconds
+
+    # Meaning
+
+    def describe(self, ids: list[int]) -> list[Token]:
+        """A token for every id. The ids of a note share its number and its span."""
+        tables, tokens = self.tables, list[Token]()
+        note, starts = -1, dict[int, int]()
+        for index, moment in enumerate(self.walk(ids)):
+            if moment.kind in (Kind.Pitch, Kind.PitchDrum):
+                note += 1
+                starts[note] = index
+            inside = moment.kind in (Kind.Pitch, Kind.PitchDrum, Kind.Velocity, Kind.Duration)
+            end = moment.seconds
+            if moment.kind == Kind.Duration:
+                end += int(tables.duration_ticks[moment.unit, moment.id]) * moment.seconds_per_tick
+            label, kind = self._label(moment)
+            tokens.append(
+                Token(
+                    id=moment.id,
+                    label=label,
+                    kind=kind,
+                    start=moment.seconds,
+                    end=end,
+                    note=note if inside and note >= 0 else None,
+                )
+            )
+            if moment.kind == Kind.Duration and note >= 0:
+                for earlier in range(starts[note], index):
+                    tokens[earlier] = _until(tokens[earlier], end)
+        return tokens
+
+    def _label(self, moment: Moment) -> tuple[str, str]:
+        number = int(self.tables.number[moment.id])
+        value = self.vocabulary.values[moment.id]
+        grid = self._configuration.positions_per_beat
+        match moment.kind:
+            case Kind.Pitch:
+                return pitch_name(number), "pitch"
+            case Kind.PitchDrum:
+                return f"drum {number}", "drum"
+            case Kind.Velocity:
+                return f"velocity {number}", "velocity"
+            case Kind.Duration:
+                beat, part, bins = (int(piece) for piece in value.split("."))
+                return f"{beat + part / bins:.4g} beats", "duration"
+            case Kind.Bar:
+                return f"bar {moment.bar}", "bar"
+            case Kind.Position:
+                return f"beat {number / grid + 1:.4g}", "position"
+            case Kind.Tempo:
+                return f"{float(value):g} bpm", "tempo"
+            case Kind.TimeSig:
+                return value, "time signature"
+            case Kind.Program:
+                return program_name(number - 1), "program"
+            case Kind.Pedal:
+                return f"pedal down, {program_name(number - 1)}", "pedal"
+            case Kind.PedalOff:
+                return f"pedal up, {program_name(number - 1)}", "pedal"
+            case _:
+                return {Kind.PAD: "pad", Kind.BOS: "begin", Kind.EOS: "end"}[moment.kind], "special"
+
+    # Continuing
+
+    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None) -> RemiGrammar:
+        """See `Tokenizer.grammar`."""
+        return RemiGrammar(self.tables, self._follow, prompt, candidates, wishes)
+
+    def transposed(self, semitones: int) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+        """(V,) ids with every pitch moved, drums fixed; (V,) False where a pitch leaves 0 to 127."""
+        return shifted(len(self.vocabulary), [self.tables.ids[Kind.Pitch]], semitones)
+
+
+def shifted(
+    size: int, families: list[Ids], semitones: int
+) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """The map that moves the 128 ids of each family by some semitones, and where it holds."""
+    ids, valid = np.arange(size), np.ones(size, dtype=bool)
+    pitches = np.arange(128) + semitones
+    inside = (pitches >= 0) & (pitches < 128)
+    for family in families:
+        ids[family[inside]] = family[pitches[inside]]
+        valid[family[~inside]] = False
+    return ids, valid
+
+
+def _until(token: Token, end: float) -> Token:
+    return Token(id=token.id, label=token.label, kind=token.kind, start=token.start, end=end, note=token.note)

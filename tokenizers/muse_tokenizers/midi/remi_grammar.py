@@ -1,0 +1,262 @@
+"""Which REMI ids may come next.
+
+MidiTok's token-type graph says which kind may follow which; it does not know where in the bar one is, which notes
+sound, or what was wished for. That state is kept here, for all candidates at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.base import Grammar, Ids, Wishes
+from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
+from muse_tokenizers.midi.wishes import parse_instruments, parse_key
+
+__all__ = ["RemiGrammar", "follow_table"]
+
+_NOTHING = -1
+
+# What the graph allows and a well-formed piece does not need: an event that has no position of its own, an end or a
+# padding in the middle of a note, a program that names no note.
+_KEPT: dict[Kind, set[Kind]] = {
+    Kind.PAD: {Kind.PAD},
+    Kind.EOS: {Kind.PAD},
+    Kind.BOS: {Kind.Bar},
+    Kind.Bar: {Kind.TimeSig},
+    Kind.TimeSig: {Kind.Bar, Kind.Position, Kind.EOS},
+    Kind.Position: {Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Program, Kind.Pitch, Kind.PitchDrum},
+    Kind.Tempo: set(Kind) - {Kind.TimeSig, Kind.PAD, Kind.Tempo},
+    Kind.PedalOff: set(Kind) - {Kind.PAD},
+    Kind.Pedal: set(Kind) - {Kind.PAD},
+    Kind.Program: {Kind.Pitch, Kind.PitchDrum},
+    Kind.Pitch: {Kind.Velocity},
+    Kind.PitchDrum: {Kind.Velocity},
+    Kind.Velocity: {Kind.Duration},
+    Kind.Duration: set(Kind) - {Kind.PAD},
+}
+
+_ADDED = {(Kind.PAD, Kind.PAD), (Kind.EOS, Kind.PAD), (Kind.BOS, Kind.Bar)}
+"""Successions that MidiTok's graph leaves to its user: what surrounds a piece."""
+
+
+def follow_table(graph: dict[str, set[str]], tables: RemiTables) -> NDArray[np.bool_]:
+    """(kinds, V) bool: the ids that may follow a kind, by MidiTok's graph and by what a whole piece needs."""
+    table = np.zeros((len(Kind), len(tables.kind)), dtype=bool)
+    for kind in Kind:
+        after = {Kind[name] for name in graph.get(kind.name, set()) if name in Kind.__members__}
+        after = (after & _KEPT[kind]) | {second for first, second in _ADDED if first == kind}
+        table[kind] = np.isin(tables.kind, sorted(after))
+    return table
+
+
+class RemiGrammar(Grammar):
+    """The state of C growing pieces; see `Grammar`.
+
+    On top of the graph: positions rise inside a bar and stay inside its time signature; a pitch is struck only
+    while it does not sound on that instrument, so nothing is there twice; drum pitches on the drum kit alone; a
+    pedal is pressed when up and released when down; a program token always brings a note.
+    """
+
+    _STATE = (
+        "_kind", "_program", "_position", "_positions", "_position_ticks", "_bar_ticks", "_unit", "_bar_start", "_now",
+        "_seconds_per_tick", "_until", "_struck", "_down", "_pitch", "_bars", "_notes", "_tempo_due",
+        "whole", "finished", "elapsed",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tables: RemiTables,
+        follow: NDArray[np.bool_],
+        prompt: Ids,
+        candidates: int,
+        wishes: Wishes | None = None,
+    ) -> None:
+        self._tables = tables
+        self._follow = follow
+        self._length_is_wished = False
+        self._last_bar: int | None = None
+        self._last_second: float | None = None
+        self._wish(Wishes())
+        self._start()
+        for step in prompt:
+            self.advance(step[None])
+        self.elapsed[:] = 0.0
+        self.finished[:] = False
+        # A prompt ends with the bar that is to be filled.
+        self._bars[:] = self._kind == Kind.Bar
+        for name in self._STATE:
+            setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
+        self._rows = np.arange(candidates)
+        self._wish(wishes or Wishes())
+
+    def _start(self) -> None:
+        """One candidate, before the first id."""
+        tables, common = self._tables, self._tables.common_time
+        self._rows = np.arange(1)
+        self._kind = np.array([int(Kind.BOS)])
+        self._program = np.array([_NOTHING])
+        self._position = np.array([_NOTHING])
+        self._positions = tables.positions[[common]]
+        self._position_ticks = tables.position_ticks[[common]]
+        self._bar_ticks = tables.bar_ticks[[common]]
+        self._unit = tables.unit[[common]]
+        self._bar_start = np.zeros(1, dtype=np.int64)
+        self._now = np.zeros(1, dtype=np.int64)
+        self._seconds_per_tick = np.array([tables.default_seconds_per_tick])
+        self._until = np.zeros((1, PROGRAMS, 128), dtype=np.int64)
+        self._struck = np.zeros((1, PROGRAMS), dtype=np.int64)
+        self._down = np.zeros((1, PROGRAMS), dtype=bool)
+        self._pitch = np.zeros(1, dtype=np.int64)
+        self._bars = np.zeros(1, dtype=np.int64)
+        self._notes = np.zeros(1, dtype=np.int64)
+        self._tempo_due = np.zeros(1, dtype=bool)
+        self.whole = np.zeros(1, dtype=bool)
+        self.finished = np.zeros(1, dtype=bool)
+        self.elapsed = np.zeros(1)
+
+    def _wish(self, wishes: Wishes) -> None:
+        tables = self._tables
+        self._instruments = np.ones(PROGRAMS, dtype=bool)
+        if wishes.instruments:
+            self._instruments[:] = False
+            self._instruments[[program + 1 for program in parse_instruments(wishes.instruments)]] = True
+        self._pitches = np.ones((PROGRAMS, 128), dtype=bool)
+        if wishes.key is not None:
+            self._pitches[1:] = np.isin(np.arange(128) % 12, sorted(parse_key(wishes.key)))
+        self._capacity = self._pitches.sum(axis=1)
+        self._tempo: int | None = None
+        if wishes.tempo is not None:
+            known = tables.ids[Kind.Tempo]
+            tempos = tables.beats_per_minute[known]
+            if not tempos.min() <= wishes.tempo <= tempos.max():
+                raise ImpossibleWish(f"tempo is {wishes.tempo:g}; allowed: {tempos.min():g} to {tempos.max():g}")
+            self._tempo = int(known[np.abs(tempos - wishes.tempo).argmin()])
+            self._tempo_due[:] = True
+        self._last_bar = wishes.bars
+        self._last_second = wishes.seconds
+        self._length_is_wished = wishes.bars is not None or wishes.seconds is not None
+
+    def allowed(self) -> NDArray[np.bool_]:
+        tables, kind = self._tables, self._kind
+        mask = self._follow[kind]
+        mask[:, tables.ids[Kind.EOS]] &= ((self._notes > 0) & (not self._length_is_wished))[:, None]
+        open_kinds = mask[:, tables.ids[Kind.Program][0]] | (kind == Kind.Program)
+        if open_kinds.any():
+            self._restrict_events(mask)
+        if self.finished.any():
+            mask[self.finished] = False
+            mask[self.finished, tables.ids[Kind.PAD]] = True
+        return mask[:, None, :]
+
+    def _restrict_events(self, mask: NDArray[np.bool_]) -> None:
+        """Narrow what the graph allows to what fits here and now. mask is (C, V), changed in place."""
+        ids, kind, program = self._tables.ids, self._kind, self._program
+        full = self._struck >= self._capacity
+        if full.any():
+            rows, programs = np.nonzero(full)
+            sounding = (self._until[rows, programs] > self._now[rows, None]) & self._pitches[programs]
+            self._struck[rows, programs] = sounding.sum(axis=1)
+            full = self._struck >= self._capacity
+        playable = self._instruments & ~full
+        free = (self._until[self._rows, program] <= self._now[:, None]) & self._pitches[program]
+        free &= ((program != _NOTHING) & self._instruments[program])[:, None]
+        drums = (program == 0)[:, None]
+        mask[:, ids[Kind.Pitch]] &= free & ~drums
+        mask[:, ids[Kind.PitchDrum]] &= free & drums
+        another = playable.copy()
+        another[self._rows[program != _NOTHING], program[program != _NOTHING]] = False
+        mask[:, ids[Kind.Program]] &= another
+        mask[:, ids[Kind.Pedal]] &= self._instruments & ~self._down
+        mask[:, ids[Kind.PedalOff]] &= self._down
+        later = np.arange(len(ids[Kind.Position]))
+        mask[:, ids[Kind.Position]] &= (later > self._position[:, None]) & (later < self._positions[:, None])
+        if self._tempo is not None:
+            mask[:, ids[Kind.Tempo]] = False
+            due = self._tempo_due & (kind == Kind.Position)
+            mask[due] = False
+            mask[due, self._tempo] = True
+
+    def advance(self, ids: Ids) -> None:
+        tables = self._tables
+        taken = ids[:, 0]
+        kind = tables.kind[taken]
+        for present in set(kind.tolist()):
+            rows = np.flatnonzero(kind == present)
+            step = _STEPS.get(present)
+            if step is not None:
+                step(self, rows, taken[rows])
+        self._kind = kind
+        self.whole = _WHOLE[kind] & ~self.finished
+        self.finished |= kind == Kind.EOS
+
+    def _take_bar(self, rows: NDArray[np.int64], _: Ids) -> None:
+        # The first bar begins at 0, every other where the one before it ends.
+        first = (self._kind[rows] == Kind.BOS) | (self._kind[rows] == Kind.PAD)
+        start = np.where(first, self._bar_start[rows], self._bar_start[rows] + self._bar_ticks[rows])
+        self._bars[rows] += 1
+        self._position[rows] = _NOTHING
+        self._bar_start[rows] = start
+        self._move_to(rows, start)
+        if self._last_bar is not None:
+            self.finished[rows] |= self._bars[rows] > self._last_bar
+
+    def _take_time_signature(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        tables = self._tables
+        self._positions[rows] = tables.positions[ids]
+        self._position_ticks[rows] = tables.position_ticks[ids]
+        self._bar_ticks[rows] = tables.bar_ticks[ids]
+        self._unit[rows] = tables.unit[ids]
+
+    def _take_position(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._position[rows] = self._tables.number[ids]
+        self._move_to(rows, self._bar_start[rows] + self._position[rows] * self._position_ticks[rows])
+
+    def _move_to(self, rows: NDArray[np.int64], tick: NDArray[np.int64]) -> None:
+        self.elapsed[rows] += (tick - self._now[rows]) * self._seconds_per_tick[rows]
+        self._now[rows] = tick
+        if self._last_second is not None:
+            # A hair of slack, or a bar that should begin exactly there would begin before it by rounding.
+            self.finished[rows] |= self.elapsed[rows] >= self._last_second - 1e-9
+
+    def _take_tempo(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._seconds_per_tick[rows] = self._tables.seconds_per_tick[ids]
+        self._tempo_due[rows] = False
+
+    def _take_pedal(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._down[rows, self._tables.number[ids]] = True
+
+    def _take_pedal_off(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._down[rows, self._tables.number[ids]] = False
+
+    def _take_program(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._program[rows] = self._tables.number[ids]
+
+    def _take_pitch(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._pitch[rows] = self._tables.number[ids]
+
+    def _take_duration(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        ends = self._now[rows] + self._tables.duration_ticks[self._unit[rows], ids]
+        self._until[rows, self._program[rows], self._pitch[rows]] = ends
+        self._struck[rows, self._program[rows]] += 1
+        self._notes[rows] += 1
+
+
+_STEPS = {
+    int(Kind.Bar): RemiGrammar._take_bar,
+    int(Kind.TimeSig): RemiGrammar._take_time_signature,
+    int(Kind.Position): RemiGrammar._take_position,
+    int(Kind.Tempo): RemiGrammar._take_tempo,
+    int(Kind.Pedal): RemiGrammar._take_pedal,
+    int(Kind.PedalOff): RemiGrammar._take_pedal_off,
+    int(Kind.Program): RemiGrammar._take_program,
+    int(Kind.Pitch): RemiGrammar._take_pitch,
+    int(Kind.PitchDrum): RemiGrammar._take_pitch,
+    int(Kind.Duration): RemiGrammar._take_duration,
+}
+
+_WHOLE = np.isin(
+    np.arange(len(Kind)),
+    [Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Duration, Kind.EOS],
+)

@@ -1,0 +1,132 @@
+"""The REMI vocabulary as numbers: what each id is worth in ticks, pitches, programs and beats a minute.
+
+Ticks here are those of MidiTok's decoder: `positions_per_beat` a beat of the shortest unit among the signatures.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.vocabulary import Vocabulary
+
+__all__ = ["PROGRAMS", "Kind", "RemiTables"]
+
+PROGRAMS = 129
+"""Programs by index: the drum kit, MidiTok's -1, is 0; program p is p + 1."""
+
+DEFAULT_TEMPO = 120.0
+
+
+class Kind(IntEnum):
+    """The kinds of REMI's ids, by MidiTok's names."""
+
+    PAD = 0
+    BOS = 1
+    EOS = 2
+    Bar = 3
+    TimeSig = 4
+    Position = 5
+    Tempo = 6
+    PedalOff = 7
+    Pedal = 8
+    Program = 9
+    Pitch = 10
+    PitchDrum = 11
+    Velocity = 12
+    Duration = 13
+
+
+class RemiTables:
+    """Arrays over the V ids of a REMI vocabulary.
+
+    Attributes:
+        kind: (V,) int64, a `Kind`.
+        number: (V,) int64: pitch, velocity, position; program and pedals as an index below `PROGRAMS`.
+        seconds_per_tick: (V,) float64, of a tempo.
+        beats_per_minute: (V,) float64, of a tempo.
+        bar_ticks, position_ticks, positions: (V,) int64, of a time signature.
+        unit: (V,) int64, of a time signature: 0 where the beat is a quarter, 1 where it is an eighth.
+        duration_ticks: (2, V) int64, of a duration under either unit.
+        ids: the ids of each kind; for programs, pitches and pedals in the order of their numbers.
+    """
+
+    def __init__(self, configuration: MidiConfiguration, vocabulary: Vocabulary) -> None:
+        size = len(vocabulary)
+        grid = configuration.positions_per_beat
+        finest = max(unit for _, unit in configuration.time_signatures)
+        beat_ticks = {unit: grid * finest // unit for unit in (4, 8)}
+        self.ticks_per_quarter = beat_ticks[4]
+        self.default_seconds_per_tick = 60.0 / DEFAULT_TEMPO / self.ticks_per_quarter
+        self.kind = np.array([Kind[kind] for kind in vocabulary.kinds], dtype=np.int64)
+        self.number = np.zeros(size, dtype=np.int64)
+        self.seconds_per_tick = np.zeros(size)
+        self.beats_per_minute = np.zeros(size)
+        self.bar_ticks = np.zeros(size, dtype=np.int64)
+        self.position_ticks = np.zeros(size, dtype=np.int64)
+        self.positions = np.zeros(size, dtype=np.int64)
+        self.unit = np.zeros(size, dtype=np.int64)
+        self.duration_ticks = np.zeros((2, size), dtype=np.int64)
+        for i, (kind, value) in enumerate(zip(self.kind, vocabulary.values, strict=True)):
+            if kind in (Kind.Position, Kind.Pitch, Kind.PitchDrum, Kind.Velocity):
+                self.number[i] = int(value)
+            elif kind in (Kind.Program, Kind.Pedal, Kind.PedalOff):
+                self.number[i] = int(value) + 1
+            elif kind == Kind.Tempo:
+                self.beats_per_minute[i] = float(value)
+                self.seconds_per_tick[i] = 60.0 / float(value) / self.ticks_per_quarter
+            elif kind == Kind.TimeSig:
+                beats, unit = (int(part) for part in value.split("/"))
+                self.bar_ticks[i] = beats * beat_ticks[unit]
+                self.position_ticks[i] = beat_ticks[unit] // grid
+                self.positions[i] = beats * grid
+                self.unit[i] = int(unit == 8)
+            elif kind == Kind.Duration:
+                beat, part, bins = (int(number) for number in value.split("."))
+                for row, unit in enumerate((4, 8)):
+                    self.duration_ticks[row, i] = (beat * bins + part) * beat_ticks[unit] // bins
+        self.ids = {kind: self._sorted_ids(kind) for kind in Kind}
+        self.common_time = self.ids[Kind.TimeSig][
+            [vocabulary.values[i] == "4/4" for i in self.ids[Kind.TimeSig]].index(True)
+            if "4/4" in (vocabulary.values[i] for i in self.ids[Kind.TimeSig])
+            else 0
+        ]
+
+    def _sorted_ids(self, kind: Kind) -> NDArray[np.int64]:
+        ids = np.flatnonzero(self.kind == kind)
+        return ids[np.argsort(self.number[ids], kind="stable")]
+
+    def times(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Tick and unit (0 a quarter, 1 an eighth) of each of (T,) ids of a whole piece, whose bars have signatures."""
+        kind = self.kind[ids]
+        signatures = ids[kind == Kind.TimeSig]
+        bar = np.cumsum(kind == Kind.Bar) - 1
+        bar_start = np.concatenate(([0], np.cumsum(self.bar_ticks[signatures])))
+        latest = np.maximum.accumulate(np.where((kind == Kind.Bar) | (kind == Kind.Position), np.arange(len(ids)), 0))
+        inside = self.number[ids[latest]] * (kind[latest] == Kind.Position)
+        return bar_start[bar] + inside * self.position_ticks[signatures[bar]], self.unit[signatures[bar]]
+
+    def shorten_overlaps(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids with each note ending where its pitch is struck again on the same instrument.
+
+        Scores come here without overlaps; rounding to the vocabulary's lengths can bring them back.
+        """
+        kind = self.kind[ids]
+        tick, unit = self.times(ids)
+        at = np.flatnonzero((kind == Kind.Pitch) | (kind == Kind.PitchDrum))
+        program = ids[np.maximum.accumulate(np.where(kind == Kind.Program, np.arange(len(ids)), 0))][at]
+        voice = program * 128 + self.number[ids[at]]
+        order = np.lexsort((tick[at], voice))
+        at, voice = at[order], voice[order]
+        length = self.duration_ticks[unit[at], ids[at + 2]]
+        gap = np.where(voice[1:] == voice[:-1], np.diff(tick[at]), np.iinfo(np.int64).max)
+        ids = ids.copy()
+        for row, known in enumerate(self.duration_ticks[:, self.ids[Kind.Duration]]):
+            by_length = np.argsort(known)
+            late = np.flatnonzero((length[:-1] > gap) & (unit[at[:-1]] == row))
+            fitting = np.searchsorted(known[by_length], gap[late], side="right") - 1
+            ids[at[late] + 2] = self.ids[Kind.Duration][by_length[np.maximum(fitting, 0)]]
+        return ids

@@ -1,0 +1,69 @@
+"""A score as sound, by symusic's soundfont synthesiser."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from muse_tokenizers.base import Waveform
+from muse_tokenizers.errors import UnreadablePiece
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+
+__all__ = ["default_soundfont", "render_score"]
+
+SAMPLE_RATE = 44_100
+_PEAK = 0.89
+"""Where the loudest sample is brought down to: -1 dBFS, so that nothing clips in a player that resamples."""
+_TAIL_SECONDS = 3.0
+"""How long the last note may ring out."""
+_SILENCE = 10 ** (-60 / 20)
+"""Below this a tail is over."""
+
+
+def default_soundfont() -> Path:
+    """TimGM6mb, where pretty_midi installed it. It is under the GPL-2: used from there, copied nowhere.
+
+    Raises:
+        UnreadablePiece: pretty_midi is not installed whole.
+    """
+    spec = find_spec("pretty_midi")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "TimGM6mb.sf2"
+        if path.is_file():
+            return path
+    raise UnreadablePiece("pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with --soundfont")
+
+
+def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
+    """Stereo sound at 44,100 Hz that does not clip and ends when it has faded.
+
+    Raises:
+        UnreadablePiece: the soundfont is missing or is not one.
+    """
+    from symusic import Synthesizer
+
+    font = soundfont or default_soundfont()
+    try:
+        with font.open("rb") as file:
+            header = file.read(12)
+    except OSError as error:
+        raise UnreadablePiece(f"cannot read the soundfont {font}: {error.strerror}") from error
+    if not (header.startswith(b"RIFF") and header.endswith(b"sfbk")):
+        raise UnreadablePiece(f"{font} is not a soundfont: it should be an .sf2 or .sf3 file")
+    try:
+        samples = np.asarray(Synthesizer(str(font), SAMPLE_RATE, 0).render(score, stereo=True), dtype=np.float32)
+    except (RuntimeError, ValueError) as error:
+        raise UnreadablePiece(f"cannot play with the soundfont {font}: {str(error).splitlines()[0]}") from error
+    end = round((float(score.to("second").end()) + _TAIL_SECONDS) * SAMPLE_RATE)
+    samples = samples[:, :end]
+    loud = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENCE)
+    samples = samples[:, : int(loud[-1]) + 1 if len(loud) else 0]
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > _PEAK:
+        samples = samples * np.float32(_PEAK / peak)
+    return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)

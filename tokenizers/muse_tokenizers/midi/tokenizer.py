@@ -1,0 +1,152 @@
+"""The MIDI domain behind the one interface of `muse_tokenizers.base`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
+from muse_tokenizers.midi.joining import clip_score, join_scores
+from muse_tokenizers.midi.performance import PerformanceForm
+from muse_tokenizers.midi.remi import RemiForm
+from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, write_score
+from muse_tokenizers.midi.synthesis import render_score
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+
+__all__ = ["MidiTokenizer"]
+
+
+class MidiTokenizer(Tokenizer["Score"]):
+    """Scores to ids and back, in one of two forms: bars and positions, or events in real time."""
+
+    kind: ClassVar[str] = "midi"
+    suffixes: ClassVar[frozenset[str]] = frozenset({".mid", ".midi"})
+
+    streams = 1
+    steps_per_second = None
+
+    def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["remi"]) -> None:
+        self._configuration = configuration
+        self._form: RemiForm | PerformanceForm
+        self._form = RemiForm(configuration) if configuration.form == "remi" else PerformanceForm(configuration)
+        names = self._form.vocabulary.names
+        self.vocabulary_size = len(names)
+        self.pad, self.begin, self.end = (names.index(name) for name in ("PAD_None", "BOS_None", "EOS_None"))
+
+    # Files
+
+    def read(self, path: Path) -> Score:
+        return read_score(path)
+
+    def write(self, piece: Score, path: Path) -> None:
+        write_score(piece, path)
+
+    def dumps(self, piece: Score) -> bytes:
+        return dump_score(piece)
+
+    def loads(self, data: bytes) -> Score:
+        return parse_score(data, "the embedded prompt")
+
+    def render(self, piece: Score, soundfont: Path | None = None) -> Waveform | None:
+        return render_score(piece, soundfont)
+
+    # Ids
+
+    def encode(self, piece: Score) -> Ids:
+        return np.array(self._form.encode(piece), dtype=np.int64)[:, None]
+
+    def decode(self, ids: Ids) -> Score:
+        inner = self._inner(ids)
+        return self._form.decode(inner[: self._form.whole_length(inner)])
+
+    def describe(self, ids: Ids) -> list[list[Token]]:
+        return [[token] for token in self._form.describe([int(i) for i in ids[:, 0]])]
+
+    def _inner(self, ids: Ids) -> list[int]:
+        """The ids that are not special."""
+        return [int(i) for i in ids[:, 0] if i not in (self.pad, self.begin, self.end)]
+
+    # Continuing
+
+    def prompt(self, piece: Score | None, seconds: float | None = None) -> Prompt[Score]:
+        begin = np.array([[self.begin]], dtype=np.int64)
+        if piece is None:
+            return Prompt(ids=begin, piece=None)
+        ids, tick, cut = self._form.cut(self._form.encode(piece), seconds)
+        at = self._tick_in(piece, tick, cut)
+        kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
+        return Prompt(ids=kept, piece=clip_score(piece, at), cut=cut, cut_step=at)
+
+    def _tick_in(self, piece: Score, tick: int, seconds: float) -> int:
+        """A tick of the ids as a tick of the piece."""
+        if isinstance(self._form, RemiForm):
+            return round(tick * piece.ticks_per_quarter / self._form.tables.ticks_per_quarter)
+        return _tick_at(piece, seconds)
+
+    def join(self, prompt: Prompt[Score], ids: Ids) -> Score:
+        whole = self.decode(np.concatenate([prompt.ids, ids]))
+        if prompt.piece is None:
+            return whole
+        if isinstance(self._form, RemiForm):
+            _, start, _ = self._end_of(prompt)
+            return join_scores(prompt.piece, prompt.cut_step, whole, start)
+        retimed = _in_tempo(whole, prompt.piece)
+        return join_scores(prompt.piece, prompt.cut_step, retimed, _tick_at(retimed, prompt.cut))
+
+    def _end_of(self, prompt: Prompt[Score]) -> tuple[int, int, float]:
+        assert isinstance(self._form, RemiForm)
+        last = list(self._form.walk(self._inner(prompt.ids)))[-1]
+        return last.bar, last.tick, last.seconds
+
+    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar:
+        return self._form.grammar(prompt, candidates, wishes)
+
+    def variations(self) -> Variations:
+        moved = [self._form.transposed(semitones) for semitones in self._configuration.transpositions]
+        return Variations(maps=np.stack([ids for ids, _ in moved]), valid=np.stack([valid for _, valid in moved]))
+
+    # The tokenizer as data
+
+    def configuration(self) -> dict[str, Any]:
+        return self._configuration.to_json()
+
+    @classmethod
+    def from_configuration(cls, configuration: dict[str, Any]) -> MidiTokenizer:
+        return cls(MidiConfiguration.from_json(configuration))
+
+    def vocabulary(self) -> list[str]:
+        return list(self._form.vocabulary.names)
+
+
+def _tick_at(score: Score, seconds: float) -> int:
+    """The tick of a score at some seconds, by its tempos."""
+    tick, elapsed = 0, 0.0
+    per_tick = 0.5 / score.ticks_per_quarter
+    for tempo in score.tempos:
+        span = (tempo.time - tick) * per_tick
+        if elapsed + span > seconds:
+            break
+        elapsed, tick = elapsed + span, tempo.time
+        per_tick = tempo.mspq / 1e6 / score.ticks_per_quarter
+    return tick + round((seconds - elapsed) / per_tick)
+
+
+def _in_tempo(score: Score, model: Score) -> Score:
+    """A score in real time, counted in the ticks and under the tempos of another."""
+    from symusic import Score
+
+    retimed = Score(model.ticks_per_quarter)
+    retimed.tempos = model.tempos
+    seconds = score.to("second")
+    for source, original in zip(seconds.tracks, score.tracks, strict=True):
+        target = original.copy()
+        for note, timed in zip(target.notes, source.notes, strict=True):
+            start, end = _tick_at(model, timed.time), _tick_at(model, timed.time + timed.duration)
+            note.time, note.duration = start, max(end - start, 1)
+        retimed.tracks.append(target)
+    return retimed
