@@ -34,7 +34,7 @@ class Server:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 server.asked.append(self.path)
                 server.answers.get(self.path, lambda handler: handler.send_error(404))(self)
 
@@ -271,7 +271,8 @@ def test_a_damaged_record_of_a_checksum_is_not_passed_over(server: Server, cache
     cache.mkdir()
     (cache / "tunes.sha256").write_bytes(content)
     with pytest.raises(
-        DownloadError, match=r"tunes\.sha256: (is damaged, allowed: a SHA-256 and an address; delete it"
+        DownloadError,
+        match=r"tunes\.sha256: (is damaged, allowed: a SHA-256 and an address; delete it|cannot be read: )",
     ):
         fetch(make_recipe(server.give("/tunes.zip", TUNES)), cache)
 
@@ -288,7 +289,7 @@ def failure(recipe: Recipe, cache: Path) -> str:
 
 def test_half_a_file_is_refused_and_nothing_is_kept(server: Server, cache: Path) -> None:
     url = server.give("/tunes.zip", TUNES, sent=len(TUNES) // 2)
-    reason = f"the connection broke off after {len(TUNES) // 2} of {len(TUNES)} bytes"
+    reason = f"the connection broke off before {len(TUNES)} bytes had come"
     for checksum in (None, sha256(TUNES)):
         assert failure(make_recipe(url, checksum), cache) == f"cannot download recipe tunes from {url}: {reason}{HINT}"
 
@@ -308,7 +309,7 @@ def test_half_a_file_in_chunks_is_refused(server: Server, cache: Path) -> None:
 
     server.answers["/tunes.zip"] = answer
     message = failure(make_recipe(server.address + "/tunes.zip"), cache)
-    assert message.endswith(f": the connection broke off after 5 of unknown bytes{HINT}")
+    assert message.endswith(f": the connection broke off before all bytes had come{HINT}")
 
 
 def test_an_empty_answer_is_refused(server: Server, cache: Path) -> None:
@@ -352,7 +353,11 @@ def test_a_silent_server_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     done = threading.Event()
-    server.answers["/tunes.zip"] = lambda handler: None if done.wait(5) else None
+
+    def wait(handler: BaseHTTPRequestHandler) -> None:
+        done.wait(5)
+
+    server.answers["/tunes.zip"] = wait
     message = failure(make_recipe(server.address + "/tunes.zip"), cache)
     done.set()
     assert message.endswith(f": the server was silent for 0.2 seconds{HINT}")
@@ -460,18 +465,18 @@ def test_an_archive_that_would_fill_the_disk_is_refused(
     ("kind", "content", "reason"),
     [
         ("zip", b"<html>busy</html>", "File is not a zip file"),
-        ("tar.gz", b"<html>busy</html>", r"file could not be opened successfully.*"),
+        ("tar.gz", b"<html>busy</html>", r"Not a gzipped file .*"),
         (
             "tar.gz",
             make_tar("w:gz", (tar_member("a.mid"), bytes(range(256)) * 99))[:-40],
-            r".*end-of-stream.*|.*end of.*",
+            "Compressed file ended before the end-of-stream marker was reached",
         ),
         (
             "tar.xz",
             make_tar("w:xz", (tar_member("a.mid"), bytes(range(256)) * 99))[:-40],
-            r".*end-of-stream.*|.*end of.*",
+            "Compressed file ended before the end-of-stream marker was reached",
         ),
-        ("tar.gz", gzip.compress(b"no tar" * 200), r"file could not be opened successfully.*"),
+        ("tar.gz", gzip.compress(b"no tar" * 200, mtime=0), "invalid header"),
         ("zip", TUNES.replace(b"tunes/a.mid", b"tunes/z.mid", 1), r"File name in directory.*"),
     ],
 )
@@ -489,7 +494,7 @@ def test_an_encrypted_zip_is_refused(server: Server, cache: Path) -> None:
     content[6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1
     message = failure(make_recipe(server.give("/tunes.zip", bytes(content))), cache)
-    assert "is no whole zip archive (File 'a.mid' is encrypted" in message
+    assert re.search(r"is no whole zip archive \(.* is encrypted, password required", message)
 
 
 def test_permissions_and_owners_of_an_archive_do_not_count(server: Server, cache: Path) -> None:

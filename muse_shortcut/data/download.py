@@ -10,6 +10,7 @@ for a recipe NAME,
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import os
@@ -184,10 +185,10 @@ def _download(recipe: Recipe, url: str, target: Path, progress: Progress | None)
     except ValueError as error:
         reason, cause = f"its answer makes no sense ({error})", error
     size = target.stat().st_size
-    if 0 < size < meter.total or (size > 0 and cause is not None):
-        reason = f"the connection broke off after {size} of {meter.total or 'unknown'} bytes"
-    elif reason is None and size == 0:
+    if cause is None and size == 0:
         reason = "the server sent nothing"
+    elif size < meter.total or (size > 0 and cause is not None):
+        reason = f"the connection broke off before {meter.total or 'all'} bytes had come"
     if reason is not None:
         raise DownloadError(
             f"cannot download recipe {recipe.name} from {url}: {reason}; "
@@ -238,13 +239,14 @@ class _Unpacking:
             raise DownloadError(f"holds {name!r} twice, or as a file and as a folder") from error
 
     def _copy(self, content: IO[bytes], file: IO[bytes]) -> None:
-        # What a header says of a size is not to be believed: count what comes. An empty file has its price too.
-        self._left -= 4096
+        self.charge(4096)  # an empty file has its price too
         while block := content.read(_BLOCK):
-            self._left -= len(block)
-            if self._left < 0:
-                break
+            self.charge(len(block))
             file.write(block)
+
+    def charge(self, size: int) -> None:
+        """Count what really comes: what a header says of a size is not to be believed."""
+        self._left -= size
         if self._left < 0:
             raise DownloadError(f"unpacks to more than {UNPACKED_LIMIT} bytes, the most that is allowed")
 
@@ -254,13 +256,27 @@ def _unpack(archive: Path, recipe: Recipe, unpacking: _Unpacking) -> None:
     try:
         if recipe.archive == "zip":
             _unpack_zip(archive, unpacking)
-        elif recipe.archive is not None:
-            _unpack_tar(archive, unpacking)
+        elif recipe.archive == "tar.gz":
+            with gzip.open(archive) as stream:
+                _unpack_tar(stream, unpacking)
+        elif recipe.archive == "tar.xz":
+            with lzma.open(archive) as stream:
+                _unpack_tar(stream, unpacking)
         else:
             with archive.open("rb") as content:
                 unpacking.add(unquote(PurePosixPath(urlsplit(recipe.url or "").path).name), content)
     except _DAMAGE as error:
-        raise DownloadError(f"is no whole {recipe.archive} archive ({str(error) or type(error).__name__})") from error
+        raise _damaged(recipe, error) from error
+    except OSError as error:
+        # A damaged zip can point to a place before its own start, which the system calls an invalid argument.
+        if error.errno == errno.EINVAL:
+            raise _damaged(recipe, error) from error
+        raise
+
+
+def _damaged(recipe: Recipe, error: Exception) -> DownloadError:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return DownloadError(f"is no whole {recipe.archive} archive ({reason})")
 
 
 def _link(name: str) -> DownloadError:
@@ -280,11 +296,13 @@ def _unpack_zip(archive: Path, unpacking: _Unpacking) -> None:
                     unpacking.add(member.filename, content)
 
 
-def _unpack_tar(archive: Path, unpacking: _Unpacking) -> None:
-    # The compression is found by looking: which of the two it is makes no difference to anybody.
-    with tarfile.open(archive, "r:*") as file:
+def _unpack_tar(stream: gzip.GzipFile | lzma.LZMAFile, unpacking: _Unpacking) -> None:
+    with tarfile.open(fileobj=stream, mode="r:") as file:
         for member in file:
             content = file.extractfile(member) if member.isreg() else None
             if content is None and not member.isdir():
                 raise _link(member.name)
             unpacking.add(member.name, content)
+    # tarfile stops at its own end; the compression's checksum comes after it.
+    while block := stream.read(_BLOCK):
+        unpacking.charge(len(block))

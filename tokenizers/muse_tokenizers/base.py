@@ -150,6 +150,10 @@ class Tokenizer(ABC, Generic[Piece]):
         """The piece that `dumps` made these bytes of. Raises UnreadablePiece."""
 
     @abstractmethod
+    def duration(self, piece: Piece) -> float | None:
+        """Seconds; None for a domain that has no time."""
+
+    @abstractmethod
     def render(self, piece: Piece, soundfont: Path | None = None) -> Waveform | None:
         """The piece as sound; None for a domain that has none."""
 

@@ -12,7 +12,7 @@ from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.joining import clip_score, join_scores
 from muse_tokenizers.midi.performance import PerformanceForm
 from muse_tokenizers.midi.remi import RemiForm
-from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, write_score
+from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
 from muse_tokenizers.midi.synthesis import render_score
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def loads(self, data: bytes) -> Score:
         return parse_score(data, "the embedded prompt")
+
+    def duration(self, piece: Score) -> float | None:
+        return score_seconds(piece)
 
     def render(self, piece: Score, soundfont: Path | None = None) -> Waveform | None:
         return render_score(piece, soundfont)

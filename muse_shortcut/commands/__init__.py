@@ -1,0 +1,1 @@
+"""The command lines: arguments, progress bars, exit codes. They only call."""

@@ -1,0 +1,57 @@
+"""Progress for people: bars with rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+__all__ = ["Bar"]
+
+_PLAIN_SECONDS = 10.0
+"""How often a plain line is written where there is no terminal."""
+
+
+class Bar:
+    """One piece of long work, drawn on standard error."""
+
+    def __init__(self, label: str, total: float | None) -> None:
+        self._label, self._total = label, total
+        self._console = Console(stderr=True)
+        self._rich: Progress | None = None
+        self._task: TaskID | None = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Bar:
+        if sys.stderr.isatty():
+            self._rich = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._rich.start()
+            self._task = self._rich.add_task(self._label, total=self._total, note="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+
+    def show(self, done: float, note: str = "", *, line: bool = False) -> None:
+        """How far the work has come. `line` keeps the note as a line of its own, whatever the terminal."""
+        if self._rich is not None and self._task is not None:
+            if line:
+                self._rich.console.print(note, highlight=False)
+            self._rich.update(self._task, completed=done, note="" if line else note)
+            return
+        now = time.monotonic()
+        if line or now - self._last >= _PLAIN_SECONDS:
+            self._last = now
+            total = "" if self._total is None else f"/{self._total:g}"
+            print(f"{self._label} {done:g}{total} {note}".rstrip(), file=sys.stderr, flush=True)

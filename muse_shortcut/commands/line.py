@@ -1,0 +1,87 @@
+"""The command line itself: dashes or underscores, one line for a mistake, exit codes.
+
+    0 done    2 the user's input or arguments    130 interrupted, what was made so far is kept    1 anything else
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+from muse_tokenizers.errors import TokenizerError
+
+from muse_shortcut.errors import MuseError
+
+__all__ = ["CommandLine", "StopSwitch", "run_command"]
+
+
+class CommandLine(ArgumentParser):  # type: ignore[misc]
+    """A parser that takes `--top-k` for `--top_k` and says what is wrong in one line."""
+
+    def parse_line(self, arguments: Sequence[str] | None = None) -> Namespace:
+        """Parse arguments, or those of the process."""
+        return self.parse_args([_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with 2."""
+        del ex
+        print(f"{self.prog}: {_one_line(message)} (see --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _with_underscores(word: str) -> str:
+    """Dashes in the name of an option become underscores; its value is left alone."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _one_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines)
+
+
+def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
+    """Run the body of a command and exit with the code its outcome deserves."""
+    try:
+        code = body() or 0
+        sys.stdout.flush()
+    except (MuseError, TokenizerError) as error:
+        print(f"{program}: {_one_line(str(error))}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; without this Python complains once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    raise SystemExit(code)
+
+
+class StopSwitch:
+    """Turns the first Ctrl-C or SIGTERM into a question that long work asks between two steps; the second one kills."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __enter__(self) -> StopSwitch:
+        self._before = {name: signal.signal(name, self._press) for name in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def _press(self, *_: object) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+
+    def __call__(self) -> bool:
+        return self.pressed

@@ -1,0 +1,160 @@
+"""muse-prepare: files in, a token store out."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from muse_tokenizers.base import Tokenizer
+
+    from muse_shortcut.data.recipe import Recipe, SourceFile
+
+__all__ = ["main"]
+
+PROGRAM = "muse-prepare"
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Turn files into a token store to train on. A SOURCE is a folder, a file, the name of a recipe "
+        "(see data_recipes/), or RECIPE=FOLDER for a recipe whose files are here already.",
+    )
+    parser.add_argument("domain", choices=["midi"], help="what the files are")
+    parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
+    parser.add_argument("--out", type=str, required=True, metavar="STORE", help="the folder of the store")
+    parser.add_argument("--from_folder", type=str, metavar="DIR", help="where the one recipe's files are")
+    parser.add_argument(
+        "--tokenizer", type=str, metavar="NAME", help="remi, performance, or a checkpoint whose tokenizer to use"
+    )
+    parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
+    parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another split")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _prepare(arguments))
+
+
+def _prepare(arguments: Namespace) -> None:
+    from muse_shortcut.data.preparing import Preparation, prepare
+
+    if not 0.0 <= arguments.held_out <= 0.4:
+        raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
+    if arguments.workers < 1:
+        raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 or more")
+    named = [_name_source(word, arguments) for word in arguments.source]
+    tokenizer = _choose_tokenizer(arguments, [recipe for recipe, _ in named])
+    sources, described = [], []
+    for number, (recipe, folder) in enumerate(named):
+        files = _survey(recipe, folder, tokenizer, arguments)
+        label = f"{recipe.name if recipe else 'folder'}-{number + 1}"
+        if len(named) > 1:
+            files = [replace(f, name=f"{label}/{f.name}", group=f"{label}/{f.group}") for f in files]
+        sources.append(files)
+        described.append(_describe(recipe, len(files)))
+    total = sum(len(files) for files in sources)
+    how = Preparation(
+        workers=arguments.workers, seed=arguments.seed, held_out=arguments.held_out, source={"sources": described}
+    )
+    started = time.monotonic()
+    with Bar("preparing", total) as bar:
+        manifest = prepare(
+            sources,
+            tokenizer,
+            Path(arguments.out),
+            how,
+            lambda files, tokens, rejects: bar.show(files, f"files, {tokens:,} tokens, {rejects} rejected"),
+        )
+    _summarise(manifest, arguments.out, time.monotonic() - started)
+
+
+def _name_source(word: str, arguments: Namespace) -> tuple[Recipe | None, Path | None]:
+    """A word of the command line -> a recipe and its folder, either of which may be missing."""
+    from muse_shortcut.data.recipe import load_recipe, recipe_names
+
+    name, equals, folder = word.partition("=")
+    if equals and name in recipe_names():
+        return load_recipe(name), Path(folder)
+    is_recipe = word in recipe_names() or word.endswith((".yaml", ".yml"))
+    if arguments.from_folder is not None:
+        if len(arguments.source) > 1 or not is_recipe:
+            raise ArgumentsError("--from-folder goes with one recipe; for several write RECIPE=FOLDER")
+        return load_recipe(word), Path(arguments.from_folder)
+    if is_recipe and not Path(word).is_dir():
+        return load_recipe(word), None
+    if not Path(word).exists():
+        raise ArgumentsError(
+            f"no source {word!r}: it is neither a file nor a folder here, nor one of the recipes "
+            f"{', '.join(recipe_names())}"
+        )
+    return None, Path(word)
+
+
+def _choose_tokenizer(arguments: Namespace, recipes: list[Recipe | None]) -> Tokenizer[Any]:
+    from muse_tokenizers.loading import load_tokenizer
+    from muse_tokenizers.midi.configuration import CONFIGURATIONS
+    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+    for recipe in recipes:
+        if recipe is not None and recipe.domain != arguments.domain:
+            raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, not of {arguments.domain}")
+    name = arguments.tokenizer or next((recipe.tokenizer for recipe in recipes if recipe is not None), "remi")
+    if name in CONFIGURATIONS:
+        return MidiTokenizer(CONFIGURATIONS[name])
+    if (Path(name) / "tokenizer").is_dir():
+        return load_tokenizer(Path(name) / "tokenizer")
+    raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
+
+
+def _survey(
+    recipe: Recipe | None, folder: Path | None, tokenizer: Tokenizer[Any], arguments: Namespace
+) -> list[SourceFile]:
+    from muse_shortcut.data.download import cache_folder, fetch
+    from muse_shortcut.data.recipe import survey
+
+    if folder is None:
+        assert recipe is not None
+        with Bar(f"downloading {recipe.name}", None) as bar:
+            folder = fetch(
+                recipe,
+                cache_folder(),
+                lambda done, total: bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB"),
+            )
+    return survey(folder, recipe, tokenizer.suffixes, arguments.group_by)
+
+
+def _describe(recipe: Recipe | None, files: int) -> dict[str, Any]:
+    if recipe is None:
+        return {"recipe": None, "files": files}
+    return {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "files": files,
+        "licence": recipe.licence.name,
+        "weights_may_ship": recipe.licence.weights_may_ship,
+    }
+
+
+def _summarise(manifest: dict[str, Any], out: str, seconds: float) -> None:
+    print(f"{out}: {manifest['tokens']:,} tokens of {manifest['pieces']:,} pieces, {seconds:.1f} s")
+    for split, counts in manifest["splits"].items():
+        print(f"  {split:<10} {counts['pieces']:>6,} pieces {counts['tokens']:>12,} tokens")
+    rejects = manifest["rejects"]
+    if rejects:
+        print(f"  rejected   {len(rejects):>6,} files, with reasons in {out}/manifest.json:")
+        for reject in rejects[:5]:
+            print(f"    {reject['name']}: {reject['reason']}")

@@ -1,0 +1,165 @@
+"""muse-train: a token store in, checkpoints out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jsonargparse import ActionConfigFile
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.config import PRESETS, ModelConfig, TrainConfig
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jsonargparse import Namespace
+
+    from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.data.store import Store
+    from muse_shortcut.training.loop import Status, Trainer
+
+__all__ = ["main"]
+
+PROGRAM = "muse-train"
+
+
+def _parser(preset: str) -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Train a core on a token store. Any field of a preset can be changed: --model.layers 8, "
+        "--model.shortcut null for a plain GPT, --train.max_steps 5000.",
+    )
+    parser.add_argument("domain", choices=["midi"], help="what the store holds")
+    parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
+    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
+    parser.add_argument("--preset", choices=list(PRESETS), default=preset, help="the shape to start from")
+    parser.add_argument("--from", type=str, metavar="CHECKPOINT", help="fine-tune this one; its shape rules")
+    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE.yaml", help="read options from a file")
+    parser.add_argument("--resume", choices=["auto", "never"], default="never", help="auto: go on where RUN stopped")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and dropout")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--model", type=ModelConfig, default=PRESETS[preset], help="the shape, field by field")
+    parser.add_argument("--train", type=TrainConfig, default=TrainConfig(), help="the training, field by field")
+    return parser
+
+
+def _preset_in(words: Sequence[str]) -> str:
+    """The preset that is asked for, so that its fields are the defaults of `--model`."""
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        name, equals, given = word.partition("=")
+        if name == "--preset":
+            found = given if equals else value
+            if found in PRESETS:
+                return found
+    return "small"
+
+
+def main() -> NoReturn:
+    """The command."""
+    parser = _parser(_preset_in(sys.argv[1:]))
+    arguments = parser.parse_line()
+    run_command(PROGRAM, lambda: _train(arguments, parser))
+
+
+def _train(arguments: Namespace, parser: CommandLine) -> int:
+    import numpy as np
+    import torch
+
+    from muse_shortcut.data.batches import TrainingBatches, evaluation_windows
+    from muse_shortcut.data.store import open_store
+    from muse_shortcut.devices import choose_device, choose_precision
+    from muse_shortcut.files import write_text
+    from muse_shortcut.training.loop import Trainer
+    from muse_shortcut.training.run import RunFolder
+    from muse_shortcut.training.samples import write_samples
+
+    if arguments.seed < 0:
+        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 or more")
+    made = parser.instantiate_classes(arguments)
+    config: TrainConfig = made.train
+    store = open_store(Path(arguments.data))
+    if store.domain != arguments.domain:
+        raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
+    device = choose_device(arguments.device)
+    run = RunFolder(Path(arguments.out))
+    resumed = run.latest()
+    if resumed is not None and arguments.resume == "never":
+        raise ArgumentsError(f"{arguments.out} has a training already: --resume auto goes on, or name another --out")
+    torch.manual_seed(arguments.seed)
+    checkpoint = _start_from(resumed, getattr(arguments, "from"), made.model, store, device)
+    shape = checkpoint.core.config
+    checkpoint.facts.update(data=store.manifest["source"], store=store.manifest["sha256"], seed=arguments.seed)
+    held_out = store.split("validation")
+    if not len(held_out):
+        print("the store has no validation split: validation is over training windows", file=sys.stderr)
+        held_out = store.split("train")
+    windows = evaluation_windows(held_out, context=shape.context, count=config.eval_windows)
+    batches = TrainingBatches(
+        store.split("train"),
+        context=shape.context,
+        batch=config.batch_size,
+        seed=arguments.seed,
+        variations=checkpoint.tokenizer.variations() if config.augment else None,
+    )
+    precision = choose_precision(config.precision, device)
+    trainer = Trainer(checkpoint, batches, windows, run, config, seed=arguments.seed, precision=precision)
+    if resumed is not None:
+        trainer.resume()
+        print(f"going on from {resumed}", file=sys.stderr)
+    write_text(run.folder / "config.yaml", parser.dump(arguments))
+    _announce(checkpoint, batches.windows_per_epoch, config, device.type, str(precision))
+    prompt = np.concatenate([[[checkpoint.tokenizer.begin] * shape.streams], held_out[1 : shape.context // 4]])
+    return _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
+
+
+def _start_from(
+    resumed: Path | None, source: str | None, shape: ModelConfig, store: Store, device: Any
+) -> Checkpoint:
+    from muse_tokenizers.loading import load_tokenizer
+
+    from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+    from muse_shortcut.model.core import Core
+
+    folder = resumed or (Path(source) if source else None)
+    if folder is not None:
+        checkpoint = load_checkpoint(folder, device)
+        store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+        if resumed is not None and checkpoint.facts.get("store") != store.manifest["sha256"]:
+            raise ArgumentsError(f"{resumed} was trained on another store than {store.folder}; use --from to go on with it")
+        return checkpoint
+    tokenizer = load_tokenizer(store.tokenizer_folder)
+    store.check_tokenizer(tokenizer.fingerprint(), f"{store.tokenizer_folder}")
+    core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
+    return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={})
+
+
+def _announce(checkpoint: Checkpoint, windows: int, config: TrainConfig, device: str, precision: str) -> None:
+    shape = checkpoint.core.config
+    kind = "plain" if shape.shortcut is None else f"shortcut to depths {', '.join(map(str, shape.depths))}"
+    epochs = config.max_steps * config.batch_size * config.accumulation / windows
+    print(
+        f"{checkpoint.core.parameter_count():,} parameters, {shape.layers} layers, {kind}; {device}, "
+        f"{precision.removeprefix('torch.')}; {config.max_steps:,} steps, {epochs:.2g} epochs",
+        file=sys.stderr,
+    )
+
+
+def _watch(trainer: Trainer, config: TrainConfig, sample: Any) -> int:
+    with Bar("training", config.max_steps) as bar, StopSwitch() as stop:
+
+        def show(status: Status) -> None:
+            rate = f"{status.tokens_per_second:,.0f} tokens/s"
+            if status.validation is not None:
+                bar.show(status.step, f"step {status.step}: validation {status.validation:.4f} nats a token", line=True)
+            else:
+                bar.show(status.step, f"loss {status.loss:.4f}, {rate}")
+
+        progress = trainer.train(show, sample, stop)
+    best = "none" if progress.best is None else f"{progress.best:.4f}"
+    print(f"step {progress.step}: best validation {best} nats a token; {asdict(progress)['tokens']:,} tokens seen")
+    return 130 if stop.pressed else 0

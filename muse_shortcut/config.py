@@ -1,0 +1,262 @@
+"""Every choice that can be made about a model, a training or a generation, as plain data. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from muse_shortcut.errors import ArgumentsError, CheckpointError
+
+__all__ = ["PRESETS", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
+
+
+def _require(holds: bool, name: str, found: object, allowed: str) -> None:
+    if not holds:
+        raise ArgumentsError(f"{name} is {found}; allowed: {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortcutConfig:
+    """The last layer's attention over depth and context (arXiv 2409.10870)."""
+
+    taps: tuple[int, ...] = (2, 4, 6)
+    """Depths whose outputs are attended to; depth d is the output of block d, 0 is the embedding."""
+    include_last: bool = False
+    """Also attend to the depth just below the last layer."""
+    include_embedding: bool = False
+    """Also attend to depth 0."""
+    feature_map: Literal["mlp", "linear", "norm"] = "mlp"
+    """What a tapped output passes before it becomes keys and values, after its norm."""
+    feature_width: int = 512
+    """Hidden width of `mlp`."""
+    scope: Literal["context", "column"] = "context"
+    """Attend to all positions up to one's own, or to the depths of one's own position alone."""
+    start: Literal["normal", "zero"] = "normal"
+    """How the attention's output matrix begins: like the others, or at zero."""
+
+    def __post_init__(self) -> None:
+        _require(len(set(self.taps)) == len(self.taps), "shortcut taps", list(self.taps), "each depth once")
+        _require(all(tap >= 0 for tap in self.taps), "shortcut taps", list(self.taps), "depths from 0")
+        _require(self.feature_map in ("mlp", "linear", "norm"), "feature_map", self.feature_map, "mlp, linear, norm")
+        _require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
+        _require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
+        _require(self.start in ("normal", "zero"), "start", self.start, "normal, zero")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a core. What an id means is not its affair."""
+
+    vocabulary_size: int = 0
+    """V, ids of each stream; set from the store's tokenizer."""
+    streams: int = 1
+    """K, ids of one step; set from the store's tokenizer."""
+    context: int = 1024
+    """T, the most steps it can see."""
+    layers: int = 7
+    """L, the last one included."""
+    width: int = 192
+    """D."""
+    heads: int = 6
+    """H; D / H must be even, for rotary positions."""
+    feed_forward: int = 768
+    """Hidden width of the feed-forward layers."""
+    dropout: float = 0.0
+    """On residuals and in feed-forward layers, never inside attention."""
+    tied_embeddings: bool = False
+    """The head is the embedding's transpose."""
+    shortcut: ShortcutConfig | None = ShortcutConfig()
+    """None: a plain GPT, whose last layer attends like the others."""
+
+    def __post_init__(self) -> None:
+        for name in ("streams", "context", "layers", "width", "heads", "feed_forward"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 or more")
+        _require(self.width % (2 * self.heads) == 0, "width", self.width, f"a multiple of 2 x heads, {2 * self.heads}")
+        _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 up to but not 1")
+        if self.shortcut is not None:
+            deepest = self.layers - 1
+            _require(
+                all(tap <= deepest for tap in self.shortcut.taps),
+                "shortcut taps",
+                list(self.shortcut.taps),
+                f"depths up to {deepest}, the last below layer {self.layers}",
+            )
+            _require(len(self.depths) > 0, "shortcut taps", [], "at least one depth")
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """S: the depths the last layer attends to, rising."""
+        if self.shortcut is None:
+            return (self.layers - 1,)
+        extra = {self.layers - 1} if self.shortcut.include_last else set[int]()
+        return tuple(sorted({*self.shortcut.taps} | extra | ({0} if self.shortcut.include_embedding else set())))
+
+    @property
+    def head_width(self) -> int:
+        """C."""
+        return self.width // self.heads
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Any) -> ModelConfig:
+        """Raises CheckpointError: a field is missing, unknown or impossible."""
+        try:
+            if set(content) != {field.name for field in fields(cls)}:
+                raise CheckpointError(f"a model's fields are {[field.name for field in fields(cls)]}")
+            shortcut = content["shortcut"]
+            if shortcut is not None:
+                shortcut = ShortcutConfig(**{**shortcut, "taps": tuple(shortcut["taps"])})
+            return cls(**{**content, "shortcut": shortcut})
+        except (TypeError, KeyError, ArgumentsError) as error:
+            raise CheckpointError(f"impossible model: {error}") from error
+
+    def for_vocabulary(self, vocabulary_size: int, streams: int) -> ModelConfig:
+        """The same shape for a tokenizer."""
+        return replace(self, vocabulary_size=vocabulary_size, streams=streams)
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "tiny": ModelConfig(
+        context=256,
+        layers=4,
+        width=64,
+        heads=4,
+        feed_forward=256,
+        shortcut=ShortcutConfig(taps=(1, 2), feature_width=128),
+    ),
+    "small": ModelConfig(
+        context=1024,
+        layers=7,
+        width=192,
+        heads=6,
+        feed_forward=768,
+        shortcut=ShortcutConfig(taps=(2, 4, 6), feature_width=384),
+    ),
+    "base": ModelConfig(
+        context=1024,
+        layers=10,
+        width=416,
+        heads=8,
+        feed_forward=1664,
+        dropout=0.1,
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=832),
+    ),
+    "medium": ModelConfig(
+        context=1024,
+        layers=12,
+        width=768,
+        heads=12,
+        feed_forward=3072,
+        dropout=0.1,
+        tied_embeddings=True,
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8, 10), feature_width=1024),
+    ),
+    "paper": ModelConfig(
+        context=512,
+        layers=10,
+        width=256,
+        heads=8,
+        feed_forward=1024,
+        dropout=0.1,
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=1024),
+    ),
+}
+"""Shapes by name. `small` is what ships, about 4 M parameters; `base` about 25 M; `medium` has GPT-2 small's shape;
+`paper` is arXiv 2409.10870 as far as it is known (ten layers, four taps, MLPs of 1,024), its width and context chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a core is trained."""
+
+    max_steps: int = 2000
+    """Optimiser steps in all."""
+    batch_size: int = 8
+    """Windows of one forward pass."""
+    accumulation: int = 1
+    """Forward passes of one optimiser step."""
+    learning_rate: float = 1e-3
+    """The highest."""
+    final_learning_rate: float = 1e-4
+    """Where the cosine ends."""
+    warmup_steps: int = 100
+    """Steps of linear rise."""
+    weight_decay: float = 0.1
+    """On matrices; vectors and embeddings are left alone."""
+    beta1: float = 0.9
+    """AdamW's."""
+    beta2: float = 0.95
+    """AdamW's."""
+    clip: float = 1.0
+    """The longest gradient; 0: any."""
+    augment: bool = True
+    """Draw one of the tokenizer's variations for every window (MIDI: transpositions)."""
+    eval_every: int = 200
+    """Steps between evaluations."""
+    eval_windows: int = 64
+    """Windows of the validation split that are evaluated, always the same."""
+    patience: int = 0
+    """Evaluations without a gain after which training ends; 0: never."""
+    min_gain: float = 0.005
+    """What counts as a gain, nats a token."""
+    save_every: int = 200
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints that are kept, the best one besides."""
+    sample_every: int = 1000
+    """Steps between samples; 0: none."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the chip computes in it."""
+    compile: bool = False
+    """Run the model through torch.compile."""
+    tensorboard: bool = True
+    """Write TensorBoard's files beside metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "accumulation", "eval_every", "eval_windows", "save_every", "keep"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("warmup_steps", "weight_decay", "clip", "patience", "min_gain", "sample_every"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        _require(
+            0 <= self.final_learning_rate <= self.learning_rate,
+            "final_learning_rate",
+            self.final_learning_rate,
+            f"0 to learning_rate, {self.learning_rate}",
+        )
+        for name in ("beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
+        _require(
+            self.precision in ("auto", "float32", "bfloat16"), "precision", self.precision, "auto, float32, bfloat16"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How the next id is chosen from the model's distribution. Applied in the order of the fields."""
+
+    repetition_penalty: float = 1.0
+    """Divide the odds of ids among the last 64 steps by this; 1: off."""
+    no_repeat_ngram: int = 0
+    """Never write the same run of this many steps twice; 0: off."""
+    greedy: bool = False
+    """Always the likeliest id; the fields below then do nothing."""
+    temperature: float = 1.0
+    """Below 1 safer, above 1 wilder."""
+    top_k: int = 0
+    """Only the k likeliest; 0: off."""
+    top_p: float = 1.0
+    """Only the likeliest that together have this probability; 1: off."""
+    min_p: float = 0.0
+    """Only ids at least this fraction as likely as the likeliest; 0: off."""
+
+    def __post_init__(self) -> None:
+        _require(self.repetition_penalty >= 1.0, "repetition_penalty", self.repetition_penalty, "1 or more")
+        _require(self.no_repeat_ngram >= 0, "no_repeat_ngram", self.no_repeat_ngram, "0 (off) or more")
+        _require(0.0 < self.temperature <= 10.0, "temperature", self.temperature, "more than 0, up to 10")
+        _require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
+        _require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "more than 0, up to 1 (off)")
+        _require(0.0 <= self.min_p < 1.0, "min_p", self.min_p, "0 (off) up to but not 1")

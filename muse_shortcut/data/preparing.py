@@ -1,0 +1,260 @@
+"""From a folder of files to a token store: parallel, resumable, and never stopped by a bad file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.loading import tokenizer_class
+
+from muse_shortcut.data.journal import Entry, Journal
+from muse_shortcut.data.recipe import SourceFile
+from muse_shortcut.data.splits import assign_splits, keep_one_of_each
+from muse_shortcut.data.store import SPLITS, VERSION, Piece
+from muse_shortcut.errors import StoreError
+from muse_shortcut.files import atomic_path, make_folder, write_text
+
+__all__ = ["Preparation", "prepare"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preparation:
+    """How a store is made."""
+
+    workers: int
+    seed: int
+    held_out: float
+    source: dict[str, Any]
+    """Where the files came from, for the manifest: recipe, licence, checksum."""
+
+
+def prepare(
+    sources: Sequence[Sequence[SourceFile]],
+    tokenizer: Tokenizer[Any],
+    out: Path,
+    how: Preparation,
+    progress: Callable[[int, int, int], None] = lambda _files, _tokens, _rejects: None,
+) -> dict[str, Any]:
+    """Make a store of the files; return its manifest.
+
+    Called again after it was killed it goes on. The same files give the same bytes, whatever the number of workers.
+
+    Args:
+        sources: the files of each source, in the order in which they will stand; a source without an official split
+            is split by chance, whatever the others have.
+        tokenizer: makes the ids.
+        out: the store's folder.
+        how: workers, seed, splits, source.
+        progress: called after each file with the numbers of files, tokens and rejects so far.
+
+    Raises:
+        StoreError: no file could be used, or `out` holds something else.
+        OutputError: something could not be written.
+    """
+    if out.exists() and any(out.iterdir()) and not ((out / "partial").is_dir() or (out / "manifest.json").is_file()):
+        raise StoreError(f"{out} has other files in it; a store wants a folder of its own")
+    files = [file for source in sources for file in source]
+    dtype = np.dtype(np.uint16 if tokenizer.vocabulary_size <= 2**16 else np.uint32)
+    heading = {"version": VERSION, "fingerprint": tokenizer.fingerprint()}
+    journal = Journal(make_folder(out) / "partial", heading, tokenizer.streams, dtype)
+    todo = [file for file in files if not _is_known(journal, file)]
+    known = {file.name for file in files} - {file.name for file in todo}
+    done = [journal.entries[name] for name in known]
+    counts = [len(files) - len(todo), sum(e.tokens for e in done), sum(e.reason is not None for e in done)]
+    progress(*counts)
+    try:
+        for entry, ids in _tokenized(todo, tokenizer, min(how.workers, max(1, len(todo)))):
+            journal.add(entry, ids)
+            counts[0] += 1
+            counts[1] += 0 if ids is None else len(ids)
+            counts[2] += entry.reason is not None
+            progress(*counts)
+    finally:
+        journal.close()
+    return _write_store(sources, journal, tokenizer, out, how)
+
+
+def _is_known(journal: Journal, file: SourceFile) -> bool:
+    entry = journal.entries.get(file.name)
+    try:
+        stat = file.path.stat()
+    except OSError:
+        return False
+    return entry is not None and (entry.size, entry.modified) == (stat.st_size, stat.st_mtime_ns)
+
+
+# In a worker process
+
+_tokenizer: Tokenizer[Any]
+
+
+def _start_worker(kind: str, configuration: dict[str, Any]) -> None:
+    global _tokenizer
+    _tokenizer = tokenizer_class(kind).from_configuration(configuration)
+    parent = parent_process()
+    if parent is not None:
+        # A worker whose parent was killed would wait for work for ever.
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _tokenize(path: Path, name: str) -> tuple[Entry, np.ndarray[Any, Any] | None]:
+    size = modified = 0
+    try:
+        stat = path.stat()
+        size, modified = stat.st_size, stat.st_mtime_ns
+        piece = _tokenizer.read(path)
+        ids = _tokenizer.encode(piece)
+        seconds = _tokenizer.duration(piece)
+    except TokenizerError as error:
+        # Reasons are kept beside names inside the source: the folder is this machine's affair.
+        reason = str(error).replace(str(path), name).removeprefix(f"cannot read {name}: ")
+        return Entry(name=name, size=size, modified=modified, reason=reason.removeprefix(f"{name} ")), None
+    except Exception as error:  # a file must never stop a preparation
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return Entry(name=name, size=size, modified=modified, reason=reason.replace(str(path), name)), None
+    edge = np.ones((1, _tokenizer.streams), dtype=np.int64)
+    ids = np.concatenate([edge * _tokenizer.begin, ids, edge * _tokenizer.end])
+    digest = hashlib.sha256(ids.tobytes()).hexdigest()
+    return Entry(name=name, size=size, modified=modified, digest=digest, seconds=seconds), ids
+
+
+# In the main process
+
+
+def _tokenized(
+    files: list[SourceFile], tokenizer: Tokenizer[Any], workers: int
+) -> Iterator[tuple[Entry, np.ndarray[Any, Any] | None]]:
+    """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
+    waiting = deque(files)
+    alone = 0
+    """Files at the front that were under way when a worker died; each then gets a process of its own."""
+    while waiting:
+        with _pool(tokenizer, 1 if alone else workers) as pool:
+            under_way: deque[Future[tuple[Entry, np.ndarray[Any, Any] | None]]] = deque()
+            ahead = 1 if alone else 4 * workers
+            while waiting:
+                while len(under_way) < min(ahead, len(waiting)):
+                    file = waiting[len(under_way)]
+                    try:
+                        under_way.append(pool.submit(_tokenize, file.path, file.name))
+                    except BrokenProcessPool:
+                        break
+                try:
+                    if not under_way:
+                        raise BrokenProcessPool
+                    result = under_way[0].result()
+                except BrokenProcessPool:
+                    if not alone:
+                        alone = max(1, len(under_way))
+                        break
+                    result = (_killer(waiting[0]), None)
+                    under_way.clear()
+                if under_way:
+                    under_way.popleft()
+                waiting.popleft()
+                yield result
+                if alone:
+                    alone -= 1
+                    break
+
+
+def _pool(tokenizer: Tokenizer[Any], workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: a fork of a process with threads may hang.
+    return ProcessPoolExecutor(
+        max_workers=workers,
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(tokenizer.kind, tokenizer.configuration()),
+    )
+
+
+def _killer(file: SourceFile) -> Entry:
+    stat = file.path.stat()
+    return Entry(name=file.name, size=stat.st_size, modified=stat.st_mtime_ns, reason="its reader crashed on it")
+
+
+def _write_store(
+    sources: Sequence[Sequence[SourceFile]], journal: Journal, tokenizer: Tokenizer[Any], out: Path, how: Preparation
+) -> dict[str, Any]:
+    entries = [(file, journal.entries[file.name]) for source in sources for file in source]
+    taken = [(file, entry) for file, entry in entries if entry.reason is None]
+    rejects = [{"name": file.name, "reason": entry.reason} for file, entry in entries if entry.reason is not None]
+    if not taken:
+        first = f"; the first: {rejects[0]['name']}: {rejects[0]['reason']}" if rejects else ""
+        raise StoreError(f"none of the {len(entries)} files could be used{first}")
+    split_of: dict[str, str] = {}
+    for source in sources:
+        groups = {_group(file): file.split for file in source if journal.entries[file.name].reason is None}
+        split_of |= assign_splits(groups, how.seed, how.held_out)
+    gone = keep_one_of_each((file.name, split_of[_group(file)], entry.digest) for file, entry in taken)
+    rejects += [{"name": name, "reason": f"the same content as {kept}"} for name, kept in sorted(gone.items())]
+    pieces = [
+        (entry, Piece(name=file.name, split=split, group=file.group, tokens=entry.tokens, seconds=entry.seconds))
+        for split in SPLITS
+        for file, entry in taken
+        if file.name not in gone and split_of[_group(file)] == split
+    ]
+    tokens_digest = _write_tokens([entry for entry, _ in pieces], journal.ids(), out)
+    write_text(out / "pieces.jsonl", "".join(json.dumps(asdict(piece)) + "\n" for _, piece in pieces))
+    tokenizer.save(out / "tokenizer")
+    manifest = {
+        "version": VERSION,
+        "domain": tokenizer.kind,
+        "fingerprint": tokenizer.fingerprint(),
+        "streams": tokenizer.streams,
+        "pieces": len(pieces),
+        "tokens": sum(piece.tokens for _, piece in pieces),
+        "seconds": sum(piece.seconds or 0.0 for _, piece in pieces),
+        "splits": {split: _counts([piece for _, piece in pieces if piece.split == split]) for split in SPLITS},
+        "seed": how.seed,
+        "held_out": how.held_out,
+        "sha256": tokens_digest,
+        "source": how.source,
+        "rejects": sorted(rejects, key=lambda reject: str(reject["name"])),
+    }
+    write_text(out / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    shutil.rmtree(out / "partial")
+    return manifest
+
+
+def _group(file: SourceFile) -> str:
+    # A publisher's split is made by piece, not by folder: only the free ones are grouped.
+    return file.group if file.split is None else f"{file.split}/{file.name}"
+
+
+def _counts(pieces: list[Piece]) -> dict[str, Any]:
+    return {
+        "pieces": len(pieces),
+        "tokens": sum(piece.tokens for piece in pieces),
+        "seconds": sum(piece.seconds or 0.0 for piece in pieces),
+    }
+
+
+def _write_tokens(entries: list[Entry], ids: np.ndarray[Any, Any], out: Path) -> str:
+    """Write tokens.npy and offsets.npy; return the SHA-256 of the ids."""
+    offsets = np.cumsum([0, *(entry.tokens for entry in entries)], dtype=np.int64)
+    digest = hashlib.sha256()
+    with atomic_path(out / "tokens.npy") as path, path.open("wb") as file:
+        heading = {"descr": np.lib.format.dtype_to_descr(ids.dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(file, {**heading, "shape": (int(offsets[-1]), ids.shape[1])})
+        for entry in entries:
+            data = ids[entry.start : entry.start + entry.tokens].tobytes()
+            digest.update(data)
+            file.write(data)
+    with atomic_path(out / "offsets.npy") as path, path.open("wb") as file:
+        np.save(file, offsets, allow_pickle=False)
+    return digest.hexdigest()

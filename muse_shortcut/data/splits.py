@@ -1,0 +1,54 @@
+"""Which piece belongs to which split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from muse_shortcut.data.store import SPLITS
+
+__all__ = ["assign_splits", "keep_one_of_each"]
+
+
+def assign_splits(groups: Mapping[str, str | None], seed: int, held_out: float) -> dict[str, str]:
+    """A split for every group; a group that has one from its publisher keeps it.
+
+    The others are put in the order of a hash, so that a file added later moves no other far. Validation and test each
+    get the fraction `held_out`, at least one group where there are three or more; two groups are train and
+    validation, one is train.
+
+    Args:
+        groups: the publisher's split by group, or None.
+        seed: another one gives another choice.
+        held_out: fraction of the free groups for validation, and again for test.
+    """
+    free = sorted(
+        (group for group, split in groups.items() if split is None),
+        key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest(),
+    )
+    count = max(1, round(len(free) * held_out)) if held_out > 0 else 0
+    if any(split is not None for split in groups.values()):
+        # The publisher has held out enough; what it does not name is for training.
+        count = 0
+    validation = count if len(free) >= 2 else 0
+    test = count if len(free) >= 3 else 0
+    chosen = {group: split for group, split in groups.items() if split is not None}
+    for index, group in enumerate(free):
+        chosen[group] = "validation" if index < validation else "test" if index < validation + test else "train"
+    return chosen
+
+
+def keep_one_of_each(pieces: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Duplicates by content: (name, split, digest) -> by name of each that must go, the name of the one that stays.
+
+    The one that stays is in test if any is, else in validation: what is held out is never seen in training.
+    """
+    strictness = {split: rank for rank, split in enumerate(reversed(SPLITS))}
+    stays: dict[str, str] = {}
+    gone: dict[str, str] = {}
+    for name, _, digest in sorted(pieces, key=lambda piece: (strictness[piece[1]], piece[0])):
+        if digest in stays:
+            gone[name] = stays[digest]
+        else:
+            stays[digest] = name
+    return gone

@@ -1,0 +1,1 @@
+"""Generation: logits to ids under a grammar, candidates, events. Does not know how anything is drawn."""

@@ -1,0 +1,145 @@
+"""Causal attention over one depth, and over several depths in one softmax.
+
+The joint softmax over n depths is n causal attentions merged by their log-sum-exp, as ring attention merges blocks of
+a sequence (Liu et al. 2023, arXiv 2310.01889): with (out_s, lse_s) of each depth,
+
+    lse = logsumexp_s lse_s      w_s = exp(lse_s - lse)      out = sum_s w_s out_s
+
+and w_s is the share of attention that depth s receives. The backward of depth s is the fused kernel's own, called with
+the merged out and lse: with them it recomputes the joint probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function, FunctionCtx, once_differentiable
+from torch.nn import functional as F
+
+__all__ = ["attend", "column_attend", "joint_attend", "joint_attend_spelled_out", "row_attend"]
+
+_CPU_FUSED = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_CUDA_FUSED = (torch.bfloat16, torch.float16)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Ordinary causal attention. (B, H, T, C) each -> (B, H, T, C)."""
+    return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+
+
+def joint_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Causal attention over all positions of all depths in one softmax.
+
+    Args:
+        query: (B, H, T, C).
+        keys: (n, B, H, T, C).
+        values: (n, B, H, T, C).
+
+    Returns:
+        (B, H, T, C).
+    """
+    if len(keys) == 1:
+        return attend(query, keys[0], values[0])
+    if _has_fused_kernel(query):
+        return _JointAttention.apply(query, keys, values)  # type: ignore[no-any-return, no-untyped-call]
+    return joint_attend_spelled_out(query, keys, values)[0]
+
+
+def joint_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, as the masked concatenation that defines it; also the weights.
+
+    Returns:
+        (B, H, T, C) and the weights (B, H, T, n, T).
+    """
+    depths, steps = len(keys), query.shape[2]
+    scores = torch.einsum("bhic,sbhjc->bhisj", query, keys) / math.sqrt(query.shape[-1])
+    future = torch.ones(steps, steps, dtype=torch.bool, device=query.device).triu(1)
+    scores = scores.masked_fill(future[:, None, :], float("-inf"))
+    weights = scores.flatten(-2).float().softmax(-1).to(query.dtype).unflatten(-1, (depths, steps))
+    return torch.einsum("bhisj,sbhjc->bhic", weights, values), weights
+
+
+def column_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention over the depths of each token's own position. Shapes as in `joint_attend`; weights (B, H, T, n)."""
+    scores = torch.einsum("bhtc,sbhtc->bhts", query, keys) / math.sqrt(query.shape[-1])
+    weights = scores.float().softmax(-1).to(query.dtype)
+    return torch.einsum("bhts,sbhtc->bhtc", weights, values), weights
+
+
+def row_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """One position's joint attention over what a cache holds, with its weights.
+
+    Args:
+        query: (B, H, 1, C).
+        keys: (n, B, H, T, C), none of them later than the query.
+        values: likewise.
+
+    Returns:
+        (B, H, 1, C) and the weights (B, H, n, T) in float32.
+    """
+    scores = torch.matmul(keys, query.transpose(-1, -2)).squeeze(-1) / math.sqrt(query.shape[-1])
+    scores = scores.permute(1, 2, 0, 3)
+    weights = scores.float().flatten(-2).softmax(-1).unflatten(-1, scores.shape[-2:])
+    # (n, B, H, 1, T) @ (n, B, H, T, C), summed over depths
+    out = torch.matmul(weights.permute(2, 0, 1, 3).unsqueeze(-2).to(values.dtype), values).sum(0)
+    return out, weights
+
+
+def _has_fused_kernel(query: Tensor) -> bool:
+    """Whether this device has, for this type, a fused causal kernel that returns its log-sum-exp."""
+    if query.device.type == "cpu":
+        return query.dtype in _CPU_FUSED
+    if query.device.type == "cuda":
+        return query.dtype in _CUDA_FUSED and query.shape[-1] % 8 == 0 and torch.version.hip is None
+    return False
+
+
+def _forward(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
+    """Fused causal attention: out, lse (B, H, T) in float32, and what the CUDA kernel's backward wants besides."""
+    if query.device.type == "cpu":
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, True)
+        return out, lse, ()
+    out, lse, *rest = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, 0.0, True, False)
+    return out, lse, tuple(rest[:-1])
+
+
+def _backward(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, rest: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    if query.device.type == "cpu":
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+        return kernel(gradient, query, key, value, out, lse, 0.0, True)  # type: ignore[no-any-return]
+    cumulative_q, cumulative_k, longest_q, longest_k, seed, offset = rest
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_backward
+    return kernel(  # type: ignore[no-any-return]
+        gradient, query, key, value, out, lse, cumulative_q, cumulative_k, longest_q, longest_k, 0.0, True, seed, offset
+    )
+
+
+class _JointAttention(Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        parts = [_forward(query, key, value) for key, value in zip(keys, values, strict=True)]
+        lses = torch.stack([lse for _, lse, _ in parts]).float()
+        lse = torch.logsumexp(lses, 0)
+        shares = torch.exp(lses - lse)
+        out = sum((share.unsqueeze(-1) * part for share, (part, _, _) in zip(shares, parts, strict=True)), start=0.0)
+        out = torch.as_tensor(out).to(query.dtype)
+        ctx.save_for_backward(query, keys, values, out, lse.contiguous())
+        ctx.rest = [rest for _, _, rest in parts]  # type: ignore[attr-defined]
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, keys, values, out, lse = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        parts = [
+            _backward(gradient, query, key, value, out, lse.to(torch.float32), rest)
+            for key, value, rest in zip(keys, values, ctx.rest, strict=True)
+        ]
+        grad_query = torch.stack([part[0] for part in parts]).sum(0)
+        return grad_query, torch.stack([part[1] for part in parts]), torch.stack([part[2] for part in parts])

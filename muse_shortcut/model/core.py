@@ -1,0 +1,250 @@
+"""The GPT core, plain or with the layerwise shortcut, in one class.
+
+    h_0 = sum_k E_k[x_k]                              blocks 1 .. L-1 are ordinary pre-norm causal blocks
+    F_s = M_s(norm(h_s))        for s in S            feature map of depth s
+    Q = W_Q norm(h_{L-1});  K_s = W_K F_s;  V_s = W_V F_s      rotary positions on Q and on every K_s
+    A_i(s, j) = softmax over all (s, j <= i) jointly of Q_i . K_s,j / sqrt(C)
+    u = h_{L-1} + W_O sum_{s,j} A(s, j) V_s,j;  y = u + FFN(norm(u));  logits_k = head_k(norm(y))
+
+The plain GPT is the case S = {L-1}, M the identity. Source: arXiv 2409.10870, and ARCHITECTURE.md section 5 for what
+the paper leaves open. Does not know what an id means, nor how one is drawn from logits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from muse_shortcut.config import ModelConfig, ShortcutConfig
+from muse_shortcut.model.attention import attend, column_attend, joint_attend, row_attend
+from muse_shortcut.model.cache import Cache
+
+__all__ = ["Core", "StepOutput"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What one cached step gives."""
+
+    logits: Tensor
+    """(B, K, V)."""
+    weights: Tensor
+    """(B, H, n, T) float32: the last layer's attention, which sums to 1 over (n, T). For scope `column` T is 1, the
+    step's own position."""
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021, arXiv 2104.09864): x (..., T, C), turns (2, T, C / 2) of cosines and sines."""
+    first, second = x.chunk(2, dim=-1)
+    cosine, sine = turns.to(x.dtype)
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+
+
+class FeedForward(nn.Module):
+    """D -> feed_forward -> D with GELU."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.dropout(F.gelu(self.up(x))))  # type: ignore[no-any-return]
+
+
+class FeatureMap(nn.Module):
+    """F_s = M_s(norm(h_s)), of one depth."""
+
+    def __init__(self, config: ModelConfig, shortcut: ShortcutConfig | None) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width, bias=False)
+        self.map: nn.Module = nn.Identity()
+        if shortcut is not None and shortcut.feature_map == "mlp":
+            self.map = FeedForward(config.width, shortcut.feature_width, 0.0)
+        elif shortcut is not None and shortcut.feature_map == "linear":
+            self.map = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.map(self.norm(h))  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """The matrices of one attention layer, and how a width splits into heads."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.key_value = nn.Linear(config.width, 2 * config.width, bias=False)
+        self.output = nn.Linear(config.width, config.width, bias=False)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(..., T, D) -> (..., H, T, C)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., T, D) -> two of (..., H, T, C)."""
+        key, value = self.key_value(x).chunk(2, dim=-1)
+        return self.split(key), self.split(value)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """(..., H, T, C) -> (..., T, D), through the output matrix."""
+        return self.output(x.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """An ordinary pre-norm causal block."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width, bias=False)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.width, bias=False)
+        self.feed_forward = FeedForward(config.width, config.feed_forward, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, h: Tensor, turns: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        x = self.attention_norm(h)
+        query = rotate(self.attention.split(self.attention.query(x)), turns)
+        key, value = self.attention.keys_and_values(x)
+        key = rotate(key, turns)
+        if cache is None:
+            seen = attend(query, key, value)
+        else:
+            first = cache.length == 0
+            key, value = cache.put(layer, key, value)
+            seen = attend(query, key, value) if first else F.scaled_dot_product_attention(query, key, value)
+        h = h + self.dropout(self.attention.merge(seen))
+        return h + self.dropout(self.feed_forward(self.feed_forward_norm(h)))  # type: ignore[no-any-return]
+
+
+class LastBlock(nn.Module):
+    """The last block: its attention is over the depths S."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.scope = config.shortcut.scope if config.shortcut is not None else "context"
+        self.query_norm = nn.LayerNorm(config.width, bias=False)
+        self.features = nn.ModuleList(FeatureMap(config, config.shortcut) for _ in config.depths)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.width, bias=False)
+        self.feed_forward = FeedForward(config.width, config.feed_forward, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def _query(self, h: Tensor, turns: Tensor) -> Tensor:
+        return rotate(self.attention.split(self.attention.query(self.query_norm(h))), turns)
+
+    def keys_and_values(self, depths: list[Tensor], turns: Tensor) -> tuple[Tensor, Tensor]:
+        """n of (B, T, D) -> two of (n, B, H, T, C)."""
+        features = torch.stack([feature(h) for feature, h in zip(self.features, depths, strict=True)])
+        keys, values = self.attention.keys_and_values(features)
+        return rotate(keys, turns), values
+
+    def forward(self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
+        """(B, T, D) -> (B, T, D), and for one cached position the weights (B, H, n, T), else an empty tensor."""
+        query = self._query(h, turns)
+        keys, values = self.keys_and_values(depths, turns)
+        weights = h.new_empty(0)
+        first = cache is None or cache.length == 0
+        if cache is not None:
+            all_keys, all_values = cache.put_taps(keys, values)
+        if self.scope == "column":
+            seen, columns = column_attend(query, keys, values)
+            weights = columns[:, :, -1, :, None].float()
+        elif first:
+            seen = joint_attend(query, keys, values)
+        else:
+            seen, weights = row_attend(query, all_keys, all_values)
+        h = h + self.dropout(self.attention.merge(seen))
+        return h + self.dropout(self.feed_forward(self.feed_forward_norm(h))), weights
+
+
+class Core(nn.Module):
+    """Ids in, logits out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(config.vocabulary_size, config.width) for _ in range(config.streams)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers - 1))
+        self.last = LastBlock(config)
+        self.norm = nn.LayerNorm(config.width, bias=False)
+        self.heads = nn.ModuleList(
+            nn.Linear(config.width, config.vocabulary_size, bias=False) for _ in range(config.streams)
+        )
+        self.register_buffer("turns", _turns(config.context, config.head_width), persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Normal with 0.02; what is added to the residual stream is scaled down by its number of summands (GPT-2)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+        scale = 0.02 / math.sqrt(2 * self.config.layers)
+        for block in [*self.blocks, self.last]:
+            nn.init.normal_(block.attention.output.weight, std=scale)  # type: ignore[union-attr, arg-type]
+            nn.init.normal_(block.feed_forward.down.weight, std=scale)  # type: ignore[union-attr, arg-type]
+        if self.config.shortcut is not None and self.config.shortcut.start == "zero":
+            nn.init.zeros_(self.last.attention.output.weight)
+        if self.config.tied_embeddings:
+            for head, embedding in zip(self.heads, self.embeddings, strict=True):
+                head.weight = embedding.weight
+
+    def parameter_count(self) -> int:
+        """Parameters, tied ones once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def make_cache(self, batch: int) -> Cache:
+        """An empty cache for that many candidates, where the parameters are."""
+        weight = self.norm.weight
+        return Cache(self.config, batch, weight.device, weight.dtype)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, T, K) -> logits (B, T, K, V)."""
+        h, _ = self._run(ids, None)
+        return self._logits(h)
+
+    def prefill(self, ids: Tensor, cache: Cache) -> Tensor:
+        """Read (B, T, K) into an empty cache; logits (B, K, V) of the last step."""
+        assert cache.length == 0
+        h, _ = self._run(ids, cache)
+        return self._logits(h[:, -1])
+
+    def step(self, ids: Tensor, cache: Cache) -> StepOutput:
+        """Read one step (B, K) after what the cache holds."""
+        assert 0 < cache.length < cache.capacity
+        h, weights = self._run(ids[:, None], cache)
+        return StepOutput(self._logits(h[:, -1]), weights)
+
+    def _run(self, ids: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
+        start = 0 if cache is None else cache.length
+        turns = self.turns[:, start : start + ids.shape[1]]  # type: ignore[index]
+        embedded = [embedding(ids[..., k]) for k, embedding in enumerate(self.embeddings)]
+        h = self.dropout(torch.stack(embedded).sum(0) if len(embedded) > 1 else embedded[0])
+        tapped = {0: h}
+        for layer, block in enumerate(self.blocks):
+            h = block(h, turns, cache, layer)
+            tapped[layer + 1] = h
+        h, weights = self.last(h, [tapped[depth] for depth in self.config.depths], turns, cache)
+        if cache is not None:
+            cache.length += ids.shape[1]
+        return h, weights
+
+    def _logits(self, h: Tensor) -> Tensor:
+        y = self.norm(h)
+        return torch.stack([head(y) for head in self.heads], dim=-2)
+
+
+def _turns(context: int, head_width: int) -> Tensor:
+    """(2, T, C / 2): cosines and sines of each position's angles."""
+    frequencies = 10_000.0 ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    angles = torch.arange(context, dtype=torch.float64)[:, None] * frequencies
+    return torch.stack((angles.cos(), angles.sin())).float()

@@ -1,0 +1,241 @@
+"""The training loop.
+
+Everything random is drawn from (seed, step): batches, augmentation, dropout. So the weights and the optimiser's state
+are all there is to save, and a run that was killed ends with the bytes of one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from muse_shortcut.checkpoints import Checkpoint
+from muse_shortcut.config import TrainConfig
+from muse_shortcut.data.batches import TrainingBatches
+from muse_shortcut.errors import TrainingError
+from muse_shortcut.training.log import MetricsLog
+from muse_shortcut.training.optimiser import learning_rate, make_optimiser
+from muse_shortcut.training.run import Progress, RunFolder
+
+__all__ = ["Status", "Trainer"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """What one step gave, for whoever watches."""
+
+    step: int
+    loss: float
+    """Nats a token, of the training batch."""
+    validation: float | None
+    """Nats a token, where this step was evaluated."""
+    tokens_per_second: float
+
+
+class Trainer:
+    """One training, from a checkpoint (trained or fresh) to the last step."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        batches: TrainingBatches,
+        windows: np.ndarray[Any, Any],
+        run: RunFolder,
+        config: TrainConfig,
+        *,
+        seed: int,
+        precision: torch.dtype,
+    ) -> None:
+        """
+        Args:
+            checkpoint: the core to train, with its tokenizer.
+            batches: training batches by number.
+            windows: (W, T + 1, K) for evaluation.
+            run: where to write.
+            config: how to train.
+            seed: of dropout.
+            precision: what the forward pass computes in.
+        """
+        self._checkpoint, self._core = checkpoint, checkpoint.core
+        self._batches, self._windows, self._run, self._config = batches, windows, run, config
+        self._seed, self._precision = seed, precision
+        self._device = next(self._core.parameters()).device
+        self._forward: Callable[[Tensor], Tensor] = self._core
+        if config.compile:
+            self._forward = torch.compile(self._core)
+        self._pad = checkpoint.tokenizer.pad
+        self.optimiser = make_optimiser(self._core, config)
+        self.progress = Progress()
+
+    def resume(self) -> bool:
+        """Go on from the run's latest checkpoint, whose weights the core already has; False for a new run."""
+        folder = self._run.latest()
+        if folder is None:
+            return False
+        self.progress = self._run.restore(folder, self._checkpoint, self.optimiser)
+        return True
+
+    def train(
+        self,
+        watch: Callable[[Status], None] = lambda _: None,
+        sample: Callable[[int], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Progress:
+        """Train to the end, or until patience ends or `should_stop` says so; leaves a checkpoint either way.
+
+        Args:
+            watch: called after every step.
+            sample: called with the step whenever samples are due.
+            should_stop: asked after every step.
+
+        Raises:
+            TrainingError: the loss is no longer a number; the last good checkpoint stays.
+            OutputError: something could not be written.
+        """
+        config, progress = self._config, self.progress
+        log = MetricsLog(self._run.folder, progress.step if progress.step else -1, config.tensorboard)
+        try:
+            if progress.step == 0:
+                validation = self._begin()
+                log.write(0, {"validation": validation})
+                watch(Status(step=0, loss=math.nan, validation=validation, tokens_per_second=0.0))
+                self._save(is_best=True)
+            while progress.step < config.max_steps and not self._out_of_patience():
+                started = time.perf_counter()
+                loss, norm, tokens = self._step(progress.step + 1)
+                progress.step += 1
+                progress.tokens += tokens
+                taken = time.perf_counter() - started
+                progress.seconds += taken
+                last = progress.step == config.max_steps
+                validation_or_none = None
+                is_best = False
+                if progress.step % config.eval_every == 0 or last:
+                    validation_or_none, is_best = self._judge()
+                self._log(log, loss, norm, tokens / taken, validation_or_none)
+                watch(
+                    Status(
+                        step=progress.step,
+                        loss=loss,
+                        validation=validation_or_none,
+                        tokens_per_second=tokens / taken,
+                    )
+                )
+                stop = should_stop()
+                if is_best or last or stop or progress.step % config.save_every == 0 or self._out_of_patience():
+                    self._save(is_best=is_best)
+                if config.sample_every and (progress.step % config.sample_every == 0 or last):
+                    sample(progress.step)
+                if stop:
+                    break
+        finally:
+            log.close()
+        return progress
+
+    def _begin(self) -> float:
+        validation = self.evaluate()
+        self.progress.best = self.progress.reference = validation
+        # AdamW makes its state at the first step; a checkpoint of step 0 wants it now, and zeros are what it makes.
+        for group in self.optimiser.param_groups:
+            for parameter in group["params"]:
+                self.optimiser.state[parameter] = {
+                    "step": torch.zeros((), device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+        return validation
+
+    def _step(self, step: int) -> tuple[float, float, int]:
+        """One optimiser step; loss in nats a token, gradient norm, tokens."""
+        config = self._config
+        torch.manual_seed(int(np.random.SeedSequence((self._seed, 3, step)).generate_state(1, np.uint64)[0] >> 1))
+        rate = learning_rate(step, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self._core.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        total, tokens = 0.0, 0
+        for micro in range(config.accumulation):
+            inputs, targets = self._batches((step - 1) * config.accumulation + micro)
+            loss = self._loss(self._put(inputs), self._put(targets)) / config.accumulation
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+            tokens += inputs.size
+        norm = torch.nn.utils.clip_grad_norm_(self._core.parameters(), config.clip or math.inf).item()
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            kept = self._run.latest()
+            raise TrainingError(
+                f"step {step}: the loss is {total}, its gradient {norm}; stopped before using it, "
+                f"{kept} is the last good checkpoint. A lower --train.learning_rate or a stricter --train.clip may help"
+            )
+        self.optimiser.step()
+        return total, norm, tokens
+
+    def _put(self, ids: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(ids)).to(self._device, non_blocking=True)
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
+            logits = self._forward(inputs)
+        return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=self._pad)
+
+    @torch.inference_mode()
+    def evaluate(self) -> float:
+        """Nats a token over the evaluation windows."""
+        self._core.eval()
+        total, count = 0.0, 0
+        for start in range(0, len(self._windows), self._config.batch_size):
+            window = self._put(self._windows[start : start + self._config.batch_size])
+            scored = int((window[:, 1:] != self._pad).sum())
+            total += self._loss(window[:, :-1], window[:, 1:]).item() * scored
+            count += scored
+        return total / max(1, count)
+
+    def _judge(self) -> tuple[float, bool]:
+        """Evaluate; whether it is the best so far. Keeps count of evaluations without a gain."""
+        progress, validation = self.progress, self.evaluate()
+        is_best = progress.best is None or validation < progress.best
+        if is_best:
+            progress.best = validation
+        if progress.reference is None or validation < progress.reference - self._config.min_gain:
+            progress.reference, progress.stale = validation, 0
+        else:
+            progress.stale += 1
+        return validation, is_best
+
+    def _out_of_patience(self) -> bool:
+        return bool(self._config.patience) and self.progress.stale >= self._config.patience
+
+    def _log(self, log: MetricsLog, loss: float, norm: float, rate: float, validation: float | None) -> None:
+        values = {
+            "loss": loss,
+            "gradient_norm": norm,
+            "learning_rate": learning_rate(self.progress.step, self._config),
+            "tokens": float(self.progress.tokens),
+            "tokens_per_second": rate,
+        }
+        log.write(self.progress.step, values | ({} if validation is None else {"validation": validation}))
+
+    def _save(self, *, is_best: bool) -> None:
+        progress = self.progress
+        facts = self._checkpoint.facts | {
+            "steps": progress.step,
+            "tokens_seen": progress.tokens,
+            "training_seconds": round(progress.seconds, 1),
+            "best_validation_nats_per_token": progress.best,
+        }
+        self._run.save(
+            replace(self._checkpoint, facts=facts),
+            self.optimiser,
+            progress,
+            is_best=is_best,
+            keep=self._config.keep,
+        )

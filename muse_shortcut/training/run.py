@@ -1,0 +1,111 @@
+"""A run's folder: its checkpoints, which of them is the latest and which the best, and what training needs to go on.
+
+    run/  config.yaml  metrics.jsonl  samples/step-000500/  checkpoints/step-000500/  checkpoints/latest
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as save_tensors
+
+from muse_shortcut.checkpoints import Checkpoint, read_tensors, save_checkpoint
+from muse_shortcut.errors import CheckpointError
+from muse_shortcut.files import atomic_folder, make_folder, write_bytes, write_text
+from muse_shortcut.training.optimiser import load_optimiser, optimiser_tensors
+
+__all__ = ["Progress", "RunFolder"]
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a training has come; all of it is saved with every checkpoint."""
+
+    step: int = 0
+    best: float | None = None
+    """The lowest validation so far, nats a token."""
+    reference: float | None = None
+    """The validation that the last gain led to; patience counts from there."""
+    stale: int = 0
+    """Evaluations since that gain."""
+    tokens: int = 0
+    """Seen in training."""
+    seconds: float = 0.0
+    """Spent in training."""
+
+
+class RunFolder:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = make_folder(folder / "checkpoints")
+        for left_over in self.checkpoints.glob(".*.tmp"):
+            shutil.rmtree(left_over, ignore_errors=True)
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint; None for a new run."""
+        return self._named("latest")
+
+    def best(self) -> Path | None:
+        """The checkpoint with the lowest validation."""
+        return self._named("best")
+
+    def _named(self, pointer: str) -> Path | None:
+        path = self.checkpoints / pointer
+        if not path.is_file():
+            return None
+        name = path.read_text(encoding="utf-8").strip()
+        folder = self.checkpoints / name
+        if folder.parent != self.checkpoints or not folder.is_dir():
+            raise CheckpointError(f"{path} names {name!r}, which is not a checkpoint beside it")
+        return folder
+
+    def save(
+        self, checkpoint: Checkpoint, optimiser: torch.optim.AdamW, progress: Progress, *, is_best: bool, keep: int
+    ) -> Path:
+        """Write a checkpoint that appears whole or not at all, and drop those no longer wanted.
+
+        Raises:
+            OutputError: it could not be written; the ones before it are untouched.
+        """
+        folder = self.checkpoints / f"step-{progress.step:06d}"
+        with atomic_folder(folder) as temporary:
+            save_checkpoint(checkpoint, temporary)
+            make_folder(temporary / "training")
+            write_bytes(
+                temporary / "training" / "optimiser.safetensors",
+                save_tensors(optimiser_tensors(checkpoint.core, optimiser)),
+            )
+            write_text(temporary / "training" / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
+        write_text(self.checkpoints / "latest", folder.name + "\n")
+        if is_best:
+            write_text(self.checkpoints / "best", folder.name + "\n")
+        self._prune(keep)
+        return folder
+
+    def _prune(self, keep: int) -> None:
+        folders = sorted(self.checkpoints.glob("step-*"))
+        best = self.best()
+        for folder in folders[:-keep]:
+            if folder != best:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @staticmethod
+    def restore(folder: Path, checkpoint: Checkpoint, optimiser: torch.optim.AdamW) -> Progress:
+        """Put the optimiser back as it was at a checkpoint.
+
+        Raises:
+            CheckpointError: what training needs is missing or damaged.
+        """
+        state = folder / "training" / "optimiser.safetensors"
+        load_optimiser(checkpoint.core, optimiser, read_tensors(state), str(state))
+        path = folder / "training" / "progress.json"
+        try:
+            return Progress(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path} is missing or damaged") from error
