@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from muse_tokenizers.base import Tokenizer
-from muse_tokenizers.errors import UnknownTokenizer
-from muse_tokenizers.loading import load_tokenizer
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -24,6 +21,9 @@ from muse_shortcut.config import ModelConfig, SamplingConfig
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_shortcut.files import hash_file, write_bytes, write_text
 from muse_shortcut.model.core import Core
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.errors import UnknownTokenizer
+from muse_tokenizers.loading import load_tokenizer
 
 __all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_tensors", "save_checkpoint"]
 

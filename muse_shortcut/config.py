@@ -165,7 +165,8 @@ PRESETS: dict[str, ModelConfig] = {
     ),
 }
 """Shapes by name. `small` is what ships, about 4 M parameters; `base` about 25 M; `medium` has GPT-2 small's shape;
-`paper` is arXiv 2409.10870 as far as it is known (ten layers, four taps, MLPs of 1,024), its width and context chosen."""
+`paper` is arXiv 2409.10870 as far as it is known (ten layers, four taps, MLPs of 1,024); its width and
+context are chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The command line itself: dashes or underscores, one line for a mistake, exit codes.
 
-    0 done    2 the user's input or arguments    130 interrupted, what was made so far is kept    1 anything else
+0 done    2 the user's input or arguments    130 interrupted, what was made so far is kept    1 anything else
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
-from muse_tokenizers.errors import TokenizerError
 
 from muse_shortcut.errors import MuseError
+from muse_tokenizers.errors import TokenizerError
 
 __all__ = ["CommandLine", "StopSwitch", "run_command"]
 
 
-class CommandLine(ArgumentParser):  # type: ignore[misc]
+class CommandLine(ArgumentParser):
     """A parser that takes `--top-k` for `--top_k` and says what is wrong in one line."""
 
     def parse_line(self, arguments: Sequence[str] | None = None) -> Namespace:

@@ -14,9 +14,9 @@ from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
-    from muse_tokenizers.base import Tokenizer
 
     from muse_shortcut.data.recipe import Recipe, SourceFile
+    from muse_tokenizers.base import Tokenizer
 
 __all__ = ["main"]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jsonargparse import ActionConfigFile
+from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
@@ -117,20 +117,19 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     return _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
 
 
-def _start_from(
-    resumed: Path | None, source: str | None, shape: ModelConfig, store: Store, device: Any
-) -> Checkpoint:
-    from muse_tokenizers.loading import load_tokenizer
-
+def _start_from(resumed: Path | None, source: str | None, shape: ModelConfig, store: Store, device: Any) -> Checkpoint:
     from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
     from muse_shortcut.model.core import Core
+    from muse_tokenizers.loading import load_tokenizer
 
     folder = resumed or (Path(source) if source else None)
     if folder is not None:
         checkpoint = load_checkpoint(folder, device)
         store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
         if resumed is not None and checkpoint.facts.get("store") != store.manifest["sha256"]:
-            raise ArgumentsError(f"{resumed} was trained on another store than {store.folder}; use --from to go on with it")
+            raise ArgumentsError(
+                f"{resumed} was trained on another store than {store.folder}; use --from to go on with it"
+            )
         return checkpoint
     tokenizer = load_tokenizer(store.tokenizer_folder)
     store.check_tokenizer(tokenizer.fingerprint(), f"{store.tokenizer_folder}")

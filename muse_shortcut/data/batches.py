@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from muse_tokenizers.base import Variations
 from numpy.typing import NDArray
 
 from muse_shortcut.errors import StoreError
+from muse_tokenizers.base import Variations
 
 __all__ = ["TrainingBatches", "evaluation_windows"]
 
@@ -66,18 +66,20 @@ class TrainingBatches:
         start = offset + int(order[place]) * self._context
         # A split shorter than a window repeats itself.
         rows = np.arange(start, start + self._context + 1) % len(self._tokens)
-        ids = self._tokens[rows].astype(np.int64)
+        ids: Window = self._tokens[rows].astype(np.int64)
         if self._variations is None:
             return ids
         choice = int(np.random.default_rng((self._seed, 2, number)).integers(len(self._variations.maps)))
         if not self._variations.valid[choice][ids].all():
             choice = 0
-        return self._variations.maps[choice][ids]
+        varied: Window = self._variations.maps[choice][ids]
+        return varied
 
 
 def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> Window:
     """(W, T + 1, K): at most `count` windows that do not overlap, evenly over a split; always the same."""
-    windows = max(1, (len(tokens) - 1) // context)
-    chosen = np.unique(np.linspace(0, windows - 1, min(count, windows)).round().astype(np.int64))
+    available = max(1, (len(tokens) - 1) // context)
+    chosen = np.unique(np.linspace(0, available - 1, min(count, available)).round().astype(np.int64))
     rows = (chosen[:, None] * context + np.arange(context + 1)) % max(1, len(tokens))
-    return tokens[rows].astype(np.int64)
+    windows: Window = tokens[rows].astype(np.int64)
+    return windows

@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from muse_tokenizers.base import Tokenizer
-from muse_tokenizers.errors import TokenizerError
-from muse_tokenizers.loading import tokenizer_class
 
 from muse_shortcut.data.journal import Entry, Journal
 from muse_shortcut.data.recipe import SourceFile
@@ -27,6 +24,9 @@ from muse_shortcut.data.splits import assign_splits, keep_one_of_each
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.errors import StoreError
 from muse_shortcut.files import atomic_path, make_folder, write_text
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.loading import tokenizer_class
 
 __all__ = ["Preparation", "prepare"]
 
@@ -108,7 +108,12 @@ def _start_worker(kind: str, configuration: dict[str, Any]) -> None:
     parent = parent_process()
     if parent is not None:
         # A worker whose parent was killed would wait for work for ever.
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _tokenize(path: Path, name: str) -> tuple[Entry, np.ndarray[Any, Any] | None]:

@@ -54,11 +54,11 @@ def joint_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tup
     Returns:
         (B, H, T, C) and the weights (B, H, T, n, T).
     """
-    depths, steps = len(keys), query.shape[2]
+    steps = query.shape[2]
     scores = torch.einsum("bhic,sbhjc->bhisj", query, keys) / math.sqrt(query.shape[-1])
     future = torch.ones(steps, steps, dtype=torch.bool, device=query.device).triu(1)
     scores = scores.masked_fill(future[:, None, :], float("-inf"))
-    weights = scores.flatten(-2).float().softmax(-1).to(query.dtype).unflatten(-1, (depths, steps))
+    weights = scores.flatten(-2).float().softmax(-1).to(query.dtype).view(*scores.shape)
     return torch.einsum("bhisj,sbhjc->bhic", weights, values), weights
 
 
@@ -82,7 +82,7 @@ def row_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Ten
     """
     scores = torch.matmul(keys, query.transpose(-1, -2)).squeeze(-1) / math.sqrt(query.shape[-1])
     scores = scores.permute(1, 2, 0, 3)
-    weights = scores.float().flatten(-2).softmax(-1).unflatten(-1, scores.shape[-2:])
+    weights = scores.float().flatten(-2).softmax(-1).view(*scores.shape)
     # (n, B, H, 1, T) @ (n, B, H, T, C), summed over depths
     out = torch.matmul(weights.permute(2, 0, 1, 3).unsqueeze(-2).to(values.dtype), values).sum(0)
     return out, weights
@@ -98,7 +98,7 @@ def _has_fused_kernel(query: Tensor) -> bool:
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
-    """Fused causal attention: out, lse (B, H, T) in float32, and what the CUDA kernel's backward wants besides."""
+    """Fused causal attention: out, lse (B, H, T) in float32 or finer, and what the CUDA kernel's backward wants besides."""
     if query.device.type == "cpu":
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, True)
         return out, lse, ()
@@ -111,19 +111,21 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if query.device.type == "cpu":
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        return kernel(gradient, query, key, value, out, lse, 0.0, True)  # type: ignore[no-any-return]
+        on_cpu: tuple[Tensor, Tensor, Tensor] = kernel(gradient, query, key, value, out, lse, 0.0, True)
+        return on_cpu
     cumulative_q, cumulative_k, longest_q, longest_k, seed, offset = rest
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_backward
-    return kernel(  # type: ignore[no-any-return]
+    on_cuda: tuple[Tensor, Tensor, Tensor] = kernel(
         gradient, query, key, value, out, lse, cumulative_q, cumulative_k, longest_q, longest_k, 0.0, True, seed, offset
     )
+    return on_cuda
 
 
 class _JointAttention(Function):
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         parts = [_forward(query, key, value) for key, value in zip(keys, values, strict=True)]
-        lses = torch.stack([lse for _, lse, _ in parts]).float()
+        lses = torch.stack([lse for _, lse, _ in parts])
         lse = torch.logsumexp(lses, 0)
         shares = torch.exp(lses - lse)
         out = sum((share.unsqueeze(-1) * part for share, (part, _, _) in zip(shares, parts, strict=True)), start=0.0)
@@ -133,12 +135,12 @@ class _JointAttention(Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, keys, values, out, lse = ctx.saved_tensors
         gradient = gradient.contiguous()
         parts = [
-            _backward(gradient, query, key, value, out, lse.to(torch.float32), rest)
+            _backward(gradient, query, key, value, out, lse, rest)
             for key, value, rest in zip(keys, values, ctx.rest, strict=True)
         ]
         grad_query = torch.stack([part[0] for part in parts]).sum(0)

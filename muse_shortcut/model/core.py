@@ -85,7 +85,7 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(..., T, D) -> (..., H, T, C)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+        return x.view(*x.shape[:-1], self.heads, -1).transpose(-2, -3)
 
     def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(..., T, D) -> two of (..., H, T, C)."""
@@ -150,16 +150,15 @@ class LastBlock(nn.Module):
         query = self._query(h, turns)
         keys, values = self.keys_and_values(depths, turns)
         weights = h.new_empty(0)
-        first = cache is None or cache.length == 0
         if cache is not None:
             all_keys, all_values = cache.put_taps(keys, values)
         if self.scope == "column":
             seen, columns = column_attend(query, keys, values)
             weights = columns[:, :, -1, :, None].float()
-        elif first:
-            seen = joint_attend(query, keys, values)
-        else:
+        elif cache is not None and h.shape[1] == 1:
             seen, weights = row_attend(query, all_keys, all_values)
+        else:
+            seen = joint_attend(query, keys, values)
         h = h + self.dropout(self.attention.merge(seen))
         return h + self.dropout(self.feed_forward(self.feed_forward_norm(h))), weights
 
@@ -190,8 +189,8 @@ class Core(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
         scale = 0.02 / math.sqrt(2 * self.config.layers)
         for block in [*self.blocks, self.last]:
-            nn.init.normal_(block.attention.output.weight, std=scale)  # type: ignore[union-attr, arg-type]
-            nn.init.normal_(block.feed_forward.down.weight, std=scale)  # type: ignore[union-attr, arg-type]
+            nn.init.normal_(block.attention.output.weight, std=scale)
+            nn.init.normal_(block.feed_forward.down.weight, std=scale)
         if self.config.shortcut is not None and self.config.shortcut.start == "zero":
             nn.init.zeros_(self.last.attention.output.weight)
         if self.config.tied_embeddings:
@@ -212,15 +211,15 @@ class Core(nn.Module):
         h, _ = self._run(ids, None)
         return self._logits(h)
 
-    def prefill(self, ids: Tensor, cache: Cache) -> Tensor:
-        """Read (B, T, K) into an empty cache; logits (B, K, V) of the last step."""
+    def prefill(self, ids: Tensor, cache: Cache) -> None:
+        """Read (B, T, K) into an empty cache."""
         assert cache.length == 0
-        h, _ = self._run(ids, cache)
-        return self._logits(h[:, -1])
+        assert ids.shape[1] <= cache.capacity
+        self._run(ids, cache)
 
     def step(self, ids: Tensor, cache: Cache) -> StepOutput:
         """Read one step (B, K) after what the cache holds."""
-        assert 0 < cache.length < cache.capacity
+        assert cache.length < cache.capacity
         h, weights = self._run(ids[:, None], cache)
         return StepOutput(self._logits(h[:, -1]), weights)
 

@@ -29,7 +29,7 @@ class MetricsLog:
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=last_step + 1)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=last_step + 1)
 
     def _lines_up_to(self, step: int) -> list[str]:
         kept = []

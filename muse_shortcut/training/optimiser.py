@@ -27,7 +27,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 def make_optimiser(core: Core, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW that decays matrices and leaves embeddings and vectors alone."""
     embeddings = {id(embedding.weight) for embedding in core.embeddings}
-    decayed, kept = [], []
+    decayed: list[Tensor] = []
+    kept: list[Tensor] = []
     for parameter in core.parameters():
         (decayed if parameter.ndim >= 2 and id(parameter) not in embeddings else kept).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]

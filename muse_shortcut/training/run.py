@@ -1,6 +1,6 @@
 """A run's folder: its checkpoints, which of them is the latest and which the best, and what training needs to go on.
 
-    run/  config.yaml  metrics.jsonl  samples/step-000500/  checkpoints/step-000500/  checkpoints/latest
+run/  config.yaml  metrics.jsonl  samples/step-000500/  checkpoints/step-000500/  checkpoints/latest
 """
 
 from __future__ import annotations

@@ -1,1 +1,50 @@
-def write_samples(*a): pass
+"""What the model makes of a held-out beginning, written while it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from muse_shortcut.checkpoints import Checkpoint
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.files import make_folder
+from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.outputs import write_piece
+from muse_tokenizers.base import Ids, Prompt, Wishes
+
+__all__ = ["write_samples"]
+
+SECONDS = 12.0
+"""Of new music in a sample."""
+
+
+def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, seed: int) -> list[Path]:
+    """Continue a prompt and nothing, into `run/samples/step-000500/`.
+
+    Args:
+        checkpoint: the model as it is now.
+        prompt: (T, K) ids of the beginning of a held-out piece, begin first.
+        run: the run's folder.
+        step: of training.
+        seed: of the samples.
+
+    Raises:
+        OutputError: a file could not be written.
+    """
+    folder = make_folder(run / "samples" / f"step-{step:06d}")
+    tokenizer, core = checkpoint.tokenizer, checkpoint.core
+    written: list[Path] = []
+    core.eval()
+    for name, ids in (("continued", prompt), ("from-nothing", tokenizer.prompt(None).ids)):
+        request = Request(
+            prompt=Prompt(ids=ids, piece=None),
+            sampling=SamplingConfig(temperature=0.95, top_p=0.97),
+            wishes=Wishes(seconds=SECONDS),
+            max_steps=core.config.context,
+            seed=seed,
+        )
+        generation = Generation(core, tokenizer, request)
+        for _ in generation:
+            pass
+        piece = tokenizer.join(request.prompt, generation.continuations()[0])
+        written += write_piece(tokenizer, piece, folder / name, None, sound=True)
+    return written

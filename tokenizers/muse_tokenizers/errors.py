@@ -1,10 +1,10 @@
 """What a user of a tokenizer can meet, as one tree.
 
-    TokenizerError            one line for a person: what was found, where, what is allowed
-    ├── UnreadablePiece       a file that is not a piece of this domain, or an empty or an endless one
-    ├── UnwritablePiece       a piece that could not be written where it was asked for
-    ├── UnknownTokenizer      a folder that does not hold a tokenizer, or one of another kind
-    └── ImpossibleWish        a wish (instrument, key, tempo, ...) that this tokenizer cannot grant
+TokenizerError            one line for a person: what was found, where, what is allowed
+├── UnreadablePiece       a file that is not a piece of this domain, or an empty or an endless one
+├── UnwritablePiece       a piece that could not be written where it was asked for
+├── UnknownTokenizer      a folder that does not hold a tokenizer, or one of another kind
+└── ImpossibleWish        a wish (instrument, key, tempo, ...) that this tokenizer cannot grant
 """
 
 __all__ = ["ImpossibleWish", "TokenizerError", "UnknownTokenizer", "UnreadablePiece", "UnwritablePiece"]

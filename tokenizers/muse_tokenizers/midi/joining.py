@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -75,20 +76,20 @@ def _multiplied(score: Score, factor: int) -> Score:
     return score.resample(score.ticks_per_quarter * factor, 0)
 
 
-def _at(event, tick: int):  # type: ignore[no-untyped-def]  # any of symusic's events
+def _at(event: Any, tick: int) -> Any:
     event = event.copy()
     event.time = tick
     return event
 
 
-def _spanning(event, moved):  # type: ignore[no-untyped-def]  # a symusic note or pedal
+def _spanning(event: Any, moved: Callable[[int], int]) -> Any:
     event = event.copy()
     start, end = moved(event.time), moved(event.end)
     event.time, event.duration = start, max(end - start, 1)
     return event
 
 
-def _bar(signature) -> float:  # type: ignore[no-untyped-def]  # a symusic time signature
+def _bar(signature: Any) -> float:
     return float(signature.numerator) / float(signature.denominator)
 
 
@@ -107,7 +108,7 @@ def _track_like(score: Score, model: Track) -> Track:
     return score.tracks[-1]
 
 
-def _append_notes(track: Track, notes: list) -> None:  # type: ignore[type-arg]  # of symusic notes
+def _append_notes(track: Track, notes: list[Any]) -> None:
     sounding: dict[int, int] = {}
     for note in track.notes:
         sounding[note.pitch] = max(sounding.get(note.pitch, 0), note.end)
@@ -118,7 +119,7 @@ def _append_notes(track: Track, notes: list) -> None:  # type: ignore[type-arg] 
         track.notes.append(note)
 
 
-def _append_pedals(track: Track, pedals: list) -> None:  # type: ignore[type-arg]  # of symusic pedals
+def _append_pedals(track: Track, pedals: list[Any]) -> None:
     down = max((pedal.end for pedal in track.pedals), default=0)
     for pedal in pedals:
         start = max(pedal.time, down)

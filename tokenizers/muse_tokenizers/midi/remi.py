@@ -92,7 +92,13 @@ class RemiForm:
     def whole_length(self, ids: list[int]) -> int:
         """How many of the ids there are before an event that is not finished."""
         for length in range(len(ids), 0, -1):
-            if self.tables.kind[ids[length - 1]] in (Kind.Duration, Kind.TimeSig, Kind.Tempo, Kind.Pedal, Kind.PedalOff):
+            if self.tables.kind[ids[length - 1]] in (
+                Kind.Duration,
+                Kind.TimeSig,
+                Kind.Tempo,
+                Kind.Pedal,
+                Kind.PedalOff,
+            ):
                 return length
         return 0
 
@@ -219,9 +225,7 @@ class RemiForm:
         return shifted(len(self.vocabulary), [self.tables.ids[Kind.Pitch]], semitones)
 
 
-def shifted(
-    size: int, families: list[Ids], semitones: int
-) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+def shifted(size: int, families: list[Ids], semitones: int) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """The map that moves the 128 ids of each family by some semitones, and where it holds."""
     ids, valid = np.arange(size), np.ones(size, dtype=bool)
     pitches = np.arange(128) + semitones

@@ -6,6 +6,8 @@ sound, or what was wished for. That state is kept here, for all candidates at on
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +16,12 @@ from muse_tokenizers.errors import ImpossibleWish
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
 from muse_tokenizers.midi.wishes import parse_instruments, parse_key
 
-__all__ = ["RemiGrammar", "follow_table"]
+__all__ = ["WHOLE_KINDS", "RemiGrammar", "follow_table"]
 
 _NOTHING = -1
+
+WHOLE_KINDS = (Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Duration)
+"""The kinds after which nothing is left dangling."""
 
 # What the graph allows and a well-formed piece does not need: an event that has no position of its own, an end or a
 # padding in the middle of a note, a program that names no note.
@@ -65,6 +70,9 @@ class RemiGrammar(Grammar):
         "whole", "finished", "elapsed",
     )  # fmt: skip
 
+    _kind: NDArray[np.int64]
+    _bars: NDArray[np.int64]
+
     def __init__(
         self,
         tables: RemiTables,
@@ -78,8 +86,8 @@ class RemiGrammar(Grammar):
         self._length_is_wished = False
         self._last_bar: int | None = None
         self._last_second: float | None = None
-        self._wish(Wishes())
         self._start()
+        self._wish(Wishes())
         for step in prompt:
             self.advance(step[None])
         self.elapsed[:] = 0.0
@@ -140,7 +148,7 @@ class RemiGrammar(Grammar):
 
     def allowed(self) -> NDArray[np.bool_]:
         tables, kind = self._tables, self._kind
-        mask = self._follow[kind]
+        mask: NDArray[np.bool_] = self._follow[kind]
         mask[:, tables.ids[Kind.EOS]] &= ((self._notes > 0) & (not self._length_is_wished))[:, None]
         open_kinds = mask[:, tables.ids[Kind.Program][0]] | (kind == Kind.Program)
         if open_kinds.any():
@@ -213,7 +221,7 @@ class RemiGrammar(Grammar):
         self._position[rows] = self._tables.number[ids]
         self._move_to(rows, self._bar_start[rows] + self._position[rows] * self._position_ticks[rows])
 
-    def _move_to(self, rows: NDArray[np.int64], tick: NDArray[np.int64]) -> None:
+    def _move_to(self, rows: NDArray[np.int64], tick: NDArray[Any]) -> None:
         self.elapsed[rows] += (tick - self._now[rows]) * self._seconds_per_tick[rows]
         self._now[rows] = tick
         if self._last_second is not None:
@@ -256,7 +264,4 @@ _STEPS = {
     int(Kind.Duration): RemiGrammar._take_duration,
 }
 
-_WHOLE = np.isin(
-    np.arange(len(Kind)),
-    [Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Duration, Kind.EOS],
-)
+_WHOLE = np.isin(np.arange(len(Kind)), [*WHOLE_KINDS, Kind.EOS])

@@ -99,6 +99,4 @@ def make_vocabulary(miditok: MusicTokenizer) -> Vocabulary:
     """The names of a MidiTok tokenizer, sorted by id."""
     names = tuple(sorted(miditok.vocab, key=miditok.vocab.get))
     split = [name.split("_", 1) for name in names]
-    return Vocabulary(
-        names=names, kinds=tuple(kind for kind, _ in split), values=tuple(value for _, value in split)
-    )
+    return Vocabulary(names=names, kinds=tuple(kind for kind, _ in split), values=tuple(value for _, value in split))

@@ -1,0 +1,224 @@
+"""muse-generate: a prompt in, continuations out."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.generation.engine import Generation, Request, StepEvent
+    from muse_tokenizers.base import Tokenizer
+
+__all__ = ["main"]
+
+PROGRAM = "muse-generate"
+DEFAULT_SECONDS = 20.0
+_SHOWN_EVERY = 16
+_REQUEST_OPTIONS = (
+    "prompt", "prompt_seconds", "seconds", "bars", "max_new_tokens", "num_samples", "seed", "instruments", "key",
+    "tempo", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram",
+)  # fmt: skip
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Continue a prompt, or begin from nothing. Writes NAME-1.mid, NAME-1.wav and NAME-1.json, from "
+        "which --from-json makes the same bytes again. What is not said here comes from the checkpoint.",
+    )
+    whole, real = int | None, float | None
+    parser.add_argument("domain", choices=["midi"], help="what to continue")
+    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
+    parser.add_argument("--prompt", type=str, metavar="FILE", help="a file, or the name of a shipped prompt")
+    parser.add_argument("--prompt_seconds", type=real, help="continue the first S seconds, cut at a bar line")
+    parser.add_argument("--seconds", type=real, help=f"length of the continuation (default {DEFAULT_SECONDS:g})")
+    parser.add_argument("--bars", type=whole, help="length of the continuation in bars")
+    parser.add_argument("--max_new_tokens", type=whole, help="length in tokens")
+    parser.add_argument("--num_samples", type=whole, help="candidates, made side by side (default 1)")
+    parser.add_argument("--instruments", type=str, metavar="LIST", help="the only ones that may play: piano,drums,40")
+    parser.add_argument("--key", type=str, help="'C major', 'F# minor', or pitch classes 0,4,7")
+    parser.add_argument("--tempo", type=real, help="beats a minute from the cut on (the nearest the vocabulary has)")
+    parser.add_argument("--temperature", type=real, help="below 1 safer, above 1 wilder")
+    parser.add_argument("--top_k", type=whole, help="only the k likeliest ids; 0: off")
+    parser.add_argument("--top_p", type=real, help="only the likeliest ids that together have this chance; 1: off")
+    parser.add_argument("--min_p", type=real, help="only ids this fraction as likely as the likeliest; 0: off")
+    parser.add_argument("--repetition_penalty", type=real, help="lower the odds of recent ids; 1: off")
+    parser.add_argument("--no_repeat_ngram", type=whole, help="never write a run of n ids twice; 0: off")
+    parser.add_argument("--greedy", action="store_true", help="always the likeliest id")
+    parser.add_argument("--seed", type=whole, help="the same seed and options, the same bytes; default: a new one")
+    parser.add_argument("--from_json", type=str, metavar="FILE", help="make what a sidecar describes again")
+    parser.add_argument("--out", type=str, default="output", metavar="DIR", help="where to write")
+    parser.add_argument("--sound", type=bool, default=True, help="write a .wav too")
+    parser.add_argument("--soundfont", type=str, metavar="FILE", help=".sf2 or .sf3; default: pretty_midi's")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _generate(arguments))
+
+
+def _generate(arguments: Namespace) -> int:
+    from muse_shortcut.checkpoints import load_checkpoint
+    from muse_shortcut.devices import choose_device
+    from muse_shortcut.files import make_folder
+    from muse_shortcut.generation.engine import Generation
+    from muse_shortcut.generation.sidecar import read_sidecar
+
+    device = choose_device(arguments.device)
+    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    checkpoint = load_checkpoint(folder, device)
+    if checkpoint.tokenizer.kind != arguments.domain:
+        raise ArgumentsError(f"{folder} continues {checkpoint.tokenizer.kind}, not {arguments.domain}")
+    sidecar = None
+    if arguments.from_json:
+        _refuse_with_sidecar(arguments)
+        sidecar = read_sidecar(Path(arguments.from_json), checkpoint.tokenizer)
+        if sidecar.checkpoint != checkpoint.digest:
+            raise ArgumentsError(
+                f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
+                f"{checkpoint.digest[:12]}; name the right ones with --checkpoint"
+            )
+        request, name = sidecar.request, sidecar.name
+        only: int | None = sidecar.candidate
+    else:
+        request, name = _make_request(arguments, checkpoint)
+        only = None
+        print(f"seed {request.seed}")
+    out = make_folder(Path(arguments.out))
+    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    interrupted = _grow(generation)
+    _write(generation, checkpoint, arguments, out, name, only)
+    if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):
+        print("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
+    return 130 if interrupted else 0
+
+
+def _refuse_with_sidecar(arguments: Namespace) -> None:
+    given = [name for name in _REQUEST_OPTIONS if getattr(arguments, name) is not None]
+    if given or arguments.greedy:
+        option = (given or ["greedy"])[0].replace("_", "-")
+        raise ArgumentsError(f"--from-json makes the same again: --{option} cannot be changed beside it")
+
+
+def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request, str]:
+    from muse_shortcut.generation.engine import Request
+    from muse_tokenizers.base import Wishes
+
+    tokenizer = checkpoint.tokenizer
+    if arguments.prompt_seconds is not None and not 0 < arguments.prompt_seconds < float("inf"):
+        raise ArgumentsError(f"--prompt-seconds is {arguments.prompt_seconds}; allowed: more than 0")
+    path = _find_prompt(arguments)
+    if path is None and arguments.prompt_seconds is not None:
+        raise ArgumentsError("--prompt-seconds needs a --prompt")
+    seconds = arguments.seconds
+    if seconds is None and arguments.bars is None and arguments.max_new_tokens is None:
+        seconds = DEFAULT_SECONDS
+    instruments = tuple(name for name in (arguments.instruments or "").split(",") if name.strip())
+    if arguments.instruments is not None and not instruments:
+        raise ArgumentsError("--instruments is empty; allowed: names or numbers with commas between them")
+    request = Request(
+        prompt=tokenizer.prompt(None if path is None else tokenizer.read(path), arguments.prompt_seconds),
+        sampling=_sampling(arguments, checkpoint.sampling),
+        wishes=Wishes(
+            instruments=instruments, key=arguments.key, tempo=arguments.tempo, bars=arguments.bars, seconds=seconds
+        ),
+        candidates=1 if arguments.num_samples is None else arguments.num_samples,
+        max_steps=arguments.max_new_tokens,
+        seed=secrets.randbelow(2**32) if arguments.seed is None else arguments.seed,
+    )
+    return request, "from-nothing" if path is None else path.stem
+
+
+def _find_prompt(arguments: Namespace) -> Path | None:
+    if arguments.prompt is None:
+        return None
+    path = Path(arguments.prompt)
+    if path.exists():
+        return path
+    shipped = shipped_prompt(arguments.domain, arguments.prompt)
+    if shipped is None:
+        raise ArgumentsError(
+            f"no prompt {arguments.prompt!r}: it is neither a file here nor one of the shipped "
+            f"{', '.join(prompt_names(arguments.domain))}"
+        )
+    return shipped
+
+
+def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return replace(default, **given, greedy=arguments.greedy or default.greedy)
+
+
+def _grow(generation: Generation) -> bool:
+    """Run a generation under a progress bar; whether it was interrupted."""
+    wishes, request = generation.request.wishes, generation.request
+    total = wishes.seconds or (None if wishes.bars else request.limit)
+    unit = "seconds" if wishes.seconds else "tokens"
+    started = time.perf_counter()
+    with Bar("generating", total) as bar, StopSwitch() as stop:
+        for event in generation:
+            if event.step % _SHOWN_EVERY == 0:
+                rate = (event.step + 1) / (time.perf_counter() - started)
+                bar.show(_place(event, wishes.seconds), f"{unit}, {rate:.0f} steps/s")
+            if stop():
+                break
+    return stop.pressed
+
+
+def _place(event: StepEvent, seconds: float | None) -> float:
+    return round(min(float(event.elapsed.min()), seconds), 1) if seconds else event.step + 1
+
+
+def _write(
+    generation: Generation, checkpoint: Checkpoint, arguments: Namespace, out: Path, name: str, only: int | None
+) -> None:
+    from muse_shortcut.files import write_text
+    from muse_shortcut.generation.outputs import free_number, write_piece
+    from muse_shortcut.generation.sidecar import sidecar_text
+
+    tokenizer: Tokenizer[Any] = checkpoint.tokenizer
+    request = generation.request
+    soundfont = Path(arguments.soundfont) if arguments.soundfont else None
+    facts = {"prompt": Path(arguments.prompt).name if arguments.prompt else None}
+    number = free_number(out, name)
+    for candidate, ids in enumerate(generation.continuations()):
+        if only is not None and candidate != only:
+            continue
+        stem = out / f"{name}-{number}"
+        number += 1
+        piece = tokenizer.join(request.prompt, ids)
+        for path in write_piece(tokenizer, piece, stem, soundfont, sound=arguments.sound):
+            print(path)
+        text = sidecar_text(
+            tokenizer,
+            request,
+            checkpoint=checkpoint.digest,
+            candidate=candidate,
+            ids=ids,
+            log_probability=generation.log_probabilities()[candidate],
+            name=name,
+            facts=facts,
+        )
+        write_text(stem.with_name(stem.name + ".json"), text)
+        print(stem.with_name(stem.name + ".json"))
+
+
+def _equal(generation: Generation, candidate: int, ids: Any) -> bool:
+    made = generation.continuations()[candidate]
+    return made.shape == ids.shape and bool((made == ids).all())

@@ -1,0 +1,159 @@
+"""Growing candidates step by step, as events that whoever watches can draw while they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.sampling import Sampler
+from muse_shortcut.model.cache import Cache
+from muse_shortcut.model.core import Core
+from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
+
+__all__ = ["MAXIMUM_CANDIDATES", "Generation", "Request", "StepEvent"]
+
+MAXIMUM_CANDIDATES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be generated."""
+
+    prompt: Prompt[Any]
+    sampling: SamplingConfig = SamplingConfig()
+    wishes: Wishes = Wishes()
+    candidates: int = 1
+    """C, grown in one batch."""
+    max_steps: int | None = None
+    """The most new steps; None: as many as the wished length may take."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.candidates <= MAXIMUM_CANDIDATES:
+            raise ArgumentsError(f"--num-samples is {self.candidates}; allowed: 1 to {MAXIMUM_CANDIDATES}")
+        if self.seed < 0 or self.seed >= 2**63:
+            raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
+        for name, value in (
+            ("--max-new-tokens", self.max_steps),
+            ("--bars", self.wishes.bars),
+            ("--seconds", self.wishes.seconds),
+            ("--tempo", self.wishes.tempo),
+        ):
+            if value is not None and not 0 < value < float("inf"):
+                raise ArgumentsError(f"{name} is {value}; allowed: more than 0")
+
+    @property
+    def limit(self) -> int:
+        """The most new steps. A wished length ends a piece much earlier: this only bounds one that stands still."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return 4096 + int(400 * (self.wishes.seconds or 0.0)) + 2000 * (self.wishes.bars or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """One step of all candidates."""
+
+    step: int
+    """Counted from 0."""
+    ids: Ids
+    """(C, K); a finished candidate is padded."""
+    log_probabilities: NDArray[np.float64]
+    """(C, K) nats: of each id, under the model and the grammar."""
+    elapsed: NDArray[np.float64]
+    """(C,) seconds of the continuation so far; NaN in a domain without time."""
+    finished: NDArray[np.bool_]
+    """(C,)."""
+
+
+class Generation:
+    """An iterator of step events. What there is can be taken at any time, also after an interruption."""
+
+    def __init__(self, core: Core, tokenizer: Tokenizer[Any], request: Request) -> None:
+        """Raises ImpossibleWish (of the tokenizer): something is wished for that it cannot grant."""
+        self._core, self._tokenizer, self.request = core, tokenizer, request
+        self._device = next(core.parameters()).device
+        self._grammar = tokenizer.grammar(request.prompt.ids, request.candidates, request.wishes)
+        prompt = np.repeat(request.prompt.ids[None], request.candidates, axis=0)
+        self._sampler = Sampler(request.sampling, request.seed, prompt)
+        self._prompt_steps = prompt.shape[1]
+        self._history = np.full(
+            (request.candidates, self._prompt_steps + request.limit, prompt.shape[2]), tokenizer.pad, dtype=np.int64
+        )
+        self._history[:, : self._prompt_steps] = prompt
+        self._steps = 0
+        self._whole_steps = np.zeros(request.candidates, dtype=np.int64)
+        self._log_probability = np.zeros(request.candidates)
+        self._cache: Cache | None = None
+
+    def __iter__(self) -> Iterator[StepEvent]:
+        finished = np.zeros(self.request.candidates, dtype=bool)
+        while self._steps < self.request.limit and not finished.all():
+            event = self._next(finished)
+            finished = event.finished
+            yield event
+
+    def _next(self, was_finished: NDArray[np.bool_]) -> StepEvent:
+        tokenizer, grammar = self._tokenizer, self._grammar
+        logits = self._read()
+        allowed = None if grammar is None else grammar.allowed()
+        ids, log_probabilities = self._sampler.draw(logits, allowed)
+        end = self._prompt_steps + self._steps
+        self._history[:, end] = ids
+        self._steps += 1
+        if grammar is not None:
+            grammar.advance(ids)
+            finished, whole = was_finished | grammar.finished, grammar.whole & ~was_finished
+            elapsed = grammar.elapsed.copy()
+        else:
+            finished = was_finished | (ids == tokenizer.end).any(-1)
+            whole, elapsed = ~finished, np.full(len(ids), np.nan)
+        self._whole_steps[whole] = self._steps
+        self._log_probability[~was_finished] += log_probabilities.sum(-1)[~was_finished]
+        return StepEvent(self._steps - 1, ids, log_probabilities, elapsed, finished)
+
+    @torch.inference_mode()
+    def _read(self) -> NDArray[np.float32]:
+        """Let the core read what it has not read yet; logits (C, K, V) of the next step."""
+        end, context = self._prompt_steps + self._steps, self._core.config.context
+        if self._cache is None:
+            # The candidates share a prompt: it is read once. Of one that does not fit, the last three quarters.
+            start = 0 if end < context else end - context + context // 4
+            self._cache = self._core.make_cache(1)
+            self._prefill(start, end - 1, slice(0, 1))
+            self._cache.repeat(self.request.candidates)
+        elif self._cache.length == self._cache.capacity:
+            # Past the context: begin again with the last half window.
+            self._cache = self._core.make_cache(self.request.candidates)
+            self._prefill(end - context // 2, end - 1, slice(None))
+        output = self._core.step(self._put(self._history[:, end - 1]), self._cache)
+        return output.logits.float().cpu().numpy()
+
+    def _prefill(self, start: int, end: int, candidates: slice) -> None:
+        assert self._cache is not None
+        if end > start:
+            self._core.prefill(self._put(self._history[candidates, start:end]), self._cache)
+
+    def _put(self, ids: Ids) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(ids)).to(self._device)
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been made."""
+        return self._steps
+
+    def continuations(self) -> list[Ids]:
+        """(T, K) for each candidate: its new ids, up to the last step at which nothing is left dangling."""
+        start = self._prompt_steps
+        return [self._history[c, start : start + int(n)].copy() for c, n in enumerate(self._whole_steps)]
+
+    def log_probabilities(self) -> list[float]:
+        """Of each candidate's continuation, in nats, all streams together."""
+        return [float(value) for value in self._log_probability]

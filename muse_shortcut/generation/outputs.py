@@ -1,0 +1,64 @@
+"""A continuation as files: the piece, its sound, and the sidecar from which both can be made again.
+
+NAME-1.mid  NAME-1.wav  NAME-1.json
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from muse_shortcut.files import write_bytes
+from muse_tokenizers.base import Tokenizer, Waveform
+
+__all__ = ["free_number", "write_piece", "write_waveform"]
+
+
+def write_piece(
+    tokenizer: Tokenizer[Any], piece: Any, stem: Path, soundfont: Path | None, *, sound: bool
+) -> list[Path]:
+    """Write a piece, and its sound where the domain has one beside its files.
+
+    Args:
+        stem: the path without an ending.
+        soundfont: for MIDI; None is the default.
+        sound: whether to write the sound too.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OutputError: one could not be written.
+    """
+    suffix = min(tokenizer.suffixes, key=len)
+    written = [stem.with_name(stem.name + suffix)]
+    write_bytes(written[0], tokenizer.dumps(piece))
+    waveform = tokenizer.render(piece, soundfont) if sound else None
+    if waveform is not None:
+        written.append(stem.with_name(stem.name + ".wav"))
+        write_waveform(waveform, written[-1])
+    return written
+
+
+def write_waveform(waveform: Waveform, path: Path) -> None:
+    """Write 16-bit WAV.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform.samples.T, waveform.sample_rate, format="WAV", subtype="PCM_16")
+    write_bytes(path, buffer.getvalue())
+
+
+def free_number(folder: Path, name: str) -> int:
+    """The first number from which no NAME-number is taken in a folder: nothing that is there is written over."""
+    taken = [0]
+    for path in folder.glob("*"):
+        prefix, _, number = path.name.split(".")[0].rpartition("-") if "." not in name else path.stem.rpartition("-")
+        if prefix == name and number.isdecimal():
+            taken.append(int(number))
+    return max(taken) + 1

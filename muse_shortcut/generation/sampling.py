@@ -1,0 +1,146 @@
+"""From logits to ids: what may be chosen, and how. Vectorised over candidates; knows no domain."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.config import SamplingConfig
+
+__all__ = ["NgramMemory", "Sampler", "distribution"]
+
+PENALTY_STEPS = 64
+"""How far back the repetition penalty looks."""
+
+_FORBIDDEN = -np.inf
+
+
+def distribution(logits: NDArray[np.float64], config: SamplingConfig) -> NDArray[np.float64]:
+    """Temperature, then top-k (Fan et al. 2018), top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024).
+
+    Args:
+        logits: (..., V), -inf where an id is not allowed; at least one is.
+        config: which of them.
+
+    Returns:
+        (..., V) probabilities that sum to 1.
+    """
+    if config.greedy:
+        likeliest: NDArray[np.bool_] = np.arange(logits.shape[-1]) == logits.argmax(-1)[..., None]
+        return likeliest.astype(np.float64)
+    probabilities = _softmax(logits / config.temperature)
+    if 0 < config.top_k < logits.shape[-1]:
+        least = np.partition(probabilities, -config.top_k, axis=-1)[..., -config.top_k, None]
+        probabilities = np.where(probabilities >= least, probabilities, 0.0)
+    if config.top_p < 1.0:
+        order = np.argsort(-probabilities, axis=-1, kind="stable")
+        descending = np.take_along_axis(probabilities, order, -1)
+        total = descending.sum(-1, keepdims=True)
+        # An id stays while those before it have not yet reached top_p: the likeliest always does.
+        keep = np.cumsum(descending, -1) - descending < config.top_p * total
+        np.put_along_axis(probabilities, order, np.where(keep, descending, 0.0), -1)
+    if config.min_p > 0.0:
+        best = probabilities.max(-1, keepdims=True)
+        probabilities = np.where(probabilities >= config.min_p * best, probabilities, 0.0)
+    total = probabilities.sum(-1, keepdims=True)
+    result: NDArray[np.float64] = probabilities / total
+    return result
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponentials: NDArray[np.float64] = np.exp(logits - logits.max(-1, keepdims=True))
+    total: NDArray[np.float64] = exponentials.sum(-1, keepdims=True)
+    return exponentials / total
+
+
+class NgramMemory:
+    """The runs of n steps that have been written, stream by stream, for each candidate."""
+
+    def __init__(self, size: int, history: NDArray[np.int64]) -> None:
+        """
+        Args:
+            size: n; 0 remembers nothing.
+            history: (C, T, K) so far.
+        """
+        self._size = size
+        candidates, _, streams = history.shape
+        self._followers: list[list[dict[tuple[int, ...], set[int]]]] = [
+            [{} for _ in range(streams)] for _ in range(candidates)
+        ]
+        self._tails: list[list[tuple[int, ...]]] = [[() for _ in range(streams)] for _ in range(candidates)]
+        if size:
+            for t in range(history.shape[1]):
+                self.add(history[:, t])
+
+    def add(self, ids: NDArray[np.int64]) -> None:
+        """Remember one more step, (C, K)."""
+        if not self._size:
+            return
+        for c, row in enumerate(ids.tolist()):
+            for k, i in enumerate(row):
+                tail = self._tails[c][k]
+                if len(tail) == self._size - 1:
+                    self._followers[c][k].setdefault(tail, set()).add(i)
+                self._tails[c][k] = (*tail, i)[-(self._size - 1) :] if self._size > 1 else ()
+
+    def forbid(self, logits: NDArray[np.float64]) -> None:
+        """Rule out, in (C, K, V), what would repeat a run, unless nothing else is left."""
+        if not self._size:
+            return
+        for c, streams in enumerate(self._tails):
+            for k, tail in enumerate(streams):
+                repeated = list(self._followers[c][k].get(tail, ()))
+                kept = logits[c, k].copy()
+                kept[repeated] = _FORBIDDEN
+                if np.isfinite(kept).any():
+                    logits[c, k] = kept
+
+
+class Sampler:
+    """Draws the next ids of C candidates. Each has a random stream of its own."""
+
+    def __init__(self, config: SamplingConfig, seed: int, history: NDArray[np.int64]) -> None:
+        """
+        Args:
+            config: how.
+            seed: another one draws others.
+            history: (C, T, K), the prompt of each candidate.
+        """
+        self._config = config
+        self._randoms = [np.random.Generator(np.random.Philox(key=(seed, c))) for c in range(len(history))]
+        self._memory = NgramMemory(config.no_repeat_ngram, history)
+        self._recent = history[:, -PENALTY_STEPS:]
+
+    def draw(
+        self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The next ids, and how likely the model held each among the allowed ones, before temperature and the rest.
+
+        Args:
+            logits: (C, K, V).
+            allowed: (C, K, V), or None for anything.
+
+        Returns:
+            ids (C, K), log-probabilities (C, K) in nats.
+        """
+        scores = logits.astype(np.float64)
+        if allowed is not None:
+            scores[~allowed] = _FORBIDDEN
+        peak = scores.max(-1, keepdims=True)
+        log_probabilities = scores - peak - np.log(np.exp(scores - peak).sum(-1, keepdims=True))
+        if self._config.repetition_penalty > 1.0:
+            self._penalise(scores)
+        self._memory.forbid(scores)
+        chances = distribution(scores, self._config)
+        cumulative = np.cumsum(chances, -1)
+        points = np.stack([random.random(logits.shape[1]) for random in self._randoms])[..., None]
+        # Scaled, since a sum of floats may end a hair below 1; `>` so that an id of chance 0 is never drawn.
+        ids = (cumulative > points * cumulative[..., -1:]).argmax(-1)
+        self._memory.add(ids)
+        self._recent = np.concatenate([self._recent, ids[:, None]], axis=1)[:, -PENALTY_STEPS:]
+        return ids, np.take_along_axis(log_probabilities, ids[..., None], -1)[..., 0]
+
+    def _penalise(self, scores: NDArray[np.float64]) -> None:
+        recent = np.zeros(scores.shape, dtype=bool)
+        np.put_along_axis(recent, self._recent.transpose(0, 2, 1), True, axis=-1)
+        scores[recent] -= np.log(self._config.repetition_penalty)

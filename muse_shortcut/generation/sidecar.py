@@ -1,0 +1,138 @@
+"""Everything that is needed to make a continuation again, as JSON beside it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from muse_shortcut import __version__
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.engine import Request
+from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
+from muse_tokenizers.errors import TokenizerError
+
+__all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """A sidecar that was read."""
+
+    domain: str
+    request: Request
+    checkpoint: str
+    """SHA-256 of the weights."""
+    candidate: int
+    """Which of the request's candidates it belongs to, from 0."""
+    ids: Ids
+    """(T, K), the continuation as it was made."""
+    name: str
+
+
+def sidecar_text(
+    tokenizer: Tokenizer[Any],
+    request: Request,
+    *,
+    checkpoint: str,
+    candidate: int,
+    ids: Ids,
+    log_probability: float,
+    name: str,
+    facts: dict[str, Any],
+) -> str:
+    """The JSON of one candidate.
+
+    Args:
+        checkpoint: SHA-256 of the weights.
+        candidate: its number, from 0.
+        ids: (T, K), its continuation.
+        log_probability: of all its steps, nats.
+        name: of the output, without number.
+        facts: what else a reader may want to know: where the prompt came from, the soundfont.
+    """
+    prompt = request.prompt
+    piece = None if prompt.piece is None else base64.b64encode(tokenizer.dumps(prompt.piece)).decode()
+    content = {
+        "version": VERSION,
+        "domain": tokenizer.kind,
+        "tokenizer": tokenizer.fingerprint(),
+        "checkpoint": checkpoint,
+        "name": name,
+        "candidate": candidate,
+        "candidates": request.candidates,
+        "seed": request.seed,
+        "max_steps": request.max_steps,
+        "sampling": asdict(request.sampling),
+        "wishes": asdict(request.wishes),
+        "prompt": {
+            "ids": prompt.ids.tolist(),
+            "piece": piece,
+            "cut": prompt.cut,
+            "cut_step": prompt.cut_step,
+        },
+        "ids": ids.tolist(),
+        "log_probability": log_probability,
+        "facts": facts | {"muse_shortcut": __version__, "torch": torch.__version__, "threads": torch.get_num_threads()},
+    }
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
+    """Read a sidecar that belongs to a tokenizer.
+
+    Raises:
+        ArgumentsError: it is missing, damaged, or of another tokenizer.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentsError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ArgumentsError(f"{path} is not a sidecar: it is not JSON") from error
+    try:
+        if content["version"] != VERSION:
+            raise ArgumentsError(f"{path} has version {content['version']}; this program reads version {VERSION}")
+        if content["tokenizer"] != tokenizer.fingerprint():
+            raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
+        given = content["prompt"]
+        piece = None if given["piece"] is None else tokenizer.loads(base64.b64decode(given["piece"], validate=True))
+        wishes = content["wishes"] | {"instruments": tuple(content["wishes"]["instruments"])}
+        request = Request(
+            prompt=Prompt(
+                ids=_ids(given["ids"], tokenizer), piece=piece, cut=float(given["cut"]), cut_step=int(given["cut_step"])
+            ),
+            sampling=SamplingConfig(**content["sampling"]),
+            wishes=Wishes(**wishes),
+            candidates=content["candidates"],
+            max_steps=content["max_steps"],
+            seed=content["seed"],
+        )
+        candidate = int(content["candidate"])
+        if not 0 <= candidate < request.candidates:
+            raise ValueError("candidate")
+        return Sidecar(
+            domain=content["domain"],
+            request=request,
+            checkpoint=str(content["checkpoint"]),
+            candidate=candidate,
+            ids=_ids(content["ids"], tokenizer),
+            name=Path(str(content["name"])).name or "again",
+        )
+    except (KeyError, TypeError, ValueError, TokenizerError) as error:
+        raise ArgumentsError(f"{path} is not a whole sidecar: {type(error).__name__} at {error}") from error
+
+
+def _ids(rows: Any, tokenizer: Tokenizer[Any]) -> Ids:
+    ids = np.array(rows, dtype=np.int64).reshape(-1, tokenizer.streams)
+    if ids.size and not (ids.min() >= 0 and ids.max() < tokenizer.vocabulary_size):
+        raise ValueError("ids")
+    return ids
