@@ -18,7 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from muse_shortcut.config import ModelConfig, SamplingConfig
-from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.errors import ArgumentsError, CheckpointError, OutputError
 from muse_shortcut.files import hash_file, write_bytes, write_text
 from muse_shortcut.model.core import Core
 from muse_tokenizers.base import Tokenizer
@@ -57,34 +57,53 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     config = _read_json(folder / "config.json")
     if not isinstance(config, dict) or config.get("version") != VERSION:
         raise CheckpointError(f"{folder / 'config.json'} is not a checkpoint's: it should say version {VERSION}")
+    if not isinstance(config.get("facts", {}), dict):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: its facts should be an object")
     try:
         model = ModelConfig.from_json(config.get("model"))
         tokenizer = load_tokenizer(folder / "tokenizer")
     except (CheckpointError, UnknownTokenizer) as error:
         raise CheckpointError(f"checkpoint {folder}: {error}") from error
+    except (TypeError, ValueError, LookupError, RecursionError) as error:
+        path = folder / "tokenizer" / "tokenizer.json"
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {_first_line(error)}") from error
     if (model.vocabulary_size, model.streams) != (tokenizer.vocabulary_size, tokenizer.streams):
         raise CheckpointError(
             f"checkpoint {folder}: the model has {model.vocabulary_size} ids in {model.streams} streams, "
             f"its tokenizer {tokenizer.vocabulary_size} in {tokenizer.streams}"
         )
-    weights = folder / "model.safetensors"
-    core = Core(model)
+    return Checkpoint(
+        core=_read_core(model, folder / "model.safetensors").to(device).eval(),
+        tokenizer=tokenizer,
+        sampling=_read_sampling(folder / "generation.json"),
+        facts=config.get("facts", {}),
+        card=_read_card(folder / "README.md"),
+        digest=hash_file(folder / "model.safetensors"),
+    )
+
+
+def _read_core(model: ModelConfig, weights: Path) -> Core:
     tensors = read_tensors(weights)
     if model.tied_embeddings:
-        tensors |= {f"heads.{k}.weight": tensors[f"embeddings.{k}.weight"] for k in range(model.streams)}
+        tied = {f"heads.{k}.weight": tensors.get(f"embeddings.{k}.weight") for k in range(model.streams)}
+        tensors |= {name: tensor for name, tensor in tied.items() if tensor is not None}
+    # Before it is made: a damaged config.json may ask for any amount of memory.
+    found, least = sum(tensor.numel() for tensor in tensors.values()), _least_parameters(model)
+    if least > found:
+        raise CheckpointError(f"{weights} does not fit its config.json: it has {found:,} numbers, {least:,} are needed")
+    core = Core(model)
     try:
         core.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{weights} does not fit its config.json: {_first_problem(error)}") from error
-    card = folder / "README.md"
-    return Checkpoint(
-        core=core.to(device).eval(),
-        tokenizer=tokenizer,
-        sampling=_read_sampling(folder / "generation.json"),
-        facts=config.get("facts", {}),
-        card=card.read_text(encoding="utf-8") if card.is_file() else "",
-        digest=hash_file(weights),
-    )
+    return core
+
+
+def _least_parameters(model: ModelConfig) -> int:
+    """How many numbers the matrices have, the head aside."""
+    mlp = 0 if model.shortcut is None or model.shortcut.feature_map != "mlp" else model.shortcut.feature_width
+    rows = model.streams * model.vocabulary_size + model.layers * (4 * model.width + 2 * model.feed_forward)
+    return model.width * (rows + 2 * mlp * len(model.depths))
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -102,7 +121,10 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     write_text(folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "generation.json", json.dumps(asdict(checkpoint.sampling), indent=2) + "\n")
     write_text(folder / "README.md", checkpoint.card)
-    checkpoint.tokenizer.save(folder / "tokenizer")
+    try:
+        checkpoint.tokenizer.save(folder / "tokenizer")
+    except OSError as error:
+        raise OutputError(f"cannot write {folder / 'tokenizer'}: {error.strerror or error}") from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -115,8 +137,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load_tensors(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    except (SafetensorError, KeyError) as error:  # KeyError: of a type that torch has none for
+        raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
 
 
 def _read_json(path: Path) -> Any:
@@ -124,8 +146,17 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: it is not JSON") from error
+
+
+def _read_card(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: it is not text") from error
 
 
 def _read_sampling(path: Path) -> SamplingConfig:
@@ -139,6 +170,10 @@ def _read_sampling(path: Path) -> SamplingConfig:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _first_problem(error: RuntimeError) -> str:
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _first_problem(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     return lines[1] if len(lines) > 1 else lines[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -13,6 +14,24 @@ __all__ = ["PRESETS", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainC
 def _require(holds: bool, name: str, found: object, allowed: str) -> None:
     if not holds:
         raise ArgumentsError(f"{name} is {found}; allowed: {allowed}")
+
+
+def _require_types(config: object) -> None:
+    """Numbers and truths are what their fields say: what was read from a file may hold anything."""
+    for field in fields(config):  # type: ignore[arg-type]
+        value, name = getattr(config, field.name), field.name
+        if field.type == "int":
+            _require(type(value) is int, name, repr(value), "a whole number")
+        elif field.type == "float":
+            _require(type(value) in (int, float) and math.isfinite(value), name, repr(value), "a finite number")
+        elif field.type == "bool":
+            _require(type(value) is bool, name, repr(value), "true, false")
+
+
+def _require_fields(kind: Any, name: str, content: Any) -> None:
+    allowed = [field.name for field in fields(kind)]
+    if set(content) != set(allowed):
+        raise CheckpointError(f"{name}'s fields are {', '.join(allowed)}; found {', '.join(map(str, content))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +54,10 @@ class ShortcutConfig:
     """How the attention's output matrix begins: like the others, or at zero."""
 
     def __post_init__(self) -> None:
-        _require(len(set(self.taps)) == len(self.taps), "shortcut taps", list(self.taps), "each depth once")
-        _require(all(tap >= 0 for tap in self.taps), "shortcut taps", list(self.taps), "depths from 0")
+        _require_types(self)
+        taps = list(self.taps)
+        _require(all(type(tap) is int and tap >= 0 for tap in taps), "shortcut taps", taps, "depths from 0")
+        _require(len(set(taps)) == len(taps), "shortcut taps", taps, "each depth once")
         _require(self.feature_map in ("mlp", "linear", "norm"), "feature_map", self.feature_map, "mlp, linear, norm")
         _require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
         _require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
@@ -69,11 +90,17 @@ class ModelConfig:
     """None: a plain GPT, whose last layer attends like the others."""
 
     def __post_init__(self) -> None:
-        for name in ("streams", "context", "layers", "width", "heads", "feed_forward"):
+        _require_types(self)
+        for name in ("streams", "width", "heads", "feed_forward"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        # Positions are a table and layers a loop, whatever the weights: a damaged file must not ask for any number.
+        for name, most in (("context", 2**20), ("layers", 1000)):
+            _require(1 <= getattr(self, name) <= most, name, getattr(self, name), f"1 to {most}")
         _require(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 or more")
         _require(self.width % (2 * self.heads) == 0, "width", self.width, f"a multiple of 2 x heads, {2 * self.heads}")
         _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 up to but not 1")
+        allowed = "a ShortcutConfig, or null for a plain GPT"
+        _require(self.shortcut is None or isinstance(self.shortcut, ShortcutConfig), "shortcut", self.shortcut, allowed)
         if self.shortcut is not None:
             deepest = self.layers - 1
             _require(
@@ -104,10 +131,10 @@ class ModelConfig:
     def from_json(cls, content: Any) -> ModelConfig:
         """Raises CheckpointError: a field is missing, unknown or impossible."""
         try:
-            if set(content) != {field.name for field in fields(cls)}:
-                raise CheckpointError(f"a model's fields are {[field.name for field in fields(cls)]}")
+            _require_fields(cls, "a model", content)
             shortcut = content["shortcut"]
             if shortcut is not None:
+                _require_fields(ShortcutConfig, "a shortcut", shortcut)
                 shortcut = ShortcutConfig(**{**shortcut, "taps": tuple(shortcut["taps"])})
             return cls(**{**content, "shortcut": shortcut})
         except (TypeError, KeyError, ArgumentsError) as error:
@@ -217,6 +244,7 @@ class TrainConfig:
     """Write TensorBoard's files beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
+        _require_types(self)
         for name in ("max_steps", "batch_size", "accumulation", "eval_every", "eval_windows", "save_every", "keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("warmup_steps", "weight_decay", "clip", "patience", "min_gain", "sample_every"):
@@ -255,6 +283,7 @@ class SamplingConfig:
     """Only ids at least this fraction as likely as the likeliest; 0: off."""
 
     def __post_init__(self) -> None:
+        _require_types(self)
         _require(self.repetition_penalty >= 1.0, "repetition_penalty", self.repetition_penalty, "1 or more")
         _require(self.no_repeat_ngram >= 0, "no_repeat_ngram", self.no_repeat_ngram, "0 (off) or more")
         _require(0.0 < self.temperature <= 10.0, "temperature", self.temperature, "more than 0, up to 10")

@@ -6,12 +6,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from muse_shortcut.errors import OutputError
 
-__all__ = ["atomic_folder", "atomic_path", "hash_file", "make_folder", "write_bytes", "write_text"]
+__all__ = ["atomic_folder", "atomic_path", "clear_left_overs", "hash_file", "make_folder", "write_bytes", "write_text"]
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
@@ -61,7 +61,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where it could not even be made (no such folder, a name too long) it cannot be removed either.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -103,7 +105,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             # A folder cannot be renamed onto one that has files; the old one steps aside first.
             aside = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
             folder.replace(aside)
-            temporary.replace(folder)
+            try:
+                temporary.replace(folder)
+            except BaseException:
+                aside.replace(folder)
+                raise
             shutil.rmtree(aside, ignore_errors=True)
         else:
             temporary.replace(folder)
@@ -112,6 +118,23 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise _cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_left_overs(folder: Path) -> None:
+    """Remove what a kill in the middle of `atomic_path` or `atomic_folder` left in a folder.
+
+    One that was killed between its two renames has left no `NAME`, but the old one beside it: that one goes back.
+    """
+    for left_over in folder.glob(".*.tmp"):
+        name = left_over.name.removeprefix(".").removesuffix(".tmp")
+        old = folder / name.removesuffix(".old").rpartition(".")[0]
+        if name.endswith(".old") and not old.exists():
+            left_over.replace(old)
+        elif left_over.is_dir():
+            shutil.rmtree(left_over, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left_over.unlink()
 
 
 def hash_file(path: Path) -> str:

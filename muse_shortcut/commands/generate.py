@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from muse_shortcut.checkpoints import Checkpoint
     from muse_shortcut.generation.engine import Generation, Request, StepEvent
-    from muse_tokenizers.base import Tokenizer
-
 __all__ = ["main"]
 
 PROGRAM = "muse-generate"
@@ -93,16 +91,17 @@ def _generate(arguments: Namespace) -> int:
                 f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
                 f"{checkpoint.digest[:12]}; name the right ones with --checkpoint"
             )
-        request, name = sidecar.request, sidecar.name
+        request, name, source = sidecar.request, sidecar.name, sidecar.source
         only: int | None = sidecar.candidate
     else:
-        request, name = _make_request(arguments, checkpoint)
+        request, path = _make_request(arguments, checkpoint)
+        name, source = ("from-nothing", None) if path is None else (path.stem, path.name)
         only = None
         print(f"seed {request.seed}")
     out = make_folder(Path(arguments.out))
     generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
     interrupted = _grow(generation)
-    _write(generation, checkpoint, arguments, out, name, only)
+    _write(generation, checkpoint, arguments, out / name, source, only)
     if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):
         print("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
     return 130 if interrupted else 0
@@ -115,7 +114,7 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
         raise ArgumentsError(f"--from-json makes the same again: --{option} cannot be changed beside it")
 
 
-def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request, str]:
+def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request, Path | None]:
     from muse_shortcut.generation.engine import Request
     from muse_tokenizers.base import Wishes
 
@@ -141,7 +140,7 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request
         max_steps=arguments.max_new_tokens,
         seed=secrets.randbelow(2**32) if arguments.seed is None else arguments.seed,
     )
-    return request, "from-nothing" if path is None else path.stem
+    return request, path
 
 
 def _find_prompt(arguments: Namespace) -> Path | None:
@@ -186,25 +185,29 @@ def _place(event: StepEvent, seconds: float | None) -> float:
 
 
 def _write(
-    generation: Generation, checkpoint: Checkpoint, arguments: Namespace, out: Path, name: str, only: int | None
+    generation: Generation,
+    checkpoint: Checkpoint,
+    arguments: Namespace,
+    stem: Path,
+    source: str | None,
+    only: int | None,
 ) -> None:
+    """Write every candidate, or only one, as STEM-NUMBER and their endings; print what was written."""
     from muse_shortcut.files import write_text
     from muse_shortcut.generation.outputs import free_number, write_piece
     from muse_shortcut.generation.sidecar import sidecar_text
 
-    tokenizer: Tokenizer[Any] = checkpoint.tokenizer
-    request = generation.request
+    tokenizer, request = checkpoint.tokenizer, generation.request
     soundfont = Path(arguments.soundfont) if arguments.soundfont else None
-    facts = {"prompt": Path(arguments.prompt).name if arguments.prompt else None}
-    number = free_number(out, name)
+    sound = tokenizer.describe_sound(soundfont) if arguments.sound else None
+    number = free_number(stem.parent, stem.name)
     for candidate, ids in enumerate(generation.continuations()):
         if only is not None and candidate != only:
             continue
-        stem = out / f"{name}-{number}"
+        numbered = stem.with_name(f"{stem.name}-{number}")
         number += 1
         piece = tokenizer.join(request.prompt, ids)
-        for path in write_piece(tokenizer, piece, stem, soundfont, sound=arguments.sound):
-            print(path)
+        written = write_piece(tokenizer, piece, numbered, soundfont, sound=arguments.sound)
         text = sidecar_text(
             tokenizer,
             request,
@@ -212,11 +215,13 @@ def _write(
             candidate=candidate,
             ids=ids,
             log_probability=generation.log_probabilities()[candidate],
-            name=name,
-            facts=facts,
+            name=stem.name,
+            source=source,
+            sound=sound,
         )
-        write_text(stem.with_name(stem.name + ".json"), text)
-        print(stem.with_name(stem.name + ".json"))
+        sidecar = numbered.with_name(numbered.name + ".json")
+        write_text(sidecar, text)
+        print(*written, sidecar, sep="\n")
 
 
 def _equal(generation: Generation, candidate: int, ids: Any) -> bool:

@@ -150,7 +150,10 @@ def _describe(recipe: Recipe | None, files: int) -> dict[str, Any]:
 
 
 def _summarise(manifest: dict[str, Any], out: str, seconds: float) -> None:
-    print(f"{out}: {manifest['tokens']:,} tokens of {manifest['pieces']:,} pieces, {seconds:.1f} s")
+    print(
+        f"{out}: {manifest['tokens']:,} tokens of {manifest['pieces']:,} pieces, "
+        f"{seconds:.1f} s, {manifest['tokens'] / max(seconds, 1e-9):,.0f} tokens a second"
+    )
     for split, counts in manifest["splits"].items():
         print(f"  {split:<10} {counts['pieces']:>6,} pieces {counts['tokens']:>12,} tokens")
     rejects = manifest["rejects"]

@@ -77,9 +77,15 @@ class TrainingBatches:
 
 
 def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> Window:
-    """(W, T + 1, K): at most `count` windows that do not overlap, evenly over a split; always the same."""
+    """(W, T + 1, K): at most `count` windows that do not overlap, evenly over a split; always the same.
+
+    Raises:
+        StoreError: the split is empty.
+    """
+    if len(tokens) < 2:
+        raise StoreError("there is nothing to evaluate: the split has no pieces")
     available = max(1, (len(tokens) - 1) // context)
     chosen = np.unique(np.linspace(0, available - 1, min(count, available)).round().astype(np.int64))
-    rows = (chosen[:, None] * context + np.arange(context + 1)) % max(1, len(tokens))
+    rows = (chosen[:, None] * context + np.arange(context + 1)) % len(tokens)
     windows: Window = tokens[rows].astype(np.int64)
     return windows

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,16 +100,41 @@ def open_store(folder: Path) -> Store:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         if manifest["version"] != VERSION:
             raise StoreError(f"{folder} has version {manifest['version']}; this program reads version {VERSION}")
-        tokens = np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
-        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+        for name in ("domain", "fingerprint", "source", "sha256"):
+            manifest[name]
+        tokens = _load(folder / "tokens.npy", mmap_mode="r")
+        offsets = _load(folder / "offsets.npy")
         lines = (folder / "pieces.jsonl").read_text(encoding="utf-8").splitlines()
         pieces = tuple(Piece(**json.loads(line)) for line in lines)
         counts = (manifest["tokens"], manifest["streams"], manifest["pieces"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"the store {folder} is damaged: {str(error).splitlines()[0]}") from error
-    if (*tokens.shape, len(pieces)) != counts or len(offsets) != len(pieces) + 1 or offsets[-1] != len(tokens):
+        ends = [0, *accumulate(piece.tokens for piece in pieces)]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise StoreError(f"the store {folder} is damaged: {_reason(error)}") from error
+    if (*tokens.shape, len(pieces)) != counts or tokens.dtype not in (np.uint16, np.uint32):
         raise StoreError(
             f"the store {folder} is damaged: its manifest counts (tokens, streams, pieces) {counts}, "
-            f"its files {(*tokens.shape, len(pieces))}"
+            f"its files {(*tokens.shape, len(pieces))} of {tokens.dtype}"
         )
+    if offsets.tolist() != ends or ends[-1] != len(tokens):
+        raise StoreError(f"the store {folder} is damaged: offsets.npy and pieces.jsonl tell other lengths")
+    if [piece.split for piece in pieces] != [name for name in SPLITS for piece in pieces if piece.split == name]:
+        raise StoreError(f"the store {folder} is damaged: its pieces are not in the order {', '.join(SPLITS)}")
     return Store(folder=folder, manifest=manifest, tokens=tokens, offsets=offsets, pieces=pieces)
+
+
+def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
+    # An empty file, and one that is a zip, are no arrays to numpy in ways of their own.
+    try:
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (EOFError, BadZipFile) as error:
+        raise ValueError(f"{path.name} is no array") from error
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{path.name} is no array")
+    return array
+
+
+def _reason(error: Exception) -> str:
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"its manifest has no {text}" if isinstance(error, KeyError) else text

@@ -36,6 +36,9 @@ class Sidecar:
     ids: Ids
     """(T, K), the continuation as it was made."""
     name: str
+    """Of the output, without its number."""
+    source: str | None
+    """The name of the file the prompt was read from."""
 
 
 def sidecar_text(
@@ -47,7 +50,8 @@ def sidecar_text(
     ids: Ids,
     log_probability: float,
     name: str,
-    facts: dict[str, Any],
+    source: str | None,
+    sound: dict[str, Any] | None,
 ) -> str:
     """The JSON of one candidate.
 
@@ -57,7 +61,8 @@ def sidecar_text(
         ids: (T, K), its continuation.
         log_probability: of all its steps, nats.
         name: of the output, without number.
-        facts: what else a reader may want to know: where the prompt came from, the soundfont.
+        source: the name of the file the prompt was read from.
+        sound: what the sound was made with: the soundfont's name and SHA-256; None without sound.
     """
     prompt = request.prompt
     piece = None if prompt.piece is None else base64.b64encode(tokenizer.dumps(prompt.piece)).decode()
@@ -81,7 +86,13 @@ def sidecar_text(
         },
         "ids": ids.tolist(),
         "log_probability": log_probability,
-        "facts": facts | {"muse_shortcut": __version__, "torch": torch.__version__, "threads": torch.get_num_threads()},
+        "source": source,
+        "sound": sound,
+        "made_with": {
+            "muse_shortcut": __version__,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        },
     }
     return json.dumps(content, ensure_ascii=False) + "\n"
 
@@ -126,6 +137,7 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
             candidate=candidate,
             ids=_ids(content["ids"], tokenizer),
             name=Path(str(content["name"])).name or "again",
+            source=None if content["source"] is None else str(content["source"]),
         )
     except (KeyError, TypeError, ValueError, TokenizerError) as error:
         raise ArgumentsError(f"{path} is not a whole sidecar: {type(error).__name__} at {error}") from error

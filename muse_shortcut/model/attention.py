@@ -58,14 +58,14 @@ def joint_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tup
     scores = torch.einsum("bhic,sbhjc->bhisj", query, keys) / math.sqrt(query.shape[-1])
     future = torch.ones(steps, steps, dtype=torch.bool, device=query.device).triu(1)
     scores = scores.masked_fill(future[:, None, :], float("-inf"))
-    weights = scores.flatten(-2).float().softmax(-1).to(query.dtype).view(*scores.shape)
+    weights = _softmax(scores.flatten(-2)).to(query.dtype).view(*scores.shape)
     return torch.einsum("bhisj,sbhjc->bhic", weights, values), weights
 
 
 def column_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Attention over the depths of each token's own position. Shapes as in `joint_attend`; weights (B, H, T, n)."""
     scores = torch.einsum("bhtc,sbhtc->bhts", query, keys) / math.sqrt(query.shape[-1])
-    weights = scores.float().softmax(-1).to(query.dtype)
+    weights = _softmax(scores).to(query.dtype)
     return torch.einsum("bhts,sbhtc->bhtc", weights, values), weights
 
 
@@ -82,10 +82,15 @@ def row_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Ten
     """
     scores = torch.matmul(keys, query.transpose(-1, -2)).squeeze(-1) / math.sqrt(query.shape[-1])
     scores = scores.permute(1, 2, 0, 3)
-    weights = scores.float().flatten(-2).softmax(-1).view(*scores.shape)
+    weights = _softmax(scores.flatten(-2)).view(*scores.shape)
     # (n, B, H, 1, T) @ (n, B, H, T, C), summed over depths
     out = torch.matmul(weights.permute(2, 0, 1, 3).unsqueeze(-2).to(values.dtype), values).sum(0)
-    return out, weights
+    return out, weights.float()
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Over the last axis, in float32 or finer."""
+    return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
 
 
 def _has_fused_kernel(query: Tensor) -> bool:
@@ -98,7 +103,7 @@ def _has_fused_kernel(query: Tensor) -> bool:
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
-    """Fused causal attention: out, lse (B, H, T) in float32 or finer, and what the CUDA kernel's backward wants besides."""
+    """Fused causal attention: out, lse (B, H, T), and what the CUDA kernel's backward wants besides."""
     if query.device.type == "cpu":
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, True)
         return out, lse, ()

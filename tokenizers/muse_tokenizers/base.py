@@ -157,6 +157,10 @@ class Tokenizer(ABC, Generic[Piece]):
     def render(self, piece: Piece, soundfont: Path | None = None) -> Waveform | None:
         """The piece as sound; None for a domain that has none."""
 
+    @abstractmethod
+    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+        """What `render` sounds with, by name and SHA-256, for whoever wants to make the same again."""
+
     # Ids
 
     @abstractmethod

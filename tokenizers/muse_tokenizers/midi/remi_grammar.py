@@ -66,7 +66,7 @@ class RemiGrammar(Grammar):
 
     _STATE = (
         "_kind", "_program", "_position", "_positions", "_position_ticks", "_bar_ticks", "_unit", "_bar_start", "_now",
-        "_seconds_per_tick", "_until", "_struck", "_down", "_pitch", "_bars", "_notes", "_tempo_due",
+        "_seconds_per_tick", "_until", "_struck", "_pressed", "_pitch", "_bars", "_notes", "_tempo_due",
         "whole", "finished", "elapsed",
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ class RemiGrammar(Grammar):
         self._seconds_per_tick = np.array([tables.default_seconds_per_tick])
         self._until = np.zeros((1, PROGRAMS, 128), dtype=np.int64)
         self._struck = np.zeros((1, PROGRAMS), dtype=np.int64)
-        self._down = np.zeros((1, PROGRAMS), dtype=bool)
+        self._pressed = np.full((1, PROGRAMS), _NOTHING)
         self._pitch = np.zeros(1, dtype=np.int64)
         self._bars = np.zeros(1, dtype=np.int64)
         self._notes = np.zeros(1, dtype=np.int64)
@@ -150,8 +150,7 @@ class RemiGrammar(Grammar):
         tables, kind = self._tables, self._kind
         mask: NDArray[np.bool_] = self._follow[kind]
         mask[:, tables.ids[Kind.EOS]] &= ((self._notes > 0) & (not self._length_is_wished))[:, None]
-        open_kinds = mask[:, tables.ids[Kind.Program][0]] | (kind == Kind.Program)
-        if open_kinds.any():
+        if not _SETTLED[kind].all():
             self._restrict_events(mask)
         if self.finished.any():
             mask[self.finished] = False
@@ -176,8 +175,9 @@ class RemiGrammar(Grammar):
         another = playable.copy()
         another[self._rows[program != _NOTHING], program[program != _NOTHING]] = False
         mask[:, ids[Kind.Program]] &= another
-        mask[:, ids[Kind.Pedal]] &= self._instruments & ~self._down
-        mask[:, ids[Kind.PedalOff]] &= self._down
+        mask[:, ids[Kind.Pedal]] &= self._instruments & (self._pressed == _NOTHING)
+        # Released where it was pressed, a pedal would be down for no time, and in a file for ever.
+        mask[:, ids[Kind.PedalOff]] &= (self._pressed != _NOTHING) & (self._pressed < self._now[:, None])
         later = np.arange(len(ids[Kind.Position]))
         mask[:, ids[Kind.Position]] &= (later > self._position[:, None]) & (later < self._positions[:, None])
         if self._tempo is not None:
@@ -233,10 +233,10 @@ class RemiGrammar(Grammar):
         self._tempo_due[rows] = False
 
     def _take_pedal(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._down[rows, self._tables.number[ids]] = True
+        self._pressed[rows, self._tables.number[ids]] = self._now[rows]
 
     def _take_pedal_off(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._down[rows, self._tables.number[ids]] = False
+        self._pressed[rows, self._tables.number[ids]] = _NOTHING
 
     def _take_program(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._program[rows] = self._tables.number[ids]
@@ -263,5 +263,11 @@ _STEPS = {
     int(Kind.PitchDrum): RemiGrammar._take_pitch,
     int(Kind.Duration): RemiGrammar._take_duration,
 }
+
+_SETTLED = np.isin(
+    np.arange(len(Kind)),
+    [Kind.PAD, Kind.BOS, Kind.EOS, Kind.Bar, Kind.Pitch, Kind.PitchDrum, Kind.Velocity],
+)
+"""The kinds after which the graph alone says what may come."""
 
 _WHOLE = np.isin(np.arange(len(Kind)), [*WHOLE_KINDS, Kind.EOS])

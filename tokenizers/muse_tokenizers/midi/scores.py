@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
+from muse_tokenizers.midi.chunks import structure_problem
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -60,6 +61,9 @@ def parse_score(data: bytes, name: str) -> Score:
 
     if not data.startswith(b"MThd"):
         raise UnreadablePiece(f"{name} is not a MIDI file: it does not begin with MThd")
+    problem = structure_problem(data)
+    if problem:
+        raise UnreadablePiece(f"{name} is a damaged MIDI file: {problem}")
     try:
         score = Score.from_midi(data)
         notes = score.note_num()

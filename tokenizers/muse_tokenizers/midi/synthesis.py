@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from muse_tokenizers.errors import UnreadablePiece
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["default_soundfont", "render_score"]
+__all__ = ["default_soundfont", "describe_soundfont", "render_score"]
 
 SAMPLE_RATE = 44_100
 _PEAK = 0.89
@@ -39,14 +40,18 @@ def default_soundfont() -> Path:
     raise UnreadablePiece("pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with --soundfont")
 
 
-def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
-    """Stereo sound at 44,100 Hz that does not clip and ends when it has faded.
+def describe_soundfont(soundfont: Path | None = None) -> dict[str, Any]:
+    """Name and SHA-256 of the soundfont that `render_score` would use.
 
     Raises:
-        UnreadablePiece: the soundfont is missing or is not one.
+        UnreadablePiece: it is missing or is not one.
     """
-    from symusic import Synthesizer
+    font = _checked(soundfont)
+    with font.open("rb") as file:
+        return {"soundfont": font.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
+
+def _checked(soundfont: Path | None) -> Path:
     font = soundfont or default_soundfont()
     try:
         with font.open("rb") as file:
@@ -55,6 +60,18 @@ def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
         raise UnreadablePiece(f"cannot read the soundfont {font}: {error.strerror}") from error
     if not (header.startswith(b"RIFF") and header.endswith(b"sfbk")):
         raise UnreadablePiece(f"{font} is not a soundfont: it should be an .sf2 or .sf3 file")
+    return font
+
+
+def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
+    """Stereo sound at 44,100 Hz that does not clip and ends when it has faded.
+
+    Raises:
+        UnreadablePiece: the soundfont is missing or is not one.
+    """
+    from symusic import Synthesizer
+
+    font = _checked(soundfont)
     try:
         samples = np.asarray(Synthesizer(str(font), SAMPLE_RATE, 0).render(score, stereo=True), dtype=np.float32)
     except (RuntimeError, ValueError) as error:

@@ -13,7 +13,7 @@ from muse_tokenizers.midi.joining import clip_score, join_scores
 from muse_tokenizers.midi.performance import PerformanceForm
 from muse_tokenizers.midi.remi import RemiForm
 from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
-from muse_tokenizers.midi.synthesis import render_score
+from muse_tokenizers.midi.synthesis import describe_soundfont, render_score
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -57,6 +57,9 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def render(self, piece: Score, soundfont: Path | None = None) -> Waveform | None:
         return render_score(piece, soundfont)
+
+    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+        return describe_soundfont(soundfont)
 
     # Ids
 

@@ -1,0 +1,206 @@
+"""muse-bench: how fast this machine is. Compared in one process, in turns, by medians; the last line is JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.config import PRESETS, SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.shipped import default_checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from jsonargparse import Namespace
+
+    from muse_shortcut.checkpoints import Checkpoint
+
+__all__ = ["main"]
+
+PROGRAM = "muse-bench"
+_VOCABULARY = 1116
+"""Ids of the training bench: as many as the REMI vocabulary has."""
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="train: tokens a second of a preset, with and without the shortcut. generate: steps a second of a "
+        "checkpoint with one and four candidates, and what grammar and sampling cost.",
+    )
+    parser.add_argument("what", choices=["train", "generate"], help="what to measure")
+    parser.add_argument("--preset", choices=list(PRESETS), default="small", help="train: the shape")
+    parser.add_argument("--batch_size", type=int, default=4, help="train: windows a batch")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train")
+    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="generate: default: the one that ships")
+    parser.add_argument("--steps", type=int, help="of one round; default: train 3, generate 200")
+    parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts")
+    parser.add_argument("--threads", type=int, help="default: torch's own choice")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _bench(arguments))
+
+
+def _bench(arguments: Namespace) -> None:
+    import torch
+
+    from muse_shortcut.devices import choose_device
+
+    for name in ("batch_size", "rounds", "steps", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ArgumentsError(f"--{name.replace('_', '-')} is {value}; allowed: 1 or more")
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    device = choose_device(arguments.device)
+    result = _bench_train(arguments, device) if arguments.what == "train" else _bench_generate(arguments, device)
+    machine = {"device": device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    for name, value in result.items():
+        print(f"{name:<32} {value}")
+    print(json.dumps({"bench": arguments.what} | machine | result))
+
+
+def _in_turns(label: str, rounds: int, cases: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Each case once a round, one after another; the first round warms up and does not count."""
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    with Bar(label, rounds + 1) as bar:
+        for number in range(rounds + 1):
+            for name, case in cases.items():
+                value = case()
+                if number:
+                    found[name].append(value)
+            bar.show(number + 1, "rounds")
+    return found
+
+
+def _median(values: list[float]) -> float:
+    return round(statistics.median(values), 2)
+
+
+def _spread(values: list[float]) -> list[float]:
+    return [round(min(values), 2), round(max(values), 2)]
+
+
+def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
+    import torch
+    from torch.nn import functional as F
+
+    from muse_shortcut.config import TrainConfig
+    from muse_shortcut.devices import choose_precision
+    from muse_shortcut.model.core import Core
+    from muse_shortcut.training.optimiser import make_optimiser
+
+    shape = PRESETS[arguments.preset].for_vocabulary(_VOCABULARY, 1)
+    precision = choose_precision(arguments.precision, device)
+    steps = arguments.steps or 3
+    ids = torch.randint(0, _VOCABULARY, (arguments.batch_size, shape.context + 1, 1), device=device)
+
+    def case(config: Any) -> Callable[[], float]:
+        core = Core(config).to(device).train()
+        optimiser = make_optimiser(core, TrainConfig())
+
+        def run() -> float:
+            started = time.perf_counter()
+            for _ in range(steps):
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    logits = core(ids[:, :-1])
+                F.cross_entropy(logits.float().flatten(0, -2), ids[:, 1:].flatten()).backward()
+                optimiser.step()
+                optimiser.zero_grad()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            return float(steps * arguments.batch_size * shape.context / (time.perf_counter() - started))
+
+        return run
+
+    found = _in_turns(
+        "training", arguments.rounds, {"shortcut": case(shape), "plain": case(replace(shape, shortcut=None))}
+    )
+    return {
+        "preset": arguments.preset,
+        "precision": str(precision).removeprefix("torch."),
+        "batch_size": arguments.batch_size,
+        "shortcut_tokens_per_second": _median(found["shortcut"]),
+        "shortcut_range": _spread(found["shortcut"]),
+        "plain_tokens_per_second": _median(found["plain"]),
+        "plain_range": _spread(found["plain"]),
+    }
+
+
+def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any]:
+    from muse_shortcut.checkpoints import load_checkpoint
+
+    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint("midi")
+    checkpoint = load_checkpoint(folder, device)
+    steps = arguments.steps or 200
+    found = _in_turns(
+        "generating",
+        arguments.rounds,
+        {
+            "1": lambda: _steps_per_second(checkpoint, 1, steps),
+            "4": lambda: _steps_per_second(checkpoint, 4, steps),
+            "grammar": lambda: _grammar_microseconds(checkpoint, steps),
+        },
+    )
+    one, four, grammar = _median(found["1"]), _median(found["4"]), _median(found["grammar"])
+    return {
+        "parameters": checkpoint.core.parameter_count(),
+        "steps": steps,
+        "steps_per_second_1_candidate": one,
+        "range_1_candidate": _spread(found["1"]),
+        "steps_per_second_4_candidates": four,
+        "range_4_candidates": _spread(found["4"]),
+        "time_of_4_over_1": round(one / four, 3),
+        "grammar_microseconds_per_step": grammar,
+        "grammar_share_of_step": round(grammar * one / 1e6, 4),
+    }
+
+
+def _steps_per_second(checkpoint: Checkpoint, candidates: int, steps: int) -> float:
+    """Of a generation from nothing, without a limit on its length in time."""
+    from muse_shortcut.generation.engine import Generation, Request
+
+    request = Request(
+        prompt=checkpoint.tokenizer.prompt(None),
+        sampling=SamplingConfig(top_p=0.98),
+        candidates=candidates,
+        max_steps=steps,
+        seed=0,
+    )
+    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    started = time.perf_counter()
+    for _ in generation:
+        pass
+    return generation.steps / (time.perf_counter() - started)
+
+
+def _grammar_microseconds(checkpoint: Checkpoint, steps: int) -> float:
+    """Of one candidate's mask and state, over what the checkpoint itself would write."""
+    from muse_shortcut.generation.engine import Generation, Request
+
+    tokenizer = checkpoint.tokenizer
+    prompt = tokenizer.prompt(None)
+    generation = Generation(checkpoint.core, tokenizer, Request(prompt=prompt, max_steps=steps, seed=0))
+    for _ in generation:
+        pass
+    grammar = tokenizer.grammar(prompt.ids, 1)
+    if grammar is None:
+        return 0.0
+    ids = generation.continuations()[0]
+    started = time.perf_counter()
+    for step in ids:
+        grammar.allowed()
+        grammar.advance(step[None])
+    return (time.perf_counter() - started) / max(1, len(ids)) * 1e6

@@ -1,0 +1,65 @@
+"""muse-export: a checkpoint of a run as one to give away, small and without what only training needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+__all__ = ["main"]
+
+PROGRAM = "muse-export"
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Copy a checkpoint without its optimiser, in half precision, with a model card.",
+    )
+    parser.add_argument("checkpoint", type=str, help="a checkpoint's folder, or a run's: then its best")
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="the folder of the copy")
+    parser.add_argument("--precision", choices=["float16", "bfloat16", "float32"], default="float16")
+    parser.add_argument("--card", type=str, metavar="FILE.md", help="its model card")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _export(arguments))
+
+
+def _export(arguments: Namespace) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from muse_shortcut.checkpoints import load_checkpoint, save_checkpoint
+    from muse_shortcut.files import atomic_folder
+
+    folder, out = Path(arguments.checkpoint), Path(arguments.out)
+    if (folder / "checkpoints").is_dir():
+        from muse_shortcut.training.run import RunFolder
+
+        run = RunFolder(folder)
+        found = run.best() or run.latest()
+        if found is None:
+            raise ArgumentsError(f"{folder} has no checkpoint yet")
+        folder = found
+    if out.exists() and any(out.iterdir()) and not (out / "config.json").is_file():
+        raise ArgumentsError(f"{out} has other files in it; a checkpoint wants a folder of its own")
+    checkpoint = load_checkpoint(folder)
+    if arguments.card:
+        try:
+            checkpoint = replace(checkpoint, card=Path(arguments.card).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArgumentsError(f"cannot read {arguments.card}: {error}") from error
+    with atomic_folder(out) as temporary:
+        save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {checkpoint.core.parameter_count():,} parameters, {size / 2**20:.2f} MiB")

@@ -1,0 +1,73 @@
+"""What many tests share: a checkpoint with random weights, and a way to run a command in this process."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit code, what it printed, what it complained of."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunCommand = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunCommand:
+    """Run a command, such as run("generate", "midi", "--seed", "1")."""
+
+    def call(command: str, *words: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", [f"muse-{command}", *map(str, words)])
+        main = importlib.import_module(f"muse_shortcut.commands.{command}").main
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capfd.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the smallest shape with the REMI vocabulary and weights nobody trained."""
+    from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
+    from muse_shortcut.config import ModelConfig, ShortcutConfig
+    from muse_shortcut.model.core import Core
+    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = MidiTokenizer()
+    shape = ModelConfig(
+        vocabulary_size=tokenizer.vocabulary_size,
+        context=192,
+        layers=3,
+        width=24,
+        heads=2,
+        feed_forward=48,
+        shortcut=ShortcutConfig(taps=(1, 2), feature_width=16),
+    )
+    folder = tmp_path_factory.mktemp("random-checkpoint")
+    save_checkpoint(Checkpoint(core=Core(shape), tokenizer=tokenizer, card="# Random\n"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prompt_file() -> Path:
+    """A shipped prompt: eight bars of 4/4 for piano, 72 beats a minute."""
+    from muse_shortcut.shipped import shipped_prompt
+
+    path = shipped_prompt("midi", "bach-prelude")
+    assert path is not None
+    return path

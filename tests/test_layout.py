@@ -1,0 +1,54 @@
+"""Promises of the layout: folders that are not packages hide nobody, and help is instant."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("prepare", "train", "generate", "bench", "export")
+
+
+def _python(code: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_from_the_root_tokenizers_is_hugging_faces() -> None:
+    path = _python("import tokenizers; print(tokenizers.__file__); tokenizers.Tokenizer", ROOT)
+    assert ROOT / "tokenizers" not in Path(path).parents
+
+
+@pytest.mark.parametrize("folder", ["tokenizers", "web", "data_recipes", "tests"])
+def test_folders_that_are_no_packages_have_no_init(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_neither_torch_nor_gradio_nor_miditok(command: str, tmp_path: Path) -> None:
+    heavy = _python(
+        "import sys\n"
+        f"sys.argv = ['muse-{command}', '--help']\n"
+        f"from muse_shortcut.commands.{command} import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "print('HEAVY', [name for name in ('torch', 'gradio', 'miditok', 'symusic') if name in sys.modules])",
+        tmp_path,
+    )
+    assert f"muse-{command}" in heavy
+    assert heavy.endswith("HEAVY []")
+
+
+def test_importing_the_packages_is_light(tmp_path: Path) -> None:
+    code = (
+        "import sys, muse_shortcut, muse_tokenizers.base; print([m for m in ('torch', 'miditok') if m in sys.modules])"
+    )
+    assert _python(code, tmp_path) == "[]"
+
+
+def test_no_file_of_the_sources_is_longer_than_400_lines() -> None:
+    sources = [*(ROOT / "muse_shortcut").rglob("*.py"), *(ROOT / "tokenizers").rglob("*.py")]
+    assert [path.name for path in sources if len(path.read_text(encoding="utf-8").splitlines()) > 400] == []
