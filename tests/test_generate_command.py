@@ -20,12 +20,22 @@ from conftest import RunCommand
 from symusic import Note, Score, Tempo, Track
 
 
+PIANO = ("--instruments", "0", "--tempo", "120")
+
+
 @pytest.fixture
 def generate(run: RunCommand, random_checkpoint: Path, tmp_path: Path) -> Any:
-    """muse-generate midi with the random checkpoint, into tmp_path/out."""
+    """muse-generate midi with the random checkpoint, into tmp_path/out.
 
-    def call(*words: object, checkpoint: Path = random_checkpoint, out: Path = tmp_path / "out") -> Any:
-        return run("generate", "midi", "--checkpoint", checkpoint, "--out", out, *words)
+    Sound is left out where it is not asked for: random weights play a hundred instruments at once, which takes a
+    synthesiser long.
+    """
+
+    def call(
+        *words: object, checkpoint: Path = random_checkpoint, out: Path = tmp_path / "out", sound: bool = False
+    ) -> Any:
+        sounding = ("--sound", str(sound).lower())
+        return run("generate", "midi", "--checkpoint", checkpoint, "--out", out, *sounding, *words)
 
     return call
 
@@ -47,7 +57,9 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 def test_the_same_seed_and_arguments_write_the_same_bytes(generate: Any, prompt_file: Path, tmp_path: Path) -> None:
     for folder in ("one", "other"):
         done = generate(
-            "--prompt", prompt_file, "--prompt-seconds", 7, "--seconds", 3, "--seed", 5, out=tmp_path / folder
+            *("--prompt", prompt_file, "--prompt-seconds", 7, "--seconds", 3, "--seed", 5, *PIANO),
+            out=tmp_path / folder,
+            sound=True,
         )
         assert done.code == 0, done.err
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "other")
@@ -59,10 +71,11 @@ def test_a_sidecar_makes_the_same_bytes_though_the_prompt_is_gone(
 ) -> None:
     prompt = tmp_path / "mine.mid"
     shutil.copy(prompt_file, prompt)
-    first = generate("--prompt", prompt, "--prompt-seconds", 7, "--bars", 2, "--seed", 5, "--num-samples", 3)
+    words = ("--prompt", prompt, "--prompt-seconds", 7, "--bars", 2, "--seed", 5, "--num-samples", 3, *PIANO)
+    first = generate(*words, sound=True)
     assert first.code == 0, first.err
     prompt.unlink()
-    again = generate("--from-json", tmp_path / "out" / "mine-2.json", out=tmp_path / "again")
+    again = generate("--from-json", tmp_path / "out" / "mine-2.json", out=tmp_path / "again", sound=True)
     assert (again.code, again.err) == (0, "")
     made, wanted = _bytes(tmp_path / "again"), _bytes(tmp_path / "out")
     assert {name: made[name] for name in made} == {
@@ -71,7 +84,7 @@ def test_a_sidecar_makes_the_same_bytes_though_the_prompt_is_gone(
 
 
 def test_the_prompt_is_in_the_output_as_it_is_in_the_file(generate: Any, prompt_file: Path, tmp_path: Path) -> None:
-    done = generate("--prompt", prompt_file, "--prompt-seconds", 7, "--bars", 2, "--seed", 1, "--sound", "false")
+    done = generate("--prompt", prompt_file, "--prompt-seconds", 7, "--bars", 2, "--seed", 1)
     assert done.code == 0, done.err
     before, after = Score(prompt_file), Score(tmp_path / "out" / "bach-prelude-1.mid")
     cut = 2 * 4 * before.ticks_per_quarter
@@ -87,7 +100,7 @@ def test_the_prompt_is_in_the_output_as_it_is_in_the_file(generate: Any, prompt_
 
 def test_nothing_that_is_there_is_written_over(generate: Any, tmp_path: Path) -> None:
     for _ in range(2):
-        assert generate("--max-new-tokens", 30, "--seed", 1, "--sound", "false").code == 0
+        assert generate("--max-new-tokens", 30, "--seed", 1).code == 0
     assert [*_bytes(tmp_path / "out")] == [f"from-nothing-{n}.{e}" for n in (1, 2) for e in ("json", "mid")]
 
 
@@ -99,7 +112,7 @@ def test_a_seed_that_was_not_given_is_printed_and_works(generate: Any, tmp_path:
 
 
 def test_the_sound_neither_clips_nor_trails_off_in_silence(generate: Any, prompt_file: Path, tmp_path: Path) -> None:
-    assert generate("--prompt", prompt_file, "--bars", 1, "--seed", 1).code == 0
+    assert generate("--prompt", prompt_file, "--bars", 1, "--seed", 1, *PIANO, sound=True).code == 0
     samples, rate = soundfile.read(tmp_path / "out" / "bach-prelude-1.wav", dtype="float32")
     assert (rate, samples.shape[1]) == (44_100, 2)
     assert 0.05 < np.abs(samples).max() <= 0.9
@@ -109,21 +122,22 @@ def test_the_sound_neither_clips_nor_trails_off_in_silence(generate: Any, prompt
 
 
 def test_dashes_and_underscores_are_the_same(generate: Any) -> None:
-    assert generate("--max_new_tokens=10", "--top-k=5", "--no_repeat-ngram", 4, "--sound", "false").code == 0
+    assert generate("--max_new_tokens=10", "--top-k=5", "--no_repeat-ngram", 4).code == 0
 
 
 def test_interrupted_it_keeps_what_there_is(random_checkpoint: Path, tmp_path: Path) -> None:
     words = ["midi", "--checkpoint", str(random_checkpoint), "--out", str(tmp_path), "--bars", "100000"]
+    words += ["--sound", "false"]
     main = "from muse_shortcut.commands.generate import main\nmain()"
     code = f"import sys\nsys.argv = ['muse-generate', *{words!r}]\n{main}"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("seed ") or process.wait() != 0
-    time.sleep(2.0)
+    assert process.stdout.readline().startswith("seed ")
+    time.sleep(3.0)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".mid", ".wav"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".mid"]
     assert Score(tmp_path / "from-nothing-1.mid").note_num() > 0
 
 
@@ -197,15 +211,19 @@ def test_a_million_notes(generate: Any, tmp_path: Path) -> None:
         (["--key", "H dur"], "no key is called 'H dur'; allowed"),
         (["--tempo", "900"], "tempo is 900; allowed: 20 to 260"),
         (["--seconds", "-3"], "--seconds is -3.0; allowed: more than 0"),
-        (["--seconds", "soon"], "--seconds"),
+        (["--seconds", "soon"], "--seconds is 'soon'; allowed: a number"),
         (["--bars", "0"], "--bars is 0; allowed: more than 0"),
         (["--num-samples", "1000"], "--num-samples is 1000; allowed: 1 to 64"),
         (["--seed", "-1"], "--seed is -1; allowed"),
         (["--prompt-seconds", "3"], "--prompt-seconds needs a --prompt"),
         (["--prompt", "saints", "--prompt-seconds", "0"], "--prompt-seconds is 0.0; allowed: more than 0"),
+        (["--top-k", "1.5"], "--top-k is '1.5'; allowed: a whole number"),
         (["--kazoo"], "--kazoo"),
         (["--device", "abacus"], "abacus"),
-        (["--soundfont", "nowhere.sf2", "--max-new-tokens", "9"], "cannot read the soundfont nowhere.sf2"),
+        (
+            ["--soundfont", "nowhere.sf2", "--max-new-tokens", "9", "--sound", "true"],
+            "cannot read the soundfont nowhere.sf2",
+        ),
     ],
 )
 def test_impossible_arguments(generate: Any, tmp_path: Path, words: list[str], message: str) -> None:
@@ -275,7 +293,7 @@ def test_a_full_disk_while_saving(generate: Any, prompt_file: Path, tmp_path: Pa
     # The sound is larger than this; the system then refuses to write on, as it does on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
-        done = generate("--prompt", prompt_file, "--bars", 1, "--seed", 1)
+        done = generate("--prompt", prompt_file, "--bars", 1, "--seed", 1, *PIANO, sound=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.code == 2

@@ -36,26 +36,25 @@ def _parser() -> CommandLine:
         description="Continue a prompt, or begin from nothing. Writes NAME-1.mid, NAME-1.wav and NAME-1.json, from "
         "which --from-json makes the same bytes again. What is not said here comes from the checkpoint.",
     )
-    whole, real = int | None, float | None
     parser.add_argument("domain", choices=["midi"], help="what to continue")
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
     parser.add_argument("--prompt", type=str, metavar="FILE", help="a file, or the name of a shipped prompt")
-    parser.add_argument("--prompt_seconds", type=real, help="continue the first S seconds, cut at a bar line")
-    parser.add_argument("--seconds", type=real, help=f"length of the continuation (default {DEFAULT_SECONDS:g})")
-    parser.add_argument("--bars", type=whole, help="length of the continuation in bars")
-    parser.add_argument("--max_new_tokens", type=whole, help="length in tokens")
-    parser.add_argument("--num_samples", type=whole, help="candidates, made side by side (default 1)")
+    parser.add_argument("--prompt_seconds", type=float, help="continue the first S seconds, cut at a bar line")
+    parser.add_argument("--seconds", type=float, help=f"length of the continuation (default {DEFAULT_SECONDS:g})")
+    parser.add_argument("--bars", type=int, help="length of the continuation in bars")
+    parser.add_argument("--max_new_tokens", type=int, help="length in tokens")
+    parser.add_argument("--num_samples", type=int, help="candidates, made side by side (default 1)")
     parser.add_argument("--instruments", type=str, metavar="LIST", help="the only ones that may play: piano,drums,40")
     parser.add_argument("--key", type=str, help="'C major', 'F# minor', or pitch classes 0,4,7")
-    parser.add_argument("--tempo", type=real, help="beats a minute from the cut on (the nearest the vocabulary has)")
-    parser.add_argument("--temperature", type=real, help="below 1 safer, above 1 wilder")
-    parser.add_argument("--top_k", type=whole, help="only the k likeliest ids; 0: off")
-    parser.add_argument("--top_p", type=real, help="only the likeliest ids that together have this chance; 1: off")
-    parser.add_argument("--min_p", type=real, help="only ids this fraction as likely as the likeliest; 0: off")
-    parser.add_argument("--repetition_penalty", type=real, help="lower the odds of recent ids; 1: off")
-    parser.add_argument("--no_repeat_ngram", type=whole, help="never write a run of n ids twice; 0: off")
+    parser.add_argument("--tempo", type=float, help="beats a minute from the cut on (the nearest the vocabulary has)")
+    parser.add_argument("--temperature", type=float, help="below 1 safer, above 1 wilder")
+    parser.add_argument("--top_k", type=int, help="only the k likeliest ids; 0: off")
+    parser.add_argument("--top_p", type=float, help="only the likeliest ids that together have this chance; 1: off")
+    parser.add_argument("--min_p", type=float, help="only ids this fraction as likely as the likeliest; 0: off")
+    parser.add_argument("--repetition_penalty", type=float, help="lower the odds of recent ids; 1: off")
+    parser.add_argument("--no_repeat_ngram", type=int, help="never write a run of n ids twice; 0: off")
     parser.add_argument("--greedy", action="store_true", help="always the likeliest id")
-    parser.add_argument("--seed", type=whole, help="the same seed and options, the same bytes; default: a new one")
+    parser.add_argument("--seed", type=int, help="the same seed and options, the same bytes; default: a new one")
     parser.add_argument("--from_json", type=str, metavar="FILE", help="make what a sidecar describes again")
     parser.add_argument("--out", type=str, default="output", metavar="DIR", help="where to write")
     parser.add_argument("--sound", type=bool, default=True, help="write a .wav too")
@@ -97,14 +96,20 @@ def _generate(arguments: Namespace) -> int:
         request, path = _make_request(arguments, checkpoint)
         name, source = ("from-nothing", None) if path is None else (path.stem, path.name)
         only = None
-        print(f"seed {request.seed}")
+        print(f"seed {request.seed}", flush=True)
+    # Before the work, so that a wrong soundfont costs no one a minute.
+    sound = checkpoint.tokenizer.describe_sound(_soundfont(arguments)) if arguments.sound else None
     out = make_folder(Path(arguments.out))
     generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
     interrupted = _grow(generation)
-    _write(generation, checkpoint, arguments, out / name, source, only)
+    _write(generation, checkpoint, arguments, out / name, source, sound, only)
     if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):
         print("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
     return 130 if interrupted else 0
+
+
+def _soundfont(arguments: Namespace) -> Path | None:
+    return Path(arguments.soundfont) if arguments.soundfont else None
 
 
 def _refuse_with_sidecar(arguments: Namespace) -> None:
@@ -190,6 +195,7 @@ def _write(
     arguments: Namespace,
     stem: Path,
     source: str | None,
+    sound: dict[str, Any] | None,
     only: int | None,
 ) -> None:
     """Write every candidate, or only one, as STEM-NUMBER and their endings; print what was written."""
@@ -198,8 +204,6 @@ def _write(
     from muse_shortcut.generation.sidecar import sidecar_text
 
     tokenizer, request = checkpoint.tokenizer, generation.request
-    soundfont = Path(arguments.soundfont) if arguments.soundfont else None
-    sound = tokenizer.describe_sound(soundfont) if arguments.sound else None
     number = free_number(stem.parent, stem.name)
     for candidate, ids in enumerate(generation.continuations()):
         if only is not None and candidate != only:
@@ -207,7 +211,7 @@ def _write(
         numbered = stem.with_name(f"{stem.name}-{number}")
         number += 1
         piece = tokenizer.join(request.prompt, ids)
-        written = write_piece(tokenizer, piece, numbered, soundfont, sound=arguments.sound)
+        written = write_piece(tokenizer, piece, numbered, _soundfont(arguments), sound=sound is not None)
         text = sidecar_text(
             tokenizer,
             request,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ class CommandLine(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with 2."""
         del ex
-        print(f"{self.prog}: {_one_line(message)} (see --help)", file=sys.stderr)
+        print(f"{self.prog}: {_plainly(_one_line(message))} (see --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -39,6 +40,21 @@ def _with_underscores(word: str) -> str:
         return word
     name, equals, value = word.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
+
+
+_WRONG_TYPE = re.compile(
+    r"Parser key \"(?P<key>[\w.]+)\": Expected a <class '(?P<type>\w+)'>. Got value: (?P<value>.*)"
+)
+_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+
+
+def _plainly(message: str) -> str:
+    """jsonargparse's words for a value of the wrong type, as the other messages put it."""
+    found = _WRONG_TYPE.fullmatch(message)
+    if found is None:
+        return message
+    option = found["key"].replace("_", "-") if "." not in found["key"] else found["key"]
+    return f"--{option} is {found['value']!r}; allowed: {_NAMES.get(found['type'], found['type'])}"
 
 
 def _one_line(message: str) -> str:

@@ -80,7 +80,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
 
     if arguments.seed < 0:
         raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 or more")
-    made = parser.instantiate_classes(arguments)
+    made = parser.instantiate(arguments)
     config: TrainConfig = made.train
     store = open_store(Path(arguments.data))
     if store.domain != arguments.domain:

@@ -6,6 +6,7 @@ The ids of a file are written before its line in the journal: a line that is the
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.errors import OutputError
-from muse_shortcut.files import make_folder
+from muse_shortcut.files import make_folder, write_text
 
 __all__ = ["Entry", "Journal"]
 
@@ -48,12 +49,15 @@ class Journal:
         self._steps = 0
         try:
             first, entries = self._read()
+            self._ids.touch()
             if first == heading:
+                # After a power cut a line may have lasted and its ids not.
+                written = self._ids.stat().st_size // (streams * dtype.itemsize)
+                entries = [entry for entry in entries if entry.start + entry.tokens <= written]
                 self.entries = {entry.name: entry for entry in entries}
                 self._steps = max((entry.start + entry.tokens for entry in entries), default=0)
             kept = [json.dumps(heading), *(json.dumps(asdict(entry)) for entry in self.entries.values())]
-            self._lines.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-            self._ids.touch()
+            write_text(self._lines, "".join(line + "\n" for line in kept))
             with self._ids.open("r+b") as file:
                 file.truncate(self._steps * streams * dtype.itemsize)
             self._journal = self._lines.open("a", encoding="utf-8")
@@ -66,7 +70,7 @@ class Journal:
             return None, []
         heading, entries = None, []
         # What follows the last line end was being written when the program was killed.
-        for number, line in enumerate(self._lines.read_text(encoding="utf-8").split("\n")[:-1]):
+        for number, line in enumerate(self._lines.read_bytes().split(b"\n")[:-1]):
             try:
                 content = json.loads(line)
                 if number == 0:
@@ -102,5 +106,7 @@ class Journal:
         return np.memmap(self._ids, dtype=self._dtype, mode="r", shape=(self._steps, self._streams))
 
     def close(self) -> None:
-        self._journal.close()
-        self._tokens.close()
+        for file in (self._journal, self._tokens):
+            # All that counts has been flushed: what is left is what `add` failed to write, and that it has said.
+            with suppress(OSError):
+                file.close()

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -23,7 +25,7 @@ from muse_shortcut.data.recipe import SourceFile
 from muse_shortcut.data.splits import assign_splits, keep_one_of_each
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.errors import StoreError
-from muse_shortcut.files import atomic_path, make_folder, write_text
+from muse_shortcut.files import atomic_folder, atomic_path, clear_left_overs, make_folder, write_text
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import TokenizerError
 from muse_tokenizers.loading import tokenizer_class
@@ -65,12 +67,13 @@ def prepare(
         StoreError: no file could be used, or `out` holds something else.
         OutputError: something could not be written.
     """
-    if out.exists() and any(out.iterdir()) and not ((out / "partial").is_dir() or (out / "manifest.json").is_file()):
+    if out.is_dir() and any(out.iterdir()) and not ((out / "partial").is_dir() or (out / "manifest.json").is_file()):
         raise StoreError(f"{out} has other files in it; a store wants a folder of its own")
     files = [file for source in sources for file in source]
     dtype = np.dtype(np.uint16 if tokenizer.vocabulary_size <= 2**16 else np.uint32)
     heading = {"version": VERSION, "fingerprint": tokenizer.fingerprint()}
-    journal = Journal(make_folder(out) / "partial", heading, tokenizer.streams, dtype)
+    clear_left_overs(make_folder(out))
+    journal = Journal(out / "partial", heading, tokenizer.streams, dtype)
     todo = [file for file in files if not _is_known(journal, file)]
     known = {file.name for file in files} - {file.name for file in todo}
     done = [journal.entries[name] for name in known]
@@ -104,6 +107,8 @@ _tokenizer: Tokenizer[Any]
 
 def _start_worker(kind: str, configuration: dict[str, Any]) -> None:
     global _tokenizer
+    # A Ctrl-C is for the main process, which then sends no more work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _tokenizer = tokenizer_class(kind).from_configuration(configuration)
     parent = parent_process()
     if parent is not None:
@@ -145,36 +150,30 @@ def _tokenized(
 ) -> Iterator[tuple[Entry, np.ndarray[Any, Any] | None]]:
     """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
     waiting = deque(files)
-    alone = 0
-    """Files at the front that were under way when a worker died; each then gets a process of its own."""
+    suspects = 0
+    """Files at the front that were under way when a worker died. One at a time they show which of them it was."""
     while waiting:
-        with _pool(tokenizer, 1 if alone else workers) as pool:
+        with _pool(tokenizer, 1 if suspects else workers) as pool:
             under_way: deque[Future[tuple[Entry, np.ndarray[Any, Any] | None]]] = deque()
-            ahead = 1 if alone else 4 * workers
-            while waiting:
-                while len(under_way) < min(ahead, len(waiting)):
-                    file = waiting[len(under_way)]
-                    try:
+            ahead = 1 if suspects else 4 * workers
+            try:
+                while waiting:
+                    while len(under_way) < min(ahead, len(waiting)):
+                        file = waiting[len(under_way)]
                         under_way.append(pool.submit(_tokenize, file.path, file.name))
-                    except BrokenProcessPool:
-                        break
-                try:
-                    if not under_way:
-                        raise BrokenProcessPool
-                    result = under_way[0].result()
-                except BrokenProcessPool:
-                    if not alone:
-                        alone = max(1, len(under_way))
-                        break
-                    result = (_killer(waiting[0]), None)
-                    under_way.clear()
-                if under_way:
+                    yield under_way[0].result()
                     under_way.popleft()
-                waiting.popleft()
-                yield result
-                if alone:
-                    alone -= 1
-                    break
+                    waiting.popleft()
+                    if suspects:
+                        suspects -= 1
+                        if not suspects:
+                            break
+            except BrokenProcessPool:
+                if suspects:
+                    yield _killer(waiting.popleft()), None
+                    suspects -= 1
+                else:
+                    suspects = max(1, len(under_way))
 
 
 def _pool(tokenizer: Tokenizer[Any], workers: int) -> ProcessPoolExecutor:
@@ -188,8 +187,11 @@ def _pool(tokenizer: Tokenizer[Any], workers: int) -> ProcessPoolExecutor:
 
 
 def _killer(file: SourceFile) -> Entry:
-    stat = file.path.stat()
-    return Entry(name=file.name, size=stat.st_size, modified=stat.st_mtime_ns, reason="its reader crashed on it")
+    size = modified = 0
+    with suppress(OSError):
+        stat = file.path.stat()
+        size, modified = stat.st_size, stat.st_mtime_ns
+    return Entry(name=file.name, size=size, modified=modified, reason="its reader crashed on it")
 
 
 def _write_store(
@@ -213,9 +215,12 @@ def _write_store(
         for file, entry in taken
         if file.name not in gone and split_of[_group(file)] == split
     ]
+    # Without it the store is unfinished; with it, what replaces an older store could be half of each.
+    (out / "manifest.json").unlink(missing_ok=True)
     tokens_digest = _write_tokens([entry for entry, _ in pieces], journal.ids(), out)
     write_text(out / "pieces.jsonl", "".join(json.dumps(asdict(piece)) + "\n" for _, piece in pieces))
-    tokenizer.save(out / "tokenizer")
+    with atomic_folder(out / "tokenizer") as folder:
+        tokenizer.save(folder)
     manifest = {
         "version": VERSION,
         "domain": tokenizer.kind,
@@ -238,7 +243,8 @@ def _write_store(
 
 def _group(file: SourceFile) -> str:
     # A publisher's split is made by piece, not by folder: only the free ones are grouped.
-    return file.group if file.split is None else f"{file.split}/{file.name}"
+    # No name holds a zero, so neither is mistaken for the other.
+    return file.group if file.split is None else f"{file.split}\0{file.name}"
 
 
 def _counts(pieces: list[Piece]) -> dict[str, Any]:

@@ -84,10 +84,8 @@ class Generation:
         prompt = np.repeat(request.prompt.ids[None], request.candidates, axis=0)
         self._sampler = Sampler(request.sampling, request.seed, prompt)
         self._prompt_steps = prompt.shape[1]
-        self._history = np.full(
-            (request.candidates, self._prompt_steps + request.limit, prompt.shape[2]), tokenizer.pad, dtype=np.int64
-        )
-        self._history[:, : self._prompt_steps] = prompt
+        self._history = prompt
+        """(C, room, K): prompt and new ids; doubled when it is full."""
         self._steps = 0
         self._whole_steps = np.zeros(request.candidates, dtype=np.int64)
         self._log_probability = np.zeros(request.candidates)
@@ -106,6 +104,8 @@ class Generation:
         allowed = None if grammar is None else grammar.allowed()
         ids, log_probabilities = self._sampler.draw(logits, allowed)
         end = self._prompt_steps + self._steps
+        if end == self._history.shape[1]:
+            self._history = np.concatenate([self._history, np.zeros_like(self._history)], axis=1)
         self._history[:, end] = ids
         self._steps += 1
         if grammar is not None:
