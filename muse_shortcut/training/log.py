@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class MetricsLog:
     def _lines_up_to(self, step: int) -> list[str]:
         kept = []
         if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").split("\n")[:-1]:
+            for line in self._path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
                 try:
                     if json.loads(line)["step"] > step:
                         break
@@ -59,6 +60,8 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._file.close()
+        # Every line has been flushed: what is left is one that `write` failed to write, and that it has said.
+        with suppress(OSError):
+            self._file.close()
         if self._board is not None:
             self._board.close()

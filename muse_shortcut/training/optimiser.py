@@ -52,10 +52,9 @@ def load_optimiser(core: Core, optimiser: torch.optim.AdamW, tensors: dict[str, 
         CheckpointError: it is of another model.
     """
     for name, parameter in core.named_parameters():
-        state = {key: tensors.get(f"{name}/{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if any(value is None for value in state.values()) or state["exp_avg"].shape != parameter.shape:  # type: ignore[union-attr]
+        shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        state = {key: tensors[f"{name}/{key}"] for key in shapes if f"{name}/{key}" in tensors}
+        if {key: value.shape for key, value in state.items()} != shapes:
             raise CheckpointError(f"{source} is damaged: it has no state for {name} {tuple(parameter.shape)}")
         # The step counter stays where AdamW keeps it: on the CPU unless it is fused on a GPU.
-        optimiser.state[parameter] = {
-            key: value.to(parameter.device) for key, value in state.items() if value is not None
-        }
+        optimiser.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}

@@ -15,7 +15,7 @@ from safetensors.torch import save as save_tensors
 
 from muse_shortcut.checkpoints import Checkpoint, read_tensors, save_checkpoint
 from muse_shortcut.errors import CheckpointError
-from muse_shortcut.files import atomic_folder, make_folder, write_bytes, write_text
+from muse_shortcut.files import atomic_folder, clear_left_overs, make_folder, write_bytes, write_text
 from muse_shortcut.training.optimiser import load_optimiser, optimiser_tensors
 
 __all__ = ["Progress", "RunFolder"]
@@ -44,8 +44,8 @@ class RunFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoints = make_folder(folder / "checkpoints")
-        for left_over in self.checkpoints.glob(".*.tmp"):
-            shutil.rmtree(left_over, ignore_errors=True)
+        for written_to in (folder, self.checkpoints):
+            clear_left_overs(written_to)
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint; None for a new run."""
@@ -59,9 +59,9 @@ class RunFolder:
         path = self.checkpoints / pointer
         if not path.is_file():
             return None
-        name = path.read_text(encoding="utf-8").strip()
+        name = path.read_text(encoding="utf-8", errors="replace").strip()
         folder = self.checkpoints / name
-        if folder.parent != self.checkpoints or not folder.is_dir():
+        if folder.parent != self.checkpoints or not name.startswith("step-") or not folder.is_dir():
             raise CheckpointError(f"{path} names {name!r}, which is not a checkpoint beside it")
         return folder
 
@@ -82,17 +82,22 @@ class RunFolder:
                 save_tensors(optimiser_tensors(checkpoint.core, optimiser)),
             )
             write_text(temporary / "training" / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
-        write_text(self.checkpoints / "latest", folder.name + "\n")
+        # `latest` comes last: a training that goes on from the one before judges and names this one once more.
         if is_best:
             write_text(self.checkpoints / "best", folder.name + "\n")
-        self._prune(keep)
+        write_text(self.checkpoints / "latest", folder.name + "\n")
+        self._prune(progress.step, keep)
         return folder
 
-    def _prune(self, keep: int) -> None:
-        folders = sorted(self.checkpoints.glob("step-*"))
+    def _prune(self, newest: int, keep: int) -> None:
+        steps = {
+            int(folder.name[5:]): folder for folder in self.checkpoints.glob("step-*") if folder.name[5:].isdigit()
+        }
+        # One above the newest was made before a kill, and never named.
+        kept = {*sorted(step for step in steps if step <= newest)[-keep:]}
         best = self.best()
-        for folder in folders[:-keep]:
-            if folder != best:
+        for step, folder in steps.items():
+            if step not in kept and folder != best:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod
@@ -106,6 +111,16 @@ class RunFolder:
         load_optimiser(checkpoint.core, optimiser, read_tensors(state), str(state))
         path = folder / "training" / "progress.json"
         try:
-            return Progress(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            return _checked(Progress(**json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path} is missing or damaged") from error
+
+
+def _checked(progress: Progress) -> Progress:
+    counts = (progress.step, progress.stale, progress.tokens)
+    numbers = (progress.best or 0.0, progress.reference or 0.0, progress.seconds)
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(counts)
+    if not all(type(number) in (int, float) for number in numbers):
+        raise ValueError(numbers)
+    return progress

@@ -37,7 +37,7 @@ def load_tokenizer(folder: Path) -> Tokenizer[Any]:
         kind, fingerprint, configuration = content["kind"], content["fingerprint"], content["configuration"]
     except OSError as error:
         raise UnknownTokenizer(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnknownTokenizer(f"{path} is damaged: it should hold kind, fingerprint and configuration") from error
     tokenizer = tokenizer_class(kind).from_configuration(configuration)
     if tokenizer.fingerprint() != fingerprint:

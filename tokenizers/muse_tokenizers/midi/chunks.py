@@ -13,7 +13,7 @@ __all__ = ["structure_problem"]
 
 _NUMBER = r"[\x80-\xff]{0,3}[\x00-\x7f]"
 _DATA = {1: r"[\x00-\x7f]", 2: r"[\x00-\x7f]{2}"}
-_STATUS = {1: r"[\xc0-\xdf\xf1\xf3]", 2: r"[\x80-\xbf\xe0-\xef\xf2]"}
+_STATUS = {1: r"[\xc0-\xdf]", 2: r"[\x80-\xbf\xe0-\xef]"}
 _RUN = "|".join(f"(?:{_STATUS[size]}{_DATA[size]}(?:{_NUMBER}{_DATA[size]})*+)" for size in (2, 1))
 
 
@@ -21,12 +21,13 @@ def _expression(text: str) -> re.Pattern[bytes]:
     return re.compile(text.encode("ascii"), re.DOTALL)
 
 
-_RUNS = _expression(f"(?:{_NUMBER}(?:{_RUN}|[\\xf4-\\xf6\\xf8-\\xfe]))*+")
+_RUNS = _expression(f"(?:{_NUMBER}(?:{_RUN}))++")
 """Delta times and channel messages. It has no groups: Python 3.11 loses count of those in a possessive repeat."""
-_ONE_RUN = _expression(f"{_NUMBER}(?:{_RUN}|[\\xf4-\\xf6\\xf8-\\xfe])")
+_ONE_RUN = _expression(f"{_NUMBER}(?:{_RUN})")
 _STATUS_OF_RUN = _expression(f"{_NUMBER}(?:({_STATUS[1]})|({_STATUS[2]}))")
 _RUNNING = {size: _expression(f"(?:{_NUMBER}{_DATA[size]})++") for size in (1, 2)}
 """Messages that go on with the status from before a meta event, by their data bytes."""
+# Continued exclusive messages (F7) and the messages of a live line (F1 to FE) have no place in the files symusic reads.
 _SPECIAL = _expression(f"{_NUMBER}(?:\\xff([\\x00-\\x7f])|\\xf0)({_NUMBER})")
 _END_OF_TRACK = 0x2F
 _LEAST = {0x51: 3, 0x58: 4, 0x59: 2}
@@ -55,35 +56,35 @@ def structure_problem(data: bytes) -> str | None:
 
 
 def _track_problem(data: bytes, at: int, end: int) -> str | None:
-    latest = (at, at)
+    latest: tuple[int, int] | None = None
     while at < end:
-        match = _RUNS.match(data, at, end)
-        if match and match.end() > at:
-            latest, at = match.span(), match.end()
+        runs = _RUNS.match(data, at, end)
+        if runs is None and latest:
+            # The specification has a meta event end the running status; files that go on with it are common.
+            runs = _RUNNING[_data_bytes(data, *latest)].match(data, at, end)
+        elif runs:
+            latest = runs.span()
+        if runs:
+            at = runs.end()
             continue
         special = _SPECIAL.match(data, at, end)
         if special is None:
-            running = _RUNNING[_data_bytes(data, *latest)].match(data, at, end) if latest[1] > latest[0] else None
-            if running is None:
-                return "an event is damaged"
-            at = running.end()
-            continue
+            return "an event is damaged"
         meta, length = special[1], 0
         for byte in special[2]:
             length = length * 128 + byte % 128
         at = special.end() + length
         if at > end or (meta and length < _LEAST.get(meta[0], 0)):
             return "an event is cut off"
-        if meta and meta[0] == _END_OF_TRACK:
+        if meta is None:
+            latest = None
+        elif meta[0] == _END_OF_TRACK:
             return None
     return None
 
 
 def _data_bytes(data: bytes, start: int, end: int) -> int:
     """How many data bytes the messages of the last run between two places have."""
-    size = 2
-    for run in _ONE_RUN.finditer(data, start, end):
-        status = _STATUS_OF_RUN.match(data, run.start(), end)
-        if status:
-            size = 1 if status[1] else 2
-    return size
+    *_, last = _ONE_RUN.finditer(data, start, end)
+    status = _STATUS_OF_RUN.match(data, last.start(), end)
+    return 1 if status and status[1] else 2

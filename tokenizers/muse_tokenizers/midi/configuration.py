@@ -46,7 +46,7 @@ class MidiConfiguration:
     """Augmentation, in semitones; the first is 0."""
 
     def __post_init__(self) -> None:
-        problem = self._problem()
+        problem = self._wrong_type() or self._problem()
         if problem:
             raise UnknownTokenizer(f"impossible MIDI tokenizer: {problem}")
 
@@ -57,19 +57,41 @@ class MidiConfiguration:
             return f"velocities is {self.velocities}; allowed: 1 to 127"
         if not 1 <= self.positions_per_beat <= 96:
             return f"positions_per_beat is {self.positions_per_beat}; allowed: 1 to 96"
+        if not self.durations:
+            return "durations is empty; allowed: at least one (from beat, to beat, bins a beat)"
         for start, stop, bins in self.durations:
-            if not (0 <= start < stop and bins >= 1 and self.positions_per_beat % bins == 0):
-                return f"durations has {(start, stop, bins)}; bins a beat must divide {self.positions_per_beat}"
-        if self.tempos < 1 or not 1 <= self.tempo_range[0] <= self.tempo_range[1]:
-            return f"{self.tempos} tempos over {self.tempo_range}; allowed: at least one, slowest first"
-        if not self.time_signatures or any(beats < 1 or unit not in (4, 8) for beats, unit in self.time_signatures):
-            return "time_signatures must be pairs of beats and a unit of 4 or 8"
-        if self.shifts < 1 or self.shift_milliseconds < 1 or 1000 % self.shift_milliseconds:
-            return f"shift_milliseconds is {self.shift_milliseconds}; it must divide 1000"
-        if self.shifts % (500 // self.shift_milliseconds or 1):
-            return f"shifts is {self.shifts}; it must fill whole halves of a second"
-        if not self.transpositions or self.transpositions[0] != 0:
-            return "transpositions must begin with 0"
+            if not (0 <= start < stop <= 64 and bins >= 1 and self.positions_per_beat % bins == 0):
+                return (
+                    f"durations has {(start, stop, bins)}; allowed: up to beat 64, "
+                    f"with bins a beat that divide {self.positions_per_beat}"
+                )
+        slowest, fastest = self.tempo_range
+        # MIDI counts the microseconds of a quarter in 24 bits: below 4 beats a minute there are too many.
+        if not (1 <= self.tempos <= 1000 and 4 <= slowest <= fastest <= 1000):
+            return f"{self.tempos} tempos over {self.tempo_range}; allowed: 1 to 1000 over 4 to 1000, slowest first"
+        if not all(1 <= beats <= 64 and unit in (4, 8) for beats, unit in self.time_signatures):
+            return "time_signatures must be pairs of beats, up to 64, and a unit of 4 or 8"
+        if (4, 4) not in self.time_signatures:
+            return "time_signatures is without 4/4, which a score has that names none"
+        if not 1 <= self.shift_milliseconds <= 500 or 500 % self.shift_milliseconds:
+            return f"shift_milliseconds is {self.shift_milliseconds}; it must divide 500"
+        if not 1 <= self.shifts <= 10_000 or self.shifts % (500 // self.shift_milliseconds):
+            return f"shifts is {self.shifts}; it must fill whole halves of a second, up to 10,000 shifts"
+        if self.transpositions[:1] != (0,) or not all(-127 <= step <= 127 for step in self.transpositions):
+            return "transpositions must begin with 0 and lie from -127 to 127"
+        if len(set(self.transpositions)) < len(self.transpositions):
+            return "transpositions has one twice"
+        return None
+
+    def _wrong_type(self) -> str | None:
+        """A field that is not made of what its default is made of; what came as JSON can be anything."""
+        for field in fields(self):
+            value, default = getattr(self, field.name), field.default
+            depth = 0
+            while isinstance(default, tuple):
+                default, depth = default[0], depth + 1
+            if not _is_made_of(value, type(default), depth):
+                return f"{field.name} is {str(value)[:60]!r}; it must be made of {type(default).__name__}"
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -85,8 +107,15 @@ class MidiConfiguration:
             raise UnknownTokenizer(f"a MIDI tokenizer's configuration has the fields {sorted(names)}, found {found}")
         try:
             return cls(**{name: _tuples(value) for name, value in content.items()})
-        except TypeError as error:
-            raise UnknownTokenizer(f"impossible MIDI tokenizer: {error}") from error
+        except ValueError as error:
+            raise UnknownTokenizer("impossible MIDI tokenizer: a list is longer or shorter than it can be") from error
+
+
+def _is_made_of(value: Any, kind: type, depth: int) -> bool:
+    """Whether a value is of a kind, in tuples of tuples as deep as `depth`."""
+    if depth:
+        return isinstance(value, tuple) and all(_is_made_of(item, kind, depth - 1) for item in value)
+    return type(value) is kind
 
 
 def _tuples(value: Any) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import gcd
+from math import ceil, gcd
 from typing import TYPE_CHECKING, Any
+
+from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
     from symusic.core import TrackTick as Track
 
-__all__ = ["clip_score", "join_scores"]
+__all__ = ["clip_score", "join_in_beats", "join_in_seconds"]
 
 _MAXIMUM_TICKS_PER_QUARTER = 32_767
+_SHORT_SECONDS = 0.002
 SUSTAIN = 64
 
 
@@ -37,19 +40,18 @@ def clip_score(score: Score, cut: int) -> Score:
     return clipped
 
 
-def join_scores(prompt: Score, cut: int, continuation: Score, start: int) -> Score:
+def join_in_beats(prompt: Score, cut: int, continuation: Score, start: int) -> Score:
     """The prompt untouched, and what the continuation has from tick `start` on, moved to the prompt's tick `cut`.
 
     Beats stay beats: where the ticks of the two do not divide one another, the prompt's are multiplied, if MIDI can
-    count them. A note of the continuation waits for a note of the prompt that still sounds at its pitch, a pedal for
-    one that is still down.
+    count them.
     """
     grid = continuation.ticks_per_quarter
-    factor = grid // gcd(grid, prompt.ticks_per_quarter)
+    factor: int = grid // gcd(grid, prompt.ticks_per_quarter)
     if prompt.ticks_per_quarter * factor > _MAXIMUM_TICKS_PER_QUARTER:
         factor = 1
     joined = _multiplied(prompt, factor)
-    scale = joined.ticks_per_quarter / grid
+    scale: float = joined.ticks_per_quarter / grid
 
     def moved(tick: int) -> int:
         return cut * factor + round((tick - start) * scale)
@@ -60,20 +62,50 @@ def join_scores(prompt: Score, cut: int, continuation: Score, start: int) -> Sco
     for signature in continuation.time_signatures:
         if signature.time >= start and _bar(signature) != _bar_in_force(joined):
             joined.time_signatures.append(_at(signature, moved(signature.time)))
+    _append_tracks(joined, cut * factor, continuation, start, moved)
+    return joined
+
+
+def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) -> Score:
+    """The same where seconds stay seconds: the prompt's tempos stand, its ticks are multiplied until one is short."""
+    per_tick = TempoMap(prompt).last_seconds_per_tick
+    room = _MAXIMUM_TICKS_PER_QUARTER // prompt.ticks_per_quarter
+    factor: int = max(1, min(ceil(per_tick / _SHORT_SECONDS), room))
+    joined = _multiplied(prompt, factor)
+    source, target = TempoMap(continuation), TempoMap(joined)
+
+    def moved(tick: int) -> int:
+        return max(round(float(target.ticks(source.seconds(tick)))), cut * factor)
+
+    _append_tracks(joined, cut * factor, continuation, start, moved)
+    return joined
+
+
+def _append_tracks(joined: Score, cut: int, continuation: Score, start: int, moved: Callable[[int], int]) -> None:
+    """Append the notes and pedals that begin at tick `start` or later, each to the track of its instrument.
+
+    A note waits for a note of the prompt that still sounds at its pitch, and is left out if it would end before that
+    one does; a pedal waits for one that is still down.
+    """
+    from symusic import PitchBend
+
     for track in continuation.tracks:
-        notes = [note for note in track.notes if note.time >= start]
-        pedals = [pedal for pedal in track.pedals if pedal.end > start]
+        notes = [_spanning(note, moved) for note in track.notes if note.time >= start]
+        pedals = [_spanning(pedal, moved) for pedal in track.pedals if pedal.time >= start]
         if notes or pedals:
             target = _track_like(joined, track)
-            _append_notes(target, [_spanning(note, moved) for note in notes])
-            _append_pedals(target, [_spanning(pedal, moved) for pedal in pedals if pedal.time >= start])
-    return joined
+            if target.pitch_bends and target.pitch_bends[-1].value:
+                # The ids know nothing of bends: what was bent when the prompt ended would stay out of tune.
+                target.pitch_bends.append(PitchBend(cut, 0))
+            _append_notes(target, notes)
+            _append_pedals(target, pedals)
 
 
 def _multiplied(score: Score, factor: int) -> Score:
     if factor == 1:
         return score.copy()
-    return score.resample(score.ticks_per_quarter * factor, 0)
+    multiplied: Score = score.resample(score.ticks_per_quarter * factor, 0)
+    return multiplied
 
 
 def _at(event: Any, tick: int) -> Any:
@@ -113,10 +145,10 @@ def _append_notes(track: Track, notes: list[Any]) -> None:
     for note in track.notes:
         sounding[note.pitch] = max(sounding.get(note.pitch, 0), note.end)
     for note in notes:
-        if note.time < sounding.get(note.pitch, 0):
-            end = max(note.end, sounding[note.pitch] + 1)
-            note.time, note.duration = sounding[note.pitch], end - sounding[note.pitch]
-        track.notes.append(note)
+        start, end = max(note.time, sounding.get(note.pitch, 0)), note.end
+        if end > start:
+            note.time, note.duration = start, end - start
+            track.notes.append(note)
 
 
 def _append_pedals(track: Track, pedals: list[Any]) -> None:

@@ -6,7 +6,8 @@ lengthens the notes it holds, as in Oore et al. 2018 (arXiv 1808.03715).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from muse_tokenizers.errors import ImpossibleWish, UnreadablePiece
 from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.labels import pitch_name
 from muse_tokenizers.midi.remi import shifted
-from muse_tokenizers.midi.scores import notes_track
+from muse_tokenizers.midi.scores import held_ends, notes_track
+from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.vocabulary import make_miditok, make_vocabulary
 from muse_tokenizers.midi.wishes import parse_key
 
@@ -56,7 +58,8 @@ class PerformanceForm:
 
         retimed = Score(self._miditok.time_division)
         retimed.tempos.append(Tempo(0, 120.0))
-        tracks = [self._retime(track) for track in score.to("second").tracks if not track.is_drum]
+        tempo = TempoMap(score)
+        tracks = [self._retime(track, tempo) for track in score.tracks if not track.is_drum]
         merged = notes_track(tracks, program=0, is_drum=False, name="Piano")
         if not len(merged.notes):
             raise UnreadablePiece("the piece has nothing but drums, for which this vocabulary has no ids")
@@ -64,16 +67,13 @@ class PerformanceForm:
         tokens = self._miditok.encode(retimed)
         return [i for sequence in (tokens if isinstance(tokens, list) else [tokens]) for i in sequence.ids]
 
-    def _retime(self, track: Any) -> Track:
-        """A track in seconds -> its notes in ticks, as long as they sound under the pedal."""
+    def _retime(self, track: Track, tempo: TempoMap) -> Track:
+        """A track -> its notes in steps of real time, as long as they sound under the pedal."""
         from symusic import Note, Track
 
         notes = track.notes.numpy()
-        start = notes["time"].astype(np.float64)
-        end = start + notes["duration"]
-        for pedal in track.pedals:
-            held = (end >= pedal.time) & (end < pedal.time + pedal.duration)
-            end[held] = pedal.time + pedal.duration
+        start = tempo.seconds(notes["time"])
+        end = tempo.seconds(held_ends(track))
         retimed = Track(program=0, is_drum=False, name="Piano")
         ticks = np.rint(start / self.tick_seconds).astype(np.int32)
         length = np.maximum(np.rint(end / self.tick_seconds).astype(np.int32) - ticks, 1)
@@ -100,8 +100,11 @@ class PerformanceForm:
                 sounding.pop(i, None)
         if not sounding:
             return ids
-        last = int(self.shift[min(round(_CLOSING_SECONDS / self.tick_seconds), len(self.shift)) - 1])
-        return [*ids, last, *sounding]
+        return [*ids, int(self.shift[self._closing_ticks - 1]), *sounding]
+
+    @property
+    def _closing_ticks(self) -> int:
+        return min(round(_CLOSING_SECONDS / self.tick_seconds), len(self.shift))
 
     def whole_length(self, ids: list[int]) -> int:
         """How many of the ids there are before a note on that has no velocity."""
@@ -128,6 +131,10 @@ class PerformanceForm:
         at = int((quiet if len(quiet) else candidates)[-1]) if len(candidates) else len(ids) - 1
         return ids[: at + 1], int(ticks[at]), float(ticks[at]) * self.tick_seconds
 
+    def half_step(self, ids: list[int]) -> float:
+        """Half of the time grid, in its own steps."""
+        return 0.5
+
     # Meaning
 
     def describe(self, ids: list[int]) -> list[Token]:
@@ -151,12 +158,12 @@ class PerformanceForm:
             elif kind == "NoteOff" and int(value) in sounding:
                 own = numbers[int(value)]
                 for member in sounding.pop(int(value)):
-                    earlier = tokens[member]
-                    tokens[member] = Token(
-                        id=earlier.id, label=earlier.label, kind=earlier.kind, start=earlier.start, end=end, note=own
-                    )
+                    tokens[member] = replace(tokens[member], end=end)
             label, family = self._label(i, kind, value)
             tokens.append(Token(id=i, label=label, kind=family, start=start, end=end, note=own))
+        for members in sounding.values():
+            for member in members:
+                tokens[member] = replace(tokens[member], end=(tick + self._closing_ticks) * self.tick_seconds)
         return tokens
 
     def _label(self, i: int, kind: str, value: str) -> tuple[str, str]:

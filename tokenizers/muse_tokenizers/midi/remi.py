@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,15 +63,25 @@ class RemiForm:
             clean.time_signatures.append(signature)
         for track in merge_tracks(score):
             clean.tracks.append(track)
+        # MidiTok would cut, not round, the ticks of time signatures, and one that is early by a hair waits a whole bar.
+        units = [item.denominator for item in clean.time_signatures if self._knows(item)]
+        clean = clean.resample(self._configuration.positions_per_beat * max([4, *units]) // 4, 1)
         ids = np.array(self._miditok.encode(clean).ids, dtype=np.int64)
         return [int(i) for i in self.tables.shorten_overlaps(ids)]
 
+    def _knows(self, signature: Any) -> bool:
+        return (signature.numerator, signature.denominator) in self._configuration.time_signatures
+
     def decode(self, ids: list[int]) -> Score:
-        """The score of whole ids (no special ones, nothing dangling); a pedal still down at the end is released."""
+        """The score of whole ids (no special ones, nothing dangling); a pedal still down at the end is released.
+
+        An instrument that has pedals and no notes is left out: a MIDI file would not say which it is.
+        """
         from miditok import TokSequence
         from symusic import Pedal
 
         score = self._miditok.decode(TokSequence(ids=ids))
+        score.tracks = [track for track in score.tracks if len(track.notes)]
         end = score.end()
         tracks = {-1 if track.is_drum else track.program: track for track in score.tracks}
         for program, tick in self._pedals_left_down(ids).items():
@@ -152,6 +162,11 @@ class RemiForm:
             return [*ids, int(self.tables.ids[Kind.Bar][0])], end, end_seconds
         at = fitting[-1] if fitting else later[0]
         return ids[: at + 1], moments[at].tick, moments[at].seconds
+
+    def half_step(self, ids: list[int]) -> float:
+        """Half of a position in the last bar before the cut at which the ids end, in ticks."""
+        signature = next(i for i in reversed(ids) if self.tables.kind[i] == Kind.TimeSig)
+        return float(self.tables.position_ticks[signature]) / 2
 
     # Meaning
 

@@ -182,9 +182,11 @@ class RemiGrammar(Grammar):
         mask[:, ids[Kind.Position]] &= (later > self._position[:, None]) & (later < self._positions[:, None])
         if self._tempo is not None:
             mask[:, ids[Kind.Tempo]] = False
-            due = self._tempo_due & (kind == Kind.Position)
-            mask[due] = False
-            mask[due, self._tempo] = True
+            # The tempo holds from the cut on, so the first bar begins with it, and no bar goes by before it.
+            for before, first in ((Kind.TimeSig, ids[Kind.Position][0]), (Kind.Position, self._tempo)):
+                due = self._tempo_due & (kind == before)
+                mask[due] = False
+                mask[due, first] = True
 
     def advance(self, ids: Ids) -> None:
         tables = self._tables

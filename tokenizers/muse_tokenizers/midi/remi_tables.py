@@ -77,7 +77,8 @@ class RemiTables:
                 self.number[i] = int(value) + 1
             elif kind == Kind.Tempo:
                 self.beats_per_minute[i] = float(value)
-                self.seconds_per_tick[i] = 60.0 / float(value) / self.ticks_per_quarter
+                # As the decoded score has it: MIDI counts whole microseconds a quarter.
+                self.seconds_per_tick[i] = round(60e6 / float(value)) / 1e6 / self.ticks_per_quarter
             elif kind == Kind.TimeSig:
                 beats, unit = (int(part) for part in value.split("/"))
                 self.bar_ticks[i] = beats * beat_ticks[unit]

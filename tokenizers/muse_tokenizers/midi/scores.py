@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
 from muse_tokenizers.midi.chunks import structure_problem
@@ -19,6 +20,7 @@ __all__ = [
     "MAXIMUM_NOTES",
     "MAXIMUM_SECONDS",
     "dump_score",
+    "held_ends",
     "merge_tracks",
     "notes_track",
     "parse_score",
@@ -33,6 +35,8 @@ MAXIMUM_SECONDS = 4 * 3600
 MAXIMUM_BYTES = 64 * 2**20
 SUSTAIN = 64
 """The controller number of the sustain pedal."""
+_PRESSED = 64
+"""The least value at which it is down."""
 
 
 def read_score(path: Path) -> Score:
@@ -66,6 +70,8 @@ def parse_score(data: bytes, name: str) -> Score:
         raise UnreadablePiece(f"{name} is a damaged MIDI file: {problem}")
     try:
         score = Score.from_midi(data)
+        for track in score.tracks:
+            _read_pedals(track)
         notes = score.note_num()
         seconds = score_seconds(score) if notes else 0.0
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
@@ -73,6 +79,8 @@ def parse_score(data: bytes, name: str) -> Score:
         raise UnreadablePiece(f"{name} is a damaged MIDI file: {reason}") from error
     if notes == 0:
         raise UnreadablePiece(f"{name} has no notes")
+    if any(len(track.notes) and track.notes.numpy()["time"].min() < 0 for track in score.tracks):
+        raise UnreadablePiece(f"{name} is a damaged MIDI file: it counts more ticks than fit into 31 bits")
     if notes > MAXIMUM_NOTES:
         raise UnreadablePiece(f"{name} has {notes:,} notes; allowed: up to {MAXIMUM_NOTES:,}")
     if seconds > MAXIMUM_SECONDS:
@@ -80,6 +88,25 @@ def parse_score(data: bytes, name: str) -> Score:
             f"{name} is {seconds / 3600:.1f} hours long; allowed: up to {MAXIMUM_SECONDS // 3600} hours"
         )
     return score
+
+
+def _read_pedals(track: Track) -> None:
+    """Pedals anew from their controllers: symusic 0.5.9 begins the first one of many tracks at tick 0."""
+    from symusic import Pedal
+
+    controls = track.controls.numpy()
+    sustain = controls["number"] == SUSTAIN
+    if not sustain.any():
+        return
+    time, down = controls["time"][sustain], (controls["value"][sustain] >= _PRESSED).astype(np.int8)
+    change = np.diff(down, prepend=0)
+    pressed, released = time[change == 1], time[change == -1]
+    # One that is never released has no length that it could be given.
+    pressed = pressed[: len(released)]
+    duration = released - pressed
+    track.pedals = Pedal.from_numpy(
+        time=np.ascontiguousarray(pressed[duration > 0]), duration=np.ascontiguousarray(duration[duration > 0])
+    )
 
 
 def score_seconds(score: Score) -> float:
@@ -102,14 +129,14 @@ def dump_score(score: Score) -> bytes:
 def _write_pedals_as_controls(track: Track) -> None:
     from symusic import ControlChange
 
-    there = {(control.time, control.value >= 64) for control in track.controls if control.number == SUSTAIN}
-    ends = ((time, down) for pedal in track.pedals for time, down in ((pedal.time, True), (pedal.end, False)))
-    missing = [(time, down) for time, down in ends if (time, down) not in there]
-    for time, down in missing:
-        track.controls.append(ControlChange(time, SUSTAIN, 127 if down else 0))
-    if missing:
-        # A release comes before a press at the same tick, or the pedal would stay up.
-        track.controls.sort(key=lambda control: (control.time, control.number, control.value), inplace=True)
+    there = {(control.time, control.value >= _PRESSED) for control in track.controls if control.number == SUSTAIN}
+    pedals = [pedal for pedal in track.pedals if pedal.duration > 0]
+    releases = [ControlChange(pedal.end, SUSTAIN, 0) for pedal in pedals if (pedal.end, False) not in there]
+    presses = [ControlChange(pedal.time, SUSTAIN, 127) for pedal in pedals if (pedal.time, True) not in there]
+    if releases or presses:
+        # At one tick a release comes before a press, or the pedal would stay up; the score's own controllers keep
+        # their order, on which some of them (RPN 101, 100, 6, 38) depend.
+        track.controls = sorted([*releases, *track.controls, *presses], key=lambda control: control.time)
 
 
 def write_score(score: Score, path: Path) -> None:
@@ -163,6 +190,21 @@ def notes_track(tracks: list[Track], *, program: int, is_drum: bool, name: str) 
     for pedal in sorted(pedals, key=lambda pedal: (pedal.time, pedal.end)):
         merged.pedals.append(pedal)
     return merged
+
+
+def held_ends(track: Track) -> NDArray[np.int64]:
+    """The tick up to which each note of a track sounds: its end, or the release of the pedal that is down there."""
+    notes = track.notes.numpy()
+    ends: NDArray[np.int64] = notes["time"].astype(np.int64) + notes["duration"]
+    pedals = track.pedals.numpy()
+    if len(pedals["time"]) and len(ends):
+        order = np.argsort(pedals["time"], kind="stable")
+        down = pedals["time"][order].astype(np.int64)
+        # Of overlapping pedals the one that is up last counts.
+        up = np.maximum.accumulate(down + pedals["duration"][order])
+        at = np.searchsorted(down, ends, side="right") - 1
+        ends = np.where(at >= 0, np.maximum(ends, up[at]), ends)
+    return ends
 
 
 def merge_tracks(score: Score) -> list[Track]:

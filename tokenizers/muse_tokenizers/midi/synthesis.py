@@ -11,6 +11,8 @@ import numpy as np
 
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.midi.scores import held_ends, notes_track
+from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -22,6 +24,8 @@ _PEAK = 0.89
 """Where the loudest sample is brought down to: -1 dBFS, so that nothing clips in a player that resamples."""
 _TAIL_SECONDS = 3.0
 """How long the last note may ring out."""
+_DRUM_SECONDS = 1.5
+"""How long a drum rings, unless it is struck again."""
 _SILENCE = 10 ** (-60 / 20)
 """Below this a tail is over."""
 
@@ -72,6 +76,9 @@ def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
     from symusic import Synthesizer
 
     font = _checked(soundfont)
+    score = _ringing(score)
+    if not score.note_num():
+        return Waveform(samples=np.zeros((2, 0), dtype=np.float32), sample_rate=SAMPLE_RATE)
     try:
         samples = np.asarray(Synthesizer(str(font), SAMPLE_RATE, 0).render(score, stereo=True), dtype=np.float32)
     except (RuntimeError, ValueError) as error:
@@ -84,3 +91,23 @@ def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
     if peak > _PEAK:
         samples = samples * np.float32(_PEAK / peak)
     return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)
+
+
+def _ringing(score: Score) -> Score:
+    """The score with notes as long as they sound: symusic's synthesiser heeds no pedal, and damps a drum at its end."""
+    from symusic import Note, Score
+
+    tempo = TempoMap(score)
+    ringing = Score(score.ticks_per_quarter)
+    ringing.tempos = score.tempos
+    for track in score.tracks:
+        notes = {name: np.asarray(column) for name, column in track.notes.numpy().items()}
+        ends = held_ends(track)
+        if track.is_drum:
+            faded = np.ceil(tempo.ticks(tempo.seconds(notes["time"]) + _DRUM_SECONDS)).astype(np.int64)
+            ends = np.maximum(ends, faded)
+        notes["duration"] = np.maximum(ends - notes["time"], 1).astype(np.int32)
+        longer = track.copy()
+        longer.notes = Note.from_numpy(**notes)
+        ringing.tracks.append(notes_track([longer], program=track.program, is_drum=track.is_drum, name=track.name))
+    return ringing

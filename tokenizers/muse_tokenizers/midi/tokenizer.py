@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
-from muse_tokenizers.midi.joining import clip_score, join_scores
+from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
 from muse_tokenizers.midi.performance import PerformanceForm
 from muse_tokenizers.midi.remi import RemiForm
 from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
 from muse_tokenizers.midi.synthesis import describe_soundfont, render_score
+from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -84,30 +86,29 @@ class MidiTokenizer(Tokenizer["Score"]):
         if piece is None:
             return Prompt(ids=begin, piece=None)
         ids, tick, cut = self._form.cut(self._form.encode(piece), seconds)
-        at = self._tick_in(piece, tick, cut)
+        at = round(self._tick_in(piece, tick))
         kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
-        return Prompt(ids=kept, piece=clip_score(piece, at), cut=cut, cut_step=at)
+        # What is early by less than half a step is in the ids at the cut, and so not in the prompt.
+        clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._form.half_step(ids))))
+        return Prompt(ids=kept, piece=clipped, cut=cut, cut_step=at)
 
-    def _tick_in(self, piece: Score, tick: int, seconds: float) -> int:
-        """A tick of the ids as a tick of the piece."""
+    def _tick_in(self, piece: Score, tick: float) -> float:
+        """A tick of the ids counted in ticks of the piece."""
         if isinstance(self._form, RemiForm):
-            return round(tick * piece.ticks_per_quarter / self._form.tables.ticks_per_quarter)
-        return _tick_at(piece, seconds)
+            found = tick * piece.ticks_per_quarter / self._form.tables.ticks_per_quarter
+        else:
+            found = TempoMap(piece).ticks(tick * self._form.tick_seconds)
+        # Without the hairs of floating point, which rounding up would take for a tick.
+        return round(float(found), 3)
 
     def join(self, prompt: Prompt[Score], ids: Ids) -> Score:
         whole = self.decode(np.concatenate([prompt.ids, ids]))
         if prompt.piece is None:
             return whole
         if isinstance(self._form, RemiForm):
-            _, start, _ = self._end_of(prompt)
-            return join_scores(prompt.piece, prompt.cut_step, whole, start)
-        retimed = _in_tempo(whole, prompt.piece)
-        return join_scores(prompt.piece, prompt.cut_step, retimed, _tick_at(retimed, prompt.cut))
-
-    def _end_of(self, prompt: Prompt[Score]) -> tuple[int, int, float]:
-        assert isinstance(self._form, RemiForm)
-        last = list(self._form.walk(self._inner(prompt.ids)))[-1]
-        return last.bar, last.tick, last.seconds
+            *_, last = self._form.walk(self._inner(prompt.ids))
+            return join_in_beats(prompt.piece, prompt.cut_step, whole, last.tick)
+        return join_in_seconds(prompt.piece, prompt.cut_step, whole, round(prompt.cut / self._form.tick_seconds))
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar:
         return self._form.grammar(prompt, candidates, wishes)
@@ -127,32 +128,3 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def vocabulary(self) -> list[str]:
         return list(self._form.vocabulary.names)
-
-
-def _tick_at(score: Score, seconds: float) -> int:
-    """The tick of a score at some seconds, by its tempos."""
-    tick, elapsed = 0, 0.0
-    per_tick = 0.5 / score.ticks_per_quarter
-    for tempo in score.tempos:
-        span = (tempo.time - tick) * per_tick
-        if elapsed + span > seconds:
-            break
-        elapsed, tick = elapsed + span, tempo.time
-        per_tick = tempo.mspq / 1e6 / score.ticks_per_quarter
-    return tick + round((seconds - elapsed) / per_tick)
-
-
-def _in_tempo(score: Score, model: Score) -> Score:
-    """A score in real time, counted in the ticks and under the tempos of another."""
-    from symusic import Score
-
-    retimed = Score(model.ticks_per_quarter)
-    retimed.tempos = model.tempos
-    seconds = score.to("second")
-    for source, original in zip(seconds.tracks, score.tracks, strict=True):
-        target = original.copy()
-        for note, timed in zip(target.notes, source.notes, strict=True):
-            start, end = _tick_at(model, timed.time), _tick_at(model, timed.time + timed.duration)
-            note.time, note.duration = start, max(end - start, 1)
-        retimed.tracks.append(target)
-    return retimed
