@@ -6,7 +6,7 @@ import torch
 
 from muse_shortcut.errors import ArgumentsError
 
-__all__ = ["choose_device", "choose_precision"]
+__all__ = ["choose_device", "choose_precision", "use_decoding_threads"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -39,3 +39,17 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         # (EXPERIMENTS.md). Only AMX's tiles gain.
         return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
     return torch.float32
+
+
+_THREADED_FROM = 16_000_000
+"""Parameters from which a step of decoding is worth more than one thread."""
+
+
+def use_decoding_threads(parameters: int) -> None:
+    """Let torch decode a small core with one thread.
+
+    Two gain a tenth on an idle machine, and lose a hundredfold where another program wants a core: a step has a hundred
+    places at which the threads wait for one another (EXPERIMENTS.md).
+    """
+    if parameters < _THREADED_FROM:
+        torch.set_num_threads(1)

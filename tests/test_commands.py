@@ -69,7 +69,7 @@ def test_a_checkpoint_is_exported_without_its_optimiser(run: RunCommand, store: 
 def test_the_benches_end_with_a_line_of_json(run: RunCommand, random_checkpoint: Path) -> None:
     done = run("bench", "generate", "--checkpoint", random_checkpoint, "--steps", 5, "--rounds", 1)
     assert json.loads(done.out.splitlines()[-1])["steps_per_second_1_candidate"] > 0
-    done = run("bench", "train", "--preset", "tiny", "--batch-size", 1, "--steps", 1, "--rounds", 1)
+    done = run("bench", "train", "--preset", "tiny", "--batch-size", 1, "--steps", 2, "--rounds", 1)
     assert json.loads(done.out.splitlines()[-1])["shortcut_tokens_per_second"] > 0
 
 

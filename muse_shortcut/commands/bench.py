@@ -14,11 +14,12 @@ from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
 from muse_shortcut.config import PRESETS, SamplingConfig
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.shipped import default_checkpoint
+from muse_shortcut.shipped import default_checkpoint, shipped_prompt
 
 if TYPE_CHECKING:
     import torch
     from jsonargparse import Namespace
+    from muse_tokenizers.base import Prompt
 
     from muse_shortcut.checkpoints import Checkpoint
 
@@ -42,7 +43,7 @@ def _parser() -> CommandLine:
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="generate: default: the one that ships")
     parser.add_argument("--steps", type=int, help="of one round; default: train 3, generate 200")
     parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts")
-    parser.add_argument("--threads", type=int, help="default: torch's own choice")
+    parser.add_argument("--threads", type=int, help="default: as in training, or as in generating")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     return parser
 
@@ -58,10 +59,10 @@ def _bench(arguments: Namespace) -> None:
 
     from muse_shortcut.devices import choose_device
 
-    for name in ("batch_size", "rounds", "steps", "threads"):
+    for name, least in (("batch_size", 1), ("rounds", 1), ("steps", 2), ("threads", 1)):
         value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ArgumentsError(f"--{name.replace('_', '-')} is {value}; allowed: 1 or more")
+        if value is not None and value < least:
+            raise ArgumentsError(f"--{name.replace('_', '-')} is {value}; allowed: {least} or more")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
@@ -116,7 +117,8 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
             for _ in range(steps):
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     logits = core(ids[:, :-1])
-                F.cross_entropy(logits.float().flatten(0, -2), ids[:, 1:].flatten()).backward()
+                loss = F.cross_entropy(logits.float().flatten(0, -2), ids[:, 1:].flatten())
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 optimiser.zero_grad()
             if device.type == "cuda":
@@ -141,20 +143,28 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
 
 def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any]:
     from muse_shortcut.checkpoints import load_checkpoint
+    from muse_shortcut.devices import use_decoding_threads
 
     folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint("midi")
     checkpoint = load_checkpoint(folder, device)
+    if arguments.threads is None:
+        use_decoding_threads(checkpoint.core.parameter_count())
     steps = arguments.steps or 200
+    path = shipped_prompt("midi", "bach-prelude")
+    prompt = checkpoint.tokenizer.prompt(None if path is None else checkpoint.tokenizer.read(path))
     found = _in_turns(
         "generating",
         arguments.rounds,
         {
-            "1": lambda: _steps_per_second(checkpoint, 1, steps),
-            "4": lambda: _steps_per_second(checkpoint, 4, steps),
+            "1": lambda: _steps_per_second(checkpoint, 1, steps, None),
+            "4": lambda: _steps_per_second(checkpoint, 4, steps, None),
+            "1 prompted": lambda: _steps_per_second(checkpoint, 1, steps, prompt),
+            "4 prompted": lambda: _steps_per_second(checkpoint, 4, steps, prompt),
             "grammar": lambda: _grammar_microseconds(checkpoint, steps),
         },
     )
     one, four, grammar = _median(found["1"]), _median(found["4"]), _median(found["grammar"])
+    one_prompted, four_prompted = _median(found["1 prompted"]), _median(found["4 prompted"])
     return {
         "parameters": checkpoint.core.parameter_count(),
         "steps": steps,
@@ -163,27 +173,35 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         "steps_per_second_4_candidates": four,
         "range_4_candidates": _spread(found["4"]),
         "time_of_4_over_1": round(one / four, 3),
+        "prompt_steps": len(prompt.ids),
+        "prompted_steps_per_second_1_candidate": one_prompted,
+        "prompted_range_1_candidate": _spread(found["1 prompted"]),
+        "prompted_steps_per_second_4_candidates": four_prompted,
+        "prompted_range_4_candidates": _spread(found["4 prompted"]),
+        "prompted_time_of_4_over_1": round(one_prompted / four_prompted, 3),
         "grammar_microseconds_per_step": grammar,
         "grammar_share_of_step": round(grammar * one / 1e6, 4),
     }
 
 
-def _steps_per_second(checkpoint: Checkpoint, candidates: int, steps: int) -> float:
-    """Of a generation from nothing, without a limit on its length in time."""
+def _steps_per_second(checkpoint: Checkpoint, candidates: int, steps: int, prompt: Prompt[Any] | None) -> float:
+    """Of a generation from a prompt or from nothing, the reading of the prompt aside."""
     from muse_shortcut.generation.engine import Generation, Request
 
     request = Request(
-        prompt=checkpoint.tokenizer.prompt(None),
+        prompt=prompt or checkpoint.tokenizer.prompt(None),
         sampling=SamplingConfig(top_p=0.98),
         candidates=candidates,
         max_steps=steps,
         seed=0,
     )
     generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    events = iter(generation)
+    next(events)
     started = time.perf_counter()
-    for _ in generation:
+    for _ in events:
         pass
-    return generation.steps / (time.perf_counter() - started)
+    return (generation.steps - 1) / (time.perf_counter() - started)
 
 
 def _grammar_microseconds(checkpoint: Checkpoint, steps: int) -> float:

@@ -71,7 +71,7 @@ def main() -> NoReturn:
 
 def _generate(arguments: Namespace) -> int:
     from muse_shortcut.checkpoints import load_checkpoint
-    from muse_shortcut.devices import choose_device
+    from muse_shortcut.devices import choose_device, use_decoding_threads
     from muse_shortcut.files import make_folder
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.sidecar import read_sidecar
@@ -79,6 +79,7 @@ def _generate(arguments: Namespace) -> int:
     device = choose_device(arguments.device)
     folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     checkpoint = load_checkpoint(folder, device)
+    use_decoding_threads(checkpoint.core.parameter_count())
     if checkpoint.tokenizer.kind != arguments.domain:
         raise ArgumentsError(f"{folder} continues {checkpoint.tokenizer.kind}, not {arguments.domain}")
     sidecar = None

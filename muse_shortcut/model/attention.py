@@ -69,22 +69,37 @@ def column_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, 
     return torch.einsum("bhts,sbhtc->bhtc", weights, values), weights
 
 
-def row_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def row_attend(
+    query: Tensor, keys: Tensor, values: Tensor, shared: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """One position's joint attention over what a cache holds, with its weights.
 
     Args:
         query: (B, H, 1, C).
         keys: (n, B, H, T, C), none of them later than the query.
         values: likewise.
+        shared: keys and values (n, 1, H, T', C) that come before these and are the same for the whole batch. They are
+            read from memory once, not B times, and reading is what a step costs.
 
     Returns:
-        (B, H, 1, C) and the weights (B, H, n, T) in float32.
+        (B, H, 1, C) and the weights (B, H, n, T' + T) in float32.
     """
-    scores = torch.matmul(keys, query.transpose(-1, -2)).squeeze(-1) / math.sqrt(query.shape[-1])
-    scores = scores.permute(1, 2, 0, 3)
+    scale = 1.0 / math.sqrt(query.shape[-1])
+    # (n, B, H, T, C) @ (B, H, C, 1)
+    scores = torch.matmul(keys, query.transpose(-1, -2)).squeeze(-1).permute(1, 2, 0, 3) * scale
+    if shared is not None:
+        # (H, B, C) @ (n, H, C, T')
+        by_head = query.squeeze(2).transpose(0, 1)
+        before = torch.matmul(by_head, shared[0].squeeze(1).transpose(-1, -2)).permute(2, 1, 0, 3) * scale
+        scores = torch.cat((before, scores), dim=-1)
     weights = _softmax(scores.flatten(-2)).view(*scores.shape)
+    own = weights[..., weights.shape[-1] - keys.shape[3] :].to(values.dtype)
     # (n, B, H, 1, T) @ (n, B, H, T, C), summed over depths
-    out = torch.matmul(weights.permute(2, 0, 1, 3).unsqueeze(-2).to(values.dtype), values).sum(0)
+    out = torch.matmul(own.permute(2, 0, 1, 3).unsqueeze(-2), values).sum(0)
+    if shared is not None:
+        # (n, H, B, T') @ (n, H, T', C), likewise
+        first = weights[..., : weights.shape[-1] - keys.shape[3]].to(values.dtype)
+        out = out + torch.matmul(first.permute(2, 1, 0, 3), shared[1].squeeze(1)).sum(0).transpose(0, 1).unsqueeze(2)
     return out, weights.float()
 
 

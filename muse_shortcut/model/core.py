@@ -113,12 +113,17 @@ class Block(nn.Module):
         query = rotate(self.attention.split(self.attention.query(x)), turns)
         key, value = self.attention.keys_and_values(x)
         key = rotate(key, turns)
-        if cache is None:
-            seen = attend(query, key, value)
-        else:
-            first = cache.length == 0
+        shared = None
+        if cache is not None:
             key, value = cache.put(layer, key, value)
-            seen = attend(query, key, value) if first else F.scaled_dot_product_attention(query, key, value)
+            shared = cache.shared(layer)
+        if shared is not None:
+            seen, _ = row_attend(query, key[None], value[None], shared)
+        elif key.shape[2] > query.shape[2]:
+            # One step, and all that is cached came before it.
+            seen = F.scaled_dot_product_attention(query, key, value)
+        else:
+            seen = attend(query, key, value)
         h = h + self.dropout(self.attention.merge(seen))
         return h + self.dropout(self.feed_forward(self.feed_forward_norm(h)))  # type: ignore[no-any-return]
 
@@ -156,7 +161,7 @@ class LastBlock(nn.Module):
             seen, columns = column_attend(query, keys, values)
             weights = columns[:, :, -1, :, None].float()
         elif cache is not None and h.shape[1] == 1:
-            seen, weights = row_attend(query, all_keys, all_values)
+            seen, weights = row_attend(query, all_keys, all_values, cache.shared_taps())
         else:
             seen = joint_attend(query, keys, values)
         h = h + self.dropout(self.attention.merge(seen))

@@ -30,7 +30,10 @@ class MetricsLog:
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=last_step + 1)
+            try:
+                self._board = SummaryWriter(str(run / "tensorboard"), purge_step=last_step + 1)
+            except OSError as error:
+                raise OutputError(f"cannot write {run / 'tensorboard'}: {error.strerror}") from error
 
     def _lines_up_to(self, step: int) -> list[str]:
         kept = []
@@ -56,12 +59,17 @@ class MetricsLog:
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            try:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+            except OSError as error:
+                raise OutputError(f"cannot write {self._path.parent / 'tensorboard'}: {error.strerror}") from error
 
     def close(self) -> None:
         # Every line has been flushed: what is left is one that `write` failed to write, and that it has said.
         with suppress(OSError):
             self._file.close()
-        if self._board is not None:
-            self._board.close()
+        # TensorBoard writes in a thread of its own, which says late that there is no room; its files are an extra.
+        with suppress(OSError):
+            if self._board is not None:
+                self._board.close()

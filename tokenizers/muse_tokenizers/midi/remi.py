@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,15 +175,18 @@ class RemiForm:
     def describe(self, ids: list[int]) -> list[Token]:
         """A token for every id. The ids of a note share its number and its span."""
         tables, tokens = self.tables, list[Token]()
-        note, starts = -1, dict[int, int]()
+        note, first = -1, 0
+        tempos = [(0, 0.0, tables.default_seconds_per_tick)]
+        ends: list[tuple[range, int]] = []
         for index, moment in enumerate(self.walk(ids)):
             if moment.kind in (Kind.Pitch, Kind.PitchDrum):
-                note += 1
-                starts[note] = index
+                note, first = note + 1, index
+            elif moment.kind == Kind.Tempo:
+                tempos.append((moment.tick, moment.seconds, moment.seconds_per_tick))
+            elif moment.kind == Kind.Duration:
+                length = int(tables.duration_ticks[moment.unit, moment.id])
+                ends.append((range(first, index + 1), moment.tick + length))
             inside = moment.kind in (Kind.Pitch, Kind.PitchDrum, Kind.Velocity, Kind.Duration)
-            end = moment.seconds
-            if moment.kind == Kind.Duration:
-                end += int(tables.duration_ticks[moment.unit, moment.id]) * moment.seconds_per_tick
             label, kind = self._label(moment)
             tokens.append(
                 Token(
@@ -189,13 +194,15 @@ class RemiForm:
                     label=label,
                     kind=kind,
                     start=moment.seconds,
-                    end=end,
+                    end=moment.seconds,
                     note=note if inside and note >= 0 else None,
                 )
             )
-            if moment.kind == Kind.Duration and note >= 0:
-                for earlier in range(starts[note], index):
-                    tokens[earlier] = _until(tokens[earlier], end)
+        # A note may end under a later tempo than it began.
+        for members, tick in ends:
+            since, seconds, per_tick = tempos[bisect_right(tempos, tick, key=itemgetter(0)) - 1]
+            for member in members:
+                tokens[member] = replace(tokens[member], end=seconds + (tick - since) * per_tick)
         return tokens
 
     def _label(self, moment: Moment) -> tuple[str, str]:
@@ -249,7 +256,3 @@ def shifted(size: int, families: list[Ids], semitones: int) -> tuple[Ids, np.nda
         ids[family[inside]] = family[pitches[inside]]
         valid[family[~inside]] = False
     return ids, valid
-
-
-def _until(token: Token, end: float) -> Token:
-    return Token(id=token.id, label=token.label, kind=token.kind, start=token.start, end=end, note=token.note)

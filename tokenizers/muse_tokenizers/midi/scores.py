@@ -200,8 +200,7 @@ def held_ends(track: Track) -> NDArray[np.int64]:
     if len(pedals["time"]) and len(ends):
         order = np.argsort(pedals["time"], kind="stable")
         down = pedals["time"][order].astype(np.int64)
-        # Of overlapping pedals the one that is up last counts.
-        up = np.maximum.accumulate(down + pedals["duration"][order])
+        up = down + pedals["duration"][order]
         at = np.searchsorted(down, ends, side="right") - 1
         ends = np.where(at >= 0, np.maximum(ends, up[at]), ends)
     return ends
