@@ -93,6 +93,11 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     torch.manual_seed(arguments.seed)
     checkpoint = _start_from(resumed, getattr(arguments, "from"), made.model, store, device)
     shape = checkpoint.core.config
+    if resumed is not None and checkpoint.facts.get("seed") != arguments.seed:
+        raise ArgumentsError(
+            f"--seed is {arguments.seed}, {resumed} was trained with {checkpoint.facts.get('seed')}: "
+            "with another seed it would not go on as if it had never stopped"
+        )
     checkpoint.facts.update(data=store.manifest["source"], store=store.manifest["sha256"], seed=arguments.seed)
     held_out = store.split("validation")
     if not len(held_out):

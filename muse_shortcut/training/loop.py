@@ -130,10 +130,11 @@ class Trainer:
                     )
                 )
                 stop = should_stop()
-                if is_best or last or stop or progress.step % config.save_every == 0 or self._out_of_patience():
-                    self._save(is_best=is_best)
+                # Samples before the checkpoint: a kill between the two makes them again instead of leaving them out.
                 if config.sample_every and (progress.step % config.sample_every == 0 or last):
                     sample(progress.step)
+                if is_best or last or stop or progress.step % config.save_every == 0 or self._out_of_patience():
+                    self._save(is_best=is_best)
                 if stop:
                     break
         finally:

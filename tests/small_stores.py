@@ -1,0 +1,262 @@
+"""Small music and small stores, and a program that prepares one in a process that may be killed.
+
+The program's tokenizer reads lines of numbers: its workers start in a tenth of a second, and can be made to crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from muse_shortcut.data import preparing
+from muse_shortcut.data.preparing import Preparation, prepare
+from muse_shortcut.data.recipe import SourceFile
+from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.errors import UnreadablePiece
+
+if TYPE_CHECKING:
+    import pytest
+
+# Music
+
+
+def write_midi(path: Path, start: int, notes: int = 40) -> Path:
+    """A broken triad up from a pitch, over and over: what comes next can be learned from very little."""
+    from symusic import Note, Score, Tempo, TimeSignature, Track
+
+    score = Score(480)
+    score.tempos.append(Tempo(0, 120.0))
+    score.time_signatures.append(TimeSignature(0, 4, 4))
+    track = Track(program=0, is_drum=False, name="Piano")
+    for number in range(notes):
+        track.notes.append(Note(240 * number, 240, start + (0, 4, 7, 12)[number % 4], 80))
+    score.tracks.append(track)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(score.dumps_midi())
+    return path
+
+
+def write_music(folder: Path, pieces: int = 14) -> Path:
+    """A folder of small pieces, no two alike."""
+    for number in range(pieces):
+        write_midi(folder / f"piece-{number:02}.mid", 40 + number, notes=28 + number)
+    return folder
+
+
+_made: dict[str, Path] = {}
+
+
+def midi_store(factory: pytest.TempPathFactory) -> Path:
+    """A store of `write_music` in the performance form, made once for all tests; beside it `music`, its source."""
+    if "store" not in _made:
+        from muse_shortcut.data.recipe import survey
+        from muse_tokenizers.midi.configuration import CONFIGURATIONS
+        from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+        folder = factory.mktemp("midi")
+        tokenizer = MidiTokenizer(CONFIGURATIONS["performance"])
+        files = survey(write_music(folder / "music"), None, tokenizer.suffixes, "file")
+        how = Preparation(workers=1, seed=0, held_out=0.15, source={"sources": ["made by hand"]})
+        prepare([files], tokenizer, folder / "store", how)
+        _made["store"] = folder / "store"
+    return _made["store"]
+
+
+# A domain of numbers
+
+
+class Numbers(Tokenizer[list[int]]):
+    """Files of lines of numbers from 0 to 96, two streams: a line holds one step.
+
+    A file may also hold one word: `crash` kills the process that reads it, `bug` raises what no reader should,
+    `wait n` takes a tenth of a second.
+    """
+
+    kind = "numbers"
+    suffixes = frozenset({".txt"})
+    streams = 2
+    vocabulary_size = 100
+    steps_per_second = 7.0
+    pad, begin, end = 97, 98, 99
+
+    def __init__(self, log: str = "") -> None:
+        self._log = log
+
+    def read(self, path: Path) -> list[int]:
+        if self._log:
+            with Path(self._log).open("a") as log:
+                log.write(f"{os.getpid()} {path.name}\n")
+        text = path.read_text(encoding="utf-8").strip()
+        if text.startswith("wait "):
+            time.sleep(0.1)
+            text = "5 " + text.removeprefix("wait ")
+        match text:
+            case "crash":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "bug":
+                raise ZeroDivisionError(f"in {path}\nand more")
+            case "":
+                raise UnreadablePiece(f"{path} has no numbers")
+        try:
+            return [int(word) for word in text.split()]
+        except ValueError:
+            raise UnreadablePiece(f"cannot read {path}: it holds more than numbers") from None
+
+    def encode(self, piece: list[int]) -> Ids:
+        return np.array(piece, dtype=np.int64).reshape(-1, 2)
+
+    def duration(self, piece: list[int]) -> float:
+        return len(piece) / 2 / self.steps_per_second
+
+    def variations(self) -> Variations:
+        return Variations(maps=np.arange(100)[None], valid=np.ones((1, 100), dtype=bool))
+
+    def configuration(self) -> dict[str, Any]:
+        return {"log": self._log}
+
+    @classmethod
+    def from_configuration(cls, configuration: dict[str, Any]) -> Numbers:
+        return cls(**configuration)
+
+    def vocabulary(self) -> list[str]:
+        return [str(number) for number in range(97)] + ["pad", "begin", "end"]
+
+    # What no preparation asks for
+
+    def write(self, piece: list[int], path: Path) -> None:
+        raise AssertionError
+
+    def dumps(self, piece: list[int]) -> bytes:
+        raise AssertionError
+
+    def loads(self, data: bytes) -> list[int]:
+        raise AssertionError
+
+    def render(self, piece: list[int], soundfont: Path | None = None) -> Waveform | None:
+        raise AssertionError
+
+    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+        raise AssertionError
+
+    def decode(self, ids: Ids) -> list[int]:
+        raise AssertionError
+
+    def describe(self, ids: Ids) -> list[list[Token]]:
+        raise AssertionError
+
+    def prompt(self, piece: list[int] | None, seconds: float | None = None) -> Prompt[list[int]]:
+        raise AssertionError
+
+    def join(self, prompt: Prompt[list[int]], ids: Ids) -> list[int]:
+        raise AssertionError
+
+    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar | None:
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a preparation."""
+
+    code: int
+    """The exit code; 2 for a mistake, -9 for one that was killed."""
+    manifest: dict[str, Any]
+    err: str
+
+
+def prepare_numbers(folder: Path, sources: list[list[dict[str, Any]]], **how: Any) -> Prepared:
+    """Prepare files of numbers in a process of its own, with workers of its own.
+
+    Args:
+        folder: where the files are; the store is `folder / store`, the log of what was read `folder / log`.
+        sources: for every source its files, as {"name", "split", "group"}.
+        how: workers, seed, held_out, out. kill_at, interrupt_at: when so many files are done it kills itself, or its
+            terminal gets a Ctrl-C. kill_before: it kills itself before it puts a file of that name in its place.
+            largest_file: bytes that a file can have.
+    """
+    options = {"workers": 1, "seed": 0, "held_out": 0.2, "out": "store"} | how
+    # Files and not pipes: workers that outlived their parent would hold a pipe open.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        done = subprocess.run(
+            [sys.executable, __file__, str(folder), json.dumps(sources), json.dumps(options)],
+            stdout=out,
+            stderr=err,
+            check=False,
+            start_new_session=True,
+        )
+        out.seek(0)
+        err.seek(0)
+        return Prepared(done.returncode, json.loads(out.read() or "{}"), err.read())
+
+
+def source_files(folder: Path, files: list[dict[str, Any]]) -> list[SourceFile]:
+    return [
+        SourceFile(path=folder / f["name"], name=f["name"], split=f.get("split"), group=f.get("group", f["name"]))
+        for f in files
+    ]
+
+
+def _main(folder: Path, sources: list[list[dict[str, Any]]], options: dict[str, Any]) -> None:
+    from muse_shortcut.errors import MuseError
+
+    if "largest_file" in options:
+        # Writing beyond it then fails as on a full disk.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options["largest_file"], resource.RLIM_INFINITY))
+    if "kill_before" in options:
+        replace = os.replace
+
+        def replace_or_die(source: Any, target: Any) -> None:
+            if Path(target).name == options["kill_before"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+
+        os.replace = replace_or_die  # type: ignore[assignment]
+
+    def watch(files: int, _tokens: int, _rejects: int) -> None:
+        if files == options.get("kill_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if files == options.get("interrupt_at"):
+            os.killpg(0, signal.SIGINT)
+
+    how = Preparation(
+        workers=options["workers"], seed=options["seed"], held_out=options["held_out"], source={"from": "numbers"}
+    )
+    try:
+        manifest = prepare(
+            [source_files(folder, files) for files in sources],
+            Numbers(str(folder / "log")),
+            folder / options["out"],
+            how,
+            watch,
+        )
+    except MuseError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    print(json.dumps(manifest))
+
+
+if __name__ in ("__main__", "__mp_main__"):
+    # A worker runs this file again under the second name, and so knows the domain too.
+    preparing.tokenizer_class = lambda _: Numbers  # type: ignore[assignment]
+
+if __name__ == "__mp_main__":
+    # What is to run out of room is the store, not the log.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,0 +1,351 @@
+"""What every tokenizer promises, whatever its domain: the interface of `muse_tokenizers.base`, run over all of them.
+
+A new domain joins by one more entry in `DOMAINS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from midi_pieces import band, draw, scale, tokenizer
+
+from muse_tokenizers.base import Tokenizer, Waveform, Wishes
+from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece
+from muse_tokenizers.loading import load_tokenizer, tokenizer_class
+
+
+@dataclass(frozen=True)
+class Domain:
+    make: Callable[[], Tokenizer[Any]]
+    pieces: Callable[[], list[Any]]
+    damaged: bytes
+    """The content of a file that is none of this domain's."""
+
+
+DOMAINS = {
+    "remi": Domain(lambda: tokenizer("remi"), lambda: [scale(), band()], b"no piece"),
+    "performance": Domain(lambda: tokenizer("performance"), lambda: [scale(), band()], b"no piece"),
+}
+
+
+@pytest.fixture(params=DOMAINS)
+def domain(request: pytest.FixtureRequest) -> Domain:
+    return DOMAINS[request.param]
+
+
+@pytest.fixture
+def some(domain: Domain) -> Tokenizer[Any]:
+    return domain.make()
+
+
+# Files
+
+
+def test_a_piece_survives_its_file(some: Tokenizer[Any], domain: Domain, tmp_path: Path) -> None:
+    path = tmp_path / f"piece{min(some.suffixes)}"
+    for piece in domain.pieces():
+        some.write(piece, path)
+        assert path.read_bytes() == some.dumps(piece)
+        assert some.encode(some.read(path)).tolist() == some.encode(piece).tolist()
+
+
+def test_the_same_piece_gives_the_same_bytes(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece, again in zip(domain.pieces(), domain.pieces(), strict=True):
+        assert some.dumps(piece) == some.dumps(piece) == some.dumps(again)
+
+
+def test_bytes_become_the_piece_they_were_made_of(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        data = some.dumps(piece)
+        assert some.dumps(some.loads(data)) == data
+
+
+def test_a_file_of_another_kind_is_refused_in_one_line(some: Tokenizer[Any], domain: Domain, tmp_path: Path) -> None:
+    path = tmp_path / f"piece{min(some.suffixes)}"
+    path.write_bytes(domain.damaged)
+    for attempt in (path, tmp_path, tmp_path / "none"):
+        with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+            some.read(attempt)
+        assert str(attempt) in str(caught.value)
+    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$"):
+        some.loads(domain.damaged)
+
+
+def test_a_place_that_cannot_be_written_is_named(some: Tokenizer[Any], domain: Domain, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "none" / "piece"):
+        with pytest.raises(UnwritablePiece, match=r"^cannot write [^\n]+: [^\n]+$") as caught:
+            some.write(domain.pieces()[0], place)
+        assert str(place) in str(caught.value)
+
+
+def test_sound_is_a_waveform_and_says_what_it_was_made_with(some: Tokenizer[Any], domain: Domain) -> None:
+    sound = some.render(domain.pieces()[0])
+    if sound is not None:
+        assert isinstance(sound, Waveform)
+        assert sound.samples.dtype == np.float32
+        assert np.abs(sound.samples).max() <= 1
+        assert set(some.describe_sound() or {}) >= {"sha256"}
+
+
+def test_a_piece_lasts_a_while(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        seconds = some.duration(piece)
+        assert seconds is None or seconds > 0
+
+
+# Ids
+
+
+def test_the_vocabulary_has_one_name_an_id_and_three_special_ids(some: Tokenizer[Any]) -> None:
+    vocabulary = some.vocabulary()
+    assert len(vocabulary) == len(set(vocabulary)) == some.vocabulary_size
+    assert len({some.pad, some.begin, some.end}) == 3
+    assert all(0 <= i < some.vocabulary_size for i in (some.pad, some.begin, some.end))
+
+
+def test_a_piece_becomes_ids_without_special_ones(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        ids = some.encode(piece)
+        assert ids.dtype == np.int64
+        assert ids.ndim == 2
+        assert ids.shape[1] == some.streams
+        assert len(ids) > 0
+        assert ids.min() >= 0
+        assert ids.max() < some.vocabulary_size
+        assert not np.isin(ids, [some.pad, some.begin, some.end]).any()
+
+
+def test_encoding_leaves_the_piece_as_it_is(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        before = some.dumps(piece)
+        some.encode(piece)
+        some.prompt(piece, 2.0)
+        some.render(piece)
+        assert some.dumps(piece) == before
+
+
+def test_decoded_ids_become_the_same_ids_again(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        ids = some.encode(piece)
+        assert some.encode(some.decode(ids)).tolist() == ids.tolist()
+
+
+def test_special_ids_are_left_out_when_decoding(some: Tokenizer[Any], domain: Domain) -> None:
+    ids = some.encode(domain.pieces()[0])
+    around = [np.full((1, some.streams), i) for i in (some.begin, some.end, some.pad)]
+    assert some.dumps(some.decode(np.concatenate([around[0], ids, *around[1:]]))) == some.dumps(some.decode(ids))
+
+
+def test_any_beginning_of_a_piece_decodes(some: Tokenizer[Any], domain: Domain) -> None:
+    ids = some.encode(domain.pieces()[-1])
+    for length in range(min(len(ids), 60)):
+        some.decode(ids[:length])
+
+
+def test_every_id_is_described(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        ids = np.concatenate([some.prompt(None).ids, some.encode(piece), np.full((1, some.streams), some.end)])
+        described = some.describe(ids)
+        assert [[token.id for token in step] for step in described] == ids.tolist()
+        for token in (token for step in described for token in step):
+            assert token.label
+            assert token.kind
+            assert 0 <= token.start <= token.end
+
+
+# Continuing
+
+
+def test_no_piece_gives_nothing_but_begin(some: Tokenizer[Any]) -> None:
+    prompt = some.prompt(None)
+    assert prompt.ids.tolist() == [[some.begin] * some.streams]
+    assert prompt.ids.dtype == np.int64
+    assert (prompt.piece, prompt.cut, prompt.cut_step) == (None, 0.0, 0)
+
+
+def test_a_prompt_is_the_beginning_of_the_ids_of_its_piece(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        ids = some.encode(piece)
+        for seconds in (0.5, 2.0, 5.0):
+            prompt = some.prompt(piece, seconds)
+            assert prompt.ids[0].tolist() == [some.begin] * some.streams
+            assert prompt.ids[1:].tolist() == ids[: len(prompt.ids) - 1].tolist()
+
+
+def test_a_longer_prompt_is_no_shorter_in_ids(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        prompts = [some.prompt(piece, seconds) for seconds in np.arange(0.25, 12, 0.5)]
+        lengths, cuts = [len(prompt.ids) for prompt in prompts], [prompt.cut for prompt in prompts]
+        assert lengths == sorted(lengths)
+        assert cuts == sorted(cuts)
+
+
+def test_nothing_joined_to_a_prompt_is_the_prompts_piece(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        prompt = some.prompt(piece, 3.0)
+        nothing = np.zeros((0, some.streams), dtype=np.int64)
+        joined, kept = some.encode(some.join(prompt, nothing)), some.encode(prompt.piece)
+        assert joined.tolist() == kept.tolist()
+
+
+def test_joining_leaves_the_prompt_as_it_is(some: Tokenizer[Any], domain: Domain) -> None:
+    piece = domain.pieces()[0]
+    prompt = some.prompt(piece, 3.0)
+    before = some.dumps(prompt.piece)
+    ids = draw(grammar_after(some, prompt.ids), 60, seed=1)[0]
+    assert some.dumps(some.join(prompt, ids)) == some.dumps(some.join(prompt, ids))
+    assert some.dumps(prompt.piece) == before
+
+
+def grammar_after(some: Tokenizer[Any], prompt: Any, candidates: int = 1, wishes: Wishes | None = None) -> Any:
+    grammar = some.grammar(prompt, candidates, wishes)
+    if grammar is None:
+        pytest.skip("a domain without a grammar")
+    return grammar
+
+
+def test_the_grammar_accepts_every_piece(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        grammar = grammar_after(some, some.prompt(None).ids)
+        for step in some.encode(piece):
+            assert grammar.allowed()[0, np.arange(some.streams), step].all()
+            grammar.advance(step[None])
+        assert grammar.whole[0]
+        assert grammar.allowed()[0, :, some.end].all()
+
+
+def test_the_grammar_ends_with_the_end_and_goes_on_with_padding(some: Tokenizer[Any], domain: Domain) -> None:
+    grammar = grammar_after(some, some.prompt(None).ids)
+    for step in some.encode(domain.pieces()[0]):
+        grammar.advance(step[None])
+    for i in (some.end, some.pad, some.pad):
+        grammar.advance(np.full((1, some.streams), i))
+        assert grammar.finished[0]
+        allowed = grammar.allowed()[0]
+        assert allowed[:, some.pad].all()
+        assert allowed.sum() == some.streams
+
+
+def test_begin_and_padding_are_never_drawn_in_a_piece(some: Tokenizer[Any]) -> None:
+    ids = draw(grammar_after(some, some.prompt(None).ids, 4, Wishes(seconds=1e9)), 400, seed=0)
+    assert not np.isin(ids, [some.begin, some.pad, some.end]).any()
+
+
+def test_a_grammar_has_the_promised_shapes(some: Tokenizer[Any]) -> None:
+    grammar = grammar_after(some, some.prompt(None).ids, 3)
+    allowed = grammar.allowed()
+    assert allowed.shape == (3, some.streams, some.vocabulary_size)
+    assert allowed.dtype == bool
+    for state in (grammar.whole, grammar.finished, grammar.elapsed):
+        assert state.shape == (3,)
+    assert not grammar.finished.any()
+
+
+def test_what_is_allowed_can_be_changed_without_harm(some: Tokenizer[Any]) -> None:
+    grammar = grammar_after(some, some.prompt(None).ids, 2)
+    first = grammar.allowed()
+    copy = first.copy()
+    first[:] = False
+    assert (grammar.allowed() == copy).all()
+
+
+def test_elapsed_counts_from_the_cut(some: Tokenizer[Any], domain: Domain) -> None:
+    prompt = some.prompt(domain.pieces()[0], 3.0)
+    grammar = grammar_after(some, prompt.ids, 2)
+    assert np.isnan(grammar.elapsed).all() or (grammar.elapsed == 0).all()
+
+
+# Augmentation
+
+
+def test_variations_are_maps_of_ids_the_first_of_which_changes_nothing(some: Tokenizer[Any]) -> None:
+    variations = some.variations()
+    everything = np.arange(some.vocabulary_size)
+    assert variations.maps.shape == variations.valid.shape
+    assert variations.maps.shape[1] == some.vocabulary_size
+    assert (variations.maps[0] == everything).all()
+    assert variations.valid[0].all()
+    for moved, valid in zip(variations.maps, variations.valid, strict=True):
+        assert len(set(moved[valid].tolist())) == valid.sum()
+        assert set(moved.tolist()) <= set(everything.tolist())
+        assert all(moved[i] == i and valid[i] for i in (some.pad, some.begin, some.end))
+
+
+# The tokenizer as data
+
+
+def test_a_saved_tokenizer_comes_back_equal(some: Tokenizer[Any], domain: Domain, tmp_path: Path) -> None:
+    some.save(tmp_path / "new" / "folder")
+    again = load_tokenizer(tmp_path / "new" / "folder")
+    assert type(again) is type(some)
+    assert again.fingerprint() == some.fingerprint()
+    assert again.vocabulary() == some.vocabulary()
+    assert again.configuration() == some.configuration()
+    piece = domain.pieces()[0]
+    assert again.encode(piece).tolist() == some.encode(piece).tolist()
+
+
+def test_the_configuration_is_plain_json(some: Tokenizer[Any]) -> None:
+    content = json.loads(json.dumps(some.configuration()))
+    assert type(some).from_configuration(content).fingerprint() == some.fingerprint()
+    assert tokenizer_class(some.kind) is type(some)
+
+
+def test_two_tokenizers_do_not_share_a_fingerprint() -> None:
+    prints = {name: domain.make().fingerprint() for name, domain in DOMAINS.items()}
+    assert len(set(prints.values())) == len(DOMAINS)
+    assert all(len(text) == 64 for text in prints.values())
+
+
+def refusal(folder: Path, content: object) -> str:
+    folder.mkdir(exist_ok=True)
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    (folder / "tokenizer.json").write_bytes(text)
+    with pytest.raises(UnknownTokenizer, match=r"^[^\n]+$") as caught:
+        load_tokenizer(folder)
+    return str(caught.value)
+
+
+def saved(some: Tokenizer[Any]) -> dict[str, Any]:
+    return {"kind": some.kind, "fingerprint": some.fingerprint(), "configuration": some.configuration()}
+
+
+def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UnknownTokenizer, match=r"^cannot read .*tokenizer\.json: No such file or directory$"):
+            load_tokenizer(folder)
+    (tmp_path / "tokenizer.json").mkdir()
+    with pytest.raises(UnknownTokenizer, match=r"^cannot read .*tokenizer\.json: Is a directory$"):
+        load_tokenizer(tmp_path)
+
+
+DAMAGED = [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe{}", b"{}", b'{"kind": "midi"}', b"[" * 100_000, b"1" * 10_000]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=[str(content[:12]) for content in DAMAGED])
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    message = refusal(tmp_path, content)
+    assert message == f"{tmp_path / 'tokenizer.json'} is damaged: it should hold kind, fingerprint and configuration"
+
+
+@pytest.mark.parametrize("kind", ["flute", "", 3, None, ["midi"], {"midi": 1}])
+def test_another_kind_of_tokenizer_is_refused(some: Tokenizer[Any], tmp_path: Path, kind: object) -> None:
+    message = refusal(tmp_path, saved(some) | {"kind": kind})
+    assert message.startswith(f"no tokenizer is called {kind!r}; allowed: ")
+
+
+def test_a_vocabulary_of_another_version_is_refused(some: Tokenizer[Any], tmp_path: Path) -> None:
+    for fingerprint in ("0" * 64, None, 1.5, []):
+        message = refusal(tmp_path, saved(some) | {"fingerprint": fingerprint})
+        assert message.endswith("tokenizer.json was written by another version: its ids no longer mean the same")
+
+
+@pytest.mark.parametrize("configuration", [None, 3, [], "remi", {}, {"form": "remi"}, {"x\ny": 1}])
+def test_a_foreign_configuration_is_refused(some: Tokenizer[Any], tmp_path: Path, configuration: object) -> None:
+    refusal(tmp_path, saved(some) | {"configuration": configuration})
