@@ -210,6 +210,8 @@ def source_files(folder: Path, files: list[dict[str, Any]]) -> list[SourceFile]:
 def _main(folder: Path, sources: list[list[dict[str, Any]]], options: dict[str, Any]) -> None:
     from muse_shortcut.errors import MuseError
 
+    # A shell that runs the tests in the background has them ignore Ctrl-C; this process is here to meet one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "largest_file" in options:
         # Writing beyond it then fails as on a full disk.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -306,7 +306,7 @@ def test_real_time_cannot_grant_instruments_tempo_or_bars(wish: str, value: Any)
 
 @pytest.mark.parametrize("name", ["remi", "performance"])
 def test_words_that_mean_nothing_are_refused_by_the_grammar(name: str) -> None:
-    with pytest.raises(ImpossibleWish, match="^no key is called 'H'"):
+    with pytest.raises(ImpossibleWish, match=r"^no key is called 'H'"):
         grammar_of(name, 1, Wishes(key="H"))
     with pytest.raises(ImpossibleWish, match=r"^(no instrument is called 'kazoo'|instruments cannot be wished)"):
         grammar_of(name, 1, Wishes(instruments=("kazoo",)))

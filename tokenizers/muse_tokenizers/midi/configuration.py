@@ -91,7 +91,7 @@ class MidiConfiguration:
             while isinstance(default, tuple):
                 default, depth = default[0], depth + 1
             if not _is_made_of(value, type(default), depth):
-                return f"{field.name} is {str(value)[:60]!r}; it must be made of {type(default).__name__}"
+                return f"{field.name} is {repr(value)[:60]}; it must be made of {type(default).__name__}"
         return None
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,389 @@
+"""Reading and writing MIDI files: what is whole comes back as it was, what is not is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import mido
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from midi_pieces import (
+    DRUMS,
+    band,
+    control_rows,
+    make_score,
+    note_rows,
+    pedal_rows,
+    scale,
+    signature_rows,
+    tempo_rows,
+    tokenizer,
+)
+from symusic import ControlChange, Note, Pedal, Score, Tempo, Track
+
+from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
+from muse_tokenizers.midi import scores
+from muse_tokenizers.midi.chunks import structure_problem
+from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
+
+
+def refusal(source: Path | bytes) -> str:
+    """The message of a refusal, without the name of the file; it is one line."""
+    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+        read_score(source) if isinstance(source, Path) else parse_score(source, "NAME")
+    return str(caught.value).replace(str(source), "NAME") if isinstance(source, Path) else str(caught.value)
+
+
+def midi_file(*tracks: bytes, division: int = 480, count: int | None = None, form: int = 1) -> bytes:
+    head = struct.pack(">4sIHHH", b"MThd", 6, form, len(tracks) if count is None else count, division)
+    return head + b"".join(b"MTrk" + len(track).to_bytes(4) + track for track in tracks)
+
+
+ON, OFF, END = b"\x00\x90\x3c\x40", b"\x10\x80\x3c\x40", b"\x00\xff\x2f\x00"
+WHOLE = midi_file(ON + OFF + END)
+
+# What comes back
+
+
+@pytest.mark.parametrize("ticks_per_quarter", [1, 24, 96, 220, 480, 960, 1024, 32767])
+def test_a_score_survives_its_file(tmp_path: Path, ticks_per_quarter: int) -> None:
+    score = parse_score(dump_score(band(ticks_per_quarter)), "band")
+    write_score(score, tmp_path / "band.mid")
+    again = read_score(tmp_path / "band.mid")
+    for rows in (note_rows, pedal_rows, control_rows, tempo_rows, signature_rows):
+        assert rows(again) == rows(score)
+    assert [track.name for track in again.tracks] == [track.name for track in score.tracks]
+    assert again.ticks_per_quarter == ticks_per_quarter
+
+
+def test_pedals_are_written_and_read_on_every_track_of_a_full_orchestra() -> None:
+    """The library's own reader begins the first pedal of all but a few tracks at tick 0."""
+    instruments = [*range(128), DRUMS]
+    score = make_score(
+        {program: [(0, 4, 60, 63)] for program in instruments},
+        pedals={program: [(1 + program / 64, 5), (6, 7), (7, 8)] for program in instruments},
+    )
+    assert pedal_rows(parse_score(dump_score(score), "orchestra")) == pedal_rows(score)
+
+
+def test_pedals_are_read_from_any_values_of_their_controller() -> None:
+    values = [
+        (0, 10),
+        (1, 63),
+        (2, 64),
+        (3, 127),
+        (4, 65),
+        (5, 63),
+        (6, 0),
+        (7, 64),
+        (7, 0),
+        (8, 100),
+        (9, 1),
+        (10, 90),
+    ]
+    score = make_score({3: [(0, 1, 60, 63)]}, controls={3: [(beat, 64, value) for beat, value in values]})
+    # Pressed at 2 and 8; at 7 for no time; at 10 for ever, which is no length.
+    assert pedal_rows(parse_score(dump_score(score), "flutter")) == [(3, 960, 2400), (3, 3840, 4320)]
+
+
+def test_controllers_keep_their_values_and_their_order() -> None:
+    rpn = [(2.0, 101, 0), (2.0, 100, 0), (2.0, 6, 12), (2.0, 38, 0), (2.0, 101, 127), (2.0, 100, 127)]
+    score = make_score({5: [(0, 1, 60, 63)]}, controls={5: [(0, 7, 99), *rpn, (3, 64, 33)]}, pedals={5: [(2, 4)]})
+    kept = [row for row in control_rows(parse_score(dump_score(score), "rpn")) if row[2] != 64 or row[3] == 33]
+    assert kept == control_rows(score)
+
+
+def test_a_pedal_that_touches_the_next_is_released_before_that_is_pressed() -> None:
+    score = make_score({0: [(0, 8, 60, 63)]}, pedals={0: [(0, 2), (2, 4)]})
+    values = [value for _, time, _, value in control_rows(parse_score(dump_score(score), "pedals")) if time == 960]
+    assert values == [0, 127]
+
+
+def test_a_pedal_of_no_length_is_not_written() -> None:
+    score = make_score({0: [(0, 8, 60, 63)]})
+    score.tracks[0].pedals.append(Pedal(480, 0))
+    assert control_rows(parse_score(dump_score(score), "pedals")) == []
+
+
+def test_writing_changes_neither_the_score_nor_a_second_writing() -> None:
+    score = band()
+    before = control_rows(score)
+    assert dump_score(score) == dump_score(score)
+    assert control_rows(score) == before
+
+
+def test_the_length_is_that_of_the_last_event() -> None:
+    assert score_seconds(make_score({0: [(0, 8, 60, 63)]}, tempos=[(0, 120), (4, 60)])) == pytest.approx(6)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnwritablePiece, match=f"^cannot write {re.escape(str(tmp_path))}: Is a directory$"):
+        write_score(scale(), tmp_path)
+    with pytest.raises(UnwritablePiece, match=r"^cannot write .*: No such file or directory$"):
+        write_score(scale(), tmp_path / "none" / "a.mid")
+
+
+def test_other_writers_files_are_read(tmp_path: Path) -> None:
+    """mido shares no code with symusic: one track of several channels, running status, note-on for note-off."""
+    file = mido.MidiFile(type=0, ticks_per_beat=96)
+    track = mido.MidiTrack()
+    file.tracks.append(track)
+    track.append(mido.MetaMessage("set_tempo", tempo=400_000))
+    track.append(mido.MetaMessage("time_signature", numerator=3, denominator=4))
+    track.append(mido.Message("program_change", channel=2, program=40))
+    track.append(mido.Message("control_change", channel=2, control=64, value=127, time=10))
+    for channel, pitch in ((2, 60), (9, 36)):
+        track.append(mido.Message("note_on", channel=channel, note=pitch, velocity=77))
+    track.append(mido.Message("note_on", channel=2, note=60, velocity=0, time=96))
+    track.append(mido.Message("note_off", channel=9, note=36))
+    track.append(mido.Message("control_change", channel=2, control=64, value=0, time=4))
+    file.save(tmp_path / "other.mid")
+    score = read_score(tmp_path / "other.mid")
+    assert note_rows(score) == [(DRUMS, 10, 96, 36, 77), (40, 10, 96, 60, 77)]
+    assert pedal_rows(score) == [(40, 10, 110)]
+    assert tempo_rows(score) == [(0, 400_000)]
+    assert signature_rows(score) == [(0, 3, 4)]
+
+
+def test_our_files_are_read_by_others() -> None:
+    file = mido.MidiFile(file=io.BytesIO(dump_score(band())))
+    notes = [message for track in file.tracks for message in track if message.type == "note_on" and message.velocity]
+    assert len(notes) == band().note_num()
+    presses = [m for track in file.tracks for m in track if m.is_cc(64) and m.value == 127]
+    assert len(presses) == len([row for row in pedal_rows(band()) if row[2] > row[1]])
+
+
+# What is refused
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.mid") == "cannot read NAME: No such file or directory"
+    assert refusal(tmp_path) == "cannot read NAME: Is a directory"
+    (tmp_path / "text.mid").write_text("la la la\n" * 100)
+    assert refusal(tmp_path / "text.mid") == "NAME is not a MIDI file: it does not begin with MThd"
+    (tmp_path / "empty.mid").write_bytes(b"")
+    assert refusal(tmp_path / "empty.mid") == "NAME is not a MIDI file: it does not begin with MThd"
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / "a.mid").write_bytes(WHOLE)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert refusal(tmp_path / "a.mid") == "cannot read NAME: Permission denied"
+
+
+def test_a_file_too_large_to_be_meant_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "large.mid").open("wb") as file:
+        file.truncate(65 * 2**20)
+    assert refusal(tmp_path / "large.mid") == "NAME has 65 MiB; allowed: up to 64 MiB"
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends() -> None:
+    data = dump_score(band())
+    for length in range(4, len(data) - 8, 7):
+        try:
+            parse_score(data[:length], "NAME")
+        except UnreadablePiece as error:
+            assert re.match(r"^NAME (is a damaged MIDI file: [^\n]+|has no notes)$", str(error))
+        else:
+            # A file that ends between two tracks cannot be told from one that promises too many.
+            assert data[length:].startswith(b"MTrk")
+    assert refusal(data[:-1]) == "NAME is a damaged MIDI file: a track is cut off"
+
+
+def test_a_file_without_notes_is_refused() -> None:
+    assert refusal(midi_file(END)) == "NAME has no notes"
+    assert refusal(midi_file()) == "NAME has no notes"
+    assert refusal(dump_score(make_score({0: []}))) == "NAME has no notes"
+
+
+def test_six_hours_are_refused() -> None:
+    score = make_score({0: [(0, 1, 60, 63), (6 * 3600 * 2, 1, 60, 63)]}, ticks_per_quarter=96)
+    assert refusal(dump_score(score)) == "NAME is 6.0 hours long; allowed: up to 4 hours"
+
+
+def test_a_million_notes_are_refused() -> None:
+    onsets = np.arange(1_000_000, dtype=np.int32)
+    score = Score(480)
+    score.tempos.append(Tempo(0, 120.0))
+    track = Track(program=0, is_drum=False, name="many")
+    track.notes = Note.from_numpy(
+        time=onsets,
+        duration=np.ones_like(onsets),
+        pitch=(onsets % 128).astype(np.int8),
+        velocity=np.full_like(onsets, 64, dtype=np.int8),
+    )
+    score.tracks.append(track)
+    assert refusal(bytes(score.dumps_midi())) == "NAME has 1,000,000 notes; allowed: up to 500,000"
+
+
+def test_the_limits_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dump_score(scale(2))
+    monkeypatch.setattr(scores, "MAXIMUM_NOTES", 8)
+    monkeypatch.setattr(scores, "MAXIMUM_SECONDS", 4)
+    assert parse_score(data, "NAME").note_num() == 8
+    monkeypatch.setattr(scores, "MAXIMUM_NOTES", 7)
+    assert refusal(data) == "NAME has 8 notes; allowed: up to 7"
+
+
+def test_more_ticks_than_fit_are_refused() -> None:
+    hour = b"\xff\xff\xff\x7f\xff\x01\x00"
+    fast = b"\x00\xff\x51\x03\x00\x00\x01"
+    message = "NAME is a damaged MIDI file: it counts more ticks than fit into 31 bits"
+    assert refusal(midi_file(fast + hour * 9 + ON + OFF + END)) == message
+
+
+def test_a_path_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9.mid"
+    path.write_bytes(b"no")
+    with pytest.raises(UnreadablePiece, match="is not a MIDI file"):
+        read_score(path)
+
+
+# The bytes themselves
+
+DAMAGE = {
+    "its header is cut off": [WHOLE[:8], WHOLE[:13], b"MThd"],
+    "it does not say how many ticks a quarter has": [
+        midi_file(ON + OFF + END, division=0),
+        midi_file(ON + OFF + END, division=0xE728),
+    ],
+    "a track is cut off": [
+        WHOLE[:-1],
+        WHOLE[:14] + b"MTrk\x80\x00\x00\x10" + WHOLE[22:],
+        WHOLE[:14] + b"XFIH\xff\xff\xff\xff" + WHOLE[14:],
+    ],
+    "an event is damaged": [
+        # A data byte with its top bit set, a delta time of five bytes, data before any status, what ends in a message.
+        midi_file(b"\x00\x90\x3c\xff" + OFF + END),
+        midi_file(b"\x00\x90\xd8\x46" + OFF + END),
+        midi_file(b"\x80\x80\x80\x80\x00" + ON[1:] + OFF + END),
+        midi_file(b"\x00\x3c\x40" + OFF + END),
+        midi_file(ON + b"\x10\x80\x3c"),
+        midi_file(ON + b"\x10"),
+        midi_file(ON + b"\x81\x81"),
+        # Messages of a live line, and going on after an exclusive message.
+        midi_file(ON + b"\x00\xf1\x01" + OFF + END),
+        midi_file(ON + b"\x00\xf7\x02\x90\x99" + OFF + END),
+        midi_file(ON + b"\x00\xfe" + OFF + END),
+        midi_file(ON + b"\x00\xf0\x01\xf7" + b"\x10\x3c\x00" + END),
+    ],
+    "an event is cut off": [
+        midi_file(ON + OFF + b"\x00\xff\x01\x10abc"),
+        midi_file(ON + OFF + b"\x00\xf0\x81\x00abc"),
+        midi_file(ON + OFF + b"\x00\xff\x51\x02\x07\xa1" + END),
+        midi_file(ON + OFF + b"\x00\xff\x58\x03\x04\x02\x18" + END),
+        midi_file(ON + OFF + b"\x00\xff\x59\x01\x00" + END),
+    ],
+}
+
+
+@pytest.mark.parametrize(("problem", "data"), [(problem, data) for problem, all_ in DAMAGE.items() for data in all_])
+def test_bytes_that_lie_never_reach_the_reader(problem: str, data: bytes) -> None:
+    assert structure_problem(data) == problem
+    assert refusal(data) == f"NAME is a damaged MIDI file: {problem}"
+
+
+HARMLESS = {
+    "no end of the track": midi_file(ON + OFF),
+    "more tracks promised than there are": midi_file(ON + OFF + END, count=9),
+    "something after the tracks": WHOLE + b"\x00garbage at the end",
+    "an unknown chunk": WHOLE[:14] + b"XFIH\x00\x00\x00\x04abcd" + WHOLE[14:],
+    "events after the end": midi_file(ON + OFF + END + b"\xff\xff\xff"),
+    "running status": midi_file(ON + b"\x10\x3c\x00" + END),
+    "running status across a meta event": midi_file(ON + b"\x00\xff\x01\x01a" + b"\x10\x3c\x00" + END),
+    "running status of one data byte": midi_file(
+        b"\x00\xc0\x05\x00\x06\x00\xff\x01\x00\x00\x07" + ON + OFF + b"\x00\xd0\x01\x00\x02" + END
+    ),
+    "an exclusive message": midi_file(b"\x00\xf0\x03\x7e\x7f\xf7" + ON + OFF + END),
+    "a text that is no UTF-8": midi_file(b"\x00\xff\x03\x02\xff\xfe" + ON + OFF + END),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_files_with_harmless_oddities_are_read(name: str) -> None:
+    assert structure_problem(HARMLESS[name]) is None
+    assert [row[1:4] for row in note_rows(parse_score(HARMLESS[name], name))] == [(0, 16, 60)]
+
+
+def test_a_long_file_is_walked_quickly_and_a_hostile_one_too() -> None:
+    assert structure_problem(midi_file((ON + OFF) * 100_000)) is None
+    assert structure_problem(midi_file(b"\x00\xff\x01\x00" * 50_000 + ON)) is None
+    assert structure_problem(midi_file(b"\xff" * 100_000)) == "an event is damaged"
+
+
+VALID = [dump_score(band()), dump_score(scale(2)), dump_score(make_score({p: [(0, 1, 60, 63)] for p in range(20)}))]
+
+
+def check_readable_or_refused(data: bytes) -> Any:
+    try:
+        score = parse_score(data, "NAME")
+    except UnreadablePiece as error:
+        assert str(error).startswith("NAME ")
+        assert "\n" not in str(error)
+        return None
+    assert score.note_num() > 0
+    return score
+
+
+def test_random_damage_gives_a_score_or_a_refusal() -> None:
+    random = np.random.default_rng(0)
+    read = 0
+    for _ in range(4000):
+        data = bytearray(VALID[random.integers(len(VALID))])
+        for _ in range(random.choice([1, 1, 2, 5, 20])):
+            at, kind = int(random.integers(4, len(data))), random.random()
+            if kind < 0.8:
+                data[at] = random.choice([0, 255, 128, 127, int(random.integers(256))])
+            elif kind < 0.9:
+                del data[at : at + int(random.integers(1, 9))]
+            else:
+                data[at:at] = random.bytes(int(random.integers(1, 9)))
+        read += check_readable_or_refused(bytes(data)) is not None
+    assert read > 200
+
+
+def test_a_damaged_score_can_be_encoded_or_is_refused() -> None:
+    random = np.random.default_rng(1)
+    encoded = 0
+    for _ in range(400):
+        data = bytearray(VALID[random.integers(2)])
+        for _ in range(2):
+            data[int(random.integers(22, len(data)))] = int(random.integers(128))
+        score = check_readable_or_refused(bytes(data))
+        if score is not None and score_seconds(score) < 600:
+            for name in ("remi", "performance"):
+                midi = tokenizer(name)
+                ids = midi.encode(score)
+                assert midi.encode(midi.decode(ids)).shape[1] == 1
+            encoded += 1
+    assert encoded > 50
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(tracks=st.lists(st.binary(max_size=60), max_size=4), count=st.none() | st.integers(0, 65535))
+def test_any_bytes_in_tracks_give_a_score_or_a_refusal(tracks: list[bytes], count: int | None) -> None:
+    check_readable_or_refused(midi_file(*tracks, count=count))
+    check_readable_or_refused(midi_file(*(ON + track for track in tracks), count=count))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(data=st.binary(max_size=80))
+def test_any_bytes_give_a_score_or_a_refusal(data: bytes) -> None:
+    check_readable_or_refused(data)
+    check_readable_or_refused(b"MThd" + data)
+
+
+def test_writing_a_pedal_that_has_controllers_writes_nothing_new() -> None:
+    score = make_score({0: [(0, 8, 60, 63)]}, pedals={0: [(1, 2)]})
+    score.tracks[0].controls.append(ControlChange(480, 64, 90))
+    score.tracks[0].controls.append(ControlChange(960, 64, 10))
+    assert control_rows(parse_score(dump_score(score), "pedal")) == [(0, 480, 64, 90), (0, 960, 64, 10)]
