@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -120,15 +121,34 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+_LEFT_OVER = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(?P<old>\.old)?\.tmp")
+
+
+def _is_alive(process: int) -> bool:
+    """Whether another process of this number is there; where one cannot ask, it is not."""
+    if os.name != "posix" or process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def clear_left_overs(folder: Path) -> None:
     """Remove what a kill in the middle of `atomic_path` or `atomic_folder` left in a folder.
 
     One that was killed between its two renames has left no `NAME`, but the old one beside it: that one goes back.
+    Files that others named, and those that a living process is writing, are left alone.
     """
     for left_over in folder.glob(".*.tmp"):
-        name = left_over.name.removeprefix(".").removesuffix(".tmp")
-        old = folder / name.removesuffix(".old").rpartition(".")[0]
-        if name.endswith(".old") and not old.exists():
+        named = _LEFT_OVER.fullmatch(left_over.name)
+        if named is None or _is_alive(int(named["process"])):
+            continue
+        old = folder / named["name"]
+        if named["old"] and not old.exists():
             left_over.replace(old)
         elif left_over.is_dir():
             shutil.rmtree(left_over, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from muse_shortcut.config import ModelConfig, ShortcutConfig
 from muse_shortcut.model.core import Core
 

@@ -54,6 +54,50 @@ def test_two_commands_train_on_a_folder_of_ones_own(run: RunCommand, store: Path
     assert made.code == 0, made.err
 
 
+def test_a_preset_in_a_file_is_the_preset_that_is_trained(run: RunCommand, store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "options.yaml"
+    path.write_text("preset: tiny\ntrain:\n  max_steps: 1\n  batch_size: 1\n  eval_windows: 1\n  sample_every: 0\n")
+    done = run("train", "midi", "--config", path, "--data", store, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "4 layers" in done.err
+    again = run("train", "midi", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+    weights = [tmp_path / name / "checkpoints" / "step-000001" / "model.safetensors" for name in ("run", "again")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_training_goes_on_only_as_it_began(run: RunCommand, store: Path, tmp_path: Path) -> None:
+    words = ("train", "midi", "--data", store, "--out", tmp_path / "run", *TINY, "--train.sample_every", 0)
+    assert run(*words).code == 0
+    for option, value, message in (
+        ("--train.batch_size", 1, "--train.batch_size is 1"),
+        ("--seed", 3, "--seed is 3"),
+        ("--model.layers", 4, "--model cannot be changed where a training goes on"),
+    ):
+        done = run(*words, "--resume", "auto", option, value)
+        assert done.code == 2
+        assert message in done.err
+    assert run(*words, "--resume", "auto", "--train.max_steps", 4).code == 0
+
+
+def test_fine_tuning_takes_another_dropout_and_no_other_shape(
+    run: RunCommand, store: Path, random_checkpoint: Path, tmp_path: Path
+) -> None:
+    shape = (
+        "--model.context", 192, "--model.layers", 3, "--model.width", 24, "--model.heads", 2,
+        "--model.feed_forward", 48, "--model.shortcut.taps", "[1,2]", "--model.shortcut.feature_width", 16,
+    )  # fmt: skip
+    fast = ("--train.max_steps", 1, "--train.batch_size", 1, "--train.eval_windows", 1, "--train.sample_every", 0)
+    words = ("train", "midi", "--data", store, "--from", random_checkpoint, *fast)
+    done = run(*words, *shape, "--model.dropout", 0.3, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    config = json.loads((tmp_path / "run" / "checkpoints" / "step-000001" / "config.json").read_text())
+    assert config["model"]["dropout"] == 0.3
+    done = run(*words, "--model.layers", 9, "--out", tmp_path / "other")
+    assert done.code == 2
+    assert "--model cannot be changed beside --from" in done.err
+
+
 def test_a_checkpoint_is_exported_without_its_optimiser(run: RunCommand, store: Path, tmp_path: Path) -> None:
     assert run("train", "midi", "--data", store, "--out", tmp_path / "run", *TINY, "--train.sample_every", 0).code == 0
     card = tmp_path / "card.md"
@@ -103,7 +147,8 @@ def test_prepare_refuses_in_one_line(
         (["--model.shortcut.taps", "[9]"], "shortcut taps is [9]; allowed: depths up to"),
         (["--model.wings", "2"], "wings"),
         (["--preset", "huge"], "huge"),
-        (["--seed", "-1"], "--seed is -1; allowed: 0 or more"),
+        (["--seed", "-1"], "--seed is -1; allowed: 0 to 2^63 - 1"),
+        (["--seed", "99999999999999999999"], "--seed is 99999999999999999999; allowed: 0 to 2^63 - 1"),
         (["--from", "nowhere"], "no checkpoint at nowhere"),
     ],
 )

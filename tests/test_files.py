@@ -200,8 +200,8 @@ with atomic_folder(Path(sys.argv[1])) as temporary:
 
 
 def test_left_over_files_are_cleared_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".latest.123.tmp", ".step-1.123.tmp/model", "latest", "a.tmp", ".hidden"):
+    for name in (".latest.999999999.tmp", ".step-1.999999999.tmp/model", ".keep.tmp", "latest", "a.tmp", ".hidden"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     clear_left_overs(tmp_path)
-    assert names(tmp_path) == [".hidden", "a.tmp", "latest"]
+    assert names(tmp_path) == [".hidden", ".keep.tmp", "a.tmp", "latest"]

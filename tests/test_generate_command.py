@@ -19,7 +19,6 @@ import soundfile
 from conftest import RunCommand
 from symusic import Note, Score, Tempo, Track
 
-
 PIANO = ("--instruments", "0", "--tempo", "120")
 
 
@@ -139,6 +138,26 @@ def test_interrupted_it_keeps_what_there_is(random_checkpoint: Path, tmp_path: P
     assert process.returncode == 130
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".mid"]
     assert Score(tmp_path / "from-nothing-1.mid").note_num() > 0
+
+
+def test_a_sidecar_of_an_interrupted_one_makes_the_same_bytes(random_checkpoint: Path, tmp_path: Path) -> None:
+    words = ["midi", "--checkpoint", str(random_checkpoint), "--sound", "false", "--out"]
+    main = "from muse_shortcut.commands.generate import main\nmain()"
+    code = f"import sys\nsys.argv = ['muse-generate', *{words!r}, {str(tmp_path / 'one')!r}, '--bars', '9000']\n{main}"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    sidecar = str(tmp_path / "one" / "from-nothing-1.json")
+    code = (
+        f"import sys\nsys.argv = ['muse-generate', *{words!r}, {str(tmp_path / 'two')!r}, '--from-json', {sidecar!r}]\n"
+    )
+    again = subprocess.run([sys.executable, "-c", code + main], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "differs" not in again.stdout
+    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
 
 
 # Bad input: one line, exit code 2, nothing written
@@ -269,11 +288,43 @@ def test_a_sidecar_of_other_weights(generate: Any, random_checkpoint: Path, tmp_
     _refused(generate("--from-json", path), tmp_path / "out", "was made with the weights 0", str(random_checkpoint))
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"version": 2}', b"\xff\xfe", b'{"version": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"version": 2}', b"\xff\xfe", b'{"version": 1}', b"[" * 100_000]
+)
 def test_a_file_that_is_no_sidecar(generate: Any, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "sidecar.json"
     path.write_bytes(content)
     _refused(generate("--from-json", path), tmp_path / "out", str(path))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("prompt", "ids"), []),
+        (("prompt", "ids"), [[10**30]]),
+        (("prompt", "ids"), [[5], [6]]),
+        (("prompt", "ids"), [[10**6]]),
+        (("prompt", "cut_step"), float("inf")),
+        (("prompt", "piece"), "not base64"),
+        (("candidates",), 2.0),
+        (("candidate",), 3),
+        (("seed",), 1.5),
+        (("wishes", "key"), 5),
+        (("wishes", "bars"), "many"),
+        (("sampling", "top_p"), 7),
+        (("sampling",), None),
+    ],
+)
+def test_a_sidecar_that_was_tampered_with(generate: Any, tmp_path: Path, place: tuple[str, ...], value: object) -> None:
+    assert generate("--max-new-tokens", 9, "--seed", 1, out=tmp_path / "made").code == 0
+    path = tmp_path / "made" / "from-nothing-1.json"
+    content = json.loads(path.read_text())
+    inner = content
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(content))
+    _refused(generate("--from-json", path), tmp_path / "out")
 
 
 def test_a_sidecar_is_not_changed_by_options(generate: Any, tmp_path: Path) -> None:
@@ -299,4 +350,4 @@ def test_a_full_disk_while_saving(generate: Any, prompt_file: Path, tmp_path: Pa
     assert done.code == 2
     [line] = done.err.strip().splitlines()
     assert line.startswith(f"muse-generate: cannot write {tmp_path}/out/bach-prelude-1.wav: ")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bach-prelude-1.mid"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bach-prelude-1.json", "bach-prelude-1.mid"]

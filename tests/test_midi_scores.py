@@ -25,12 +25,21 @@ from midi_pieces import (
     tempo_rows,
     tokenizer,
 )
-from symusic import ControlChange, Note, Pedal, Score, Tempo, Track
+from symusic import ControlChange, Pedal
 
 from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
 from muse_tokenizers.midi import scores
 from muse_tokenizers.midi.chunks import structure_problem
 from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
+
+
+def tried(data: bytes) -> Any:
+    """The score in these bytes, or what was said of them."""
+    try:
+        score = parse_score(data, "NAME")
+    except UnreadablePiece as error:
+        return str(error)
+    return score
 
 
 def refusal(source: Path | bytes) -> str:
@@ -189,10 +198,9 @@ def test_a_file_too_large_to_be_meant_is_refused_unread(tmp_path: Path) -> None:
 def test_a_truncated_file_is_refused_wherever_it_ends() -> None:
     data = dump_score(band())
     for length in range(4, len(data) - 8, 7):
-        try:
-            parse_score(data[:length], "NAME")
-        except UnreadablePiece as error:
-            assert re.match(r"^NAME (is a damaged MIDI file: [^\n]+|has no notes)$", str(error))
+        found = tried(data[:length])
+        if isinstance(found, str):
+            assert re.match(r"^NAME (is a damaged MIDI file: [^\n]+|has no notes)$", found)
         else:
             # A file that ends between two tracks cannot be told from one that promises too many.
             assert data[length:].startswith(b"MTrk")
@@ -211,18 +219,8 @@ def test_six_hours_are_refused() -> None:
 
 
 def test_a_million_notes_are_refused() -> None:
-    onsets = np.arange(1_000_000, dtype=np.int32)
-    score = Score(480)
-    score.tempos.append(Tempo(0, 120.0))
-    track = Track(program=0, is_drum=False, name="many")
-    track.notes = Note.from_numpy(
-        time=onsets,
-        duration=np.ones_like(onsets),
-        pitch=(onsets % 128).astype(np.int8),
-        velocity=np.full_like(onsets, 64, dtype=np.int8),
-    )
-    score.tracks.append(track)
-    assert refusal(bytes(score.dumps_midi())) == "NAME has 1,000,000 notes; allowed: up to 500,000"
+    data = midi_file(ON + b"\x01\x3c\x00\x00\x3c\x40" * 999_999 + OFF + END)
+    assert refusal(data) == "NAME has 1,000,000 notes; allowed: up to 500,000"
 
 
 def test_the_limits_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +237,15 @@ def test_more_ticks_than_fit_are_refused() -> None:
     fast = b"\x00\xff\x51\x03\x00\x00\x01"
     message = "NAME is a damaged MIDI file: it counts more ticks than fit into 31 bits"
     assert refusal(midi_file(fast + hour * 9 + ON + OFF + END)) == message
+
+
+@pytest.mark.parametrize("nonsense", [b"\x00\xff\x58\x04\x00\x02\x18\x08", b"\x00\xff\x58\x04\x04\xc8\x18\x08"])
+def test_bars_and_beats_of_no_length_are_left_out(nonsense: bytes) -> None:
+    no_time = b"\x00\xff\x51\x03\x00\x00\x00"
+    score = parse_score(midi_file(nonsense + no_time + ON + OFF + END), "NAME")
+    assert (signature_rows(score), tempo_rows(score)) == ([], [])
+    for name in ("remi", "performance"):
+        assert len(tokenizer(name).encode(score))
 
 
 def test_a_path_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
@@ -324,14 +331,12 @@ VALID = [dump_score(band()), dump_score(scale(2)), dump_score(make_score({p: [(0
 
 
 def check_readable_or_refused(data: bytes) -> Any:
-    try:
-        score = parse_score(data, "NAME")
-    except UnreadablePiece as error:
-        assert str(error).startswith("NAME ")
-        assert "\n" not in str(error)
+    found = tried(data)
+    if isinstance(found, str):
+        assert re.match(r"^NAME [^\n]+$", found)
         return None
-    assert score.note_num() > 0
-    return score
+    assert found.note_num() > 0
+    return found
 
 
 def test_random_damage_gives_a_score_or_a_refusal() -> None:
@@ -354,7 +359,7 @@ def test_random_damage_gives_a_score_or_a_refusal() -> None:
 def test_a_damaged_score_can_be_encoded_or_is_refused() -> None:
     random = np.random.default_rng(1)
     encoded = 0
-    for _ in range(400):
+    for _ in range(120):
         data = bytearray(VALID[random.integers(2)])
         for _ in range(2):
             data[int(random.integers(22, len(data)))] = int(random.integers(128))
@@ -365,7 +370,7 @@ def test_a_damaged_score_can_be_encoded_or_is_refused() -> None:
                 ids = midi.encode(score)
                 assert midi.encode(midi.decode(ids)).shape[1] == 1
             encoded += 1
-    assert encoded > 50
+    assert encoded > 20
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)

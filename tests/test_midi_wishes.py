@@ -119,7 +119,7 @@ def test_numbers_have_the_names_musicians_use() -> None:
 # That it holds
 
 
-def continuations(name: str, wishes: Wishes, prompt: Ids | None = None, steps: int = 600, seed: int = 0) -> list[Ids]:
+def continuations(name: str, wishes: Wishes, prompt: Ids | None = None, steps: int = 300, seed: int = 0) -> list[Ids]:
     """What random logits make of a wish: with and without a taste for some kinds of ids."""
     kind_of = kinds(tokenizer(name))
     found = []

@@ -21,6 +21,11 @@ def test_temperature_raises_probabilities_to_a_power() -> None:
     np.testing.assert_allclose(distribution(LOGITS, SamplingConfig(temperature=0.5)), expected / expected.sum())
 
 
+def test_the_smallest_temperature_is_greedy_and_stays_inside_the_allowed() -> None:
+    logits = np.array([-np.inf, 3.0, 2.0])
+    np.testing.assert_array_equal(distribution(logits, SamplingConfig(temperature=1e-310)), [0, 1, 0])
+
+
 def test_top_k_keeps_the_k_likeliest() -> None:
     np.testing.assert_allclose(distribution(LOGITS, SamplingConfig(top_k=2)), [2 / 3, 1 / 3, 0, 0])
 

@@ -135,7 +135,9 @@ def make(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Make:
         )
         if windows is None:
             windows = evaluation_windows(store.split("validation"), context=24, count=config.eval_windows)
-        return Trainer(checkpoint, batches, windows, RunFolder(tmp_path / run), config, seed=1, precision=precision)
+        folder = RunFolder(tmp_path / run)
+        folder.claim()
+        return Trainer(checkpoint, batches, windows, folder, config, seed=1, precision=precision)
 
     return make
 
@@ -393,11 +395,12 @@ def test_a_checkpoint_that_a_kill_left_unnamed_does_not_push_out_the_latest(make
 def test_what_a_kill_left_over_is_cleared(make: Make, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     save(make, run, 5)
-    (run.checkpoints / "step-000005").rename(run.checkpoints / ".step-000005.77.old.tmp")
-    (run.checkpoints / ".step-000005.77.tmp").mkdir()
-    (run.checkpoints / ".latest.77.tmp").write_text("")
-    (run.folder / ".metrics.jsonl.77.tmp").write_text("")
+    (run.checkpoints / "step-000005").rename(run.checkpoints / ".step-000005.999999999.old.tmp")
+    (run.checkpoints / ".step-000005.999999999.tmp").mkdir()
+    (run.checkpoints / ".latest.999999999.tmp").write_text("")
+    (run.folder / ".metrics.jsonl.999999999.tmp").write_text("")
     again = RunFolder(tmp_path / "run")
+    again.claim()
     assert kept(again) == ["latest", "step-000005"]
     assert sorted(path.name for path in again.folder.iterdir()) == ["checkpoints"]
 
@@ -417,7 +420,24 @@ def test_a_pointer_to_no_checkpoint_is_refused(make: Make, tmp_path: Path, conte
 def test_a_run_where_there_is_a_file_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(OutputError, match="cannot make the folder"):
-        RunFolder(tmp_path / "run")
+        RunFolder(tmp_path / "run").claim()
+
+
+def test_a_folder_of_other_things_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / ".keep.tmp").write_text("mine")
+    with pytest.raises(OutputError, match="has other files in it; a run wants a folder of its own"):
+        RunFolder(tmp_path).claim()
+    assert (tmp_path / ".keep.tmp").read_text() == "mine"
+
+
+def test_who_only_reads_a_run_leaves_what_is_being_written(make: Make, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    save(make, run, 5, is_best=True)
+    being_written = run.checkpoints / f".step-000007.{os.getppid()}.tmp"
+    being_written.mkdir()
+    assert RunFolder(tmp_path / "run").best() == run.checkpoints / "step-000005"
+    run.claim()
+    assert being_written.is_dir()
 
 
 # The log

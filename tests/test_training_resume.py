@@ -315,8 +315,7 @@ def test_fine_tuning_starts_at_the_loss_of_what_it_starts_from(
 ) -> None:
     best = undisturbed / "checkpoints" / (undisturbed / "checkpoints" / "best").read_text().strip()
     run = tmp_path / "run"
-    # Its shape rules, whatever shape the command line asks for.
-    done = nursery.train(*words(store, run, "--from", best, "--model.layers", 3, max_steps=2, keep=5))
+    done = nursery.train(*words(store, run, "--from", best, max_steps=2, keep=5))
     assert done.code == 0, done.err
     lowest = min(line["validation"] for line in metrics(undisturbed) if "validation" in line)
     assert metrics(run)[0]["validation"] == lowest

@@ -19,9 +19,9 @@ from muse_shortcut.shipped import default_checkpoint, shipped_prompt
 if TYPE_CHECKING:
     import torch
     from jsonargparse import Namespace
-    from muse_tokenizers.base import Prompt
 
     from muse_shortcut.checkpoints import Checkpoint
+    from muse_tokenizers.base import Prompt
 
 __all__ = ["main"]
 

@@ -102,8 +102,11 @@ def _generate(arguments: Namespace) -> int:
     sound = checkpoint.tokenizer.describe_sound(_soundfont(arguments)) if arguments.sound else None
     out = make_folder(Path(arguments.out))
     generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
-    interrupted = _grow(generation)
-    _write(generation, checkpoint, arguments, out / name, source, sound, only)
+    with StopSwitch() as stop:
+        _grow(generation, stop)
+        # Writing what there is goes on after a Ctrl-C: that is what it is for.
+        interrupted = stop.pressed
+        _write(generation, checkpoint, arguments, out / name, source, sound, only, interrupted=interrupted)
     if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):
         print("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
     return 130 if interrupted else 0
@@ -170,20 +173,19 @@ def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
     return replace(default, **given, greedy=arguments.greedy or default.greedy)
 
 
-def _grow(generation: Generation) -> bool:
-    """Run a generation under a progress bar; whether it was interrupted."""
+def _grow(generation: Generation, stop: StopSwitch) -> None:
+    """Run a generation under a progress bar, until it ends or is interrupted."""
     wishes, request = generation.request.wishes, generation.request
     total = wishes.seconds or (None if wishes.bars else request.limit)
     unit = "seconds" if wishes.seconds else "tokens"
     started = time.perf_counter()
-    with Bar("generating", total) as bar, StopSwitch() as stop:
+    with Bar("generating", total) as bar:
         for event in generation:
             if event.step % _SHOWN_EVERY == 0:
                 rate = (event.step + 1) / (time.perf_counter() - started)
                 bar.show(_place(event, wishes.seconds), f"{unit}, {rate:.0f} steps/s")
             if stop():
                 break
-    return stop.pressed
 
 
 def _place(event: StepEvent, seconds: float | None) -> float:
@@ -198,21 +200,26 @@ def _write(
     source: str | None,
     sound: dict[str, Any] | None,
     only: int | None,
+    *,
+    interrupted: bool,
 ) -> None:
     """Write every candidate, or only one, as STEM-NUMBER and their endings; print what was written."""
     from muse_shortcut.files import write_text
-    from muse_shortcut.generation.outputs import free_number, write_piece
+    from muse_shortcut.generation.outputs import free_number, write_piece, write_sound
     from muse_shortcut.generation.sidecar import sidecar_text
 
     tokenizer, request = checkpoint.tokenizer, generation.request
+    if interrupted:
+        # What makes it again is a generation that ends where this one was stopped.
+        request = replace(request, max_steps=max(1, generation.steps))
     number = free_number(stem.parent, stem.name)
+    pieces: list[tuple[Path, Any]] = []
     for candidate, ids in enumerate(generation.continuations()):
         if only is not None and candidate != only:
             continue
         numbered = stem.with_name(f"{stem.name}-{number}")
         number += 1
         piece = tokenizer.join(request.prompt, ids)
-        written = write_piece(tokenizer, piece, numbered, _soundfont(arguments), sound=sound is not None)
         text = sidecar_text(
             tokenizer,
             request,
@@ -225,8 +232,15 @@ def _write(
             sound=sound,
         )
         sidecar = numbered.with_name(numbered.name + ".json")
+        print(write_piece(tokenizer, piece, numbered), flush=True)
         write_text(sidecar, text)
-        print(*written, sidecar, sep="\n")
+        print(sidecar, flush=True)
+        pieces.append((numbered, piece))
+    # Sound last: it takes longest and can be made again from the rest.
+    for numbered, piece in pieces if sound is not None else []:
+        written = write_sound(tokenizer, piece, numbered, _soundfont(arguments))
+        if written is not None:
+            print(written, flush=True)
 
 
 def _equal(generation: Generation, candidate: int, ids: Any) -> bool:

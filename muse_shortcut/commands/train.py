@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +16,9 @@ from muse_shortcut.config import PRESETS, ModelConfig, TrainConfig
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jsonargparse import Namespace
 
     from muse_shortcut.checkpoints import Checkpoint
-    from muse_shortcut.data.store import Store
     from muse_shortcut.training.loop import Status, Trainer
 
 __all__ = ["main"]
@@ -48,26 +46,18 @@ def _parser(preset: str) -> CommandLine:
     return parser
 
 
-def _preset_in(words: Sequence[str]) -> str:
-    """The preset that is asked for, so that its fields are the defaults of `--model`."""
-    for word, value in zip(words, [*words[1:], ""], strict=True):
-        name, equals, given = word.partition("=")
-        if name == "--preset":
-            found = given if equals else value
-            if found in PRESETS:
-                return found
-    return "small"
-
-
 def main() -> NoReturn:
     """The command."""
-    parser = _parser(_preset_in(sys.argv[1:]))
+    parser = _parser("small")
     arguments = parser.parse_line()
+    if arguments.preset != "small":
+        # Read again with that preset's fields as the defaults of --model, wherever the preset was asked for.
+        parser = _parser(arguments.preset)
+        arguments = parser.parse_line()
     run_command(PROGRAM, lambda: _train(arguments, parser))
 
 
 def _train(arguments: Namespace, parser: CommandLine) -> int:
-    import numpy as np
     import torch
 
     from muse_shortcut.data.batches import TrainingBatches, evaluation_windows
@@ -77,9 +67,10 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     from muse_shortcut.training.loop import Trainer
     from muse_shortcut.training.run import RunFolder
     from muse_shortcut.training.samples import write_samples
+    from muse_shortcut.training.starting import fresh_checkpoint, resumed_checkpoint, tuned_checkpoint
 
-    if arguments.seed < 0:
-        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 or more")
+    if not 0 <= arguments.seed < 2**63:
+        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
     made = parser.instantiate(arguments)
     config: TrainConfig = made.train
     store = open_store(Path(arguments.data))
@@ -87,18 +78,22 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
     device = choose_device(arguments.device)
     run = RunFolder(Path(arguments.out))
-    resumed = run.latest()
-    if resumed is not None and arguments.resume == "never":
+    if run.has_checkpoints() and arguments.resume == "never":
         raise ArgumentsError(f"{arguments.out} has a training already: --resume auto goes on, or name another --out")
+    run.claim()
+    resumed = run.latest()
     torch.manual_seed(arguments.seed)
-    checkpoint = _start_from(resumed, getattr(arguments, "from"), made.model, store, device)
+    asked = None if made.model == PRESETS[arguments.preset] else made.model
+    if resumed is not None:
+        checkpoint = resumed_checkpoint(resumed, store, device, seed=arguments.seed, train=config, shape=asked)
+    elif getattr(arguments, "from"):
+        checkpoint = tuned_checkpoint(Path(getattr(arguments, "from")), store, device, shape=asked)
+    else:
+        checkpoint = fresh_checkpoint(made.model, store, device)
     shape = checkpoint.core.config
-    if resumed is not None and checkpoint.facts.get("seed") != arguments.seed:
-        raise ArgumentsError(
-            f"--seed is {arguments.seed}, {resumed} was trained with {checkpoint.facts.get('seed')}: "
-            "with another seed it would not go on as if it had never stopped"
-        )
-    checkpoint.facts.update(data=store.manifest["source"], store=store.manifest["sha256"], seed=arguments.seed)
+    checkpoint.facts.update(
+        data=store.manifest["source"], store=store.manifest["sha256"], seed=arguments.seed, train=asdict(config)
+    )
     held_out = store.split("validation")
     if not len(held_out):
         print("the store has no validation split: validation is over training windows", file=sys.stderr)
@@ -116,30 +111,20 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     if resumed is not None:
         trainer.resume()
         print(f"going on from {resumed}", file=sys.stderr)
-    write_text(run.folder / "config.yaml", parser.dump(arguments))
+    write_text(run.folder / "config.yaml", _configuration(arguments, shape, config))
     _announce(checkpoint, batches.windows_per_epoch, config, device.type, str(precision))
-    prompt = np.concatenate([[[checkpoint.tokenizer.begin] * shape.streams], held_out[1 : shape.context // 4]])
+    prompt = store.opening("validation" if len(store.split("validation")) else "train", shape.context // 4)
     return _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
 
 
-def _start_from(resumed: Path | None, source: str | None, shape: ModelConfig, store: Store, device: Any) -> Checkpoint:
-    from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
-    from muse_shortcut.model.core import Core
-    from muse_tokenizers.loading import load_tokenizer
+def _configuration(arguments: Namespace, shape: ModelConfig, config: TrainConfig) -> str:
+    """What is trained, and how, as YAML that `--config` reads: the shape that is used, whoever asked for it."""
+    import yaml
 
-    folder = resumed or (Path(source) if source else None)
-    if folder is not None:
-        checkpoint = load_checkpoint(folder, device)
-        store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
-        if resumed is not None and checkpoint.facts.get("store") != store.manifest["sha256"]:
-            raise ArgumentsError(
-                f"{resumed} was trained on another store than {store.folder}; use --from to go on with it"
-            )
-        return checkpoint
-    tokenizer = load_tokenizer(store.tokenizer_folder)
-    store.check_tokenizer(tokenizer.fingerprint(), f"{store.tokenizer_folder}")
-    core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
-    return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={})
+    model = {key: value for key, value in shape.to_json().items() if key not in ("vocabulary_size", "streams")}
+    named = ("data", "out", "preset", "from", "seed", "device")
+    content = {name: getattr(arguments, name) for name in named} | {"model": model, "train": asdict(config)}
+    return str(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
 
 
 def _announce(checkpoint: Checkpoint, windows: int, config: TrainConfig, device: str, precision: str) -> None:

@@ -73,6 +73,13 @@ class Store:
             return self.tokens[:0]
         return self.tokens[self.offsets[inside[0]] : self.offsets[inside[-1] + 1]]
 
+    def opening(self, name: str, steps: int) -> NDArray[np.int64]:
+        """(T, K): the first steps, at most so many, of the longest piece of a split, its end aside."""
+        inside = [p for p, piece in enumerate(self.pieces) if piece.split == name]
+        longest = max(inside, key=lambda p: self.pieces[p].tokens)
+        start, end = int(self.offsets[longest]), int(self.offsets[longest + 1]) - 1
+        return self.tokens[start : min(end, start + steps)].astype(np.int64)
+
     def check_tokenizer(self, fingerprint: str, owner: str) -> None:
         """Raises StoreError: `owner` uses another vocabulary."""
         if fingerprint != self.fingerprint:

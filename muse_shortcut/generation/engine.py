@@ -36,6 +36,10 @@ class Request:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("candidates", "seed"):
+            # A sidecar may hold anything.
+            if type(getattr(self, name)) is not int:
+                raise ArgumentsError(f"{name} is {getattr(self, name)!r}; allowed: a whole number")
         if not 1 <= self.candidates <= MAXIMUM_CANDIDATES:
             raise ArgumentsError(f"--num-samples is {self.candidates}; allowed: 1 to {MAXIMUM_CANDIDATES}")
         if self.seed < 0 or self.seed >= 2**63:

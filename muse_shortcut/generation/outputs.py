@@ -12,33 +12,35 @@ from typing import Any
 from muse_shortcut.files import write_bytes
 from muse_tokenizers.base import Tokenizer, Waveform
 
-__all__ = ["free_number", "write_piece", "write_waveform"]
+__all__ = ["free_number", "write_piece", "write_sound", "write_waveform"]
 
 
-def write_piece(
-    tokenizer: Tokenizer[Any], piece: Any, stem: Path, soundfont: Path | None, *, sound: bool
-) -> list[Path]:
-    """Write a piece, and its sound where the domain has one beside its files.
-
-    Args:
-        stem: the path without an ending.
-        soundfont: for MIDI; None is the default.
-        sound: whether to write the sound too.
-
-    Returns:
-        The files written.
+def write_piece(tokenizer: Tokenizer[Any], piece: Any, stem: Path) -> Path:
+    """Write a piece under a path without an ending; return the file.
 
     Raises:
-        OutputError: one could not be written.
+        OutputError: it could not be written.
     """
-    suffix = min(tokenizer.suffixes, key=len)
-    written = [stem.with_name(stem.name + suffix)]
-    write_bytes(written[0], tokenizer.dumps(piece))
-    waveform = tokenizer.render(piece, soundfont) if sound else None
-    if waveform is not None:
-        written.append(stem.with_name(stem.name + ".wav"))
-        write_waveform(waveform, written[-1])
-    return written
+    path = stem.with_name(stem.name + min(tokenizer.suffixes, key=len))
+    write_bytes(path, tokenizer.dumps(piece))
+    return path
+
+
+def write_sound(tokenizer: Tokenizer[Any], piece: Any, stem: Path, soundfont: Path | None = None) -> Path | None:
+    """Write a piece's sound under a path without an ending; None where its domain has none beside its files.
+
+    Args:
+        soundfont: for MIDI; None is the default.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    waveform = tokenizer.render(piece, soundfont)
+    if waveform is None:
+        return None
+    path = stem.with_name(stem.name + ".wav")
+    write_waveform(waveform, path)
+    return path
 
 
 def write_waveform(waveform: Waveform, path: Path) -> None:

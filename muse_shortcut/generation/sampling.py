@@ -28,7 +28,9 @@ def distribution(logits: NDArray[np.float64], config: SamplingConfig) -> NDArray
     if config.greedy:
         likeliest: NDArray[np.bool_] = np.arange(logits.shape[-1]) == logits.argmax(-1)[..., None]
         return likeliest.astype(np.float64)
-    probabilities = _softmax(logits / config.temperature)
+    with np.errstate(over="ignore"):
+        # From the peak downwards: a tiny temperature then leads to 0 and not to a difference of infinities.
+        probabilities = _softmax((logits - logits.max(-1, keepdims=True)) / config.temperature)
     if 0 < config.top_k < logits.shape[-1]:
         least = np.partition(probabilities, -config.top_k, axis=-1)[..., -config.top_k, None]
         probabilities = np.where(probabilities >= least, probabilities, 0.0)

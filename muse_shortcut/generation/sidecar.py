@@ -107,7 +107,7 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArgumentsError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentsError(f"{path} is not a sidecar: it is not JSON") from error
     try:
         if content["version"] != VERSION:
@@ -116,15 +116,15 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
             raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
         given = content["prompt"]
         piece = None if given["piece"] is None else tokenizer.loads(base64.b64decode(given["piece"], validate=True))
-        wishes = content["wishes"] | {"instruments": tuple(content["wishes"]["instruments"])}
+        ids = _ids(given["ids"], tokenizer)
+        if not len(ids) or (ids[0] != tokenizer.begin).any() or (piece is not None and len(ids) == 1):
+            raise ValueError("ids of the prompt")
         request = Request(
-            prompt=Prompt(
-                ids=_ids(given["ids"], tokenizer), piece=piece, cut=float(given["cut"]), cut_step=int(given["cut_step"])
-            ),
+            prompt=Prompt(ids=ids, piece=piece, cut=float(given["cut"]), cut_step=int(given["cut_step"])),
             sampling=SamplingConfig(**content["sampling"]),
-            wishes=Wishes(**wishes),
+            wishes=_wishes(content["wishes"]),
             candidates=content["candidates"],
-            max_steps=content["max_steps"],
+            max_steps=None if content["max_steps"] is None else int(content["max_steps"]),
             seed=content["seed"],
         )
         candidate = int(content["candidate"])
@@ -139,8 +139,19 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
             name=Path(str(content["name"])).name or "again",
             source=None if content["source"] is None else str(content["source"]),
         )
-    except (KeyError, TypeError, ValueError, TokenizerError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, TokenizerError) as error:
         raise ArgumentsError(f"{path} is not a whole sidecar: {type(error).__name__} at {error}") from error
+
+
+def _wishes(content: Any) -> Wishes:
+    numbers = {name: content[name] for name in ("tempo", "bars", "seconds")}
+    for name, value in numbers.items():
+        if value is not None and type(value) not in ((int,) if name == "bars" else (int, float)):
+            raise ValueError(f"wishes.{name}")
+    key, instruments = content["key"], tuple(content["instruments"])
+    if not all(isinstance(text, str) for text in (*instruments, key or "")):
+        raise ValueError("wishes")
+    return Wishes(instruments=instruments, key=key, **numbers)
 
 
 def _ids(rows: Any, tokenizer: Tokenizer[Any]) -> Ids:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from muse_shortcut.checkpoints import Checkpoint, read_tensors, save_checkpoint
-from muse_shortcut.errors import CheckpointError
+from muse_shortcut.errors import CheckpointError, OutputError
 from muse_shortcut.files import atomic_folder, clear_left_overs, make_folder, write_bytes, write_text
 from muse_shortcut.training.optimiser import load_optimiser, optimiser_tensors
 
@@ -42,9 +42,24 @@ class RunFolder:
     """The checkpoints of one run."""
 
     def __init__(self, folder: Path) -> None:
+        """Nothing is written or cleared before `claim`: whoever only reads a run must not disturb it."""
         self.folder = folder
-        self.checkpoints = make_folder(folder / "checkpoints")
-        for written_to in (folder, self.checkpoints):
+        self.checkpoints = folder / "checkpoints"
+
+    def has_checkpoints(self) -> bool:
+        """Whether there has been a training."""
+        return any(self.checkpoints.glob("*step-*"))
+
+    def claim(self) -> None:
+        """Make the folder ready to be written to, and clear away what a kill left there.
+
+        Raises:
+            OutputError: it cannot be made, or it has other things in it.
+        """
+        if not self.checkpoints.is_dir() and self.folder.is_dir() and any(self.folder.iterdir()):
+            raise OutputError(f"{self.folder} has other files in it; a run wants a folder of its own")
+        make_folder(self.checkpoints)
+        for written_to in (self.folder, self.checkpoints):
             clear_left_overs(written_to)
 
     def latest(self) -> Path | None:

@@ -8,7 +8,7 @@ from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.files import make_folder
 from muse_shortcut.generation.engine import Generation, Request
-from muse_shortcut.generation.outputs import write_piece
+from muse_shortcut.generation.outputs import write_piece, write_sound
 from muse_tokenizers.base import Ids, Prompt, Wishes
 
 __all__ = ["write_samples"]
@@ -46,5 +46,8 @@ def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, see
         for _ in generation:
             pass
         piece = tokenizer.join(request.prompt, generation.continuations()[0])
-        written += write_piece(tokenizer, piece, folder / name, None, sound=True)
+        written.append(write_piece(tokenizer, piece, folder / name))
+        sound = write_sound(tokenizer, piece, folder / name)
+        if sound is not None:
+            written.append(sound)
     return written

@@ -70,6 +70,9 @@ def parse_score(data: bytes, name: str) -> Score:
         raise UnreadablePiece(f"{name} is a damaged MIDI file: {problem}")
     try:
         score = Score.from_midi(data)
+        # Bars and beats of no length, which damaged files have, would never end.
+        score.time_signatures = [item for item in score.time_signatures if item.numerator > 0 and item.denominator > 0]
+        score.tempos = [tempo for tempo in score.tempos if tempo.mspq > 0]
         for track in score.tracks:
             _read_pedals(track)
         notes = score.note_num()

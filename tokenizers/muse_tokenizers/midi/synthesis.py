@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.errors import UnreadablePiece
@@ -24,6 +25,8 @@ _PEAK = 0.89
 """Where the loudest sample is brought down to: -1 dBFS, so that nothing clips in a player that resamples."""
 _TAIL_SECONDS = 3.0
 """How long the last note may ring out."""
+_HELD_SECONDS = 12.0
+"""How long a pedal holds a note at most: a string has faded by then, but a soundfont's loop goes on for ever."""
 _DRUM_SECONDS = 1.5
 """How long a drum rings, unless it is struck again."""
 _SILENCE = 10 ** (-60 / 20)
@@ -102,12 +105,17 @@ def _ringing(score: Score) -> Score:
     ringing.tempos = score.tempos
     for track in score.tracks:
         notes = {name: np.asarray(column) for name, column in track.notes.numpy().items()}
-        ends = held_ends(track)
+        own_ends = notes["time"].astype(np.int64) + notes["duration"]
+        ends = np.minimum(held_ends(track), _later(tempo, own_ends, _HELD_SECONDS))
         if track.is_drum:
-            faded = np.ceil(tempo.ticks(tempo.seconds(notes["time"]) + _DRUM_SECONDS)).astype(np.int64)
-            ends = np.maximum(ends, faded)
+            ends = np.maximum(ends, _later(tempo, notes["time"], _DRUM_SECONDS))
         notes["duration"] = np.maximum(ends - notes["time"], 1).astype(np.int32)
         longer = track.copy()
         longer.notes = Note.from_numpy(**notes)
         ringing.tracks.append(notes_track([longer], program=track.program, is_drum=track.is_drum, name=track.name))
     return ringing
+
+
+def _later(tempo: TempoMap, ticks: NDArray[Any], seconds: float) -> NDArray[np.int64]:
+    """The ticks some seconds after others."""
+    return np.ceil(tempo.ticks(tempo.seconds(ticks) + seconds)).astype(np.int64)

@@ -46,7 +46,5 @@ class TempoMap:
         """Where seconds lie between ticks, of whatever shape."""
         at = np.asarray(seconds, dtype=np.float64)
         section = np.maximum(np.searchsorted(self._seconds, at, side="right") - 1, 0)
-        # A tempo of no length, which a damaged file may have, never ends.
-        per_tick = np.maximum(self._per_tick[section], 1e-12)
-        found: NDArray[np.float64] = self._ticks[section] + (at - self._seconds[section]) / per_tick
+        found: NDArray[np.float64] = self._ticks[section] + (at - self._seconds[section]) / self._per_tick[section]
         return found

@@ -1,0 +1,86 @@
+"""What a training starts from: nothing, another checkpoint, or its own latest one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import torch
+
+from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.config import ModelConfig, TrainConfig
+from muse_shortcut.data.store import Store
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.model.core import Core
+from muse_tokenizers.loading import load_tokenizer
+
+__all__ = ["fresh_checkpoint", "resumed_checkpoint", "tuned_checkpoint"]
+
+_FREE = frozenset(
+    {
+        "max_steps", "eval_every", "eval_windows", "patience", "min_gain", "save_every", "keep", "sample_every",
+        "tensorboard",
+    }
+)  # fmt: skip
+"""What may be another when a training goes on; the rest decides what the steps already made were."""
+
+
+def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> Checkpoint:
+    """A new core of a shape, for the ids of a store."""
+    tokenizer = load_tokenizer(store.tokenizer_folder)
+    store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
+    core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
+    return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={})
+
+
+def tuned_checkpoint(folder: Path, store: Store, device: torch.device, *, shape: ModelConfig | None) -> Checkpoint:
+    """Another checkpoint to go on from with other data.
+
+    Args:
+        shape: what was asked for, None if nothing; only its dropout may differ from the checkpoint's, and is taken.
+
+    Raises:
+        ArgumentsError: another shape was asked for.
+        StoreError: the store is of another tokenizer.
+    """
+    checkpoint = load_checkpoint(folder, device)
+    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+    if shape is None:
+        return checkpoint
+    own = checkpoint.core.config
+    if replace(_for(shape, own), dropout=own.dropout) != own:
+        raise ArgumentsError(f"--model cannot be changed beside --from: the shape of {folder} rules, but for dropout")
+    core = Core(replace(own, dropout=shape.dropout))
+    core.load_state_dict(checkpoint.core.state_dict())
+    return replace(checkpoint, core=core.to(device))
+
+
+def resumed_checkpoint(
+    folder: Path, store: Store, device: torch.device, *, seed: int, train: TrainConfig, shape: ModelConfig | None
+) -> Checkpoint:
+    """The latest checkpoint of a run, to go on with as if it had never stopped.
+
+    Raises:
+        ArgumentsError: something was asked for with which it would not.
+        StoreError: the store is of another tokenizer.
+    """
+    checkpoint = load_checkpoint(folder, device)
+    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+    facts = checkpoint.facts
+    if facts.get("store") != store.manifest["sha256"]:
+        raise ArgumentsError(f"{folder} was trained on another store than {store.folder}; use --from to go on with it")
+    before = {"seed": facts.get("seed")} | {f"train.{name}": value for name, value in facts.get("train", {}).items()}
+    now = {"seed": seed} | {f"train.{field.name}": asdict(train)[field.name] for field in fields(TrainConfig)}
+    for name, value in before.items():
+        if name.removeprefix("train.") not in _FREE and now.get(name) != value:
+            raise ArgumentsError(
+                f"--{name} is {now.get(name)}, {folder} was trained with {value}: it would not go on as if it had "
+                "never stopped; --from goes on with its weights alone"
+            )
+    if shape is not None and _for(shape, checkpoint.core.config) != checkpoint.core.config:
+        raise ArgumentsError(f"--model cannot be changed where a training goes on: the shape of {folder} rules")
+    return checkpoint
+
+
+def _for(shape: ModelConfig, own: ModelConfig) -> ModelConfig:
+    return shape.for_vocabulary(own.vocabulary_size, own.streams)
