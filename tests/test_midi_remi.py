@@ -24,9 +24,9 @@ from midi_pieces import (
     tempo_rows,
     tokenizer,
 )
-from symusic import Note, TimeSignature
+from symusic import Note
 
-from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
+from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 from muse_tokenizers.midi.vocabulary import make_vocabulary
 
@@ -321,8 +321,7 @@ def test_a_coarser_configuration_works_throughout() -> None:
     assert note_rows(coarse.join(prompt, ids[:0])) == note_rows(prompt.piece)
 
 
-def test_signatures_that_a_configuration_lacks_are_doubled_where_it_has_that(remi: MidiTokenizer) -> None:
-    assert CONFIGURATIONS["remi"].time_signatures[0] == (1, 4)
-    score = make_score({0: [(0, 1, 60, 63), (6, 1, 60, 63)]})
-    score.time_signatures = [TimeSignature(0, 3, 2)]
-    assert read_remi(names(remi, remi.encode(score))).bars == [(0, 6, 4), (288, 6, 4)]
+def test_signatures_that_a_configuration_lacks_are_doubled_where_it_has_that() -> None:
+    some = MidiTokenizer(MidiConfiguration(time_signatures=((4, 4), (6, 8))))
+    score = make_score({0: [(0, 1, 60, 63), (6, 1, 60, 63)]}, signatures=[(0, 3, 4)])
+    assert read_remi(names(some, some.encode(score))).bars == [(0, 6, 8), (144, 6, 8), (288, 6, 8)]

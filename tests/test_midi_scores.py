@@ -259,12 +259,17 @@ def test_a_path_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
 
 DAMAGE = {
     "its header is cut off": [WHOLE[:8], WHOLE[:13], b"MThd"],
+    "its header makes no sense": [
+        WHOLE[:4] + b"\x00\x00\x00\x08" + WHOLE[8:],
+        midi_file(ON + OFF + END, form=3),
+    ],
     "it does not say how many ticks a quarter has": [
         midi_file(ON + OFF + END, division=0),
         midi_file(ON + OFF + END, division=0xE728),
     ],
     "a track is cut off": [
         WHOLE[:-1],
+        midi_file(ON + OFF + END, count=2) + b"MTrk",
         WHOLE[:14] + b"MTrk\x80\x00\x00\x10" + WHOLE[22:],
         WHOLE[:14] + b"XFIH\xff\xff\xff\xff" + WHOLE[14:],
     ],

@@ -8,6 +8,7 @@ all of a file, are walked by one regular expression.
 from __future__ import annotations
 
 import re
+import struct
 
 __all__ = ["structure_problem"]
 
@@ -38,13 +39,16 @@ def structure_problem(data: bytes) -> str | None:
     """What is wrong with the bytes of a MIDI file, in a few words; None where they can be read."""
     if len(data) < 14:
         return "its header is cut off"
-    at, tracks, division = 8 + int.from_bytes(data[4:8]), int.from_bytes(data[10:12]), int.from_bytes(data[12:14])
+    length, form, tracks, division = struct.unpack(">IHHH", data[4:14])
+    if length != 6 or form > 2:
+        return "its header makes no sense"
     if not 0 < division < 2**15:
         return "it does not say how many ticks a quarter has"
     # Files that promise more tracks than they have, or have something after them, are common and harmless.
-    while tracks and at + 8 <= len(data):
+    at = 14
+    while tracks and at < len(data):
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8])
-        if end > len(data):
+        if at + 8 > len(data) or end > len(data):
             return "a track is cut off"
         if data[at : at + 4] == b"MTrk":
             problem = _track_problem(data, at + 8, end)
@@ -57,13 +61,16 @@ def structure_problem(data: bytes) -> str | None:
 
 def _track_problem(data: bytes, at: int, end: int) -> str | None:
     latest: tuple[int, int] | None = None
+    running: re.Pattern[bytes] | None = None
+    """For the status of `latest`: looked up once, or a track that alternates would be walked again at every event."""
     while at < end:
         runs = _RUNS.match(data, at, end)
         if runs is None and latest:
             # The specification has a meta event end the running status; files that go on with it are common.
-            runs = _RUNNING[_data_bytes(data, *latest)].match(data, at, end)
+            running = running or _RUNNING[_data_bytes(data, *latest)]
+            runs = running.match(data, at, end)
         elif runs:
-            latest = runs.span()
+            latest, running = runs.span(), None
         if runs:
             at = runs.end()
             continue
@@ -77,7 +84,7 @@ def _track_problem(data: bytes, at: int, end: int) -> str | None:
         if at > end or (meta and length < _LEAST.get(meta[0], 0)):
             return "an event is cut off"
         if meta is None:
-            latest = None
+            latest = running = None
         elif meta[0] == _END_OF_TRACK:
             return None
     return None

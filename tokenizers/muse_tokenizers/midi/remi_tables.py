@@ -90,11 +90,7 @@ class RemiTables:
                 for row, unit in enumerate((4, 8)):
                     self.duration_ticks[row, i] = (beat * bins + part) * beat_ticks[unit] // bins
         self.ids = {kind: self._sorted_ids(kind) for kind in Kind}
-        self.common_time = self.ids[Kind.TimeSig][
-            [vocabulary.values[i] == "4/4" for i in self.ids[Kind.TimeSig]].index(True)
-            if "4/4" in (vocabulary.values[i] for i in self.ids[Kind.TimeSig])
-            else 0
-        ]
+        self.common_time = np.int64(vocabulary.names.index("TimeSig_4/4"))
 
     def _sorted_ids(self, kind: Kind) -> NDArray[np.int64]:
         ids = np.flatnonzero(self.kind == kind)

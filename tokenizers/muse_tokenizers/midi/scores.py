@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,12 +122,36 @@ def dump_score(score: Score) -> bytes:
     """The bytes of a score as a MIDI file.
 
     symusic writes controllers and leaves pedals out, so the presses and releases that no controller
-    stands for are written as controllers.
+    stands for are written as controllers. It gives every track a channel of its own and begins again after the
+    fifteenth, so that a player would sound the sixteenth with the program of the first: then the tracks of one
+    instrument get one channel. More than fifteen instruments beside the drums no MIDI port can hold apart.
     """
     score = score.copy()
     for track in score.tracks:
         _write_pedals_as_controls(track)
-    return bytes(score.dumps_midi())
+    data = bytes(score.dumps_midi())
+    crowded = sum(not track.is_drum for track in score.tracks) > len(_CHANNELS)
+    return _with_a_channel_an_instrument(data) if crowded else data
+
+
+_CHANNELS = tuple(channel for channel in range(16) if channel != 9)
+"""MIDI's channels but for that of the drums."""
+
+
+def _with_a_channel_an_instrument(data: bytes) -> bytes:
+    """The same tracks, those of one instrument on one channel."""
+    import mido
+
+    file = mido.MidiFile(file=io.BytesIO(data))
+    channels: dict[int, int] = {}
+    for track in file.tracks:
+        program = next((message.program for message in track if message.type == "program_change"), 0)
+        for message in track:
+            if not message.is_meta and hasattr(message, "channel") and message.channel != 9:
+                message.channel = channels.setdefault(program, _CHANNELS[len(channels) % len(_CHANNELS)])
+    out = io.BytesIO()
+    file.save(file=out)
+    return out.getvalue()
 
 
 def _write_pedals_as_controls(track: Track) -> None:
