@@ -120,7 +120,7 @@ def test_tempo_maps_know_the_ticks_of_seconds_and_back() -> None:
     assert float(TempoMap(make_score({}, tempos=[])).seconds(480)) == 0.5
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(
     notes=st.lists(
         st.tuples(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from midi_pieces import DRUMS, band, make_score, scale, tokenizer
+from symusic import Note, Score, Track
 
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.errors import UnreadablePiece
@@ -144,3 +145,15 @@ def test_a_missing_pretty_midi_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 def test_a_wrong_soundfont_is_refused_even_for_an_empty_score(tmp_path: Path) -> None:
     with pytest.raises(UnreadablePiece, match="cannot read the soundfont"):
         render_score(make_score({}), tmp_path / "none.sf2")
+
+
+@pytest.mark.parametrize(("program", "pitch"), [(70, 101), (29, 102), (41, 103), (57, 108), (60, 120), (0, 108)])
+def test_no_note_is_too_high_to_come_back_from(program: int, pitch: int) -> None:
+    score = Score(48)
+    track = Track(program=program, is_drum=False, name="High")
+    track.notes.append(Note(0, 24, pitch, 90))
+    score.tracks.append(track)
+    before = score.copy()
+    waveform = render_score(score)
+    assert np.abs(waveform.samples).max() > 0
+    assert score == before

@@ -33,6 +33,13 @@ _SILENCE = 10 ** (-60 / 20)
 """Below this a tail is over."""
 
 
+_HIGHEST = 100
+"""symusic's synthesiser never returns from some notes above this: the loop of a sample, sped up so far, is over before
+it is done once. Bassoons stick at F7, violas at F#7, brass at C8; nobody plays them there, but a model may."""
+_PIANOS = range(7)
+"""Programs that play every key."""
+
+
 def default_soundfont() -> Path:
     """TimGM6mb, where pretty_midi installed it. It is under the GPL-2: used from there, copied nowhere.
 
@@ -110,10 +117,17 @@ def _ringing(score: Score) -> Score:
         if track.is_drum:
             ends = np.maximum(ends, _later(tempo, notes["time"], _DRUM_SECONDS))
         notes["duration"] = np.maximum(ends - notes["time"], 1).astype(np.int32)
+        if not track.is_drum and track.program not in _PIANOS:
+            notes["pitch"] = _playable(notes["pitch"])
         longer = track.copy()
         longer.notes = Note.from_numpy(**notes)
         ringing.tracks.append(notes_track([longer], program=track.program, is_drum=track.is_drum, name=track.name))
     return ringing
+
+
+def _playable(pitch: NDArray[Any]) -> NDArray[Any]:
+    """Pitches of which the synthesiser returns; what is too high sounds octaves lower."""
+    return np.where(pitch > _HIGHEST, (pitch - _HIGHEST - 1) % 12 + _HIGHEST - 11, pitch).astype(pitch.dtype)
 
 
 def _later(tempo: TempoMap, ticks: NDArray[Any], seconds: float) -> NDArray[np.int64]:
