@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from muse_shortcut.errors import ArgumentsError, CheckpointError
@@ -18,18 +18,18 @@ def _require(holds: bool, name: str, found: object, allowed: str) -> None:
 
 def _require_types(config: object) -> None:
     """Numbers and truths are what their fields say: what was read from a file may hold anything."""
-    for field in fields(config):  # type: ignore[arg-type]
-        value, name = getattr(config, field.name), field.name
-        if field.type == "int":
+    for item in fields(config):  # type: ignore[arg-type]
+        value, name = getattr(config, item.name), item.name
+        if item.type == "int":
             _require(type(value) is int, name, repr(value), "a whole number")
-        elif field.type == "float":
+        elif item.type == "float":
             _require(type(value) in (int, float) and math.isfinite(value), name, repr(value), "a finite number")
-        elif field.type == "bool":
+        elif item.type == "bool":
             _require(type(value) is bool, name, repr(value), "true, false")
 
 
 def _require_fields(kind: Any, name: str, content: Any) -> None:
-    allowed = [field.name for field in fields(kind)]
+    allowed = [item.name for item in fields(kind)]
     if set(content) != set(allowed):
         raise CheckpointError(f"{name}'s fields are {', '.join(allowed)}; found {', '.join(map(str, content))}")
 
@@ -158,7 +158,7 @@ PRESETS: dict[str, ModelConfig] = {
         context=1024,
         layers=7,
         width=192,
-        heads=6,
+        heads=3,
         feed_forward=768,
         shortcut=ShortcutConfig(taps=(2, 4, 6), feature_width=384),
     ),
@@ -206,20 +206,29 @@ class TrainConfig:
     """Windows of one forward pass."""
     accumulation: int = 1
     """Forward passes of one optimiser step."""
-    learning_rate: float = 1e-3
-    """The highest."""
-    final_learning_rate: float = 1e-4
-    """Where the cosine ends."""
+    optimiser: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for matrices, AdamW for embeddings, heads and vectors. adamw: AdamW for all."""
+    learning_rate: float = 6e-3
+    """The highest, of what `optimiser` names."""
+    final_learning_rate: float = 3e-4
+    """Where it ends."""
+    embedding_learning_rate: float = 2e-3
+    """muon: the highest of embeddings, heads and vectors; it falls with the other."""
     warmup_steps: int = 100
     """Steps of linear rise."""
+    decay_steps: int = 0
+    """0: a cosine that ends at max_steps. Otherwise the rate stands until patience ends, or max_steps is so near, and
+    then falls in a line for so many steps, with which training ends."""
     weight_decay: float = 0.1
-    """On matrices; vectors and embeddings are left alone."""
+    """On matrices; vectors and embeddings, and beside Muon heads, are left alone."""
     beta1: float = 0.9
     """AdamW's."""
     beta2: float = 0.95
     """AdamW's."""
     clip: float = 1.0
     """The longest gradient; 0: any."""
+    mix: dict[str, float] = field(default_factory=dict)
+    """How often an epoch sees each source of the store, {"mutopia": 1, "groove": 0.5}; those not named once."""
     augment: bool = True
     """Draw one of the tokenizer's variations for every window (MIDI: transpositions)."""
     eval_every: int = 200
@@ -227,7 +236,7 @@ class TrainConfig:
     eval_windows: int = 64
     """Windows of the validation split that are evaluated, always the same."""
     patience: int = 0
-    """Evaluations without a gain after which training ends; 0: never."""
+    """Evaluations without a gain after which training ends, or its rate falls (`decay_steps`); 0: never."""
     min_gain: float = 0.005
     """What counts as a gain, nats a token."""
     save_every: int = 200
@@ -247,15 +256,22 @@ class TrainConfig:
         _require_types(self)
         for name in ("max_steps", "batch_size", "accumulation", "eval_every", "eval_windows", "save_every", "keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("warmup_steps", "weight_decay", "clip", "patience", "min_gain", "sample_every"):
+        for name in ("warmup_steps", "decay_steps", "weight_decay", "clip", "patience", "min_gain", "sample_every"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        _require(self.optimiser in ("muon", "adamw"), "optimiser", self.optimiser, "muon, adamw")
+        for name in ("learning_rate", "embedding_learning_rate"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         _require(
             0 <= self.final_learning_rate <= self.learning_rate,
             "final_learning_rate",
             self.final_learning_rate,
             f"0 to learning_rate, {self.learning_rate}",
         )
+        sound = isinstance(self.mix, dict) and all(
+            isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000
+            for name, weight in self.mix.items()
+        )
+        _require(sound, "mix", self.mix, "sources and weights from 0 to 1000")
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
         _require(

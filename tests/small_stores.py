@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muse_shortcut.data import preparing
 from muse_shortcut.data.preparing import Preparation, prepare
-from muse_shortcut.data.recipe import SourceFile
-from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_shortcut.data.survey import SourceFile
+from muse_tokenizers.base import Grammar, Ids, Measure, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.errors import UnreadablePiece
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ _made: dict[str, Path] = {}
 def midi_store(factory: pytest.TempPathFactory) -> Path:
     """A store of `write_music` in the performance form, made once for all tests; beside it `music`, its source."""
     if "store" not in _made:
-        from muse_shortcut.data.recipe import survey
+        from muse_shortcut.data.survey import survey
         from muse_tokenizers.midi.configuration import CONFIGURATIONS
         from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -71,6 +72,28 @@ def midi_store(factory: pytest.TempPathFactory) -> Path:
         prepare([files], tokenizer, folder / "store", how)
         _made["store"] = folder / "store"
     return _made["store"]
+
+
+def two_sources(factory: pytest.TempPathFactory) -> Path:
+    """A store in the REMI form of two sources, `high-1` and `low-2`: of each three pieces for training, three for
+    validation, half a minute long, and one of three seconds."""
+    if "two sources" not in _made:
+        from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+        folder = factory.mktemp("two-sources")
+        sources = []
+        for rank, name in enumerate(("high-1", "low-2")):
+            files = []
+            for number in range(7):
+                start, notes = 70 - 30 * rank + number, 12 if number == 6 else 120 + number
+                path = write_midi(folder / f"{name}-{number}.mid", start, notes)
+                split = "train" if number < 3 else "validation"
+                files.append(SourceFile(path=path, name=f"{name}/{number}.mid", split=split, group=path.name))
+            sources.append(files)
+        how = Preparation(workers=1, seed=0, held_out=0.0, source={"sources": [{"recipe": "high"}, {"recipe": "low"}]})
+        prepare(sources, MidiTokenizer(), folder / "store", how)
+        _made["two sources"] = folder / "store"
+    return _made["two sources"]
 
 
 # A domain of numbers
@@ -122,6 +145,9 @@ class Numbers(Tokenizer[list[int]]):
     def variations(self) -> Variations:
         return Variations(maps=np.arange(100)[None], valid=np.ones((1, 100), dtype=bool))
 
+    def note_starts(self) -> NDArray[np.bool_]:
+        return np.zeros(100, dtype=bool)
+
     def configuration(self) -> dict[str, Any]:
         return {"log": self._log}
 
@@ -162,6 +188,15 @@ class Numbers(Tokenizer[list[int]]):
         raise AssertionError
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar | None:
+        raise AssertionError
+
+    def measure(self, piece: list[int], start: float, end: float) -> dict[str, Measure]:
+        raise AssertionError
+
+    def copy_sequence(self, piece: list[int], start: float, end: float) -> NDArray[np.int64]:
+        raise AssertionError
+
+    def copy_places(self, piece: list[int], start: float, end: float) -> NDArray[np.float64]:
         raise AssertionError
 
 

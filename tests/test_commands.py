@@ -54,6 +54,15 @@ def test_two_commands_train_on_a_folder_of_ones_own(run: RunCommand, store: Path
     assert made.code == 0, made.err
 
 
+def test_what_is_excluded_is_neither_read_nor_rejected(run: RunCommand, music: Path, tmp_path: Path) -> None:
+    words = ("--exclude", "letter.mid,sa*", "--workers", 1, "--out", tmp_path / "store")
+    done = run("prepare", "midi", music, *words)
+    assert done.code == 0, done.err
+    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
+    assert (manifest["pieces"], manifest["rejects"]) == (2, [])
+    assert manifest["source"]["excluded"] == ["letter.mid", "sa*"]
+
+
 def test_a_preset_in_a_file_is_the_preset_that_is_trained(run: RunCommand, store: Path, tmp_path: Path) -> None:
     path = tmp_path / "options.yaml"
     path.write_text("preset: tiny\ntrain:\n  max_steps: 1\n  batch_size: 1\n  eval_windows: 1\n  sample_every: 0\n")
@@ -125,6 +134,8 @@ def test_the_benches_end_with_a_line_of_json(run: RunCommand, random_checkpoint:
         (["midi", "{music}", "--held-out", "0.9"], "--held-out is 0.9; allowed: 0 to 0.4"),
         (["midi", "{music}", "--workers", "0"], "--workers is 0; allowed: 1 or more"),
         (["midi", "{music}", "--from-folder", "x"], "--from-folder goes with one recipe"),
+        (["midi", "{music}", "--exclude", "*.mid,*.xyz"], "--exclude '*.xyz' fits none of the 4 files; the first is "),
+        (["midi", "{music}", "--exclude", "**"], "--exclude '**' leaves none of the 4 files"),
         (["opera", "{music}"], "opera"),
     ],
 )

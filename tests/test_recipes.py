@@ -19,13 +19,12 @@ from muse_shortcut.data.recipe import (
     Licence,
     RandomSplit,
     Recipe,
-    SourceFile,
     Split,
     TableSplit,
     load_recipe,
     recipe_names,
-    survey,
 )
+from muse_shortcut.data.survey import SourceFile, survey
 from muse_shortcut.errors import RecipeError
 
 MIDI = frozenset({".mid", ".midi"})
@@ -199,6 +198,7 @@ def test_a_list_is_no_recipe(tmp_path: Path) -> None:
 
 HTTP = "an http or https address"
 LIST = "relative globs with / and without .."
+PATTERN = "a regular expression with a bracket (), with group_by: file"
 WRONG_FIELDS = [
     ("name", "../tunes", "found '../tunes', allowed: a name of small letters, digits, _ and -"),
     ("title", 3, "found 3, allowed: some text"),
@@ -226,6 +226,9 @@ WRONG_FIELDS = [
     ("split.kind", "alphabetic", "found 'alphabetic', allowed: official table, official folders, random"),
     ("split.group_by", "composer", "found 'composer', allowed: file, folder"),
     ("split.group_depth", 2, "found 2, allowed: a whole number above 0, with group_by: folder"),
+    ("split.group_pattern", "a+", f"found 'a+', allowed: {PATTERN}"),
+    ("split.group_pattern", "(", f"found '(', allowed: {PATTERN}"),
+    ("split.group_pattern", 3, f"found 3, allowed: {PATTERN}"),
 ]
 
 
@@ -419,6 +422,30 @@ def test_groups_of_a_recipe_are_the_folders_it_says(tmp_path: Path) -> None:
     assert [file.group for file in wide] == ["up/c/o1", "up/c/o1", "up/c/o2", "up/d"]
     single = survey(tmp_path, make_recipe(RandomSplit(group_by="folder", group_depth=2)), MIDI, "file")
     assert [file.group for file in single] == [file.name for file in single]
+
+
+def test_movements_and_recordings_of_a_work_are_one_group(tmp_path: Path) -> None:
+    recipe = load_recipe("giantmidi")
+    names = (
+        "midis_for_evaluation/giantmidi-piano/Debussy_Pour_le_piano_KLicw5ryMpQ_cut_no_2.mid",
+        "midis_for_evaluation/giantmidi-piano/Debussy_Pour_le_piano_KLicw5ryMpQ_cut_no_3.mid",
+        "midis_for_evaluation/giantmidi-piano/Debussy_Estampes_abcdefghi-j_cut_no_1.mid",
+        "midis_for_evaluation/giantmidi-piano/Bach_Prelude_and_Fugue_BWV862_gCL5Zvnt0TU_a.mid",
+        "midis_preview/Ravel, Maurice, Jeux d'eau, v-QmwrhO3ec.mid",
+        "midis_preview/Ravel, Maurice, Jeux d'eau, 0123456789_.mid",
+        "midis_preview/odd.mid",
+    )
+    fill(tmp_path, *names)
+    groups = by_name(survey(tmp_path, recipe, MIDI), "group")
+    assert [groups[name] for name in names] == [
+        "Debussy_Pour_le_piano",
+        "Debussy_Pour_le_piano",
+        "Debussy_Estampes",
+        "Bach_Prelude_and_Fugue_BWV862",
+        "Ravel, Maurice, Jeux d'eau",
+        "Ravel, Maurice, Jeux d'eau",
+        "midis_preview/odd.mid",
+    ]
 
 
 # Official splits

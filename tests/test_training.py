@@ -26,7 +26,7 @@ from muse_shortcut.errors import CheckpointError, OutputError, TrainingError
 from muse_shortcut.model.core import Core
 from muse_shortcut.training.log import MetricsLog
 from muse_shortcut.training.loop import Status, Trainer
-from muse_shortcut.training.optimiser import learning_rate, load_optimiser, make_optimiser, optimiser_tensors
+from muse_shortcut.training.optimiser import Optimiser, learning_rate
 from muse_shortcut.training.run import Progress, RunFolder
 from muse_shortcut.training.samples import write_samples
 from muse_tokenizers.loading import load_tokenizer
@@ -58,46 +58,112 @@ def test_a_schedule_can_do_without_warmup_or_be_all_warmup() -> None:
     assert [learning_rate(step, config) for step in (1, 4)] == [0.1, 0.4]
 
 
+def test_with_decay_steps_the_rate_stands_and_then_falls_in_a_line() -> None:
+    config = TrainConfig(
+        max_steps=100, warmup_steps=10, learning_rate=0.8, final_learning_rate=0.2, decay_steps=20
+    )  # fmt: skip
+    assert [learning_rate(step, config) for step in (5, 10, 50, 80)] == pytest.approx([0.4, 0.8, 0.8, 0.8])
+    assert [learning_rate(step, config) for step in (90, 100, 300)] == pytest.approx([0.5, 0.2, 0.2])
+    # Where there was no more gain after step 40, it falls from there.
+    assert [learning_rate(step, config, 40) for step in (40, 50, 60, 61)] == pytest.approx([0.8, 0.5, 0.2, 0.2])
+
+
+OPTIMISERS = ("muon", "adamw")
+
+
+def _rates(optimiser: Optimiser) -> dict[int, tuple[float, float]]:
+    """Decay and rate by parameter."""
+    return {id(p): (g["weight_decay"], g["lr"]) for g in optimiser.groups for p in g["params"]}  # type: ignore[misc,attr-defined]
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("tied", [False, True])
-def test_weights_decay_but_neither_embeddings_nor_vectors(tied: bool) -> None:
+def test_weights_decay_but_neither_embeddings_nor_vectors(optimiser: Any, tied: bool) -> None:
     core = Core(small_config(SHORTCUTS["all depths"], streams=3, tied_embeddings=tied))
-    optimiser = make_optimiser(core, TrainConfig(weight_decay=0.3, beta1=0.8, beta2=0.9))
-    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
-    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(decay)
-    assert set(decay) == {id(p) for p in core.parameters()}
+    config = TrainConfig(
+        optimiser=optimiser, weight_decay=0.3, beta1=0.8, beta2=0.9, learning_rate=0.1, embedding_learning_rate=0.02
+    )
+    made = Optimiser(core, config)
+    made.step(0.05)
+    rates = _rates(made)
+    assert sum(len(group["params"]) for group in made.groups) == len(rates)  # type: ignore[arg-type]
+    assert set(rates) == {id(p) for p in core.parameters()}
     for name, parameter in core.named_parameters():
-        spared = parameter.ndim == 1 or name.startswith("embeddings.")
-        assert decay[id(parameter)] == (0.0 if spared else 0.3), name
-    assert {tuple(group["betas"]) for group in optimiser.param_groups} == {(0.8, 0.9)}
+        outer = name.startswith(("embeddings.", "heads."))
+        if optimiser == "muon":
+            expected = (0.0, 0.01) if parameter.ndim == 1 or outer else (0.3, 0.05)
+        else:
+            spared = parameter.ndim == 1 or name.startswith("embeddings.")
+            expected = (0.0 if spared else 0.3, 0.05)
+        assert rates[id(parameter)] == pytest.approx(expected), name
+    assert {tuple(g["betas"]) for g in made.groups if "betas" in g} == {(0.8, 0.9)}  # type: ignore[arg-type]
 
 
-def test_an_optimisers_state_is_read_as_it_was_written() -> None:
+def test_muon_moves_a_matrix_by_an_orthogonal_one() -> None:
     core = Core(small_config(SHORTCUTS["two taps"]))
-    optimiser = make_optimiser(core, SHORT)
+    weight = core.last.attention.query.weight
+    before = weight.detach().clone()
+    # Singular values from 1 to 100.
+    left, right = (torch.linalg.qr(torch.randn(30, 30, generator=torch.Generator().manual_seed(s)))[0] for s in (1, 2))
+    weight.grad = left @ torch.diag(torch.logspace(0, 2, 30)) @ right
+    Optimiser(core, TrainConfig(weight_decay=0.0, learning_rate=0.1)).step(0.1)
+    # The update's length is AdamW's: 0.2 of the rate, root mean square, for a matrix that is orthogonal.
+    moved = (before - weight.detach()) / (0.1 * 0.2 * 30**0.5)
+    values = torch.linalg.svdvals(moved)
+    assert 0.5 < values.min() < values.max() < 1.4
+    assert (left @ right * moved).sum() / 30 > 0.8
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_an_optimisers_state_is_read_as_it_was_written(optimiser: Any) -> None:
+    config = replace(SHORT, optimiser=optimiser)
+    core = Core(small_config(SHORTCUTS["two taps"]))
+    made = Optimiser(core, config)
     core(random_ids(2, 7, 1)).sin().sum().backward()
-    optimiser.step()
-    tensors = optimiser_tensors(core, optimiser)
-    assert len(tensors) == 3 * len(list(core.parameters()))
-    other = Core(core.config)
-    again = make_optimiser(other, SHORT)
-    load_optimiser(other, again, tensors, "a file")
-    for name, tensor in optimiser_tensors(other, again).items():
+    made.step(0.01)
+    tensors = made.tensors()
+    count = {name: len([key for key in tensors if key.startswith(f"{name}/")]) for name, _ in core.named_parameters()}
+    assert set(count.values()) == ({1, 3} if optimiser == "muon" else {3})
+    again = Optimiser(Core(core.config), config)
+    again.load(tensors, "a file")
+    assert again.tensors().keys() == tensors.keys()
+    for name, tensor in again.tensors().items():
         assert torch.equal(tensor, tensors[name])
 
 
-@pytest.mark.parametrize("key", ["step", "exp_avg", "exp_avg_sq"])
-def test_an_optimisers_state_of_another_model_is_refused(key: str) -> None:
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_the_state_before_the_first_step_is_the_one_that_the_first_step_makes(optimiser: Any) -> None:
+    config = replace(SHORT, optimiser=optimiser)
+    cores = [make_core(small_config(SHORTCUTS["two taps"]), dtype=torch.float32) for _ in range(2)]
+    for core, begun in zip(cores, (False, True), strict=True):
+        made = Optimiser(core, config)
+        if begun:
+            made.begin()
+        for _ in range(2):
+            core(random_ids(2, 7, 1)).sin().sum().backward()
+            made.step(0.01)
+    for one, other in zip(*(core.state_dict().values() for core in cores), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("last.attention.query.weight", "momentum_buffer"),
+        ("heads.0.weight", "exp_avg"),
+        ("heads.0.weight", "exp_avg_sq"),
+        ("heads.0.weight", "step"),
+    ],
+)
+def test_an_optimisers_state_of_another_model_is_refused(name: str, key: str) -> None:
     core = Core(small_config(SHORTCUTS["two taps"]))
-    optimiser = make_optimiser(core, SHORT)
-    core(random_ids(2, 7, 1)).sin().sum().backward()
-    optimiser.step()
-    good = optimiser_tensors(core, optimiser)
-    name = f"last.attention.query.weight/{key}"
-    for bad in ({k: v for k, v in good.items() if k != name}, good | {name: torch.zeros(30, 31)}):
-        with pytest.raises(
-            CheckpointError, match=r"a file is damaged: it has no state for last.attention.query.weight \("
-        ):
-            load_optimiser(core, optimiser, bad, "a file")
+    optimiser = Optimiser(core, SHORT)
+    optimiser.begin()
+    good = optimiser.tensors()
+    full = f"{name}/{key}"
+    for bad in ({k: v for k, v in good.items() if k != full}, good | {full: torch.zeros(30, 31)}):
+        with pytest.raises(CheckpointError, match=rf"a file is damaged: it has no state for {name} \("):
+            optimiser.load(bad, "a file")
 
 
 # The loop
@@ -157,7 +223,15 @@ def lines(run: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", ["plain", "two taps", "column"])
 def test_the_loss_goes_down_where_there_is_something_to_learn(make: Make, kind: str, device: str) -> None:
-    config = replace(SHORT, max_steps=80, warmup_steps=5, eval_every=80, save_every=100, learning_rate=0.03)
+    config = replace(
+        SHORT,
+        max_steps=80,
+        warmup_steps=5,
+        eval_every=80,
+        save_every=100,
+        learning_rate=0.03,
+        embedding_learning_rate=0.03,
+    )
     core = Core(small_config(SHORTCUTS[kind], vocabulary_size=391, context=24))
     tokens = np.tile(np.array([[5], [300], [77], [12], [77]]), (50, 1))
     trainer = make(
@@ -265,8 +339,14 @@ def test_the_gradient_is_clipped_to_its_longest(make: Make) -> None:
     assert norms[1e-6][0] == norms[0.0][0] > 0.01  # the log has the length before
 
 
+def _still(**changes: Any) -> TrainConfig:
+    """A training that finds no gain."""
+    standing = {"learning_rate": 1e-9, "embedding_learning_rate": 1e-9, "final_learning_rate": 0.0}
+    return replace(SHORT, **(standing | {"patience": 3, "max_steps": 100, "save_every": 50} | changes))
+
+
 def test_training_ends_when_patience_does(make: Make) -> None:
-    still = replace(SHORT, learning_rate=1e-9, final_learning_rate=0.0, patience=3, max_steps=100, save_every=50)
+    still = _still()
     trainer = make(still)
     progress = trainer.train()
     assert progress.step == 6  # evaluations at 2, 4 and 6 without a gain
@@ -278,6 +358,32 @@ def test_training_ends_when_patience_does(make: Make) -> None:
     assert again.resume()
     assert again.train().step == 6
     assert len(lines(trainer._run.folder)) == 7
+
+
+def test_where_there_is_no_more_gain_the_rate_falls_and_training_ends_with_it(make: Make) -> None:
+    config = _still(decay_steps=5)
+    progress = make(config).train()
+    assert (progress.falling_from, progress.step) == (6, 11)
+    rates = {line["step"]: line["learning_rate"] for line in lines(make(config)._run.folder)[1:]}
+    assert [rates[step] for step in (5, 6)] == [1e-9, 1e-9]
+    assert [rates[step] for step in range(7, 12)] == pytest.approx([8e-10, 6e-10, 4e-10, 2e-10, 0.0])
+
+
+@pytest.mark.parametrize("stop_at", [3, 6, 8])
+def test_a_training_whose_rate_falls_goes_on_as_if_it_had_never_stopped(make: Make, stop_at: int) -> None:
+    # Nothing is a gain: patience ends after two evaluations, at step 4.
+    config = replace(SHORT, max_steps=50, patience=2, min_gain=1e9, decay_steps=6)
+    whole = make(config, run="whole")
+    assert whole.train().step == 10
+    parts = make(config, run="parts")
+    seen: list[int] = []
+    parts.train(lambda status: seen.append(status.step), should_stop=lambda: seen[-1] >= stop_at)
+    assert parts.progress.step == stop_at
+    again = make(config, run="parts", core=parts._core)
+    assert again.resume()
+    assert again.train().step == 10
+    for one, other in zip(whole._core.state_dict().values(), again._core.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_small_gains_add_up_before_patience_ends(make: Make) -> None:

@@ -101,16 +101,17 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
     from muse_shortcut.config import TrainConfig
     from muse_shortcut.devices import choose_precision
     from muse_shortcut.model.core import Core
-    from muse_shortcut.training.optimiser import make_optimiser
+    from muse_shortcut.training.optimiser import Optimiser
 
     shape = PRESETS[arguments.preset].for_vocabulary(_VOCABULARY, 1)
     precision = choose_precision(arguments.precision, device)
     steps = arguments.steps or 3
+    training = TrainConfig()
     ids = torch.randint(0, _VOCABULARY, (arguments.batch_size, shape.context + 1, 1), device=device)
 
     def case(config: Any) -> Callable[[], float]:
         core = Core(config).to(device).train()
-        optimiser = make_optimiser(core, TrainConfig())
+        optimiser = Optimiser(core, training)
 
         def run() -> float:
             started = time.perf_counter()
@@ -119,8 +120,8 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
                     logits = core(ids[:, :-1])
                 loss = F.cross_entropy(logits.float().flatten(0, -2), ids[:, 1:].flatten())
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                optimiser.zero_grad()
+                optimiser.step(training.learning_rate)
+                optimiser.forget()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             return float(steps * arguments.batch_size * shape.context / (time.perf_counter() - started))

@@ -15,7 +15,8 @@ from muse_shortcut.errors import ArgumentsError
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from muse_shortcut.data.recipe import Recipe, SourceFile
+    from muse_shortcut.data.recipe import Recipe
+    from muse_shortcut.data.survey import SourceFile
     from muse_tokenizers.base import Tokenizer
 
 __all__ = ["main"]
@@ -37,6 +38,9 @@ def _parser() -> CommandLine:
         "--tokenizer", type=str, metavar="NAME", help="remi, performance, or a checkpoint whose tokenizer to use"
     )
     parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
+    parser.add_argument(
+        "--exclude", type=str, metavar="GLOBS", help="leave these out, as the store would name them; commas between"
+    )
     parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
@@ -66,9 +70,14 @@ def _prepare(arguments: Namespace) -> None:
             files = [replace(f, name=f"{label}/{f.name}", group=f"{label}/{f.group}") for f in files]
         sources.append(files)
         described.append(_describe(recipe, len(files)))
+    excluded = [glob for glob in (arguments.exclude or "").split(",") if glob]
+    sources = _without(sources, excluded)
     total = sum(len(files) for files in sources)
     how = Preparation(
-        workers=arguments.workers, seed=arguments.seed, held_out=arguments.held_out, source={"sources": described}
+        workers=arguments.workers,
+        seed=arguments.seed,
+        held_out=arguments.held_out,
+        source={"sources": described} | ({"excluded": excluded} if excluded else {}),
     )
     started = time.monotonic()
     with Bar("preparing", total) as bar:
@@ -124,7 +133,7 @@ def _survey(
     recipe: Recipe | None, folder: Path | None, tokenizer: Tokenizer[Any], arguments: Namespace
 ) -> list[SourceFile]:
     from muse_shortcut.data.download import cache_folder, fetch
-    from muse_shortcut.data.recipe import survey
+    from muse_shortcut.data.survey import survey
 
     if folder is None:
         assert recipe is not None
@@ -135,6 +144,21 @@ def _survey(
                 lambda done, total: bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB"),
             )
     return survey(folder, recipe, tokenizer.suffixes, arguments.group_by)
+
+
+def _without(sources: list[list[SourceFile]], excluded: list[str]) -> list[list[SourceFile]]:
+    """The files whose names none of the globs fits, each of which must fit one."""
+    from muse_shortcut.data.survey import name_matcher
+
+    names = [file.name for files in sources for file in files]
+    for glob in excluded:
+        if not any(map(name_matcher([glob]), names)):
+            raise ArgumentsError(f"--exclude {glob!r} fits none of the {len(names)} files; the first is {names[0]}")
+    fits = name_matcher(excluded)
+    kept = [[file for file in files if not fits(file.name)] for files in sources]
+    if not any(kept):
+        raise ArgumentsError(f"--exclude {','.join(excluded)!r} leaves none of the {len(names)} files")
+    return kept
 
 
 def _describe(recipe: Recipe | None, files: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def main() -> NoReturn:
 def _train(arguments: Namespace, parser: CommandLine) -> int:
     import torch
 
-    from muse_shortcut.data.batches import TrainingBatches, evaluation_windows
+    from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, mix_of
     from muse_shortcut.data.store import open_store
     from muse_shortcut.devices import choose_device, choose_precision
     from muse_shortcut.files import write_text
@@ -105,6 +105,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         batch=config.batch_size,
         seed=arguments.seed,
         variations=checkpoint.tokenizer.variations() if config.augment else None,
+        mix=mix_of(store, "train", config.mix),
     )
     precision = choose_precision(config.precision, device)
     trainer = Trainer(checkpoint, batches, windows, run, config, seed=arguments.seed, precision=precision)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_shortcut.errors import StoreError
+from muse_shortcut.data.store import Store
+from muse_shortcut.errors import ArgumentsError, StoreError
 from muse_tokenizers.base import Variations
 
-__all__ = ["TrainingBatches", "evaluation_windows"]
+__all__ = ["Mix", "TrainingBatches", "evaluation_windows", "mix_of"]
 
 Window = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """How often each part of a split is seen, beside the others."""
+
+    starts: NDArray[np.int64]
+    """(M,): where each part begins, rising from 0."""
+    weights: NDArray[np.float64]
+    """(M,): how often an epoch sees a part's windows, on average; a weight of 2.5 is two or three times."""
 
 
 class TrainingBatches:
@@ -27,6 +40,7 @@ class TrainingBatches:
         batch: int,
         seed: int,
         variations: Variations | None = None,
+        mix: Mix | None = None,
     ) -> None:
         """
         Args:
@@ -35,6 +49,7 @@ class TrainingBatches:
             batch: windows a batch.
             seed: another one gives other batches.
             variations: augmentation; one is drawn for each window.
+            mix: windows that begin in a part of weight w are seen w times an epoch; None: all once.
 
         Raises:
             StoreError: there is nothing to learn from.
@@ -43,7 +58,11 @@ class TrainingBatches:
             raise StoreError("the train split has no pieces")
         self._tokens, self._context, self._batch, self._seed = tokens, context, batch, seed
         self._variations = variations
-        self._windows = max(1, (len(tokens) - 1) // context)
+        self._places = max(1, (len(tokens) - 1) // context)
+        self._mix = mix
+        self._windows = self._places
+        if mix is not None:
+            self._windows = max(1, round(float(self._weights(0).sum())))
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
     @property
@@ -52,7 +71,20 @@ class TrainingBatches:
 
     def _shuffle(self, epoch: int) -> tuple[int, NDArray[np.int64]]:
         random = np.random.default_rng((self._seed, 1, epoch))
-        return int(random.integers(self._context)), random.permutation(self._windows)
+        offset = int(random.integers(self._context))
+        if self._mix is None:
+            return offset, random.permutation(self._windows)
+        # Systematic resampling: a window of weight w comes floor(w) or ceil(w) times.
+        reached = np.cumsum(self._weights(offset))
+        points = (np.arange(self._windows) + random.random()) * (reached[-1] / self._windows)
+        return offset, random.permutation(np.minimum(np.searchsorted(reached, points, side="right"), self._places - 1))
+
+    def _weights(self, offset: int) -> NDArray[np.float64]:
+        """(windows,): the weight of each window of an epoch that begins at an offset."""
+        assert self._mix is not None
+        begins = (offset + np.arange(self._places) * self._context) % len(self._tokens)
+        weights: NDArray[np.float64] = self._mix.weights[np.searchsorted(self._mix.starts, begins, side="right") - 1]
+        return weights
 
     def __call__(self, index: int) -> tuple[Window, Window]:
         """Batch number `index`: inputs and targets, (B, T, K) each; target t is what follows input t."""
@@ -74,6 +106,27 @@ class TrainingBatches:
             choice = 0
         varied: Window = self._variations.maps[choice][ids]
         return varied
+
+
+def mix_of(store: Store, split: str, weights: Mapping[str, float]) -> Mix | None:
+    """The weights of a store's sources as those of the parts of one split; None where there are none.
+
+    Raises:
+        ArgumentsError: a source is not in the split, or nothing of it would be seen.
+    """
+    if not weights:
+        return None
+    inside = [p for p, piece in enumerate(store.pieces) if piece.split == split]
+    sources = [store.source(p) for p in inside]
+    for name in weights:
+        if name not in sources:
+            raise ArgumentsError(
+                f"train.mix has {name!r}; this store's sources are {', '.join(dict.fromkeys(sources))}"
+            )
+    own = np.array([weights.get(source, 1.0) for source in sources])
+    if not own.any():
+        raise ArgumentsError("train.mix leaves nothing to learn from; allowed: at least one weight above 0")
+    return Mix(starts=store.offsets[inside] - store.offsets[inside[0]], weights=own)
 
 
 def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> Window:

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.data.journal import Entry, Journal
-from muse_shortcut.data.recipe import SourceFile
 from muse_shortcut.data.splits import assign_splits, keep_one_of_each
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
+from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.errors import StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, clear_left_overs, make_folder, write_text
 from muse_tokenizers.base import Tokenizer

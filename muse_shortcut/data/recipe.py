@@ -1,15 +1,13 @@
-"""Recipes, which say where music comes from and how it is split, and the survey of a folder into its source files.
+"""Recipes, which say where music comes from, under which terms, and how it is split.
 
-Knows YAML, licences, globs and the tables in which a source keeps its official split; it reads no music, downloads
-nothing (`muse_shortcut.data.download` does) and draws no random split: it only says which files must stay together.
+Knows YAML and licences. What of a folder a recipe takes is found by `muse_shortcut.data.survey`; what is not here is
+fetched by `muse_shortcut.data.download`.
 """
 
 from __future__ import annotations
 
-import csv
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
@@ -25,13 +23,11 @@ __all__ = [
     "Licence",
     "RandomSplit",
     "Recipe",
-    "SourceFile",
     "Split",
     "SplitName",
     "TableSplit",
     "load_recipe",
     "recipe_names",
-    "survey",
 ]
 
 Domain: TypeAlias = Literal["midi", "audio", "text"]
@@ -41,7 +37,6 @@ GroupBy: TypeAlias = Literal["file", "folder"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_GLOB_WORDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def _require(valid: bool, field: str, found: object, allowed: str) -> None:
@@ -141,18 +136,30 @@ class RandomSplit:
     """The source has no official split; files of one group must never be divided between splits.
 
     With `group_depth` a group is wider than a file's own folder: the first so many folders, counted from the
-    innermost one that holds every file, so that a root given too high or too low changes nothing.
+    innermost one that holds every file, so that a root given too high or too low changes nothing. With `group_pattern`,
+    a regular expression, files are of one group where what its first bracket finds in their names is the same.
     """
 
     kind: ClassVar[str] = "random"
     group_by: GroupBy
     group_depth: int | None = None
+    group_pattern: str | None = None
 
     def __post_init__(self) -> None:
         _require_choice("split.group_by", self.group_by, get_args(GroupBy))
         whole = type(self.group_depth) is int and self.group_depth > 0 and self.group_by == "folder"
         allowed = "a whole number above 0, with group_by: folder"
         _require(self.group_depth is None or whole, "split.group_depth", self.group_depth, allowed)
+        allowed = "a regular expression with a bracket (), with group_by: file"
+        usable = self.group_by == "file" and _has_bracket(self.group_pattern)
+        _require(self.group_pattern is None or usable, "split.group_pattern", self.group_pattern, allowed)
+
+
+def _has_bracket(pattern: object) -> bool:
+    try:
+        return isinstance(pattern, str) and re.compile(pattern).groups >= 1
+    except re.error:
+        return False
 
 
 Split: TypeAlias = TableSplit | FolderSplit | RandomSplit
@@ -270,123 +277,3 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         return _parse(found)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceFile:
-    """One file to read.
-
-    `name` is its path below the root with /, `split` what the source itself says (None: it says nothing), and files
-    with the same `group` must come into the same split where one is drawn.
-    """
-
-    path: Path
-    name: str
-    split: SplitName | None
-    group: str
-
-
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every plain file below the root, as (name with /, path).
-
-    Links are not followed: one that stays in the folder would give the same file twice, perhaps to two splits, and
-    one that leaves it gives what is not in the folder.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise RecipeError(f"cannot read the folder {error.filename}: {error.strerror or error}") from error
-
-    for parent, _, names in os.walk(root, onerror=refuse):
-        for path in (Path(parent, name) for name in names):
-            if path.is_file() and not path.is_symlink():
-                # A name need not be UTF-8 on the disk, but it must be where it is written down.
-                yield os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace"), path
-
-
-def _glob_matcher(globs: Sequence[str]) -> Callable[[str], bool]:
-    """`**/a*.mid` -> a test of names; `fnmatch` would let * cross folders."""
-    split = [re.split(r"(\*\*/|\*\*|\*|\?)", glob) for glob in globs]
-    either = "|".join("".join(_GLOB_WORDS.get(word, re.escape(word)) for word in words) for words in split)
-    pattern = re.compile(either, re.DOTALL)
-    return lambda name: bool(globs) and pattern.fullmatch(name) is not None
-
-
-def _read_table(root: Path, recipe: Recipe, table: TableSplit, files: Mapping[str, Path]) -> dict[str, SplitName]:
-    """The table's rows as {name of a file below the root: split}."""
-    tables = [name for name in files if f"/{name}".endswith(f"/{table.file}")]
-    if not tables:
-        raise RecipeError(f"recipe {recipe.name}: found no {table.file} in {root}, which gives the official split")
-    found = min(tables, key=lambda name: (name.count("/"), name))
-    base = PurePosixPath(found).parents[table.file.count("/")]
-    splits: dict[str, SplitName] = {}
-    try:
-        with files[found].open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            for column in (table.path_column, table.split_column):
-                if column not in (rows.fieldnames or ()):
-                    columns = ", ".join(rows.fieldnames or ()) or "none"
-                    raise RecipeError(f"{files[found]}: has no column {column!r}, found: {columns}")
-            for row in rows:
-                where = f"{files[found]}: line {rows.line_num}"
-                word = row[table.split_column]
-                if word not in table.names:
-                    allowed = ", ".join(table.names)
-                    raise RecipeError(f"{where}: {table.split_column} is {word!r}, allowed: {allowed}")
-                name = (base / (row[table.path_column] or "")).as_posix()
-                if splits.setdefault(name, table.names[word]) != table.names[word]:
-                    raise RecipeError(f"{where}: {name} is in {table.names[word]}, and above in {splits[name]}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecipeError(f"{files[found]}: cannot be read as a table: {error}") from error
-    return splits
-
-
-def _folder_groups(names: Sequence[str], depth: int | None) -> dict[str, str]:
-    parents = {name: PurePosixPath(name).parent for name in names}
-    if depth is None:
-        return {name: parent.as_posix() for name, parent in parents.items()}
-    kept = len(PurePosixPath(os.path.commonpath(parents.values())).parts) + depth
-    return {name: PurePosixPath(*parent.parts[:kept]).as_posix() for name, parent in parents.items()}
-
-
-def survey(
-    root: Path, recipe: Recipe | None, suffixes: frozenset[str], group_by: GroupBy | None = None
-) -> list[SourceFile]:
-    """The files of a folder, or of a single file, that count, sorted by name.
-
-    Args:
-        root: a folder, which may lie above or inside the one that the recipe's archive unpacks to, or one file.
-        recipe: its globs and its official split are applied; without one every file with a suffix counts.
-        suffixes: endings with their dot, in small letters; a file's own may be in capitals.
-        group_by: which files must stay together in a random split; None takes the recipe's word, else 'file'.
-
-    Raises:
-        RecipeError: nothing is found, a folder cannot be read, or the recipe's table is missing or wrong.
-    """
-    if not root.exists():
-        raise RecipeError(f"found no file or folder {root}")
-    root = root.absolute()
-    files = dict(_walk(root)) if root.is_dir() else {root.name: root}
-    names = sorted(name for name, path in files.items() if path.suffix.lower() in suffixes)
-    wanted = f"with the ending {' or '.join(sorted(suffixes))}"
-    if recipe is not None:
-        included, excluded = _glob_matcher(recipe.include), _glob_matcher(recipe.exclude)
-        names = [name for name in names if included(name) and not excluded(name)]
-        wanted += f" that recipe {recipe.name} takes: {', '.join(recipe.include)}"
-        wanted += f" without {', '.join(recipe.exclude)}" if recipe.exclude else ""
-    if not names:
-        raise RecipeError(f"{root}: found no file {wanted} (looked at {len(files)} files; links are not followed)")
-
-    split = recipe.split if recipe is not None else None
-    splits: dict[str, SplitName] = {}
-    if recipe is not None and isinstance(split, TableSplit):
-        splits = _read_table(root, recipe, split, files)
-    elif isinstance(split, FolderSplit):
-        for name in names:
-            for folder in PurePosixPath(name).parts[:-1]:
-                if folder in split.names:
-                    splits[name] = split.names[folder]
-    rule = split if isinstance(split, RandomSplit) else RandomSplit(group_by="file")
-    groups = {name: name for name in names}
-    if (group_by or rule.group_by) == "folder":
-        groups = _folder_groups(names, rule.group_depth)
-    return [SourceFile(path=files[name], name=name, split=splits.get(name), group=groups[name]) for name in names]

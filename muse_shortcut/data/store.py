@@ -66,6 +66,15 @@ class Store:
     def tokenizer_folder(self) -> Path:
         return self.folder / "tokenizer"
 
+    def source(self, piece: int) -> str:
+        """What the source of a piece is called: its recipe, or `folder`; `all` in a store of one source.
+
+        In a store of several the names of its pieces begin with it and its number: "mutopia-1/midi/...".
+        """
+        described = self.manifest["source"]
+        several = isinstance(described, dict) and len(described.get("sources", [])) > 1
+        return self.pieces[piece].name.partition("/")[0].rpartition("-")[0] if several else "all"
+
     def split(self, name: str) -> NDArray[np.unsignedinteger[Any]]:
         """(N', K): the ids of all the pieces of a split, one after another."""
         inside = [p for p, piece in enumerate(self.pieces) if piece.split == name]

@@ -22,7 +22,7 @@ from muse_shortcut.config import TrainConfig
 from muse_shortcut.data.batches import TrainingBatches
 from muse_shortcut.errors import TrainingError
 from muse_shortcut.training.log import MetricsLog
-from muse_shortcut.training.optimiser import learning_rate, make_optimiser
+from muse_shortcut.training.optimiser import Optimiser, learning_rate
 from muse_shortcut.training.run import Progress, RunFolder
 
 __all__ = ["Status", "Trainer"]
@@ -72,7 +72,7 @@ class Trainer:
         if config.compile:
             self._forward = torch.compile(self._core)
         self._pad = checkpoint.tokenizer.pad
-        self.optimiser = make_optimiser(self._core, config)
+        self.optimiser = Optimiser(self._core, config)
         self.progress = Progress()
 
     def resume(self) -> bool:
@@ -80,7 +80,7 @@ class Trainer:
         folder = self._run.latest()
         if folder is None:
             return False
-        self.progress = self._run.restore(folder, self._checkpoint, self.optimiser)
+        self.progress = self._run.restore(folder, self.optimiser)
         return True
 
     def train(
@@ -108,18 +108,18 @@ class Trainer:
                 log.write(0, {"validation": validation})
                 watch(Status(step=0, loss=math.nan, validation=validation, tokens_per_second=0.0))
                 self._save(is_best=True)
-            while progress.step < config.max_steps and not self._out_of_patience():
+            while not self._is_over():
                 started = time.perf_counter()
                 loss, norm, tokens = self._step(progress.step + 1)
                 progress.step += 1
                 progress.tokens += tokens
                 taken = time.perf_counter() - started
                 progress.seconds += taken
-                last = progress.step == config.max_steps
                 validation_or_none = None
                 is_best = False
-                if progress.step % config.eval_every == 0 or last:
+                if progress.step % config.eval_every == 0 or self._is_over():
                     validation_or_none, is_best = self._judge()
+                last = self._is_over()
                 self._log(log, loss, norm, tokens / taken, validation_or_none)
                 watch(
                     Status(
@@ -133,7 +133,7 @@ class Trainer:
                 # Samples before the checkpoint: a kill between the two makes them again instead of leaving them out.
                 if config.sample_every and (progress.step % config.sample_every == 0 or last):
                     sample(progress.step)
-                if is_best or last or stop or progress.step % config.save_every == 0 or self._out_of_patience():
+                if is_best or last or stop or progress.step % config.save_every == 0:
                     self._save(is_best=is_best)
                 if stop:
                     break
@@ -144,25 +144,15 @@ class Trainer:
     def _begin(self) -> float:
         validation = self.evaluate()
         self.progress.best = self.progress.reference = validation
-        # AdamW makes its state at the first step; a checkpoint of step 0 wants it now, and zeros are what it makes.
-        for group in self.optimiser.param_groups:
-            for parameter in group["params"]:
-                self.optimiser.state[parameter] = {
-                    "step": torch.zeros((), device=parameter.device),
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
+        self.optimiser.begin()
         return validation
 
     def _step(self, step: int) -> tuple[float, float, int]:
         """One optimiser step; loss in nats a token, gradient norm, tokens."""
         config = self._config
         torch.manual_seed(int(np.random.SeedSequence((self._seed, 3, step)).generate_state(1, np.uint64)[0] >> 1))
-        rate = learning_rate(step, config)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         self._core.train()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.forget()
         total, tokens = 0.0, 0
         for micro in range(config.accumulation):
             inputs, targets = self._batches((step - 1) * config.accumulation + micro)
@@ -177,7 +167,7 @@ class Trainer:
                 f"step {step}: the loss is {total}, its gradient {norm}; stopped before using it, "
                 f"{kept} is the last good checkpoint. A lower --train.learning_rate or a stricter --train.clip may help"
             )
-        self.optimiser.step()
+        self.optimiser.step(self._rate(step))
         return total, norm, tokens
 
     def _put(self, ids: np.ndarray[Any, Any]) -> Tensor:
@@ -210,16 +200,29 @@ class Trainer:
             progress.reference, progress.stale = validation, 0
         else:
             progress.stale += 1
+        if self._config.decay_steps and progress.falling_from is None and self._out_of_patience():
+            progress.falling_from = progress.step
         return validation, is_best
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(step, self._config, self.progress.falling_from)
 
     def _out_of_patience(self) -> bool:
         return bool(self._config.patience) and self.progress.stale >= self._config.patience
+
+    def _is_over(self) -> bool:
+        progress, config = self.progress, self._config
+        if progress.step >= config.max_steps:
+            return True
+        if config.decay_steps:
+            return progress.falling_from is not None and progress.step >= progress.falling_from + config.decay_steps
+        return self._out_of_patience()
 
     def _log(self, log: MetricsLog, loss: float, norm: float, rate: float, validation: float | None) -> None:
         values = {
             "loss": loss,
             "gradient_norm": norm,
-            "learning_rate": learning_rate(self.progress.step, self._config),
+            "learning_rate": self._rate(self.progress.step),
             "tokens": float(self.progress.tokens),
             "tokens_per_second": rate,
         }

@@ -10,13 +10,12 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import save as save_tensors
 
 from muse_shortcut.checkpoints import Checkpoint, read_tensors, save_checkpoint
 from muse_shortcut.errors import CheckpointError, OutputError
 from muse_shortcut.files import atomic_folder, clear_left_overs, make_folder, write_bytes, write_text
-from muse_shortcut.training.optimiser import load_optimiser, optimiser_tensors
+from muse_shortcut.training.optimiser import Optimiser
 
 __all__ = ["Progress", "RunFolder"]
 
@@ -36,6 +35,8 @@ class Progress:
     """Seen in training."""
     seconds: float = 0.0
     """Spent in training."""
+    falling_from: int | None = None
+    """The step from which the learning rate falls, since there was no more gain; None where it does not, or by plan."""
 
 
 class RunFolder:
@@ -81,7 +82,7 @@ class RunFolder:
         return folder
 
     def save(
-        self, checkpoint: Checkpoint, optimiser: torch.optim.AdamW, progress: Progress, *, is_best: bool, keep: int
+        self, checkpoint: Checkpoint, optimiser: Optimiser, progress: Progress, *, is_best: bool, keep: int
     ) -> Path:
         """Write a checkpoint that appears whole or not at all, and drop those no longer wanted.
 
@@ -94,7 +95,7 @@ class RunFolder:
             make_folder(temporary / "training")
             write_bytes(
                 temporary / "training" / "optimiser.safetensors",
-                save_tensors(optimiser_tensors(checkpoint.core, optimiser)),
+                save_tensors(optimiser.tensors()),
             )
             write_text(temporary / "training" / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
         # `latest` comes last: a training that goes on from the one before judges and names this one once more.
@@ -116,14 +117,14 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod
-    def restore(folder: Path, checkpoint: Checkpoint, optimiser: torch.optim.AdamW) -> Progress:
+    def restore(folder: Path, optimiser: Optimiser) -> Progress:
         """Put the optimiser back as it was at a checkpoint.
 
         Raises:
             CheckpointError: what training needs is missing or damaged.
         """
         state = folder / "training" / "optimiser.safetensors"
-        load_optimiser(checkpoint.core, optimiser, read_tensors(state), str(state))
+        optimiser.load(read_tensors(state), str(state))
         path = folder / "training" / "progress.json"
         try:
             return _checked(Progress(**json.loads(path.read_text(encoding="utf-8"))))
@@ -134,6 +135,8 @@ class RunFolder:
 def _checked(progress: Progress) -> Progress:
     counts = (progress.step, progress.stale, progress.tokens)
     numbers = (progress.best or 0.0, progress.reference or 0.0, progress.seconds)
+    if progress.falling_from is not None and type(progress.falling_from) is not int:
+        raise ValueError(progress.falling_from)
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError(counts)
     if not all(type(number) in (int, float) for number in numbers):

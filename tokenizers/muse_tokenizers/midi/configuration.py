@@ -42,8 +42,8 @@ class MidiConfiguration:
     """performance: the shortest time shift, and the time grid."""
     shifts: int = 100
     """performance: how many time shifts there are; the longest is shifts x shift_milliseconds."""
-    transpositions: tuple[int, ...] = (0, -3, -2, -1, 1, 2, 3)
-    """Augmentation, in semitones; the first is 0."""
+    transpositions: tuple[int, ...] = (0, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6)
+    """Augmentation, in semitones; the first is 0. The default leads every key to every other."""
 
     def __post_init__(self) -> None:
         problem = self._wrong_type() or self._problem()

@@ -1,0 +1,145 @@
+"""The survey of a folder: which of its files a recipe takes, their official splits, and which must stay together.
+
+Knows globs and the tables in which a source keeps its official split; it draws no random split.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from muse_shortcut.data.recipe import FolderSplit, GroupBy, RandomSplit, Recipe, SplitName, TableSplit
+from muse_shortcut.errors import RecipeError
+
+__all__ = ["SourceFile", "name_matcher", "survey"]
+
+_GLOB_WORDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """One file to read.
+
+    `name` is its path below the root with /, `split` what the source itself says (None: it says nothing), and files
+    with the same `group` must come into the same split where one is drawn.
+    """
+
+    path: Path
+    name: str
+    split: SplitName | None
+    group: str
+
+
+def _walk(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every plain file below the root, as (name with /, path).
+
+    Links are not followed: one that stays in the folder would give the same file twice, perhaps to two splits, and
+    one that leaves it gives what is not in the folder.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise RecipeError(f"cannot read the folder {error.filename}: {error.strerror or error}") from error
+
+    for parent, _, names in os.walk(root, onerror=refuse):
+        for path in (Path(parent, name) for name in names):
+            if path.is_file() and not path.is_symlink():
+                # A name need not be UTF-8 on the disk, but it must be where it is written down.
+                yield os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace"), path
+
+
+def name_matcher(globs: Sequence[str]) -> Callable[[str], bool]:
+    """`**/a*.mid` -> a test of names; `fnmatch` would let * cross folders."""
+    split = [re.split(r"(\*\*/|\*\*|\*|\?)", glob) for glob in globs]
+    either = "|".join("".join(_GLOB_WORDS.get(word, re.escape(word)) for word in words) for words in split)
+    pattern = re.compile(either, re.DOTALL)
+    return lambda name: bool(globs) and pattern.fullmatch(name) is not None
+
+
+def _read_table(root: Path, recipe: Recipe, table: TableSplit, files: Mapping[str, Path]) -> dict[str, SplitName]:
+    """The table's rows as {name of a file below the root: split}."""
+    tables = [name for name in files if f"/{name}".endswith(f"/{table.file}")]
+    if not tables:
+        raise RecipeError(f"recipe {recipe.name}: found no {table.file} in {root}, which gives the official split")
+    found = min(tables, key=lambda name: (name.count("/"), name))
+    base = PurePosixPath(found).parents[table.file.count("/")]
+    splits: dict[str, SplitName] = {}
+    try:
+        with files[found].open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            for column in (table.path_column, table.split_column):
+                if column not in (rows.fieldnames or ()):
+                    columns = ", ".join(rows.fieldnames or ()) or "none"
+                    raise RecipeError(f"{files[found]}: has no column {column!r}, found: {columns}")
+            for row in rows:
+                where = f"{files[found]}: line {rows.line_num}"
+                word = row[table.split_column]
+                if word not in table.names:
+                    allowed = ", ".join(table.names)
+                    raise RecipeError(f"{where}: {table.split_column} is {word!r}, allowed: {allowed}")
+                name = (base / (row[table.path_column] or "")).as_posix()
+                if splits.setdefault(name, table.names[word]) != table.names[word]:
+                    raise RecipeError(f"{where}: {name} is in {table.names[word]}, and above in {splits[name]}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecipeError(f"{files[found]}: cannot be read as a table: {error}") from error
+    return splits
+
+
+def _folder_groups(names: Sequence[str], depth: int | None) -> dict[str, str]:
+    parents = {name: PurePosixPath(name).parent for name in names}
+    if depth is None:
+        return {name: parent.as_posix() for name, parent in parents.items()}
+    kept = len(PurePosixPath(os.path.commonpath(parents.values())).parts) + depth
+    return {name: PurePosixPath(*parent.parts[:kept]).as_posix() for name, parent in parents.items()}
+
+
+def _pattern_group(name: str, pattern: str | None) -> str:
+    found = re.search(pattern, name) if pattern is not None else None
+    return name if found is None else found[1] or name
+
+
+def survey(
+    root: Path, recipe: Recipe | None, suffixes: frozenset[str], group_by: GroupBy | None = None
+) -> list[SourceFile]:
+    """The files of a folder, or of a single file, that count, sorted by name.
+
+    Args:
+        root: a folder, which may lie above or inside the one that the recipe's archive unpacks to, or one file.
+        recipe: its globs and its official split are applied; without one every file with a suffix counts.
+        suffixes: endings with their dot, in small letters; a file's own may be in capitals.
+        group_by: which files must stay together in a random split; None takes the recipe's word, else 'file'.
+
+    Raises:
+        RecipeError: nothing is found, a folder cannot be read, or the recipe's table is missing or wrong.
+    """
+    if not root.exists():
+        raise RecipeError(f"found no file or folder {root}")
+    root = root.absolute()
+    files = dict(_walk(root)) if root.is_dir() else {root.name: root}
+    names = sorted(name for name, path in files.items() if path.suffix.lower() in suffixes)
+    wanted = f"with the ending {' or '.join(sorted(suffixes))}"
+    if recipe is not None:
+        included, excluded = name_matcher(recipe.include), name_matcher(recipe.exclude)
+        names = [name for name in names if included(name) and not excluded(name)]
+        wanted += f" that recipe {recipe.name} takes: {', '.join(recipe.include)}"
+        wanted += f" without {', '.join(recipe.exclude)}" if recipe.exclude else ""
+    if not names:
+        raise RecipeError(f"{root}: found no file {wanted} (looked at {len(files)} files; links are not followed)")
+
+    split = recipe.split if recipe is not None else None
+    splits: dict[str, SplitName] = {}
+    if recipe is not None and isinstance(split, TableSplit):
+        splits = _read_table(root, recipe, split, files)
+    elif isinstance(split, FolderSplit):
+        for name in names:
+            for folder in PurePosixPath(name).parts[:-1]:
+                if folder in split.names:
+                    splits[name] = split.names[folder]
+    rule = split if isinstance(split, RandomSplit) else RandomSplit(group_by="file")
+    groups = {name: _pattern_group(name, rule.group_pattern) for name in names}
+    if (group_by or rule.group_by) == "folder":
+        groups = _folder_groups(names, rule.group_depth)
+    return [SourceFile(path=files[name], name=name, split=splits.get(name), group=groups[name]) for name in names]
