@@ -62,7 +62,7 @@ def test_the_same_seed_and_arguments_write_the_same_bytes(generate: Any, prompt_
         )
         assert done.code == 0, done.err
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "other")
-    assert [*_bytes(tmp_path / "one")] == ["bach-prelude-1.json", "bach-prelude-1.mid", "bach-prelude-1.wav"]
+    assert [*_bytes(tmp_path / "one")] == [f"bach-prelude-1.{ending}" for ending in ("json", "mid", "trace.npz", "wav")]
 
 
 def test_a_sidecar_makes_the_same_bytes_though_the_prompt_is_gone(
@@ -78,7 +78,7 @@ def test_a_sidecar_makes_the_same_bytes_though_the_prompt_is_gone(
     assert (again.code, again.err) == (0, "")
     made, wanted = _bytes(tmp_path / "again"), _bytes(tmp_path / "out")
     assert {name: made[name] for name in made} == {
-        f"mine-1.{ending}": wanted[f"mine-2.{ending}"] for ending in ("json", "mid", "wav")
+        f"mine-1.{ending}": wanted[f"mine-2.{ending}"] for ending in ("json", "mid", "trace.npz", "wav")
     }
 
 
@@ -100,7 +100,9 @@ def test_the_prompt_is_in_the_output_as_it_is_in_the_file(generate: Any, prompt_
 def test_nothing_that_is_there_is_written_over(generate: Any, tmp_path: Path) -> None:
     for _ in range(2):
         assert generate("--max-new-tokens", 30, "--seed", 1).code == 0
-    assert [*_bytes(tmp_path / "out")] == [f"from-nothing-{n}.{e}" for n in (1, 2) for e in ("json", "mid")]
+    assert [*_bytes(tmp_path / "out")] == [
+        f"from-nothing-{n}.{e}" for n in (1, 2) for e in ("json", "mid", "trace.npz")
+    ]
 
 
 def test_a_seed_that_was_not_given_is_printed_and_works(generate: Any, tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_interrupted_it_keeps_what_there_is(random_checkpoint: Path, tmp_path: P
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".mid"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".mid", ".npz"]
     assert Score(tmp_path / "from-nothing-1.mid").note_num() > 0
 
 
@@ -350,4 +352,24 @@ def test_a_full_disk_while_saving(generate: Any, prompt_file: Path, tmp_path: Pa
     assert done.code == 2
     [line] = done.err.strip().splitlines()
     assert line.startswith(f"muse-generate: cannot write {tmp_path}/out/bach-prelude-1.wav: ")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bach-prelude-1.json", "bach-prelude-1.mid"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"bach-prelude-1.{ending}" for ending in ("json", "mid", "trace.npz")
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits on the size of files are POSIX's")
+def test_a_full_disk_while_the_trace_grows_loses_no_note(
+    generate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muse_shortcut.generation.recording._IN_MEMORY", 10_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        done = generate("--max-new-tokens", 400, "--seed", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.code == 2
+    [line] = done.err.strip().splitlines()
+    assert line.startswith("muse-generate: cannot keep the trace in ")
+    assert line.endswith("; --trace false does without")
+    assert Score(tmp_path / "out" / "from-nothing-1.mid").note_num() > 0

@@ -63,7 +63,7 @@ def test_reported_log_probabilities_are_the_models_among_the_allowed() -> None:
     sampler = Sampler(SamplingConfig(greedy=True, temperature=5.0), 0, np.zeros((1, 1, 1), dtype=np.int64))
     ids, log_probabilities = sampler.draw(LOGITS.astype(np.float32)[None, None], allowed)
     assert ids[0, 0] == 0
-    np.testing.assert_allclose(log_probabilities, [[np.log(2 / 3)]], rtol=1e-6)
+    np.testing.assert_allclose(np.exp(log_probabilities), [[[2 / 3, 1 / 3, 0, 0]]], rtol=1e-6)
 
 
 def test_a_candidate_draws_the_same_whoever_is_beside_it() -> None:

@@ -65,5 +65,6 @@ def test_installed_in_an_empty_environment_it_generates_without_the_checkout(whe
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "greensleeves-1.json",
         "greensleeves-1.mid",
+        "greensleeves-1.trace.npz",
         "greensleeves-1.wav",
     ]

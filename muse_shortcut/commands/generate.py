@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.writing import Wanted, parse_moment, write_candidates
 from muse_shortcut.config import SamplingConfig
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def _parser() -> CommandLine:
     parser.add_argument("--from_json", type=str, metavar="FILE", help="make what a sidecar describes again")
     parser.add_argument("--out", type=str, default="output", metavar="DIR", help="where to write")
     parser.add_argument("--sound", type=bool, default=True, help="write a .wav too")
+    parser.add_argument("--trace", type=bool, default=True, help="write what each token attended to: .trace.npz")
+    parser.add_argument("--picture", action="store_true", help="draw the trace: .png and .svg")
+    parser.add_argument("--explain", type=str, metavar="STEP", help="what a step (or a time, 0:31) was drawn from")
     parser.add_argument("--soundfont", type=str, metavar="FILE", help=".sf2 or .sf3; default: pretty_midi's")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     return parser
@@ -99,21 +103,39 @@ def _generate(arguments: Namespace) -> int:
         only = None
         print(f"seed {request.seed}", flush=True)
     # Before the work, so that a wrong soundfont costs no one a minute.
-    sound = checkpoint.tokenizer.describe_sound(_soundfont(arguments)) if arguments.sound else None
+    wanted = _wanted(arguments, checkpoint)
     out = make_folder(Path(arguments.out))
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    keep = wanted.trace or wanted.picture or wanted.explain is not None
+    generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=keep)
     with StopSwitch() as stop:
-        _grow(generation, stop)
+        problem: OutputError | None = None
+        try:
+            _grow(generation, stop)
+        except OutputError as error:
+            # No room for the trace: what has been made is written all the same.
+            problem = error
         # Writing what there is goes on after a Ctrl-C: that is what it is for.
         interrupted = stop.pressed
-        _write(generation, checkpoint, arguments, out / name, source, sound, only, interrupted=interrupted)
+        if problem is not None:
+            wanted = replace(wanted, trace=False, picture=False, explain=None)
+        stopped = interrupted or problem is not None
+        write_candidates(generation, checkpoint, out / name, source, wanted, only, interrupted=stopped)
+    if problem is not None:
+        raise problem
     if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):
         print("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
     return 130 if interrupted else 0
 
 
-def _soundfont(arguments: Namespace) -> Path | None:
-    return Path(arguments.soundfont) if arguments.soundfont else None
+def _wanted(arguments: Namespace, checkpoint: Checkpoint) -> Wanted:
+    soundfont = Path(arguments.soundfont) if arguments.soundfont else None
+    return Wanted(
+        trace=arguments.trace,
+        picture=arguments.picture,
+        explain=None if arguments.explain is None else parse_moment(arguments.explain),
+        sound=checkpoint.tokenizer.describe_sound(soundfont) if arguments.sound else None,
+        soundfont=soundfont,
+    )
 
 
 def _refuse_with_sidecar(arguments: Namespace) -> None:
@@ -190,57 +212,6 @@ def _grow(generation: Generation, stop: StopSwitch) -> None:
 
 def _place(event: StepEvent, seconds: float | None) -> float:
     return round(min(float(event.elapsed.min()), seconds), 1) if seconds else event.step + 1
-
-
-def _write(
-    generation: Generation,
-    checkpoint: Checkpoint,
-    arguments: Namespace,
-    stem: Path,
-    source: str | None,
-    sound: dict[str, Any] | None,
-    only: int | None,
-    *,
-    interrupted: bool,
-) -> None:
-    """Write every candidate, or only one, as STEM-NUMBER and their endings; print what was written."""
-    from muse_shortcut.files import write_text
-    from muse_shortcut.generation.outputs import free_number, write_piece, write_sound
-    from muse_shortcut.generation.sidecar import sidecar_text
-
-    tokenizer, request = checkpoint.tokenizer, generation.request
-    if interrupted:
-        # What makes it again is a generation that ends where this one was stopped.
-        request = replace(request, max_steps=max(1, generation.steps))
-    number = free_number(stem.parent, stem.name)
-    pieces: list[tuple[Path, Any]] = []
-    for candidate, ids in enumerate(generation.continuations()):
-        if only is not None and candidate != only:
-            continue
-        numbered = stem.with_name(f"{stem.name}-{number}")
-        number += 1
-        piece = tokenizer.join(request.prompt, ids)
-        text = sidecar_text(
-            tokenizer,
-            request,
-            checkpoint=checkpoint.digest,
-            candidate=candidate,
-            ids=ids,
-            log_probability=generation.log_probabilities()[candidate],
-            name=stem.name,
-            source=source,
-            sound=sound,
-        )
-        sidecar = numbered.with_name(numbered.name + ".json")
-        print(write_piece(tokenizer, piece, numbered), flush=True)
-        write_text(sidecar, text)
-        print(sidecar, flush=True)
-        pieces.append((numbered, piece))
-    # Sound last: it takes longest and can be made again from the rest.
-    for numbered, piece in pieces if sound is not None else []:
-        written = write_sound(tokenizer, piece, numbered, _soundfont(arguments))
-        if written is not None:
-            print(written, flush=True)
 
 
 def _equal(generation: Generation, candidate: int, ids: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.recording import Recorder
 from muse_shortcut.generation.sampling import Sampler
+from muse_shortcut.generation.trace import Trace
 from muse_shortcut.model.cache import Cache
 from muse_shortcut.model.core import Core
 from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
@@ -80,8 +83,17 @@ class StepEvent:
 class Generation:
     """An iterator of step events. What there is can be taken at any time, also after an interruption."""
 
-    def __init__(self, core: Core, tokenizer: Tokenizer[Any], request: Request) -> None:
-        """Raises ImpossibleWish (of the tokenizer): something is wished for that it cannot grant."""
+    def __init__(self, core: Core, tokenizer: Tokenizer[Any], request: Request, *, trace: bool = True) -> None:
+        """
+        Args:
+            core: in evaluation mode.
+            tokenizer: of its ids.
+            request: what is to be generated.
+            trace: keep what each step attended to.
+
+        Raises:
+            ImpossibleWish: (of the tokenizer) something is wished for that it cannot grant.
+        """
         self._core, self._tokenizer, self.request = core, tokenizer, request
         self._device = next(core.parameters()).device
         self._grammar = tokenizer.grammar(request.prompt.ids, request.candidates, request.wishes)
@@ -94,6 +106,7 @@ class Generation:
         self._whole_steps = np.zeros(request.candidates, dtype=np.int64)
         self._log_probability = np.zeros(request.candidates)
         self._cache: Cache | None = None
+        self._recorder = Recorder(request.candidates, core.config.depths) if trace else None
 
     def __iter__(self) -> Iterator[StepEvent]:
         finished = np.zeros(self.request.candidates, dtype=bool)
@@ -104,10 +117,15 @@ class Generation:
 
     def _next(self, was_finished: NDArray[np.bool_]) -> StepEvent:
         tokenizer, grammar = self._tokenizer, self._grammar
-        logits = self._read()
+        logits, weights = self._read()
         allowed = None if grammar is None else grammar.allowed()
-        ids, log_probabilities = self._sampler.draw(logits, allowed)
+        drawn = self._sampler.draw(logits, allowed)
+        ids = drawn.ids
+        log_probabilities = np.take_along_axis(drawn.log_probabilities, ids[..., None], -1)[..., 0]
         end = self._prompt_steps + self._steps
+        if self._recorder is not None:
+            assert self._cache is not None
+            self._recorder.add(end - self._cache.length, weights, ids, drawn.log_probabilities)
         if end == self._history.shape[1]:
             self._history = np.concatenate([self._history, np.zeros_like(self._history)], axis=1)
         self._history[:, end] = ids
@@ -124,8 +142,12 @@ class Generation:
         return StepEvent(self._steps - 1, ids, log_probabilities, elapsed, finished)
 
     @torch.inference_mode()
-    def _read(self) -> NDArray[np.float32]:
-        """Let the core read what it has not read yet; logits (C, K, V) of the next step."""
+    def _read(self) -> tuple[NDArray[np.float32], torch.Tensor]:
+        """Let the core read what it has not read yet.
+
+        Returns:
+            Logits (C, K, V) of the next step, and the last layer's weights (C, H, n, T) over the last T positions.
+        """
         end, context = self._prompt_steps + self._steps, self._core.config.context
         if self._cache is None:
             # The candidates share a prompt: it is read once. Of one that does not fit, the last three quarters.
@@ -138,7 +160,7 @@ class Generation:
             self._cache = self._core.make_cache(self.request.candidates)
             self._prefill(end - context // 2, end - 1, slice(None))
         output = self._core.step(self._put(self._history[:, end - 1]), self._cache)
-        return output.logits.float().cpu().numpy()
+        return output.logits.float().cpu().numpy(), output.weights
 
     def _prefill(self, start: int, end: int, candidates: slice) -> None:
         assert self._cache is not None
@@ -161,3 +183,27 @@ class Generation:
     def log_probabilities(self) -> list[float]:
         """Of each candidate's continuation, in nats, all streams together."""
         return [float(value) for value in self._log_probability]
+
+    def trace(self, candidate: int) -> Trace:
+        """What each step of a candidate's continuation attended to, so far.
+
+        Raises:
+            ValueError: nothing was kept.
+        """
+        recorder, ids = self._recorded(candidate)
+        return recorder.trace(candidate, self.request.prompt.ids, ids)
+
+    def save_trace(self, candidate: int, path: Path) -> None:
+        """Write a candidate's trace without holding it in memory.
+
+        Raises:
+            ValueError: nothing was kept.
+            OutputError: it could not be written.
+        """
+        recorder, ids = self._recorded(candidate)
+        recorder.save(candidate, self.request.prompt.ids, ids, path)
+
+    def _recorded(self, candidate: int) -> tuple[Recorder, Ids]:
+        if self._recorder is None:
+            raise ValueError("this generation keeps no trace")
+        return self._recorder, self.continuations()[candidate]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.config import SamplingConfig
 
-__all__ = ["NgramMemory", "Sampler", "distribution"]
+__all__ = ["Draw", "NgramMemory", "Sampler", "distribution", "log_softmax"]
 
 PENALTY_STEPS = 64
 """How far back the repetition penalty looks."""
@@ -47,6 +49,13 @@ def distribution(logits: NDArray[np.float64], config: SamplingConfig) -> NDArray
     total = probabilities.sum(-1, keepdims=True)
     result: NDArray[np.float64] = probabilities / total
     return result
+
+
+def log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., V) scores, -inf where an id is not allowed -> log-probabilities in nats."""
+    below = scores - scores.max(-1, keepdims=True)
+    nats: NDArray[np.float64] = below - np.log(np.exp(below).sum(-1, keepdims=True))
+    return nats
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,6 +107,15 @@ class NgramMemory:
                     logits[c, k] = kept
 
 
+class Draw(NamedTuple):
+    """What was drawn, and from what."""
+
+    ids: NDArray[np.int64]
+    """(C, K)."""
+    log_probabilities: NDArray[np.float64]
+    """(C, K, V) nats: how likely the model held each id among the allowed ones, before temperature and the rest."""
+
+
 class Sampler:
     """Draws the next ids of C candidates. Each has a random stream of its own."""
 
@@ -113,23 +131,17 @@ class Sampler:
         self._memory = NgramMemory(config.no_repeat_ngram, history)
         self._recent = history[:, -PENALTY_STEPS:]
 
-    def draw(
-        self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The next ids, and how likely the model held each among the allowed ones, before temperature and the rest.
+    def draw(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None) -> Draw:
+        """The next ids.
 
         Args:
             logits: (C, K, V).
             allowed: (C, K, V), or None for anything.
-
-        Returns:
-            ids (C, K), log-probabilities (C, K) in nats.
         """
         scores = logits.astype(np.float64)
         if allowed is not None:
             scores[~allowed] = _FORBIDDEN
-        peak = scores.max(-1, keepdims=True)
-        log_probabilities = scores - peak - np.log(np.exp(scores - peak).sum(-1, keepdims=True))
+        log_probabilities = log_softmax(scores)
         if self._config.repetition_penalty > 1.0:
             self._penalise(scores)
         self._memory.forbid(scores)
@@ -140,7 +152,7 @@ class Sampler:
         ids = (cumulative > points * cumulative[..., -1:]).argmax(-1)
         self._memory.add(ids)
         self._recent = np.concatenate([self._recent, ids[:, None]], axis=1)[:, -PENALTY_STEPS:]
-        return ids, np.take_along_axis(log_probabilities, ids[..., None], -1)[..., 0]
+        return Draw(ids, log_probabilities)
 
     def _penalise(self, scores: NDArray[np.float64]) -> None:
         recent = np.zeros(scores.shape, dtype=bool)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["attend", "column_attend", "joint_attend", "joint_attend_spelled_out", "row_attend"]
+__all__ = ["attend", "column_attend", "cut_attend", "joint_attend", "joint_attend_spelled_out", "row_attend"]
 
 _CPU_FUSED = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _CUDA_FUSED = (torch.bfloat16, torch.float16)
@@ -101,6 +101,27 @@ def row_attend(
         first = weights[..., : weights.shape[-1] - keys.shape[3]].to(values.dtype)
         out = out + torch.matmul(first.permute(2, 1, 0, 3), shared[1].squeeze(1)).sum(0).transpose(0, 1).unsqueeze(2)
     return out, weights.float()
+
+
+def cut_attend(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """One position's joint attention, once for each of M sets of sources that it may not see.
+
+    What is left shares the whole of the softmax; where nothing is left, nothing is attended to and the result is 0.
+
+    Args:
+        query: (1, H, 1, C).
+        keys: (n, 1, H, T, C), none of them later than the query.
+        values: likewise.
+        hidden: (M, n, T) bool.
+
+    Returns:
+        (M, H, 1, C) and the weights (M, H, n, T) in float32.
+    """
+    scores = torch.matmul(keys, query.transpose(-1, -2)).squeeze(-1).permute(1, 2, 0, 3) / math.sqrt(query.shape[-1])
+    scores = scores.masked_fill(hidden[:, None], float("-inf"))
+    weights = _softmax(scores.flatten(-2)).nan_to_num(0.0).view(*scores.shape)
+    out = torch.einsum("mhst,shtc->mhc", weights.to(values.dtype), values.squeeze(1))
+    return out.unsqueeze(2), weights.float()
 
 
 def _softmax(scores: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from muse_shortcut.config import ModelConfig, ShortcutConfig
-from muse_shortcut.model.attention import attend, column_attend, joint_attend, row_attend
+from muse_shortcut.model.attention import attend, column_attend, cut_attend, joint_attend, row_attend
 from muse_shortcut.model.cache import Cache
 
 __all__ = ["Core", "StepOutput"]
@@ -164,8 +164,20 @@ class LastBlock(nn.Module):
             seen, weights = row_attend(query, all_keys, all_values, cache.shared_taps())
         else:
             seen = joint_attend(query, keys, values)
+        return self._finish(h, seen), weights
+
+    def cut(self, h: Tensor, depths: list[Tensor], turns: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n, T)."""
+        keys, values = self.keys_and_values(depths, turns)
+        if self.scope == "column":
+            hidden = hidden.clone()
+            hidden[:, :, :-1] = True
+        seen, weights = cut_attend(self._query(h[:, -1:], turns[:, -1:]), keys, values, hidden)
+        return self._finish(h[:, -1:], seen), weights
+
+    def _finish(self, h: Tensor, seen: Tensor) -> Tensor:
         h = h + self.dropout(self.attention.merge(seen))
-        return h + self.dropout(self.feed_forward(self.feed_forward_norm(h))), weights
+        return h + self.dropout(self.feed_forward(self.feed_forward_norm(h)))  # type: ignore[no-any-return]
 
 
 class Core(nn.Module):
@@ -228,7 +240,29 @@ class Core(nn.Module):
         h, weights = self._run(ids[:, None], cache)
         return StepOutput(self._logits(h[:, -1]), weights)
 
+    def cut(self, ids: Tensor, hidden: Tensor) -> StepOutput:
+        """What comes after the last of (1, T, K), once for each of M sets of sources that the last layer may not see.
+
+        Args:
+            ids: (1, T, K).
+            hidden: (M, n, T) bool: True hides a depth at a position. Nothing hidden gives what `step` gives.
+
+        Returns:
+            Logits (M, K, V) and weights (M, H, n, T), for scope `column` too.
+        """
+        h, depths, turns = self._below(ids, None)
+        h, weights = self.last.cut(h, depths, turns, hidden)
+        return StepOutput(self._logits(h[:, -1]), weights)
+
     def _run(self, ids: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
+        h, depths, turns = self._below(ids, cache)
+        h, weights = self.last(h, depths, turns, cache)
+        if cache is not None:
+            cache.length += ids.shape[1]
+        return h, weights
+
+    def _below(self, ids: Tensor, cache: Cache | None) -> tuple[Tensor, list[Tensor], Tensor]:
+        """h_{L-1} (B, T, D), the outputs of the depths that the last layer attends to, and the positions' turns."""
         start = 0 if cache is None else cache.length
         turns = self.turns[:, start : start + ids.shape[1]]  # type: ignore[index]
         embedded = [embedding(ids[..., k]) for k, embedding in enumerate(self.embeddings)]
@@ -237,10 +271,7 @@ class Core(nn.Module):
         for layer, block in enumerate(self.blocks):
             h = block(h, turns, cache, layer)
             tapped[layer + 1] = h
-        h, weights = self.last(h, [tapped[depth] for depth in self.config.depths], turns, cache)
-        if cache is not None:
-            cache.length += ids.shape[1]
-        return h, weights
+        return h, [tapped[depth] for depth in self.config.depths], turns
 
     def _logits(self, h: Tensor) -> Tensor:
         y = self.norm(h)

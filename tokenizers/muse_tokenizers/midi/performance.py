@@ -160,7 +160,8 @@ class PerformanceForm:
                 for member in sounding.pop(int(value)):
                     tokens[member] = replace(tokens[member], end=end)
             label, family = self._label(i, kind, value)
-            tokens.append(Token(id=i, label=label, kind=family, start=start, end=end, note=own))
+            pitch = int(value) if kind == "NoteOn" else None
+            tokens.append(Token(id=i, label=label, kind=family, start=start, end=end, note=own, value=pitch))
         for members in sounding.values():
             for member in members:
                 tokens[member] = replace(tokens[member], end=(tick + self._closing_ticks) * self.tick_seconds)

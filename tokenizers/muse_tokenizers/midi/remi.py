@@ -196,6 +196,7 @@ class RemiForm:
                     start=moment.seconds,
                     end=moment.seconds,
                     note=note if inside and note >= 0 else None,
+                    value=int(tables.number[moment.id]) if kind in ("pitch", "drum") else None,
                 )
             )
         # A note may end under a later tempo than it began.

@@ -1,0 +1,182 @@
+"""What muse-generate leaves of its candidates, as files. What cannot be made again from the rest comes first."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.generation.engine import Generation
+    from muse_shortcut.generation.explaining import Explanation
+    from muse_shortcut.generation.trace import Trace
+
+__all__ = ["Moment", "Wanted", "parse_moment", "write_candidates"]
+
+_LISTED = 8
+"""Sources of an explained step that are printed; all of them are in its file."""
+_CLOCK = re.compile(r"(\d+):([0-5]?\d(?:\.\d+)?)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """The step that is to be explained: by number, or by the time of its note."""
+
+    step: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What is to be written beside the piece and its sidecar."""
+
+    trace: bool = True
+    picture: bool = False
+    explain: Moment | None = None
+    sound: dict[str, Any] | None = None
+    """What it is made with; None for no sound."""
+    soundfont: Path | None = None
+
+
+def parse_moment(text: str) -> Moment:
+    """A step's number, or a time in the piece such as 0:31.
+
+    Raises:
+        ArgumentsError: it is neither.
+    """
+    if text.isdecimal():
+        return Moment(step=int(text))
+    clock = _CLOCK.fullmatch(text)
+    if clock is None:
+        raise ArgumentsError(f"--explain is {text!r}; allowed: a step from 0, or a time in the piece such as 0:31.5")
+    return Moment(seconds=60 * int(clock[1]) + float(clock[2]))
+
+
+def write_candidates(
+    generation: Generation,
+    checkpoint: Checkpoint,
+    stem: Path,
+    source: str | None,
+    wanted: Wanted,
+    only: int | None,
+    *,
+    interrupted: bool,
+) -> None:
+    """Write every candidate, or only one, as STEM-NUMBER and their endings; print what was written.
+
+    Raises:
+        OutputError: a file could not be written.
+        ArgumentsError: there is no such step to explain; everything else has been written.
+    """
+    from muse_shortcut.files import write_text
+    from muse_shortcut.generation.outputs import free_number, write_piece, write_sound
+    from muse_shortcut.generation.sidecar import sidecar_text
+
+    tokenizer, request = checkpoint.tokenizer, generation.request
+    if interrupted:
+        # What makes it again is a generation that ends where this one was stopped.
+        request = replace(request, max_steps=max(1, generation.steps))
+    number = free_number(stem.parent, stem.name)
+    written: list[tuple[int, Path, Any]] = []
+    for candidate, ids in enumerate(generation.continuations()):
+        if only is not None and candidate != only:
+            continue
+        numbered = stem.with_name(f"{stem.name}-{number}")
+        number += 1
+        piece = tokenizer.join(request.prompt, ids)
+        text = sidecar_text(
+            tokenizer,
+            request,
+            checkpoint=checkpoint.digest,
+            candidate=candidate,
+            ids=ids,
+            log_probability=generation.log_probabilities()[candidate],
+            name=stem.name,
+            source=source,
+            sound=wanted.sound,
+        )
+        _say(write_piece(tokenizer, piece, numbered))
+        sidecar = _beside(numbered, ".json")
+        write_text(sidecar, text)
+        _say(sidecar)
+        written.append((candidate, numbered, piece))
+    for candidate, numbered, _ in written if wanted.trace else []:
+        path = _beside(numbered, ".trace.npz")
+        generation.save_trace(candidate, path)
+        _say(path)
+    # Sound takes long, and can be made again from the rest.
+    for _, numbered, piece in written if wanted.sound is not None else []:
+        sound = write_sound(tokenizer, piece, numbered, wanted.soundfont)
+        if sound is not None:
+            _say(sound)
+    for candidate, numbered, _ in written if wanted.picture or wanted.explain is not None else []:
+        _show(generation, checkpoint, candidate, numbered, wanted)
+
+
+def _say(path: Path) -> None:
+    print(path, flush=True)
+
+
+def _beside(numbered: Path, ending: str) -> Path:
+    return numbered.with_name(numbered.name + ending)
+
+
+def _show(generation: Generation, checkpoint: Checkpoint, candidate: int, numbered: Path, wanted: Wanted) -> None:
+    """The picture and the explanation of one candidate."""
+    trace = generation.trace(candidate)
+    step = None if wanted.explain is None else _find_step(checkpoint, trace, wanted.explain)
+    if wanted.picture:
+        from muse_shortcut.files import write_bytes
+        from muse_shortcut.pictures.drawing import draw_trace, picture_bytes
+
+        figure = draw_trace(trace, checkpoint.tokenizer.describe(trace.ids), numbered.name, step)
+        for kind in ("png", "svg"):
+            path = _beside(numbered, f".{kind}")
+            write_bytes(path, picture_bytes(figure, kind))
+            _say(path)
+    if step is not None:
+        _explain(generation, checkpoint, trace, step, numbered)
+
+
+def _find_step(checkpoint: Checkpoint, trace: Trace, moment: Moment) -> int:
+    if moment.step is not None:
+        if moment.step >= trace.steps:
+            raise ArgumentsError(f"--explain is {moment.step}; this continuation has {trace.steps} steps, from 0")
+        return moment.step
+    assert moment.seconds is not None
+    tokens = checkpoint.tokenizer.describe(trace.ids)[trace.prompt_steps :]
+    late = (s for s, step in enumerate(tokens) if step[0].note is not None and step[0].start >= moment.seconds)
+    found = next(late, None)
+    if found is None:
+        raise ArgumentsError(f"--explain: no new note begins at {moment.seconds:g} seconds or later")
+    return found
+
+
+def _explain(generation: Generation, checkpoint: Checkpoint, trace: Trace, step: int, numbered: Path) -> None:
+    from muse_shortcut.files import write_text
+    from muse_shortcut.generation.explaining import explain
+
+    found = explain(checkpoint.core, checkpoint.tokenizer, generation.request, trace, step)
+    path = _beside(numbered, ".explain.json")
+    write_text(path, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
+    _say(path)
+    print("\n".join(_lines(found)), flush=True)
+
+
+def _lines(found: Explanation) -> list[str]:
+    """What was found of a step, as lines for a terminal."""
+    token = found.tokens[0]
+    lines = [
+        f"step {found.step}: {token.label} at {token.start:.2f} s, {sum(found.log_probability):.3f} nats",
+        f"{'source':<24}{'at':>10}{'weight':>10}{'if cut, nats':>15}",
+    ]
+    for cut in (*found.depths, *found.spans[:_LISTED]):
+        name = f"depth {cut.depth}" if cut.span is None else cut.span.label
+        at = "" if cut.span is None else f"{cut.span.start:.2f} s"
+        lines.append(f"{name:<24}{at:>10}{100 * cut.weight:>8.1f} %{sum(cut.change):>+15.3f}")
+    return lines

@@ -1,0 +1,140 @@
+"""Keeping a trace while candidates grow: from the step's own weights and chances, never by running again."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from muse_shortcut.errors import OutputError
+from muse_shortcut.generation.trace import ALTERNATIVES, Trace, save_trace
+from muse_tokenizers.base import Ids
+
+__all__ = ["Recorder", "step_chances"]
+
+_IN_MEMORY = 64 * 2**20
+"""Bytes of rows that are kept in memory; what goes beyond goes to a temporary file."""
+
+
+def step_chances(
+    log_probabilities: NDArray[np.float64],
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """Of (..., V) nats: the entropy (...), the five likeliest ids (..., 5), likeliest first, and theirs (..., 5)."""
+    chances = np.exp(log_probabilities)
+    # An id that is not allowed has chance 0 and adds nothing.
+    entropy = -np.sum(chances * np.where(chances > 0, log_probabilities, 0.0), axis=-1)
+    size = log_probabilities.shape[-1]
+    most = min(ALTERNATIVES, size)
+    best = np.argpartition(log_probabilities, size - most, axis=-1)[..., size - most :]
+    values = np.take_along_axis(log_probabilities, best, -1)
+    # Of equals the one with the lower number stands first: the order must not be the partition's affair.
+    order = np.lexsort((best, -values), axis=-1)
+    best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
+    ids = np.full((*best.shape[:-1], ALTERNATIVES), -1, dtype=np.int32)
+    nats = np.full(ids.shape, -np.inf, dtype=np.float32)
+    ids[..., :most] = np.where(np.isfinite(values), best, -1)
+    nats[..., :most] = values
+    return entropy.astype(np.float32), ids, nats
+
+
+class Recorder:
+    """The traces of C candidates, one step after another."""
+
+    def __init__(self, candidates: int, depths: tuple[int, ...]) -> None:
+        """
+        Args:
+            candidates: C.
+            depths: (n,), those the last layer attends to.
+        """
+        self._candidates, self._depths = candidates, depths
+        self._log_probability: list[NDArray[np.float32]] = []
+        self._chances: list[tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]] = []
+        self._shares: list[NDArray[np.float32]] = []
+        self._first: list[int] = []
+        self._seen: list[int] = []
+        self._rows = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (lives as long as this)
+        weakref.finalize(self, self._rows.close)
+        self._starts: list[int] = [0]
+
+    def add(self, first: int, weights: torch.Tensor, ids: Ids, log_probabilities: NDArray[np.float64]) -> None:
+        """Keep one step.
+
+        Args:
+            first: the first position in sight.
+            weights: (C, H, n, T) of the last layer over the last T positions, which sum to 1 over (n, T).
+            ids: (C, K) that were drawn.
+            log_probabilities: (C, K, V) nats, of all ids.
+
+        Raises:
+            OutputError: the temporary folder is full; the step has not been kept.
+        """
+        rows = weights.mean(1).to(torch.float16).cpu().numpy()
+        try:
+            self._rows.seek(self._starts[-1])
+            self._rows.write(rows.astype("<f2").tobytes())
+            self._rows.flush()
+        except OSError as error:
+            raise OutputError(
+                f"cannot keep the trace in {tempfile.gettempdir()}: {error.strerror}; --trace false does without"
+            ) from error
+        self._starts.append(self._starts[-1] + rows.nbytes)
+        self._first.append(first)
+        self._seen.append(rows.shape[-1])
+        self._shares.append(weights.sum(-1).transpose(1, 2).float().cpu().numpy())
+        drawn = np.take_along_axis(log_probabilities, ids[..., None], -1)[..., 0]
+        self._log_probability.append(drawn.astype(np.float32))
+        self._chances.append(step_chances(log_probabilities))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows kept so far, in memory or on disk."""
+        return self._starts[-1]
+
+    def row(self, candidate: int, step: int) -> NDArray[np.float16]:
+        """(n, T): one candidate's row of one step."""
+        size = len(self._depths) * self._seen[step]
+        self._rows.seek(self._starts[step] + 2 * candidate * size)
+        row = np.frombuffer(self._rows.read(2 * size), dtype="<f2")
+        return row.reshape(len(self._depths), self._seen[step])
+
+    def trace(self, candidate: int, prompt: Ids, ids: Ids) -> Trace:
+        """The trace of one candidate, its rows in memory.
+
+        Args:
+            prompt: (P, K).
+            ids: (S, K), its continuation; steps beyond it are left out.
+        """
+        bare = self._bare(candidate, prompt, ids)
+        rows = [self.row(candidate, step).ravel() for step in range(len(ids))]
+        return Trace(**{**vars(bare), "attention": np.concatenate([np.zeros(0, np.float16), *rows])})
+
+    def save(self, candidate: int, prompt: Ids, ids: Ids, path: Path) -> None:
+        """Write the trace of one candidate without ever holding its rows together. Raises OutputError."""
+        save_trace(
+            self._bare(candidate, prompt, ids), path, rows=(self.row(candidate, step) for step in range(len(ids)))
+        )
+
+    def _bare(self, candidate: int, prompt: Ids, ids: Ids) -> Trace:
+        steps = len(ids)
+
+        def of_candidate(columns: list[NDArray[np.float32]], *shape: int) -> NDArray[np.float32]:
+            return np.stack([column[candidate] for column in columns]) if columns else np.zeros((0, *shape), np.float32)
+
+        streams = ids.shape[-1]
+        entropy, likeliest, nats = zip(*self._chances[:steps], strict=True) if steps else ((), (), ())
+        return Trace(
+            ids=np.concatenate([prompt, ids]),
+            depths=np.array(self._depths, dtype=np.int64),
+            log_probability=of_candidate(self._log_probability[:steps], streams),
+            entropy=of_candidate(list(entropy), streams),
+            alternatives=of_candidate(list(likeliest), streams, ALTERNATIVES).astype(np.int32),
+            alternative_log_probability=of_candidate(list(nats), streams, ALTERNATIVES),
+            depth_share=of_candidate(self._shares[:steps], len(self._depths), 1),
+            first=np.array(self._first[:steps], dtype=np.int64),
+            offsets=np.cumsum([0, *(len(self._depths) * seen for seen in self._seen[:steps])], dtype=np.int64),
+            attention=np.zeros(0, dtype=np.float16),
+        )

@@ -1,0 +1,186 @@
+"""What a generation leaves for the eye: for every new step its chances, and the attention it came from.
+
+    NAME-1.trace.npz   plain arrays, uncompressed, no pickles
+
+The weights are the very ones that the last layer used, kept while sampling. Weight is not cause: for causes see
+`muse_shortcut.generation.explaining`. Does not know how anything is drawn, nor what an id means.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.errors import ArgumentsError, OutputError
+from muse_shortcut.files import atomic_path
+from muse_tokenizers.base import Ids
+
+__all__ = ["ALTERNATIVES", "Trace", "load_trace", "save_trace"]
+
+ALTERNATIVES = 5
+"""How many of the likeliest ids are kept for each step."""
+
+_LOCAL_HEADER = 30
+"""Bytes of a zip member's own header before its name; the last four give the lengths of name and extra field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Of one candidate. S new steps after P steps of prompt; positions count from the prompt's first id.
+
+    Every chance is the model's under the grammar, before temperature and the rest.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    ids: Ids
+    """(P + S, K): prompt and continuation."""
+    depths: NDArray[np.int64]
+    """(n,): the depths that the last layer attends to, rising."""
+    log_probability: NDArray[np.float32]
+    """(S, K) nats, of the id that was drawn."""
+    entropy: NDArray[np.float32]
+    """(S, K) nats."""
+    alternatives: NDArray[np.int32]
+    """(S, K, 5): the likeliest ids, likeliest first; -1 where fewer are allowed."""
+    alternative_log_probability: NDArray[np.float32]
+    """(S, K, 5) nats; -inf where there is none."""
+    depth_share: NDArray[np.float32]
+    """(S, n, H): how much of each head's attention lay at each depth; sums to 1 over n."""
+    first: NDArray[np.int64]
+    """(S,): the first position in sight, which moves on when the context is full. A row ends at the last position
+    before its step and begins here; for scope `column` it is that last one alone."""
+    offsets: NDArray[np.int64]
+    """(S + 1,): where each row begins in `attention`."""
+    attention: NDArray[np.float16]
+    """(R,): the rows (n, T) one after another, averaged over heads; mapped from its file after loading."""
+
+    @property
+    def steps(self) -> int:
+        """S."""
+        return len(self.log_probability)
+
+    @property
+    def prompt_steps(self) -> int:
+        """P."""
+        return len(self.ids) - self.steps
+
+    def row(self, step: int) -> NDArray[np.float32]:
+        """(n, T): the weights with which a new step attended to the last T positions before it; sums to 1."""
+        row = self.attention[self.offsets[step] : self.offsets[step + 1]]
+        return row.reshape(len(self.depths), -1).astype(np.float32)
+
+    def attended(self, step: int) -> tuple[int, NDArray[np.float32]]:
+        """The position of `row`'s first column, and the row."""
+        row = self.row(step)
+        return self.prompt_steps + step - row.shape[1], row
+
+    def check(self, name: str) -> None:
+        """Raises ArgumentsError: the arrays do not belong together; `name` is for the message."""
+        steps, streams, depths = self.steps, self.ids.shape[-1], len(self.depths)
+        expected = {
+            "ids": (len(self.ids), streams),
+            "log_probability": (steps, streams),
+            "entropy": (steps, streams),
+            "alternatives": (steps, streams, ALTERNATIVES),
+            "alternative_log_probability": (steps, streams, ALTERNATIVES),
+            "depth_share": (steps, depths, self.depth_share.shape[-1]),
+            "first": (steps,),
+            "offsets": (steps + 1,),
+            "attention": (len(self.attention),),
+        }
+        wrong = [name for name, shape in expected.items() if getattr(self, name).shape != shape]
+        if not wrong:
+            seen, last = np.diff(self.offsets), self.prompt_steps + np.arange(steps)
+            ends = [*self.offsets[:1], *self.offsets[-1:]]
+            sound = (
+                steps < len(self.ids)
+                and ends == [0, len(self.attention)]
+                and bool((seen > 0).all() and (seen % max(depths, 1) == 0).all())
+                and bool((self.first >= 0).all() and (self.first + seen // max(depths, 1) <= last).all())
+            )
+            wrong = [] if sound else ["offsets"]
+        if wrong:
+            raise ArgumentsError(f"{name} is not a whole trace: {wrong[0]} does not fit the other arrays")
+
+
+def save_trace(trace: Trace, path: Path, rows: Iterable[NDArray[np.float16]] | None = None) -> None:
+    """Write a trace; the same trace gives the same bytes.
+
+    Args:
+        trace: with an empty `attention` where `rows` gives it.
+        path: the file.
+        rows: the rows of `attention` one after another, so that they need never be in memory together.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    arrays = {field.name: getattr(trace, field.name) for field in fields(trace) if field.name != "attention"}
+    with atomic_path(path) as temporary:
+        try:
+            with ZipFile(temporary, "w") as archive:
+                for name, array in {"version": np.array([Trace.VERSION]), **arrays}.items():
+                    with archive.open(f"{name}.npy", "w") as file:
+                        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                with archive.open("attention.npy", "w", force_zip64=True) as file:
+                    heading = {"descr": "<f2", "fortran_order": False, "shape": (int(trace.offsets[-1]),)}
+                    np.lib.format.write_array_header_1_0(file, heading)
+                    for row in [trace.attention] if rows is None else rows:
+                        file.write(row.astype("<f2").tobytes())
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_trace(path: Path) -> Trace:
+    """Read a trace; the rows stay on disk until they are asked for.
+
+    Raises:
+        ArgumentsError: it is missing, damaged, or of another version.
+    """
+    names = [field.name for field in fields(Trace)]
+    try:
+        with ZipFile(path) as archive, path.open("rb") as file:
+            version = int(_member(archive, "version")[0])
+            if version != Trace.VERSION:
+                raise ArgumentsError(f"{path} has version {version}; this program reads version {Trace.VERSION}")
+            arrays = {name: _member(archive, name) for name in names if name != "attention"}
+            attention = _mapped(archive, path, file)
+    except OSError as error:
+        raise ArgumentsError(f"cannot read {path}: {error.strerror or error}") from error
+    except (BadZipFile, ValueError, LookupError, EOFError, TypeError, struct.error) as error:
+        raise ArgumentsError(f"{path} is not a whole trace: {(str(error).splitlines() or [''])[0]}") from error
+    trace = Trace(**arrays, attention=attention)
+    trace.check(str(path))
+    return trace
+
+
+def _member(archive: ZipFile, name: str) -> Any:
+    with archive.open(f"{name}.npy") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _mapped(archive: ZipFile, path: Path, file: BinaryIO) -> NDArray[np.float16]:
+    """The rows as a memory map of the uncompressed member."""
+    member = archive.getinfo("attention.npy")
+    if member.compress_type != 0:
+        raise ValueError("attention is compressed")
+    file.seek(member.header_offset)
+    name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[-4:])
+    file.seek(member.header_offset + _LOCAL_HEADER + name + extra)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("attention has another format")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.float16 or len(shape) != 1:
+        raise ValueError(f"attention is {dtype} {shape}")
+    if file.tell() + 2 * shape[0] > path.stat().st_size:
+        raise ValueError("attention is cut short")
+    if not shape[0]:
+        return np.zeros(0, dtype=np.float16)
+    return np.memmap(path, dtype="<f2", mode="r", offset=file.tell(), shape=shape)

@@ -1,0 +1,323 @@
+"""The picture of one continuation: its roll, the depth share of each new token, and what one of them looked at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from muse_shortcut.generation.trace import Trace
+from muse_shortcut.pictures.palette import ACCENT, FAINT, INK, MUTED, NEW, PAPER, PROMPT, depth_colours
+from muse_shortcut.pictures.timeline import Note, Source, Timeline, clock, make_timeline, sources_of, telling_step
+from muse_tokenizers.base import Token
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_trace", "picture_bytes"]
+
+_SHOWN_SOURCES = 12
+"""Arcs in the roll."""
+_NAMED_SOURCES = 5
+_PROMPT_SHARE = 1.0
+"""The most time of prompt that is shown, as a multiple of the continuation's."""
+_LEAST_PROMPT = 8.0
+"""Seconds of prompt that are shown in any case."""
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "muse-shortcut",
+}
+
+
+def draw_trace(trace: Trace, tokens: Sequence[Sequence[Token]], title: str, step: int | None = None) -> Figure:
+    """The whole picture of a continuation in a domain of notes.
+
+    Args:
+        trace: of the candidate.
+        tokens: (P + S, K), `Tokenizer.describe` of the trace's ids.
+        title: above it.
+        step: the new step whose sources are shown; None: the one with the strongest single source.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    timeline = make_timeline(tokens, trace.prompt_steps)
+    chosen = telling_step(trace, timeline) if step is None else step
+    sources = [] if chosen is None else sources_of(trace, timeline, chosen)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(12.8, 8.0), dpi=150)
+        grid = figure.add_gridspec(
+            3, 2, height_ratios=(3.4, 1.25, 1.25), width_ratios=(5.4, 1), hspace=0.16, wspace=0.03,
+            left=0.055, right=0.985, top=0.885, bottom=0.075,
+        )  # fmt: skip
+        roll = figure.add_subplot(grid[0, :])
+        share = figure.add_subplot(grid[1, 0])
+        looked = figure.add_subplot(grid[2, 0])
+        kinds = figure.add_subplot(grid[1, 1])
+        colours = depth_colours(len(trace.depths))
+        left, right = _shown(timeline)
+        _draw_roll(roll, timeline, left, right)
+        _draw_shares(share, trace, timeline, colours)
+        _draw_kinds(kinds, trace, tokens, colours)
+        if chosen is not None:
+            _draw_arcs(roll, timeline, trace, chosen, sources, colours)
+            _draw_sources(looked, timeline, trace, chosen, sources, colours)
+        else:
+            looked.set_axis_off()
+        for axes in (share, looked):
+            axes.set_xlim(left, right)
+        _align(figure, roll, share)
+        _title(figure, title, trace, tokens, chosen)
+    return figure
+
+
+def picture_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """A figure as a file; the same figure gives the same bytes."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": "muse-shortcut"}
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _shown(timeline: Timeline) -> tuple[float, float]:
+    room = max(_LEAST_PROMPT, _PROMPT_SHARE * (timeline.end - timeline.cut))
+    return max(0.0, timeline.cut - room), timeline.end + 0.01 * (timeline.end - max(0.0, timeline.cut - room))
+
+
+def _align(figure: Figure, roll: Axes, below: Axes) -> None:
+    """Give the roll the width of the panels below it, and the rest of its row to nothing."""
+    place, width = roll.get_position(), below.get_position()
+    roll.set_position((width.x0, place.y0, width.width, place.height))
+    roll.set_xlim(below.get_xlim())
+
+
+def _bare(axes: Axes) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def _draw_roll(axes: Axes, timeline: Timeline, left: float, right: float) -> None:
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    shown = [note for note in timeline.notes if note.end > left] or list(timeline.notes)
+    pitches = [note.pitch for note in shown] or [60]
+    low, high = min(pitches) - 3, max(pitches) + 4
+    for octave in range(12 * (low // 12), high + 1, 12):
+        if octave >= low:
+            axes.axhline(octave - 0.5, color=FAINT, linewidth=0.8, zorder=0)
+    axes.axvspan(timeline.cut, right, color="#f6f7f9", zorder=-1, linewidth=0)
+    for is_new, colour in ((False, PROMPT), (True, NEW)):
+        patches = [_patch(Rectangle, note) for note in shown if note.is_new == is_new]
+        axes.add_collection(PatchCollection(patches, facecolor=colour, edgecolor=PAPER, linewidth=0.4, zorder=2))
+    axes.axvline(timeline.cut, color=INK, linewidth=1.0, zorder=1)
+    axes.set_ylim(low, high)
+    ticks = [pitch for pitch in range(low, high + 1) if pitch % 12 == 0]
+    axes.set_yticks(ticks, [f"C{pitch // 12 - 1}" for pitch in ticks])
+    axes.set_xticks([])
+    _bare(axes)
+    axes.spines["bottom"].set_visible(False)
+    top = high - 0.3
+    axes.text(timeline.cut, top, "  written by the model", ha="left", va="top", color=NEW, fontsize=9)
+    if timeline.cut > left:
+        axes.text(timeline.cut, top, "given  ", ha="right", va="top", color=MUTED, fontsize=9)
+
+
+def _patch(rectangle: Any, note: Note) -> Any:
+    height = 0.86
+    # A drum has no length: it is drawn as a mark.
+    length = 0.09 if note.is_drum else max(note.end - note.start, 0.03)
+    return rectangle((note.start, note.pitch - height / 2), length, height)
+
+
+def _draw_arcs(
+    axes: Axes, timeline: Timeline, trace: Trace, step: int, sources: list[Source], colours: list[str]
+) -> None:
+    """Lines from the strongest notes to the chosen one: as wide as their weight, in the colour of their main depth."""
+    from matplotlib.patches import FancyArrowPatch, Rectangle
+
+    notes = {note.first: note for note in timeline.notes}
+    chosen = notes.get(trace.prompt_steps + step)
+    left, right = axes.get_xlim() if chosen is None else (0.0, 0.0)
+    del left, right
+    if chosen is None:
+        return
+    drawn = [source for source in sources if source.span.first in notes and source.span.first != chosen.first]
+    drawn = drawn[:_SHOWN_SOURCES]
+    strongest = max((source.weight for source in drawn), default=1.0)
+    for source in reversed(drawn):
+        note = notes[source.span.first]
+        relative = source.weight / strongest
+        colour = colours[int(source.by_depth.argmax())]
+        axes.add_patch(
+            FancyArrowPatch(
+                (note.start, note.pitch),
+                (chosen.start, chosen.pitch),
+                connectionstyle=f"arc3,rad={-0.18 if note.pitch <= chosen.pitch else 0.18}",
+                arrowstyle="-",
+                linewidth=0.6 + 4.4 * relative,
+                color=colour,
+                alpha=0.35 + 0.6 * relative,
+                zorder=3,
+                shrinkA=0,
+                shrinkB=0,
+            )
+        )
+        axes.add_patch(_outlined(Rectangle, note, colour, 4))
+    axes.add_patch(_outlined(Rectangle, chosen, ACCENT, 6))
+    axes.annotate(
+        timeline_label(timeline, chosen),
+        (chosen.start, chosen.pitch),
+        xytext=(0, 11),
+        textcoords="offset points",
+        ha="center",
+        color=ACCENT,
+        fontsize=9,
+        fontweight="bold",
+        zorder=7,
+    )
+
+
+def timeline_label(timeline: Timeline, note: Note) -> str:
+    """The label of a note."""
+    return next(span.label for span in timeline.spans if span.first == note.first)
+
+
+def _outlined(rectangle: Any, note: Note, colour: str, order: int) -> Any:
+    patch = _patch(rectangle, note)
+    patch.set(facecolor=colour, edgecolor=PAPER, linewidth=0.8, zorder=order)
+    return patch
+
+
+def _draw_shares(axes: Axes, trace: Trace, timeline: Timeline, colours: list[str]) -> None:
+    share = trace.depth_share.mean(-1)
+    edges = timeline.edges[trace.prompt_steps :]
+    upper = np.concatenate([np.zeros((len(share), 1)), np.cumsum(share, axis=1)], axis=1)
+    for number, colour in enumerate(colours):
+        axes.stairs(
+            upper[:, number + 1], edges, baseline=upper[:, number], fill=True, color=colour, linewidth=0, zorder=2
+        )
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
+    axes.set_xticks([])
+    _bare(axes)
+    axes.spines["bottom"].set_visible(False)
+    _legend(axes, trace, colours, (timeline.cut, share))
+
+
+def _legend(axes: Axes, trace: Trace, colours: list[str], place: Any) -> None:
+    from matplotlib.patches import Patch
+
+    del place
+    handles = [Patch(color=c, label=f"depth {d}") for d, c in zip(trace.depths.tolist(), colours, strict=True)]
+    axes.legend(
+        handles=handles[::-1], loc="center left", bbox_to_anchor=(0.0, 0.5), frameon=False, title="share of attention",
+        alignment="left", fontsize=8.5, title_fontsize=8.5, handlelength=1.0, handleheight=1.0, borderaxespad=0.2,
+    )  # fmt: skip
+
+
+def _draw_kinds(axes: Axes, trace: Trace, tokens: Sequence[Sequence[Token]], colours: list[str]) -> None:
+    """The mean depth share of each kind of new token, the most frequent kinds."""
+    kinds = [step[0].kind for step in tokens[trace.prompt_steps :]]
+    counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    frequent = sorted(counts, key=lambda kind: -counts[kind])[:6]
+    share = trace.depth_share.mean(-1)
+    for row, kind in enumerate(frequent):
+        mean = share[[index for index, other in enumerate(kinds) if other == kind]].mean(0)
+        left = 0.0
+        for part, colour in zip(mean.tolist(), colours, strict=True):
+            axes.barh(row, part, left=left, height=0.68, color=colour, linewidth=0)
+            left += part
+    axes.set_yticks(range(len(frequent)), frequent, fontsize=8)
+    axes.yaxis.tick_right()
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    axes.set_xlim(0, 1)
+    _bare(axes)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_title("by kind of token", fontsize=8.5, color=MUTED, loc="left", pad=3)
+
+
+def _draw_sources(
+    axes: Axes, timeline: Timeline, trace: Trace, step: int, sources: list[Source], colours: list[str]
+) -> None:
+    """Every span the chosen token looked at, where it is in time, as high as its weight."""
+    times = np.array([timeline.edges[source.span.first] for source in sources])
+    weights = np.array([source.by_depth for source in sources])
+    left, right = _shown(timeline)
+    width = (right - left) / 420
+    inside = times >= left
+    bottom = np.zeros(int(inside.sum()))
+    for number, colour in enumerate(colours):
+        axes.bar(
+            times[inside], weights[inside, number], width=width, bottom=bottom, color=colour, align="edge", zorder=2
+        )
+        bottom += weights[inside, number]
+    top = float(bottom.max(initial=0.0)) or 1.0
+    for source in [source for source in sources if timeline.edges[source.span.first] >= left][:_NAMED_SOURCES]:
+        axes.annotate(
+            source.span.label,
+            (float(timeline.edges[source.span.first]) + width / 2, source.weight),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7.5,
+            color=INK,
+        )
+    axes.axvline(float(timeline.edges[trace.prompt_steps + step]), color=ACCENT, linewidth=1.2, zorder=3)
+    axes.set_ylim(0, top * 1.22)
+    axes.set_yticks([0, top], ["0", f"{100 * top:.2g} %"])
+    ticks = axes.get_xticks()
+    span = right - left
+    every = next(s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 10**9) if span / s <= 14)
+    ticks = np.arange(np.ceil(left / every) * every, right, every)
+    axes.set_xticks(ticks, [clock(tick) for tick in ticks])
+    _bare(axes)
+    before = float(weights[~inside].sum())
+    if before >= 0.005:
+        axes.text(
+            0.0, 0.92, f"◂ {100 * before:.0f} % lay before", transform=axes.transAxes, fontsize=8, color=MUTED, va="top"
+        )
+
+
+def _title(figure: Figure, title: str, trace: Trace, tokens: Sequence[Sequence[Token]], chosen: int | None) -> None:
+    figure.text(0.055, 0.955, title, fontsize=15, fontweight="bold", ha="left", va="center")
+    figure.text(
+        0.055,
+        0.917,
+        "Under each new note, the depths it was drawn from. In the roll, what one note looked at: wide is much, "
+        "colour is depth.",
+        fontsize=9.5,
+        color=MUTED,
+        ha="left",
+        va="center",
+    )
+    if chosen is not None:
+        token = tokens[trace.prompt_steps + chosen][0]
+        chance = float(np.exp(trace.log_probability[chosen].sum()))
+        figure.text(
+            0.985,
+            0.955,
+            f"{token.label} at {clock(token.start)}, chance {100 * chance:.2g} %",
+            fontsize=10,
+            color=ACCENT,
+            fontweight="bold",
+            ha="right",
+            va="center",
+        )

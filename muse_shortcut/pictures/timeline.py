@@ -1,0 +1,129 @@
+"""A trace on the time axis of its piece, as numbers to draw. Knows tokens and traces; nothing of how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.generation.explaining import Span, spans_of
+from muse_shortcut.generation.trace import Trace
+from muse_tokenizers.base import Token
+
+__all__ = ["Note", "Source", "Timeline", "clock", "make_timeline", "sources_of", "telling_step"]
+
+_LAST_SECONDS = 0.25
+"""How much room the ids of the very last moment get."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """A note of the roll."""
+
+    pitch: int
+    start: float
+    end: float
+    first: int
+    """The position of its first id."""
+    is_new: bool
+    is_drum: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """P + S positions and the time each takes on the axis."""
+
+    spans: tuple[Span, ...]
+    """Notes, and what is none, in order."""
+    notes: tuple[Note, ...]
+    edges: NDArray[np.float64]
+    """(P + S + 1,) seconds: position p is drawn from edges[p] to edges[p + 1]. Ids of one moment share the time up to
+    the next moment evenly."""
+    cut: float
+    """Seconds at which the continuation begins."""
+    end: float
+    """Seconds at which the last note ends."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A span that was attended to."""
+
+    span: Span
+    by_depth: NDArray[np.float32]
+    """(n,) weights."""
+
+    @property
+    def weight(self) -> float:
+        return float(self.by_depth.sum())
+
+
+def make_timeline(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> Timeline:
+    """Of (T, K) tokens of `Tokenizer.describe`, the first `prompt_steps` of them given."""
+    starts = np.maximum.accumulate([step[0].start for step in tokens])
+    moments, first = np.unique(starts, return_index=True)
+    ends = [step[0].end for step in tokens]
+    last = max([float(starts[-1]) + _LAST_SECONDS, *(float(end) for end in ends)])
+    following = np.append(moments[1:], min(last, float(moments[-1]) + _LAST_SECONDS))
+    edges = np.empty(len(tokens) + 1)
+    for begin, stop, left, right in zip(first, [*first[1:], len(tokens)], moments, following, strict=True):
+        edges[begin:stop] = np.linspace(left, right, stop - begin, endpoint=False)
+    edges[-1] = following[-1]
+    spans = spans_of(tokens)
+    values = {position: step[0].value for position, step in enumerate(tokens)}
+    notes = tuple(
+        Note(
+            pitch=values[span.first] or 0,
+            start=span.start,
+            end=span.end,
+            first=span.first,
+            is_new=span.first >= prompt_steps,
+            is_drum=span.kind == "drum",
+        )
+        for span in spans
+        if span.kind in ("pitch", "drum")
+    )
+    cut = float(starts[prompt_steps]) if prompt_steps < len(starts) else last
+    return Timeline(spans=tuple(spans), notes=notes, edges=edges, cut=cut, end=last)
+
+
+def sources_of(trace: Trace, timeline: Timeline, step: int) -> list[Source]:
+    """What a new step attended to, span by span, strongest first."""
+    start, row = trace.attended(step)
+    # cumulative[:, p] is the weight of all positions before p.
+    cumulative = np.concatenate([np.zeros((len(row), 1)), np.cumsum(row, axis=1, dtype=np.float64)], axis=1)
+    end = row.shape[1]
+    found = []
+    for span in timeline.spans:
+        low, high = (int(np.clip(position - start, 0, end)) for position in (span.first, span.stop))
+        if high > low:
+            found.append(Source(span=span, by_depth=(cumulative[:, high] - cumulative[:, low]).astype(np.float32)))
+    return sorted(found, key=lambda source: -source.weight)
+
+
+def telling_step(trace: Trace, timeline: Timeline, kinds: frozenset[str] = frozenset({"pitch", "drum"})) -> int | None:
+    """The new step, of those that begin a span of these kinds, whose strongest note is the strongest of all.
+
+    None where there is no such step.
+    """
+    best, found = -1.0, None
+    for span in timeline.spans:
+        step = span.first - trace.prompt_steps
+        if step < 0 or step >= trace.steps or span.kind not in kinds:
+            continue
+        strongest = max((s.weight for s in sources_of(trace, timeline, step) if s.span.kind in kinds), default=0.0)
+        if strongest > best:
+            best, found = strongest, step
+    return found
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> clock(75.2)
+    '1:15'
+    """
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"

@@ -1,0 +1,228 @@
+"""Promises of explaining: weights are those recorded, a cut is what hiding a source from the last layer truly does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import RunCommand
+from small_models import SHORTCUTS, make_core, random_ids, small_config
+from torch import Tensor
+
+from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.explaining import Span, allowed_at, cut_sources, explain, spans_of
+from muse_shortcut.generation.trace import Trace
+from muse_shortcut.model.core import Core
+from muse_tokenizers.base import Wishes
+
+
+def _without(core: Core, ids: Tensor, hidden: Tensor) -> Tensor:
+    """Logits (K, V) after (1, T, K) ids, with keys and values of (n, T) sources taken away from the last layer."""
+    h, depths, turns = core._below(ids, None)
+    keys, values = core.last.keys_and_values(depths, turns)
+    query = core.last._query(h, turns)[:, :, -1]
+    reach = ~hidden
+    if core.last.scope == "column":
+        reach[:, :-1] = False
+    parts = [(keys[s, 0, :, j], values[s, 0, :, j]) for s, j in reach.nonzero().tolist()]
+    seen = torch.zeros_like(query)
+    if parts:
+        key, value = (torch.stack(part, dim=1) for part in zip(*parts, strict=True))
+        scores = torch.einsum("hc,hmc->hm", query[0], key) / query.shape[-1] ** 0.5
+        seen = torch.einsum("hm,hmc->hc", scores.softmax(-1), value)[None]
+    u = h[:, -1] + core.last.attention.output(seen.flatten(1))
+    y = u + core.last.feed_forward(core.last.feed_forward_norm(u))
+    return core._logits(y)[0]
+
+
+@pytest.mark.parametrize("name", [*SHORTCUTS])
+def test_a_cut_equals_attention_over_what_is_left(name: str) -> None:
+    core = make_core(small_config(SHORTCUTS[name], streams=2))
+    ids = random_ids(1, 9, 2)
+    n = len(core.config.depths)
+    hidden = torch.rand(6, n, 9, generator=torch.Generator().manual_seed(1)) < 0.4
+    hidden[0] = False
+    with torch.inference_mode():
+        output = core.cut(ids, hidden)
+        assert output.weights.shape == (6, 3, n, 9)
+        torch.testing.assert_close(output.logits[0], core(ids)[0, -1])
+        for number in range(6):
+            torch.testing.assert_close(output.logits[number], _without(core, ids, hidden[number]))
+            assert not output.weights[number][:, hidden[number]].any()
+
+
+def test_with_every_source_cut_the_token_is_drawn_from_the_layers_below_alone() -> None:
+    core = make_core(small_config(SHORTCUTS["two taps"]))
+    ids = random_ids(1, 9, 1)
+    hidden = torch.ones(1, 2, 9, dtype=torch.bool)
+    with torch.inference_mode():
+        output = core.cut(ids, hidden)
+        torch.testing.assert_close(output.logits[0], _without(core, ids, hidden[0]))
+        assert output.logits.isfinite().all()
+        assert not output.weights.any()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(random_checkpoint: Path) -> Checkpoint:
+    return load_checkpoint(random_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def made(checkpoint: Checkpoint, prompt_file: Path) -> tuple[Request, Trace]:
+    """A continuation that goes past the context of 192."""
+    tokenizer = checkpoint.tokenizer
+    prompt = tokenizer.prompt(tokenizer.read(prompt_file), 4.0)
+    request = Request(prompt=prompt, seed=5, max_steps=200, wishes=Wishes(bars=1000, key="C major"))
+    generation = Generation(checkpoint.core, tokenizer, request)
+    for _ in generation:
+        pass
+    trace = generation.trace(0)
+    assert int(trace.first[-1]) > 0
+    return request, trace
+
+
+@pytest.mark.parametrize("step", [0, 7, -1])
+def test_a_source_that_is_not_there_changes_nothing_and_the_recorded_chance_is_met(
+    checkpoint: Checkpoint, made: tuple[Request, Trace], step: int
+) -> None:
+    request, trace = made
+    step %= trace.steps
+    end, first = trace.prompt_steps + step, int(trace.first[step])
+    core = checkpoint.core
+    allowed = allowed_at(checkpoint.tokenizer, request, trace, step)
+    assert allowed is not None
+    with torch.inference_mode():
+        ids = torch.from_numpy(trace.ids[None, first:end])
+        scores = core.cut(ids, torch.zeros(1, 2, end - first, dtype=torch.bool)).logits[0].double().numpy()
+    scores[~allowed] = -np.inf
+    nats = scores[0] - np.log(np.exp(scores[0]).sum())
+    assert nats[trace.ids[end, 0]] == pytest.approx(float(trace.log_probability[step, 0]), abs=1e-4)
+    if first:
+        before = Span(label="", kind="", start=0.0, end=0.0, first=0, stop=first)
+        (cut,) = cut_sources(core, trace, step, [(None, before)], allowed)
+        assert (cut.weight, cut.change) == (0.0, (0.0,))
+
+
+def test_weights_of_an_explanation_are_the_recorded_ones(checkpoint: Checkpoint, made: tuple[Request, Trace]) -> None:
+    request, trace = made
+    step = trace.steps - 1
+    found = explain(checkpoint.core, checkpoint.tokenizer, request, trace, step)
+    row = trace.row(step)
+    assert [cut.depth for cut in found.depths] == trace.depths.tolist()
+    np.testing.assert_allclose([cut.weight for cut in found.depths], row.sum(1), rtol=1e-4)
+    assert sum(cut.weight for cut in found.spans) == pytest.approx(float(row.sum()), rel=1e-4)
+    assert sum(cut.weight for cut in found.cells) == pytest.approx(float(row.sum()), rel=1e-4)
+    for cuts in (found.spans, found.cells):
+        assert [cut.weight for cut in cuts] == sorted((cut.weight for cut in cuts), reverse=True)
+    assert len(found.cells) == len(found.depths) * len(found.spans)
+    # Each is scored with the others, in batches: alone it comes to the same.
+    cut = found.cells[3]
+    allowed = allowed_at(checkpoint.tokenizer, request, trace, step)
+    (alone,) = cut_sources(checkpoint.core, trace, step, [(cut.depth, cut.span)], allowed)
+    assert alone.change == pytest.approx(cut.change, abs=1e-5)
+    json.dumps(found.to_json())
+
+
+def test_the_ids_of_a_note_are_one_source(checkpoint: Checkpoint, made: tuple[Request, Trace]) -> None:
+    _, trace = made
+    tokens = checkpoint.tokenizer.describe(trace.ids)
+    spans = spans_of(tokens)
+    assert [spans[0].first, *(span.stop for span in spans)] == [*(span.first for span in spans), len(tokens)]
+    for span in spans:
+        notes = {tokens[position][0].note for position in range(span.first, span.stop)}
+        assert len(notes) == 1
+        assert (span.stop - span.first == 1) or notes != {None}
+    lengths = [span.stop - span.first for span in spans if span.kind == "pitch"]
+    assert set(lengths[:-1]) == {3}  # pitch, velocity, duration
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ((9, None), "depth is 9; the last layer attends to 1, 2"),
+        ((None, Span(label="", kind="", start=0, end=0, first=3, stop=10**6)), "positions 3 to 999999 are not before"),
+        ((None, Span(label="", kind="", start=0, end=0, first=3, stop=3)), "positions 3 to 2 are not before"),
+    ],
+)
+def test_sources_that_cannot_be_are_refused(
+    checkpoint: Checkpoint, made: tuple[Request, Trace], source: Any, message: str
+) -> None:
+    with pytest.raises(ArgumentsError, match=message):
+        cut_sources(checkpoint.core, made[1], 5, [source])
+
+
+@pytest.mark.parametrize("step", [-1, 10**6])
+def test_a_step_that_is_not_there_is_refused(checkpoint: Checkpoint, made: tuple[Request, Trace], step: int) -> None:
+    request, trace = made
+    with pytest.raises(ArgumentsError, match=f"is {step}; "):
+        explain(checkpoint.core, checkpoint.tokenizer, request, trace, step)
+    with pytest.raises(ArgumentsError, match=f"step is {step}; the trace has steps 0 to "):
+        cut_sources(checkpoint.core, trace, step, [(None, None)])
+
+
+# The command
+
+
+@pytest.fixture
+def generate(run: RunCommand, random_checkpoint: Path, tmp_path: Path) -> Any:
+    def call(*words: object) -> Any:
+        out = ("--out", tmp_path / "out", "--sound", "false", "--seed", 5)
+        return run("generate", "midi", "--checkpoint", random_checkpoint, *out, *words)
+
+    return call
+
+
+def test_the_command_explains_a_step_by_number_and_by_time(generate: Any, prompt_file: Path, tmp_path: Path) -> None:
+    prompt = ("--prompt", prompt_file, "--prompt-seconds", 4, "--max-new-tokens", 60)
+    done = generate(*prompt, "--explain", 12)
+    assert done.code == 0, done.err
+    assert "step 12: " in done.out
+    found = json.loads((tmp_path / "out" / "bach-prelude-1.explain.json").read_text())
+    assert found["step"] == 12
+    assert {"depths", "spans", "cells", "tokens", "log_probability"} <= set(found)
+    done = generate(*prompt, "--explain", "0:03.5")
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "out" / "bach-prelude-2.explain.json").read_text())
+    assert found["tokens"][0]["note"] is not None
+    assert found["tokens"][0]["start"] >= 3.5
+
+
+def test_a_sidecar_can_be_explained_afterwards(
+    run: RunCommand, generate: Any, random_checkpoint: Path, tmp_path: Path
+) -> None:
+    assert generate("--max-new-tokens", 60, "--trace", "false").code == 0
+    sidecar = tmp_path / "out" / "from-nothing-1.json"
+    words = ("--from-json", sidecar, "--sound", "false", "--explain", 3, "--out", tmp_path / "again")
+    done = run("generate", "midi", "--checkpoint", random_checkpoint, *words)
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "again" / "from-nothing-1.explain.json").read_text())["step"] == 3
+    assert (tmp_path / "again" / "from-nothing-1.mid").read_bytes() == sidecar.with_suffix(".mid").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("soon", "--explain is 'soon'; allowed: a step from 0, or a time in the piece such as 0:31.5"),
+        ("-3", "--explain is '-3'; allowed"),
+        ("1:75", "--explain is '1:75'; allowed"),
+        ("4000", "--explain is 4000; this continuation has "),
+        ("9:00", "--explain: no new note begins at 540 seconds or later"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_clear_line_and_loses_nothing(
+    generate: Any, tmp_path: Path, word: str, message: str
+) -> None:
+    done = generate("--max-new-tokens", 60, f"--explain={word}")
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    if word in ("4000", "9:00"):
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {
+            f"from-nothing-1.{ending}" for ending in ("mid", "json", "trace.npz")
+        }
