@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("prepare", "train", "generate", "bench", "export")
+COMMANDS = ("prepare", "train", "generate", "bench", "export", "evaluate")
 
 
 def _python(code: str, folder: Path) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from midi_pieces import band, draw, scale, tokenizer
 
-from muse_tokenizers.base import Tokenizer, Waveform, Wishes
+from muse_tokenizers.base import Histogram, Tokenizer, Waveform, Wishes
 from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece
 from muse_tokenizers.loading import load_tokenizer, tokenizer_class
 
@@ -275,6 +275,60 @@ def test_variations_are_maps_of_ids_the_first_of_which_changes_nothing(some: Tok
         assert len(set(moved[valid].tolist())) == valid.sum()
         assert set(moved.tolist()) <= set(everything.tolist())
         assert all(moved[i] == i and valid[i] for i in (some.pad, some.begin, some.end))
+
+
+# What a piece is like
+
+
+def test_every_stretch_can_be_measured(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        before = some.dumps(piece)
+        for start, end in ((0.0, 1e-3), (0.0, 3.0), (2.5, 9.0), (1000.0, 1001.0)):
+            for name, measure in some.measure(piece, start, end).items():
+                assert name
+                if isinstance(measure, Histogram):
+                    assert len(measure.bins) == len(measure.shares)
+                    assert measure.shares.min() >= 0
+                    assert measure.shares.sum() == pytest.approx(1)
+                else:
+                    assert np.isfinite(measure.value)
+                    assert measure.floor is None or measure.floor > 0
+        assert some.dumps(piece) == before
+
+
+def test_a_measure_has_the_same_bins_in_every_stretch(some: Tokenizer[Any], domain: Domain) -> None:
+    bins: dict[str, object] = {}
+    for piece in domain.pieces():
+        for start in range(10):
+            for name, measure in some.measure(piece, start, start + 4.0).items():
+                shape = measure.bins if isinstance(measure, Histogram) else (measure.unit, measure.floor)
+                assert bins.setdefault(name, shape) == shape
+
+
+def test_what_copies_are_counted_in_has_a_place_each(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        for start, end in ((0.0, 1000.0), (2.0, 5.0), (1000.0, 1001.0)):
+            numbers, places = some.copy_sequence(piece, start, end), some.copy_places(piece, start, end)
+            assert numbers.dtype == np.int64
+            assert places.shape == (len(numbers), 2)
+            assert (numbers >= 0).all()
+            assert numbers[:1].tolist() in ([], [0])
+            assert (numbers[1:] > 0).all()
+            assert (np.diff(places[:, 0]) >= 0).all()
+            assert ((places[:, 0] >= start - 0.01) & (places[:, 0] < end)).all()
+
+
+def test_a_stretch_is_counted_as_the_whole_piece_is_but_for_its_first(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        whole, part = some.copy_sequence(piece, 0.0, 1000.0), some.copy_sequence(piece, 2.0, 1000.0)
+        assert part[1:].tolist() == whole[len(whole) - len(part) + 1 :].tolist()
+
+
+def test_the_ids_that_start_a_note_are_no_special_ones(some: Tokenizer[Any]) -> None:
+    starts = some.note_starts()
+    assert starts.shape == (some.vocabulary_size,)
+    assert starts.dtype == bool
+    assert not starts[[some.pad, some.begin, some.end]].any()
 
 
 # The tokenizer as data

@@ -16,7 +16,19 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Grammar", "Ids", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Wishes"]
+__all__ = [
+    "Grammar",
+    "Histogram",
+    "Ids",
+    "Measure",
+    "Number",
+    "Prompt",
+    "Token",
+    "Tokenizer",
+    "Variations",
+    "Waveform",
+    "Wishes",
+]
 
 Ids = NDArray[np.int64]
 """(T, K) token ids."""
@@ -39,6 +51,8 @@ class Token:
     """Where its span ends; equal to `start` for an instant."""
     note: int | None = None
     """The number of the note it is a part of, counted from 0 in the order of the ids."""
+    value: int | None = None
+    """The number behind the label where it has one: a pitch from 0 to 127, say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +103,31 @@ class Variations:
     """(A, V): id v becomes maps[a, v]; row 0 is the identity."""
     valid: NDArray[np.bool_]
     """(A, V): False where map a leads out of the domain for id v."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Histogram:
+    """What a stretch of a piece is made of: how often each of several things comes, as shares of all."""
+
+    shares: NDArray[np.float64]
+    """(N,) not negative; they sum to 1."""
+    bins: tuple[str, ...]
+    """N names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Number:
+    """What a stretch of a piece is like, as one number."""
+
+    value: float
+    unit: str
+    """"notes/s", "bits"; empty for a share of 1."""
+    floor: float | None = None
+    """Two of this number are compared by their ratio, and what is less than this counts as this; None: by their
+    difference."""
+
+
+Measure = Histogram | Number
 
 
 class Grammar(ABC):
@@ -192,6 +231,30 @@ class Tokenizer(ABC, Generic[Piece]):
     @abstractmethod
     def variations(self) -> Variations:
         """The domain's augmentation."""
+
+    # What a piece is like
+
+    @abstractmethod
+    def measure(self, piece: Piece, start: float, end: float) -> dict[str, Measure]:
+        """What the stretch [start, end) of a piece is like; `start < end` in seconds, and it may pass the piece's end.
+
+        A measure that has no meaning (in this domain, or in a stretch without notes) is left out. Two names mean the
+        same in every domain that has them: `longest_silence` (seconds) and `longest_loop` (bars).
+        """
+
+    @abstractmethod
+    def copy_sequence(self, piece: Piece, start: float, end: float) -> NDArray[np.int64]:
+        """(N,) not negative: the stretch [start, end) of a piece as what a copied run is counted in; 0 has no
+        predecessor, so it equals nothing that stands inside a piece."""
+
+    @abstractmethod
+    def copy_places(self, piece: Piece, start: float, end: float) -> NDArray[np.float64]:
+        """(N, 2): when each number of `copy_sequence` begins, in seconds and in bars from the start of the piece; NaN
+        where a domain has no bars."""
+
+    @abstractmethod
+    def note_starts(self) -> NDArray[np.bool_]:
+        """(V,): the ids of which every note has exactly one; all False in a domain without notes."""
 
     # The tokenizer as data
 

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.base import Grammar, Ids, Measure, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
+from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
+from muse_tokenizers.midi.measures import measure_beats, measure_notes
 from muse_tokenizers.midi.performance import PerformanceForm
 from muse_tokenizers.midi.remi import RemiForm
 from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
+from muse_tokenizers.midi.stretches import take_stretch
 from muse_tokenizers.midi.synthesis import describe_soundfont, render_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 
@@ -116,6 +120,26 @@ class MidiTokenizer(Tokenizer["Score"]):
     def variations(self) -> Variations:
         moved = [self._form.transposed(semitones) for semitones in self._configuration.transpositions]
         return Variations(maps=np.stack([ids for ids, _ in moved]), valid=np.stack([valid for _, valid in moved]))
+
+    # What a piece is like
+
+    def measure(self, piece: Score, start: float, end: float) -> dict[str, Measure]:
+        stretch = take_stretch(piece, start, end)
+        # A performance's ids know no beats: its scores are counted in even half seconds, whatever the music.
+        return measure_notes(stretch) | (measure_beats(stretch) if isinstance(self._form, RemiForm) else {})
+
+    def copy_sequence(self, piece: Score, start: float, end: float) -> NDArray[np.int64]:
+        return copy_numbers(take_stretch(piece, start, end))
+
+    def copy_places(self, piece: Score, start: float, end: float) -> NDArray[np.float64]:
+        places = copy_onsets(take_stretch(piece, start, end))
+        if isinstance(self._form, PerformanceForm):
+            places[:, 1] = np.nan
+        return places
+
+    def note_starts(self) -> NDArray[np.bool_]:
+        starting = ("Pitch", "PitchDrum", "NoteOn")
+        return np.array([kind in starting for kind in self._form.vocabulary.kinds])
 
     # The tokenizer as data
 

@@ -1,0 +1,311 @@
+"""muse-evaluate: how likely held-out pieces are, how near continuations come to the true ones, what they copy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.shipped import default_checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from jsonargparse import Namespace
+
+    from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.commands.evaluation_tables import Tables
+    from muse_shortcut.data.store import Store
+    from muse_shortcut.evaluation.continuations import Outcome
+
+__all__ = ["main"]
+
+PROGRAM = "muse-evaluate"
+_PARTS = ("likelihood", "continuations", "copies")
+_TYPES = {"int": int, "float": float}
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Hold a checkpoint against pieces it was not trained on: how likely they are to it, how near its "
+        "continuations come to the true ones, and how much of them stands in the training pieces. How it samples comes "
+        "from the checkpoint where it is not said here.",
+    )
+    parser.add_argument("domain", choices=["midi"], help="what the store holds")
+    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
+    parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
+    parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")
+    parser.add_argument("--sources", type=str, metavar="LIST", help="only these: mutopia,groove-4")
+    parser.add_argument("--likelihood", type=bool, default=True, help="score all pieces of the split")
+    parser.add_argument("--continuations", type=bool, default=True, help="continue pieces and compare")
+    parser.add_argument("--copies", type=bool, default=True, help="look continuations up in the training pieces")
+    parser.add_argument(
+        "--stride", type=int, help="steps from one scored window to the next; default: half the context"
+    )
+    parser.add_argument("--max_pieces", type=int, help="score at most so many pieces of a source, evenly chosen")
+    parser.add_argument("--batch_size", type=int, default=8, help="scored windows at once")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="float32", help="of scoring")
+    parser.add_argument("--windows", type=int, default=100, help="pieces to continue, shared evenly by the sources")
+    parser.add_argument("--prompt_seconds", type=float, default=12.0, help="the least that is before a cut")
+    parser.add_argument("--seconds", type=float, default=16.0, help="length of a continuation")
+    for item in fields(SamplingConfig):
+        if item.type == "bool":
+            parser.add_argument(f"--{item.name}", action="store_true", help="see muse-generate")
+        else:
+            parser.add_argument(f"--{item.name}", type=_TYPES[str(item.type)], help="see muse-generate")
+    parser.add_argument("--seed", type=int, default=0, help="another one: other pieces, cuts and continuations")
+    parser.add_argument("--json", type=str, metavar="FILE", help="write everything, window by window")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _evaluate(arguments))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """What all parts need."""
+
+    arguments: Namespace
+    checkpoint: Checkpoint
+    store: Store
+    device: torch.device
+    sources: dict[str, list[int]]
+    tables: Tables
+
+
+def _evaluate(arguments: Namespace) -> int:
+    from muse_shortcut.checkpoints import load_checkpoint
+    from muse_shortcut.commands.evaluation_tables import Tables
+    from muse_shortcut.data.store import open_store
+    from muse_shortcut.devices import choose_device
+    from muse_shortcut.evaluation.sources import pieces_by_source
+    from muse_shortcut.files import write_text
+
+    _check(arguments)
+    device = choose_device(arguments.device)
+    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    store = open_store(Path(arguments.data))
+    if store.domain != arguments.domain:
+        raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
+    checkpoint = load_checkpoint(folder, device)
+    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), str(folder))
+    only = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
+    if arguments.sources is not None and not only:
+        raise ArgumentsError("--sources is empty; allowed: names with commas between them")
+    evaluation = _Evaluation(
+        arguments=arguments,
+        checkpoint=checkpoint,
+        store=store,
+        device=device,
+        sources=pieces_by_source(store, arguments.split, only),
+        tables=Tables(),
+    )
+    result: dict[str, Any] = {
+        "evaluate": arguments.domain,
+        "checkpoint": {
+            "folder": str(folder),
+            "sha256": checkpoint.digest,
+            "parameters": checkpoint.core.parameter_count(),
+        },
+        "store": {"folder": arguments.data, "sha256": store.manifest["sha256"], "split": arguments.split},
+        "seed": arguments.seed,
+    }
+    # Before the hours of work: what cannot be asked for is said at once.
+    scoring, wishes, sampling = _scoring(evaluation), _wishes(arguments), _sampling(arguments, checkpoint.sampling)
+    with StopSwitch() as stop:
+        # A Ctrl-C leaves out the part that it met and those after it; what there is is written.
+        with suppress(KeyboardInterrupt):
+            if arguments.likelihood:
+                result["likelihood"] = _likelihood(evaluation, scoring, stop)
+            if arguments.continuations or arguments.copies:
+                _continuations(evaluation, wishes, sampling, stop, result)
+        if arguments.json:
+            write_text(Path(arguments.json), json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return 130 if stop.pressed else 0
+
+
+def _shown(bar: Bar, unit: str, stop: StopSwitch) -> Callable[[int], None]:
+    """What long work calls with how far it has come; ends it where a person asked for that."""
+
+    def watch(done: int) -> None:
+        bar.show(done, unit)
+        if stop():
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def _check(arguments: Namespace) -> None:
+    if not any(getattr(arguments, part) for part in _PARTS):
+        raise ArgumentsError(f"there is nothing to do: {', '.join(f'--{part}' for part in _PARTS)} are all false")
+    if arguments.max_pieces is not None and arguments.max_pieces < 1:
+        raise ArgumentsError(f"--max-pieces is {arguments.max_pieces}; allowed: 1 or more")
+    if arguments.json and not Path(arguments.json).absolute().parent.is_dir():
+        raise ArgumentsError(f"--json is {arguments.json!r}; there is no folder {Path(arguments.json).parent}")
+
+
+def _scoring(evaluation: _Evaluation) -> Any:
+    from muse_shortcut.devices import choose_precision
+    from muse_shortcut.evaluation.likelihood import Scoring
+
+    arguments, context = evaluation.arguments, evaluation.checkpoint.core.config.context
+    return Scoring(
+        context=context,
+        stride=max(1, context // 2) if arguments.stride is None else arguments.stride,
+        batch_size=arguments.batch_size,
+        precision=choose_precision(arguments.precision, evaluation.device),
+    )
+
+
+def _wishes(arguments: Namespace) -> Any:
+    from muse_shortcut.evaluation.windows import WindowWishes
+
+    return WindowWishes(
+        count=arguments.windows,
+        prompt_seconds=arguments.prompt_seconds,
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+    )
+
+
+def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
+    given = {item.name: getattr(arguments, item.name) for item in fields(SamplingConfig)}
+    return replace(
+        default, **{name: value for name, value in given.items() if value is not None and value is not False}
+    )
+
+
+def _likelihood(evaluation: _Evaluation, scoring: Any, stop: StopSwitch) -> dict[str, Any]:
+    from muse_shortcut.evaluation.likelihood import pool, score_pieces, windows_of
+
+    store, most = evaluation.store, evaluation.arguments.max_pieces
+    sources = {source: _evenly(pieces, most) for source, pieces in evaluation.sources.items()}
+    total = sum(len(windows_of(store.pieces[n].tokens, scoring)) for pieces in sources.values() for n in pieces)
+    core, tokenizer = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer
+    with Bar("scoring", total) as bar:
+        scored = score_pieces(core, tokenizer, store, sources, scoring, _shown(bar, "windows", stop))
+    pooled = {source: pool(pieces) for source, pieces in scored.items()}
+    whole = pool([piece for pieces in scored.values() for piece in pieces])
+    evaluation.tables.likelihood(pooled, whole)
+    return {
+        "context": scoring.context,
+        "stride": scoring.stride,
+        "precision": str(scoring.precision).removeprefix("torch."),
+        "all": whole.to_json(),
+        "sources": {source: likelihood.to_json() for source, likelihood in pooled.items()},
+        "pieces": [
+            {"piece": store.pieces[piece.number].name, "source": source} | asdict(piece)
+            for source, pieces in scored.items()
+            for piece in pieces
+        ],
+    }
+
+
+def _evenly(pieces: Sequence[int], most: int | None) -> list[int]:
+    if most is None or most >= len(pieces):
+        return list(pieces)
+    return [pieces[(2 * place + 1) * len(pieces) // (2 * most)] for place in range(most)]
+
+
+def _continuations(
+    evaluation: _Evaluation, wishes: Any, sampling: SamplingConfig, stop: StopSwitch, result: dict[str, Any]
+) -> None:
+    """Continue pieces, and put what was asked for of them into the result; after a Ctrl-C of those that are there."""
+    from muse_shortcut.devices import use_decoding_threads
+    from muse_shortcut.evaluation.continuations import continue_window, listen
+    from muse_shortcut.evaluation.windows import choose_windows
+
+    core, tokenizer, store = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer, evaluation.store
+    use_decoding_threads(evaluation.checkpoint.core.parameter_count())
+    with Bar("cutting", wishes.count) as bar:
+        choice = choose_windows(store, tokenizer, evaluation.sources, wishes, _shown(bar, "pieces", stop))
+    outcomes: list[Outcome] = []
+    with Bar("continuing", len(choice.windows)) as bar:
+        for window in choice.windows:
+            if stop():
+                break
+            continued, steps = continue_window(core, tokenizer, window, wishes.seconds, sampling, wishes.seed)
+            outcomes.append(listen(tokenizer, window, continued, steps, wishes.seconds))
+            bar.show(len(outcomes), "pieces")
+    if evaluation.arguments.continuations and outcomes:
+        result["continuations"] = _compare(evaluation, outcomes, choice.left_out) | {
+            "seconds": wishes.seconds,
+            "seconds_before": wishes.before,
+            "sampling": asdict(sampling),
+        }
+    if evaluation.arguments.copies and outcomes:
+        result["copies"] = _copies(evaluation, outcomes, stop)
+
+
+def _compare(evaluation: _Evaluation, outcomes: Sequence[Outcome], left_out: Mapping[str, int]) -> dict[str, Any]:
+    from muse_shortcut.evaluation.distances import compare, distances, rates
+
+    seed, store = evaluation.arguments.seed, evaluation.store
+    by_source: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_source.setdefault(outcome.window.source, []).append(outcome)
+    whole, whole_rates = compare(outcomes, seed), rates(outcomes)
+    apart = {source: (compare(found, seed), rates(found)) for source, found in by_source.items()}
+    evaluation.tables.comparisons(whole, {source: len(found) for source, found in by_source.items()})
+    evaluation.tables.by_source({source: found for source, (found, _) in apart.items()})
+    evaluation.tables.rates(whole_rates)
+    return {
+        "left_out": dict(left_out),
+        "comparisons": [comparison.to_json() for comparison in whole],
+        "rates": [rate.to_json() for rate in whole_rates],
+        "sources": {
+            source: {
+                "windows": len(by_source[source]),
+                "comparisons": [comparison.to_json() for comparison in found],
+                "rates": [rate.to_json() for rate in their_rates],
+            }
+            for source, (found, their_rates) in apart.items()
+        },
+        "windows": [
+            {
+                "piece": store.pieces[outcome.window.number].name,
+                "source": outcome.window.source,
+                "cut": outcome.window.prompt.cut,
+                "other": store.pieces[outcome.window.other_number].name,
+                "other_start": outcome.window.other_start,
+                "elsewhere": outcome.window.elsewhere,
+                "steps": outcome.steps,
+                "distances": distances(outcome),
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def _copies(evaluation: _Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch) -> dict[str, Any]:
+    from muse_shortcut.evaluation.copies import TrainingPieces, find_copies, summarise_copies
+
+    store, tokenizer = evaluation.store, evaluation.checkpoint.tokenizer
+    with Bar("reading the training pieces", len(TrainingPieces.numbers(store))) as bar:
+        training = TrainingPieces(store, tokenizer, _shown(bar, "pieces", stop))
+    found = dict(zip(("model", "true"), find_copies(training, outcomes), strict=True))
+    names = [store.pieces[outcome.window.number].name for outcome in outcomes]
+    summaries = {kind: summarise_copies(copies) for kind, copies in found.items()}
+    longest = {
+        kind: max(zip(names, copies, strict=True), key=lambda pair: pair[1].notes) for kind, copies in found.items()
+    }
+    evaluation.tables.copies(summaries, len(training), longest)
+    return {
+        "notes_searched": len(training),
+        **{kind: summary.to_json() for kind, summary in summaries.items()},
+        "windows": [
+            {"piece": name, **{kind: asdict(copies[number]) for kind, copies in found.items()}}
+            for number, name in enumerate(names)
+        ],
+    }

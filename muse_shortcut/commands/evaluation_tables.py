@@ -1,0 +1,145 @@
+"""The tables of muse-evaluate: lines and colours on a terminal, plain columns elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from muse_shortcut.evaluation.bootstrap import Interval
+    from muse_shortcut.evaluation.copies import Copied, CopySummary
+    from muse_shortcut.evaluation.distances import Comparison, Rate
+    from muse_shortcut.evaluation.likelihood import Likelihood
+
+__all__ = ["Tables"]
+
+_PLAIN_WIDTH = 120
+"""Columns where there is no terminal to ask."""
+
+
+class Tables:
+    """Prints results to standard output."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._console = Console(width=None if self._terminal else _PLAIN_WIDTH, highlight=False, markup=False)
+
+    def _print(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table whose first column is text and whose others are numbers."""
+        table = Table(box=box.SIMPLE_HEAD if self._terminal else None, pad_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        self._console.print()
+        self._console.print(title, style="bold", soft_wrap=True)
+        self._console.print(table)
+
+    def likelihood(self, sources: Mapping[str, Likelihood], whole: Likelihood) -> None:
+        """By source, and of all pieces together where there are several sources."""
+        rows = [*sources.items(), *([("together", whole)] if len(sources) > 1 else [])]
+        self._print(
+            "How likely the held-out pieces are",
+            ("source", "pieces", "tokens", "nats a token", "bits a second", "nats a note"),
+            [
+                (
+                    source,
+                    f"{found.pieces:,}",
+                    f"{found.tokens:,}",
+                    f"{found.nats_a_token:.4f}",
+                    _number(found.bits_a_second, 2),
+                    _number(found.nats_a_note, 3),
+                )
+                for source, found in rows
+            ],
+        )
+
+    def comparisons(self, found: Sequence[Comparison], windows: Mapping[str, int]) -> None:
+        """Every measure; `windows` says how many there are of each source."""
+        counts = ", ".join(f"{count} of {source}" for source, count in windows.items())
+        self._print(
+            f"Continuations of {sum(windows.values())} held-out pieces ({counts}):\n"
+            "means of true and model; then the mean distance from the true continuation: of the model's, of the same\n"
+            "place in another piece of the source, of the prompt's last seconds repeated, of elsewhere in the piece",
+            ("measure", "in", "true", "model", "| model", "other", "repeated", "elsewhere", "windows"),
+            [
+                (
+                    one.measure.replace("_", " "),
+                    one.scale,
+                    _number(one.true_mean),
+                    _number(one.model_mean),
+                    *(_number(one.means.get(name)) for name in ("model", "other", "repeated", "elsewhere")),
+                    str(one.counts["model"]),
+                )
+                for one in found
+            ],
+        )
+        self._print(
+            "How much nearer the model is: the control's distance less the model's, mean and 95 % interval,\n"
+            "marked where all of it is on one side of 0; none where fewer than eight windows differ",
+            ("measure", "than other", "than repeated"),
+            [
+                (one.measure.replace("_", " "), _interval(one.gains["other"]), _interval(one.gains["repeated"]))
+                for one in found
+            ],
+        )
+
+    def by_source(self, sources: Mapping[str, Sequence[Comparison]]) -> None:
+        """In how many measures the model is surely nearer than each control, source by source."""
+        if len(sources) < 2:
+            return
+        rows = []
+        for source, found in sources.items():
+            row = [source]
+            for control in ("other", "repeated"):
+                gains = [gain for one in found if (gain := one.gains[control]) is not None]
+                nearer, farther = sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)
+                row += [f"{nearer}", f"{len(gains) - nearer - farther}", f"{farther}"]
+            rows.append(row)
+        names = ("nearer than other", "as near", "farther", "nearer than repeated", "as near", "farther")
+        self._print(
+            "Measures in which the model is, each with 95 % confidence,",
+            ("source", *names),
+            rows,
+        )
+
+    def rates(self, found: Sequence[Rate]) -> None:
+        """What goes wrong."""
+        self._print(
+            "Windows that",
+            ("", "model", "true", "windows"),
+            [(rate.what, f"{rate.model:.1%}", f"{rate.true:.1%}", str(rate.windows)) for rate in found],
+        )
+
+    def copies(
+        self, summaries: Mapping[str, CopySummary], searched: int, longest: Mapping[str, tuple[str, Copied]]
+    ) -> None:
+        """Of the model's and the true continuations; `longest` has the piece that was continued and the run."""
+        rows = []
+        for name, one in summaries.items():
+            spreads = (one.notes, one.seconds, one.bars)
+            rows.append([name, *(" / ".join(f"{value:.1f}" for value in of) if of else "-" for of in spreads)])
+        self._print(
+            f"Longest run that is in a training piece ({searched:,} notes searched): median / ninth decile / longest",
+            ("continuations", "notes", "seconds", "bars"),
+            rows,
+        )
+        for name, (piece, run) in longest.items():
+            if run.piece is not None:
+                self._console.print(f"{name}: {run.notes} notes of {piece} are in {run.piece}", soft_wrap=True)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    sure = "*" if interval.low > 0 or interval.high < 0 else " "
+    return f"{interval.mean:+.3f} [{interval.low:+.3f} {interval.high:+.3f}]{sure}"

@@ -1,0 +1,1 @@
+"""How good a checkpoint is: likelihood of held-out pieces, continuations beside true ones, copies of training music."""

@@ -1,0 +1,108 @@
+"""What continuations share with the pieces a model was trained on, in notes, seconds and bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.data.store import Store
+from muse_shortcut.evaluation.continuations import Outcome, Passage
+from muse_shortcut.evaluation.copying import CopyIndex, Run
+from muse_shortcut.evaluation.sources import decode_piece
+from muse_tokenizers.base import Tokenizer
+
+__all__ = ["Copied", "CopySummary", "TrainingPieces", "find_copies", "summarise_copies"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copied:
+    """The longest run that one continuation shares with a training piece."""
+
+    notes: int
+    """The note that the run starts from included."""
+    seconds: float
+    """From the first onset to the last."""
+    bars: float | None
+    """The same; None in a domain without bars."""
+    piece: str | None
+    """The training piece; None where nothing is shared."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopySummary:
+    """The runs of many continuations; the middle one, the one that nine of ten do not reach, the longest."""
+
+    windows: int
+    notes: tuple[float, float, float]
+    seconds: tuple[float, float, float]
+    bars: tuple[float, float, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class TrainingPieces:
+    """All pieces of the training split, to look up copies in."""
+
+    def __init__(self, store: Store, tokenizer: Tokenizer[Any], watch: Callable[[int], None] = lambda _: None) -> None:
+        """`watch` is called with the number of pieces that are read."""
+        self._names, sequences = list[str](), []
+        for number in self.numbers(store):
+            piece = decode_piece(store, tokenizer, number)
+            # The last note may begin a hair after what is counted as the piece's end.
+            sequences.append(tokenizer.copy_sequence(piece, 0.0, (tokenizer.duration(piece) or 0.0) + 1.0))
+            self._names.append(store.pieces[number].name)
+            watch(len(sequences))
+        self._index = CopyIndex(sequences)
+
+    @staticmethod
+    def numbers(store: Store) -> list[int]:
+        return [number for number, piece in enumerate(store.pieces) if piece.split == "train"]
+
+    def __len__(self) -> int:
+        """What runs are counted in, of all the pieces."""
+        return len(self._index)
+
+    def find(self, passages: Sequence[Passage]) -> list[Copied]:
+        """The longest run of each passage."""
+        runs = self._index.longest([passage.numbers for passage in passages])
+        return [self._measure(run, passage) for run, passage in zip(runs, passages, strict=True)]
+
+    def _measure(self, run: Run, passage: Passage) -> Copied:
+        if not run.length:
+            return Copied(notes=0, seconds=0.0, bars=0.0, piece=None)
+        # A number says how a note is reached: the note before the first one belongs to the run.
+        first, last = max(run.start - 1, 0), run.start + run.length - 1
+        seconds, bars = (passage.places[last] - passage.places[first]).tolist()
+        return Copied(
+            notes=last - first + 1,
+            seconds=seconds,
+            bars=None if np.isnan(bars) else bars,
+            piece=self._names[run.sequence],
+        )
+
+
+def find_copies(training: TrainingPieces, outcomes: Sequence[Outcome]) -> tuple[list[Copied], list[Copied]]:
+    """The longest runs in the model's continuations, and in the true ones."""
+    passages = [outcome.model_passage for outcome in outcomes] + [outcome.true_passage for outcome in outcomes]
+    found = training.find(passages)
+    return found[: len(outcomes)], found[len(outcomes) :]
+
+
+def summarise_copies(copies: Sequence[Copied]) -> CopySummary:
+    """Of at least one continuation."""
+    bars = [copy.bars for copy in copies if copy.bars is not None]
+    return CopySummary(
+        windows=len(copies),
+        notes=_spread([copy.notes for copy in copies]),
+        seconds=_spread([copy.seconds for copy in copies]),
+        bars=_spread(bars) if bars else None,
+    )
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    middle, high, most = np.quantile(np.array(values, dtype=np.float64), (0.5, 0.9, 1.0)).tolist()
+    return middle, high, most

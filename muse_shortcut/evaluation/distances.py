@@ -1,0 +1,163 @@
+"""How far candidates are from the true continuation, measure by measure, and whether the model is the nearest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.evaluation.bootstrap import Interval, mean_interval
+from muse_shortcut.evaluation.continuations import CANDIDATES, Outcome
+from muse_tokenizers.base import Histogram, Measure, Number
+
+__all__ = [
+    "CONTROLS",
+    "LOOP_BARS",
+    "SILENCE_SECONDS",
+    "Comparison",
+    "Rate",
+    "compare",
+    "distance",
+    "distances",
+    "rates",
+]
+
+CONTROLS = ("other", "repeated")
+"""The candidates that a model has to beat."""
+SILENCE_SECONDS = 2.0
+LOOP_BARS = 4.0
+
+
+def distance(one: Measure, other: Measure) -> float:
+    """How far two measures of one name are apart.
+
+    Histograms: the total variation, half the sum of |p - q|, from 0 to 1. Numbers that have a floor: |ln(x / y)|, both
+    at least the floor. Other numbers: |x - y|, in their unit.
+    """
+    if isinstance(one, Histogram) and isinstance(other, Histogram):
+        assert one.bins == other.bins
+        return float(np.abs(one.shares - other.shares).sum() / 2)
+    assert isinstance(one, Number)
+    assert isinstance(other, Number)
+    if one.floor is None:
+        return abs(one.value - other.value)
+    return abs(math.log(max(one.value, one.floor) / max(other.value, one.floor)))
+
+
+def distances(outcome: Outcome) -> dict[str, dict[str, float]]:
+    """Of one window: by measure, by candidate, how far it is from the true continuation.
+
+    A histogram that only one of the two has (drums, where the other has none) is as far away as can be, 1; one that
+    both lack is 0 where any candidate has it. A number that one of the two lacks is left out.
+    """
+    names = dict.fromkeys(name for one in (outcome.true, *outcome.candidates.values()) for name in one)
+    found: dict[str, dict[str, float]] = {}
+    for name in names:
+        true = outcome.true.get(name)
+        seen = [true, *(measures.get(name) for measures in outcome.candidates.values())]
+        shares = any(isinstance(measure, Histogram) for measure in seen)
+        for candidate, measures in outcome.candidates.items():
+            measure = measures.get(name)
+            if true is not None and measure is not None:
+                found.setdefault(name, {})[candidate] = distance(true, measure)
+            elif shares:
+                found.setdefault(name, {})[candidate] = 0.0 if true is measure else 1.0
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One measure over many windows."""
+
+    measure: str
+    scale: str
+    """What its distances are in: "share" (of 1; of a histogram the total variation), "ln ratio", or a unit."""
+    true_mean: float | None
+    """Of the true continuations; None for a histogram."""
+    model_mean: float | None
+    means: dict[str, float]
+    """Mean distance from the true continuation, by candidate."""
+    counts: dict[str, int]
+    """Windows that each mean is over."""
+    gains: dict[str, Interval | None]
+    """By control: its distance less the model's in the same window, in the mean. Above 0 the model is nearer; surely so
+    where the whole interval is."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
+    """Every measure over windows; `seed` draws the resamples of the intervals."""
+    found = [distances(outcome) for outcome in outcomes]
+    return [_compare_one(name, outcomes, found, seed) for name in dict.fromkeys(n for one in found for n in one)]
+
+
+def _compare_one(
+    name: str, outcomes: Sequence[Outcome], found: Sequence[dict[str, dict[str, float]]], seed: int
+) -> Comparison:
+    # (windows, candidates), NaN where there is nothing to compare.
+    table = np.array([[one.get(name, {}).get(candidate, np.nan) for candidate in CANDIDATES] for one in found])
+    columns = dict(zip(CANDIDATES, table.T, strict=True))
+    present = {candidate: column[~np.isnan(column)] for candidate, column in columns.items()}
+    gains = {}
+    for control in CONTROLS:
+        difference = columns[control] - columns["model"]
+        gains[control] = mean_interval(difference[~np.isnan(difference)], seed=seed)
+    return Comparison(
+        measure=name,
+        scale=_scale(name, outcomes),
+        true_mean=_mean_value([outcome.true.get(name) for outcome in outcomes]),
+        model_mean=_mean_value([outcome.candidates["model"].get(name) for outcome in outcomes]),
+        means={candidate: float(column.mean()) for candidate, column in present.items() if len(column)},
+        counts={candidate: len(column) for candidate, column in present.items()},
+        gains=gains,
+    )
+
+
+def _scale(name: str, outcomes: Sequence[Outcome]) -> str:
+    measures = (
+        one[name] for outcome in outcomes for one in (outcome.true, *outcome.candidates.values()) if name in one
+    )
+    measure = next(measures)
+    if isinstance(measure, Number):
+        return "ln ratio" if measure.floor is not None else measure.unit or "share"
+    return "share"
+
+
+def _mean_value(measures: Sequence[Measure | None]) -> float | None:
+    values: NDArray[np.float64] = np.array([measure.value for measure in measures if isinstance(measure, Number)])
+    return float(values.mean()) if len(values) else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """How often something goes wrong, beside how often it does in real music."""
+
+    what: str
+    model: float
+    """Share of the windows."""
+    true: float
+    windows: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rates(outcomes: Sequence[Outcome]) -> list[Rate]:
+    """Windows that are silent for more than 2 s, windows that loop for more than 4 bars, in domains that know of it."""
+    found = []
+    for what, name, limit in (
+        (f"are silent for more than {SILENCE_SECONDS:g} s", "longest_silence", SILENCE_SECONDS),
+        (f"loop for more than {LOOP_BARS:g} bars", "longest_loop", LOOP_BARS),
+    ):
+        pairs = [(outcome.candidates["model"].get(name), outcome.true.get(name)) for outcome in outcomes]
+        both = [(m.value, t.value) for m, t in pairs if isinstance(m, Number) and isinstance(t, Number)]
+        if both:
+            model, true = (np.array(both) > limit).mean(0).tolist()
+            found.append(Rate(what=what, model=model, true=true, windows=len(both)))
+    return found

@@ -1,0 +1,176 @@
+"""How likely held-out pieces are to a core: every id of every piece, scored once, under a window that slides.
+
+With L the window and S the stride, a piece's ids 1 .. T-1 are cut so: the first window scores ids 1 to L, each next one
+begins S further on and scores the S ids that the one before it did not reach, which thus have L - S ids before
+them or more. Windows end with their piece.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from muse_shortcut.data.store import Store
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.evaluation.sources import read_ids
+from muse_shortcut.model.core import Core
+from muse_tokenizers.base import Tokenizer
+
+__all__ = ["Likelihood", "PieceLikelihood", "Scoring", "pool", "score_pieces", "windows_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How pieces are scored."""
+
+    context: int
+    """Steps a window reads."""
+    stride: int
+    """Steps from one window of a piece to the next."""
+    batch_size: int = 8
+    """Windows of one forward pass. Changes the time and not the result."""
+    precision: torch.dtype = torch.float32
+    """What the forward pass computes in; the loss is in float32."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("stride", self.context), ("batch_size", 4096)):
+            if not 1 <= getattr(self, name) <= most:
+                option = "--" + name.replace("_", "-")
+                raise ArgumentsError(f"{option} is {getattr(self, name)}; allowed: 1 to {most}")
+
+
+@dataclass(frozen=True, slots=True)
+class PieceLikelihood:
+    """Of one piece."""
+
+    number: int
+    """Of the piece in its store."""
+    nats: float
+    """-log of its probability, given its first step."""
+    tokens: int
+    """Ids that were scored."""
+    notes: int
+    """0 in a domain without notes."""
+    seconds: float | None
+    """How long it lasts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Likelihood:
+    """Of several pieces together."""
+
+    pieces: int
+    tokens: int
+    nats_a_token: float
+    bits_a_second: float | None
+    """Of music; None in a domain without time."""
+    nats_a_note: float | None
+    """All that was scored, bars and tempos too, by the notes; None in a domain without notes."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
+    """The likelihood of pieces as of one long one; there is at least one."""
+    nats, tokens = sum(piece.nats for piece in pieces), sum(piece.tokens for piece in pieces)
+    notes = sum(piece.notes for piece in pieces)
+    seconds = [piece.seconds for piece in pieces if piece.seconds is not None]
+    timed = len(seconds) == len(pieces) and sum(seconds) > 0
+    return Likelihood(
+        pieces=len(pieces),
+        tokens=tokens,
+        nats_a_token=nats / max(1, tokens),
+        bits_a_second=nats / math.log(2) / sum(seconds) if timed else None,
+        nats_a_note=nats / notes if notes else None,
+    )
+
+
+def windows_of(steps: int, scoring: Scoring) -> list[tuple[int, int, int]]:
+    """(start, first, end) of each window of a piece of that many steps: it reads steps start .. end - 2 and scores
+    steps first .. end - 1."""
+    windows, scored, start = [], 1, 0
+    while scored < steps:
+        end = min(start + scoring.context + 1, steps)
+        windows.append((start, scored, end))
+        scored, start = end, start + scoring.stride
+    return windows
+
+
+def score_pieces(
+    core: Core,
+    tokenizer: Tokenizer[Any],
+    store: Store,
+    sources: Mapping[str, Sequence[int]],
+    scoring: Scoring,
+    watch: Callable[[int], None] = lambda _: None,
+) -> dict[str, list[PieceLikelihood]]:
+    """Score pieces of a store.
+
+    Args:
+        core: in evaluation mode.
+        tokenizer: of the store and the core.
+        store: where the pieces are.
+        sources: the numbers of the pieces, by source.
+        scoring: how.
+        watch: called with the number of windows that are scored.
+
+    Returns:
+        The likelihood of each piece, by source.
+    """
+    numbers = [number for pieces in sources.values() for number in pieces]
+    jobs = [(number, *window) for number in numbers for window in windows_of(store.pieces[number].tokens, scoring)]
+    # Windows of like length together: little is padded.
+    jobs.sort(key=lambda job: (job[3] - job[1], job))
+    nats, tokens = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0)
+    for begin in range(0, len(jobs), scoring.batch_size):
+        batch = jobs[begin : begin + scoring.batch_size]
+        for job, (found, count) in zip(batch, _score_windows(core, tokenizer, store, batch, scoring), strict=True):
+            nats[job[0]] += found
+            tokens[job[0]] += count
+        watch(begin + len(batch))
+    starts = tokenizer.note_starts()
+    return {
+        source: [
+            PieceLikelihood(
+                number,
+                nats[number],
+                tokens[number],
+                int(starts[read_ids(store, number)].sum()),
+                store.pieces[number].seconds,
+            )
+            for number in pieces
+        ]
+        for source, pieces in sources.items()
+    }
+
+
+@torch.inference_mode()
+def _score_windows(
+    core: Core, tokenizer: Tokenizer[Any], store: Store, batch: list[tuple[int, int, int, int]], scoring: Scoring
+) -> list[tuple[float, int]]:
+    """Nats and ids of each window (piece, start, first, end). Padding stands at the end, where causality hides it."""
+    longest = max(end - start for _, start, _, end in batch)
+    shape = (len(batch), longest, core.config.streams)
+    ids: NDArray[np.int64] = np.full(shape, tokenizer.pad, dtype=np.int64)
+    wanted = np.zeros(shape[:2], dtype=bool)
+    for row, (number, start, first, end) in enumerate(batch):
+        ids[row, : end - start] = store.tokens[store.offsets[number] + start : store.offsets[number] + end]
+        wanted[row, first - start : end - start] = True
+    device = core.norm.weight.device
+    put = torch.from_numpy(ids).to(device)
+    with torch.autocast(device.type, scoring.precision, enabled=scoring.precision != torch.float32):
+        logits = core(put[:, :-1])
+    # Padding inside a piece (the delay pattern's edges) is not music: no model is asked for it.
+    scored = torch.from_numpy(wanted).to(device)[:, 1:, None] & (put[:, 1:] != tokenizer.pad)
+    losses = torch.zeros(scored.shape, dtype=torch.float64, device="cpu")
+    losses[scored.cpu()] = F.cross_entropy(logits[scored].float(), put[:, 1:][scored], reduction="none").double().cpu()
+    totals, counts = losses.sum((1, 2)).tolist(), scored.sum((1, 2)).tolist()
+    return list(zip(totals, counts, strict=True))

@@ -1,0 +1,51 @@
+"""Which pieces are evaluated, and the source each of them is counted under."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.data.store import Store
+from muse_shortcut.errors import ArgumentsError, StoreError
+from muse_tokenizers.base import Tokenizer
+
+__all__ = ["decode_piece", "pieces_by_source", "read_ids"]
+
+
+def pieces_by_source(store: Store, split: str, only: Sequence[str] = ()) -> dict[str, list[int]]:
+    """The numbers of a split's pieces, by source, in the order of the store.
+
+    Args:
+        store: whose pieces.
+        split: "train", "validation" or "test".
+        only: sources; none: all.
+
+    Raises:
+        StoreError: the split has no pieces.
+        ArgumentsError: there is no such source.
+    """
+    sources: dict[str, list[int]] = {}
+    for number, piece in enumerate(store.pieces):
+        if piece.split == split:
+            sources.setdefault(store.source(number), []).append(number)
+    if not sources:
+        raise StoreError(f"there is nothing to evaluate: the {split} split of {store.folder} has no pieces")
+    for name in only:
+        if name not in sources:
+            raise ArgumentsError(
+                f"--sources has {name!r}; the {split} split of {store.folder} has {', '.join(sources)}"
+            )
+    return {source: pieces for source, pieces in sorted(sources.items()) if not only or source in only}
+
+
+def read_ids(store: Store, number: int) -> NDArray[np.int64]:
+    """(T, K): the ids of a piece of the store, begin and end included."""
+    return store.tokens[store.offsets[number] : store.offsets[number + 1]].astype(np.int64)
+
+
+def decode_piece(store: Store, tokenizer: Tokenizer[Any], number: int) -> Any:
+    """A piece of the store as its tokenizer's domain has it."""
+    return tokenizer.decode(read_ids(store, number))
