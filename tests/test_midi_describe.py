@@ -48,7 +48,7 @@ def test_bars_and_positions_are_described_as_musicians_say_them() -> None:
         ("beat 3", "position", 3, 3, None),
         ("240 bpm", "tempo", 3, 3, None),
         ("Drums", "program", 3, 3, None),
-        ("drum 36", "drum", 3, 3.0625, 2),
+        ("Bass Drum 1", "drum", 3, 3.0625, 2),
         ("velocity 127", "velocity", 3, 3.0625, 2),
         ("0.25 beats", "duration", 3, 3.0625, 2),
         ("bar 3", "bar", 3.25, 3.25, None),
@@ -127,7 +127,7 @@ def test_variations_transpose_and_leave_all_but_pitches_alone(name: str) -> None
     vocabulary = midi.vocabulary()
     families = {"remi": {"Pitch"}, "performance": {"NoteOn", "NoteOff"}}[name]
     variations = midi.variations()
-    assert [shift_of(vocabulary, moved) for moved in variations.maps] == [0, -3, -2, -1, 1, 2, 3]
+    assert [shift_of(vocabulary, moved) for moved in variations.maps] == [0, *range(-5, 0), *range(1, 7)]
     for moved, valid in zip(variations.maps, variations.valid, strict=True):
         shift = shift_of(vocabulary, moved)
         for i, word in enumerate(vocabulary):
@@ -166,5 +166,5 @@ def test_a_piece_at_the_edge_cannot_be_transposed_over_it() -> None:
     remi = tokenizer("remi")
     ids = remi.encode(make_score({0: [(0, 1, 126, 63)]}))
     valid = remi.variations().valid[:, ids[:, 0]].all(axis=1)
-    assert valid.tolist() == [True, True, True, True, True, False, False]
+    assert valid.tolist() == [True] * 7 + [False] * 5
     read_remi(names(remi, ids))

@@ -153,14 +153,25 @@ def test_equal_chances_are_in_the_order_of_their_ids() -> None:
     assert ids[0, 0].tolist() == sorted(ids[0, 0].tolist())
 
 
+def test_a_trace_can_be_looked_at_while_it_grows(checkpoint: Checkpoint) -> None:
+    request = Request(prompt=checkpoint.tokenizer.prompt(None), seed=2, max_steps=150)
+    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    seen = [generation.trace(0) for event in generation if event.step in (3, 70, 140)]
+    whole = generation.trace(0)
+    for early in seen:
+        for name in ("log_probability", "entropy", "alternatives", "depth_share", "first"):
+            np.testing.assert_array_equal(getattr(whole, name)[: early.steps], getattr(early, name))
+        np.testing.assert_array_equal(whole.attention[: len(early.attention)], early.attention)
+
+
 def test_rows_beyond_memory_go_to_disk_and_come_back(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint) -> None:
     inside = _of(checkpoint, seed=2, max_steps=60, candidates=2).trace(1)
     monkeypatch.setattr(recording, "_IN_MEMORY", 1000)
     generation = _of(checkpoint, seed=2, max_steps=60, candidates=2)
+    np.testing.assert_array_equal(generation.trace(1).attention, inside.attention)
     assert generation._recorder is not None
     assert generation._recorder._rows._rolled  # type: ignore[attr-defined]
     assert generation._recorder.nbytes > 1000
-    np.testing.assert_array_equal(generation.trace(1).attention, inside.attention)
 
 
 def test_a_trace_is_read_as_it_was_written(checkpoint: Checkpoint, tmp_path: Path) -> None:

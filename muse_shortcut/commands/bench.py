@@ -158,8 +158,11 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         arguments.rounds,
         {
             "1": lambda: _steps_per_second(checkpoint, 1, steps, None),
+            "1 without trace": lambda: _steps_per_second(checkpoint, 1, steps, None, trace=False),
+            "1 without grammar": lambda: _steps_per_second(checkpoint, 1, steps, None, grammar=False),
             "4": lambda: _steps_per_second(checkpoint, 4, steps, None),
             "1 prompted": lambda: _steps_per_second(checkpoint, 1, steps, prompt),
+            "1 prompted without trace": lambda: _steps_per_second(checkpoint, 1, steps, prompt, trace=False),
             "4 prompted": lambda: _steps_per_second(checkpoint, 4, steps, prompt),
             "grammar": lambda: _grammar_microseconds(checkpoint, steps),
         },
@@ -171,12 +174,19 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         "steps": steps,
         "steps_per_second_1_candidate": one,
         "range_1_candidate": _spread(found["1"]),
+        "steps_per_second_without_trace": _median(found["1 without trace"]),
+        "range_without_trace": _spread(found["1 without trace"]),
+        "steps_per_second_without_grammar": _median(found["1 without grammar"]),
+        "range_without_grammar": _spread(found["1 without grammar"]),
         "steps_per_second_4_candidates": four,
         "range_4_candidates": _spread(found["4"]),
         "time_of_4_over_1": round(one / four, 3),
         "prompt_steps": len(prompt.ids),
         "prompted_steps_per_second_1_candidate": one_prompted,
         "prompted_range_1_candidate": _spread(found["1 prompted"]),
+        "prompted_steps_per_second_without_trace": _median(found["1 prompted without trace"]),
+        "prompted_range_without_trace": _spread(found["1 prompted without trace"]),
+        "trace_share_of_prompted_step": _added_share(found["1 prompted"], found["1 prompted without trace"]),
         "prompted_steps_per_second_4_candidates": four_prompted,
         "prompted_range_4_candidates": _spread(found["4 prompted"]),
         "prompted_time_of_4_over_1": round(one_prompted / four_prompted, 3),
@@ -185,7 +195,33 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     }
 
 
-def _steps_per_second(checkpoint: Checkpoint, candidates: int, steps: int, prompt: Prompt[Any] | None) -> float:
+def _added_share(rates: list[float], without: list[float]) -> float:
+    """How much of a step something takes, round by round: the two stand beside each other in time. The median."""
+    return round(statistics.median(1 - rate / other for rate, other in zip(rates, without, strict=True)), 4)
+
+
+class _Lawless:
+    """A tokenizer without its grammar."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def grammar(self, *_: object) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+def _steps_per_second(
+    checkpoint: Checkpoint,
+    candidates: int,
+    steps: int,
+    prompt: Prompt[Any] | None,
+    *,
+    trace: bool = True,
+    grammar: bool = True,
+) -> float:
     """Of a generation from a prompt or from nothing, the reading of the prompt aside."""
     from muse_shortcut.generation.engine import Generation, Request
 
@@ -196,7 +232,8 @@ def _steps_per_second(checkpoint: Checkpoint, candidates: int, steps: int, promp
         max_steps=steps,
         seed=0,
     )
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    tokenizer: Any = checkpoint.tokenizer if grammar else _Lawless(checkpoint.tokenizer)
+    generation = Generation(checkpoint.core, tokenizer, request, trace=trace)
     events = iter(generation)
     next(events)
     started = time.perf_counter()

@@ -134,7 +134,7 @@ def _show(generation: Generation, checkpoint: Checkpoint, candidate: int, number
         from muse_shortcut.files import write_bytes
         from muse_shortcut.pictures.drawing import draw_trace, picture_bytes
 
-        figure = draw_trace(trace, checkpoint.tokenizer.describe(trace.ids), numbered.name, step)
+        figure = draw_trace(trace, checkpoint.tokenizer, numbered.name, step)
         for kind in ("png", "svg"):
             path = _beside(numbered, f".{kind}")
             write_bytes(path, picture_bytes(figure, kind))

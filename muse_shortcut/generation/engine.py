@@ -125,7 +125,7 @@ class Generation:
         end = self._prompt_steps + self._steps
         if self._recorder is not None:
             assert self._cache is not None
-            self._recorder.add(end - self._cache.length, weights, ids, drawn.log_probabilities)
+            self._recorder.add(end - self._cache.length, weights, log_probabilities, drawn.log_probabilities)
         if end == self._history.shape[1]:
             self._history = np.concatenate([self._history, np.zeros_like(self._history)], axis=1)
         self._history[:, end] = ids

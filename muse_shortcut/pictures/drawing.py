@@ -10,8 +10,17 @@ import numpy as np
 
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.pictures.palette import ACCENT, FAINT, INK, MUTED, NEW, PAPER, PROMPT, depth_colours
-from muse_shortcut.pictures.timeline import Note, Source, Timeline, clock, make_timeline, sources_of, telling_step
-from muse_tokenizers.base import Token
+from muse_shortcut.pictures.timeline import (
+    Note,
+    Source,
+    Timeline,
+    alternatives_of,
+    clock,
+    make_timeline,
+    sources_of,
+    telling_step,
+)
+from muse_tokenizers.base import Token, Tokenizer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["draw_trace", "picture_bytes"]
 
 _SHOWN_SOURCES = 12
-"""Arcs in the roll."""
+"""Arcs in the roll, at most."""
 _NAMED_SOURCES = 5
+_BAR_LEFT, _BAR_WIDTH = 0.46, 0.54
+"""Of the bars in the column beside the time axis, as shares of its width."""
+_ROOM = 0.3
+"""Beside a bar, for its number."""
+_LEAST_SHOWN = 0.1
+"""A source that has less than this fraction of the strongest one's weight gets no arc and no name."""
 _PROMPT_SHARE = 1.0
 """The most time of prompt that is shown, as a multiple of the continuation's."""
 _LEAST_PROMPT = 8.0
@@ -41,45 +56,47 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def draw_trace(trace: Trace, tokens: Sequence[Sequence[Token]], title: str, step: int | None = None) -> Figure:
+def draw_trace(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | None = None) -> Figure:
     """The whole picture of a continuation in a domain of notes.
 
     Args:
         trace: of the candidate.
-        tokens: (P + S, K), `Tokenizer.describe` of the trace's ids.
+        tokenizer: of its ids.
         title: above it.
         step: the new step whose sources are shown; None: the one with the strongest single source.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
+    tokens = tokenizer.describe(trace.ids)
     timeline = make_timeline(tokens, trace.prompt_steps)
     chosen = telling_step(trace, timeline) if step is None else step
     sources = [] if chosen is None else sources_of(trace, timeline, chosen)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(12.8, 8.0), dpi=150)
         grid = figure.add_gridspec(
-            3, 2, height_ratios=(3.4, 1.25, 1.25), width_ratios=(5.4, 1), hspace=0.16, wspace=0.03,
-            left=0.055, right=0.985, top=0.885, bottom=0.075,
+            3, 2, height_ratios=(3.4, 1.25, 1.25), width_ratios=(4.6, 1), hspace=0.16, wspace=0.045,
+            left=0.05, right=0.965, top=0.885, bottom=0.065,
         )  # fmt: skip
-        roll = figure.add_subplot(grid[0, :])
-        share = figure.add_subplot(grid[1, 0])
-        looked = figure.add_subplot(grid[2, 0])
-        kinds = figure.add_subplot(grid[1, 1])
+        roll, share, looked = (figure.add_subplot(grid[row, 0]) for row in range(3))
+        beside, kinds = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
         colours = depth_colours(len(trace.depths))
         left, right = _shown(timeline)
         _draw_roll(roll, timeline, left, right)
         _draw_shares(share, trace, timeline, colours)
         _draw_kinds(kinds, trace, tokens, colours)
-        if chosen is not None:
+        beside.set_axis_off()
+        if chosen is None:
+            looked.set_axis_off()
+        else:
             _draw_arcs(roll, timeline, trace, chosen, sources, colours)
             _draw_sources(looked, timeline, trace, chosen, sources, colours)
-        else:
-            looked.set_axis_off()
-        for axes in (share, looked):
+            chances = [(tokens[trace.prompt_steps + chosen][0], float(np.exp(trace.log_probability[chosen, 0])))]
+            chances += alternatives_of(trace, tokenizer, chosen)
+            _describe(beside, chances, sources, colours)
+        for axes in (roll, share, looked):
             axes.set_xlim(left, right)
-        _align(figure, roll, share)
-        _title(figure, title, trace, tokens, chosen)
+        _title(figure, title)
     return figure
 
 
@@ -97,13 +114,6 @@ def picture_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
 def _shown(timeline: Timeline) -> tuple[float, float]:
     room = max(_LEAST_PROMPT, _PROMPT_SHARE * (timeline.end - timeline.cut))
     return max(0.0, timeline.cut - room), timeline.end + 0.01 * (timeline.end - max(0.0, timeline.cut - room))
-
-
-def _align(figure: Figure, roll: Axes, below: Axes) -> None:
-    """Give the roll the width of the panels below it, and the rest of its row to nothing."""
-    place, width = roll.get_position(), below.get_position()
-    roll.set_position((width.x0, place.y0, width.width, place.height))
-    roll.set_xlim(below.get_xlim())
 
 
 def _bare(axes: Axes) -> None:
@@ -154,12 +164,9 @@ def _draw_arcs(
 
     notes = {note.first: note for note in timeline.notes}
     chosen = notes.get(trace.prompt_steps + step)
-    left, right = axes.get_xlim() if chosen is None else (0.0, 0.0)
-    del left, right
     if chosen is None:
         return
-    drawn = [source for source in sources if source.span.first in notes and source.span.first != chosen.first]
-    drawn = drawn[:_SHOWN_SOURCES]
+    drawn = _worth_showing([source for source in sources if source.span.first in notes], _SHOWN_SOURCES)
     strongest = max((source.weight for source in drawn), default=1.0)
     for source in reversed(drawn):
         note = notes[source.span.first]
@@ -182,7 +189,7 @@ def _draw_arcs(
         axes.add_patch(_outlined(Rectangle, note, colour, 4))
     axes.add_patch(_outlined(Rectangle, chosen, ACCENT, 6))
     axes.annotate(
-        timeline_label(timeline, chosen),
+        next(span.label for span in timeline.spans if span.first == chosen.first),
         (chosen.start, chosen.pitch),
         xytext=(0, 11),
         textcoords="offset points",
@@ -194,9 +201,9 @@ def _draw_arcs(
     )
 
 
-def timeline_label(timeline: Timeline, note: Note) -> str:
-    """The label of a note."""
-    return next(span.label for span in timeline.spans if span.first == note.first)
+def _worth_showing(sources: list[Source], most: int) -> list[Source]:
+    """The first of sources that are in the order of their weights."""
+    return [source for source in sources[:most] if source.weight >= _LEAST_SHOWN * sources[0].weight]
 
 
 def _outlined(rectangle: Any, note: Note, colour: str, order: int) -> Any:
@@ -218,13 +225,12 @@ def _draw_shares(axes: Axes, trace: Trace, timeline: Timeline, colours: list[str
     axes.set_xticks([])
     _bare(axes)
     axes.spines["bottom"].set_visible(False)
-    _legend(axes, trace, colours, (timeline.cut, share))
+    _legend(axes, trace, colours)
 
 
-def _legend(axes: Axes, trace: Trace, colours: list[str], place: Any) -> None:
+def _legend(axes: Axes, trace: Trace, colours: list[str]) -> None:
     from matplotlib.patches import Patch
 
-    del place
     handles = [Patch(color=c, label=f"depth {d}") for d, c in zip(trace.depths.tolist(), colours, strict=True)]
     axes.legend(
         handles=handles[::-1], loc="center left", bbox_to_anchor=(0.0, 0.5), frameon=False, title="share of attention",
@@ -238,20 +244,17 @@ def _draw_kinds(axes: Axes, trace: Trace, tokens: Sequence[Sequence[Token]], col
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
     frequent = sorted(counts, key=lambda kind: -counts[kind])[:6]
     share = trace.depth_share.mean(-1)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set_axis_off()
+    axes.text(0, 1.0, "by kind of token", color=MUTED, fontsize=8, va="bottom")
+    height = 1 / 6
     for row, kind in enumerate(frequent):
         mean = share[[index for index, other in enumerate(kinds) if other == kind]].mean(0)
-        left = 0.0
-        for part, colour in zip(mean.tolist(), colours, strict=True):
-            axes.barh(row, part, left=left, height=0.68, color=colour, linewidth=0)
+        middle, left = 1 - (row + 0.5) * height, _BAR_LEFT
+        axes.text(0, middle, kind, fontsize=8.5, va="center", color=INK)
+        for part, colour in zip((_BAR_WIDTH * mean).tolist(), colours, strict=True):
+            axes.barh(middle, part, left=left, height=0.68 * height, color=colour, linewidth=0)
             left += part
-    axes.set_yticks(range(len(frequent)), frequent, fontsize=8)
-    axes.yaxis.tick_right()
-    axes.invert_yaxis()
-    axes.set_xticks([])
-    axes.set_xlim(0, 1)
-    _bare(axes)
-    axes.spines["bottom"].set_visible(False)
-    axes.set_title("by kind of token", fontsize=8.5, color=MUTED, loc="left", pad=3)
 
 
 def _draw_sources(
@@ -270,7 +273,9 @@ def _draw_sources(
         )
         bottom += weights[inside, number]
     top = float(bottom.max(initial=0.0)) or 1.0
-    for source in [source for source in sources if timeline.edges[source.span.first] >= left][:_NAMED_SOURCES]:
+    for source in _worth_showing(
+        [source for source in sources if timeline.edges[source.span.first] >= left], _NAMED_SOURCES
+    ):
         axes.annotate(
             source.span.label,
             (float(timeline.edges[source.span.first]) + width / 2, source.weight),
@@ -283,7 +288,6 @@ def _draw_sources(
     axes.axvline(float(timeline.edges[trace.prompt_steps + step]), color=ACCENT, linewidth=1.2, zorder=3)
     axes.set_ylim(0, top * 1.22)
     axes.set_yticks([0, top], ["0", f"{100 * top:.2g} %"])
-    ticks = axes.get_xticks()
     span = right - left
     every = next(s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 10**9) if span / s <= 14)
     ticks = np.arange(np.ceil(left / every) * every, right, every)
@@ -296,28 +300,39 @@ def _draw_sources(
         )
 
 
-def _title(figure: Figure, title: str, trace: Trace, tokens: Sequence[Sequence[Token]], chosen: int | None) -> None:
-    figure.text(0.055, 0.955, title, fontsize=15, fontweight="bold", ha="left", va="center")
-    figure.text(
-        0.055,
-        0.917,
-        "Under each new note, the depths it was drawn from. In the roll, what one note looked at: wide is much, "
-        "colour is depth.",
-        fontsize=9.5,
-        color=MUTED,
-        ha="left",
-        va="center",
-    )
-    if chosen is not None:
-        token = tokens[trace.prompt_steps + chosen][0]
-        chance = float(np.exp(trace.log_probability[chosen].sum()))
-        figure.text(
-            0.985,
-            0.955,
-            f"{token.label} at {clock(token.start)}, chance {100 * chance:.2g} %",
-            fontsize=10,
-            color=ACCENT,
-            fontweight="bold",
-            ha="right",
-            va="center",
-        )
+def _describe(axes: Axes, chances: list[tuple[Token, float]], sources: list[Source], colours: list[str]) -> None:
+    """In words: the chosen token, what else it could have been, and what it looked at most."""
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    token = chances[0][0]
+    y = 0.985
+    axes.text(0, y, f"{token.label} at {clock(token.start)}", color=ACCENT, fontsize=13, fontweight="bold", va="top")
+    y -= 0.1
+    axes.text(0, y, "its chance, and the likeliest others", color=MUTED, fontsize=8, va="top")
+    y -= 0.055
+    for other, chance in chances:
+        colour = ACCENT if other is token else PROMPT
+        length = (_BAR_WIDTH - _ROOM) * chance
+        axes.barh(y - 0.018, length, left=_BAR_LEFT, height=0.026, color=colour, linewidth=0)
+        axes.text(0, y, other.label, fontsize=8.5, va="top", color=INK)
+        axes.text(_BAR_LEFT + length + 0.015, y, f"{100 * chance:.2g} %", fontsize=8, va="top", color=MUTED)
+        y -= 0.052
+    y -= 0.03
+    axes.text(0, y, "what it looked at most", color=MUTED, fontsize=8, va="top")
+    y -= 0.055
+    strongest = sources[0].weight if sources else 1.0
+    for source in sources[:6]:
+        start, scale = _BAR_LEFT, (_BAR_WIDTH - _ROOM) / strongest
+        for part, colour in zip((scale * source.by_depth).tolist(), colours, strict=True):
+            axes.barh(y - 0.018, part, left=start, height=0.026, color=colour, linewidth=0)
+            start += part
+        axes.text(0, y, source.span.label, fontsize=8.5, va="top", color=INK)
+        share = f"{100 * source.weight:.2g} %  {clock(source.span.start)}"
+        axes.text(start + 0.015, y, share, fontsize=8, va="top", color=MUTED)
+        y -= 0.052
+
+
+def _title(figure: Figure, title: str) -> None:
+    figure.text(0.05, 0.955, title, fontsize=15, fontweight="bold", ha="left", va="center")
+    words = "In the roll, what one note looked at: wide is much, colour is depth. Below, how much of each new token's "
+    words += "attention lay at each depth, and when the one note looked."
+    figure.text(0.05, 0.917, words, fontsize=9.5, color=MUTED, ha="left", va="center")

@@ -22,14 +22,14 @@ NEW = "#3a4454"
 ACCENT = "#d1495b"
 """What is being explained."""
 
-_SHALLOW_TO_DEEP = ("#163a63", "#2f7fa3", "#83b9a6", "#f0c75e")
+_SHALLOW_TO_DEEP = ("#12305a", "#1f5f86", "#4293a0", "#8cc3a0", "#f6d873")
 
 
 def depth_colours(count: int) -> list[str]:
     """Colours of so many depths, shallowest first.
 
     >>> depth_colours(2)
-    ['#163a63', '#f0c75e']
+    ['#12305a', '#f6d873']
     """
     if count == 1:
         return [_SHALLOW_TO_DEEP[1]]

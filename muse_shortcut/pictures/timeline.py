@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.generation.explaining import Span, spans_of
 from muse_shortcut.generation.trace import Trace
-from muse_tokenizers.base import Token
+from muse_tokenizers.base import Token, Tokenizer
 
-__all__ = ["Note", "Source", "Timeline", "clock", "make_timeline", "sources_of", "telling_step"]
+__all__ = ["Note", "Source", "Timeline", "alternatives_of", "clock", "make_timeline", "sources_of", "telling_step"]
 
 _LAST_SECONDS = 0.25
 """How much room the ids of the very last moment get."""
@@ -62,15 +63,15 @@ class Source:
 
 def make_timeline(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> Timeline:
     """Of (T, K) tokens of `Tokenizer.describe`, the first `prompt_steps` of them given."""
-    starts = np.maximum.accumulate([step[0].start for step in tokens])
-    moments, first = np.unique(starts, return_index=True)
-    ends = [step[0].end for step in tokens]
-    last = max([float(starts[-1]) + _LAST_SECONDS, *(float(end) for end in ends)])
-    following = np.append(moments[1:], min(last, float(moments[-1]) + _LAST_SECONDS))
+    # To the microsecond: what sums of floats tell apart is one moment.
+    starts = np.maximum.accumulate(np.round([step[0].start for step in tokens], 6))
+    ends = [float(step[0].end) for step in tokens]
+    last = max([float(starts[-1]) + _LAST_SECONDS, *ends])
+    cut = float(starts[prompt_steps]) if prompt_steps < len(starts) else last
     edges = np.empty(len(tokens) + 1)
-    for begin, stop, left, right in zip(first, [*first[1:], len(tokens)], moments, following, strict=True):
-        edges[begin:stop] = np.linspace(left, right, stop - begin, endpoint=False)
-    edges[-1] = following[-1]
+    edges[:prompt_steps] = _shared(np.minimum(starts[:prompt_steps], _before(starts[:prompt_steps], cut)), cut)
+    edges[prompt_steps:-1] = _shared(starts[prompt_steps:], min(last, float(starts[-1]) + _LAST_SECONDS))
+    edges[-1] = min(last, float(starts[-1]) + _LAST_SECONDS)
     spans = spans_of(tokens)
     values = {position: step[0].value for position, step in enumerate(tokens)}
     notes = tuple(
@@ -85,8 +86,22 @@ def make_timeline(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> Timel
         for span in spans
         if span.kind in ("pitch", "drum")
     )
-    cut = float(starts[prompt_steps]) if prompt_steps < len(starts) else last
     return Timeline(spans=tuple(spans), notes=notes, edges=edges, cut=cut, end=last)
+
+
+def _before(starts: NDArray[np.float64], cut: float) -> float:
+    """The last moment before the cut: what of the prompt stands at the cut (the bar to be filled) is drawn there."""
+    earlier = starts[starts < cut]
+    return float(earlier[-1]) if len(earlier) else cut
+
+
+def _shared(starts: NDArray[np.float64], end: float) -> NDArray[np.float64]:
+    """Where each of some ids begins, if those of one moment share the time up to the next, and the last up to `end`."""
+    moments, first, counts = np.unique(starts, return_index=True, return_counts=True)
+    following = np.append(moments[1:], end)
+    within = np.arange(len(starts)) - np.repeat(first, counts)
+    shared: NDArray[np.float64] = starts + within * np.repeat((following - moments) / counts, counts)
+    return shared
 
 
 def sources_of(trace: Trace, timeline: Timeline, step: int) -> list[Source]:
@@ -117,6 +132,18 @@ def telling_step(trace: Trace, timeline: Timeline, kinds: frozenset[str] = froze
         if strongest > best:
             best, found = strongest, step
     return found
+
+
+def alternatives_of(trace: Trace, tokenizer: Tokenizer[Any], step: int, most: int = 4) -> list[tuple[Token, float]]:
+    """What a new step could have been besides, likeliest first, with its chance; of the first stream."""
+    end = trace.prompt_steps + step
+    found = []
+    for other, nats in zip(trace.alternatives[step, 0], trace.alternative_log_probability[step, 0], strict=True):
+        if other >= 0 and other != trace.ids[end, 0]:
+            instead = trace.ids[: end + 1].copy()
+            instead[end, 0] = other
+            found.append((tokenizer.describe(instead)[end][0], float(np.exp(nats))))
+    return found[:most]
 
 
 def clock(seconds: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["pitch_name", "program_name"]
+from functools import cache
+
+__all__ = ["drum_name", "pitch_name", "program_name"]
 
 _CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -21,3 +23,15 @@ def program_name(program: int) -> str:
     from miditok.constants import MIDI_INSTRUMENTS
 
     return "Drums" if program < 0 else str(MIDI_INSTRUMENTS[program]["name"])
+
+
+@cache
+def drum_name(pitch: int) -> str:
+    """The General MIDI name of a drum, "Drum 20" for one that has none.
+
+    >>> drum_name(38)
+    'Acoustic Snare'
+    """
+    from pretty_midi import note_number_to_drum_name
+
+    return str(note_number_to_drum_name(pitch) or f"Drum {pitch}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from muse_tokenizers.base import Ids, Token, Wishes
 from muse_tokenizers.midi.configuration import MidiConfiguration
-from muse_tokenizers.midi.labels import pitch_name, program_name
+from muse_tokenizers.midi.labels import drum_name, pitch_name, program_name
 from muse_tokenizers.midi.remi_grammar import RemiGrammar, follow_table
 from muse_tokenizers.midi.remi_tables import Kind, RemiTables
 from muse_tokenizers.midi.scores import merge_tracks, rewrite_time_signatures
@@ -214,7 +214,7 @@ class RemiForm:
             case Kind.Pitch:
                 return pitch_name(number), "pitch"
             case Kind.PitchDrum:
-                return f"drum {number}", "drum"
+                return drum_name(number), "drum"
             case Kind.Velocity:
                 return f"velocity {number}", "velocity"
             case Kind.Duration:

@@ -1,0 +1,195 @@
+"""Promises of pictures: each new token has its place on the time axis, sources add up, the same bytes come again."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from conftest import RunCommand
+
+from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.trace import Trace
+from muse_shortcut.pictures.drawing import draw_trace, picture_bytes
+from muse_shortcut.pictures.palette import ACCENT, NEW, PAPER, PROMPT, depth_colours
+from muse_shortcut.pictures.timeline import (
+    Timeline,
+    alternatives_of,
+    clock,
+    make_timeline,
+    sources_of,
+    telling_step,
+)
+from muse_tokenizers.base import Token
+
+
+@pytest.fixture(scope="module")
+def checkpoint(random_checkpoint: Path) -> Checkpoint:
+    return load_checkpoint(random_checkpoint)
+
+
+def _trace(checkpoint: Checkpoint, prompt_file: Path | None, steps: int = 80) -> Trace:
+    tokenizer = checkpoint.tokenizer
+    prompt = tokenizer.prompt(
+        None if prompt_file is None else tokenizer.read(prompt_file), 4.0 if prompt_file else None
+    )
+    generation = Generation(checkpoint.core, tokenizer, Request(prompt=prompt, seed=5, max_steps=steps))
+    for _ in generation:
+        pass
+    return generation.trace(0)
+
+
+@pytest.fixture(scope="module")
+def trace(checkpoint: Checkpoint, prompt_file: Path) -> Trace:
+    return _trace(checkpoint, prompt_file)
+
+
+@pytest.fixture(scope="module")
+def timeline(checkpoint: Checkpoint, trace: Trace) -> Timeline:
+    return make_timeline(checkpoint.tokenizer.describe(trace.ids), trace.prompt_steps)
+
+
+# The time axis
+
+
+def _tokens(*starts: float) -> list[list[Token]]:
+    return [[Token(id=0, label="x", kind="position", start=start, end=start)] for start in starts]
+
+
+def test_ids_of_one_moment_share_the_time_up_to_the_next() -> None:
+    timeline = make_timeline(_tokens(0, 0, 0, 1, 1, 1, 2), 4)
+    # The prompt's bar line at the cut is drawn before it, so that what is new begins there.
+    assert timeline.edges.tolist() == [0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.25]
+    assert (timeline.cut, timeline.end) == (1, 2.25)
+    assert make_timeline(_tokens(0, 0, 0), 1).edges.tolist() == [0, 0, 0.125, 0.25]
+
+
+def test_every_position_has_room_of_its_own(timeline: Timeline, trace: Trace) -> None:
+    assert len(timeline.edges) == len(trace.ids) + 1
+    assert (np.diff(timeline.edges) > 0).all()
+    assert timeline.edges[trace.prompt_steps] == pytest.approx(timeline.cut)
+
+
+def test_notes_are_those_of_the_piece(checkpoint: Checkpoint, timeline: Timeline, trace: Trace) -> None:
+    score = checkpoint.tokenizer.decode(trace.ids).to("second")
+    expected = sorted((note.pitch, round(note.time, 3)) for track in score.tracks for note in track.notes)
+    # An unfinished note at the end is in the ids, not in the piece.
+    found = sorted((note.pitch, round(note.start, 3)) for note in timeline.notes)
+    assert len(found) - len(expected) in (0, 1)
+    missing = [item for item in expected if not any(np.allclose(item, other, atol=2e-3) for other in found)]
+    assert not missing
+    assert all(note.is_new == (note.first >= trace.prompt_steps) for note in timeline.notes)
+
+
+def test_without_a_prompt_all_is_new(checkpoint: Checkpoint) -> None:
+    trace = _trace(checkpoint, None)
+    timeline = make_timeline(checkpoint.tokenizer.describe(trace.ids), trace.prompt_steps)
+    assert timeline.cut == 0
+    assert all(note.is_new for note in timeline.notes)
+
+
+# Sources
+
+
+def test_the_sources_of_a_step_add_up_to_its_row(timeline: Timeline, trace: Trace) -> None:
+    for step in (0, 11, trace.steps - 1):
+        sources = sources_of(trace, timeline, step)
+        np.testing.assert_allclose(sum(source.by_depth for source in sources), trace.row(step).sum(1), rtol=1e-4)
+        weights = [source.weight for source in sources]
+        assert weights == sorted(weights, reverse=True)
+        assert all(source.span.first < trace.prompt_steps + step for source in sources)
+
+
+def test_the_telling_step_has_the_strongest_single_note(timeline: Timeline, trace: Trace) -> None:
+    step = telling_step(trace, timeline)
+    assert step is not None
+    firsts = {note.first for note in timeline.notes}
+    assert trace.prompt_steps + step in firsts
+
+    def strongest(other: int) -> float:
+        return max((s.weight for s in sources_of(trace, timeline, other) if s.span.first in firsts), default=0.0)
+
+    new = [note.first - trace.prompt_steps for note in timeline.notes if note.is_new]
+    assert strongest(step) == max(map(strongest, new))
+
+
+def test_where_there_is_no_new_note_there_is_no_telling_step(checkpoint: Checkpoint, prompt_file: Path) -> None:
+    trace = _trace(checkpoint, prompt_file, steps=2)
+    timeline = make_timeline(checkpoint.tokenizer.describe(trace.ids), trace.prompt_steps)
+    assert telling_step(trace, timeline) is None
+    assert picture_bytes(draw_trace(trace, checkpoint.tokenizer, "none"), "png").startswith(b"\x89PNG")
+
+
+def test_alternatives_are_named_as_they_would_have_been(
+    checkpoint: Checkpoint, trace: Trace, timeline: Timeline
+) -> None:
+    step = telling_step(trace, timeline)
+    assert step is not None
+    found = alternatives_of(trace, checkpoint.tokenizer, step)
+    assert len(found) == 4
+    assert all(token.id != trace.ids[trace.prompt_steps + step, 0] for token, _ in found)
+    chances = [chance for _, chance in found]
+    assert chances == sorted(chances, reverse=True)
+    assert 0 < sum(chances) < 1
+
+
+# Colours
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2) of #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def _contrast(one: str, other: str) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_depths_are_apart_in_lightness_alone(count: int) -> None:
+    colours = depth_colours(count)
+    assert len(set(colours)) == count
+    lightness = [_luminance(colour) for colour in colours]
+    assert lightness == sorted(lightness)
+    # Seen without any colour, neighbours still differ.
+    assert all(_contrast(one, other) > 1.3 for one, other in itertools.pairwise(colours))
+
+
+def test_given_and_written_notes_are_apart_without_colour() -> None:
+    assert _contrast(PROMPT, NEW) >= 3
+    assert _contrast(ACCENT, PAPER) >= 3
+
+
+# The files
+
+
+def test_the_same_trace_gives_the_same_bytes(checkpoint: Checkpoint, trace: Trace) -> None:
+    for kind in ("png", "svg"):
+        one, other = (picture_bytes(draw_trace(trace, checkpoint.tokenizer, "a", 9), kind) for _ in range(2))  # type: ignore[arg-type]
+        assert one == other
+
+
+def test_pictures_are_drawn_for_every_candidate(
+    run: RunCommand, random_checkpoint: Path, prompt_file: Path, tmp_path: Path
+) -> None:
+    words: list[Any] = ["--prompt", prompt_file, "--prompt-seconds", 4, "--max-new-tokens", 60, "--seed", 5]
+    quiet = ("--sound", "false", "--trace", "false", "--out", tmp_path)
+    done = run("generate", "midi", "--checkpoint", random_checkpoint, *words, "--num-samples", 2, "--picture", *quiet)
+    assert done.code == 0, done.err
+    for number in (1, 2):
+        png, svg = (tmp_path / f"bach-prelude-{number}.{kind}" for kind in ("png", "svg"))
+        assert png.read_bytes().startswith(b"\x89PNG")
+        assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+    assert not list(tmp_path.glob("*.npz"))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (59.7, "1:00"), (75.2, "1:15"), (3661, "61:01")])
+def test_clocks_count_minutes(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
