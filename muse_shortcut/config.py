@@ -204,6 +204,9 @@ class TrainConfig:
     """Optimiser steps in all."""
     batch_size: int = 8
     """Windows of one forward pass."""
+    window: int = 0
+    """Steps of a window while the rate stands, 0: as many as the model's context. In the fall (`decay_steps`) windows
+    have the whole context, and a batch as many fewer of them."""
     accumulation: int = 1
     """Forward passes of one optimiser step."""
     optimiser: Literal["muon", "adamw"] = "muon"
@@ -256,7 +259,16 @@ class TrainConfig:
         _require_types(self)
         for name in ("max_steps", "batch_size", "accumulation", "eval_every", "eval_windows", "save_every", "keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("warmup_steps", "decay_steps", "weight_decay", "clip", "patience", "min_gain", "sample_every"):
+        for name in (
+            "warmup_steps",
+            "decay_steps",
+            "weight_decay",
+            "clip",
+            "patience",
+            "min_gain",
+            "sample_every",
+            "window",
+        ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.optimiser in ("muon", "adamw"), "optimiser", self.optimiser, "muon, adamw")
         for name in ("learning_rate", "embedding_learning_rate"):
@@ -266,6 +278,12 @@ class TrainConfig:
             "final_learning_rate",
             self.final_learning_rate,
             f"0 to learning_rate, {self.learning_rate}",
+        )
+        _require(
+            not self.window or self.decay_steps > 0,
+            "window",
+            self.window,
+            "0, or any number beside decay_steps above 0",
         )
         sound = isinstance(self.mix, dict) and all(
             isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000

@@ -142,6 +142,9 @@ class Numbers(Tokenizer[list[int]]):
     def duration(self, piece: list[int]) -> float:
         return len(piece) / 2 / self.steps_per_second
 
+    def usual_wishes(self) -> Wishes:
+        return Wishes()
+
     def variations(self) -> Variations:
         return Variations(maps=np.arange(100)[None], valid=np.ones((1, 100), dtype=bool))
 

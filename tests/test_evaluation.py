@@ -27,7 +27,7 @@ from muse_shortcut.evaluation.distances import compare, distance, distances, rat
 from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, Scoring, pool, score_pieces, windows_of
 from muse_shortcut.evaluation.sources import decode_piece, pieces_by_source, read_ids
 from muse_shortcut.evaluation.windows import Choice, WindowWishes, choose_windows, shared_out
-from muse_tokenizers.base import Histogram, Number
+from muse_tokenizers.base import Histogram, Number, Wishes
 from muse_tokenizers.loading import load_tokenizer
 
 
@@ -316,7 +316,7 @@ def test_a_seed_continues_in_the_same_way(choice: Choice, checkpoint: Checkpoint
     core, tokenizer, window = checkpoint.core, checkpoint.tokenizer, choice.windows[0]
 
     def continued(seed: int) -> bytes:
-        return tokenizer.dumps(continue_window(core, tokenizer, window, 1.0, SamplingConfig(), seed)[0])
+        return tokenizer.dumps(continue_window(core, tokenizer, window, Wishes(seconds=1.0), SamplingConfig(), seed)[0])
 
     made = [continued(seed) for seed in range(4)]
     assert made == [continued(seed) for seed in range(4)]

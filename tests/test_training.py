@@ -192,13 +192,16 @@ def make(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Make:
         sizes = {"vocabulary_size": tokenizer.vocabulary_size, "context": 24} | shape
         core = core or Core(small_config(SHORTCUTS["two taps"], **sizes))
         checkpoint = Checkpoint(core=core.to(device), tokenizer=tokenizer)
-        batches = TrainingBatches(
-            store.split("train") if tokens is None else tokens,
-            context=24,
-            batch=config.batch_size,
-            seed=1,
-            variations=tokenizer.variations() if config.augment else None,
-        )
+
+        def batches(window: int) -> TrainingBatches:
+            return TrainingBatches(
+                store.split("train") if tokens is None else tokens,
+                context=window,
+                batch=max(1, config.batch_size * (config.window or 24) // window),
+                seed=1,
+                variations=tokenizer.variations() if config.augment else None,
+            )
+
         if windows is None:
             windows = evaluation_windows(store.split("validation"), context=24, count=config.eval_windows)
         folder = RunFolder(tmp_path / run)
@@ -369,10 +372,24 @@ def test_where_there_is_no_more_gain_the_rate_falls_and_training_ends_with_it(ma
     assert [rates[step] for step in range(7, 12)] == pytest.approx([8e-10, 6e-10, 4e-10, 2e-10, 0.0])
 
 
+def test_windows_are_short_while_the_rate_stands_and_whole_in_its_fall(make: Make) -> None:
+    config = _still(decay_steps=4, window=8, batch_size=6)
+    trainer = make(config)
+    read: list[tuple[int, ...]] = []
+    forward = trainer._core.forward
+    trainer._core.forward = lambda ids: (read.append(tuple(ids.shape)), forward(ids))[1]  # type: ignore[method-assign]
+    assert trainer.train().falling_from == 6
+    trained = [shape for shape in read if shape[0] in (6, 2)]
+    assert trained[-4:] == [(2, 24, 1)] * 4
+    assert trained.count((6, 8, 1)) == 6
+    # As many tokens a step all the time.
+    assert trainer.progress.tokens == 10 * 48
+
+
 @pytest.mark.parametrize("stop_at", [3, 6, 8])
 def test_a_training_whose_rate_falls_goes_on_as_if_it_had_never_stopped(make: Make, stop_at: int) -> None:
     # Nothing is a gain: patience ends after two evaluations, at step 4.
-    config = replace(SHORT, max_steps=50, patience=2, min_gain=1e9, decay_steps=6)
+    config = replace(SHORT, max_steps=50, patience=2, min_gain=1e9, decay_steps=6, window=8)
     whole = make(config, run="whole")
     assert whole.train().step == 10
     parts = make(config, run="parts")

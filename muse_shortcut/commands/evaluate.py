@@ -60,6 +60,7 @@ def _parser() -> CommandLine:
             parser.add_argument(f"--{item.name}", action="store_true", help="see muse-generate")
         else:
             parser.add_argument(f"--{item.name}", type=_TYPES[str(item.type)], help="see muse-generate")
+    parser.add_argument("--rules", type=bool, default=True, help="keep to the usual bounds of silence and repeats")
     parser.add_argument("--seed", type=int, default=0, help="another one: other pieces, cuts and continuations")
     parser.add_argument("--json", type=str, metavar="FILE", help="write everything, window by window")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
@@ -225,17 +226,20 @@ def _continuations(
     from muse_shortcut.devices import use_decoding_threads
     from muse_shortcut.evaluation.continuations import continue_window, listen
     from muse_shortcut.evaluation.windows import choose_windows
+    from muse_tokenizers.base import Wishes
 
     core, tokenizer, store = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer, evaluation.store
     use_decoding_threads(evaluation.checkpoint.core.parameter_count())
     with Bar("cutting", wishes.count) as bar:
         choice = choose_windows(store, tokenizer, evaluation.sources, wishes, _shown(bar, "pieces", stop))
+    rules = tokenizer.usual_wishes() if evaluation.arguments.rules else Wishes()
+    asked = replace(rules, seconds=wishes.seconds)
     outcomes: list[Outcome] = []
     with Bar("continuing", len(choice.windows)) as bar:
         for window in choice.windows:
             if stop():
                 break
-            continued, steps = continue_window(core, tokenizer, window, wishes.seconds, sampling, wishes.seed)
+            continued, steps = continue_window(core, tokenizer, window, asked, sampling, wishes.seed)
             outcomes.append(listen(tokenizer, window, continued, steps, wishes.seconds))
             bar.show(len(outcomes), "pieces")
     if evaluation.arguments.continuations and outcomes:
@@ -243,6 +247,7 @@ def _continuations(
             "seconds": wishes.seconds,
             "seconds_before": wishes.before,
             "sampling": asdict(sampling),
+            "wishes": asdict(asked),
         }
     if evaluation.arguments.copies and outcomes:
         result["copies"] = _copies(evaluation, outcomes, stop)

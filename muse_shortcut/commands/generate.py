@@ -27,7 +27,7 @@ DEFAULT_SECONDS = 20.0
 _SHOWN_EVERY = 16
 _REQUEST_OPTIONS = (
     "prompt", "prompt_seconds", "seconds", "bars", "max_new_tokens", "num_samples", "seed", "instruments", "key",
-    "tempo", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram",
+    "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram",
 )  # fmt: skip
 
 
@@ -48,6 +48,10 @@ def _parser() -> CommandLine:
     parser.add_argument("--instruments", type=str, metavar="LIST", help="the only ones that may play: piano,drums,40")
     parser.add_argument("--key", type=str, help="'C major', 'F# minor', or pitch classes 0,4,7")
     parser.add_argument("--tempo", type=float, help="beats a minute from the cut on (the nearest the vocabulary has)")
+    parser.add_argument("--silence", type=float, help="the longest silence, seconds (default 2); 0: any")
+    parser.add_argument(
+        "--repeats", type=int, help="the most bars in a row that repeat earlier ones (default 4); 0: any"
+    )
     parser.add_argument("--temperature", type=float, help="below 1 safer, above 1 wilder")
     parser.add_argument("--top_k", type=int, help="only the k likeliest ids; 0: off")
     parser.add_argument("--top_p", type=float, help="only the likeliest ids that together have this chance; 1: off")
@@ -161,11 +165,18 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request
     instruments = tuple(name for name in (arguments.instruments or "").split(",") if name.strip())
     if arguments.instruments is not None and not instruments:
         raise ArgumentsError("--instruments is empty; allowed: names or numbers with commas between them")
+    usual = tokenizer.usual_wishes()
     request = Request(
         prompt=tokenizer.prompt(None if path is None else tokenizer.read(path), arguments.prompt_seconds),
         sampling=_sampling(arguments, checkpoint.sampling),
         wishes=Wishes(
-            instruments=instruments, key=arguments.key, tempo=arguments.tempo, bars=arguments.bars, seconds=seconds
+            instruments=instruments,
+            key=arguments.key,
+            tempo=arguments.tempo,
+            bars=arguments.bars,
+            seconds=seconds,
+            silence=(usual.silence if arguments.silence is None else arguments.silence) or None,
+            repeats=(usual.repeats if arguments.repeats is None else arguments.repeats) or None,
         ),
         candidates=1 if arguments.num_samples is None else arguments.num_samples,
         max_steps=arguments.max_new_tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -99,21 +100,29 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         print("the store has no validation split: validation is over training windows", file=sys.stderr)
         held_out = store.split("train")
     windows = evaluation_windows(held_out, context=shape.context, count=config.eval_windows)
-    batches = TrainingBatches(
-        store.split("train"),
-        context=shape.context,
-        batch=config.batch_size,
-        seed=arguments.seed,
-        variations=checkpoint.tokenizer.variations() if config.augment else None,
-        mix=mix_of(store, "train", config.mix),
-    )
+    variations = checkpoint.tokenizer.variations() if config.augment else None
+    mix = mix_of(store, "train", config.mix)
+
+    @cache
+    def batches(window: int) -> TrainingBatches:
+        return TrainingBatches(
+            store.split("train"),
+            context=window,
+            # A batch has as many tokens whatever its windows.
+            batch=max(1, config.batch_size * (config.window or shape.context) // window),
+            seed=arguments.seed,
+            variations=variations,
+            mix=mix,
+        )
+
     precision = choose_precision(config.precision, device)
     trainer = Trainer(checkpoint, batches, windows, run, config, seed=arguments.seed, precision=precision)
     if resumed is not None:
         trainer.resume()
         print(f"going on from {resumed}", file=sys.stderr)
     write_text(run.folder / "config.yaml", _configuration(arguments, shape, config))
-    _announce(checkpoint, batches.windows_per_epoch, config, device.type, str(precision))
+    window = min(config.window or shape.context, shape.context)
+    _announce(checkpoint, batches(window).windows_per_epoch, config, device.type, str(precision))
     prompt = store.opening("validation" if len(store.split("validation")) else "train", shape.context // 4)
     return _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
 

@@ -51,12 +51,12 @@ class Outcome:
 
 
 def continue_window(
-    core: Core, tokenizer: Tokenizer[Any], window: Window, seconds: float, sampling: SamplingConfig, seed: int
+    core: Core, tokenizer: Tokenizer[Any], window: Window, wishes: Wishes, sampling: SamplingConfig, seed: int
 ) -> tuple[Any, int]:
-    """The window's piece up to the cut and `seconds` by the model after it; the steps that it made."""
+    """The window's piece up to the cut and what the model makes of the wishes after it; the steps that it made."""
     own = int(np.random.SeedSequence((seed, 3, window.number)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    request = Request(prompt=window.prompt, sampling=sampling, wishes=Wishes(seconds=seconds), seed=own)
-    generation = Generation(core, tokenizer, request)
+    request = Request(prompt=window.prompt, sampling=sampling, wishes=wishes, seed=own)
+    generation = Generation(core, tokenizer, request, trace=False)
     for _ in generation:
         pass
     return tokenizer.join(window.prompt, generation.continuations()[0]), generation.steps

@@ -52,6 +52,8 @@ class Request:
             ("--bars", self.wishes.bars),
             ("--seconds", self.wishes.seconds),
             ("--tempo", self.wishes.tempo),
+            ("--silence", self.wishes.silence),
+            ("--repeats", self.wishes.repeats),
         ):
             if value is not None and not 0 < value < float("inf"):
                 raise ArgumentsError(f"{name} is {value}; allowed: more than 0")

@@ -22,7 +22,7 @@ from muse_shortcut.config import TrainConfig
 from muse_shortcut.data.batches import TrainingBatches
 from muse_shortcut.errors import TrainingError
 from muse_shortcut.training.log import MetricsLog
-from muse_shortcut.training.optimiser import Optimiser, learning_rate
+from muse_shortcut.training.optimiser import Optimiser, fall_begins, learning_rate
 from muse_shortcut.training.run import Progress, RunFolder
 
 __all__ = ["Status", "Trainer"]
@@ -46,7 +46,7 @@ class Trainer:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        batches: TrainingBatches,
+        batches: Callable[[int], TrainingBatches],
         windows: np.ndarray[Any, Any],
         run: RunFolder,
         config: TrainConfig,
@@ -57,7 +57,7 @@ class Trainer:
         """
         Args:
             checkpoint: the core to train, with its tokenizer.
-            batches: training batches by number.
+            batches: training batches of windows of so many steps.
             windows: (W, T + 1, K) for evaluation.
             run: where to write.
             config: how to train.
@@ -154,8 +154,9 @@ class Trainer:
         self._core.train()
         self.optimiser.forget()
         total, tokens = 0.0, 0
+        batches = self._batches(self._window(step))
         for micro in range(config.accumulation):
-            inputs, targets = self._batches((step - 1) * config.accumulation + micro)
+            inputs, targets = batches((step - 1) * config.accumulation + micro)
             loss = self._loss(self._put(inputs), self._put(targets)) / config.accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
@@ -203,6 +204,12 @@ class Trainer:
         if self._config.decay_steps and progress.falling_from is None and self._out_of_patience():
             progress.falling_from = progress.step
         return validation, is_best
+
+    def _window(self, step: int) -> int:
+        """Steps of a training window."""
+        config, context = self._config, self._core.config.context
+        falls = config.decay_steps and step > fall_begins(config, self.progress.falling_from)
+        return context if not config.window or falls else min(config.window, context)
 
     def _rate(self, step: int) -> float:
         return learning_rate(step, self._config, self.progress.falling_from)

@@ -11,7 +11,7 @@ from muse_shortcut.config import TrainConfig
 from muse_shortcut.errors import CheckpointError
 from muse_shortcut.model.core import Core
 
-__all__ = ["Optimiser", "learning_rate"]
+__all__ = ["Optimiser", "fall_begins", "learning_rate"]
 
 
 def learning_rate(step: int, config: TrainConfig, falling_from: int | None = None) -> float:
@@ -27,11 +27,16 @@ def learning_rate(step: int, config: TrainConfig, falling_from: int | None = Non
     if step <= config.warmup_steps:
         return high * step / config.warmup_steps
     if config.decay_steps:
-        start = config.max_steps - config.decay_steps if falling_from is None else falling_from
+        start = fall_begins(config, falling_from)
         return high + (low - high) * min(1.0, max(0.0, (step - start) / config.decay_steps))
     span = max(1, config.max_steps - config.warmup_steps)
     place = min(1.0, (step - config.warmup_steps) / span)
     return low + (high - low) * 0.5 * (1.0 + math.cos(math.pi * place))
+
+
+def fall_begins(config: TrainConfig, falling_from: int | None) -> int:
+    """The last step at the full rate, where there are `decay_steps`."""
+    return config.max_steps - config.decay_steps if falling_from is None else falling_from
 
 
 class Optimiser:

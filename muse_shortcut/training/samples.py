@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from muse_shortcut.checkpoints import Checkpoint
@@ -9,7 +10,7 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.files import make_folder
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.generation.outputs import write_piece, write_sound
-from muse_tokenizers.base import Ids, Prompt, Wishes
+from muse_tokenizers.base import Ids, Prompt
 
 __all__ = ["write_samples"]
 
@@ -38,7 +39,7 @@ def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, see
         request = Request(
             prompt=Prompt(ids=ids, piece=None),
             sampling=SamplingConfig(temperature=0.95, top_p=0.97),
-            wishes=Wishes(seconds=SECONDS),
+            wishes=replace(tokenizer.usual_wishes(), seconds=SECONDS),
             max_steps=core.config.context,
             seed=seed,
         )

@@ -93,6 +93,10 @@ class Wishes:
     """Length of the continuation in bars."""
     seconds: float | None = None
     """Length of the continuation in seconds."""
+    silence: float | None = None
+    """The longest silence, seconds; None: any."""
+    repeats: int | None = None
+    """The most bars in a row that may each be what stood 1 to 4 bars before; None: any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,6 +231,10 @@ class Tokenizer(ABC, Generic[Piece]):
     @abstractmethod
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar | None:
         """The ids allowed after `prompt` (T, K), for that many candidates. Raises ImpossibleWish."""
+
+    @abstractmethod
+    def usual_wishes(self) -> Wishes:
+        """What a continuation should keep to where nobody says otherwise; no length."""
 
     @abstractmethod
     def variations(self) -> Variations:

@@ -198,7 +198,7 @@ class PerformanceGrammar(Grammar):
     """
 
     def __init__(self, form: PerformanceForm, prompt: Ids, candidates: int, wishes: Wishes) -> None:
-        for name in ("instruments", "tempo", "bars"):
+        for name in ("instruments", "tempo", "bars", "repeats"):
             if getattr(wishes, name):
                 raise ImpossibleWish(
                     f"{name} cannot be wished for with this checkpoint: its vocabulary has one piano and no bars"
@@ -225,7 +225,8 @@ class PerformanceGrammar(Grammar):
         self._last_second = limit
         self.elapsed[:], self.finished[:] = 0.0, False
         self._notes = np.zeros(1, dtype=np.int64)
-        for name in ("_sounding", "_fresh", "_last", "_notes", "whole", "finished", "elapsed"):
+        self._silence, self._quiet = wishes.silence, np.zeros(1)
+        for name in ("_sounding", "_fresh", "_last", "_notes", "_quiet", "whole", "finished", "elapsed"):
             setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
 
     def allowed(self) -> NDArray[np.bool_]:
@@ -237,6 +238,9 @@ class PerformanceGrammar(Grammar):
         mask[:, form.on] = ~self._sounding & self._pitches & free[:, None]
         mask[:, form.off] = self._sounding & ~self._fresh & (free & ~after_velocity)[:, None]
         mask[np.ix_(free, form.shift)] = True
+        if self._silence is not None:
+            longer = self._quiet[:, None] + form.shift_ticks[form.shift] * form.tick_seconds > self._silence + 1e-9
+            mask[:, form.shift] &= ~longer | self._sounding.any(axis=1, keepdims=True)
         mask[:, self._end] = free & (self._notes > 0) & (self._last_second is None)
         mask[self.finished] = False
         mask[self.finished, self._pad] = True
@@ -253,6 +257,8 @@ class PerformanceGrammar(Grammar):
         self.elapsed += self._form.shift_ticks[taken] * self._form.tick_seconds
         if hasattr(self, "_notes"):
             self._notes += on
+            waited = self._form.shift_ticks[taken] * self._form.tick_seconds
+            self._quiet = np.where(self._sounding.any(axis=1), 0.0, self._quiet + waited)
         if self._last_second is not None:
             self.finished |= shift & (self.elapsed >= self._last_second - 1e-9)
         self.whole = ~on & ~self.finished & (taken != self._pad)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, Wishes
 from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
 from muse_tokenizers.midi.wishes import parse_instruments, parse_key
 
@@ -67,11 +68,14 @@ class RemiGrammar(Grammar):
     _STATE = (
         "_kind", "_program", "_position", "_positions", "_position_ticks", "_bar_ticks", "_unit", "_bar_start", "_now",
         "_seconds_per_tick", "_until", "_struck", "_pressed", "_pitch", "_bars", "_notes", "_tempo_due",
-        "whole", "finished", "elapsed",
+        "_heard", "_quiet", "whole", "finished", "elapsed",
     )  # fmt: skip
 
     _kind: NDArray[np.int64]
     _bars: NDArray[np.int64]
+    _now: NDArray[np.int64]
+    _heard: NDArray[np.int64]
+    _loops: list[LoopWatch]
 
     def __init__(
         self,
@@ -94,8 +98,11 @@ class RemiGrammar(Grammar):
         self.finished[:] = False
         # A prompt ends with the bar that is to be filled.
         self._bars[:] = self._kind == Kind.Bar
+        # What was silent before the cut is not the continuation's silence.
+        self._quiet[:] = 0.0
         for name in self._STATE:
             setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
+        self._loops = [self._loops[0].from_here() for _ in range(candidates)]
         self._rows = np.arange(candidates)
         self._wish(wishes or Wishes())
 
@@ -120,6 +127,9 @@ class RemiGrammar(Grammar):
         self._bars = np.zeros(1, dtype=np.int64)
         self._notes = np.zeros(1, dtype=np.int64)
         self._tempo_due = np.zeros(1, dtype=bool)
+        self._heard = np.zeros(1, dtype=np.int64)
+        self._quiet = np.zeros(1)
+        self._loops = [LoopWatch()]
         self.whole = np.zeros(1, dtype=bool)
         self.finished = np.zeros(1, dtype=bool)
         self.elapsed = np.zeros(1)
@@ -142,6 +152,7 @@ class RemiGrammar(Grammar):
                 raise ImpossibleWish(f"tempo is {wishes.tempo:g}; allowed: {tempos.min():g} to {tempos.max():g}")
             self._tempo = int(known[np.abs(tempos - wishes.tempo).argmin()])
             self._tempo_due[:] = True
+        self._silence, self._repeats = wishes.silence, wishes.repeats
         self._last_bar = wishes.bars
         self._last_second = wishes.seconds
         self._length_is_wished = wishes.bars is not None or wishes.seconds is not None
@@ -180,6 +191,13 @@ class RemiGrammar(Grammar):
         mask[:, ids[Kind.PedalOff]] &= (self._pressed != _NOTHING) & (self._pressed < self._now[:, None])
         later = np.arange(len(ids[Kind.Position]))
         mask[:, ids[Kind.Position]] &= (later > self._position[:, None]) & (later < self._positions[:, None])
+        if self._silence is not None:
+            left = (self._silence - self._quiet) / self._seconds_per_tick
+            room = np.maximum(self._now, self._heard) + left + 1e-6 - self._bar_start
+            mask[:, ids[Kind.Position]] &= later * self._position_ticks[:, None] <= room[:, None]
+            mask[:, ids[Kind.Bar]] &= (self._bar_ticks <= room)[:, None]
+        if self._repeats is not None:
+            self._break_loops(mask)
         if self._tempo is not None:
             mask[:, ids[Kind.Tempo]] = False
             # The tempo holds from the cut on, so the first bar begins with it, and no bar goes by before it.
@@ -187,6 +205,17 @@ class RemiGrammar(Grammar):
                 due = self._tempo_due & (kind == before)
                 mask[due] = False
                 mask[due, first] = True
+
+    def _break_loops(self, mask: NDArray[np.bool_]) -> None:
+        """Forbid the one note with which a bar would be the next of too many that repeat."""
+        for row in np.flatnonzero(np.isin(self._kind, _BEFORE_PITCH)):
+            for position, program, pitch in self._loops[row].closing_notes():
+                if (position, program) == (self._position[row], self._program[row]):
+                    family = self._tables.ids[Kind.PitchDrum if program == 0 else Kind.Pitch]
+                    others = mask[row, family].sum() - mask[row, family[pitch]]
+                    # After a program something must be struck.
+                    if others or self._kind[row] != Kind.Program:
+                        mask[row, family[pitch]] = False
 
     def advance(self, ids: Ids) -> None:
         tables = self._tables
@@ -205,6 +234,8 @@ class RemiGrammar(Grammar):
         # The first bar begins at 0, every other where the one before it ends.
         first = (self._kind[rows] == Kind.BOS) | (self._kind[rows] == Kind.PAD)
         start = np.where(first, self._bar_start[rows], self._bar_start[rows] + self._bar_ticks[rows])
+        for row in rows:
+            self._loops[row].next_bar(self._repeats)
         self._bars[rows] += 1
         self._position[rows] = _NOTHING
         self._bar_start[rows] = start
@@ -225,6 +256,10 @@ class RemiGrammar(Grammar):
 
     def _move_to(self, rows: NDArray[np.int64], tick: NDArray[Any]) -> None:
         self.elapsed[rows] += (tick - self._now[rows]) * self._seconds_per_tick[rows]
+        # Seconds, not ticks: the tempo may change in the middle of a silence.
+        silent = tick - np.maximum(self._now[rows], self._heard[rows])
+        quiet = self._quiet[rows] + silent * self._seconds_per_tick[rows]
+        self._quiet[rows] = np.where(tick > self._heard[rows], quiet, 0.0)
         self._now[rows] = tick
         if self._last_second is not None:
             # A hair of slack, or a bar that should begin exactly there would begin before it by rounding.
@@ -249,6 +284,10 @@ class RemiGrammar(Grammar):
     def _take_duration(self, rows: NDArray[np.int64], ids: Ids) -> None:
         ends = self._now[rows] + self._tables.duration_ticks[self._unit[rows], ids]
         self._until[rows, self._program[rows], self._pitch[rows]] = ends
+        self._heard[rows] = np.maximum(self._heard[rows], ends)
+        self._quiet[rows] = 0.0
+        for row in rows:
+            self._loops[row].strike(int(self._position[row]), int(self._program[row]), int(self._pitch[row]))
         self._struck[rows, self._program[rows]] += 1
         self._notes[rows] += 1
 
@@ -271,5 +310,8 @@ _SETTLED = np.isin(
     [Kind.PAD, Kind.BOS, Kind.EOS, Kind.Bar, Kind.Pitch, Kind.PitchDrum, Kind.Velocity],
 )
 """The kinds after which the graph alone says what may come."""
+
+_BEFORE_PITCH = [Kind.Position, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Program, Kind.Duration]
+"""The kinds after which a note may be struck."""
 
 _WHOLE = np.isin(np.arange(len(Kind)), [*WHOLE_KINDS, Kind.EOS])

@@ -117,6 +117,10 @@ class MidiTokenizer(Tokenizer["Score"]):
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar:
         return self._form.grammar(prompt, candidates, wishes)
 
+    def usual_wishes(self) -> Wishes:
+        # Of held-out pieces none is silent for longer, and few repeat longer (EXPERIMENTS.md).
+        return Wishes(silence=2.0, repeats=4 if isinstance(self._form, RemiForm) else None)
+
     def variations(self) -> Variations:
         moved = [self._form.transposed(semitones) for semitones in self._configuration.transpositions]
         return Variations(maps=np.stack([ids for ids, _ in moved]), valid=np.stack([valid for _, valid in moved]))
