@@ -48,6 +48,12 @@ class ShortcutConfig:
     """What a tapped output passes before it becomes keys and values, after its norm."""
     feature_width: int = 512
     """Hidden width of `mlp`."""
+    norm: bool = True
+    """Norm every head's queries and keys: depths then compete on equal terms, and none can take all attention by the
+    size of its keys."""
+    depth_dropout: float = 0.0
+    """The chance with which each depth is hidden from the last layer for a training batch; one is always left. Depths
+    that had no attention would have no gradient, and never any attention: without it one depth soon takes all."""
     scope: Literal["context", "column"] = "context"
     """Attend to all positions up to one's own, or to the depths of one's own position alone."""
     start: Literal["normal", "zero"] = "normal"
@@ -59,6 +65,7 @@ class ShortcutConfig:
         _require(all(type(tap) is int and tap >= 0 for tap in taps), "shortcut taps", taps, "depths from 0")
         _require(len(set(taps)) == len(taps), "shortcut taps", taps, "each depth once")
         _require(self.feature_map in ("mlp", "linear", "norm"), "feature_map", self.feature_map, "mlp, linear, norm")
+        _require(0.0 <= self.depth_dropout < 1.0, "depth_dropout", self.depth_dropout, "0 up to but not 1")
         _require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
         _require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
         _require(self.start in ("normal", "zero"), "start", self.start, "normal, zero")
@@ -134,6 +141,8 @@ class ModelConfig:
             _require_fields(cls, "a model", content)
             shortcut = content["shortcut"]
             if shortcut is not None:
+                # Checkpoints made before there were these fields had neither.
+                shortcut = {"norm": False, "depth_dropout": 0.0} | shortcut
                 _require_fields(ShortcutConfig, "a shortcut", shortcut)
                 shortcut = ShortcutConfig(**{**shortcut, "taps": tuple(shortcut["taps"])})
             return cls(**{**content, "shortcut": shortcut})
@@ -152,7 +161,7 @@ PRESETS: dict[str, ModelConfig] = {
         width=64,
         heads=4,
         feed_forward=256,
-        shortcut=ShortcutConfig(taps=(1, 2), feature_width=128),
+        shortcut=ShortcutConfig(taps=(1, 2), feature_width=128, depth_dropout=0.25),
     ),
     "small": ModelConfig(
         context=1024,
@@ -160,7 +169,7 @@ PRESETS: dict[str, ModelConfig] = {
         width=192,
         heads=3,
         feed_forward=768,
-        shortcut=ShortcutConfig(taps=(2, 4, 6), feature_width=384),
+        shortcut=ShortcutConfig(taps=(2, 4, 6), feature_width=384, depth_dropout=0.25),
     ),
     "base": ModelConfig(
         context=1024,
@@ -169,7 +178,7 @@ PRESETS: dict[str, ModelConfig] = {
         heads=8,
         feed_forward=1664,
         dropout=0.1,
-        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=832),
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=832, depth_dropout=0.25),
     ),
     "medium": ModelConfig(
         context=1024,
@@ -179,7 +188,7 @@ PRESETS: dict[str, ModelConfig] = {
         feed_forward=3072,
         dropout=0.1,
         tied_embeddings=True,
-        shortcut=ShortcutConfig(taps=(2, 4, 6, 8, 10), feature_width=1024),
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8, 10), feature_width=1024, depth_dropout=0.25),
     ),
     "paper": ModelConfig(
         context=512,
@@ -188,7 +197,7 @@ PRESETS: dict[str, ModelConfig] = {
         heads=8,
         feed_forward=1024,
         dropout=0.1,
-        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=1024),
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=1024, norm=False),
     ),
 }
 """Shapes by name. `small` is what ships, about 4 M parameters; `base` about 25 M; `medium` has GPT-2 small's shape;

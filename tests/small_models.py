@@ -31,9 +31,9 @@ SHORTCUTS: dict[str, ShortcutConfig | None] = {
     "one tap": ShortcutConfig(taps=(1,), feature_width=17),
     "two taps": ShortcutConfig(taps=(1, 2), feature_width=17),
     "all depths": ShortcutConfig(taps=(1, 2), include_last=True, include_embedding=True, feature_width=17),
-    "linear": ShortcutConfig(taps=(1, 2), feature_map="linear"),
+    "linear": ShortcutConfig(taps=(1, 2), feature_map="linear", norm=False),
     "norm": ShortcutConfig(taps=(0, 2), feature_map="norm"),
-    "column": ShortcutConfig(taps=(1, 2), scope="column", include_last=True, feature_width=17),
+    "column": ShortcutConfig(taps=(1, 2), scope="column", include_last=True, feature_width=17, norm=False),
     "column, one depth": ShortcutConfig(taps=(2,), scope="column", feature_map="norm"),
     "nothing but the embedding": ShortcutConfig(taps=(), include_embedding=True, feature_map="linear"),
 }

@@ -38,7 +38,13 @@ def turned(vector: Tensor, position: int) -> Tensor:
     return out
 
 
-def attended(h: list[Tensor], sources: list[list[Tensor]], attention: Any, heads: int, *, column: bool) -> list[Tensor]:
+def unit(vector: Tensor, wanted: bool) -> Tensor:
+    return vector / (vector.pow(2).mean() + 1e-6).sqrt() if wanted else vector
+
+
+def attended(
+    h: list[Tensor], sources: list[list[Tensor]], attention: Any, heads: int, *, column: bool, normed: bool = False
+) -> list[Tensor]:
     """One attention layer: queries of `h` (T of (D,), normed), keys and values of `sources` (n times T of (D,))."""
     C = len(h[0]) // heads
     key_matrix, value_matrix = attention.key_value.weight.chunk(2)
@@ -47,9 +53,14 @@ def attended(h: list[Tensor], sources: list[list[Tensor]], attention: Any, heads
         parts = []
         for head in range(heads):
             piece = slice(head * C, (head + 1) * C)
-            query = turned((attention.query.weight @ x)[piece], i)
+            query = turned(unit((attention.query.weight @ x)[piece], normed), i)
+            keys = {
+                (s, j): turned(unit((key_matrix @ k)[piece], normed), j)
+                for s, t in enumerate(sources)
+                for j, k in enumerate(t)
+            }
             seen = [(s, j) for s in range(len(sources)) for j in range(i + 1) if j == i or not column]
-            scores = [query @ turned((key_matrix @ sources[s][j])[piece], j) / math.sqrt(C) for s, j in seen]
+            scores = [query @ keys[s, j] / math.sqrt(C) for s, j in seen]
             weights = torch.stack(scores).softmax(0)
             values = torch.stack([(value_matrix @ sources[s][j])[piece] for s, j in seen])
             parts.append(weights @ values)
@@ -83,7 +94,8 @@ def spelled_out(core: Core, ids: Tensor) -> Tensor:
         features.append(normed)
     column = config.shortcut is not None and config.shortcut.scope == "column"
     queries = [norm(x, last.query_norm.weight) for x in h]
-    seen = attended(queries, features, last.attention, config.heads, column=column)
+    unit_norm = config.shortcut is not None and config.shortcut.norm
+    seen = attended(queries, features, last.attention, config.heads, column=column, normed=unit_norm)
     h = [x + y for x, y in zip(h, seen, strict=True)]
     h = [x + feed_forward(last.feed_forward, norm(x, last.feed_forward_norm.weight)) for x in h]
     return torch.stack([torch.stack([head.weight @ norm(x, core.norm.weight) for head in core.heads]) for x in h])
@@ -302,7 +314,9 @@ def test_the_weights_of_a_column_step_are_the_shares_of_its_own_depths(kind: str
 @torch.no_grad()
 def test_the_plain_core_is_the_shortcut_core_with_the_shortcut_taken_out(device: str) -> None:
     plain = make_core(small_config(None), device)
-    bare = Core(small_config(ShortcutConfig(taps=(), include_last=True, feature_map="norm"))).to(device, torch.float64)
+    bare = Core(small_config(ShortcutConfig(taps=(), include_last=True, feature_map="norm", norm=False))).to(
+        device, torch.float64
+    )
     bare.load_state_dict(plain.state_dict())
     ids = random_ids(2, 7, 1, device=device)
     assert torch.equal(plain(ids), bare(ids))
@@ -496,3 +510,34 @@ def test_a_single_layer_can_be_plain() -> None:
     )
     ids = random_ids(2, 5, 1)
     torch.testing.assert_close(cached(core, ids, 2), core(ids)[:, 2:])
+
+
+def test_dropped_depths_are_as_if_they_were_not_there() -> None:
+    shortcut = ShortcutConfig(taps=(1, 2), include_last=True, feature_width=17, depth_dropout=0.5)
+    core = make_core(small_config(shortcut))
+    ids = random_ids(2, 7, 1)
+    with torch.no_grad():
+        whole = core(ids)
+        core.train()
+        seen = set()
+        for seed in range(40):
+            torch.manual_seed(seed)
+            dropped = core(ids)
+            torch.manual_seed(seed)
+            assert torch.equal(core(ids), dropped)
+            kept = tuple(_kept(core, seed))
+            seen.add(kept)
+            hidden = torch.ones(1, 3, 7, dtype=torch.bool)
+            hidden[:, list(kept)] = False
+            core.eval()
+            expected = core.cut(ids[:1], hidden).logits[0]
+            core.train()
+            torch.testing.assert_close(dropped[0, -1], expected)
+            if len(kept) == 3:
+                assert torch.equal(dropped, whole)
+        assert len(seen) == 7  # every choice but none
+
+
+def _kept(core: Core, seed: int) -> list[int]:
+    torch.manual_seed(seed)
+    return core.last._kept_depths()

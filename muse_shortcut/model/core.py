@@ -3,7 +3,7 @@
     h_0 = sum_k E_k[x_k]                              blocks 1 .. L-1 are ordinary pre-norm causal blocks
     F_s = M_s(norm(h_s))        for s in S            feature map of depth s
     Q = W_Q norm(h_{L-1});  K_s = W_K F_s;  V_s = W_V F_s      rotary positions on Q and on every K_s
-    A_i(s, j) = softmax over all (s, j <= i) jointly of Q_i . K_s,j / sqrt(C)
+    A_i(s, j) = softmax over all (s, j <= i) jointly of Q_i . K_s,j / sqrt(C)      with `norm`, Q and K of unit RMS
     u = h_{L-1} + W_O sum_{s,j} A(s, j) V_s,j;  y = u + FFN(norm(u));  logits_k = head_k(norm(y))
 
 The plain GPT is the case S = {L-1}, M the identity. Source: arXiv 2409.10870, and ARCHITECTURE.md section 5 for what
@@ -24,6 +24,9 @@ from muse_shortcut.model.attention import attend, column_attend, cut_attend, joi
 from muse_shortcut.model.cache import Cache
 
 __all__ = ["Core", "StepOutput"]
+
+_EPSILON = 1e-6
+"""Of the norm of queries and keys. torch's default depends on the type, and would outweigh the keys of a new core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ class LastBlock(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.scope = config.shortcut.scope if config.shortcut is not None else "context"
+        self.norm = config.shortcut is not None and config.shortcut.norm
+        self.depth_dropout = config.shortcut.depth_dropout if config.shortcut is not None else 0.0
         self.query_norm = nn.LayerNorm(config.width, bias=False)
         self.features = nn.ModuleList(FeatureMap(config, config.shortcut) for _ in config.depths)
         self.attention = Attention(config)
@@ -142,13 +147,26 @@ class LastBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def _query(self, h: Tensor, turns: Tensor) -> Tensor:
-        return rotate(self.attention.split(self.attention.query(self.query_norm(h))), turns)
+        return rotate(self._normed(self.attention.split(self.attention.query(self.query_norm(h)))), turns)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        """(..., C), each head's vector with root mean square 1 (Henry et al. 2020, arXiv 2010.04245)."""
+        return F.rms_norm(x, x.shape[-1:], eps=_EPSILON) if self.norm else x
 
     def keys_and_values(self, depths: list[Tensor], turns: Tensor) -> tuple[Tensor, Tensor]:
-        """n of (B, T, D) -> two of (n, B, H, T, C)."""
-        features = torch.stack([feature(h) for feature, h in zip(self.features, depths, strict=True)])
+        """n of (B, T, D) -> two of (n, B, H, T, C); fewer where depths are dropped."""
+        kept = self._kept_depths()
+        features = torch.stack([self.features[s](depths[s]) for s in kept])
         keys, values = self.attention.keys_and_values(features)
-        return rotate(keys, turns), values
+        return rotate(self._normed(keys), turns), values
+
+    def _kept_depths(self) -> list[int]:
+        """The numbers of the depths that this pass sees: in training a random choice, at least one."""
+        if not (self.training and self.depth_dropout):
+            return list(range(len(self.features)))
+        chances = torch.rand(len(self.features)).tolist()
+        kept = [s for s, chance in enumerate(chances) if chance >= self.depth_dropout]
+        return kept or [chances.index(max(chances))]
 
     def forward(self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> (B, T, D), and for one cached position the weights (B, H, n, T), else an empty tensor."""

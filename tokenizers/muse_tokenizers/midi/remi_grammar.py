@@ -75,6 +75,7 @@ class RemiGrammar(Grammar):
     _bars: NDArray[np.int64]
     _now: NDArray[np.int64]
     _heard: NDArray[np.int64]
+    _quiet: NDArray[np.float64]
     _loops: list[LoopWatch]
 
     def __init__(
