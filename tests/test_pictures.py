@@ -21,6 +21,7 @@ from muse_shortcut.pictures.timeline import (
     alternatives_of,
     clock,
     make_timeline,
+    percent,
     sources_of,
     telling_step,
 )
@@ -113,8 +114,10 @@ def test_the_telling_step_has_the_strongest_single_note(timeline: Timeline, trac
     def strongest(other: int) -> float:
         return max((s.weight for s in sources_of(trace, timeline, other) if s.span.first in firsts), default=0.0)
 
-    new = [note.first - trace.prompt_steps for note in timeline.notes if note.is_new]
-    assert strongest(step) == max(map(strongest, new))
+    low, high = timeline.cut + 0.25 * (timeline.end - timeline.cut), timeline.cut + 0.75 * (timeline.end - timeline.cut)
+    middle = [note for note in timeline.notes if note.is_new and low <= timeline.edges[note.first] <= high]
+    assert len(middle) > 3
+    assert strongest(step) == max(strongest(note.first - trace.prompt_steps) for note in middle)
 
 
 def test_where_there_is_no_new_note_there_is_no_telling_step(checkpoint: Checkpoint, prompt_file: Path) -> None:
@@ -188,6 +191,11 @@ def test_pictures_are_drawn_for_every_candidate(
         assert png.read_bytes().startswith(b"\x89PNG")
         assert ElementTree.parse(svg).getroot().tag.endswith("svg")
     assert not list(tmp_path.glob("*.npz"))
+
+
+@pytest.mark.parametrize(("share", "text"), [(1.0, "100 %"), (0.0995, "10 %"), (0.0614, "6.1 %"), (0.0041, "0.41 %")])
+def test_percentages_have_the_places_that_mean_something(share: float, text: str) -> None:
+    assert percent(share) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (59.7, "1:00"), (75.2, "1:15"), (3661, "61:01")])

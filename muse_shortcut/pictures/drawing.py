@@ -17,6 +17,7 @@ from muse_shortcut.pictures.timeline import (
     alternatives_of,
     clock,
     make_timeline,
+    percent,
     sources_of,
     telling_step,
 )
@@ -33,6 +34,8 @@ _SHOWN_SOURCES = 12
 _NAMED_SOURCES = 5
 _BAR_LEFT, _BAR_WIDTH = 0.46, 0.54
 """Of the bars in the column beside the time axis, as shares of its width."""
+_LABEL = 15
+"""Letters before them."""
 _ROOM = 0.3
 """Beside a bar, for its number."""
 _LEAST_SHOWN = 0.1
@@ -273,12 +276,17 @@ def _draw_sources(
         )
         bottom += weights[inside, number]
     top = float(bottom.max(initial=0.0)) or 1.0
-    for source in _worth_showing(
-        [source for source in sources if timeline.edges[source.span.first] >= left], _NAMED_SOURCES
-    ):
+    named: list[float] = []
+    visible = [source for source in sources if timeline.edges[source.span.first] >= left]
+    for source in _worth_showing(visible, 2 * _NAMED_SOURCES):
+        place = float(timeline.edges[source.span.first]) + width / 2
+        # Names do not stand on one another: the stronger keeps its own.
+        if len(named) == _NAMED_SOURCES or any(abs(place - other) < (right - left) / 22 for other in named):
+            continue
+        named.append(place)
         axes.annotate(
             source.span.label,
-            (float(timeline.edges[source.span.first]) + width / 2, source.weight),
+            (place, source.weight),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",
@@ -287,7 +295,7 @@ def _draw_sources(
         )
     axes.axvline(float(timeline.edges[trace.prompt_steps + step]), color=ACCENT, linewidth=1.2, zorder=3)
     axes.set_ylim(0, top * 1.22)
-    axes.set_yticks([0, top], ["0", f"{100 * top:.2g} %"])
+    axes.set_yticks([0, top], ["0", percent(top)])
     span = right - left
     every = next(s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 10**9) if span / s <= 14)
     ticks = np.arange(np.ceil(left / every) * every, right, every)
@@ -296,7 +304,7 @@ def _draw_sources(
     before = float(weights[~inside].sum())
     if before >= 0.005:
         axes.text(
-            0.0, 0.92, f"◂ {100 * before:.0f} % lay before", transform=axes.transAxes, fontsize=8, color=MUTED, va="top"
+            0.0, 0.92, f"◂ {percent(before)} lay before", transform=axes.transAxes, fontsize=8, color=MUTED, va="top"
         )
 
 
@@ -313,8 +321,8 @@ def _describe(axes: Axes, chances: list[tuple[Token, float]], sources: list[Sour
         colour = ACCENT if other is token else PROMPT
         length = (_BAR_WIDTH - _ROOM) * chance
         axes.barh(y - 0.018, length, left=_BAR_LEFT, height=0.026, color=colour, linewidth=0)
-        axes.text(0, y, other.label, fontsize=8.5, va="top", color=INK)
-        axes.text(_BAR_LEFT + length + 0.015, y, f"{100 * chance:.2g} %", fontsize=8, va="top", color=MUTED)
+        axes.text(0, y, _short(other.label), fontsize=8.5, va="top", color=INK)
+        axes.text(_BAR_LEFT + length + 0.015, y, percent(chance), fontsize=8, va="top", color=MUTED)
         y -= 0.052
     y -= 0.03
     axes.text(0, y, "what it looked at most", color=MUTED, fontsize=8, va="top")
@@ -325,10 +333,15 @@ def _describe(axes: Axes, chances: list[tuple[Token, float]], sources: list[Sour
         for part, colour in zip((scale * source.by_depth).tolist(), colours, strict=True):
             axes.barh(y - 0.018, part, left=start, height=0.026, color=colour, linewidth=0)
             start += part
-        axes.text(0, y, source.span.label, fontsize=8.5, va="top", color=INK)
-        share = f"{100 * source.weight:.2g} %  {clock(source.span.start)}"
+        axes.text(0, y, _short(source.span.label), fontsize=8.5, va="top", color=INK)
+        share = f"{percent(source.weight)}  {clock(source.span.start)}"
         axes.text(start + 0.015, y, share, fontsize=8, va="top", color=MUTED)
         y -= 0.052
+
+
+def _short(label: str) -> str:
+    """A label that ends before the bars begin."""
+    return label if len(label) <= _LABEL else label[: _LABEL - 1] + "…"
 
 
 def _title(figure: Figure, title: str) -> None:

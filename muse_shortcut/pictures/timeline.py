@@ -13,7 +13,17 @@ from muse_shortcut.generation.explaining import Span, spans_of
 from muse_shortcut.generation.trace import Trace
 from muse_tokenizers.base import Token, Tokenizer
 
-__all__ = ["Note", "Source", "Timeline", "alternatives_of", "clock", "make_timeline", "sources_of", "telling_step"]
+__all__ = [
+    "Note",
+    "Source",
+    "Timeline",
+    "alternatives_of",
+    "clock",
+    "make_timeline",
+    "percent",
+    "sources_of",
+    "telling_step",
+]
 
 _LAST_SECONDS = 0.25
 """How much room the ids of the very last moment get."""
@@ -118,20 +128,21 @@ def sources_of(trace: Trace, timeline: Timeline, step: int) -> list[Source]:
     return sorted(found, key=lambda source: -source.weight)
 
 
-def telling_step(trace: Trace, timeline: Timeline, kinds: frozenset[str] = frozenset({"pitch", "drum"})) -> int | None:
-    """The new step, of those that begin a span of these kinds, whose strongest note is the strongest of all.
+def telling_step(trace: Trace, timeline: Timeline) -> int | None:
+    """The new step, of those at which a note begins, whose strongest note is the strongest of all.
 
-    None where there is no such step.
+    Of the middle half of the continuation if notes begin there: at its edges there is little to see on one side. None
+    where no note is new.
     """
-    best, found = -1.0, None
-    for span in timeline.spans:
-        step = span.first - trace.prompt_steps
-        if step < 0 or step >= trace.steps or span.kind not in kinds:
-            continue
-        strongest = max((s.weight for s in sources_of(trace, timeline, step) if s.span.kind in kinds), default=0.0)
-        if strongest > best:
-            best, found = strongest, step
-    return found
+    notes = {note.first for note in timeline.notes}
+    steps = [note.first - trace.prompt_steps for note in timeline.notes if note.is_new]
+    low, high = np.quantile([timeline.cut, timeline.end], (0.25, 0.75))
+    middle = [step for step in steps if low <= timeline.edges[trace.prompt_steps + step] <= high]
+
+    def strongest(step: int) -> float:
+        return max((s.weight for s in sources_of(trace, timeline, step) if s.span.first in notes), default=0.0)
+
+    return max(middle or steps, key=strongest, default=None)
 
 
 def alternatives_of(trace: Trace, tokenizer: Tokenizer[Any], step: int, most: int = 4) -> list[tuple[Token, float]]:
@@ -144,6 +155,15 @@ def alternatives_of(trace: Trace, tokenizer: Tokenizer[Any], step: int, most: in
             instead[end, 0] = other
             found.append((tokenizer.describe(instead)[end][0], float(np.exp(nats))))
     return found[:most]
+
+
+def percent(share: float) -> str:
+    """A share of 1 to two places that mean something.
+
+    >>> [percent(share) for share in (0.996, 0.0614, 0.0041)]
+    ['100 %', '6.1 %', '0.41 %']
+    """
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
 
 
 def clock(seconds: float) -> str:
