@@ -101,7 +101,8 @@ def _read_core(model: ModelConfig, weights: Path) -> Core:
 
 def _least_parameters(model: ModelConfig) -> int:
     """How many numbers the matrices have, the head aside."""
-    mlp = 0 if model.shortcut is None or model.shortcut.feature_map != "mlp" else model.shortcut.feature_width
+    has_mlp = model.shortcut is not None and model.shortcut.feature_map in ("mlp", "residual")
+    mlp = model.shortcut.feature_width if model.shortcut is not None and has_mlp else 0
     rows = model.streams * model.vocabulary_size + model.layers * (4 * model.width + 2 * model.feed_forward)
     return model.width * (rows + 2 * mlp * len(model.depths))
 

@@ -44,16 +44,14 @@ class ShortcutConfig:
     """Also attend to the depth just below the last layer."""
     include_embedding: bool = False
     """Also attend to depth 0."""
-    feature_map: Literal["mlp", "linear", "norm"] = "mlp"
-    """What a tapped output passes before it becomes keys and values, after its norm."""
+    feature_map: Literal["mlp", "residual", "linear", "norm"] = "mlp"
+    """What a tapped output passes before it becomes keys and values, after its norm. `residual`: an MLP whose output is
+    added to what went in."""
     feature_width: int = 512
-    """Hidden width of `mlp`."""
+    """Hidden width of `mlp` and `residual`."""
     norm: bool = True
     """Norm every head's queries and keys: depths then compete on equal terms, and none can take all attention by the
     size of its keys."""
-    depth_dropout: float = 0.0
-    """The chance with which each depth is hidden from the last layer for a training batch; one is always left. Depths
-    that had no attention would have no gradient, and never any attention: without it one depth soon takes all."""
     scope: Literal["context", "column"] = "context"
     """Attend to all positions up to one's own, or to the depths of one's own position alone."""
     start: Literal["normal", "zero"] = "normal"
@@ -64,8 +62,8 @@ class ShortcutConfig:
         taps = list(self.taps)
         _require(all(type(tap) is int and tap >= 0 for tap in taps), "shortcut taps", taps, "depths from 0")
         _require(len(set(taps)) == len(taps), "shortcut taps", taps, "each depth once")
-        _require(self.feature_map in ("mlp", "linear", "norm"), "feature_map", self.feature_map, "mlp, linear, norm")
-        _require(0.0 <= self.depth_dropout < 1.0, "depth_dropout", self.depth_dropout, "0 up to but not 1")
+        maps = ("mlp", "residual", "linear", "norm")
+        _require(self.feature_map in maps, "feature_map", self.feature_map, ", ".join(maps))
         _require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
         _require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
         _require(self.start in ("normal", "zero"), "start", self.start, "normal, zero")
@@ -140,9 +138,10 @@ class ModelConfig:
         try:
             _require_fields(cls, "a model", content)
             shortcut = content["shortcut"]
+            if isinstance(shortcut, dict):
+                # Checkpoints of 0.1.0 had none.
+                shortcut = {"norm": False} | shortcut
             if shortcut is not None:
-                # Checkpoints made before there were these fields had neither.
-                shortcut = {"norm": False, "depth_dropout": 0.0} | shortcut
                 _require_fields(ShortcutConfig, "a shortcut", shortcut)
                 shortcut = ShortcutConfig(**{**shortcut, "taps": tuple(shortcut["taps"])})
             return cls(**{**content, "shortcut": shortcut})
@@ -161,7 +160,7 @@ PRESETS: dict[str, ModelConfig] = {
         width=64,
         heads=4,
         feed_forward=256,
-        shortcut=ShortcutConfig(taps=(1, 2), feature_width=128, depth_dropout=0.25),
+        shortcut=ShortcutConfig(taps=(1, 2), feature_map="residual", feature_width=128),
     ),
     "small": ModelConfig(
         context=1024,
@@ -169,7 +168,7 @@ PRESETS: dict[str, ModelConfig] = {
         width=192,
         heads=3,
         feed_forward=768,
-        shortcut=ShortcutConfig(taps=(2, 4, 6), feature_width=384, depth_dropout=0.25),
+        shortcut=ShortcutConfig(taps=(2, 4, 6), feature_map="residual", feature_width=384),
     ),
     "base": ModelConfig(
         context=1024,
@@ -178,7 +177,7 @@ PRESETS: dict[str, ModelConfig] = {
         heads=8,
         feed_forward=1664,
         dropout=0.1,
-        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=832, depth_dropout=0.25),
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_map="residual", feature_width=832),
     ),
     "medium": ModelConfig(
         context=1024,
@@ -188,7 +187,7 @@ PRESETS: dict[str, ModelConfig] = {
         feed_forward=3072,
         dropout=0.1,
         tied_embeddings=True,
-        shortcut=ShortcutConfig(taps=(2, 4, 6, 8, 10), feature_width=1024, depth_dropout=0.25),
+        shortcut=ShortcutConfig(taps=(2, 4, 6, 8, 10), feature_map="residual", feature_width=1024),
     ),
     "paper": ModelConfig(
         context=512,
@@ -294,6 +293,12 @@ class TrainConfig:
             self.window,
             "0, or any number beside decay_steps above 0",
         )
+        _require(
+            not self.decay_steps or self.warmup_steps + self.decay_steps <= self.max_steps,
+            "decay_steps",
+            self.decay_steps,
+            f"0, or at most max_steps less warmup_steps, {self.max_steps - self.warmup_steps}",
+        )
         sound = isinstance(self.mix, dict) and all(
             isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000
             for name, weight in self.mix.items()
@@ -304,6 +309,14 @@ class TrainConfig:
         _require(
             self.precision in ("auto", "float32", "bfloat16"), "precision", self.precision, "auto, float32, bfloat16"
         )
+
+    def standing_window(self, context: int) -> int:
+        """Steps of a window while the rate stands."""
+        return min(self.window or context, context)
+
+    def windows_a_batch(self, context: int, window: int) -> int:
+        """A batch has as many tokens whatever its windows."""
+        return max(1, self.batch_size * self.standing_window(context) // window)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         width=24,
         heads=2,
         feed_forward=48,
-        shortcut=ShortcutConfig(taps=(1, 2), feature_width=16),
+        shortcut=ShortcutConfig(taps=(1, 2), feature_map="residual", feature_width=16),
     )
     folder = tmp_path_factory.mktemp("random-checkpoint")
     save_checkpoint(Checkpoint(core=Core(shape), tokenizer=tokenizer, card="# Random\n"), folder)

@@ -31,6 +31,7 @@ SHORTCUTS: dict[str, ShortcutConfig | None] = {
     "one tap": ShortcutConfig(taps=(1,), feature_width=17),
     "two taps": ShortcutConfig(taps=(1, 2), feature_width=17),
     "all depths": ShortcutConfig(taps=(1, 2), include_last=True, include_embedding=True, feature_width=17),
+    "residual": ShortcutConfig(taps=(1, 3), feature_map="residual", feature_width=17),
     "linear": ShortcutConfig(taps=(1, 2), feature_map="linear", norm=False),
     "norm": ShortcutConfig(taps=(0, 2), feature_map="norm"),
     "column": ShortcutConfig(taps=(1, 2), scope="column", include_last=True, feature_width=17, norm=False),

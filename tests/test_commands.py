@@ -55,12 +55,13 @@ def test_two_commands_train_on_a_folder_of_ones_own(run: RunCommand, store: Path
 
 
 def test_what_is_excluded_is_neither_read_nor_rejected(run: RunCommand, music: Path, tmp_path: Path) -> None:
-    words = ("--exclude", "letter.mid,sa*", "--workers", 1, "--out", tmp_path / "store")
+    words = ("--exclude", "letter.mid, sa*", "--workers", 1, "--out", tmp_path / "store")
     done = run("prepare", "midi", music, *words)
     assert done.code == 0, done.err
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
     assert (manifest["pieces"], manifest["rejects"]) == (2, [])
     assert manifest["source"]["excluded"] == ["letter.mid", "sa*"]
+    assert manifest["source"]["sources"][0]["files"] == manifest["pieces"] + len(manifest["rejects"])
 
 
 def test_a_preset_in_a_file_is_the_preset_that_is_trained(run: RunCommand, store: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -89,6 +90,8 @@ def spelled_out(core: Core, ids: Tensor) -> Tensor:
         kind = config.shortcut.feature_map if config.shortcut is not None else "norm"
         if kind == "mlp":
             normed = [feed_forward(feature.map, x) for x in normed]
+        elif kind == "residual":
+            normed = [x + feed_forward(feature.map, x) for x in normed]
         elif kind == "linear":
             normed = [feature.map.weight @ x for x in normed]
         features.append(normed)
@@ -140,7 +143,7 @@ def test_no_logit_has_a_gradient_to_a_later_token(kind: str, streams: int, devic
 
 
 @EVERY_DEVICE
-@pytest.mark.parametrize("feature_map", ["mlp", "linear", "norm"])
+@pytest.mark.parametrize("feature_map", ["mlp", "residual", "linear", "norm"])
 @pytest.mark.parametrize("scope", ["context", "column"])
 def test_the_last_layer_never_looks_ahead_through_any_depth(scope: Any, feature_map: Any, device: str) -> None:
     shortcut = ShortcutConfig(
@@ -512,32 +515,27 @@ def test_a_single_layer_can_be_plain() -> None:
     torch.testing.assert_close(cached(core, ids, 2), core(ids)[:, 2:])
 
 
-def test_dropped_depths_are_as_if_they_were_not_there() -> None:
-    shortcut = ShortcutConfig(taps=(1, 2), include_last=True, feature_width=17, depth_dropout=0.5)
-    core = make_core(small_config(shortcut))
-    ids = random_ids(2, 7, 1)
-    with torch.no_grad():
-        whole = core(ids)
-        core.train()
-        seen = set()
-        for seed in range(40):
-            torch.manual_seed(seed)
-            dropped = core(ids)
-            torch.manual_seed(seed)
-            assert torch.equal(core(ids), dropped)
-            kept = tuple(_kept(core, seed))
-            seen.add(kept)
-            hidden = torch.ones(1, 3, 7, dtype=torch.bool)
+@EVERY_KIND
+@torch.no_grad()
+def test_depths_that_are_hidden_are_as_if_they_were_not_there(kind: str) -> None:
+    core = make_core(small_config(SHORTCUTS[kind]))
+    ids, depths = random_ids(2, 7, 1), core.config.depths
+    torch.testing.assert_close(core.forward_without(ids, ()), core(ids))
+    for left in range(len(depths)):
+        for kept in combinations(range(len(depths)), left):
+            hidden = torch.ones(1, len(depths), 7, dtype=torch.bool)
             hidden[:, list(kept)] = False
-            core.eval()
-            expected = core.cut(ids[:1], hidden).logits[0]
-            core.train()
-            torch.testing.assert_close(dropped[0, -1], expected)
-            if len(kept) == 3:
-                assert torch.equal(dropped, whole)
-        assert len(seen) == 7  # every choice but none
+            found = core.forward_without(ids, [depth for s, depth in enumerate(depths) if s not in kept])
+            for length in (1, 7):
+                expected = core.cut(ids[:1, :length], hidden[..., :length]).logits[0]
+                torch.testing.assert_close(found[0, length - 1], expected)
 
 
-def _kept(core: Core, seed: int) -> list[int]:
-    torch.manual_seed(seed)
-    return core.last._kept_depths()
+@EVERY_DEVICE
+def test_under_autocast_queries_keys_and_values_have_one_type(device: str) -> None:
+    core = make_core(small_config(SHORTCUTS["two taps"]), device, torch.float32)
+    h = torch.randn(1, 5, 30, device=device)
+    with torch.autocast(device, torch.bfloat16):
+        query = core.last._query(h, core.turns[:, :5])
+        keys, values = core.last.keys_and_values([h, h], core.turns[:, :5])
+    assert query.dtype == keys.dtype == values.dtype == torch.bfloat16

@@ -58,6 +58,17 @@ def test_everything_is_on_the_terminal_and_in_the_json(evaluate: Any, tmp_path: 
     assert found["copies"]["true"]["notes"] == [12.0, 12.0, 12.0]
 
 
+def test_what_depths_are_worth_is_their_likelihood_less(evaluate: Any, tmp_path: Path) -> None:
+    done = evaluate(*only("likelihood"), "--hide-depths", "--json", tmp_path / "hidden.json")
+    assert done.code == 0, done.err
+    assert "What hiding depths from the last layer costs, nats a token" in done.out
+    assert "depth 1, 2" in done.out
+    found = json.loads((tmp_path / "hidden.json").read_text())["likelihood"]["hidden_depths"]
+    assert [one["depths"] for one in found] == [[1], [2], [1, 2]]
+    assert all(set(one["nats_a_token"]) == {"high", "low", "together"} for one in found)
+    assert all(one["nats_a_token"]["together"] != 0 for one in found)
+
+
 def test_a_seed_gives_the_same_numbers_again(evaluate: Any, tmp_path: Path) -> None:
     for name in ("one.json", "two.json"):
         done = evaluate(*SHORT, *only("continuations"), "--seed", 4, "--json", tmp_path / name)
@@ -126,6 +137,7 @@ def _refused(done: Outcome, *words: str) -> None:
         (("--split", "noon"), "noon"),
         (("--device", "abacus"), "abacus"),
         (("--json", "nowhere/at/all.json"), "--json is 'nowhere/at/all.json'; there is no folder nowhere/at"),
+        (("--json", "."), "--json is '.', a folder; allowed: a file"),
         (only(), "there is nothing to do: --likelihood, --continuations, --copies are all false"),
         ((*only("copies"), "--seconds", 100), "is long enough for 100 s before a cut and 100 s after it"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -308,6 +309,15 @@ def test_silence_and_loops_are_counted_beside_the_true_ones(choice: Choice, chec
     assert rates(looping)[1].true == 1.0
 
 
+def test_a_silence_of_just_the_limit_is_not_more_than_it() -> None:
+    def outcome(silence: float) -> Any:
+        measured = {"longest_silence": Number(value=silence, unit="s")}
+        return SimpleNamespace(candidates={"model": measured}, true=measured)
+
+    (rate,) = rates([outcome(2.0000000000000018), outcome(2.01)])
+    assert rate.model == rate.true == 0.5
+
+
 def choose_long(choice: Choice) -> list[Any]:
     return [window for window in choice.windows if window.prompt.cut <= 16.0][:1]
 
@@ -467,9 +477,18 @@ def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpo
         assert copied.piece is not None
 
 
+def test_what_has_nothing_to_look_up_is_not_taken_for_original() -> None:
+    run = Copied(notes=4, seconds=1.0, bars=0.5, piece="a")
+    summary = summarise_copies([None, run, None])
+    assert summary is not None
+    assert (summary.windows, summary.notes, summary.bars) == (1, (4.0, 4.0, 4.0), (0.5, 0.5, 0.5))
+    assert summarise_copies([None, None]) is None
+
+
 def test_copies_are_summed_up_by_middle_ninth_decile_and_longest() -> None:
     copies = [Copied(notes=n, seconds=n / 2, bars=None, piece="some") for n in range(11)]
     summary = summarise_copies(copies)
+    assert summary is not None
     assert (summary.notes, summary.seconds, summary.bars) == ((5, 9, 10), (2.5, 4.5, 5), None)
 
 

@@ -17,7 +17,7 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.generation.explaining import Span, allowed_at, cut_sources, explain, spans_of
-from muse_shortcut.generation.trace import Trace
+from muse_shortcut.generation.trace import Trace, load_trace
 from muse_shortcut.model.core import Core
 from muse_tokenizers.base import Wishes
 
@@ -203,6 +203,23 @@ def test_a_sidecar_can_be_explained_afterwards(
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "again" / "from-nothing-1.explain.json").read_text())["step"] == 3
     assert (tmp_path / "again" / "from-nothing-1.mid").read_bytes() == sidecar.with_suffix(".mid").read_bytes()
+
+
+def test_a_candidate_that_is_too_short_keeps_no_other_from_being_explained(generate: Any, tmp_path: Path) -> None:
+    """Of four candidates some end before the step; pictures are drawn of all, explanations written of the rest."""
+    words = ("--seconds", 1, "--num-samples", 4, "--picture")
+    done = generate(*words)
+    assert done.code == 0, done.err
+    lengths = [load_trace(path).steps for path in sorted((tmp_path / "out").glob("*.trace.npz"))]
+    assert min(lengths) < max(lengths)
+    done = generate(*words, "--explain", max(lengths) - 1)
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 1
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    for number, steps in enumerate(lengths, 5):
+        assert {f"from-nothing-{number}.png", f"from-nothing-{number}.svg"} <= written
+        assert (f"from-nothing-{number}.explain.json" in written) == (steps == max(lengths))
+        assert (f"from-nothing-{number}: --explain" in done.err) == (steps != max(lengths))
 
 
 @pytest.mark.parametrize(

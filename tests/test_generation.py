@@ -142,3 +142,6 @@ def test_outputs_are_numbered_after_those_that_are_there(tmp_path: Path) -> None
     assert free_number(tmp_path, "b") == 10
     (tmp_path / "v1.2-3.mid").touch()
     assert free_number(tmp_path, "v1.2") == 4
+    (tmp_path / "v1.2-5.trace.npz").touch()
+    (tmp_path / "v1x2-9.mid").touch()
+    assert free_number(tmp_path, "v1.2") == 6

@@ -148,6 +148,41 @@ def test_bars_of_nothing_are_no_loop_and_given_bars_do_not_count() -> None:
     assert watch.from_here().closing_notes() == []
 
 
+@pytest.mark.parametrize("most", [1, 2, 4])
+@pytest.mark.parametrize("pattern", ["a-", "a--", "ab-", "a---", "aab-"])
+def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -> None:
+    """Whoever goes on in the pattern, but for the note that may not be struck, never loops for longer."""
+    midi = tokenizer("remi")
+    names = midi.vocabulary()
+    word = {name: names.index(name) for name in ("Bar_None", "TimeSig_4/4", "Position_0", "Program_0", "Velocity_63")}
+    note = {letter: names.index(f"Pitch_{pitch}") for letter, pitch in (("a", 60), ("b", 67), ("other", 72))}
+    beat = names.index("Duration_1.0.12")
+    grammar = midi.grammar(np.array([[midi.begin]]), 1, Wishes(seconds=FOREVER, repeats=most))
+    written: list[int] = []
+
+    def write(*ids: int) -> None:
+        for token in ids:
+            assert grammar.allowed()[0, 0, token]
+            grammar.advance(np.array([[token]]))
+            written.append(token)
+
+    replaced = 0
+    for letter in (pattern * 8)[:16]:
+        write(word["Bar_None"], word["TimeSig_4/4"])
+        if letter != "-":
+            write(word["Position_0"])
+            # Said once: it holds until another.
+            if grammar.allowed()[0, 0, word["Program_0"]] and word["Program_0"] not in written:
+                write(word["Program_0"])
+            allowed = grammar.allowed()[0, 0]
+            others = [key for key in ("other", "b", "a") if key != letter and allowed[note[key]]]
+            replaced += not allowed[note[letter]]
+            write(note[letter if allowed[note[letter]] else others[replaced % len(others)]])
+            write(word["Velocity_63"], beat)
+    assert replaced > 0
+    assert _loop(midi, [midi.begin, *written], 0.0) <= most
+
+
 def test_candidates_watch_each_for_itself() -> None:
     midi = tokenizer("remi")
     ids = draw(grammar_of("remi", 6, Wishes(seconds=FOREVER, repeats=1)), 300, seed=3)

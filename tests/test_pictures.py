@@ -179,6 +179,22 @@ def test_the_same_trace_gives_the_same_bytes(checkpoint: Checkpoint, trace: Trac
         assert one == other
 
 
+@pytest.mark.parametrize("prompted", [False, True])
+def test_a_continuation_of_no_step_has_a_picture_too(checkpoint: Checkpoint, prompt_file: Path, prompted: bool) -> None:
+    tokenizer = checkpoint.tokenizer
+    request = Request(prompt=tokenizer.prompt(tokenizer.read(prompt_file) if prompted else None, None), seed=1)
+    trace = Generation(checkpoint.core, tokenizer, request).trace(0)
+    assert trace.steps == 0
+    assert picture_bytes(draw_trace(trace, tokenizer, "nothing"), "png").startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("title", ["a $x_$", "\\frac{", "月光 ソナタ", "a\nb"])
+def test_any_file_name_is_a_title(checkpoint: Checkpoint, trace: Trace, title: str) -> None:
+    for kind in ("png", "svg"):
+        picture_bytes(draw_trace(trace, checkpoint.tokenizer, title), kind)  # type: ignore[arg-type]
+
+
 def test_pictures_are_drawn_for_every_candidate(
     run: RunCommand, random_checkpoint: Path, prompt_file: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from small_models import SHORTCUTS, make_core, small_config
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.generation import recording
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.generation.recording import Recorder, step_chances
@@ -149,8 +150,35 @@ def test_a_vocabulary_of_less_than_five_ids_has_as_many_alternatives() -> None:
 
 
 def test_equal_chances_are_in_the_order_of_their_ids() -> None:
-    _, ids, _ = step_chances(np.full((1, 1, 40), -np.log(40)))
-    assert ids[0, 0].tolist() == sorted(ids[0, 0].tolist())
+    _, ids, _ = step_chances(np.full((1, 1, 1116), -np.log(1116)))
+    assert ids[0, 0].tolist() == [0, 1, 2, 3, 4]
+    nats = np.full((1, 2, 1116), -9.0)
+    nats[0, 0, [700, 3]] = -1.0
+    nats[0, 1, 5:] = -np.inf
+    _, ids, _ = step_chances(nats)
+    assert ids[0].tolist() == [[3, 700, 0, 1, 2], [0, 1, 2, 3, 4]]
+
+
+def test_a_full_disk_loses_no_row_that_was_kept(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint) -> None:
+    whole = _of(checkpoint, seed=2, max_steps=60).trace(0)
+    monkeypatch.setattr(recording, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(recording, "_PENDING", 8)
+
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recording.tempfile, "TemporaryFile", Full)
+    request = Request(prompt=checkpoint.tokenizer.prompt(None), seed=2, max_steps=60)
+    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"cannot keep the trace in the temporary folder .*: No space left"):
+            for _event in generation:
+                pass
+    monkeypatch.undo()
+    kept = generation.trace(0)
+    assert kept.steps >= 8
+    np.testing.assert_array_equal(kept.attention, whole.attention[: len(kept.attention)])
 
 
 def test_a_trace_can_be_looked_at_while_it_grows(checkpoint: Checkpoint) -> None:
@@ -170,7 +198,7 @@ def test_rows_beyond_memory_go_to_disk_and_come_back(monkeypatch: pytest.MonkeyP
     generation = _of(checkpoint, seed=2, max_steps=60, candidates=2)
     np.testing.assert_array_equal(generation.trace(1).attention, inside.attention)
     assert generation._recorder is not None
-    assert generation._recorder._rows._rolled  # type: ignore[attr-defined]
+    assert not isinstance(generation._recorder._rows, io.BytesIO)
     assert generation._recorder.nbytes > 1000
 
 
@@ -235,6 +263,11 @@ def _rewritten(path: Path, **changes: Any) -> Path:
         ({"attention": np.zeros(3, np.float16)}, "offsets does not fit"),
         ({"attention": np.zeros(3, np.float64)}, "attention is float64"),
         ({"ids": np.array([{}], dtype=object)}, "is not a whole trace"),
+        ({"ids": np.array(3)}, r"ids is int64 \(\)"),
+        ({"depth_share": np.array(0.5)}, r"depth_share is float64 \(\)"),
+        ({"log_probability": np.array(0.5)}, r"log_probability is float64 \(\)"),
+        ({"offsets": np.zeros(21)}, "offsets is float64"),
+        ({"ids": np.full((21, 1), -1)}, "does not fit the other arrays"),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(saved: Path, changes: dict[str, Any], message: str) -> None:

@@ -197,7 +197,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Make:
             return TrainingBatches(
                 store.split("train") if tokens is None else tokens,
                 context=window,
-                batch=max(1, config.batch_size * (config.window or 24) // window),
+                batch=config.windows_a_batch(24, window),
                 seed=1,
                 variations=tokenizer.variations() if config.augment else None,
             )
@@ -312,13 +312,14 @@ def test_samples_are_written_when_they_are_due(make: Make) -> None:
 
 
 def test_accumulation_is_one_larger_batch(make: Make) -> None:
-    large = make(replace(SHORT, batch_size=6, max_steps=2))
+    # One step and its gradients: an optimiser that divides by their size makes much of how the smallest are rounded.
+    large = make(replace(SHORT, batch_size=6, max_steps=1))
     large.train()
-    small = make(replace(SHORT, batch_size=2, accumulation=3, max_steps=2), run="small")
+    small = make(replace(SHORT, batch_size=2, accumulation=3, max_steps=1), run="small")
     small.train()
-    for name, weight in weights(large).items():
-        torch.testing.assert_close(weights(small)[name], weight, atol=2e-4, rtol=2e-3)
-    assert lines(large._run.folder)[1]["loss"] == pytest.approx(lines(small._run.folder)[1]["loss"], rel=1e-5)
+    for (name, whole), part in zip(large._core.named_parameters(), small._core.parameters(), strict=True):
+        torch.testing.assert_close(part.grad, whole.grad, atol=1e-6, rtol=1e-4, msg=name)
+    assert lines(large._run.folder)[-1]["loss"] == pytest.approx(lines(small._run.folder)[-1]["loss"], rel=1e-5)
 
 
 def test_dropout_and_augmentation_are_drawn_from_seed_and_step(make: Make) -> None:
@@ -370,6 +371,24 @@ def test_where_there_is_no_more_gain_the_rate_falls_and_training_ends_with_it(ma
     rates = {line["step"]: line["learning_rate"] for line in lines(make(config)._run.folder)[1:]}
     assert [rates[step] for step in (5, 6)] == [1e-9, 1e-9]
     assert [rates[step] for step in range(7, 12)] == pytest.approx([8e-10, 6e-10, 4e-10, 2e-10, 0.0])
+
+
+def test_a_fall_that_has_begun_goes_on_when_patience_ends_in_it(make: Make) -> None:
+    config = replace(SHORT, max_steps=8, decay_steps=4, eval_every=1, patience=6, min_gain=100.0)
+    trainer = make(config)
+    trainer.train()
+    assert trainer.progress.step == 8
+    rates = [line["learning_rate"] for line in lines(trainer._run.folder)[1:]]
+    assert rates == [learning_rate(step, config) for step in range(1, 9)]
+    assert rates[-1] == pytest.approx(config.final_learning_rate)
+
+
+def test_a_batch_has_as_many_tokens_whatever_its_windows() -> None:
+    config = TrainConfig(batch_size=8, window=256, decay_steps=10)
+    assert [config.windows_a_batch(1024, window) for window in (256, 1024)] == [8, 2]
+    long = TrainConfig(batch_size=8, window=2048, decay_steps=10)
+    assert (long.standing_window(1024), long.windows_a_batch(1024, 1024)) == (1024, 8)
+    assert TrainConfig(batch_size=3).windows_a_batch(1024, 1024) == 3
 
 
 def test_windows_are_short_while_the_rate_stands_and_whole_in_its_fall(make: Make) -> None:

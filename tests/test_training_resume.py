@@ -357,7 +357,8 @@ def test_options_win_over_the_config_file(nursery: Nursery, store: Path, tmp_pat
 
 def test_a_run_says_how_it_was_made(undisturbed: Path, store: Path) -> None:
     checkpoint = load_checkpoint(latest(undisturbed))
-    shortcut = ShortcutConfig(taps=(1, 2), feature_width=17)
+    # What the file leaves out is as in the preset.
+    shortcut = ShortcutConfig(taps=(1, 2), feature_width=17, feature_map="residual")
     expected = ModelConfig(**(SHAPE | {"shortcut": shortcut}))  # type: ignore[arg-type]
     assert checkpoint.core.config == expected.for_vocabulary(391, 1)
     manifest = open_store(store).manifest

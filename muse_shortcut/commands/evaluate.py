@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.data.store import Store
     from muse_shortcut.evaluation.continuations import Outcome
+    from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood
 
 __all__ = ["main"]
 
@@ -42,8 +43,13 @@ def _parser() -> CommandLine:
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
     parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")
-    parser.add_argument("--sources", type=str, metavar="LIST", help="only these: mutopia,groove-4")
+    parser.add_argument("--sources", type=str, metavar="LIST", help="only these: mutopia,groove")
     parser.add_argument("--likelihood", type=bool, default=True, help="score all pieces of the split")
+    parser.add_argument(
+        "--hide_depths",
+        action="store_true",
+        help="score them again with each depth hidden from the last layer, and all",
+    )
     parser.add_argument("--continuations", type=bool, default=True, help="continue pieces and compare")
     parser.add_argument("--copies", type=bool, default=True, help="look continuations up in the training pieces")
     parser.add_argument(
@@ -152,6 +158,8 @@ def _check(arguments: Namespace) -> None:
         raise ArgumentsError(f"there is nothing to do: {', '.join(f'--{part}' for part in _PARTS)} are all false")
     if arguments.max_pieces is not None and arguments.max_pieces < 1:
         raise ArgumentsError(f"--max-pieces is {arguments.max_pieces}; allowed: 1 or more")
+    if arguments.json and Path(arguments.json).is_dir():
+        raise ArgumentsError(f"--json is {arguments.json!r}, a folder; allowed: a file")
     if arguments.json and not Path(arguments.json).absolute().parent.is_dir():
         raise ArgumentsError(f"--json is {arguments.json!r}; there is no folder {Path(arguments.json).parent}")
 
@@ -194,16 +202,32 @@ def _likelihood(evaluation: _Evaluation, scoring: Any, stop: StopSwitch) -> dict
     sources = {source: _evenly(pieces, most) for source, pieces in evaluation.sources.items()}
     total = sum(len(windows_of(store.pieces[n].tokens, scoring)) for pieces in sources.values() for n in pieces)
     core, tokenizer = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer
-    with Bar("scoring", total) as bar:
-        scored = score_pieces(core, tokenizer, store, sources, scoring, _shown(bar, "windows", stop))
-    pooled = {source: pool(pieces) for source, pieces in scored.items()}
-    whole = pool([piece for pieces in scored.values() for piece in pieces])
+
+    def score(without: Sequence[int] = ()) -> tuple[dict[str, list[PieceLikelihood]], dict[str, Likelihood]]:
+        with Bar("scoring", total) as bar:
+            watch = _shown(bar, "windows", stop)
+            scored = score_pieces(core, tokenizer, store, sources, scoring, watch, without=without)
+        everything = [piece for pieces in scored.values() for piece in pieces]
+        return scored, {source: pool(pieces) for source, pieces in scored.items()} | {"together": pool(everything)}
+
+    scored, pooled = score()
+    whole = pooled.pop("together")
     evaluation.tables.likelihood(pooled, whole)
+    hidden = []
+    depths = core.config.depths
+    choices = [[depth] for depth in depths] + ([list(depths)] if len(depths) > 1 else [])
+    for without in choices if evaluation.arguments.hide_depths else []:
+        found = {source: one.nats_a_token for source, one in score(without)[1].items()}
+        before = {source: one.nats_a_token for source, one in pooled.items()} | {"together": whole.nats_a_token}
+        hidden.append({"depths": without, "nats_a_token": {s: found[s] - before[s] for s in before}})
+    if hidden:
+        evaluation.tables.hidden_depths(hidden)
     return {
         "context": scoring.context,
         "stride": scoring.stride,
         "precision": str(scoring.precision).removeprefix("torch."),
         "all": whole.to_json(),
+        "hidden_depths": hidden,
         "sources": {source: likelihood.to_json() for source, likelihood in pooled.items()},
         "pieces": [
             {"piece": store.pieces[piece.number].name, "source": source} | asdict(piece)
@@ -303,14 +327,19 @@ def _copies(evaluation: _Evaluation, outcomes: Sequence[Outcome], stop: StopSwit
     names = [store.pieces[outcome.window.number].name for outcome in outcomes]
     summaries = {kind: summarise_copies(copies) for kind, copies in found.items()}
     longest = {
-        kind: max(zip(names, copies, strict=True), key=lambda pair: pair[1].notes) for kind, copies in found.items()
+        kind: max(
+            ((name, copy) for name, copy in zip(names, copies, strict=True) if copy is not None),
+            key=lambda pair: pair[1].notes,
+            default=None,
+        )
+        for kind, copies in found.items()
     }
     evaluation.tables.copies(summaries, len(training), longest)
     return {
         "notes_searched": len(training),
-        **{kind: summary.to_json() for kind, summary in summaries.items()},
+        **{kind: summary and summary.to_json() for kind, summary in summaries.items()},
         "windows": [
-            {"piece": name, **{kind: asdict(copies[number]) for kind, copies in found.items()}}
-            for number, name in enumerate(names)
+            {"piece": name} | {kind: copy and asdict(copy) for kind, copy in zip(found, pair, strict=True)}
+            for name, *pair in zip(names, *found.values(), strict=True)
         ],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -56,6 +56,22 @@ class Tables:
                     _number(found.nats_a_note, 3),
                 )
                 for source, found in rows
+            ],
+        )
+
+    def hidden_depths(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """What each depth is worth; each has the hidden `depths` and `nats_a_token` by source."""
+        sources = list(found[0]["nats_a_token"])
+        shown = sources if len(sources) > 2 else sources[:1]
+        self._print(
+            "What hiding depths from the last layer costs, nats a token",
+            ("hidden", *shown),
+            [
+                (
+                    "depth " + ", ".join(map(str, one["depths"])),
+                    *(f"{one['nats_a_token'][source]:+.4f}" for source in shown),
+                )
+                for one in found
             ],
         )
 
@@ -117,20 +133,25 @@ class Tables:
         )
 
     def copies(
-        self, summaries: Mapping[str, CopySummary], searched: int, longest: Mapping[str, tuple[str, Copied]]
+        self,
+        summaries: Mapping[str, CopySummary | None],
+        searched: int,
+        longest: Mapping[str, tuple[str, Copied] | None],
     ) -> None:
         """Of the model's and the true continuations; `longest` has the piece that was continued and the run."""
         rows = []
         for name, one in summaries.items():
-            spreads = (one.notes, one.seconds, one.bars)
-            rows.append([name, *(" / ".join(f"{value:.1f}" for value in of) if of else "-" for of in spreads)])
+            spreads = (None, None, None) if one is None else (one.notes, one.seconds, one.bars)
+            shown = (" / ".join(f"{value:.1f}" for value in of) if of else "-" for of in spreads)
+            rows.append([name, str(one.windows if one else 0), *shown])
         self._print(
             f"Longest run that is in a training piece ({searched:,} notes searched): median / ninth decile / longest",
-            ("continuations", "notes", "seconds", "bars"),
+            ("continuations", "windows", "notes", "seconds", "bars"),
             rows,
         )
-        for name, (piece, run) in longest.items():
-            if run.piece is not None:
+        for name, found in longest.items():
+            if found is not None and found[1].piece is not None:
+                piece, run = found
                 self._console.print(f"{name}: {run.notes} notes of {piece} are in {run.piece}", soft_wrap=True)
 
 

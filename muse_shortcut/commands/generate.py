@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +124,12 @@ def _generate(arguments: Namespace) -> int:
         if problem is not None:
             wanted = replace(wanted, trace=False, picture=False, explain=None)
         stopped = interrupted or problem is not None
-        write_candidates(generation, checkpoint, out / name, source, wanted, only, interrupted=stopped)
+        try:
+            write_candidates(generation, checkpoint, out / name, source, wanted, only, interrupted=stopped)
+        except ArgumentsError as error:
+            if not interrupted:
+                raise
+            print(f"{PROGRAM}: {error}", file=sys.stderr)
     if problem is not None:
         raise problem
     if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):

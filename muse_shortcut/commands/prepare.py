@@ -62,16 +62,16 @@ def _prepare(arguments: Namespace) -> None:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 or more")
     named = [_name_source(word, arguments) for word in arguments.source]
     tokenizer = _choose_tokenizer(arguments, [recipe for recipe, _ in named])
-    sources, described = [], []
+    sources = []
     for number, (recipe, folder) in enumerate(named):
         files = _survey(recipe, folder, tokenizer, arguments)
         label = f"{recipe.name if recipe else 'folder'}-{number + 1}"
         if len(named) > 1:
             files = [replace(f, name=f"{label}/{f.name}", group=f"{label}/{f.group}") for f in files]
         sources.append(files)
-        described.append(_describe(recipe, len(files)))
-    excluded = [glob for glob in (arguments.exclude or "").split(",") if glob]
+    excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
     sources = _without(sources, excluded)
+    described = [_describe(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)
     how = Preparation(
         workers=arguments.workers,

@@ -108,8 +108,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         return TrainingBatches(
             store.split("train"),
             context=window,
-            # A batch has as many tokens whatever its windows.
-            batch=max(1, config.batch_size * (config.window or shape.context) // window),
+            batch=config.windows_a_batch(shape.context, window),
             seed=arguments.seed,
             variations=variations,
             mix=mix,
@@ -121,8 +120,13 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         trainer.resume()
         print(f"going on from {resumed}", file=sys.stderr)
     write_text(run.folder / "config.yaml", _configuration(arguments, shape, config))
-    window = min(config.window or shape.context, shape.context)
-    _announce(checkpoint, batches(window).windows_per_epoch, config, device.type, str(precision))
+    _announce(
+        checkpoint,
+        batches(config.standing_window(shape.context)).windows_per_epoch,
+        config,
+        device.type,
+        str(precision),
+    )
     prompt = store.opening("validation" if len(store.split("validation")) else "train", shape.context // 4)
     return _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
 

@@ -76,6 +76,7 @@ def write_candidates(
     from muse_shortcut.files import write_text
     from muse_shortcut.generation.outputs import free_number, write_piece, write_sound
     from muse_shortcut.generation.sidecar import sidecar_text
+    from muse_shortcut.generation.trace import load_trace
 
     tokenizer, request = checkpoint.tokenizer, generation.request
     if interrupted:
@@ -114,8 +115,21 @@ def write_candidates(
         sound = write_sound(tokenizer, piece, numbered, wanted.soundfont)
         if sound is not None:
             _say(sound)
+    problems = []
     for candidate, numbered, _ in written if wanted.picture or wanted.explain is not None else []:
-        _show(generation, checkpoint, candidate, numbered, wanted)
+        # What was saved is read where it lies: an hour's rows need not be in memory.
+        saved = load_trace(_beside(numbered, ".trace.npz")) if wanted.trace else generation.trace(candidate)
+        try:
+            step = None if wanted.explain is None else _find_step(checkpoint, saved, wanted.explain)
+        except ArgumentsError as error:
+            step, problem = None, f"{numbered.name}: {error}"
+            problems.append(problem)
+        if wanted.picture:
+            _draw(checkpoint, saved, numbered, step)
+        if step is not None:
+            _explain(generation, checkpoint, saved, step, numbered)
+    if problems:
+        raise ArgumentsError("; ".join(problems))
 
 
 def _say(path: Path) -> None:
@@ -126,21 +140,15 @@ def _beside(numbered: Path, ending: str) -> Path:
     return numbered.with_name(numbered.name + ending)
 
 
-def _show(generation: Generation, checkpoint: Checkpoint, candidate: int, numbered: Path, wanted: Wanted) -> None:
-    """The picture and the explanation of one candidate."""
-    trace = generation.trace(candidate)
-    step = None if wanted.explain is None else _find_step(checkpoint, trace, wanted.explain)
-    if wanted.picture:
-        from muse_shortcut.files import write_bytes
-        from muse_shortcut.pictures.drawing import draw_trace, picture_bytes
+def _draw(checkpoint: Checkpoint, trace: Trace, numbered: Path, step: int | None) -> None:
+    from muse_shortcut.files import write_bytes
+    from muse_shortcut.pictures.drawing import draw_trace, picture_bytes
 
-        figure = draw_trace(trace, checkpoint.tokenizer, numbered.name, step)
-        for kind in ("png", "svg"):
-            path = _beside(numbered, f".{kind}")
-            write_bytes(path, picture_bytes(figure, kind))
-            _say(path)
-    if step is not None:
-        _explain(generation, checkpoint, trace, step, numbered)
+    figure = draw_trace(trace, checkpoint.tokenizer, numbered.name, step)
+    for kind in ("png", "svg"):
+        path = _beside(numbered, f".{kind}")
+        write_bytes(path, picture_bytes(figure, kind))
+        _say(path)
 
 
 def _find_step(checkpoint: Checkpoint, trace: Trace, moment: Moment) -> int:
@@ -150,7 +158,8 @@ def _find_step(checkpoint: Checkpoint, trace: Trace, moment: Moment) -> int:
         return moment.step
     assert moment.seconds is not None
     tokens = checkpoint.tokenizer.describe(trace.ids)[trace.prompt_steps :]
-    late = (s for s, step in enumerate(tokens) if step[0].note is not None and step[0].start >= moment.seconds)
+    begins = checkpoint.tokenizer.note_starts()[trace.ids[trace.prompt_steps :, 0]]
+    late = (s for s, step in enumerate(tokens) if begins[s] and step[0].start >= moment.seconds)
     found = next(late, None)
     if found is None:
         raise ArgumentsError(f"--explain: no new note begins at {moment.seconds:g} seconds or later")

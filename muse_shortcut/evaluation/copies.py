@@ -26,7 +26,7 @@ class Copied:
     seconds: float
     """From the first onset to the last."""
     bars: float | None
-    """The same; None in a domain without bars."""
+    """The same; None in a domain without bars, and where nothing is shared."""
     piece: str | None
     """The training piece; None where nothing is shared."""
 
@@ -36,6 +36,7 @@ class CopySummary:
     """The runs of many continuations; the middle one, the one that nine of ten do not reach, the longest."""
 
     windows: int
+    """Those that have something to look up."""
     notes: tuple[float, float, float]
     seconds: tuple[float, float, float]
     bars: tuple[float, float, float] | None
@@ -66,14 +67,17 @@ class TrainingPieces:
         """What runs are counted in, of all the pieces."""
         return len(self._index)
 
-    def find(self, passages: Sequence[Passage]) -> list[Copied]:
-        """The longest run of each passage."""
+    def find(self, passages: Sequence[Passage]) -> list[Copied | None]:
+        """The longest run of each passage; None where a passage has nothing that could be looked up, drums alone."""
         runs = self._index.longest([passage.numbers for passage in passages])
-        return [self._measure(run, passage) for run, passage in zip(runs, passages, strict=True)]
+        return [
+            self._measure(run, passage) if len(passage.numbers) else None
+            for run, passage in zip(runs, passages, strict=True)
+        ]
 
     def _measure(self, run: Run, passage: Passage) -> Copied:
         if not run.length:
-            return Copied(notes=0, seconds=0.0, bars=0.0, piece=None)
+            return Copied(notes=0, seconds=0.0, bars=None, piece=None)
         # A number says how a note is reached: the note before the first one belongs to the run.
         first, last = max(run.start - 1, 0), run.start + run.length - 1
         seconds, bars = (passage.places[last] - passage.places[first]).tolist()
@@ -85,15 +89,20 @@ class TrainingPieces:
         )
 
 
-def find_copies(training: TrainingPieces, outcomes: Sequence[Outcome]) -> tuple[list[Copied], list[Copied]]:
+def find_copies(
+    training: TrainingPieces, outcomes: Sequence[Outcome]
+) -> tuple[list[Copied | None], list[Copied | None]]:
     """The longest runs in the model's continuations, and in the true ones."""
     passages = [outcome.model_passage for outcome in outcomes] + [outcome.true_passage for outcome in outcomes]
     found = training.find(passages)
     return found[: len(outcomes)], found[len(outcomes) :]
 
 
-def summarise_copies(copies: Sequence[Copied]) -> CopySummary:
-    """Of at least one continuation."""
+def summarise_copies(found: Sequence[Copied | None]) -> CopySummary | None:
+    """Of the continuations that could be looked up; None where there is none."""
+    copies = [copy for copy in found if copy is not None]
+    if not copies:
+        return None
     bars = [copy.bars for copy in copies if copy.bars is not None]
     return CopySummary(
         windows=len(copies),

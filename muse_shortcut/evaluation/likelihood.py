@@ -8,7 +8,7 @@ them or more. Windows end with their piece.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,6 +111,8 @@ def score_pieces(
     sources: Mapping[str, Sequence[int]],
     scoring: Scoring,
     watch: Callable[[int], None] = lambda _: None,
+    *,
+    without: Collection[int] = (),
 ) -> dict[str, list[PieceLikelihood]]:
     """Score pieces of a store.
 
@@ -121,6 +123,7 @@ def score_pieces(
         sources: the numbers of the pieces, by source.
         scoring: how.
         watch: called with the number of windows that are scored.
+        without: depths that are hidden from the last layer.
 
     Returns:
         The likelihood of each piece, by source.
@@ -132,7 +135,8 @@ def score_pieces(
     nats, tokens = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0)
     for begin in range(0, len(jobs), scoring.batch_size):
         batch = jobs[begin : begin + scoring.batch_size]
-        for job, (found, count) in zip(batch, _score_windows(core, tokenizer, store, batch, scoring), strict=True):
+        scores = _score_windows(core, tokenizer, store, batch, scoring, without)
+        for job, (found, count) in zip(batch, scores, strict=True):
             nats[job[0]] += found
             tokens[job[0]] += count
         watch(begin + len(batch))
@@ -154,7 +158,12 @@ def score_pieces(
 
 @torch.inference_mode()
 def _score_windows(
-    core: Core, tokenizer: Tokenizer[Any], store: Store, batch: list[tuple[int, int, int, int]], scoring: Scoring
+    core: Core,
+    tokenizer: Tokenizer[Any],
+    store: Store,
+    batch: list[tuple[int, int, int, int]],
+    scoring: Scoring,
+    without: Collection[int],
 ) -> list[tuple[float, int]]:
     """Nats and ids of each window (piece, start, first, end). Padding stands at the end, where causality hides it."""
     longest = max(end - start for _, start, _, end in batch)
@@ -167,7 +176,7 @@ def _score_windows(
     device = core.norm.weight.device
     put = torch.from_numpy(ids).to(device)
     with torch.autocast(device.type, scoring.precision, enabled=scoring.precision != torch.float32):
-        logits = core(put[:, :-1])
+        logits = core.forward_without(put[:, :-1], without) if without else core(put[:, :-1])
     # Padding inside a piece (the delay pattern's edges) is not music: no model is asked for it.
     scored = torch.from_numpy(wanted).to(device)[:, 1:, None] & (put[:, 1:] != tokenizer.pad)
     losses = torch.zeros(scored.shape, dtype=torch.float64, device="cpu")

@@ -52,11 +52,12 @@ class Request:
             ("--bars", self.wishes.bars),
             ("--seconds", self.wishes.seconds),
             ("--tempo", self.wishes.tempo),
-            ("--silence", self.wishes.silence),
-            ("--repeats", self.wishes.repeats),
         ):
             if value is not None and not 0 < value < float("inf"):
                 raise ArgumentsError(f"{name} is {value}; allowed: more than 0")
+        for name, value in (("--silence", self.wishes.silence), ("--repeats", self.wishes.repeats)):
+            if value is not None and not 0 < value < float("inf"):
+                raise ArgumentsError(f"{name} is {value}; allowed: more than 0, or 0 for any")
 
     @property
     def limit(self) -> int:

@@ -29,7 +29,7 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Positions that mean one thing to a person: the ids of a note, or a single id."""
+    """Positions that mean one thing to a person: the ids of a note that stand together, or a single id."""
 
     label: str
     kind: str
@@ -78,7 +78,7 @@ class Explanation:
 
 
 def spans_of(tokens: Sequence[Sequence[Token]]) -> list[Span]:
-    """The ids of each note as one span, every other step by itself.
+    """Neighbouring ids of one note as one span, every other step by itself.
 
     Args:
         tokens: (T, K) of `Tokenizer.describe`; a step is named after its first stream.

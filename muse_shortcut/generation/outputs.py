@@ -1,11 +1,9 @@
-"""A continuation as files: the piece, its sound, and the sidecar from which both can be made again.
-
-NAME-1.mid  NAME-1.wav  NAME-1.json
-"""
+"""A continuation as files: the piece and its sound, under a name that is free."""
 
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +56,6 @@ def write_waveform(waveform: Waveform, path: Path) -> None:
 
 def free_number(folder: Path, name: str) -> int:
     """The first number from which no NAME-number is taken in a folder: nothing that is there is written over."""
-    taken = [0]
-    for path in folder.glob("*"):
-        prefix, _, number = path.name.split(".")[0].rpartition("-") if "." not in name else path.stem.rpartition("-")
-        if prefix == name and number.isdecimal():
-            taken.append(int(number))
-    return max(taken) + 1
+    numbered = re.compile(re.escape(name) + r"-([0-9]+)\.")
+    found = [numbered.match(path.name) for path in folder.iterdir()]
+    return max((int(match[1]) for match in found if match), default=0) + 1

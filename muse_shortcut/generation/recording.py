@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -35,8 +36,8 @@ def step_chances(
     most = min(ALTERNATIVES, below.shape[-1])
     # The smallest first: selecting at the other end is ten times slower where most ids are not allowed.
     best = np.argpartition(below, most - 1, axis=-1)[..., :most]
+    _prefer_lower_ids(below, best)
     values = -np.take_along_axis(below, best, -1)
-    # Of equals the one with the lower number stands first: the order must not be the partition's affair.
     order = np.lexsort((best, -values), axis=-1)
     best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
     ids = np.full((*best.shape[:-1], ALTERNATIVES), -1, dtype=np.int32)
@@ -44,6 +45,19 @@ def step_chances(
     ids[..., :most] = np.where(np.isfinite(values), best, -1)
     nats[..., :most] = values
     return entropy.astype(np.float32), ids, nats
+
+
+def _prefer_lower_ids(below: NDArray[np.float32], best: NDArray[np.int64]) -> None:
+    """Of ids that are as likely as the least of the best, put those with the lowest numbers among them.
+
+    Which ones a partition leaves there is its own affair, and may differ between machines.
+    """
+    worst = np.take_along_axis(below, best, -1).max(-1, keepdims=True)
+    tied = (below == worst) & np.isfinite(worst)
+    for place in np.argwhere(tied.sum(-1) > (np.take_along_axis(below, best, -1) == worst).sum(-1)):
+        at = tuple(place)
+        equal = below[at][best[at]] == worst[at]
+        best[at] = np.concatenate([best[at][~equal], np.flatnonzero(tied[at])[: equal.sum()]])
 
 
 class Recorder:
@@ -66,8 +80,7 @@ class Recorder:
         self._first: list[int] = []
         self._seen: list[int] = []
         self._pending: list[tuple[NDArray[np.float16], NDArray[np.float64]]] = []
-        self._rows = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (lives as long as this)
-        weakref.finalize(self, self._rows.close)
+        self._rows: IO[bytes] = io.BytesIO()
         self._starts: list[int] = [0]
 
     def add(
@@ -104,16 +117,27 @@ class Recorder:
             return
         rows, log_probabilities = zip(*self._pending, strict=True)
         written = len(self._starts) - 1 - len(rows)
+        content = b"".join(row.astype("<f2", copy=False).tobytes() for row in rows)
         try:
+            if isinstance(self._rows, io.BytesIO) and self._starts[written] + len(content) > _IN_MEMORY:
+                self._move_to_disk()
             self._rows.seek(self._starts[written])
-            self._rows.write(b"".join(row.astype("<f2", copy=False).tobytes() for row in rows))
+            self._rows.write(content)
             self._rows.flush()
         except OSError as error:
             raise OutputError(
-                f"cannot keep the trace in {tempfile.gettempdir()}: {error.strerror}; --trace false does without"
+                f"cannot keep the trace in the temporary folder (TMPDIR names another): {error.strerror}"
             ) from error
         self._chances += zip(*step_chances(np.stack(log_probabilities)), strict=True)
         self._pending.clear()
+
+    def _move_to_disk(self) -> None:
+        """What is in memory stays until all of it is on disk."""
+        file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this)
+        weakref.finalize(self, file.close)
+        file.write(cast(io.BytesIO, self._rows).getbuffer())
+        file.flush()
+        self._rows = file
 
     @property
     def nbytes(self) -> int:

@@ -84,6 +84,12 @@ class Trace:
 
     def check(self, name: str) -> None:
         """Raises ArgumentsError: the arrays do not belong together; `name` is for the message."""
+        kinds = {"ids": "iu", "depths": "iu", "first": "iu", "offsets": "iu", "alternatives": "iu"}
+        axes = {"ids": 2, "depths": 1, "log_probability": 2, "depth_share": 3, "attention": 1}
+        for field in fields(self):
+            array = getattr(self, field.name)
+            if array.dtype.kind not in kinds.get(field.name, "f") or array.ndim != axes.get(field.name, array.ndim):
+                raise ArgumentsError(f"{name} is not a whole trace: {field.name} is {array.dtype} {array.shape}")
         steps, streams, depths = self.steps, self.ids.shape[-1], len(self.depths)
         expected = {
             "ids": (len(self.ids), streams),
@@ -102,6 +108,7 @@ class Trace:
             ends = [*self.offsets[:1], *self.offsets[-1:]]
             sound = (
                 steps < len(self.ids)
+                and int(self.ids.min()) >= 0
                 and ends == [0, len(self.attention)]
                 and bool((seen > 0).all() and (seen % max(depths, 1) == 0).all())
                 and bool((self.first >= 0).all() and (self.first + seen // max(depths, 1) <= last).all())

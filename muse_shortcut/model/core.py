@@ -13,6 +13,7 @@ the paper leaves open. Does not know what an id means, nor how one is drawn from
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -67,13 +68,16 @@ class FeatureMap(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.width, bias=False)
         self.map: nn.Module = nn.Identity()
-        if shortcut is not None and shortcut.feature_map == "mlp":
+        self.residual = shortcut is not None and shortcut.feature_map == "residual"
+        if shortcut is not None and shortcut.feature_map in ("mlp", "residual"):
             self.map = FeedForward(config.width, shortcut.feature_width, 0.0)
         elif shortcut is not None and shortcut.feature_map == "linear":
             self.map = nn.Linear(config.width, config.width, bias=False)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.map(self.norm(h))  # type: ignore[no-any-return]
+        x = self.norm(h)
+        mapped: Tensor = self.map(x)
+        return x + mapped if self.residual else mapped
 
 
 class Attention(nn.Module):
@@ -138,7 +142,6 @@ class LastBlock(nn.Module):
         super().__init__()
         self.scope = config.shortcut.scope if config.shortcut is not None else "context"
         self.norm = config.shortcut is not None and config.shortcut.norm
-        self.depth_dropout = config.shortcut.depth_dropout if config.shortcut is not None else 0.0
         self.query_norm = nn.LayerNorm(config.width, bias=False)
         self.features = nn.ModuleList(FeatureMap(config, config.shortcut) for _ in config.depths)
         self.attention = Attention(config)
@@ -151,22 +154,14 @@ class LastBlock(nn.Module):
 
     def _normed(self, x: Tensor) -> Tensor:
         """(..., C), each head's vector with root mean square 1 (Henry et al. 2020, arXiv 2010.04245)."""
-        return F.rms_norm(x, x.shape[-1:], eps=_EPSILON) if self.norm else x
+        # Under autocast a norm gives float32 on some devices, for which there may be no fused attention.
+        return F.rms_norm(x, x.shape[-1:], eps=_EPSILON).to(x.dtype) if self.norm else x
 
     def keys_and_values(self, depths: list[Tensor], turns: Tensor) -> tuple[Tensor, Tensor]:
-        """n of (B, T, D) -> two of (n, B, H, T, C); fewer where depths are dropped."""
-        kept = self._kept_depths()
-        features = torch.stack([self.features[s](depths[s]) for s in kept])
+        """n of (B, T, D) -> two of (n, B, H, T, C)."""
+        features = torch.stack([feature(depth) for feature, depth in zip(self.features, depths, strict=True)])
         keys, values = self.attention.keys_and_values(features)
         return rotate(self._normed(keys), turns), values
-
-    def _kept_depths(self) -> list[int]:
-        """The numbers of the depths that this pass sees: in training a random choice, at least one."""
-        if not (self.training and self.depth_dropout):
-            return list(range(len(self.features)))
-        chances = torch.rand(len(self.features)).tolist()
-        kept = [s for s, chance in enumerate(chances) if chance >= self.depth_dropout]
-        return kept or [chances.index(max(chances))]
 
     def forward(self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> (B, T, D), and for one cached position the weights (B, H, n, T), else an empty tensor."""
@@ -183,6 +178,17 @@ class LastBlock(nn.Module):
         else:
             seen = joint_attend(query, keys, values)
         return self._finish(h, seen), weights
+
+    def forward_without(self, h: Tensor, depths: list[Tensor], turns: Tensor, hidden: set[int]) -> Tensor:
+        """(B, T, D) -> (B, T, D) where some depths, by number, are not seen; nothing is attended to if none is left."""
+        query = self._query(h, turns)
+        left = [s for s in range(len(depths)) if s not in hidden]
+        if not left:
+            return self._finish(h, torch.zeros_like(query))
+        keys, values = self.keys_and_values(depths, turns)
+        attend_to = column_attend if self.scope == "column" else joint_attend
+        seen = attend_to(query, keys[left], values[left])
+        return self._finish(h, seen if isinstance(seen, Tensor) else seen[0])
 
     def cut(self, h: Tensor, depths: list[Tensor], turns: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """The last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n, T)."""
@@ -245,6 +251,12 @@ class Core(nn.Module):
         """(B, T, K) -> logits (B, T, K, V)."""
         h, _ = self._run(ids, None)
         return self._logits(h)
+
+    def forward_without(self, ids: Tensor, depths: Collection[int]) -> Tensor:
+        """Logits as of `forward`, with some depths hidden from the last layer; all of them: its attention adds 0."""
+        h, outputs, turns = self._below(ids, None)
+        hidden = {number for number, depth in enumerate(self.config.depths) if depth in depths}
+        return self._logits(self.last.forward_without(h, outputs, turns, hidden))
 
     def prefill(self, ids: Tensor, cache: Cache) -> None:
         """Read (B, T, K) into an empty cache."""

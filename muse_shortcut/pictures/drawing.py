@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +41,12 @@ _ROOM = 0.3
 """Beside a bar, for its number."""
 _LEAST_SHOWN = 0.1
 """A source that has less than this fraction of the strongest one's weight gets no arc and no name."""
+_WIDEST = 0.02
+"""The share of all attention, at a depth of a source, that gets the widest strand; the strongest's if that is more"""
+_LEAST_STRAND = 0.12
+"""A depth of a source that has less than this fraction of the widest gets none."""
+_BINS = 420
+"""Of the time axis: what falls into one is drawn as one bar."""
 _PROMPT_SHARE = 1.0
 """The most time of prompt that is shown, as a multiple of the continuation's."""
 _LEAST_PROMPT = 8.0
@@ -56,6 +63,8 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": PAPER,
     "svg.fonttype": "path",
     "svg.hashsalt": "muse-shortcut",
+    # Names of files and tokens are text, whatever dollars stand in them.
+    "text.parse_math": False,
 }
 
 
@@ -109,7 +118,9 @@ def picture_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
 
     buffer = io.BytesIO()
     metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": "muse-shortcut"}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # Letters that the font lacks are drawn as boxes: nothing that a person could mend.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
@@ -162,7 +173,7 @@ def _patch(rectangle: Any, note: Note) -> Any:
 def _draw_arcs(
     axes: Axes, timeline: Timeline, trace: Trace, step: int, sources: list[Source], colours: list[str]
 ) -> None:
-    """Lines from the strongest notes to the chosen one: as wide as their weight, in the colour of their main depth."""
+    """Strands from the strongest notes to the chosen one: one a depth, in its colour, as wide as its weight."""
     from matplotlib.patches import FancyArrowPatch, Rectangle
 
     notes = {note.first: note for note in timeline.notes}
@@ -170,26 +181,30 @@ def _draw_arcs(
     if chosen is None:
         return
     drawn = _worth_showing([source for source in sources if source.span.first in notes], _SHOWN_SOURCES)
-    strongest = max((source.weight for source in drawn), default=1.0)
+    # Where everything is looked at alike, nothing stands out.
+    strongest = max([_WIDEST, *(float(source.by_depth.max()) for source in drawn)])
     for source in reversed(drawn):
         note = notes[source.span.first]
-        relative = source.weight / strongest
-        colour = colours[int(source.by_depth.argmax())]
-        axes.add_patch(
-            FancyArrowPatch(
-                (note.start, note.pitch),
-                (chosen.start, chosen.pitch),
-                connectionstyle=f"arc3,rad={-0.18 if note.pitch <= chosen.pitch else 0.18}",
-                arrowstyle="-",
-                linewidth=0.6 + 4.4 * relative,
-                color=colour,
-                alpha=0.35 + 0.6 * relative,
-                zorder=3,
-                shrinkA=0,
-                shrinkB=0,
+        bend = -0.14 if note.pitch <= chosen.pitch else 0.14
+        for number, weight in enumerate(source.by_depth.tolist()):
+            relative = weight / strongest
+            if relative < _LEAST_STRAND:
+                continue
+            axes.add_patch(
+                FancyArrowPatch(
+                    (note.start, note.pitch),
+                    (chosen.start, chosen.pitch),
+                    connectionstyle=f"arc3,rad={bend * (1 + 0.5 * number)}",
+                    arrowstyle="-",
+                    linewidth=0.5 + 4.5 * relative,
+                    color=colours[number],
+                    alpha=0.55 + 0.4 * relative,
+                    zorder=3,
+                    shrinkA=0,
+                    shrinkB=0,
+                )
             )
-        )
-        axes.add_patch(_outlined(Rectangle, note, colour, 4))
+        axes.add_patch(_outlined(Rectangle, note, colours[int(source.by_depth.argmax())], 4))
     axes.add_patch(_outlined(Rectangle, chosen, ACCENT, 6))
     axes.annotate(
         next(span.label for span in timeline.spans if span.first == chosen.first),
@@ -217,7 +232,8 @@ def _outlined(rectangle: Any, note: Note, colour: str, order: int) -> Any:
 
 def _draw_shares(axes: Axes, trace: Trace, timeline: Timeline, colours: list[str]) -> None:
     share = trace.depth_share.mean(-1)
-    edges = timeline.edges[trace.prompt_steps :]
+    edges = timeline.edges[trace.prompt_steps :] if trace.steps else np.array([timeline.cut, timeline.end])
+    share = share if trace.steps else np.zeros((1, len(colours)))
     upper = np.concatenate([np.zeros((len(share), 1)), np.cumsum(share, axis=1)], axis=1)
     for number, colour in enumerate(colours):
         axes.stairs(
@@ -263,19 +279,21 @@ def _draw_kinds(axes: Axes, trace: Trace, tokens: Sequence[Sequence[Token]], col
 def _draw_sources(
     axes: Axes, timeline: Timeline, trace: Trace, step: int, sources: list[Source], colours: list[str]
 ) -> None:
-    """Every span the chosen token looked at, where it is in time, as high as its weight."""
+    """What the chosen token looked at, where it is in time, as high as its weight."""
     times = np.array([timeline.edges[source.span.first] for source in sources])
     weights = np.array([source.by_depth for source in sources])
     left, right = _shown(timeline)
-    width = (right - left) / 420
+    width = (right - left) / _BINS
     inside = times >= left
-    bottom = np.zeros(int(inside.sum()))
+    heights = np.zeros((_BINS + 1, len(colours)))
+    places = ((times - left) / width).astype(np.int64)
+    np.add.at(heights, places[inside], weights[inside])
+    upper = np.cumsum(heights, axis=1)
     for number, colour in enumerate(colours):
-        axes.bar(
-            times[inside], weights[inside, number], width=width, bottom=bottom, color=colour, align="edge", zorder=2
-        )
-        bottom += weights[inside, number]
-    top = float(bottom.max(initial=0.0)) or 1.0
+        starts = left + width * np.arange(_BINS + 1)
+        below = upper[:, number] - heights[:, number]
+        axes.bar(starts, heights[:, number], width=width, bottom=below, color=colour, align="edge", zorder=2)
+    top = float(upper[:, -1].max()) or 1.0
     named: list[float] = []
     visible = [source for source in sources if timeline.edges[source.span.first] >= left]
     for source in _worth_showing(visible, 2 * _NAMED_SOURCES):
@@ -286,7 +304,7 @@ def _draw_sources(
         named.append(place)
         axes.annotate(
             source.span.label,
-            (place, source.weight),
+            (place, upper[int((place - left) / width), -1]),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,16 +117,22 @@ def _shared(starts: NDArray[np.float64], end: float) -> NDArray[np.float64]:
 
 def sources_of(trace: Trace, timeline: Timeline, step: int) -> list[Source]:
     """What a new step attended to, span by span, strongest first."""
-    start, row = trace.attended(step)
+    begin, row = trace.attended(step)
+    low = bisect_right(timeline.spans, begin, key=lambda span: span.stop)
+    high = bisect_left(timeline.spans, begin + row.shape[1], key=lambda span: span.first)
+    spans = timeline.spans[low:high]
+    weights = _summed(row, begin, [(span.first, span.stop) for span in spans])
+    found = [Source(span=span, by_depth=by_depth) for span, by_depth in zip(spans, weights.T, strict=True)]
+    return sorted(found, key=lambda source: -source.weight)
+
+
+def _summed(row: NDArray[np.float32], begin: int, spans: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """(n, spans): the weight of each span (first, stop) of positions under a row (n, T) that begins at `begin`."""
     # cumulative[:, p] is the weight of all positions before p.
     cumulative = np.concatenate([np.zeros((len(row), 1)), np.cumsum(row, axis=1, dtype=np.float64)], axis=1)
-    end = row.shape[1]
-    found = []
-    for span in timeline.spans:
-        low, high = (int(np.clip(position - start, 0, end)) for position in (span.first, span.stop))
-        if high > low:
-            found.append(Source(span=span, by_depth=(cumulative[:, high] - cumulative[:, low]).astype(np.float32)))
-    return sorted(found, key=lambda source: -source.weight)
+    low, high = (np.array(spans, dtype=np.int64).reshape(-1, 2) - begin).clip(0, row.shape[1]).T
+    summed: NDArray[np.float32] = (cumulative[:, high] - cumulative[:, low]).astype(np.float32)
+    return summed
 
 
 def telling_step(trace: Trace, timeline: Timeline) -> int | None:
@@ -134,13 +141,16 @@ def telling_step(trace: Trace, timeline: Timeline) -> int | None:
     Of the middle half of the continuation if notes begin there: at its edges there is little to see on one side. None
     where no note is new.
     """
-    notes = {note.first for note in timeline.notes}
+    firsts = [note.first for note in timeline.notes]
+    stops = {span.first: span.stop for span in timeline.spans}
     steps = [note.first - trace.prompt_steps for note in timeline.notes if note.is_new]
     low, high = np.quantile([timeline.cut, timeline.end], (0.25, 0.75))
     middle = [step for step in steps if low <= timeline.edges[trace.prompt_steps + step] <= high]
 
     def strongest(step: int) -> float:
-        return max((s.weight for s in sources_of(trace, timeline, step) if s.span.first in notes), default=0.0)
+        begin, row = trace.attended(step)
+        seen = firsts[bisect_left(firsts, begin) : bisect_left(firsts, begin + row.shape[1])]
+        return float(_summed(row, begin, [(first, stops[first]) for first in seen]).sum(0).max(initial=0.0))
 
     return max(middle or steps, key=strongest, default=None)
 

@@ -201,7 +201,9 @@ class Trainer:
             progress.reference, progress.stale = validation, 0
         else:
             progress.stale += 1
-        if self._config.decay_steps and progress.falling_from is None and self._out_of_patience():
+        # A fall that has begun in time for the last step goes on as it is.
+        standing = self._config.decay_steps and progress.step < fall_begins(self._config, progress.falling_from)
+        if standing and progress.falling_from is None and self._out_of_patience():
             progress.falling_from = progress.step
         return validation, is_best
 
@@ -209,7 +211,7 @@ class Trainer:
         """Steps of a training window."""
         config, context = self._config, self._core.config.context
         falls = config.decay_steps and step > fall_begins(config, self.progress.falling_from)
-        return context if not config.window or falls else min(config.window, context)
+        return context if falls else config.standing_window(context)
 
     def _rate(self, step: int) -> float:
         return learning_rate(step, self._config, self.progress.falling_from)

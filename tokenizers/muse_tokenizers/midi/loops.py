@@ -39,14 +39,22 @@ class LoopWatch:
         self._bars.append(frozenset(self._bar))
         self._new += 1
         self._bar, self._forbidden = set(), []
-        if most is None or self._new < most:
+        if most is None:
             return
-        run = self._bars[-most:]
         for period in PERIODS:
-            models = self._bars[len(self._bars) - most - period : len(self._bars) - period]
-            # Bars of nothing are a silence, not a loop.
-            if len(self._bars) >= most + period and run == models and all(run):
+            if len(self._bars) < period or not self._bars[-period]:
+                continue
+            # Empty bars after this one would lengthen the loop, and no note could be withheld to break it.
+            following = self._bars[len(self._bars) - period + 1 :]
+            empty = next((place for place, bar in enumerate(following) if bar), len(following))
+            if self._run(period) + 1 + empty > most:
                 self._forbidden.append(self._bars[-period])
+
+    def _run(self, period: int) -> int:
+        """New bars at the end that each equal the one so many bars before."""
+        new = min(self._new, len(self._bars) - period)
+        places = range(1, new + 1)
+        return next((p - 1 for p in places if self._bars[-p] != self._bars[-p - period]), new)
 
     def closing_notes(self) -> list[Strike]:
         """The notes with each of which the bar under way would become one that it must not."""

@@ -213,10 +213,11 @@ class RemiGrammar(Grammar):
             for position, program, pitch in self._loops[row].closing_notes():
                 if (position, program) == (self._position[row], self._program[row]):
                     family = self._tables.ids[Kind.PitchDrum if program == 0 else Kind.Pitch]
-                    others = mask[row, family].sum() - mask[row, family[pitch]]
-                    # After a program something must be struck.
-                    if others or self._kind[row] != Kind.Program:
-                        mask[row, family[pitch]] = False
+                    struck = family[pitch]
+                    # After a program something must be struck; and something must be allowed.
+                    instead = mask[row, family] if self._kind[row] == Kind.Program else mask[row]
+                    if instead.sum() > mask[row, struck]:
+                        mask[row, struck] = False
 
     def advance(self, ids: Ids) -> None:
         tables = self._tables
