@@ -370,6 +370,5 @@ def test_a_full_disk_while_the_trace_grows_loses_no_note(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.code == 2
     [line] = done.err.strip().splitlines()
-    assert line.startswith("muse-generate: cannot keep the trace in ")
-    assert line.endswith("; --trace false does without")
+    assert line.startswith("muse-generate: cannot keep the trace in the temporary folder (TMPDIR names another): ")
     assert Score(tmp_path / "out" / "from-nothing-1.mid").note_num() > 0
