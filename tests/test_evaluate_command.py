@@ -59,11 +59,14 @@ def test_everything_is_on_the_terminal_and_in_the_json(evaluate: Any, tmp_path: 
 
 
 def test_what_depths_are_worth_is_their_likelihood_less(evaluate: Any, tmp_path: Path) -> None:
-    done = evaluate(*only("likelihood"), "--hide-depths", "--json", tmp_path / "hidden.json")
+    words = (*only("likelihood"), "--hide-depths", "--context", 64, "--json", tmp_path / "hidden.json")
+    done = evaluate(*words)
     assert done.code == 0, done.err
     assert "What hiding depths from the last layer costs, nats a token" in done.out
     assert "depth 1, 2" in done.out
-    found = json.loads((tmp_path / "hidden.json").read_text())["likelihood"]["hidden_depths"]
+    likelihood = json.loads((tmp_path / "hidden.json").read_text())["likelihood"]
+    assert (likelihood["context"], likelihood["stride"]) == (64, 32)
+    found = likelihood["hidden_depths"]
     assert [one["depths"] for one in found] == [[1], [2], [1, 2]]
     assert all(set(one["nats_a_token"]) == {"high", "low", "together"} for one in found)
     assert all(one["nats_a_token"]["together"] != 0 for one in found)
@@ -125,6 +128,8 @@ def _refused(done: Outcome, *words: str) -> None:
         (("--prompt-seconds", 0), "--prompt-seconds is 0.0; allowed: more than 0"),
         (("--seconds", "long"), "--seconds is 'long'; allowed: a number"),
         (("--stride", 193), "--stride is 193; allowed: 1 to 192"),
+        (("--context", 193), "--context is 193; allowed: 1 to the checkpoint's 192"),
+        (("--context", 64, "--stride", 65), "--stride is 65; allowed: 1 to 64"),
         (("--stride", 0), "--stride is 0; allowed: 1 to 192"),
         (("--batch-size", 0), "--batch-size is 0; allowed: 1 to 4096"),
         (("--max-pieces", 0), "--max-pieces is 0; allowed: 1 or more"),

@@ -52,6 +52,7 @@ def _parser() -> CommandLine:
     )
     parser.add_argument("--continuations", type=bool, default=True, help="continue pieces and compare")
     parser.add_argument("--copies", type=bool, default=True, help="look continuations up in the training pieces")
+    parser.add_argument("--context", type=int, help="steps a scored window reads; default: the checkpoint's")
     parser.add_argument(
         "--stride", type=int, help="steps from one scored window to the next; default: half the context"
     )
@@ -168,7 +169,10 @@ def _scoring(evaluation: _Evaluation) -> Any:
     from muse_shortcut.devices import choose_precision
     from muse_shortcut.evaluation.likelihood import Scoring
 
-    arguments, context = evaluation.arguments, evaluation.checkpoint.core.config.context
+    arguments, longest = evaluation.arguments, evaluation.checkpoint.core.config.context
+    context = longest if arguments.context is None else arguments.context
+    if not 1 <= context <= longest:
+        raise ArgumentsError(f"--context is {context}; allowed: 1 to the checkpoint's {longest}")
     return Scoring(
         context=context,
         stride=max(1, context // 2) if arguments.stride is None else arguments.stride,
