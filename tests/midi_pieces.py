@@ -140,7 +140,7 @@ def seconds_at(score: Any, tick: int) -> Fraction:
 def draw(
     grammar: Grammar, steps: int, seed: int, kind_of: np.ndarray[Any, Any] | None = None, spread: float = 0.0
 ) -> Ids:
-    """(C, T, 1) ids from uniform random logits under a grammar; as many steps, or until every candidate is finished.
+    """(C, T, K) ids from uniform random logits under a grammar; as many steps, or until every candidate is finished.
 
     With `kind_of` (V,) each candidate likes some kinds better than others, by as much as `spread`: else a kind of few
     ids, such as the bar, comes too rarely for anything to happen over many of them.
@@ -150,12 +150,12 @@ def draw(
     for _ in range(steps):
         allowed = grammar.allowed()
         assert allowed.any(axis=-1).all(), "a dead end"
-        logits = random.random((allowed.shape[0], allowed.shape[2]))
+        logits = random.random(allowed.shape)
         if kind_of is not None:
             if taste is None:
                 taste = spread * random.standard_normal((len(logits), int(kind_of.max()) + 1))
-            logits += taste[:, kind_of]
-        ids = np.where(allowed[:, 0], logits, -np.inf).argmax(axis=-1)[:, None]
+            logits += taste[:, None, kind_of]
+        ids = np.where(allowed, logits, -np.inf).argmax(axis=-1)
         grammar.advance(ids)
         drawn.append(ids)
         if grammar.finished.all():

@@ -155,7 +155,7 @@ class Numbers(Tokenizer[list[int]]):
         return {"log": self._log}
 
     @classmethod
-    def from_configuration(cls, configuration: dict[str, Any]) -> Numbers:
+    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> Numbers:
         return cls(**configuration)
 
     def vocabulary(self) -> list[str]:
@@ -190,7 +190,9 @@ class Numbers(Tokenizer[list[int]]):
     def join(self, prompt: Prompt[list[int]], ids: Ids) -> list[int]:
         raise AssertionError
 
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar | None:
+    def grammar(
+        self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None
+    ) -> Grammar | None:
         raise AssertionError
 
     def measure(self, piece: list[int], start: float, end: float) -> dict[str, Measure]:

@@ -170,7 +170,7 @@ def cut_sources(
 
 def allowed_at(tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: int) -> NDArray[np.bool_] | None:
     """(K, V): what the grammar allowed at a step of a trace; None where the domain has none."""
-    grammar = tokenizer.grammar(request.prompt.ids, 1, request.wishes)
+    grammar = tokenizer.grammar(request.prompt.ids, 1, request.wishes, request.prompt.begun)
     if grammar is None:
         return None
     for ids in trace.ids[trace.prompt_steps : trace.prompt_steps + step]:

@@ -83,6 +83,7 @@ def sidecar_text(
             "piece": piece,
             "cut": prompt.cut,
             "cut_step": prompt.cut_step,
+            "begun": None if prompt.begun is None else prompt.begun.tolist(),
         },
         "ids": ids.tolist(),
         "log_probability": log_probability,
@@ -120,7 +121,13 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
         if not len(ids) or (ids[0] != tokenizer.begin).any() or (piece is not None and len(ids) == 1):
             raise ValueError("ids of the prompt")
         request = Request(
-            prompt=Prompt(ids=ids, piece=piece, cut=float(given["cut"]), cut_step=int(given["cut_step"])),
+            prompt=Prompt(
+                ids=ids,
+                piece=piece,
+                cut=float(given["cut"]),
+                cut_step=int(given["cut_step"]),
+                begun=_begun(given.get("begun"), tokenizer),
+            ),
             sampling=SamplingConfig(**content["sampling"]),
             wishes=_wishes(content["wishes"]),
             candidates=content["candidates"],
@@ -154,6 +161,13 @@ def _wishes(content: Any) -> Wishes:
     if not all(isinstance(text, str) for text in (*instruments, key or "")):
         raise ValueError("wishes")
     return Wishes(instruments=instruments, key=key, **numbers)
+
+
+def _begun(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:
+    """Ids, or -1 where they are open."""
+    if rows is None:
+        return None
+    return _ids(np.array(rows, dtype=np.int64).reshape(-1, tokenizer.streams) + 1, tokenizer) - 1
 
 
 def _ids(rows: Any, tokenizer: Tokenizer[Any]) -> Ids:

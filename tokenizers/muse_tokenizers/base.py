@@ -77,6 +77,9 @@ class Prompt(Generic[Piece]):
     """Where the continuation is appended, seconds from the start of the piece."""
     cut_step: int = 0
     """The same place in the piece's own unit (ticks, samples, bytes)."""
+    begun: Ids | None = None
+    """(B, K): of the next steps what the given part has already settled (with the delay pattern the finer codes of its
+    last frames), -1 where they are open; None where every step is whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,7 +211,7 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def encode(self, piece: Piece) -> Ids:
-        """piece -> (T, K), without begin and end."""
+        """piece -> (T, K), without begin and end. Padding stands only where the delay pattern leaves holes."""
 
     @abstractmethod
     def decode(self, ids: Ids) -> Piece:
@@ -226,11 +229,24 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def join(self, prompt: Prompt[Piece], ids: Ids) -> Piece:
-        """The prompt exactly as it stands in its file, and `ids` (T, K) decoded and appended at the cut."""
+        """The prompt and `ids` (T, K), decoded, from the cut on. The prompt exactly as it stands in its file, but for
+        sound, which is decoded from its ids too: else the change of sound would be heard as a seam."""
 
     @abstractmethod
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar | None:
-        """The ids allowed after `prompt` (T, K), for that many candidates. Raises ImpossibleWish."""
+    def grammar(
+        self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None
+    ) -> Grammar | None:
+        """The ids allowed after a prompt, for that many candidates.
+
+        Args:
+            prompt: (T, K), `Prompt.ids`.
+            candidates: C.
+            wishes: what they keep to.
+            begun: `Prompt.begun`, which holds.
+
+        Raises:
+            ImpossibleWish: the domain cannot grant a wish.
+        """
 
     @abstractmethod
     def usual_wishes(self) -> Wishes:
@@ -272,8 +288,12 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @classmethod
     @abstractmethod
-    def from_configuration(cls, configuration: dict[str, Any]) -> Tokenizer[Piece]:
-        """Raises UnknownTokenizer: the configuration is not one of this kind."""
+    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> Tokenizer[Piece]:
+        """The tokenizer of a configuration, and of the folder where `save` left what is more than JSON.
+
+        Raises:
+            TokenizerError: the configuration is not one of this kind, or what it needs is not there.
+        """
 
     @abstractmethod
     def vocabulary(self) -> list[str]:

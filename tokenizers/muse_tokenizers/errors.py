@@ -4,10 +4,18 @@ TokenizerError            one line for a person: what was found, where, what is 
 ├── UnreadablePiece       a file that is not a piece of this domain, or an empty or an endless one
 ├── UnwritablePiece       a piece that could not be written where it was asked for
 ├── UnknownTokenizer      a folder that does not hold a tokenizer, or one of another kind
+├── UnusableCodec         a codec that is not there, damaged, or of another shape than is needed
 └── ImpossibleWish        a wish (instrument, key, tempo, ...) that this tokenizer cannot grant
 """
 
-__all__ = ["ImpossibleWish", "TokenizerError", "UnknownTokenizer", "UnreadablePiece", "UnwritablePiece"]
+__all__ = [
+    "ImpossibleWish",
+    "TokenizerError",
+    "UnknownTokenizer",
+    "UnreadablePiece",
+    "UnusableCodec",
+    "UnwritablePiece",
+]
 
 
 class TokenizerError(Exception):
@@ -28,3 +36,7 @@ class UnknownTokenizer(TokenizerError):
 
 class ImpossibleWish(TokenizerError):
     """A wish (instrument, key, tempo, length) that this tokenizer cannot grant."""
+
+
+class UnusableCodec(TokenizerError):
+    """A codec that is not there, damaged, or of another shape than is needed."""

@@ -22,7 +22,11 @@ def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
         from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
         return MidiTokenizer
-    raise UnknownTokenizer(f"no tokenizer is called {kind!r}; allowed: midi")
+    if kind == "audio":
+        from muse_tokenizers.audio.tokenizer import AudioTokenizer
+
+        return AudioTokenizer
+    raise UnknownTokenizer(f"no tokenizer is called {kind!r}; allowed: midi, audio")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer[Any]:
@@ -39,7 +43,7 @@ def load_tokenizer(folder: Path) -> Tokenizer[Any]:
         raise UnknownTokenizer(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnknownTokenizer(f"{path} is damaged: it should hold kind, fingerprint and configuration") from error
-    tokenizer = tokenizer_class(kind).from_configuration(configuration)
+    tokenizer = tokenizer_class(kind).from_configuration(configuration, folder)
     if tokenizer.fingerprint() != fingerprint:
         raise UnknownTokenizer(f"{path} was written by another version: its ids no longer mean the same")
     return tokenizer

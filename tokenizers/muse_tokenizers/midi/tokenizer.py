@@ -114,7 +114,7 @@ class MidiTokenizer(Tokenizer["Score"]):
             return join_in_beats(prompt.piece, prompt.cut_step, whole, last.tick)
         return join_in_seconds(prompt.piece, prompt.cut_step, whole, round(prompt.cut / self._form.tick_seconds))
 
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None) -> Grammar:
+    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
         return self._form.grammar(prompt, candidates, wishes)
 
     def usual_wishes(self) -> Wishes:
@@ -151,7 +151,7 @@ class MidiTokenizer(Tokenizer["Score"]):
         return self._configuration.to_json()
 
     @classmethod
-    def from_configuration(cls, configuration: dict[str, Any]) -> MidiTokenizer:
+    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> MidiTokenizer:
         return cls(MidiConfiguration.from_json(configuration))
 
     def vocabulary(self) -> list[str]:

@@ -1,0 +1,293 @@
+"""Promises of the audio domain: any sound file in, codes with the delay pattern, one sound out of prompt and codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from midi_pieces import draw
+from small_codecs import HOP, RATE, audio_tokenizer, tone, waveform, write_codec
+
+from muse_tokenizers.audio import waveforms
+from muse_tokenizers.audio.delay import delayed, undelayed
+from muse_tokenizers.audio.measures import log_mel
+from muse_tokenizers.audio.tokenizer import AudioTokenizer
+from muse_tokenizers.base import Histogram, Number, Waveform, Wishes
+from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnusableCodec
+from muse_tokenizers.loading import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_codec(tmp_path_factory.mktemp("audio") / "codec")
+
+
+@pytest.fixture(params=[1, 2, 4, 8])
+def audio(request: pytest.FixtureRequest, folder: Path) -> AudioTokenizer:
+    return audio_tokenizer(folder, request.param)
+
+
+@pytest.fixture(scope="module")
+def four(folder: Path) -> AudioTokenizer:
+    return audio_tokenizer(folder, 4)
+
+
+# The delay pattern
+
+
+@given(st.integers(0, 12), st.integers(1, 8))
+def test_delayed_and_undelayed_no_frame_is_lost(frames: int, streams: int) -> None:
+    codes = np.arange(frames * streams).reshape(frames, streams)
+    steps = delayed(codes, -1)
+    assert steps.shape == ((frames + streams - 1) if frames else 0, streams)
+    for t, row in enumerate(steps):
+        for k, code in enumerate(row):
+            assert code == (codes[t - k, k] if 0 <= t - k < frames else -1)
+    assert undelayed(steps, steps >= 0).tolist() == codes.tolist()
+
+
+@given(st.integers(1, 12), st.integers(1, 8), st.data())
+def test_a_frame_that_lacks_a_code_ends_the_sound(frames: int, streams: int, data: st.DataObject) -> None:
+    codes = np.arange(frames * streams).reshape(frames, streams)
+    steps = delayed(codes, -1)
+    frame, stream = data.draw(st.integers(0, frames - 1)), data.draw(st.integers(0, streams - 1))
+    steps[frame + stream, stream] = -1
+    assert undelayed(steps, steps >= 0).tolist() == codes[:frame].tolist()
+
+
+# Prompts and continuations
+
+
+def test_a_prompt_and_what_it_has_begun_are_all_of_its_codes(audio: AudioTokenizer) -> None:
+    prompt = audio.prompt(waveform(2.0), 1.0)
+    assert prompt.piece is not None
+    assert prompt.begun is not None
+    assert prompt.cut == pytest.approx(1.0)
+    assert len(prompt.ids) == 1 + 75
+    assert len(prompt.begun) == audio.streams - 1
+    given_codes = audio.codec.encode(prompt.piece.samples[0], audio.streams)
+    steps = np.concatenate([prompt.ids[1:], prompt.begun])
+    for stream in range(audio.streams):
+        assert steps[stream : stream + 75, stream].tolist() == given_codes[:, stream].tolist()
+        assert (prompt.begun[stream:, stream] == -1).all()
+
+
+def test_a_continuation_keeps_the_prompts_codes(audio: AudioTokenizer) -> None:
+    prompt = audio.prompt(waveform(1.0))
+    ids = draw(audio.grammar(prompt.ids, 3, Wishes(seconds=0.5), prompt.begun), 400, seed=0)
+    for candidate in ids:
+        frames = audio._frames(np.concatenate([prompt.ids, candidate]))
+        assert (frames[:75] == audio.codec.encode(waveform(1.0).samples[0], audio.streams)).all()
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 0.5])
+def test_a_wished_length_is_crossed_by_the_next_whole_frame(audio: AudioTokenizer, seconds: float) -> None:
+    for prompt in (audio.prompt(None), audio.prompt(waveform(1.0))):
+        grammar = audio.grammar(prompt.ids, 2, Wishes(seconds=seconds), prompt.begun)
+        ids = draw(grammar, 400, seed=0)[0]
+        # The step that crosses it is not kept.
+        joined = audio.join(prompt, ids[:-1])
+        assert joined.samples.shape[1] == round(prompt.cut * RATE) + int(seconds * 75 + 1e-9) * HOP
+        assert grammar.finished.all()
+
+
+def test_an_interrupted_continuation_is_the_prompt_and_the_whole_frames(audio: AudioTokenizer) -> None:
+    prompt = audio.prompt(waveform(1.0))
+    ids = draw(audio.grammar(prompt.ids, 1, Wishes(seconds=9.0), prompt.begun), 20, seed=0)[0]
+    for steps in range(20):
+        frames = audio.join(prompt, ids[:steps]).samples.shape[1] // HOP
+        assert frames == 75 + max(0, steps - (audio.streams - 1))
+
+
+def test_what_cannot_be_wished_for_of_sound(four: AudioTokenizer) -> None:
+    for name, value in (("tempo", 90.0), ("key", "C"), ("bars", 4), ("instruments", ("piano",)), ("silence", 2.0)):
+        with pytest.raises(ImpossibleWish, match=f"^{name} cannot be wished for with this checkpoint"):
+            four.grammar(four.prompt(None).ids, 1, Wishes(**{name: value}))  # type: ignore[arg-type]
+
+
+def test_ids_are_described_by_the_frame_they_belong_to(four: AudioTokenizer) -> None:
+    prompt = four.prompt(waveform(0.5))
+    described = four.describe(prompt.ids)
+    assert {token.kind for token in described[0]} == {"special"}
+    for step, row in enumerate(described[1:]):
+        for stream, token in enumerate(row):
+            if step < stream:
+                assert (token.kind, token.label) == ("special", "padding")
+            else:
+                assert token.kind == f"codebook {stream + 1}"
+                assert token.start == pytest.approx((step - stream) / 75)
+                assert token.end == pytest.approx((step - stream + 1) / 75)
+                assert token.value == token.id == prompt.ids[step + 1, stream]
+                assert token.label == f"code {token.id}"
+
+
+# The tokenizer as files
+
+
+def test_an_own_codec_goes_where_its_tokenizer_goes(four: AudioTokenizer, tmp_path: Path) -> None:
+    four.save(tmp_path / "a")
+    again = load_tokenizer(tmp_path / "a")
+    again.save(tmp_path / "b")
+    third = load_tokenizer(tmp_path / "b")
+    piece = waveform(1.0)
+    assert third.fingerprint() == four.fingerprint()
+    assert (third.encode(piece) == four.encode(piece)).all()
+
+
+def test_ids_of_another_codec_mean_something_else(four: AudioTokenizer, tmp_path: Path) -> None:
+    other = audio_tokenizer(write_codec(tmp_path / "other", seed=1), 4)
+    assert other.fingerprint() != four.fingerprint()
+    four.save(tmp_path / "a")
+    write_codec(tmp_path / "a" / "codec", seed=1)
+    with pytest.raises(UnknownTokenizer, match=r"codec is another one: its SHA-256 begins"):
+        load_tokenizer(tmp_path / "a")
+
+
+@pytest.mark.parametrize("codebooks", [0, 3, 16, True, "4"])
+def test_codebooks_that_there_are_not(folder: Path, codebooks: Any) -> None:
+    with pytest.raises(UnusableCodec, match=r"^codebooks is .*; allowed: 1, 2, 4, 8$"):
+        audio_tokenizer(folder, codebooks)
+
+
+# Files of all kinds
+
+
+def _write(path: Path, samples: Any, rate: int = RATE, **how: Any) -> Path:
+    soundfile.write(path, samples, rate, **how)
+    return path
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("channels", [1, 2, 12])
+def test_any_rate_and_any_channels(four: AudioTokenizer, tmp_path: Path, rate: int, channels: int) -> None:
+    sound = tone(1.0, rate=rate)
+    piece = four.read(_write(tmp_path / "a.wav", np.stack([sound] * channels, axis=1), rate, subtype="FLOAT"))
+    assert piece.sample_rate == RATE
+    assert piece.samples.shape == (1, RATE)
+    inner = slice(1000, -1000)
+    np.testing.assert_allclose(piece.samples[0, inner], tone(1.0)[inner], atol=2e-3)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "aiff"])
+def test_any_format(four: AudioTokenizer, tmp_path: Path, ending: str) -> None:
+    piece = four.read(_write(tmp_path / f"a.{ending}", tone(1.0)))
+    assert abs(piece.samples.shape[1] - RATE) < 0.1 * RATE
+    assert np.corrcoef(np.abs(np.fft.rfft(piece.samples[0], RATE)), np.abs(np.fft.rfft(tone(1.0))))[0, 1] > 0.95
+
+
+def test_a_name_does_not_decide_what_a_file_is(four: AudioTokenizer, tmp_path: Path) -> None:
+    _write(tmp_path / "a.mp3", tone(1.0)).rename(tmp_path / "a.wav")
+    assert four.read(tmp_path / "a.wav").samples.shape[1] > 0.9 * RATE
+
+
+def test_telephone_sound(four: AudioTokenizer, tmp_path: Path) -> None:
+    for subtype in ("PCM_U8", "ULAW", "ALAW"):
+        piece = four.read(_write(tmp_path / "a.wav", tone(1.0, rate=8000), 8000, subtype=subtype))
+        assert np.abs(piece.samples[0] - tone(1.0)).mean() < 0.01
+
+
+def test_floats_beyond_full_scale_are_brought_back_to_it(four: AudioTokenizer, tmp_path: Path) -> None:
+    loud = 5 * tone(1.0) / np.abs(tone(1.0)).max()
+    piece = four.read(_write(tmp_path / "a.wav", loud, subtype="FLOAT"))
+    assert np.abs(piece.samples).max() == pytest.approx(1.0)
+    np.testing.assert_allclose(piece.samples[0], loud / 5, atol=1e-6)
+
+
+def test_silence_is_sound(four: AudioTokenizer, tmp_path: Path) -> None:
+    piece = four.read(_write(tmp_path / "a.wav", np.zeros(RATE)))
+    assert len(four.encode(piece)) == 75 + 3
+    assert set(four.measure(piece, 0.0, 1.0)) == {"level", "longest_silence"}
+
+
+def _cut_short(path: Path) -> Path:
+    _write(path, tone(5.0))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def test_what_is_no_sound_is_one_clear_line(four: AudioTokenizer, tmp_path: Path) -> None:
+    not_a_number = tone(1.0)
+    not_a_number[500] = np.nan
+    (tmp_path / "text.wav").write_text("dear diary")
+    (tmp_path / "nothing.wav").write_bytes(b"")
+    for path, message in (
+        (tmp_path / "text.wav", "is not sound that can be read: "),
+        (tmp_path / "nothing.wav", "is not sound that can be read: "),
+        (tmp_path / "none.wav", "is not sound that can be read: "),
+        (tmp_path, "is not sound that can be read: "),
+        (_write(tmp_path / "empty.wav", np.zeros(0)), "is empty: it has no samples"),
+        (_write(tmp_path / "one.wav", np.zeros(1)), "is too short: it lasts less than a frame, 0.0133 s"),
+        (_write(tmp_path / "nan.wav", not_a_number, subtype="FLOAT"), "has samples that are not numbers"),
+        (_cut_short(tmp_path / "cut.flac"), ""),
+        (_write(tmp_path / "many.wav", np.zeros((10, 100))), "has 100 channels; allowed: up to 64"),
+    ):
+        with pytest.raises(UnreadablePiece, match=rf"^[^\n]*{message}[^\n]*$") as caught:
+            four.read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_ten_hours_are_refused_before_they_are_read(
+    four: AudioTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waveforms, "LONGEST_SECONDS", 1.0)
+    path = _write(tmp_path / "long.wav", np.zeros(10 * RATE))
+    with pytest.raises(UnreadablePiece, match=r"lasts 0.0 hours; allowed: up to .*; cut it into parts"):
+        four.read(path)
+
+
+# What a sound is like
+
+
+def test_measures_know_a_tone_from_noise_and_loud_from_soft(four: AudioTokenizer) -> None:
+    noise = np.random.default_rng(0).normal(scale=0.1, size=RATE).astype(np.float32)
+    sine = (0.1 * np.sqrt(2) * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).astype(np.float32)
+    found = {}
+    for name, samples in (("noise", noise), ("sine", sine), ("soft", sine / 10)):
+        found[name] = four.measure(Waveform(samples=samples[None], sample_rate=RATE), 0.0, 1.0)
+
+    def value(sound: str, measure: str) -> float:
+        number = found[sound][measure]
+        assert isinstance(number, Number)
+        return number.value
+
+    assert value("noise", "level") == pytest.approx(-20, abs=0.1)
+    assert value("sine", "level") == pytest.approx(-20, abs=0.1)
+    assert value("soft", "level") == pytest.approx(-40, abs=0.1)
+    assert value("noise", "flatness") == pytest.approx(0.56, abs=0.02)
+    assert value("sine", "flatness") < 0.01
+    assert value("sine", "bandwidth") == pytest.approx(1.0, abs=0.05)
+    assert value("noise", "bandwidth") == pytest.approx(0.95 * 12, abs=0.3)
+    energy = found["sine"]["mel_energy"]
+    assert isinstance(energy, Histogram)
+    assert energy.shares.argmax() == pytest.approx(
+        2595 * np.log10(1 + 1000 / 700) / (2595 * np.log10(1 + 12000 / 700)) * 41 - 1, abs=1
+    )
+    assert energy.shares.max() > 0.5
+
+
+def test_silence_is_measured_in_seconds_and_what_is_missing_is_silent(four: AudioTokenizer) -> None:
+    samples = np.concatenate([tone(1.0), np.zeros(RATE, np.float32), tone(0.5)])
+    piece = Waveform(samples=samples[None], sample_rate=RATE)
+
+    def silence(start: float, end: float) -> float:
+        number = four.measure(piece, start, end)["longest_silence"]
+        assert isinstance(number, Number)
+        return number.value
+
+    assert silence(0.0, 2.5) == pytest.approx(1.0, abs=0.03)
+    assert silence(0.0, 1.0) == 0.0
+    assert silence(0.0, 5.5) == pytest.approx(3.0, abs=0.03)
+    assert silence(10.0, 12.0) == pytest.approx(2.0, abs=0.03)
+
+
+def test_a_mel_spectrogram_shows_a_tone_where_it_is() -> None:
+    mel = log_mel(waveform(1.0, hertz=440.0), bands=80)
+    assert mel.shape[1] == 80
+    assert -100.0 <= mel.min() < mel.max() <= 0.0
+    bands = 2595 * np.log10(1 + 440 / 700) / (2595 * np.log10(1 + 12000 / 700)) * 81 - 1
+    assert abs(int(mel.mean(0).argmax()) - bands) <= 1

@@ -1,0 +1,294 @@
+"""A neural codec (EnCodec, Defossez et al. 2022, arXiv 2210.13438): samples to codes and back, in pieces of any length.
+
+What is worked out piece by piece is what would come of the whole: the convolutions are causal, so each piece is
+given the end of the one before it, and the recurrent layers are given their state.
+
+    codec/   codec.json (its shape)   codec.safetensors   README.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.audio.package import import_encodec
+from muse_tokenizers.base import Ids
+from muse_tokenizers.errors import UnusableCodec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Codec", "CodecShape", "build_model", "codec_of", "load_codec", "save_codec"]
+
+_WEIGHTS, _SHAPE = "codec.safetensors", "codec.json"
+_CONTEXT = 8
+"""Frames of the past that a convolutional part is given with each piece. The farthest that one of them looks back is 6
+frames, the seven of a convolution at the frame rate."""
+_FIRST = 8
+"""Frames of the first piece, at least: what stands before the beginning is the beginning mirrored, up to 6 frames."""
+_CHUNK_SECONDS = 10.0
+"""Of sound that is worked on at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecShape:
+    """An `encodec.EncodecModel`, causal, of one channel. The defaults are those of Meta's at 24 kHz."""
+
+    sample_rate: int = 24_000
+    """Hz."""
+    ratios: tuple[int, ...] = (8, 5, 4, 2)
+    """By which the decoder widens, one stage after another; their product is the samples of a frame."""
+    filters: int = 32
+    """Channels of the outermost convolutions; they double with each stage."""
+    residual_layers: int = 1
+    dimension: int = 128
+    """Of what is quantised."""
+    lstm: int = 2
+    """Recurrent layers."""
+    codebooks: int = 32
+    """How many there are; a tokenizer uses the first K."""
+    bins: int = 1024
+    """Codes of each."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            numbers = list(value) if field.name == "ratios" else [value]
+            if not numbers or not all(type(number) is int and 1 <= number <= 2**17 for number in numbers):
+                raise UnusableCodec(f"{field.name} is {value!r}; allowed: whole numbers from 1")
+        if self.bins & (self.bins - 1):
+            raise UnusableCodec(f"bins is {self.bins}; allowed: a power of 2")
+
+    @property
+    def hop(self) -> int:
+        """Samples of a frame."""
+        return math.prod(self.ratios)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.hop
+
+
+def build_model(shape: CodecShape) -> Any:
+    """An `encodec.EncodecModel` with new weights, in training mode."""
+    encodec = import_encodec()
+    common: dict[str, Any] = {
+        "channels": 1, "dimension": shape.dimension, "n_filters": shape.filters, "causal": True,
+        "n_residual_layers": shape.residual_layers, "ratios": list(shape.ratios), "lstm": shape.lstm,
+        "norm": "weight_norm",
+    }  # fmt: skip
+    with warnings.catch_warnings():
+        # It builds with torch's older form of weight normalisation, which says so.
+        warnings.simplefilter("ignore", FutureWarning)
+        return encodec.EncodecModel(
+            encodec.modules.SEANetEncoder(**common),
+            encodec.modules.SEANetDecoder(**common),
+            encodec.quantization.ResidualVectorQuantizer(
+                dimension=shape.dimension, n_q=shape.codebooks, bins=shape.bins
+            ),
+            target_bandwidths=[math.log2(shape.bins) * shape.frame_rate * shape.codebooks / 1000],
+            sample_rate=shape.sample_rate,
+            channels=1,
+        )
+
+
+class Codec:
+    """A codec that is used and not trained."""
+
+    def __init__(self, model: Any, shape: CodecShape, digest: str) -> None:
+        """
+        Args:
+            model: of `build_model`; it is put into evaluation mode and its weight norms are worked in.
+            shape: its own.
+            digest: SHA-256 of its weights as a file.
+        """
+        self.shape, self.digest = shape, digest
+        self._model = _for_use(model)
+
+    def to(self, device: torch.device) -> Codec:
+        """Move it; to the CPU for MPS, on which it is known to garble."""
+        self._model.to("cpu" if device.type == "mps" else device)
+        return self
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = next(self._model.parameters()).device
+        return device
+
+    def encode(self, samples: NDArray[np.float32], codebooks: int) -> Ids:
+        """(N,) samples -> (ceil(N / hop), codebooks) codes; an unfinished frame is filled up with silence."""
+        hop = self.shape.hop
+        samples = np.pad(samples, (0, -len(samples) % hop))
+        chunk = hop * max(_FIRST, round(_CHUNK_SECONDS * self.shape.frame_rate))
+        parts = list(self.encoding((samples[at : at + chunk] for at in range(0, len(samples), chunk)), codebooks))
+        return np.concatenate(parts) if parts else np.zeros((0, codebooks), dtype=np.int64)
+
+    def encoding(self, pieces: Iterable[NDArray[np.float32]], codebooks: int) -> Iterator[Ids]:
+        """The codes (F, codebooks) of each piece of samples (F hop,) of one sound, in order."""
+        import torch
+
+        stream = _Stream(self._model.encoder.model, inward=self.shape.hop, outward=1)
+        with torch.inference_mode():
+            for samples in _merged_first(pieces, _FIRST * self.shape.hop):
+                put = torch.from_numpy(np.ascontiguousarray(samples)).to(self._device)
+                found = self._model.quantizer.vq.encode(stream.push(put[None, None]), n_q=codebooks)
+                yield found[:, 0].T.cpu().numpy()
+
+    def decode(self, codes: Ids) -> NDArray[np.float32]:
+        """(F, K) codes -> (F hop,) samples."""
+        chunk = max(_FIRST, round(_CHUNK_SECONDS * self.shape.frame_rate))
+        parts = list(self.decoding(codes[at : at + chunk] for at in range(0, len(codes), chunk)))
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+    def decoding(self, pieces: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
+        """The samples (F hop,) of each piece of codes (F, K) of one sound, in order, as soon as the codes are there."""
+        import torch
+
+        stream = _Stream(self._model.decoder.model, inward=1, outward=self.shape.hop)
+        with torch.inference_mode():
+            for codes in _merged_first(pieces, _FIRST):
+                put = torch.from_numpy(np.ascontiguousarray(codes.T)).to(self._device)
+                yield stream.push(self._model.quantizer.decode(put[:, None]))[0, 0].float().cpu().numpy()
+
+
+def _merged_first(pieces: Iterable[Any], least: int) -> Iterator[Any]:
+    """Pieces of an array, the first of them joined with the next ones until it is long enough; empty ones left out."""
+    waiting: list[Any] | None = []
+    for piece in pieces:
+        if waiting is None:
+            if len(piece):
+                yield piece
+            continue
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= least:
+            yield np.concatenate(waiting)
+            waiting = None
+    if waiting and sum(map(len, waiting)):
+        yield np.concatenate(waiting)
+
+
+class _Stream:
+    """One side of a codec, given a sound piece by piece."""
+
+    def __init__(self, layers: Any, *, inward: int, outward: int) -> None:
+        """
+        Args:
+            layers: convolutions, recurrent layers, convolutions.
+            inward: steps of a frame on the side where the sound comes in.
+            outward: and where it goes out.
+        """
+        place = next(number for number, layer in enumerate(layers) if hasattr(layer, "lstm"))
+        self._recurrent = layers[place]
+        self._state: Any = None
+        self._before = _Convolutions(layers[:place], step_in=inward, step_out=1)
+        self._after = _Convolutions(layers[place + 1 :], step_in=1, step_out=outward)
+
+    def push(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._before.push(x)
+        seen, self._state = self._recurrent.lstm(x.permute(2, 0, 1), self._state)
+        seen = seen.permute(1, 2, 0)
+        return self._after.push(seen + x if self._recurrent.skip else seen)
+
+
+class _Convolutions:
+    """Causal convolutions, given their input piece by piece."""
+
+    def __init__(self, layers: Any, *, step_in: int, step_out: int) -> None:
+        self._layers, self._step_in, self._step_out = layers, step_in, step_out
+        self._past: torch.Tensor | None = None
+
+    def push(self, x: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        past = 0 if self._past is None else self._past.shape[-1]
+        joined = x if self._past is None else torch.cat((self._past, x), dim=-1)
+        self._past = joined[..., -_CONTEXT * self._step_in :]
+        out: torch.Tensor = self._layers(joined)
+        return out[..., past // self._step_in * self._step_out :]
+
+
+def _for_use(model: Any) -> Any:
+    import torch
+
+    model.eval().requires_grad_(False)
+    for module in model.modules():
+        if hasattr(module, "weight_g"):
+            torch.nn.utils.remove_weight_norm(module)
+    return model
+
+
+def save_codec(
+    tensors: Mapping[str, torch.Tensor], shape: CodecShape, folder: Path, *, half: bool = True, card: str = ""
+) -> None:
+    """Write the weights of a model of `build_model`, by name, into a folder, in half precision or whole."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+        name: (tensor.half() if half and tensor.dtype == torch.float32 else tensor).detach().cpu().contiguous()
+        for name, tensor in tensors.items()
+        if _is_used(name)
+    }
+    save_file(kept, str(folder / _WEIGHTS))
+    (folder / _SHAPE).write_text(json.dumps(asdict(shape), indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def load_codec(folder: Path) -> Codec:
+    """The codec that `save_codec` wrote into a folder.
+
+    Raises:
+        UnusableCodec: there is none, or it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        content = json.loads((folder / _SHAPE).read_text(encoding="utf-8"))
+        data = (folder / _WEIGHTS).read_bytes()
+    except OSError as error:
+        raise UnusableCodec(f"cannot read the codec {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise UnusableCodec(f"{folder / _SHAPE} is damaged: {error}") from error
+    names = {field.name for field in fields(CodecShape)}
+    if not isinstance(content, dict) or set(content) != names or not isinstance(content["ratios"], list):
+        raise UnusableCodec(f"{folder / _SHAPE} is damaged: its fields are {', '.join(sorted(names))}")
+    try:
+        shape = CodecShape(**{**content, "ratios": tuple(content["ratios"])})
+        return codec_of(load(data), shape, hashlib.sha256(data).hexdigest())
+    except UnusableCodec as error:
+        raise UnusableCodec(f"{folder}: {error}") from error
+    except SafetensorError as error:
+        raise UnusableCodec(f"{folder / _WEIGHTS} is damaged: {error}") from error
+
+
+def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, digest: str) -> Codec:
+    """A codec of weights by name. Raises UnusableCodec: they are not of that shape."""
+    import torch
+
+    with torch.device("meta"):
+        # A file must not ask for more memory than its own weights take.
+        expected = {name: t.shape for name, t in build_model(shape).state_dict().items() if _is_used(name)}
+    given = {name: tensor.shape for name, tensor in tensors.items() if _is_used(name)}
+    wrong = next((name for name in sorted(expected | given) if expected.get(name) != given.get(name)), None)
+    if wrong is not None:
+        raise UnusableCodec(f"the weights do not fit the shape: {wrong}")
+    model = build_model(shape)
+    model.load_state_dict({name: tensors[name].float() for name in given}, strict=False)
+    return Codec(model, shape, digest)
+
+
+def _is_used(name: str) -> bool:
+    """How often each code has come matters to training alone."""
+    return not name.endswith(("cluster_size", "embed_avg", "inited"))

@@ -1,0 +1,141 @@
+"""Which codecs there are by name, and where their weights lie: the one that ships, Meta's, or any folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from muse_tokenizers.audio.codec import Codec, CodecShape, codec_of, load_codec, save_codec
+from muse_tokenizers.audio.package import import_encodec
+from muse_tokenizers.errors import UnusableCodec
+
+__all__ = ["META", "SHIPPED", "codec_folder", "fetch_codec", "find_codec"]
+
+SHIPPED = "muse_24khz"
+META = "encodec_24khz"
+_META_FILE = "encodec_24khz-d7cc33bc.th"
+"""As encodec names it; after the dash stand the first digits of its SHA-256."""
+
+Progress = Callable[[int, int | None], None]
+"""Bytes that are there, of how many."""
+
+
+def _cache() -> Path:
+    """As `muse-prepare`'s: $MUSE_CACHE, or the platform's folder for caches."""
+    import pooch
+
+    return Path(os.environ.get("MUSE_CACHE") or pooch.os_cache("muse-shortcut")).expanduser()
+
+
+def codec_folder(name: str) -> Path:
+    """Where the codec of a name lies, or would lie: `muse_24khz`, `encodec_24khz`, or a folder."""
+    if name == SHIPPED:
+        return Path(__file__).parent / SHIPPED
+    return _cache() / "codecs" / META if name == META else Path(name)
+
+
+def find_codec(name: str) -> Codec:
+    """The codec of a name.
+
+    Raises:
+        UnusableCodec: it is not here, or damaged.
+    """
+    folder = codec_folder(name)
+    if name == META and not folder.is_dir():
+        raise UnusableCodec(
+            f"the codec {META} is not here: with a network --codec {META} fetches it; without one put its file "
+            f"{_META_FILE} into {_cache()}"
+        )
+    return load_codec(folder)
+
+
+def fetch_codec(
+    progress: Progress | None = None,
+    *,
+    url: str | None = None,
+    file_name: str = _META_FILE,
+    shape: CodecShape | None = None,
+) -> Path:
+    """Meta's codec as a folder in the cache: from there, from its file in the cache, or from the network.
+
+    Args:
+        progress: told of the download.
+        url: where the file is; default: where encodec says.
+        file_name: its name, which ends in the first digits of its SHA-256.
+        shape: its shape.
+
+    Raises:
+        UnusableCodec: it can not be fetched, or is not what it should be.
+    """
+    folder = codec_folder(META)
+    if folder.is_dir():
+        return folder
+    file = _cache() / file_name
+    if not file.is_file():
+        _download(url or import_encodec().model.ROOT_URL + file_name, file, progress)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    expected = file_name.rpartition("-")[2].removesuffix(".th")
+    if not digest.startswith(expected):
+        raise UnusableCodec(
+            f"{file} is not {META}: its SHA-256 begins {digest[:8]}, it should be {expected}; delete it"
+        )
+    _convert(file, folder, shape or CodecShape())
+    return folder
+
+
+class _PoochBar:
+    """What pooch takes for a progress bar."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._done = progress, 0
+        self.total: int | None = None
+
+    def update(self, size: int) -> None:
+        self._done += size
+        self._progress(self._done, self.total or None)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        pass
+
+
+def _download(url: str, file: Path, progress: Progress | None) -> None:
+    import pooch
+
+    bar: Any = False if progress is None else _PoochBar(progress)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        downloader = pooch.HTTPDownloader(progressbar=bar, timeout=30)
+        pooch.retrieve(url, known_hash=None, fname=file.name, path=file.parent, downloader=downloader)
+    except Exception as error:  # whatever requests, urllib3 or the disk raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnusableCodec(
+            f"cannot fetch {url}: {reason}; without a network put the file {file.name} into {file.parent}"
+        ) from error
+
+
+def _convert(file: Path, folder: Path, shape: CodecShape) -> None:
+    """Weights as torch wrote them into a codec's folder, at once; nothing in them is executed."""
+    import pickle
+
+    import torch
+
+    try:
+        tensors = dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
+        raise UnusableCodec(f"{file} holds no weights that can be read safely; delete it") from error
+    codec_of(tensors, shape, "")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        save_codec(tensors, shape, part, half=False)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,89 @@
+"""Which ids may come next in sound: codes, padding at the edges of the delay pattern, and what the prompt has begun."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.base import Grammar, Ids
+
+__all__ = ["AudioGrammar"]
+
+_ENDLESS = 2**62
+
+
+class AudioGrammar(Grammar):
+    """Codes of C candidates. Where a length is wished for, a candidate goes on until it is reached; else it may end:
+    the first stream pads, the others when their delay is over, and the end follows."""
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        begun: Ids,
+        candidates: int,
+        vocabulary_size: int,
+        codes: int,
+        pad: int,
+        end: int,
+        frame_rate: float,
+        seconds: float | None,
+    ) -> None:
+        """
+        Args:
+            steps: of the prompt, without begin.
+            begun: (B, K), what is known of the next steps; -1 where nothing is.
+            candidates: C.
+            vocabulary_size: V.
+            codes: the ids from 0 that are codes.
+            pad: the padding id.
+            end: the id of the end.
+            frame_rate: frames a second.
+            seconds: the wished length.
+        """
+        self._steps, self._begun, self._candidates = steps, begun, candidates
+        self._vocabulary_size, self._codes, self._pad, self._end = vocabulary_size, codes, pad, end
+        self._frame_rate, self._seconds = frame_rate, seconds
+        streams = begun.shape[1]
+        # Of the frames that the prompt has begun, all are its own.
+        self._given = steps - (streams - 1) + len(begun)
+        self._new = 0
+        self._frames = np.full(candidates, _ENDLESS)
+        """Of the whole sound, once the first stream has ended."""
+        self.whole = np.ones(candidates, dtype=bool)
+        self.finished = np.zeros(candidates, dtype=bool)
+        self.elapsed = np.zeros(candidates)
+
+    def allowed(self) -> NDArray[np.bool_]:
+        streams, step = self._begun.shape[1], self._steps + self._new
+        mask = np.zeros((self._candidates, streams, self._vocabulary_size), dtype=bool)
+        for stream in range(streams):
+            known = self._begun[self._new, stream] if self._new < len(self._begun) else -1
+            if step < stream:
+                mask[:, stream, self._pad] = True
+            elif known >= 0:
+                mask[:, stream, known] = True
+            else:
+                mask[:, stream, : self._codes] = True
+            over = step - stream >= self._frames
+            mask[over, stream] = False
+            mask[over, stream, self._pad] = True
+        if self._seconds is None and step > 0:
+            mask[:, 0, self._end if streams == 1 else self._pad] = True
+        over = (step - streams + 1 >= self._frames) & ~self.finished
+        mask[over] = False
+        mask[over, :, self._end] = True
+        mask[self.finished] = False
+        mask[self.finished, :, self._pad] = True
+        return mask
+
+    def advance(self, ids: Ids) -> None:
+        ends = (ids[:, 0] == self._pad) & (self._frames == _ENDLESS) & ~self.finished
+        self._frames[ends] = self._steps + self._new
+        self.finished |= ids[:, 0] == self._end
+        self._new += 1
+        frames = self._steps + self._new - (self._begun.shape[1] - 1) - max(self._given, 0)
+        self.elapsed[:] = max(frames, 0) / self._frame_rate
+        if self._seconds is not None:
+            # To less than a hair of a frame: 0.1 s are 7.5 frames, and 8 are more.
+            self.finished |= self.elapsed > self._seconds + 1e-9

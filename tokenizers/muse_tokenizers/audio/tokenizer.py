@@ -1,0 +1,222 @@
+"""The audio domain behind the one interface of `muse_tokenizers.base`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.audio.codec import Codec, load_codec
+from muse_tokenizers.audio.codecs import META, SHIPPED, codec_folder, find_codec
+from muse_tokenizers.audio.delay import delayed, undelayed
+from muse_tokenizers.audio.grammar import AudioGrammar
+from muse_tokenizers.audio.measures import measure_sound
+from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
+from muse_tokenizers.base import Grammar, Ids, Measure, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnusableCodec
+
+__all__ = ["AudioTokenizer"]
+
+_OWN = "own"
+"""The name of a codec that is none of those by name: its files stand in the tokenizer's folder."""
+_CODEC = "codec"
+_CODEBOOKS = (1, 2, 4, 8)
+
+
+class AudioTokenizer(Tokenizer[Waveform]):
+    """Waveforms of one channel to the codes of a codec and back."""
+
+    kind: ClassVar[str] = "audio"
+    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+
+    def __init__(self, codec: Codec, codebooks: int, name: str = _OWN, folder: Path | None = None) -> None:
+        """
+        Args:
+            codec: what makes codes of sound.
+            codebooks: K, how many of its codebooks are used, the coarsest first.
+            name: of the codec: `muse_24khz`, `encodec_24khz`, or `own`.
+            folder: where its files are; without them an own codec cannot be saved.
+
+        Raises:
+            UnusableCodec: it has fewer codebooks.
+        """
+        if type(codebooks) is not int or codebooks not in _CODEBOOKS or codebooks > codec.shape.codebooks:
+            allowed = [k for k in _CODEBOOKS if k <= codec.shape.codebooks]
+            raise UnusableCodec(f"codebooks is {codebooks!r}; allowed: {', '.join(map(str, allowed))}")
+        self.codec, self._name, self._folder = codec, name, folder
+        self.streams = codebooks
+        self._codes = codec.shape.bins
+        self.pad, self.begin, self.end = (self._codes + number for number in range(3))
+        self.vocabulary_size = self._codes + 3
+        self.steps_per_second = codec.shape.frame_rate
+
+    @classmethod
+    def with_codec(cls, name: str, codebooks: int) -> AudioTokenizer:
+        """Of a codec by name or folder. Raises UnusableCodec."""
+        return cls(find_codec(name), codebooks, name if name in (SHIPPED, META) else _OWN, codec_folder(name))
+
+    # Files
+
+    def read(self, path: Path) -> Waveform:
+        return self._long_enough(read_waveform(path, self.codec.shape.sample_rate), str(path))
+
+    def _long_enough(self, piece: Waveform, name: str) -> Waveform:
+        least = self.codec.shape.hop
+        if piece.samples.shape[1] < least:
+            raise UnreadablePiece(f"{name} is too short: it lasts less than a frame, {least / piece.sample_rate:.4f} s")
+        return piece
+
+    def write(self, piece: Waveform, path: Path) -> None:
+        write_waveform(piece, path)
+
+    def dumps(self, piece: Waveform) -> bytes:
+        return wav_bytes(piece)
+
+    def loads(self, data: bytes) -> Waveform:
+        name = "the embedded prompt"
+        return self._long_enough(read_waveform(io.BytesIO(data), self.codec.shape.sample_rate, name), name)
+
+    def duration(self, piece: Waveform) -> float | None:
+        return float(piece.samples.shape[1] / piece.sample_rate)
+
+    def render(self, piece: Waveform, soundfont: Path | None = None) -> Waveform | None:
+        # Its file is its sound.
+        return None
+
+    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+        return None
+
+    # Ids
+
+    def encode(self, piece: Waveform) -> Ids:
+        return delayed(self.codec.encode(piece.samples[0], self.streams), self.pad)
+
+    def decode(self, ids: Ids) -> Waveform:
+        samples = self.codec.decode(self._frames(ids))
+        return Waveform(samples=np.clip(samples, -1.0, 1.0)[None], sample_rate=self.codec.shape.sample_rate)
+
+    def _frames(self, ids: Ids) -> Ids:
+        """(T, K) -> (F, K) codes, without begin, end and unfinished frames."""
+        inner = ids[~((ids == self.begin) | (ids == self.end)).any(axis=1)]
+        return undelayed(inner, inner < self._codes)
+
+    def describe(self, ids: Ids) -> list[list[Token]]:
+        rate = self.codec.shape.frame_rate
+        special = {self.pad: "padding", self.begin: "begin", self.end: "end"}
+        described, step = [], 0
+        for row in ids.tolist():
+            tokens = []
+            for stream, code in enumerate(row):
+                frame = max(step - stream, 0)
+                label = special.get(code) or f"code {code}"
+                kind = "special" if code in special else f"codebook {stream + 1}"
+                value = None if code in special else code
+                start, end = frame / rate, (frame + (code not in special)) / rate
+                tokens.append(Token(id=code, label=label, kind=kind, start=start, end=end, value=value))
+            described.append(tokens)
+            step += row[0] not in (self.begin, self.end)
+        return described
+
+    # Continuing
+
+    def prompt(self, piece: Waveform | None, seconds: float | None = None) -> Prompt[Waveform]:
+        begin = np.full((1, self.streams), self.begin, dtype=np.int64)
+        nothing = np.zeros((0, self.streams), dtype=np.int64)
+        if piece is None:
+            return Prompt(ids=begin, piece=None, begun=nothing)
+        hop, total = self.codec.shape.hop, piece.samples.shape[1]
+        samples = total if seconds is None else min(total, round(seconds * piece.sample_rate))
+        frames = max(1, samples // hop)
+        given = Waveform(samples=piece.samples[:, : frames * hop], sample_rate=piece.sample_rate)
+        steps = self.encode(given)
+        # The last steps lack the finer codes of frames that are not there yet.
+        begun = np.where(steps[frames:] == self.pad, -1, steps[frames:])
+        cut = frames * hop
+        ids = np.concatenate([begin, steps[:frames]])
+        return Prompt(ids=ids, piece=given, begun=begun, cut=cut / piece.sample_rate, cut_step=cut)
+
+    def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
+        # Where a continuation is shorter than the delay, the last frames of the prompt are whole all the same.
+        rest = np.zeros_like(ids) if prompt.begun is None else prompt.begun[len(ids) :]
+        return self.decode(np.concatenate([prompt.ids, ids, np.where(rest < 0, self.pad, rest)]))
+
+    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
+        wishes = wishes or Wishes()
+        for field in fields(Wishes):
+            if field.name != "seconds" and getattr(wishes, field.name) not in (None, ()):
+                raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: sound has none")
+        steps = int((prompt[:, 0] != self.begin).sum())
+        return AudioGrammar(
+            steps=steps,
+            begun=np.zeros((0, self.streams), dtype=np.int64) if begun is None else begun,
+            candidates=candidates,
+            vocabulary_size=self.vocabulary_size,
+            codes=self._codes,
+            pad=self.pad,
+            end=self.end,
+            frame_rate=self.codec.shape.frame_rate,
+            seconds=wishes.seconds,
+        )
+
+    def usual_wishes(self) -> Wishes:
+        return Wishes()
+
+    def variations(self) -> Variations:
+        identity = np.arange(self.vocabulary_size)[None]
+        return Variations(maps=identity, valid=np.ones_like(identity, dtype=bool))
+
+    # What a piece is like
+
+    def measure(self, piece: Waveform, start: float, end: float) -> dict[str, Measure]:
+        return measure_sound(piece, start, end)
+
+    def copy_sequence(self, piece: Waveform, start: float, end: float) -> NDArray[np.int64]:
+        rate = piece.sample_rate
+        codes = self.codec.encode(piece.samples[0, round(start * rate) : round(end * rate)], 1)[:, 0]
+        # 0 has no predecessor.
+        return np.concatenate([[0], 1 + codes[:-1] * self._codes + codes[1:]]) if len(codes) else codes
+
+    def copy_places(self, piece: Waveform, start: float, end: float) -> NDArray[np.float64]:
+        count = len(self.copy_sequence(piece, start, end))
+        seconds = start + np.arange(count) / self.codec.shape.frame_rate
+        return np.stack([seconds, np.full(count, np.nan)], axis=1)
+
+    def note_starts(self) -> NDArray[np.bool_]:
+        return np.zeros(self.vocabulary_size, dtype=bool)
+
+    # The tokenizer as data
+
+    def configuration(self) -> dict[str, Any]:
+        return {"codebooks": self.streams, "codec": self._name, "codec_sha256": self.codec.digest}
+
+    @classmethod
+    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> AudioTokenizer:
+        try:
+            codebooks, name, digest = (configuration[key] for key in ("codebooks", "codec", "codec_sha256"))
+        except (KeyError, TypeError) as error:
+            raise UnknownTokenizer("an audio tokenizer's fields are codebooks, codec and codec_sha256") from error
+        if name not in (SHIPPED, META, _OWN) or (name == _OWN and folder is None):
+            raise UnknownTokenizer(f"codec is {name!r}; allowed: {SHIPPED}, {META}, {_OWN} with its files")
+        place = codec_folder(name) if name != _OWN else Path(folder or "") / _CODEC
+        codec = find_codec(name) if name != _OWN else load_codec(place)
+        if codec.digest != digest:
+            raise UnknownTokenizer(f"the codec {place} is another one: its SHA-256 begins {codec.digest[:12]}")
+        return cls(codec, codebooks, name, place)
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        if self._name == _OWN and self._folder is not None and self._folder != folder / _CODEC:
+            shutil.copytree(self._folder, folder / _CODEC, dirs_exist_ok=True)
+
+    def vocabulary(self) -> list[str]:
+        return [*(f"Code_{code}" for code in range(self._codes)), "PAD_None", "BOS_None", "EOS_None"]
+
+    def fingerprint(self) -> str:
+        """Codes mean the same with the same codec alone."""
+        return hashlib.sha256(f"{super().fingerprint()} {self.codec.digest}".encode()).hexdigest()
