@@ -20,13 +20,20 @@ RATE, HOP = SHAPE.sample_rate, SHAPE.hop
 
 @cache
 def random_model(seed: int = 0) -> Any:
-    """With codebooks so far apart that codes do not hang on the last bit of a sum."""
-    with torch.random.fork_rng():
+    """With codebooks taken from what it makes of a sound, so that different sounds have different codes."""
+    with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
-        model = build_model(SHAPE)
+        model = build_model(SHAPE).eval()
+        sound = torch.from_numpy(tone(8.0)) * torch.linspace(0.2, 2, round(8.0 * RATE)) + 0.05 * torch.randn(8 * RATE)
+        left = model.encoder(sound[None, None])
+        # No layer's codes lie so near to one another that the last bit of a sum decides.
+        apart = 0.5 * left.std()
         for layer in model.quantizer.vq.layers:
-            layer._codebook.embed.normal_(std=0.3)
-    return model.eval()
+            vectors = left[0].T
+            chosen = vectors[torch.randperm(len(vectors))[: SHAPE.bins]]
+            layer._codebook.embed.copy_(chosen + apart * torch.randn(chosen.shape))
+            left = left - layer.decode(layer.encode(left))
+    return model
 
 
 def write_codec(folder: Path, seed: int = 0) -> Path:

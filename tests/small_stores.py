@@ -108,6 +108,7 @@ class Numbers(Tokenizer[list[int]]):
 
     kind = "numbers"
     suffixes = frozenset({".txt"})
+    suffix = ".txt"
     streams = 2
     vocabulary_size = 100
     steps_per_second = 7.0
@@ -294,7 +295,10 @@ def _main(folder: Path, sources: list[list[dict[str, Any]]], options: dict[str, 
 
 if __name__ in ("__main__", "__mp_main__"):
     # A worker runs this file again under the second name, and so knows the domain too.
-    preparing.tokenizer_class = lambda _: Numbers  # type: ignore[assignment]
+    def _load(folder: Path) -> Numbers:
+        return Numbers.from_configuration(json.loads((folder / "tokenizer.json").read_text())["configuration"])
+
+    preparing.load_tokenizer = _load
 
 if __name__ == "__mp_main__":
     # What is to run out of room is the store, not the log.

@@ -14,8 +14,9 @@ from conftest import RunCommand
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.generation.trace import Trace
-from muse_shortcut.pictures.drawing import draw_trace, picture_bytes
+from muse_shortcut.pictures.drawing import draw_trace
 from muse_shortcut.pictures.palette import ACCENT, NEW, PAPER, PROMPT, depth_colours
+from muse_shortcut.pictures.style import picture_bytes
 from muse_shortcut.pictures.timeline import (
     Timeline,
     alternatives_of,

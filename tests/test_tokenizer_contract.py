@@ -57,7 +57,8 @@ def some(domain: Domain) -> Tokenizer[Any]:
 
 
 def test_a_piece_survives_its_file(some: Tokenizer[Any], domain: Domain, tmp_path: Path) -> None:
-    path = tmp_path / f"piece{min(some.suffixes)}"
+    path = tmp_path / f"piece{some.suffix}"
+    assert some.suffix in some.suffixes
     for piece in domain.pieces():
         some.write(piece, path)
         assert path.read_bytes() == some.dumps(piece)
@@ -76,7 +77,7 @@ def test_bytes_become_the_piece_they_were_made_of(some: Tokenizer[Any], domain: 
 
 
 def test_a_file_of_another_kind_is_refused_in_one_line(some: Tokenizer[Any], domain: Domain, tmp_path: Path) -> None:
-    path = tmp_path / f"piece{min(some.suffixes)}"
+    path = tmp_path / f"piece{some.suffix}"
     path.write_bytes(domain.damaged)
     for attempt in (path, tmp_path, tmp_path / "none"):
         with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:

@@ -39,7 +39,7 @@ def _parser() -> CommandLine:
         "continuations come to the true ones, and how much of them stands in the training pieces. How it samples comes "
         "from the checkpoint where it is not said here.",
     )
-    parser.add_argument("domain", choices=["midi"], help="what the store holds")
+    parser.add_argument("domain", choices=["midi", "audio"], help="what the store holds")
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
     parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")

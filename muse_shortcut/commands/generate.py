@@ -38,7 +38,7 @@ def _parser() -> CommandLine:
         description="Continue a prompt, or begin from nothing. Writes NAME-1.mid, NAME-1.wav and NAME-1.json, from "
         "which --from-json makes the same bytes again. What is not said here comes from the checkpoint.",
     )
-    parser.add_argument("domain", choices=["midi"], help="what to continue")
+    parser.add_argument("domain", choices=["midi", "audio"], help="what to continue")
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
     parser.add_argument("--prompt", type=str, metavar="FILE", help="a file, or the name of a shipped prompt")
     parser.add_argument("--prompt_seconds", type=float, help="continue the first S seconds, cut at a bar line")

@@ -30,13 +30,17 @@ def _parser() -> CommandLine:
         description="Turn files into a token store to train on. A SOURCE is a folder, a file, the name of a recipe "
         "(see data_recipes/), or RECIPE=FOLDER for a recipe whose files are here already.",
     )
-    parser.add_argument("domain", choices=["midi"], help="what the files are")
+    parser.add_argument("domain", choices=["midi", "audio"], help="what the files are")
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
     parser.add_argument("--out", type=str, required=True, metavar="STORE", help="the folder of the store")
     parser.add_argument("--from_folder", type=str, metavar="DIR", help="where the one recipe's files are")
     parser.add_argument(
-        "--tokenizer", type=str, metavar="NAME", help="remi, performance, or a checkpoint whose tokenizer to use"
+        "--tokenizer", type=str, metavar="NAME", help="midi: remi or performance; any: a checkpoint whose to use"
     )
+    parser.add_argument(
+        "--codec", type=str, metavar="NAME", help="audio: muse_24khz (ships), encodec_24khz (Meta's), or a folder"
+    )
+    parser.add_argument("--codebooks", type=int, help="audio: how many are used, 1, 2, 4 or 8; default 4")
     parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
     parser.add_argument(
         "--exclude", type=str, metavar="GLOBS", help="leave these out, as the store would name them; commas between"
@@ -115,18 +119,43 @@ def _name_source(word: str, arguments: Namespace) -> tuple[Recipe | None, Path |
 
 def _choose_tokenizer(arguments: Namespace, recipes: list[Recipe | None]) -> Tokenizer[Any]:
     from muse_tokenizers.loading import load_tokenizer
-    from muse_tokenizers.midi.configuration import CONFIGURATIONS
-    from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
     for recipe in recipes:
         if recipe is not None and recipe.domain != arguments.domain:
             raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, not of {arguments.domain}")
-    name = arguments.tokenizer or next((recipe.tokenizer for recipe in recipes if recipe is not None), "remi")
-    if name in CONFIGURATIONS:
-        return MidiTokenizer(CONFIGURATIONS[name])
-    if (Path(name) / "tokenizer").is_dir():
-        return load_tokenizer(Path(name) / "tokenizer")
-    raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
+    if arguments.tokenizer is not None and (Path(arguments.tokenizer) / "tokenizer").is_dir():
+        found = load_tokenizer(Path(arguments.tokenizer) / "tokenizer")
+        if found.kind != arguments.domain:
+            raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
+        return found
+    named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
+    return _audio_tokenizer(arguments, named) if arguments.domain == "audio" else _midi_tokenizer(arguments, named)
+
+
+def _midi_tokenizer(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+    from muse_tokenizers.midi.configuration import CONFIGURATIONS
+    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+    for option in ("codec", "codebooks"):
+        if getattr(arguments, option) is not None:
+            raise ArgumentsError(f"--{option} is an option of audio, not of midi")
+    name = arguments.tokenizer or named or "remi"
+    if name not in CONFIGURATIONS:
+        raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
+    return MidiTokenizer(CONFIGURATIONS[name])
+
+
+def _audio_tokenizer(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+    from muse_tokenizers.audio.codecs import META, SHIPPED, fetch_codec
+    from muse_tokenizers.audio.tokenizer import AudioTokenizer
+
+    if arguments.tokenizer is not None:
+        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder; see --codec")
+    name = arguments.codec or named or SHIPPED
+    if name == META:
+        with Bar(f"fetching {META}", None) as bar:
+            fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
+    return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
 
 
 def _survey(

@@ -33,7 +33,8 @@ def _parser(preset: str) -> CommandLine:
         description="Train a core on a token store. Any field of a preset can be changed: --model.layers 8, "
         "--model.shortcut null for a plain GPT, --train.max_steps 5000.",
     )
-    parser.add_argument("domain", choices=["midi"], help="what the store holds")
+    known = "what the store holds; for a codec see muse-train codec --help"
+    parser.add_argument("domain", choices=["midi", "audio"], help=known)
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
     parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
     parser.add_argument("--preset", choices=list(PRESETS), default=preset, help="the shape to start from")
@@ -49,9 +50,14 @@ def _parser(preset: str) -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    parser = _parser("small")
+    if sys.argv[1:2] == ["codec"]:
+        from muse_shortcut.commands.train_codec import main as train_codec
+
+        train_codec()
+    usual = "audio" if sys.argv[1:2] == ["audio"] else "small"
+    parser = _parser(usual)
     arguments = parser.parse_line()
-    if arguments.preset != "small":
+    if arguments.preset != usual:
         # Read again with that preset's fields as the defaults of --model, wherever the preset was asked for.
         parser = _parser(arguments.preset)
         arguments = parser.parse_line()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.explaining import Explanation
     from muse_shortcut.generation.trace import Trace
+    from muse_tokenizers.base import Tokenizer
 
 __all__ = ["Moment", "Wanted", "parse_moment", "write_candidates"]
 
@@ -116,16 +117,18 @@ def write_candidates(
         if sound is not None:
             _say(sound)
     problems = []
-    for candidate, numbered, _ in written if wanted.picture or wanted.explain is not None else []:
+    for candidate, numbered, piece in written if wanted.picture or wanted.explain is not None else []:
         # What was saved is read where it lies: an hour's rows need not be in memory.
         saved = load_trace(_beside(numbered, ".trace.npz")) if wanted.trace else generation.trace(candidate)
         try:
-            step = None if wanted.explain is None else _find_step(checkpoint, saved, wanted.explain)
+            step = None
+            if wanted.explain is not None:
+                step = _find_step(tokenizer, saved, wanted.explain, request.prompt.cut)
         except ArgumentsError as error:
             step, problem = None, f"{numbered.name}: {error}"
             problems.append(problem)
         if wanted.picture:
-            _draw(checkpoint, saved, numbered, step)
+            _draw(checkpoint.tokenizer, saved, piece, request.prompt.cut, numbered, step)
         if step is not None:
             _explain(generation, checkpoint, saved, step, numbered)
     if problems:
@@ -140,25 +143,39 @@ def _beside(numbered: Path, ending: str) -> Path:
     return numbered.with_name(numbered.name + ending)
 
 
-def _draw(checkpoint: Checkpoint, trace: Trace, numbered: Path, step: int | None) -> None:
+def _draw(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: float, numbered: Path, step: int | None) -> None:
     from muse_shortcut.files import write_bytes
-    from muse_shortcut.pictures.drawing import draw_trace, picture_bytes
+    from muse_shortcut.pictures.drawing import draw_trace
+    from muse_shortcut.pictures.sound import draw_sound
+    from muse_shortcut.pictures.style import picture_bytes
+    from muse_tokenizers.base import Waveform
 
-    figure = draw_trace(trace, checkpoint.tokenizer, numbered.name, step)
+    if isinstance(piece, Waveform):
+        assert tokenizer.steps_per_second is not None
+        figure = draw_sound(trace, piece, cut, tokenizer.steps_per_second, numbered.name, step)
+    else:
+        figure = draw_trace(trace, tokenizer, numbered.name, step)
     for kind in ("png", "svg"):
         path = _beside(numbered, f".{kind}")
         write_bytes(path, picture_bytes(figure, kind))
         _say(path)
 
 
-def _find_step(checkpoint: Checkpoint, trace: Trace, moment: Moment) -> int:
+def _find_step(tokenizer: Tokenizer[Any], trace: Trace, moment: Moment, cut: float) -> int:
     if moment.step is not None:
         if moment.step >= trace.steps:
             raise ArgumentsError(f"--explain is {moment.step}; this continuation has {trace.steps} steps, from 0")
         return moment.step
     assert moment.seconds is not None
-    tokens = checkpoint.tokenizer.describe(trace.ids)[trace.prompt_steps :]
-    begins = checkpoint.tokenizer.note_starts()[trace.ids[trace.prompt_steps :, 0]]
+    if tokenizer.steps_per_second is not None:
+        step = int((moment.seconds - cut) * tokenizer.steps_per_second + 1e-6)
+        if not 0 <= step < trace.steps:
+            end = cut + trace.steps / tokenizer.steps_per_second
+            where = f"this continuation goes from {cut:.2f} to {end:.2f}"
+            raise ArgumentsError(f"--explain is at {moment.seconds:g} seconds; {where}")
+        return step
+    tokens = tokenizer.describe(trace.ids)[trace.prompt_steps :]
+    begins = tokenizer.note_starts()[trace.ids[trace.prompt_steps :, 0]]
     late = (s for s, step in enumerate(tokens) if begins[s] and step[0].start >= moment.seconds)
     found = next(late, None)
     if found is None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from muse_shortcut.errors import StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, clear_left_overs, make_folder, write_text
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import TokenizerError
-from muse_tokenizers.loading import tokenizer_class
+from muse_tokenizers.loading import load_tokenizer
 
 __all__ = ["Preparation", "prepare"]
 
@@ -105,11 +106,13 @@ def _is_known(journal: Journal, file: SourceFile) -> bool:
 _tokenizer: Tokenizer[Any]
 
 
-def _start_worker(kind: str, configuration: dict[str, Any]) -> None:
+def _start_worker(folder: Path) -> None:
     global _tokenizer
     # A Ctrl-C is for the main process, which then sends no more work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _tokenizer = tokenizer_class(kind).from_configuration(configuration)
+    # Each worker has a processor of its own.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _tokenizer = load_tokenizer(folder)
     parent = parent_process()
     if parent is not None:
         # A worker whose parent was killed would wait for work for ever.
@@ -150,6 +153,15 @@ def _tokenized(
 ) -> Iterator[tuple[Entry, np.ndarray[Any, Any] | None]]:
     """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
     waiting = deque(files)
+    with TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        yield from _read_all(waiting, Path(folder), workers)
+
+
+def _read_all(
+    waiting: deque[SourceFile], tokenizer: Path, workers: int
+) -> Iterator[tuple[Entry, np.ndarray[Any, Any] | None]]:
+    """As above, with the tokenizer in a folder, from which every worker takes it."""
     suspects = 0
     """Files at the front that were under way when a worker died. One at a time they show which of them it was."""
     while waiting:
@@ -176,13 +188,13 @@ def _tokenized(
                     suspects = max(1, len(under_way))
 
 
-def _pool(tokenizer: Tokenizer[Any], workers: int) -> ProcessPoolExecutor:
+def _pool(tokenizer: Path, workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork of a process with threads may hang.
     return ProcessPoolExecutor(
         max_workers=workers,
         mp_context=get_context("spawn"),
         initializer=_start_worker,
-        initargs=(tokenizer.kind, tokenizer.configuration()),
+        initargs=(tokenizer,),
     )
 
 

@@ -99,9 +99,7 @@ class Generation:
         """
         self._core, self._tokenizer, self.request = core, tokenizer, request
         self._device = next(core.parameters()).device
-        self._grammar = tokenizer.grammar(
-            request.prompt.ids, request.candidates, request.wishes, request.prompt.begun
-        )
+        self._grammar = tokenizer.grammar(request.prompt.ids, request.candidates, request.wishes, request.prompt.begun)
         prompt = np.repeat(request.prompt.ids[None], request.candidates, axis=0)
         self._sampler = Sampler(request.sampling, request.seed, prompt)
         self._prompt_steps = prompt.shape[1]

@@ -19,7 +19,7 @@ def write_piece(tokenizer: Tokenizer[Any], piece: Any, stem: Path) -> Path:
     Raises:
         OutputError: it could not be written.
     """
-    path = stem.with_name(stem.name + min(tokenizer.suffixes, key=len))
+    path = stem.with_name(stem.name + tokenizer.suffix)
     write_bytes(path, tokenizer.dumps(piece))
     return path
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.pictures.palette import ACCENT, FAINT, INK, MUTED, NEW, PAPER, PROMPT, depth_colours
+from muse_shortcut.pictures.style import STYLE, bare, clock_ticks, draw_shares, title_of
 from muse_shortcut.pictures.timeline import (
     Note,
     Source,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_trace", "picture_bytes"]
+__all__ = ["draw_trace"]
 
 _SHOWN_SOURCES = 12
 """Arcs in the roll, at most."""
@@ -51,21 +50,6 @@ _PROMPT_SHARE = 1.0
 """The most time of prompt that is shown, as a multiple of the continuation's."""
 _LEAST_PROMPT = 8.0
 """Seconds of prompt that are shown in any case."""
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.facecolor": PAPER,
-    "figure.facecolor": PAPER,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "muse-shortcut",
-    # Names of files and tokens are text, whatever dollars stand in them.
-    "text.parse_math": False,
-}
 
 
 def draw_trace(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | None = None) -> Figure:
@@ -84,7 +68,7 @@ def draw_trace(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | 
     timeline = make_timeline(tokens, trace.prompt_steps)
     chosen = telling_step(trace, timeline) if step is None else step
     sources = [] if chosen is None else sources_of(trace, timeline, chosen)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12.8, 8.0), dpi=150)
         grid = figure.add_gridspec(
             3, 2, height_ratios=(3.4, 1.25, 1.25), width_ratios=(4.6, 1), hspace=0.16, wspace=0.045,
@@ -95,7 +79,8 @@ def draw_trace(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | 
         colours = depth_colours(len(trace.depths))
         left, right = _shown(timeline)
         _draw_roll(roll, timeline, left, right)
-        _draw_shares(share, trace, timeline, colours)
+        edges = timeline.edges[trace.prompt_steps :] if trace.steps else np.array([timeline.cut, timeline.end])
+        draw_shares(share, trace, edges, colours)
         _draw_kinds(kinds, trace, tokens, colours)
         beside.set_axis_off()
         if chosen is None:
@@ -108,32 +93,18 @@ def draw_trace(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | 
             _describe(beside, chances, sources, colours)
         for axes in (roll, share, looked):
             axes.set_xlim(left, right)
-        _title(figure, title)
+        title_of(
+            figure,
+            title,
+            "In the roll, what one note looked at: wide is much, colour is depth. Below, how much of each new token's "
+            "attention lay at each depth, and when the one note looked.",
+        )
     return figure
-
-
-def picture_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """A figure as a file; the same figure gives the same bytes."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": "muse-shortcut"}
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # Letters that the font lacks are drawn as boxes: nothing that a person could mend.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
 
 
 def _shown(timeline: Timeline) -> tuple[float, float]:
     room = max(_LEAST_PROMPT, _PROMPT_SHARE * (timeline.end - timeline.cut))
     return max(0.0, timeline.cut - room), timeline.end + 0.01 * (timeline.end - max(0.0, timeline.cut - room))
-
-
-def _bare(axes: Axes) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0)
 
 
 def _draw_roll(axes: Axes, timeline: Timeline, left: float, right: float) -> None:
@@ -155,7 +126,7 @@ def _draw_roll(axes: Axes, timeline: Timeline, left: float, right: float) -> Non
     ticks = [pitch for pitch in range(low, high + 1) if pitch % 12 == 0]
     axes.set_yticks(ticks, [f"C{pitch // 12 - 1}" for pitch in ticks])
     axes.set_xticks([])
-    _bare(axes)
+    bare(axes)
     axes.spines["bottom"].set_visible(False)
     top = high - 0.3
     axes.text(timeline.cut, top, "  written by the model", ha="left", va="top", color=NEW, fontsize=9)
@@ -230,33 +201,6 @@ def _outlined(rectangle: Any, note: Note, colour: str, order: int) -> Any:
     return patch
 
 
-def _draw_shares(axes: Axes, trace: Trace, timeline: Timeline, colours: list[str]) -> None:
-    share = trace.depth_share.mean(-1)
-    edges = timeline.edges[trace.prompt_steps :] if trace.steps else np.array([timeline.cut, timeline.end])
-    share = share if trace.steps else np.zeros((1, len(colours)))
-    upper = np.concatenate([np.zeros((len(share), 1)), np.cumsum(share, axis=1)], axis=1)
-    for number, colour in enumerate(colours):
-        axes.stairs(
-            upper[:, number + 1], edges, baseline=upper[:, number], fill=True, color=colour, linewidth=0, zorder=2
-        )
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
-    axes.set_xticks([])
-    _bare(axes)
-    axes.spines["bottom"].set_visible(False)
-    _legend(axes, trace, colours)
-
-
-def _legend(axes: Axes, trace: Trace, colours: list[str]) -> None:
-    from matplotlib.patches import Patch
-
-    handles = [Patch(color=c, label=f"depth {d}") for d, c in zip(trace.depths.tolist(), colours, strict=True)]
-    axes.legend(
-        handles=handles[::-1], loc="center left", bbox_to_anchor=(0.0, 0.5), frameon=False, title="share of attention",
-        alignment="left", fontsize=8.5, title_fontsize=8.5, handlelength=1.0, handleheight=1.0, borderaxespad=0.2,
-    )  # fmt: skip
-
-
 def _draw_kinds(axes: Axes, trace: Trace, tokens: Sequence[Sequence[Token]], colours: list[str]) -> None:
     """The mean depth share of each kind of new token, the most frequent kinds."""
     kinds = [step[0].kind for step in tokens[trace.prompt_steps :]]
@@ -314,11 +258,8 @@ def _draw_sources(
     axes.axvline(float(timeline.edges[trace.prompt_steps + step]), color=ACCENT, linewidth=1.2, zorder=3)
     axes.set_ylim(0, top * 1.22)
     axes.set_yticks([0, top], ["0", percent(top)])
-    span = right - left
-    every = next(s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 10**9) if span / s <= 14)
-    ticks = np.arange(np.ceil(left / every) * every, right, every)
-    axes.set_xticks(ticks, [clock(tick) for tick in ticks])
-    _bare(axes)
+    clock_ticks(axes, left, right)
+    bare(axes)
     before = float(weights[~inside].sum())
     if before >= 0.005:
         axes.text(
@@ -360,10 +301,3 @@ def _describe(axes: Axes, chances: list[tuple[Token, float]], sources: list[Sour
 def _short(label: str) -> str:
     """A label that ends before the bars begin."""
     return label if len(label) <= _LABEL else label[: _LABEL - 1] + "…"
-
-
-def _title(figure: Figure, title: str) -> None:
-    figure.text(0.05, 0.955, title, fontsize=15, fontweight="bold", ha="left", va="center")
-    words = "In the roll, what one note looked at: wide is much, colour is depth. Below, how much of each new token's "
-    words += "attention lay at each depth, and when the one note looked."
-    figure.text(0.05, 0.917, words, fontsize=9.5, color=MUTED, ha="left", va="center")

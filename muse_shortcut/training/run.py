@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,25 +85,36 @@ class RunFolder:
     def save(
         self, checkpoint: Checkpoint, optimiser: Optimiser, progress: Progress, *, is_best: bool, keep: int
     ) -> Path:
+        """Write a checkpoint as `save_with` does."""
+
+        def write(folder: Path) -> None:
+            save_checkpoint(checkpoint, folder)
+            make_folder(folder / "training")
+            write_bytes(folder / "training" / "optimiser.safetensors", save_tensors(optimiser.tensors()))
+            write_text(folder / "training" / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
+
+        return self.save_with(write, progress.step, is_best=is_best, keep=keep)
+
+    def save_with(self, write: Callable[[Path], None], step: int, *, is_best: bool, keep: int) -> Path:
         """Write a checkpoint that appears whole or not at all, and drop those no longer wanted.
+
+        Args:
+            write: writes it into a folder.
+            step: after which it is.
+            is_best: of all so far.
+            keep: how many of the newest are wanted, the best one besides.
 
         Raises:
             OutputError: it could not be written; the ones before it are untouched.
         """
-        folder = self.checkpoints / f"step-{progress.step:06d}"
+        folder = self.checkpoints / f"step-{step:06d}"
         with atomic_folder(folder) as temporary:
-            save_checkpoint(checkpoint, temporary)
-            make_folder(temporary / "training")
-            write_bytes(
-                temporary / "training" / "optimiser.safetensors",
-                save_tensors(optimiser.tensors()),
-            )
-            write_text(temporary / "training" / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
+            write(temporary)
         # `latest` comes last: a training that goes on from the one before judges and names this one once more.
         if is_best:
             write_text(self.checkpoints / "best", folder.name + "\n")
         write_text(self.checkpoints / "latest", folder.name + "\n")
-        self._prune(progress.step, keep)
+        self._prune(step, keep)
         return folder
 
     def _prune(self, newest: int, keep: int) -> None:

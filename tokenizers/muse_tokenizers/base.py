@@ -166,6 +166,8 @@ class Tokenizer(ABC, Generic[Piece]):
     """The name of the domain: "midi"."""
     suffixes: ClassVar[frozenset[str]]
     """The file endings `read` is meant for, in lower case with the dot."""
+    suffix: ClassVar[str]
+    """The ending of what `write` writes."""
 
     streams: int
     """K, the ids of one step."""

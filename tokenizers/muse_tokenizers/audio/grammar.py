@@ -87,3 +87,4 @@ class AudioGrammar(Grammar):
         if self._seconds is not None:
             # To less than a hair of a frame: 0.1 s are 7.5 frames, and 8 are more.
             self.finished |= self.elapsed > self._seconds + 1e-9
+        self.whole = ~self.finished

@@ -34,6 +34,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     kind: ClassVar[str] = "audio"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    suffix: ClassVar[str] = ".wav"
 
     def __init__(self, codec: Codec, codebooks: int, name: str = _OWN, folder: Path | None = None) -> None:
         """
@@ -143,7 +144,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
         # Where a continuation is shorter than the delay, the last frames of the prompt are whole all the same.
-        rest = np.zeros_like(ids) if prompt.begun is None else prompt.begun[len(ids) :]
+        rest = ids[:0] if prompt.begun is None else prompt.begun[len(ids) :]
         return self.decode(np.concatenate([prompt.ids, ids, np.where(rest < 0, self.pad, rest)]))
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
@@ -177,8 +178,9 @@ class AudioTokenizer(Tokenizer[Waveform]):
         return measure_sound(piece, start, end)
 
     def copy_sequence(self, piece: Waveform, start: float, end: float) -> NDArray[np.int64]:
-        rate = piece.sample_rate
-        codes = self.codec.encode(piece.samples[0, round(start * rate) : round(end * rate)], 1)[:, 0]
+        # From the beginning: what a frame's code is hangs on what came before.
+        codes = self.codec.encode(piece.samples[0, : round(end * piece.sample_rate)], 1)[:, 0]
+        codes = codes[round(start * self.codec.shape.frame_rate) :]
         # 0 has no predecessor.
         return np.concatenate([[0], 1 + codes[:-1] * self._codes + codes[1:]]) if len(codes) else codes
 

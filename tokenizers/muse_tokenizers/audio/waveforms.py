@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ LONGEST_SECONDS = 4 * 3600.0
 _BLOCK = 2**18
 """Frames that are read at once, whatever the file's length."""
 _CHANNELS = 64
+_SEARCHED = 4096
+"""Bytes in which the first frame of an MP3 without a heading is looked for."""
+_BEGINNINGS = {
+    "WAV": (b"RIFF", b"RIFX", b"RF64", b"riff"), "FLAC": (b"fLaC",), "Ogg": (b"OggS",), "MP3": (b"ID3",),
+    "AIFF": (b"FORM",), "CAF": (b"caff",), "AU": (b".snd", b"dns."),
+}  # fmt: skip
 
 
 def read_waveform(file: Path | io.BytesIO, sample_rate: int, name: str | None = None) -> Waveform:
@@ -41,6 +48,10 @@ def read_waveform(file: Path | io.BytesIO, sample_rate: int, name: str | None = 
 
     name = name or str(file)
     try:
+        if not _begins_like_sound(file):
+            raise UnreadablePiece(
+                f"{name} is not sound that can be read: it begins like none of {', '.join(_BEGINNINGS)}"
+            )
         with soundfile.SoundFile(file) as source:
             if source.channels > _CHANNELS:
                 raise UnreadablePiece(f"{name} has {source.channels} channels; allowed: up to {_CHANNELS}")
@@ -60,6 +71,19 @@ def read_waveform(file: Path | io.BytesIO, sample_rate: int, name: str | None = 
     if peak > 1.0:
         samples /= peak
     return Waveform(samples=samples[None], sample_rate=sample_rate)
+
+
+def _begins_like_sound(file: Path | io.BytesIO) -> bool:
+    """Whether a decoder should look at it: that of MP3 takes anything for sound, and complains to the terminal."""
+    if isinstance(file, io.BytesIO):
+        beginning = file.getvalue()[:_SEARCHED]
+    else:
+        with file.open("rb") as source:
+            beginning = source.read(_SEARCHED)
+    if any(beginning.startswith(mark) for marks in _BEGINNINGS.values() for mark in marks):
+        return True
+    # Frames of MP3 need no heading; each begins with eleven bits that are set.
+    return re.search(rb"\xff[\xe0-\xff]", beginning) is not None
 
 
 def _reason(text: str) -> str:

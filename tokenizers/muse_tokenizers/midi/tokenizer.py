@@ -32,6 +32,7 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     kind: ClassVar[str] = "midi"
     suffixes: ClassVar[frozenset[str]] = frozenset({".mid", ".midi"})
+    suffix: ClassVar[str] = ".mid"
 
     streams = 1
     steps_per_second = None

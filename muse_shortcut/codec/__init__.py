@@ -1,0 +1,1 @@
+"""How a neural codec is trained and judged."""

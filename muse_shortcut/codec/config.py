@@ -1,0 +1,99 @@
+"""How a codec is trained, as plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.audio.codec import CodecShape
+
+__all__ = ["CODEC_PRESETS", "CodecTrainConfig"]
+
+CODEC_PRESETS: dict[str, CodecShape] = {
+    "small": CodecShape(filters=8, dimension=64, codebooks=8),
+    "base": CodecShape(filters=16, dimension=128, codebooks=8),
+    "meta": CodecShape(),
+}
+"""Shapes by name, all of 24 kHz and 75 frames a second. `small` is what ships; `meta` is encodec_24khz's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecTrainConfig:
+    """The training of a codec."""
+
+    max_steps: int = 20_000
+    """Steps in all."""
+    batch_size: int = 16
+    """Clips of a step."""
+    clip_seconds: float = 1.0
+    learning_rate: float = 1e-3
+    """The highest; AdamW."""
+    final_learning_rate: float = 1e-5
+    """Where it ends, after a cosine."""
+    warmup_steps: int = 200
+    beta1: float = 0.8
+    beta2: float = 0.99
+    clip_gradient: float = 1.0
+    """The longest gradient."""
+    time_weight: float = 0.1
+    """Of the mean absolute difference of samples."""
+    mel_weight: float = 1.0
+    """Of the mel spectra's differences at seven scales."""
+    commitment_weight: float = 0.1
+    """Of the distance between what is quantised and its code, in every layer."""
+    adversarial: bool = False
+    """Train against encodec's MS-STFT discriminator, with feature matching; the losses are balanced by their gradients
+    at the sound."""
+    adversarial_weight: float = 1.0
+    """Its part beside `mel_weight`."""
+    feature_weight: float = 1.0
+    """Of feature matching."""
+    discriminator_filters: int = 8
+    discriminator_learning_rate: float = 3e-4
+    decay: float = 0.95
+    """Of the codebooks' moving means."""
+    restart_below: float = 0.3
+    """A code that comes less often than this times the mean is put where sound is. Slower means and a lower bound find
+    the dead too late: while the encoder still moves, all sound then falls to one code."""
+    loudest_gain: float = 6.0
+    """dB: every clip is made louder or softer by a random gain up to this ..."""
+    softest_gain: float = -12.0
+    """... and down to this."""
+    eval_every: int = 500
+    eval_seconds: float = 120.0
+    """Of held-out sound that is judged while training, always the same."""
+    save_every: int = 500
+    keep: int = 1
+    """Checkpoints that are kept, the best one besides."""
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
+            kind = kinds[str(field.type)]
+            if not isinstance(value, kind) or (field.type != "bool" and isinstance(value, bool)):
+                raise ArgumentsError(f"{field.name} is {value!r}; allowed: {field.type}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ArgumentsError(f"{field.name} is {value!r}; allowed: a finite number")
+        for name in ("max_steps", "batch_size", "discriminator_filters", "eval_every", "save_every", "keep"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("clip_seconds", "learning_rate", "discriminator_learning_rate", "clip_gradient", "eval_seconds"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        for name in (
+            "final_learning_rate", "warmup_steps", "time_weight", "mel_weight", "commitment_weight",
+            "adversarial_weight", "feature_weight", "restart_below",
+        ):  # fmt: skip
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("beta1", "beta2", "decay"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
+        _require(self.clip_seconds >= 0.2, "clip_seconds", self.clip_seconds, "0.2 or more")
+        _require(
+            self.softest_gain <= self.loudest_gain, "softest_gain", self.softest_gain, f"up to {self.loudest_gain}"
+        )
+
+
+def _require(condition: bool, name: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise ArgumentsError(f"{name} is {value}; allowed: {allowed}")

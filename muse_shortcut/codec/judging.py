@@ -1,0 +1,103 @@
+"""How well a codec does on sound it was not trained on, beside what needs no codec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from muse_shortcut.codec.losses import mel_distance, si_sdr
+from muse_tokenizers.audio.codec import Codec
+
+__all__ = ["Judgement", "judge", "low_passed"]
+
+_BOOKS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """Of one way to give sound back, over several sounds."""
+
+    name: str
+    mel_distance: float
+    """dB."""
+    si_sdr: float
+    """dB."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def judge(codec: Codec, sounds: Sequence[NDArray[np.float32]], seed: int = 0) -> tuple[list[Judgement], list[float]]:
+    """A codec at 1, 2, 4 and 8 codebooks, and controls.
+
+    The controls: the codes of each sound in a random order of its frames; random codes; the sound itself, low-passed
+    until its mel distance is that of the codec with all codebooks.
+
+    Args:
+        codec: on the CPU.
+        sounds: (N,) each.
+        seed: of the controls.
+
+    Returns:
+        The judgements, and of each codebook the entropy of its codes in bits (at most log2 of their number).
+    """
+    random, rate = np.random.default_rng(seed), codec.shape.sample_rate
+    books = [count for count in _BOOKS if count <= codec.shape.codebooks]
+    most = books[-1]
+    hop = codec.shape.hop
+    targets = [sound[: len(sound) // hop * hop] for sound in sounds]
+    codes = [codec.encode(target, most) for target in targets]
+    found = [
+        _judgement(f"{count} codebooks", [codec.decode(one[:, :count]) for one in codes], targets, rate)
+        for count in books
+    ]
+    shuffled = [codec.decode(random.permutation(one)) for one in codes]
+    drawn = [codec.decode(random.integers(codec.shape.bins, size=one.shape)) for one in codes]
+    found.append(_judgement("codes shuffled in time", shuffled, targets, rate))
+    found.append(_judgement("random codes", drawn, targets, rate))
+    found.append(_low_pass_to(found[len(books) - 1].mel_distance, targets, rate))
+    every = np.concatenate(codes)
+    return found, [_entropy(every[:, book], codec.shape.bins) for book in range(most)]
+
+
+def _judgement(
+    name: str, made: Sequence[NDArray[np.float32]], targets: Sequence[NDArray[np.float32]], rate: int
+) -> Judgement:
+    pairs = [
+        (torch.from_numpy(np.ascontiguousarray(one))[None], torch.from_numpy(np.ascontiguousarray(target))[None])
+        for one, target in zip(made, targets, strict=True)
+    ]
+    with torch.inference_mode():
+        mel = float(np.mean([mel_distance(one, target, rate).item() for one, target in pairs]))
+        ratio = float(np.mean([si_sdr(one, target).item() for one, target in pairs]))
+    return Judgement(name=name, mel_distance=mel, si_sdr=ratio)
+
+
+def low_passed(sound: NDArray[np.float32], hertz: float, rate: int) -> NDArray[np.float32]:
+    """Without all above a frequency."""
+    spectrum = np.fft.rfft(sound)
+    spectrum[np.fft.rfftfreq(len(sound), 1 / rate) > hertz] = 0
+    return np.fft.irfft(spectrum, len(sound)).astype(np.float32)
+
+
+def _low_pass_to(distance: float, targets: Sequence[NDArray[np.float32]], rate: int) -> Judgement:
+    """The low-pass whose mel distance is nearest to a given one: distances fall as the frequency rises."""
+    low, high = 100.0, rate / 2
+    for _ in range(10):
+        middle = (low * high) ** 0.5
+        found = _judgement("", [low_passed(target, middle, rate) for target in targets], targets, rate)
+        low, high = (middle, high) if found.mel_distance > distance else (low, middle)
+    hertz = (low * high) ** 0.5
+    made = [low_passed(target, hertz, rate) for target in targets]
+    return _judgement(f"low-passed at {hertz:,.0f} Hz", made, targets, rate)
+
+
+def _entropy(codes: NDArray[np.int64], bins: int) -> float:
+    shares = np.bincount(codes, minlength=bins) / max(1, len(codes))
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())

@@ -1,0 +1,151 @@
+"""All the sound of a training in one file of samples, so that any clip of it can be had at once.
+
+sounds/   samples.npy ((N,) int16, memory-mapped)   files.jsonl (name, split, where its samples are)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.data.splits import assign_splits
+from muse_shortcut.errors import ArgumentsError, OutputError
+from muse_shortcut.files import atomic_folder
+from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform
+from muse_tokenizers.errors import UnreadablePiece
+
+__all__ = ["Sounds", "gather_sounds", "open_sounds"]
+
+_SAMPLES, _FILES = "samples.npy", "files.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoundFile:
+    """A file of the folders that were read."""
+
+    name: str
+    split: str
+    first: int
+    """Its first sample."""
+    stop: int
+    """The sample after its last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sounds:
+    """Samples of one rate, and which file and split they are of."""
+
+    samples: NDArray[np.int16]
+    """(N,), memory-mapped."""
+    files: tuple[SoundFile, ...]
+    sample_rate: int
+
+    def of_split(self, split: str) -> tuple[SoundFile, ...]:
+        return tuple(file for file in self.files if file.split == split)
+
+    def take(self, first: int, stop: int) -> NDArray[np.float32]:
+        """(stop - first,) in [-1, 1]."""
+        return self.samples[first:stop].astype(np.float32) / np.float32(2**15)
+
+    def clips(self, count: int, length: int, random: np.random.Generator) -> NDArray[np.float32]:
+        """(count, length): clips of the training split, every sample as likely as any; shorter files end in silence."""
+        files = self.of_split("train")
+        sizes = np.array([file.stop - file.first for file in files])
+        chosen = random.choice(len(files), size=count, p=sizes / sizes.sum())
+        clips = np.zeros((count, length), dtype=np.float32)
+        for row, number in enumerate(chosen.tolist()):
+            file = files[number]
+            at = file.first + int(random.integers(max(1, file.stop - file.first - length + 1)))
+            taken = self.take(at, min(at + length, file.stop))
+            clips[row, : len(taken)] = taken
+        return clips
+
+
+def gather_sounds(
+    folders: list[Path],
+    out: Path,
+    sample_rate: int,
+    *,
+    seed: int,
+    held_out: float,
+    watch: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[str]:
+    """Read every sound file below some folders into one folder, which appears when it is whole.
+
+    Args:
+        folders: to read.
+        out: the folder to write.
+        sample_rate: Hz.
+        seed: of the split.
+        held_out: the fraction of the files for validation, and again for test.
+        watch: called with the files that are read, of how many.
+
+    Returns:
+        A line for each file that could not be used.
+
+    Raises:
+        ArgumentsError: there is nothing to train on.
+    """
+    found = sorted(
+        (path.relative_to(folder).as_posix(), path)
+        for folder in folders
+        for path in ([folder] if folder.is_file() else folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not found:
+        raise ArgumentsError(
+            f"no sound files in {', '.join(map(str, folders))}; allowed: {', '.join(sorted(SUFFIXES))}"
+        )
+    names = [f"{number:06d}/{name}" for number, (name, _) in enumerate(found)]
+    splits = assign_splits(dict.fromkeys(names), seed, held_out)
+    rejects, kept, first = list[str](), list[SoundFile](), 0
+    with atomic_folder(out) as temporary:
+        try:
+            with (temporary / _SAMPLES).open("wb") as file:
+                # The header is written last, when the length is known; it takes as much room whatever it says.
+                _write_header(file, 0)
+                for done, (name, (_, path)) in enumerate(zip(names, found, strict=True)):
+                    try:
+                        samples = read_waveform(path, sample_rate).samples[0]
+                    except UnreadablePiece as error:
+                        rejects.append(str(error))
+                    else:
+                        file.write(np.round(samples * (2**15 - 1)).astype("<i2").tobytes())
+                        stop = first + len(samples)
+                        kept.append(SoundFile(name=name, split=splits[name], first=first, stop=stop))
+                        first = stop
+                    watch(done + 1, len(found))
+                file.seek(0)
+                _write_header(file, first)
+            lines = [json.dumps({"sample_rate": sample_rate, "seed": seed}), *(json.dumps(asdict(f)) for f in kept)]
+            (temporary / _FILES).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write {out}: {error.strerror}") from error
+        if not any(file.split == "train" for file in kept):
+            raise ArgumentsError(f"none of the {len(found)} sound files can be trained on: {rejects[0]}")
+    return rejects
+
+
+def _write_header(file: object, samples: int) -> None:
+    # Lengths up to 10^15 are padded to one width.
+    heading = f"{{'descr': '<i2', 'fortran_order': False, 'shape': ({samples:>16d},), }}".ljust(117) + "\n"
+    file.write(b"\x93NUMPY\x01\x00" + len(heading).to_bytes(2, "little") + heading.encode())  # type: ignore[attr-defined]
+
+
+def open_sounds(folder: Path) -> Sounds:
+    """What `gather_sounds` wrote. Raises ArgumentsError: it is damaged."""
+    try:
+        heading, *lines = (folder / _FILES).read_text(encoding="utf-8").splitlines()
+        files = tuple(SoundFile(**json.loads(line)) for line in lines)
+        samples = np.load(folder / _SAMPLES, mmap_mode="r", allow_pickle=False)
+        rate = int(json.loads(heading)["sample_rate"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArgumentsError(f"{folder} is damaged: {error}; delete it to read the sounds again") from error
+    if samples.dtype != np.int16 or (files and files[-1].stop != len(samples)):
+        raise ArgumentsError(f"{folder} is damaged: its files do not fit its samples; delete it to read them again")
+    return Sounds(samples=samples, files=files, sample_rate=rate)

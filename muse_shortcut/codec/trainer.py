@@ -1,0 +1,322 @@
+"""The training of a codec: resumable to the last bit, with or without a discriminator.
+
+Losses (EnCodec, Defossez et al. 2022, arXiv 2210.13438): of samples, of mel spectra, the commitment of every layer;
+then a discriminator's. Codebooks are moving means. Everything random is drawn from (seed, step).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from muse_shortcut.checkpoints import read_tensors
+from muse_shortcut.codec.config import CodecTrainConfig
+from muse_shortcut.codec.judging import judge
+from muse_shortcut.codec.losses import mel_loss
+from muse_shortcut.codec.quantising import quantise
+from muse_shortcut.codec.sounds import Sounds
+from muse_shortcut.errors import CheckpointError, TrainingError
+from muse_shortcut.files import make_folder, write_bytes, write_text
+from muse_shortcut.training.log import MetricsLog
+from muse_shortcut.training.run import RunFolder
+from muse_tokenizers.audio.codec import CodecShape, build_model, codec_of, save_codec
+from muse_tokenizers.audio.package import import_encodec
+
+__all__ = ["CodecProgress", "CodecStatus", "CodecTrainer"]
+
+_BOOKS = (1, 2, 4, 8)
+
+
+@dataclass(kw_only=True)
+class CodecProgress:
+    """How far a training has come."""
+
+    step: int = 0
+    best: float | None = None
+    """The lowest mel distance so far, dB, averaged over 1, 2, 4 and 8 codebooks of held-out sound."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodecStatus:
+    """Of one step."""
+
+    step: int
+    loss: float
+    distance: float | None
+    """Mel distance on held-out sound, where it has just been taken."""
+    speed: float
+    """Seconds of sound a second."""
+
+
+class CodecTrainer:
+    """Trains a codec in a run's folder."""
+
+    def __init__(
+        self,
+        shape: CodecShape,
+        sounds: Sounds,
+        run: RunFolder,
+        config: CodecTrainConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        facts: Mapping[str, Any],
+    ) -> None:
+        """
+        Args:
+            shape: of the codec.
+            sounds: to train on and to judge by.
+            run: its folder, claimed.
+            config: how.
+            seed: of weights and of all that is drawn.
+            device: where.
+            facts: what is to be kept with every checkpoint.
+        """
+        self._shape, self._sounds, self._run, self._config = shape, sounds, run, config
+        self._seed, self._device, self._facts = seed, device, dict(facts)
+        torch.manual_seed(seed)
+        self.model = build_model(shape).to(device)
+        betas = (config.beta1, config.beta2)
+        self._optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.0, betas=betas, weight_decay=0.0)
+        self.discriminator: Any = None
+        if config.adversarial:
+            with warnings.catch_warnings():
+                # It builds with torch's older form of weight normalisation, which says so.
+                warnings.simplefilter("ignore", FutureWarning)
+                made = import_encodec().msstftd.MultiScaleSTFTDiscriminator(filters=config.discriminator_filters)
+            self.discriminator = made.to(device)
+            self._opponent = torch.optim.AdamW(self.discriminator.parameters(), lr=0.0, betas=betas, weight_decay=0.0)
+        self.progress = CodecProgress()
+        self._held_out = self._take_held_out()
+
+    def _take_held_out(self) -> list[np.ndarray[Any, Any]]:
+        """The same seconds of every held-out file, from its middle."""
+        files = self._sounds.of_split("validation") or self._sounds.of_split("train")
+        each = max(self._shape.sample_rate, round(self._config.eval_seconds * self._shape.sample_rate / len(files)))
+        taken = []
+        for file in files:
+            middle = (file.first + file.stop - each) // 2
+            taken.append(self._sounds.take(max(file.first, middle), min(file.stop, max(file.first, middle) + each)))
+        return [sound for sound in taken if len(sound) >= self._shape.hop * 8]
+
+    # Going on
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the next steps depend on, by name."""
+        parts = [("codec", self.model, self._optimiser)]
+        if self.discriminator is not None:
+            parts.append(("discriminator", self.discriminator, self._opponent))
+        found: dict[str, Tensor] = {}
+        for name, module, optimiser in parts:
+            found |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
+            for key, parameter in module.named_parameters():
+                for part, value in optimiser.state[parameter].items():
+                    found[f"{name}.{part}/{key}"] = value
+        return {key: value.detach().cpu().contiguous().clone() for key, value in found.items()}
+
+    def resume(self, folder: Path) -> None:
+        """Go on from a checkpoint of this run. Raises CheckpointError."""
+        path = folder / "training" / "state.safetensors"
+        tensors = read_tensors(path)
+        parts = [("codec", self.model, self._optimiser)]
+        if self.discriminator is not None:
+            parts.append(("discriminator", self.discriminator, self._opponent))
+        try:
+            for name, module, optimiser in parts:
+                module.load_state_dict({key: tensors[f"{name}/{key}"] for key in module.state_dict()})
+                for key, parameter in module.named_parameters():
+                    for part in ("step", "exp_avg", "exp_avg_sq"):
+                        value = tensors[f"{name}.{part}/{key}"]
+                        optimiser.state[parameter][part] = value if part == "step" else value.to(self._device)
+            progress = json.loads((folder / "training" / "progress.json").read_text(encoding="utf-8"))
+            self.progress = CodecProgress(**progress)
+        except (KeyError, RuntimeError, OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{folder} is damaged, or of another shape: {error}") from error
+
+    def _save(self, *, is_best: bool) -> None:
+        facts = self._facts | {"steps": self.progress.step, "training_seconds": round(self.progress.seconds, 1)}
+
+        def write(folder: Path) -> None:
+            save_codec(self.model.state_dict(), self._shape, folder, half=False, card=_card(facts))
+            make_folder(folder / "training")
+            write_bytes(folder / "training" / "state.safetensors", save_tensors(self.tensors()))
+            write_text(folder / "training" / "progress.json", json.dumps(asdict(self.progress), indent=2) + "\n")
+
+        self._run.save_with(write, self.progress.step, is_best=is_best, keep=self._config.keep)
+
+    # Steps
+
+    def train(
+        self,
+        watch: Callable[[CodecStatus], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> CodecProgress:
+        """Train to the last step, or until asked to stop; a checkpoint is left either way.
+
+        Raises:
+            TrainingError: the loss is no longer a number; the last good checkpoint stays.
+            OutputError: something could not be written.
+        """
+        config, progress = self._config, self.progress
+        log = MetricsLog(self._run.folder, progress.step if progress.step else -1, config.tensorboard)
+        clip = config.batch_size * config.clip_seconds
+        try:
+            while progress.step < config.max_steps:
+                started = time.perf_counter()
+                values = self._step(progress.step + 1)
+                progress.step += 1
+                taken = time.perf_counter() - started
+                progress.seconds += taken
+                last = progress.step == config.max_steps
+                is_best, distance = False, None
+                if last or progress.step % config.eval_every == 0:
+                    judged = self.evaluate()
+                    distance = judged["mel_distance"]
+                    values |= judged
+                    is_best = progress.best is None or distance < progress.best
+                    progress.best = distance if is_best else progress.best
+                log.write(progress.step, values)
+                watch(
+                    CodecStatus(step=progress.step, loss=values["loss"], distance=distance, speed=clip / taken)
+                )  # fmt: skip
+                stop = should_stop()
+                if is_best or last or stop or progress.step % config.save_every == 0:
+                    self._save(is_best=is_best)
+                if stop:
+                    break
+        finally:
+            log.close()
+        return progress
+
+    def evaluate(self) -> dict[str, float]:
+        """Of held-out sound: the mean mel distance, and by codebooks; the entropy of the codes of each codebook."""
+        codec = codec_of({k: v.detach().cpu() for k, v in self.model.state_dict().items()}, self._shape, "")
+        found, entropies = judge(codec, self._held_out)
+        of_codec = [one for one in found if one.name.endswith("codebooks")]
+        values = {"mel_distance": float(np.mean([one.mel_distance for one in of_codec]))}
+        for one in of_codec:
+            values |= {f"{name}/{one.name}": getattr(one, name) for name in ("mel_distance", "si_sdr")}
+        return values | {f"entropy/{number + 1}": bits for number, bits in enumerate(entropies)}
+
+    def _clips(self, step: int) -> Tensor:
+        config, rate = self._config, self._shape.sample_rate
+        random = np.random.default_rng((self._seed, 1, step))
+        length = round(config.clip_seconds * rate) // self._shape.hop * self._shape.hop
+        clips = self._sounds.clips(config.batch_size, length, random)
+        gains = 10 ** (random.uniform(config.softest_gain, config.loudest_gain, size=(len(clips), 1)) / 20)
+        # No louder than full scale.
+        gains = np.minimum(gains, 1 / np.maximum(np.abs(clips).max(1, keepdims=True), 1e-4))
+        return torch.from_numpy((clips * gains).astype(np.float32)).to(self._device)
+
+    def _rate(self, step: int, highest: float) -> float:
+        config = self._config
+        if step <= config.warmup_steps:
+            return highest * step / config.warmup_steps
+        place = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+        low = config.final_learning_rate * highest / config.learning_rate
+        return low + (highest - low) * 0.5 * (1 + math.cos(math.pi * place))
+
+    def _step(self, step: int) -> dict[str, float]:
+        config, model = self._config, self.model
+        torch.manual_seed(int(np.random.SeedSequence((self._seed, 2, step)).generate_state(1, np.uint64)[0] >> 1))
+        model.train()
+        target = self._clips(step)
+        books = [count for count in _BOOKS if count <= self._shape.codebooks]
+        codebooks = books[int(torch.randint(len(books), (1,)))]
+        encoded = model.encoder(target[:, None])
+        code, commitments = quantise(
+            model.quantizer.vq, encoded, codebooks, decay=config.decay, restart_below=config.restart_below
+        )
+        sound = model.decoder(code)[:, 0]
+        losses = {
+            "time": config.time_weight * (sound - target).abs().mean(),
+            "mel": config.mel_weight * mel_loss(sound, target, self._shape.sample_rate),
+        }
+        commitment = config.commitment_weight * commitments.mean()
+        values = {name: value.item() for name, value in losses.items()} | {"commitment": commitment.item()}
+        self._optimiser.zero_grad(set_to_none=True)
+        if self.discriminator is None:
+            (losses["time"] + losses["mel"] + commitment).backward()
+        else:
+            values |= self._contend(step, sound.detach(), target)
+            losses |= self._persuade(sound, target)
+            values |= {name: losses[name].item() for name in ("adversarial", "feature")}
+            weights = {
+                "time": config.time_weight, "mel": config.mel_weight, "adversarial": config.adversarial_weight,
+                "feature": config.feature_weight,
+            }  # fmt: skip
+            commitment.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+            sound.backward(balanced_gradient(losses, weights, sound))
+        values["loss"] = values["time"] + values["mel"] + values["commitment"]
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient).item()
+        if not math.isfinite(values["loss"]) or not math.isfinite(norm):
+            raise TrainingError(
+                f"step {step}: the loss is {values['loss']}, its gradient {norm}; {self._run.latest()} is the last "
+                "good checkpoint. A lower --train.learning_rate may help"
+            )
+        self._move(self._optimiser, self._rate(step, config.learning_rate))
+        return values | {"gradient_norm": norm}
+
+    def _contend(self, step: int, sound: Tensor, target: Tensor) -> dict[str, float]:
+        """A step of the discriminator: real above 1, made below -1 (hinge)."""
+        real, _ = self.discriminator(target[:, None])
+        made, _ = self.discriminator(sound[:, None])
+        losses = [F.relu(1 - r).mean() + F.relu(1 + m).mean() for r, m in zip(real, made, strict=True)]
+        loss = torch.stack(losses).mean()
+        self._opponent.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.discriminator.parameters(), self._config.clip_gradient)
+        self._move(self._opponent, self._rate(step, self._config.discriminator_learning_rate))
+        return {"discriminator": loss.item()}
+
+    def _persuade(self, sound: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What the discriminator makes of the sound, and how far its features are from the true ones'."""
+        self.discriminator.requires_grad_(False)
+        with torch.no_grad():
+            _, true_maps = self.discriminator(target[:, None])
+        made, maps = self.discriminator(sound[:, None])
+        self.discriminator.requires_grad_(True)
+        adversarial = torch.stack([F.relu(1 - one).mean() for one in made]).mean()
+        features = [
+            F.l1_loss(one, true) / true.abs().mean().clamp_min(1e-6)
+            for scale, true_scale in zip(maps, true_maps, strict=True)
+            for one, true in zip(scale, true_scale, strict=True)
+        ]
+        return {"adversarial": adversarial, "feature": torch.stack(features).mean()}
+
+    def _move(self, optimiser: torch.optim.Optimizer, rate: float) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.step()
+
+
+def balanced_gradient(losses: Mapping[str, Tensor], weights: Mapping[str, float], sound: Tensor) -> Tensor:
+    """The gradient at the sound to which each loss contributes its weight's share, however large its own gradient is.
+
+    EnCodec's balancer (section 3.4) without its moving means: the norm is taken of this step's gradients, sound by
+    sound, so that nothing has to be remembered from one step to the next.
+    """
+    total = sum(weights.values()) or 1.0
+    gradient = torch.zeros_like(sound)
+    for name, loss in losses.items():
+        (own,) = torch.autograd.grad(loss, sound, retain_graph=True)
+        norm = own.norm(dim=-1, keepdim=True).mean()
+        gradient += weights[name] / total * own / norm.clamp_min(1e-12)
+    return gradient
+
+
+def _card(facts: Mapping[str, Any]) -> str:
+    return "# A codec\n\n" + "\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n"

@@ -1,0 +1,155 @@
+"""muse-train codec: folders of sound in, a neural codec out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
+
+from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_tokenizers.audio.codec import CodecShape
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from muse_shortcut.codec.sounds import Sounds
+    from muse_shortcut.codec.trainer import CodecStatus
+    from muse_shortcut.training.run import RunFolder
+
+__all__ = ["main"]
+
+PROGRAM = "muse-train"
+_OPTIONS = "options.json"
+_FREE = frozenset({"eval_every", "save_every", "keep", "tensorboard"})
+"""What may be another when a training goes on."""
+
+
+def _parser(preset: str) -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Train a codec on folders of sound. Any field can be changed: --codec.filters 12, "
+        "--train.adversarial true. Its run's checkpoints are what --codec of muse-prepare audio takes.",
+    )
+    parser.add_argument("domain", choices=["codec"], help="a codec, not a core")
+    parser.add_argument("--data", type=str, required=True, metavar="FOLDERS", help="of sound, commas between them")
+    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
+    parser.add_argument("--preset", choices=list(CODEC_PRESETS), default=preset, help="the shape to start from")
+    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE.yaml", help="read options from a file")
+    parser.add_argument("--held_out", type=float, default=0.05, help="of the files for validation, and again for test")
+    parser.add_argument("--resume", choices=["auto", "never"], default="never", help="auto: go on where RUN stopped")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, clips, splits")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--codec", type=CodecShape, default=CODEC_PRESETS[preset], help="the shape, field by field")
+    parser.add_argument("--train", type=CodecTrainConfig, default=CodecTrainConfig(), help="the training, likewise")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    parser = _parser("small")
+    arguments = parser.parse_line()
+    if arguments.preset != "small":
+        parser = _parser(arguments.preset)
+        arguments = parser.parse_line()
+    run_command(PROGRAM, lambda: _train(arguments, parser))
+
+
+def _train(arguments: Namespace, parser: CommandLine) -> int:
+    from muse_shortcut.codec.trainer import CodecTrainer
+    from muse_shortcut.devices import choose_device
+    from muse_shortcut.files import write_text
+    from muse_shortcut.training.run import RunFolder
+
+    if not 0 <= arguments.seed < 2**63:
+        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
+    if not 0 <= arguments.held_out <= 0.4:
+        raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
+    made = parser.instantiate(arguments)
+    config: CodecTrainConfig = made.train
+    run = RunFolder(Path(arguments.out))
+    if run.has_checkpoints() and arguments.resume == "never":
+        raise ArgumentsError(f"{arguments.out} has a training already: --resume auto goes on, or name another --out")
+    run.claim()
+    device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
+    sounds = _sounds(arguments, run, made.codec)
+    options: dict[str, Any] = {
+        "data": arguments.data, "held_out": arguments.held_out, "seed": arguments.seed,
+        "codec": asdict(made.codec), "train": asdict(config),
+    }  # fmt: skip
+    options = json.loads(json.dumps(options))
+    latest = run.latest()
+    if latest is not None:
+        _compare(run.folder / _OPTIONS, options)
+    write_text(run.folder / _OPTIONS, json.dumps(options, indent=1) + "\n")
+    trainer = CodecTrainer(made.codec, sounds, run, config, seed=arguments.seed, device=device, facts=options)
+    if latest is not None:
+        trainer.resume(latest)
+        print(f"going on from {latest}", file=sys.stderr)
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    minutes = len(sounds.samples) / sounds.sample_rate / 60
+    print(f"{parameters:,} parameters, {minutes:.1f} minutes of sound; {device.type}", file=sys.stderr)
+    with Bar("training", config.max_steps) as bar, StopSwitch() as stop:
+
+        def show(status: CodecStatus) -> None:
+            if status.distance is not None:
+                bar.show(status.step, f"step {status.step}: held out {status.distance:.3f} dB mel distance", line=True)
+            else:
+                bar.show(status.step, f"loss {status.loss:.3f}, {status.speed:.1f} times real time")
+
+        progress = trainer.train(show, stop)
+    best = "none" if progress.best is None else f"{progress.best:.3f} dB"
+    print(f"step {progress.step}: best mel distance {best}")
+    return 130 if stop.pressed else 0
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
+    from muse_shortcut.codec.sounds import gather_sounds, open_sounds
+
+    folder = run.folder / "sounds"
+    if not folder.is_dir():
+        folders = [Path(name.strip()).expanduser() for name in arguments.data.split(",") if name.strip()]
+        for named in folders:
+            if not named.exists():
+                raise ArgumentsError(f"--data names {named}: there is no such folder")
+        with Bar("reading", None) as bar:
+            rejects = gather_sounds(
+                folders,
+                folder,
+                shape.sample_rate,
+                seed=arguments.seed,
+                held_out=arguments.held_out,
+                watch=lambda done, total: bar.show(done, f"of {total} files"),
+            )
+        for line in rejects:
+            print(f"left out: {line}", file=sys.stderr)
+    return open_sounds(folder)
+
+
+def _compare(path: Path, now: dict[str, Any]) -> None:
+    """A training goes on only as it began."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        pairs = [(name, before[name], now[name]) for name in ("data", "held_out", "seed", "codec")] + [
+            (f"train.{name}", value, now["train"].get(name)) for name, value in before["train"].items()
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is missing or damaged") from error
+    for name, then, value in pairs:
+        if name.removeprefix("train.") not in _FREE and then != value:
+            raise ArgumentsError(
+                f"--{name.replace('held_out', 'held-out')} is {value}, the training began with {then}: it would not go "
+                "on as if it had never stopped"
+            )

@@ -1,0 +1,198 @@
+"""The commands on sound, from a folder of files to a continued one, with a codec and a core nobody trained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RunCommand
+from small_codecs import HOP, RATE, tone, write_codec
+
+from muse_shortcut.data.store import open_store
+from muse_shortcut.generation.trace import load_trace
+from muse_tokenizers.loading import load_tokenizer
+
+CORE = (
+    "--model.context", 96, "--model.layers", 3, "--model.width", 24, "--model.heads", 2, "--model.feed_forward", 48,
+    "--model.shortcut.taps", "[1,2]", "--model.shortcut.feature_width", 16,
+)  # fmt: skip
+FAST = (
+    "--train.max_steps", 3, "--train.batch_size", 2, "--train.eval_every", 3, "--train.eval_windows", 2,
+    "--train.save_every", 3, "--train.tensorboard", "false", "--device", "cpu",
+)  # fmt: skip
+
+
+def _command(command: str, *words: object) -> subprocess.CompletedProcess[str]:
+    code = f"from muse_shortcut.commands.{command} import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    random = np.random.default_rng(0)
+    for number in range(5):
+        # Noises that swell in their own time: to a codec that nobody trained all tones are alike.
+        swell = 0.02 + 0.3 * np.abs(np.sin(np.arange(4 * RATE) / RATE * (number + 1)))
+        soundfile.write(folder / f"{number}.flac", tone(4.0) + swell * random.normal(size=4 * RATE) / 2, RATE)
+    soundfile.write(folder / "stereo.wav", np.stack([tone(3.0, rate=44_100)] * 2, 1), 44_100)
+    (folder / "broken.mp3").write_text("no sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_codec(tmp_path_factory.mktemp("own") / "codec")
+
+
+@pytest.fixture(scope="module")
+def store(music: Path, codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("store") / "store"
+    words = ("prepare", "audio", music, "--out", out, "--codec", codec, "--held-out", 0.34, "--workers", 2)
+    assert "rejected" in _command(*words).stdout
+    return out
+
+
+@pytest.fixture(scope="module")
+def checkpoint(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    _command("train", "audio", "--data", store, "--out", out, *CORE, *FAST)
+    assert {path.suffix for path in (out / "samples" / "step-000003").iterdir()} == {".wav"}
+    return out / "checkpoints" / "step-000003"
+
+
+def test_a_store_of_sound_has_codes_with_the_delay_pattern(store: Path, music: Path) -> None:
+    opened = open_store(store)
+    tokenizer = load_tokenizer(opened.tokenizer_folder)
+    assert (opened.domain, tokenizer.kind, tokenizer.streams) == ("audio", "audio", 4)
+    assert [reject["name"] for reject in opened.manifest["rejects"]] == ["broken.mp3"]
+    assert len(opened.pieces) == 6
+    for number, piece in enumerate(opened.pieces):
+        ids = opened.tokens[opened.offsets[number] : opened.offsets[number + 1]].astype(np.int64)
+        expected = tokenizer.encode(tokenizer.read(music / piece.name))
+        assert (ids[0] == tokenizer.begin).all()
+        assert (ids[-1] == tokenizer.end).all()
+        assert (ids[1:-1] == expected).all()
+
+
+def test_a_core_of_sound_has_an_embedding_and_a_head_for_every_stream(checkpoint: Path) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    assert (config["model"]["streams"], config["model"]["vocabulary_size"]) == (4, 67)
+
+
+@pytest.fixture
+def generate(run: RunCommand, checkpoint: Path, tmp_path: Path) -> Any:
+    def call(*words: object, out: str = "out") -> Any:
+        return run("generate", "audio", "--checkpoint", checkpoint, "--seed", 5, "--out", tmp_path / out, *words)
+
+    return call
+
+
+def test_a_sound_is_continued_repeated_drawn_and_explained(
+    run: RunCommand, generate: Any, checkpoint: Path, music: Path, tmp_path: Path
+) -> None:
+    words = ("--prompt", music / "stereo.wav", "--prompt-seconds", 1, "--seconds", 0.5, "--num-samples", 2)
+    done = generate(*words, "--picture", "--explain", "0:01.2")
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {
+        f"stereo-{number}.{ending}"
+        for number in (1, 2)
+        for ending in ("wav", "json", "trace.npz", "png", "svg", "explain.json")
+    }
+    with wave.open(str(out / "stereo-1.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
+        assert file.getnframes() == (75 + 37) * HOP
+    trace = load_trace(out / "stereo-1.trace.npz")
+    assert trace.log_probability.shape[1] == 4
+    # What the prompt had begun was settled.
+    assert (trace.log_probability[0, 1:] == 0).all()
+    assert json.loads((out / "stereo-1.explain.json").read_text())["step"] == 15
+    sidecar = out / "stereo-2.json"
+    again = ("--from-json", sidecar, "--out", tmp_path / "again", "--trace", "false")
+    done = run("generate", "audio", "--checkpoint", checkpoint, *again)
+    assert done.code == 0, done.err
+    assert (tmp_path / "again" / "stereo-1.wav").read_bytes() == (out / "stereo-2.wav").read_bytes()
+
+
+def test_the_prompt_is_the_codecs_own_whatever_follows(generate: Any, music: Path, store: Path, tmp_path: Path) -> None:
+    done = generate("--prompt", music / "0.flac", "--prompt-seconds", 2, "--seconds", 0.3)
+    assert done.code == 0, done.err
+    tokenizer = load_tokenizer(store / "tokenizer")
+    expected = tokenizer.decode(tokenizer.encode(tokenizer.prompt(tokenizer.read(music / "0.flac"), 2.0).piece))
+    made, _ = soundfile.read(tmp_path / "out" / "0-1.wav", dtype="float32")
+    np.testing.assert_allclose(made[: 2 * RATE], expected.samples[0, : 2 * RATE], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--tempo", 90), "tempo cannot be wished for with this checkpoint"),
+        (("--bars", 4), "bars cannot be wished for with this checkpoint"),
+        (("--prompt", "{music}/broken.mp3"), "is not sound that can be read"),
+        (("--prompt", "flute"), "no prompt 'flute'"),
+        (("--seconds", 0.2, "--explain", "0:09"), "--explain is at 9 seconds; this continuation goes from 0.00 to 0."),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(generate: Any, music: Path, words: Any, message: str) -> None:
+    done = generate(*(str(word).format(music=music) for word in words))
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_sound_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, store: Path, tmp_path: Path) -> None:
+    words = ("--windows", 2, "--prompt-seconds", 1, "--seconds", 0.5, "--json", tmp_path / "found.json")
+    done = run("evaluate", "audio", "--checkpoint", checkpoint, "--data", store, *words)
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["likelihood"]["all"]["bits_a_second"] > 0
+    measures = {one["measure"] for one in found["continuations"]["comparisons"]}
+    assert {"level", "mel_energy"} <= measures
+    done = run("evaluate", "midi", "--checkpoint", checkpoint, "--data", store)
+    assert done.code == 2
+    assert "is a store of audio, not of midi" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("audio", "--codec", "nowhere"), "cannot read the codec nowhere/codec.json"),
+        (("audio", "--codec", "{codec}", "--codebooks", 3), "codebooks is 3; allowed: 1, 2, 4, 8"),
+        (
+            ("audio", "--codec", "{codec}", "--tokenizer", "remi"),
+            "--tokenizer is 'remi'; allowed: a checkpoint's folder",
+        ),
+        (("midi", "--codebooks", 2), "--codebooks is an option of audio, not of midi"),
+        (("audio", "--tokenizer", "{midi}"), "--tokenizer names a checkpoint of midi, not of audio"),
+    ],
+)
+def test_preparing_refuses_what_is_not_of_its_domain(
+    run: RunCommand, music: Path, codec: Path, random_checkpoint: Path, tmp_path: Path, words: Any, message: str
+) -> None:
+    words = [str(word).format(codec=codec, midi=random_checkpoint) for word in words]
+    done = run("prepare", words[0], music, "--out", tmp_path / "store", *words[1:])
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_what_does_not_ship_yet_is_said(run: RunCommand, music: Path, tmp_path: Path) -> None:
+    done = run("generate", "audio", "--out", tmp_path / "out")
+    assert (done.code, done.err) == (
+        2,
+        "muse-generate: no checkpoint of audio ships yet; name yours with --checkpoint\n",
+    )
+    done = run("prepare", "audio", music, "--out", tmp_path / "store")
+    assert (done.code, done.err) == (
+        2,
+        "muse-prepare: the codec muse_24khz does not ship yet; name another with --codec\n",
+    )

@@ -1,0 +1,352 @@
+"""Promises of codec training: every layer teaches, nothing is drawn that a resumed run would draw otherwise, losses are
+what they say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import RunCommand
+from small_codecs import HOP, RATE, SHAPE, random_model, tone
+
+from muse_shortcut.codec.config import CodecTrainConfig
+from muse_shortcut.codec.judging import judge, low_passed
+from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr
+from muse_shortcut.codec.quantising import quantise
+from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds
+from muse_shortcut.codec.trainer import CodecTrainer, balanced_gradient
+from muse_shortcut.errors import ArgumentsError, TrainingError
+from muse_shortcut.training.run import RunFolder
+from muse_tokenizers.audio.codec import build_model, codec_of, load_codec
+
+SHORT = CodecTrainConfig(
+    max_steps=6, batch_size=2, clip_seconds=0.2, warmup_steps=2, eval_every=3, eval_seconds=1.0, save_every=3,
+    tensorboard=False, discriminator_filters=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("music")
+    for number in range(6):
+        soundfile.write(folder / f"{number}.flac", tone(1.5, hertz=150.0 + 60 * number), RATE)
+    soundfile.write(folder / "short.wav", tone(0.1), RATE)
+    (folder / "broken.wav").write_text("no sound")
+    (folder / "letter.txt").write_text("no sound either")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Sounds:
+    folder = tmp_path_factory.mktemp("sounds") / "sounds"
+    gather_sounds([music], folder, RATE, seed=0, held_out=0.2)
+    return open_sounds(folder)
+
+
+def _trainer(sounds: Sounds, folder: Path, config: CodecTrainConfig, seed: int = 0) -> CodecTrainer:
+    run = RunFolder(folder)
+    run.claim()
+    return CodecTrainer(SHAPE, sounds, run, config, seed=seed, device=torch.device("cpu"), facts={"made": "here"})
+
+
+# The quantiser
+
+
+MOVING = {"decay": 0.5, "restart_below": 0.1}
+
+
+def _encoded(frames: int = 400) -> torch.Tensor:
+    return torch.randn(2, SHAPE.dimension, frames, generator=torch.Generator().manual_seed(1), requires_grad=True)
+
+
+@pytest.mark.parametrize("codebooks", [1, 2, 4, 8])
+def test_every_layers_commitment_reaches_what_was_encoded(codebooks: int) -> None:
+    model = build_model(SHAPE).train()
+    x = _encoded()
+    _, commitments = quantise(model.quantizer.vq, x, codebooks, **MOVING)
+    assert commitments.shape == (codebooks,)
+    for layer in range(codebooks):
+        (gradient,) = torch.autograd.grad(commitments[layer], x, retain_graph=True)
+        assert gradient.abs().sum() > 0, f"layer {layer} teaches the encoder nothing"
+
+
+def test_the_gradient_passes_straight_through_the_sum_once() -> None:
+    model = build_model(SHAPE).train()
+    x = _encoded()
+    total, _ = quantise(model.quantizer.vq, x, 8, **MOVING)
+    (gradient,) = torch.autograd.grad(total.sum(), x)
+    assert (gradient == 1).all()
+
+
+def test_the_sum_of_the_codes_is_what_decoding_gives() -> None:
+    vq = build_model(SHAPE).quantizer.vq
+    x = _encoded().detach()
+    quantise(vq, x, 4, **MOVING)
+    expected = vq.decode(vq.encode(x, n_q=4))
+    torch.testing.assert_close(quantise(vq, x, 4, **MOVING)[0], expected)
+
+
+def test_codes_that_never_come_are_put_where_sound_is() -> None:
+    vq = build_model(SHAPE).quantizer.vq
+    x = _encoded().detach()
+    quantise(vq, x, 1, **MOVING)
+    codebook = vq.layers[0]._codebook
+    codebook.embed[5], codebook.embed_avg[5], codebook.cluster_size[5] = 1e3, 0.0, 0.0
+    quantise(vq, x, 1, **MOVING)
+    vectors = x.transpose(1, 2).flatten(0, 1)
+    assert (vectors - codebook.embed[5]).norm(dim=1).min() < 1e-4
+    quantise(vq, x, 1, **MOVING)
+    assert (codebook.quantize(vectors) == 5).any()
+
+
+def test_codes_move_to_the_mean_of_what_is_near_them() -> None:
+    """As k-means does, where nothing is forgotten and nothing dies."""
+    vq = build_model(SHAPE).quantizer.vq
+    x = _encoded().detach()
+    for _ in range(60):
+        _, commitments = quantise(vq, x, 1, decay=0.0, restart_below=0.0)
+    vectors, codebook = x.transpose(1, 2).flatten(0, 1), vq.layers[0]._codebook
+    nearest = codebook.quantize(vectors)
+    for code in nearest.unique().tolist():
+        torch.testing.assert_close(codebook.embed[code], vectors[nearest == code].mean(0), atol=1e-4, rtol=1e-4)
+    assert commitments[0] < 0.9 * x.var()
+
+
+# Losses
+
+
+def test_equal_sounds_are_at_no_distance_and_silence_has_a_gradient() -> None:
+    sound = torch.from_numpy(tone(0.5))[None]
+    assert mel_loss(sound, sound, RATE) == 0
+    assert mel_distance(sound, sound, RATE) == 0
+    silent = torch.zeros(1, RATE // 2, requires_grad=True)
+    mel_loss(silent, sound, RATE).backward()  # type: ignore[no-untyped-call]
+    assert silent.grad is not None
+    assert silent.grad.isfinite().all()
+    mel_loss(silent, torch.zeros(1, RATE // 2), RATE).backward()  # type: ignore[no-untyped-call]
+    assert silent.grad.isfinite().all()
+
+
+def test_soft_sound_counts_as_much_as_loud() -> None:
+    sound = torch.from_numpy(tone(0.5))[None]
+    other = torch.from_numpy(tone(0.5, hertz=300.0))[None]
+    loud, soft = mel_loss(sound, other, RATE).item(), mel_loss(sound / 10, other / 10, RATE).item()
+    assert soft == pytest.approx(loud, rel=0.2)
+
+
+def test_a_tenth_of_the_amplitude_is_twenty_decibels_away() -> None:
+    noise = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
+    assert mel_distance(noise / 10, noise, RATE).item() == pytest.approx(20, abs=0.1)
+
+
+@pytest.mark.parametrize("decibels", [0.0, 10.0, 30.0])
+def test_the_scale_invariant_ratio_is_that_of_signal_and_noise(decibels: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    signal, noise = (torch.randn(1, 200_000, generator=generator) for _ in range(2))
+    mixed = signal + noise * 10 ** (-decibels / 20)
+    for scale in (1.0, 0.01, 7.0):
+        assert si_sdr(scale * mixed, signal).item() == pytest.approx(decibels, abs=0.1)
+
+
+def test_balanced_losses_contribute_their_share_whatever_their_size() -> None:
+    sound = torch.randn(2, 50, requires_grad=True)
+    one, other = torch.zeros(2, 50), torch.zeros(2, 50)
+    one[:, 0], other[:, 1] = 1.0, 1.0
+    losses = {"a": 1e6 * (sound * one).sum(), "b": 1e-6 * (sound * other).sum()}
+    gradient = balanced_gradient(losses, {"a": 1.0, "b": 3.0}, sound)
+    torch.testing.assert_close(gradient, 0.25 * one + 0.75 * other)
+
+
+# Judging
+
+
+def test_a_judgement_has_every_number_of_codebooks_and_three_controls() -> None:
+    codec = codec_of(random_model().state_dict(), SHAPE, "")
+    targets = [tone(1.0), tone(0.7, hertz=300.0)]
+    found, entropies = judge(codec, targets)
+    assert [one.name for one in found[:6]] == [
+        "1 codebooks", "2 codebooks", "4 codebooks", "8 codebooks", "codes shuffled in time", "random codes",
+    ]  # fmt: skip
+    assert found[6].name.startswith("low-passed at ")
+    assert len(entropies) == 8
+    assert all(0 <= bits <= 6 for bits in entropies)
+    again, _ = judge(codec, targets)
+    assert again == found
+
+
+def test_a_low_pass_takes_what_is_above() -> None:
+    sound = tone(1.0, hertz=1000.0)
+    spectrum = np.abs(np.fft.rfft(low_passed(sound, 1500.0, RATE)))
+    assert spectrum[1000] > 100 * spectrum[2000]
+
+
+# Sounds
+
+
+def test_sounds_are_read_once_into_one_file(music: Path, tmp_path: Path) -> None:
+    rejects = gather_sounds([music], tmp_path / "sounds", RATE, seed=0, held_out=0.2)
+    assert len(rejects) == 1
+    assert "broken.wav" in rejects[0]
+    sounds = open_sounds(tmp_path / "sounds")
+    assert len(sounds.files) == 7
+    assert [len(sounds.of_split(split)) for split in ("train", "validation", "test")] == [3, 2, 2]
+    for file in sounds.files:
+        name = file.name.partition("/")[2]
+        original, _ = soundfile.read(music / name, dtype="float32")
+        np.testing.assert_allclose(sounds.take(file.first, file.stop), original, atol=2e-4)
+
+
+def test_clips_are_of_the_training_split_and_short_files_end_in_silence(sounds: Sounds) -> None:
+    length = RATE // 4
+    clips = sounds.clips(200, length, np.random.default_rng(0))
+    assert clips.shape == (200, length)
+    training = np.concatenate([sounds.take(file.first, file.stop) for file in sounds.of_split("train")])
+    windows = {training[at : at + 50].tobytes() for at in range(len(training) - 50)}
+    assert all(clip[:50].tobytes() in windows for clip in clips)
+    shortest = min(file.stop - file.first for file in sounds.of_split("train"))
+    if shortest < length:
+        assert any((clip[shortest:] == 0).all() for clip in clips)
+
+
+def test_nothing_to_train_on_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(ArgumentsError, match=r"^no sound files in .*; allowed: \.aif"):
+        gather_sounds([tmp_path / "in"], tmp_path / "out", RATE, seed=0, held_out=0.1)
+    (tmp_path / "in" / "a.wav").write_text("no")
+    with pytest.raises(ArgumentsError, match=r"^none of the 1 sound files can be trained on: .*a.wav"):
+        gather_sounds([tmp_path / "in"], tmp_path / "out", RATE, seed=0, held_out=0.1)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ArgumentsError, match=r"is damaged: .*; delete it to read the sounds again"):
+        open_sounds(tmp_path)
+
+
+# Training
+
+
+def test_a_codec_learns_tones(sounds: Sounds, tmp_path: Path) -> None:
+    config = replace(
+        SHORT, max_steps=150, batch_size=4, learning_rate=3e-3, decay=0.9, eval_every=1000, save_every=1000
+    )
+    trainer = _trainer(sounds, tmp_path / "run", config)
+    losses: list[float] = []
+    before = trainer.evaluate()["mel_distance"]
+    trainer.train(lambda status: losses.append(status.loss))
+    assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[3:20])
+    assert trainer.evaluate()["mel_distance"] < before - 3
+    codec = codec_of(trainer.model.state_dict(), SHAPE, "")
+    used = {
+        code for f in sounds.of_split("train") for code in codec.encode(sounds.take(f.first, f.stop), 1)[:, 0].tolist()
+    }
+    assert len(used) > 3
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_a_resumed_training_ends_with_the_same_bytes(sounds: Sounds, tmp_path: Path, adversarial: bool) -> None:
+    config = replace(SHORT, adversarial=adversarial)
+    whole = _trainer(sounds, tmp_path / "whole", config)
+    whole.train()
+    halves = _trainer(sounds, tmp_path / "halves", config)
+    steps = iter(range(10))
+    halves.train(should_stop=lambda: next(steps) == 2)
+    assert halves.progress.step == 3
+    latest = RunFolder(tmp_path / "halves").latest()
+    assert latest is not None
+    rest = _trainer(sounds, tmp_path / "halves", config)
+    rest.resume(latest)
+    rest.train()
+    expected, found = whole.tensors(), rest.tensors()
+    assert set(expected) == set(found)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    files = [tmp_path / run / "checkpoints" / "step-000006" / "codec.safetensors" for run in ("whole", "halves")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_checkpoint_is_a_codec(sounds: Sounds, tmp_path: Path) -> None:
+    trainer = _trainer(sounds, tmp_path / "run", SHORT)
+    trainer.train()
+    best = RunFolder(tmp_path / "run").best()
+    assert best is not None
+    codec = load_codec(best)
+    assert codec.shape == SHAPE
+    assert codec.encode(tone(1.0), 8).shape == (75, 8)
+    assert "made: here" in (best / "README.md").read_text()
+
+
+def test_a_loss_that_is_no_number_stops_the_training(sounds: Sounds, tmp_path: Path) -> None:
+    trainer = _trainer(sounds, tmp_path / "run", replace(SHORT, save_every=1))
+    trainer.train(should_stop=lambda: True)
+    with torch.no_grad():
+        next(trainer.model.decoder.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"^step 2: the loss is nan, .*step-000001 is the last good checkpoint"):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("max_steps", 0), ("learning_rate", 0.0), ("beta1", 1.0), ("clip_seconds", 0.1), ("batch_size", 1.5),
+     ("mel_weight", -1.0), ("softest_gain", 9.0), ("decay", float("nan")), ("adversarial", 1)],
+)  # fmt: skip
+def test_impossible_training_is_refused_with_the_field(field: str, value: Any) -> None:
+    with pytest.raises(ArgumentsError, match=f"^{field} is {value}; allowed: "):
+        CodecTrainConfig(**{field: value})
+
+
+# The command
+
+TINY = (
+    "--codec.filters", 4, "--codec.dimension", 16, "--codec.bins", 64, "--train.max_steps", 2, "--train.batch_size", 2,
+    "--train.clip_seconds", 0.2, "--train.eval_seconds", 1, "--train.tensorboard", "false", "--held-out", 0.2,
+    "--device", "cpu",
+)  # fmt: skip
+
+
+def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path, tmp_path: Path) -> None:
+    words = ("train", "codec", "--data", music, "--out", tmp_path / "run", *TINY)
+    done = run(*words)
+    assert done.code == 0, done.err
+    assert "left out: " in done.err
+    assert "step 2: best mel distance " in done.out
+    assert load_codec(tmp_path / "run" / "checkpoints" / "step-000002").shape == replace(SHAPE, codebooks=8)
+    done = run(*words)
+    assert done.code == 2
+    assert "has a training already: --resume auto goes on" in done.err
+    done = run(*words, "--resume", "auto", "--train.batch_size", 3)
+    assert done.code == 2
+    assert "--train.batch_size is 3, the training began with 2" in done.err
+    done = run(*words, "--resume", "auto")
+    assert done.code == 0, done.err
+    options = json.loads((tmp_path / "run" / "options.json").read_text())
+    assert options["codec"]["filters"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data", "nowhere"), "--data names nowhere: there is no such folder"),
+        (("--data", "{music}", "--held-out", 0.5), "--held-out is 0.5; allowed: 0 to 0.4"),
+        (("--data", "{music}", "--seed", -1), "--seed is -1"),
+        (("--data", "{music}", "--codec.bins", 63), "bins is 63; allowed: a power of 2"),
+        (("--data", "{music}", "--train.beta1", 1), "beta1 is 1"),
+        ((), "data"),
+    ],
+)
+def test_impossible_arguments(
+    run: RunCommand, music: Path, tmp_path: Path, words: tuple[Any, ...], message: str
+) -> None:
+    words = tuple(str(word).format(music=music) for word in words)
+    done = run("train", "codec", "--out", tmp_path / "run", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_the_frame_is_the_same_for_all_presets() -> None:
+    from muse_shortcut.codec.config import CODEC_PRESETS
+
+    assert {(shape.hop, shape.frame_rate) for shape in CODEC_PRESETS.values()} == {(HOP, 75.0)}
