@@ -181,7 +181,7 @@ def test_a_new_checksum_in_the_recipe_replaces_what_was_unpacked(server: Server,
     assert kept(cache) == {"tunes.zip", "tunes.sha256", "tunes/.muse-source", "tunes/new.mid"}
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("tar.gz", "w:gz"), ("tar.xz", "w:xz")])
+@pytest.mark.parametrize(("kind", "mode"), [("tar.gz", "w:gz"), ("tar.xz", "w:xz"), ("tar.bz2", "w:bz2")])
 def test_tar_archives_are_unpacked_too(server: Server, cache: Path, kind: Archive, mode: str) -> None:
     content = make_tar(
         mode,

@@ -28,7 +28,10 @@ from muse_shortcut.data.survey import SourceFile, survey
 from muse_shortcut.errors import RecipeError
 
 MIDI = frozenset({".mid", ".midi"})
-SHIPPED = ("giantmidi", "groove", "jsb_chorales", "maestro", "mutopia", "nottingham", "pop909")
+SHIPPED = (
+    "giantmidi", "groove", "jsb_chorales", "librispeech", "ljspeech", "maestro", "mutopia", "nottingham", "pop909",
+)  # fmt: skip
+SOUND = ("librispeech", "ljspeech")
 TABLE = TableSplit(
     file="table.csv", path_column="where", split_column="part", names={"learn": "train", "tune": "validation"}
 )
@@ -94,13 +97,12 @@ def test_the_shipped_recipes_are_the_ones_that_are_promised() -> None:
 def test_every_shipped_recipe_loads_and_is_called_like_its_file(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert recipe.domain == "midi"
-    assert recipe.tokenizer == "remi"
+    assert (recipe.domain, recipe.tokenizer) == (("audio", "muse_24khz") if name in SOUND else ("midi", "remi"))
 
 
 def test_no_recipe_whose_licence_forbids_it_lets_weights_ship() -> None:
     free = {name for name in SHIPPED if load_recipe(name).licence.weights_may_ship}
-    assert free == {"giantmidi", "groove", "jsb_chorales", "mutopia"}
+    assert free == {"giantmidi", "groove", "jsb_chorales", "mutopia", *SOUND}
 
 
 @pytest.mark.parametrize(
@@ -128,6 +130,21 @@ def test_mutopia_keeps_an_opus_together_wherever_the_root_is(tmp_path: Path) -> 
     for root in (tmp_path, tmp_path / "midi"):
         groups = Counter(file.group.removeprefix("midi/") for file in survey(root, load_recipe("mutopia"), MIDI))
         assert groups == {"MozartWA/KV331": 2, "AbtF/Vocalise1": 1}
+
+
+def test_speakers_of_librispeech_are_in_the_split_of_their_archive(tmp_path: Path) -> None:
+    names = ("train-clean-100/19/198/19-198-0000.flac", "dev-other/116/288045/a.flac", "test-clean/61/70968/b.flac")
+    fill(tmp_path, *(f"LibriSpeech/{name}" for name in names), "LibriSpeech/train-clean-100/19/198/19-198.trans.txt")
+    found = survey(tmp_path, load_recipe("librispeech"), frozenset({".flac"}))
+    assert {file.name.split("/")[-1]: file.split for file in found} == {
+        "19-198-0000.flac": "train", "a.flac": "validation", "b.flac": "test",
+    }  # fmt: skip
+
+
+def test_clips_of_one_reading_stay_together(tmp_path: Path) -> None:
+    fill(tmp_path, "wavs/LJ001-0001.wav", "wavs/LJ001-0002.wav", "wavs/LJ050-0278.wav")
+    found = survey(tmp_path, load_recipe("ljspeech"), frozenset({".wav"}))
+    assert len({file.group for file in found}) == 2
 
 
 # Reading a recipe
@@ -208,7 +225,7 @@ WRONG_FIELDS = [
     ("url", "https://example.org/a b", f"found 'https://example.org/a b', allowed: {HTTP}, or null"),
     ("sha256", "12ab", "found '12ab', allowed: 64 hexadecimal digits (0-9, a-f), or null"),
     ("sha256", "A" * 64, f"found '{'A' * 64}', allowed: 64 hexadecimal digits (0-9, a-f), or null"),
-    ("archive", "rar", "found 'rar', allowed: zip, tar.gz, tar.xz, or null"),
+    ("archive", "rar", "found 'rar', allowed: zip, tar.gz, tar.xz, tar.bz2, or null"),
     ("include", "**/*.mid", "found '**/*.mid', allowed: a list of globs"),
     ("include", [], "found [], allowed: at least one glob"),
     ("include", ["/etc/*"], f"found '/etc/*', allowed: {LIST}"),

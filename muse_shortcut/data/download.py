@@ -3,13 +3,14 @@
 Knows addresses, checksums and archives; what lies inside is for `muse_shortcut.data.recipe.survey`. A cache holds,
 for a recipe NAME,
 
-    NAME.zip      the file as it came (.tar.gz, .tar.xz; .download where it is no archive)
+    NAME.zip      the file as it came (.tar.gz, .tar.xz, .tar.bz2; .download where it is none)
     NAME.sha256   its checksum and its address, as first met
     NAME/         what was in it, with the checksum of the file it came from in NAME/.muse-source
 """
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
 import lzma
@@ -261,6 +262,9 @@ def _unpack(archive: Path, recipe: Recipe, unpacking: _Unpacking) -> None:
                 _unpack_tar(stream, unpacking)
         elif recipe.archive == "tar.xz":
             with lzma.open(archive) as stream:
+                _unpack_tar(stream, unpacking)
+        elif recipe.archive == "tar.bz2":
+            with bz2.open(archive) as stream:
                 _unpack_tar(stream, unpacking)
         else:
             with archive.open("rb") as content:

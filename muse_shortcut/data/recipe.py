@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Domain: TypeAlias = Literal["midi", "audio", "text"]
-Archive: TypeAlias = Literal["zip", "tar.gz", "tar.xz"]
+Archive: TypeAlias = Literal["zip", "tar.gz", "tar.xz", "tar.bz2"]
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 GroupBy: TypeAlias = Literal["file", "folder"]
 
