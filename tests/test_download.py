@@ -476,6 +476,12 @@ def test_an_archive_that_would_fill_the_disk_is_refused(
             make_tar("w:xz", (tar_member("a.mid"), bytes(range(256)) * 99))[:-40],
             "Compressed file ended before the end-of-stream marker was reached",
         ),
+        ("tar.bz2", b"<html>busy</html>", "Invalid data stream"),
+        (
+            "tar.bz2",
+            make_tar("w:bz2", (tar_member("a.mid"), bytes(range(256)) * 99))[:-40],
+            "Compressed file ended before the end-of-stream marker was reached",
+        ),
         ("tar.gz", gzip.compress(b"no tar" * 200, mtime=0), "invalid header"),
         ("zip", TUNES.replace(b"tunes/a.mid", b"tunes/z.mid", 1), r"File name in directory.*"),
     ],

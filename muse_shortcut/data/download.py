@@ -272,8 +272,9 @@ def _unpack(archive: Path, recipe: Recipe, unpacking: _Unpacking) -> None:
     except _DAMAGE as error:
         raise _damaged(recipe, error) from error
     except OSError as error:
-        # A damaged zip can point to a place before its own start, which the system calls an invalid argument.
-        if error.errno == errno.EINVAL:
+        # A damaged zip can point to a place before its own start, which the system calls an invalid argument; of damaged
+        # bzip2 Python says no more than OSError.
+        if error.errno in (errno.EINVAL, None):
             raise _damaged(recipe, error) from error
         raise
 
@@ -300,7 +301,7 @@ def _unpack_zip(archive: Path, unpacking: _Unpacking) -> None:
                     unpacking.add(member.filename, content)
 
 
-def _unpack_tar(stream: gzip.GzipFile | lzma.LZMAFile, unpacking: _Unpacking) -> None:
+def _unpack_tar(stream: gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File, unpacking: _Unpacking) -> None:
     with tarfile.open(fileobj=stream, mode="r:") as file:
         for member in file:
             content = file.extractfile(member) if member.isreg() else None
