@@ -272,8 +272,8 @@ def _unpack(archive: Path, recipe: Recipe, unpacking: _Unpacking) -> None:
     except _DAMAGE as error:
         raise _damaged(recipe, error) from error
     except OSError as error:
-        # A damaged zip can point to a place before its own start, which the system calls an invalid argument; of damaged
-        # bzip2 Python says no more than OSError.
+        # A damaged zip can point to a place before its own start, which the system calls an invalid argument; of
+        # damaged bzip2 Python says no more than OSError.
         if error.errno in (errno.EINVAL, None):
             raise _damaged(recipe, error) from error
         raise
