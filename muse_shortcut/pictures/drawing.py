@@ -241,14 +241,15 @@ def _draw_sources(
     named: list[float] = []
     visible = [source for source in sources if timeline.edges[source.span.first] >= left]
     for source in _worth_showing(visible, 2 * _NAMED_SOURCES):
-        place = float(timeline.edges[source.span.first]) + width / 2
+        bar = int((float(timeline.edges[source.span.first]) - left) / width)
+        place = left + (bar + 0.5) * width
         # Names do not stand on one another: the stronger keeps its own.
         if len(named) == _NAMED_SOURCES or any(abs(place - other) < (right - left) / 22 for other in named):
             continue
         named.append(place)
         axes.annotate(
             source.span.label,
-            (place, upper[int((place - left) / width), -1]),
+            (place, upper[bar, -1]),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",

@@ -59,7 +59,8 @@ def bare(axes: Axes) -> None:
 def clock_ticks(axes: Axes, left: float, right: float) -> None:
     """Minutes and seconds below a time axis, at most fourteen."""
     every = next(s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 10**9) if (right - left) / s <= 14)
-    ticks = np.arange(np.ceil(left / every) * every, right, every)
+    # Not where it would stand on the zero of the other axis.
+    ticks = np.arange(np.ceil((left + 0.02 * (right - left)) / every) * every, right, every)
     axes.set_xticks(ticks, [clock(tick) for tick in ticks])
 
 

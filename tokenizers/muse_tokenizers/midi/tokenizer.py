@@ -119,7 +119,7 @@ class MidiTokenizer(Tokenizer["Score"]):
         return self._form.grammar(prompt, candidates, wishes)
 
     def usual_wishes(self) -> Wishes:
-        # Of held-out pieces none is silent for longer, and few repeat longer (EXPERIMENTS.md).
+        # Few held-out pieces are silent or repeat for longer (EXPERIMENTS.md).
         return Wishes(silence=2.0, repeats=4 if isinstance(self._form, RemiForm) else None)
 
     def variations(self) -> Variations:
