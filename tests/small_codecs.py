@@ -45,7 +45,7 @@ def audio_tokenizer(folder: Path, codebooks: int = 4) -> AudioTokenizer:
     """With its codec in a folder, written if it is not there."""
     if not folder.is_dir():
         write_codec(folder)
-    return AudioTokenizer(load_codec(folder), codebooks, folder=folder)
+    return AudioTokenizer(load_codec(folder), codebooks)
 
 
 def tone(seconds: float, hertz: float = 220.0, rate: int = RATE, level: float = 0.3) -> NDArray[np.float32]:

@@ -176,7 +176,7 @@ def test_metas_codec_is_fetched_checked_and_kept(server: tuple[str, Path], cache
     size = (folder / name).stat().st_size
     assert heard[-1] == (size, size)
     codes = find_codec(META).encode(sound, 4)
-    assert (codes == codec_of(random_model().state_dict(), SHAPE, "").encode(sound, 4)).all()
+    assert (codes == codec_of(random_model().state_dict(), SHAPE).encode(sound, 4)).all()
     # Once is enough.
     (folder / name).unlink()
     assert fetch_codec(url=address + name, file_name=name, shape=SHAPE) == kept

@@ -19,7 +19,7 @@ from muse_shortcut.codec.config import CodecTrainConfig
 from muse_shortcut.codec.judging import judge, low_passed
 from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr
 from muse_shortcut.codec.quantising import quantise
-from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds
+from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds, source_of
 from muse_shortcut.codec.trainer import CodecTrainer, balanced_gradient
 from muse_shortcut.errors import ArgumentsError, TrainingError
 from muse_shortcut.training.run import RunFolder
@@ -46,7 +46,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sounds(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Sounds:
     folder = tmp_path_factory.mktemp("sounds") / "sounds"
     gather_sounds([music], folder, RATE, seed=0, held_out=0.2)
-    return open_sounds(folder)
+    return open_sounds(folder, RATE)
 
 
 def _trainer(sounds: Sounds, folder: Path, config: CodecTrainConfig, seed: int = 0) -> CodecTrainer:
@@ -140,6 +140,15 @@ def test_soft_sound_counts_as_much_as_loud() -> None:
     assert soft == pytest.approx(loud, rel=0.2)
 
 
+def test_a_silent_clip_is_not_all_that_is_learned_of() -> None:
+    sound = torch.from_numpy(tone(0.5))
+    made = (0.05 * torch.randn(2, len(sound), generator=torch.Generator().manual_seed(0))).requires_grad_()
+    mel_loss(made, torch.stack([sound, torch.zeros_like(sound)]), RATE).backward()  # type: ignore[no-untyped-call]
+    assert made.grad is not None
+    heard, silent = made.grad.norm(dim=1).tolist()
+    assert silent < 30 * heard
+
+
 def test_a_tenth_of_the_amplitude_is_twenty_decibels_away() -> None:
     noise = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
     assert mel_distance(noise / 10, noise, RATE).item() == pytest.approx(20, abs=0.1)
@@ -167,7 +176,7 @@ def test_balanced_losses_contribute_their_share_whatever_their_size() -> None:
 
 
 def test_a_judgement_has_every_number_of_codebooks_and_three_controls() -> None:
-    codec = codec_of(random_model().state_dict(), SHAPE, "")
+    codec = codec_of(random_model().state_dict(), SHAPE)
     targets = [tone(1.0), tone(0.7, hertz=300.0)]
     found, entropies = judge(codec, targets)
     assert [one.name for one in found[:6]] == [
@@ -193,7 +202,7 @@ def test_sounds_are_read_once_into_one_file(music: Path, tmp_path: Path) -> None
     rejects = gather_sounds([music], tmp_path / "sounds", RATE, seed=0, held_out=0.2)
     assert len(rejects) == 1
     assert "broken.wav" in rejects[0]
-    sounds = open_sounds(tmp_path / "sounds")
+    sounds = open_sounds(tmp_path / "sounds", RATE)
     assert len(sounds.files) == 7
     assert [len(sounds.of_split(split)) for split in ("train", "validation", "test")] == [3, 2, 2]
     for file in sounds.files:
@@ -214,6 +223,15 @@ def test_clips_are_of_the_training_split_and_short_files_end_in_silence(sounds: 
         assert any((clip[shortest:] == 0).all() for clip in clips)
 
 
+def test_sounds_of_something_else_are_not_taken(music: Path, tmp_path: Path) -> None:
+    gather_sounds([music], tmp_path / "sounds", RATE, seed=0, held_out=0.2)
+    source = source_of([music], 0, 0.2)
+    assert open_sounds(tmp_path / "sounds", RATE, source).files
+    for rate, other in ((16_000, source), (RATE, source_of([music], 1, 0.2)), (RATE, source_of([tmp_path], 0, 0.2))):
+        with pytest.raises(ArgumentsError, match=r"holds sounds of another rate, seed or folder; delete it"):
+            open_sounds(tmp_path / "sounds", rate, other)
+
+
 def test_nothing_to_train_on_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(ArgumentsError, match=r"^no sound files in .*; allowed: \.aif"):
@@ -223,7 +241,7 @@ def test_nothing_to_train_on_is_one_clear_line(tmp_path: Path) -> None:
         gather_sounds([tmp_path / "in"], tmp_path / "out", RATE, seed=0, held_out=0.1)
     assert not (tmp_path / "out").exists()
     with pytest.raises(ArgumentsError, match=r"is damaged: .*; delete it to read the sounds again"):
-        open_sounds(tmp_path)
+        open_sounds(tmp_path, RATE)
 
 
 # Training
@@ -239,7 +257,7 @@ def test_a_codec_learns_tones(sounds: Sounds, tmp_path: Path) -> None:
     trainer.train(lambda status: losses.append(status.loss))
     assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[3:20])
     assert trainer.evaluate()["mel_distance"] < before - 3
-    codec = codec_of(trainer.model.state_dict(), SHAPE, "")
+    codec = codec_of(trainer.model.state_dict(), SHAPE)
     used = {
         code for f in sounds.of_split("train") for code in codec.encode(sounds.take(f.first, f.stop), 1)[:, 0].tolist()
     }

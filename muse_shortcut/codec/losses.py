@@ -14,6 +14,7 @@ __all__ = ["mel_distance", "mel_loss", "si_sdr"]
 
 _SCALES = (32, 64, 128, 256, 512, 1024, 2048)
 """Samples of a window; a quarter of it lies between two."""
+_SOFT = 1e-3
 _LEAST = 1e-5
 """The softest amplitude that is told from silence: -100 dB."""
 
@@ -46,7 +47,8 @@ def mel_loss(sound: Tensor, target: Tensor, sample_rate: int) -> Tensor:
     losses = []
     for window in _SCALES:
         one, other = _mel(sound, sample_rate, window), _mel(target, sample_rate, window)
-        level = other.mean((1, 2), keepdim=True) + _LEAST
+        # What is softer than -60 dB counts as if it were as loud: one silent clip must not be all that is learned of.
+        level = other.mean((1, 2), keepdim=True).clamp_min(_SOFT)
         decades = (one + _LEAST).log10() - (other + _LEAST).log10()
         losses.append(((one - other).abs() / level).mean() + decades.square().mean())
     return torch.stack(losses).mean()

@@ -19,7 +19,7 @@ from muse_shortcut.files import atomic_folder
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform
 from muse_tokenizers.errors import UnreadablePiece
 
-__all__ = ["Sounds", "gather_sounds", "open_sounds"]
+__all__ = ["Sounds", "gather_sounds", "open_sounds", "source_of"]
 
 _SAMPLES, _FILES = "samples.npy", "files.jsonl"
 
@@ -122,13 +122,20 @@ def gather_sounds(
                     watch(done + 1, len(found))
                 file.seek(0)
                 _write_header(file, first)
-            lines = [json.dumps({"sample_rate": sample_rate, "seed": seed}), *(json.dumps(asdict(f)) for f in kept)]
+            heading = {"sample_rate": sample_rate, "source": source_of(folders, seed, held_out)}
+            lines = [json.dumps(heading), *(json.dumps(asdict(f)) for f in kept)]
             (temporary / _FILES).write_text("\n".join(lines) + "\n", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write {out}: {error.strerror}") from error
         if not any(file.split == "train" for file in kept):
-            raise ArgumentsError(f"none of the {len(found)} sound files can be trained on: {rejects[0]}")
+            reason = rejects[0] if rejects else "all are held out"
+            raise ArgumentsError(f"none of the {len(found)} sound files can be trained on: {reason}")
     return rejects
+
+
+def source_of(folders: list[Path], seed: int, held_out: float) -> dict[str, object]:
+    """What decides which sounds there are, and in which split."""
+    return {"folders": [str(folder.absolute()) for folder in folders], "seed": seed, "held_out": held_out}
 
 
 def _write_header(file: object, samples: int) -> None:
@@ -137,15 +144,27 @@ def _write_header(file: object, samples: int) -> None:
     file.write(b"\x93NUMPY\x01\x00" + len(heading).to_bytes(2, "little") + heading.encode())  # type: ignore[attr-defined]
 
 
-def open_sounds(folder: Path) -> Sounds:
-    """What `gather_sounds` wrote. Raises ArgumentsError: it is damaged."""
+def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None = None) -> Sounds:
+    """What `gather_sounds` wrote.
+
+    Args:
+        folder: where.
+        sample_rate: Hz, that it should have.
+        source: `source_of` what it should be of; None: of anything.
+
+    Raises:
+        ArgumentsError: it is damaged, or of something else.
+    """
     try:
         heading, *lines = (folder / _FILES).read_text(encoding="utf-8").splitlines()
         files = tuple(SoundFile(**json.loads(line)) for line in lines)
         samples = np.load(folder / _SAMPLES, mmap_mode="r", allow_pickle=False)
-        rate = int(json.loads(heading)["sample_rate"])
+        said = json.loads(heading)
+        rate, made_of = int(said["sample_rate"]), said["source"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArgumentsError(f"{folder} is damaged: {error}; delete it to read the sounds again") from error
     if samples.dtype != np.int16 or (files and files[-1].stop != len(samples)):
         raise ArgumentsError(f"{folder} is damaged: its files do not fit its samples; delete it to read them again")
+    if rate != sample_rate or (source is not None and made_of != source):
+        raise ArgumentsError(f"{folder} holds sounds of another rate, seed or folder; delete it to read them again")
     return Sounds(samples=samples, files=files, sample_rate=rate)

@@ -203,7 +203,7 @@ class CodecTrainer:
 
     def evaluate(self) -> dict[str, float]:
         """Of held-out sound: the mean mel distance, and by codebooks; the entropy of the codes of each codebook."""
-        codec = codec_of({k: v.detach().cpu() for k, v in self.model.state_dict().items()}, self._shape, "")
+        codec = codec_of({k: v.detach().cpu() for k, v in self.model.state_dict().items()}, self._shape)
         found, entropies = judge(codec, self._held_out)
         of_codec = [one for one in found if one.name.endswith("codebooks")]
         values = {"mel_distance": float(np.mean([one.mel_distance for one in of_codec]))}

@@ -116,11 +116,11 @@ def _has_cuda() -> bool:
 
 
 def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
-    from muse_shortcut.codec.sounds import gather_sounds, open_sounds
+    from muse_shortcut.codec.sounds import gather_sounds, open_sounds, source_of
 
     folder = run.folder / "sounds"
+    folders = [Path(name.strip()).expanduser() for name in arguments.data.split(",") if name.strip()]
     if not folder.is_dir():
-        folders = [Path(name.strip()).expanduser() for name in arguments.data.split(",") if name.strip()]
         for named in folders:
             if not named.exists():
                 raise ArgumentsError(f"--data names {named}: there is no such folder")
@@ -135,7 +135,7 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
             )
         for line in rejects:
             print(f"left out: {line}", file=sys.stderr)
-    return open_sounds(folder)
+    return open_sounds(folder, shape.sample_rate, source_of(folders, arguments.seed, arguments.held_out))
 
 
 def _compare(path: Path, now: dict[str, Any]) -> None:

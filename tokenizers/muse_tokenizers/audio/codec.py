@@ -105,14 +105,16 @@ def build_model(shape: CodecShape) -> Any:
 class Codec:
     """A codec that is used and not trained."""
 
-    def __init__(self, model: Any, shape: CodecShape, digest: str) -> None:
+    def __init__(self, model: Any, shape: CodecShape, files: Mapping[str, bytes]) -> None:
         """
         Args:
             model: of `build_model`; it is put into evaluation mode and its weight norms are worked in.
             shape: its own.
-            digest: SHA-256 of its weights as a file.
+            files: what it was read from, by name; empty for one that is in no folder. Kept, so that it can go where
+                its tokenizer goes when the folder is long gone.
         """
-        self.shape, self.digest = shape, digest
+        self.shape, self.files = shape, dict(files)
+        self.digest = hashlib.sha256(self.files.get(_WEIGHTS, b"")).hexdigest()
         self._model = _for_use(model)
 
     def to(self, device: torch.device) -> Codec:
@@ -138,11 +140,12 @@ class Codec:
         import torch
 
         stream = _Stream(self._model.encoder.model, inward=self.shape.hop, outward=1)
-        with torch.inference_mode():
-            for samples in _merged_first(pieces, _FIRST * self.shape.hop):
+        for samples in _merged_first(pieces, _FIRST * self.shape.hop):
+            with torch.inference_mode():
                 put = torch.from_numpy(np.ascontiguousarray(samples)).to(self._device)
                 found = self._model.quantizer.vq.encode(stream.push(put[None, None]), n_q=codebooks)
-                yield found[:, 0].T.cpu().numpy()
+                codes = found[:, 0].T.cpu().numpy()
+            yield codes
 
     def decode(self, codes: Ids) -> NDArray[np.float32]:
         """(F, K) codes -> (F hop,) samples."""
@@ -155,10 +158,11 @@ class Codec:
         import torch
 
         stream = _Stream(self._model.decoder.model, inward=1, outward=self.shape.hop)
-        with torch.inference_mode():
-            for codes in _merged_first(pieces, _FIRST):
+        for codes in _merged_first(pieces, _FIRST):
+            with torch.inference_mode():
                 put = torch.from_numpy(np.ascontiguousarray(codes.T)).to(self._device)
-                yield stream.push(self._model.quantizer.decode(put[:, None]))[0, 0].float().cpu().numpy()
+                samples = stream.push(self._model.quantizer.decode(put[:, None]))[0, 0].float().cpu().numpy()
+            yield samples
 
 
 def _merged_first(pieces: Iterable[Any], least: int) -> Iterator[Any]:
@@ -232,7 +236,7 @@ def save_codec(
 ) -> None:
     """Write the weights of a model of `build_model`, by name, into a folder, in half precision or whole."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     kept = {
@@ -240,7 +244,8 @@ def save_codec(
         for name, tensor in tensors.items()
         if _is_used(name)
     }
-    save_file(kept, str(folder / _WEIGHTS))
+    # Not its own way to a file: that would be readable to nobody else, and calls a full disk by another name.
+    (folder / _WEIGHTS).write_bytes(save(kept))
     (folder / _SHAPE).write_text(json.dumps(asdict(shape), indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card, encoding="utf-8")
 
@@ -255,8 +260,8 @@ def load_codec(folder: Path) -> Codec:
     from safetensors.torch import load
 
     try:
-        content = json.loads((folder / _SHAPE).read_text(encoding="utf-8"))
-        data = (folder / _WEIGHTS).read_bytes()
+        files = {name: (folder / name).read_bytes() for name in (_SHAPE, _WEIGHTS)}
+        content = json.loads(files[_SHAPE].decode("utf-8"))
     except OSError as error:
         raise UnusableCodec(f"cannot read the codec {error.filename}: {error.strerror}") from error
     except ValueError as error:
@@ -266,15 +271,15 @@ def load_codec(folder: Path) -> Codec:
         raise UnusableCodec(f"{folder / _SHAPE} is damaged: its fields are {', '.join(sorted(names))}")
     try:
         shape = CodecShape(**{**content, "ratios": tuple(content["ratios"])})
-        return codec_of(load(data), shape, hashlib.sha256(data).hexdigest())
+        return codec_of(load(files[_WEIGHTS]), shape, files)
     except UnusableCodec as error:
         raise UnusableCodec(f"{folder}: {error}") from error
     except SafetensorError as error:
         raise UnusableCodec(f"{folder / _WEIGHTS} is damaged: {error}") from error
 
 
-def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, digest: str) -> Codec:
-    """A codec of weights by name. Raises UnusableCodec: they are not of that shape."""
+def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapping[str, bytes] | None = None) -> Codec:
+    """A codec of weights by name, read from `files` if from any. Raises UnusableCodec: they are not of that shape."""
     import torch
 
     with torch.device("meta"):
@@ -286,7 +291,7 @@ def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, digest: str
         raise UnusableCodec(f"the weights do not fit the shape: {wrong}")
     model = build_model(shape)
     model.load_state_dict({name: tensors[name].float() for name in given}, strict=False)
-    return Codec(model, shape, digest)
+    return Codec(model, shape, files or {})
 
 
 def _is_used(name: str) -> bool:

@@ -133,7 +133,7 @@ def _convert(file: Path, folder: Path, shape: CodecShape) -> None:
         tensors = dict(torch.load(file, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
         raise UnusableCodec(f"{file} holds no weights that can be read safely; delete it") from error
-    codec_of(tensors, shape, "")
+    codec_of(tensors, shape)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent))
     try:

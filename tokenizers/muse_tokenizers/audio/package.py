@@ -42,7 +42,7 @@ def _has_torchaudio() -> bool:
     before = set(sys.modules)
     try:
         importlib.import_module("torchaudio.transforms")
-    except (ImportError, OSError, RuntimeError):
+    except Exception:  # a wheel for another torch fails in more ways than one
         # Half of it may have been imported before it failed.
         for name in set(sys.modules) - before:
             if name.partition(".")[0] == "torchaudio":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,13 +35,12 @@ class AudioTokenizer(Tokenizer[Waveform]):
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     suffix: ClassVar[str] = ".wav"
 
-    def __init__(self, codec: Codec, codebooks: int, name: str = _OWN, folder: Path | None = None) -> None:
+    def __init__(self, codec: Codec, codebooks: int, name: str = _OWN) -> None:
         """
         Args:
             codec: what makes codes of sound.
             codebooks: K, how many of its codebooks are used, the coarsest first.
             name: of the codec: `muse_24khz`, `encodec_24khz`, or `own`.
-            folder: where its files are; without them an own codec cannot be saved.
 
         Raises:
             UnusableCodec: it has fewer codebooks.
@@ -50,7 +48,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         if type(codebooks) is not int or codebooks not in _CODEBOOKS or codebooks > codec.shape.codebooks:
             allowed = [k for k in _CODEBOOKS if k <= codec.shape.codebooks]
             raise UnusableCodec(f"codebooks is {codebooks!r}; allowed: {', '.join(map(str, allowed))}")
-        self.codec, self._name, self._folder = codec, name, folder
+        self.codec, self._name = codec, name
         self.streams = codebooks
         self._codes = codec.shape.bins
         self.pad, self.begin, self.end = (self._codes + number for number in range(3))
@@ -60,7 +58,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
     @classmethod
     def with_codec(cls, name: str, codebooks: int) -> AudioTokenizer:
         """Of a codec by name or folder. Raises UnusableCodec."""
-        return cls(find_codec(name), codebooks, name if name in (SHIPPED, META) else _OWN, codec_folder(name))
+        return cls(find_codec(name), codebooks, name if name in (SHIPPED, META) else _OWN)
 
     # Files
 
@@ -209,12 +207,14 @@ class AudioTokenizer(Tokenizer[Waveform]):
         codec = find_codec(name) if name != _OWN else load_codec(place)
         if codec.digest != digest:
             raise UnknownTokenizer(f"the codec {place} is another one: its SHA-256 begins {codec.digest[:12]}")
-        return cls(codec, codebooks, name, place)
+        return cls(codec, codebooks, name)
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        if self._name == _OWN and self._folder is not None and self._folder != folder / _CODEC:
-            shutil.copytree(self._folder, folder / _CODEC, dirs_exist_ok=True)
+        if self._name == _OWN:
+            (folder / _CODEC).mkdir(exist_ok=True)
+            for name, data in self.codec.files.items():
+                (folder / _CODEC / name).write_bytes(data)
 
     def vocabulary(self) -> list[str]:
         return [*(f"Code_{code}" for code in range(self._codes)), "PAD_None", "BOS_None", "EOS_None"]
