@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from small_codecs import HOP, RATE, SHAPE, random_model, tone, write_codec
 
 from muse_shortcut.files import hash_file
-from muse_tokenizers.audio.codec import Codec, CodecShape, build_model, codec_of, load_codec, save_codec
+from muse_tokenizers.audio.codec import Codec, CodecShape, _Stream, build_model, codec_of, load_codec, save_codec
 from muse_tokenizers.audio.codecs import META, codec_folder, fetch_codec, find_codec
 from muse_tokenizers.audio.package import import_encodec
 from muse_tokenizers.errors import UnusableCodec
@@ -67,6 +68,19 @@ def test_piece_by_piece_is_as_the_whole(codec: Codec, sound: Any, whole: Any, fr
     np.testing.assert_allclose(decoded, samples, atol=1e-5)
 
 
+@pytest.mark.parametrize("layers", [2, 4])
+def test_more_residual_layers_look_no_farther_than_is_given(layers: int, sound: Any) -> None:
+    shape = replace(SHAPE, residual_layers=layers, filters=2)
+    torch.manual_seed(0)
+    model = build_model(shape).eval()
+    with torch.inference_mode():
+        expected = model.encoder(torch.from_numpy(sound)[None, None])
+        stream = _Stream(model.encoder.model, inward=HOP, outward=1)
+        pieces = torch.from_numpy(sound).split(20 * HOP)
+        found = torch.cat([stream.push(piece[None, None]) for piece in pieces], dim=-1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("codebooks", [1, 2, 4, 8])
 def test_the_first_codebooks_are_the_coarsest(codec: Codec, sound: Any, codebooks: int) -> None:
     assert (codec.encode(sound, codebooks) == codec.encode(sound, 8)[:, :codebooks]).all()
@@ -104,11 +118,13 @@ def test_a_codec_is_read_as_it_was_written(tmp_path: Path, sound: Any) -> None:
     ("changes", "message"),
     [
         ({"bins": 63}, "bins is 63; allowed: a power of 2"),
-        ({"filters": 0}, "filters is 0; allowed: whole numbers from 1"),
+        ({"filters": 0}, "filters is 0; allowed: whole numbers from 2 to 256"),
+        ({"residual_layers": 5}, "residual_layers is 5; allowed: whole numbers from 1 to 4"),
+        ({"ratios": [2] * 9}, "ratios has 9 numbers; allowed: up to 8"),
         ({"ratios": [8, 5, 4, 2.5]}, "ratios is"),
         ({"ratios": 8}, "is damaged: its fields are"),
         ({"colour": 1}, "is damaged: its fields are"),
-        ({"filters": 100_000}, "the weights do not fit the shape: "),
+        ({"filters": 256}, "the weights do not fit the shape: "),
         ({"codebooks": 9}, "the weights do not fit the shape: quantizer"),
     ],
 )

@@ -27,7 +27,7 @@ from muse_shortcut.codec.judging import judge
 from muse_shortcut.codec.losses import mel_loss
 from muse_shortcut.codec.quantising import quantise
 from muse_shortcut.codec.sounds import Sounds
-from muse_shortcut.errors import CheckpointError, TrainingError
+from muse_shortcut.errors import ArgumentsError, CheckpointError, TrainingError
 from muse_shortcut.files import make_folder, write_bytes, write_text
 from muse_shortcut.training.log import MetricsLog
 from muse_shortcut.training.run import RunFolder
@@ -84,6 +84,9 @@ class CodecTrainer:
             seed: of weights and of all that is drawn.
             device: where.
             facts: what is to be kept with every checkpoint.
+
+        Raises:
+            ArgumentsError: there is no held-out sound to judge by.
         """
         self._shape, self._sounds, self._run, self._config = shape, sounds, run, config
         self._seed, self._device, self._facts = seed, device, dict(facts)
@@ -110,7 +113,13 @@ class CodecTrainer:
         for file in files:
             middle = (file.first + file.stop - each) // 2
             taken.append(self._sounds.take(max(file.first, middle), min(file.stop, max(file.first, middle) + each)))
-        return [sound for sound in taken if len(sound) >= self._shape.hop * 8]
+        long_enough = [sound for sound in taken if len(sound) >= self._shape.hop * 8]
+        if not long_enough:
+            raise ArgumentsError(
+                f"no held-out file is as long as eight frames, {8 / self._shape.frame_rate:.2f} s: there is nothing to "
+                "judge by"
+            )
+        return long_enough
 
     # Going on
 
@@ -263,9 +272,10 @@ class CodecTrainer:
         values["loss"] = values["time"] + values["mel"] + values["commitment"]
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient).item()
         if not math.isfinite(values["loss"]) or not math.isfinite(norm):
+            kept = self._run.latest() or "none"
             raise TrainingError(
-                f"step {step}: the loss is {values['loss']}, its gradient {norm}; {self._run.latest()} is the last "
-                "good checkpoint. A lower --train.learning_rate may help"
+                f"step {step}: the loss is {values['loss']}, its gradient {norm}; the last good checkpoint is {kept}. "
+                "A lower --train.learning_rate may help"
             )
         self._move(self._optimiser, self._rate(step, config.learning_rate))
         return values | {"gradient_norm": norm}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["draw_sound", "most_telling"]
 
 _BANDS = 96
+_WINDOW = 2048
+"""Samples of a spectrum."""
 _SOFTEST = -90.0
 """Decibels that are as pale as silence."""
 _PROMPT_SHARE = 1.5
@@ -58,7 +60,8 @@ def draw_sound(
     from matplotlib.figure import Figure
 
     chosen = most_telling(trace) if step is None else step
-    end = max(cut + trace.steps / steps_per_second, piece.samples.shape[1] / piece.sample_rate)
+    # The last steps finish frames that were begun: there is no sound of them.
+    end = max(cut + 1 / steps_per_second, piece.samples.shape[1] / piece.sample_rate)
     left = max(0.0, cut - max(_LEAST_PROMPT, _PROMPT_SHARE * (end - cut)))
     colours = depth_colours(len(trace.depths))
     with matplotlib.rc_context(STYLE):
@@ -92,7 +95,9 @@ def _draw_mel(axes: Axes, piece: Waveform, cut: float, left: float, end: float) 
 
     rate = piece.sample_rate
     shown = Waveform(samples=piece.samples[:, round(left * rate) : round(end * rate)], sample_rate=rate)
-    mel = log_mel(shown, bands=_BANDS)
+    # Spectra are of windows; with half a window before and after they stand at their middles.
+    around = np.pad(shown.samples, ((0, 0), (_WINDOW // 2, _WINDOW // 2)))
+    mel = log_mel(Waveform(samples=around, sample_rate=rate), bands=_BANDS, window=_WINDOW)
     loudest = max(float(mel.max()), _SOFTEST + 20)
     greys = LinearSegmentedColormap.from_list("greys", _GREYS)
     axes.imshow(
@@ -104,7 +109,7 @@ def _draw_mel(axes: Axes, piece: Waveform, cut: float, left: float, end: float) 
     top = 2595 * np.log10(1 + rate / 2 / 700)
     ticks = [hertz for hertz in (100, 500, 1000, 2000, 4000, 8000) if hertz < rate / 2]
     axes.set_yticks(
-        [2595 * np.log10(1 + hertz / 700) / top * (_BANDS + 1) - 1 for hertz in ticks],
+        [2595 * np.log10(1 + hertz / 700) / top * (_BANDS + 1) - 0.5 for hertz in ticks],
         [f"{hertz / 1000:g} kHz" if hertz >= 1000 else f"{hertz} Hz" for hertz in ticks],
     )
     axes.set_xticks([])

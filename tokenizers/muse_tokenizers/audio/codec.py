@@ -35,6 +35,11 @@ _CONTEXT = 8
 frames, the seven of a convolution at the frame rate."""
 _FIRST = 8
 """Frames of the first piece, at least: what stands before the beginning is the beginning mirrored, up to 6 frames."""
+_BOUNDS = {
+    "sample_rate": (8_000, 192_000), "ratios": (1, 32), "filters": (2, 256), "residual_layers": (1, 4),
+    "dimension": (1, 1024), "lstm": (1, 8), "codebooks": (1, 64), "bins": (2, 2**16),
+}  # fmt: skip
+"""Of a shape. Each further residual layer looks twice as far back: with five, eight frames would not do."""
 _CHUNK_SECONDS = 10.0
 """Of sound that is worked on at once."""
 
@@ -63,8 +68,11 @@ class CodecShape:
         for field in fields(self):
             value = getattr(self, field.name)
             numbers = list(value) if field.name == "ratios" else [value]
-            if not numbers or not all(type(number) is int and 1 <= number <= 2**17 for number in numbers):
-                raise UnusableCodec(f"{field.name} is {value!r}; allowed: whole numbers from 1")
+            low, high = _BOUNDS[field.name]
+            if not numbers or not all(type(number) is int and low <= number <= high for number in numbers):
+                raise UnusableCodec(f"{field.name} is {value!r}; allowed: whole numbers from {low} to {high}")
+        if len(self.ratios) > 8:
+            raise UnusableCodec(f"ratios has {len(self.ratios)} numbers; allowed: up to 8")
         if self.bins & (self.bins - 1):
             raise UnusableCodec(f"bins is {self.bins}; allowed: a power of 2")
 
