@@ -189,6 +189,21 @@ def test_a_name_does_not_decide_what_a_file_is(four: AudioTokenizer, tmp_path: P
     assert four.read(tmp_path / "a.wav").samples.shape[1] > 0.9 * RATE
 
 
+@pytest.mark.parametrize("kind", ["NIST", "VOC", "IRCAM", "W64", "CAF", "AU"])
+def test_rarer_formats_and_silence_before_the_sound(four: AudioTokenizer, tmp_path: Path, kind: str) -> None:
+    sound = np.concatenate([np.zeros(RATE // 2), tone(0.5)])
+    piece = four.read(_write(tmp_path / "a.sound", sound, format=kind, subtype="PCM_16"))
+    np.testing.assert_allclose(piece.samples[0, :RATE], sound, atol=1e-4)
+
+
+def test_an_mp3_whose_length_is_a_guess_is_whole(four: AudioTokenizer, tmp_path: Path) -> None:
+    data = _write(tmp_path / "a.mp3", np.concatenate([np.zeros(5 * RATE), tone(5.0)])).read_bytes()
+    # Without its first frame there is no heading that says how many frames follow.
+    starts = [at for at in range(len(data) - 1) if data[at] == 0xFF and data[at + 1] & 0xF6 == 0xF2]
+    (tmp_path / "b.mp3").write_bytes(data[starts[1] :] if len(starts) > 1 else data)
+    assert four.read(tmp_path / "b.mp3").samples.shape[1] > 9 * RATE
+
+
 def test_telephone_sound(four: AudioTokenizer, tmp_path: Path) -> None:
     for subtype in ("PCM_U8", "ULAW", "ALAW"):
         piece = four.read(_write(tmp_path / "a.wav", tone(1.0, rate=8000), 8000, subtype=subtype))

@@ -25,10 +25,9 @@ _BLOCK = 2**18
 _CHANNELS = 64
 _SEARCHED = 4096
 """Bytes in which the first frame of an MP3 without a heading is looked for."""
-_BEGINNINGS = {
-    "WAV": (b"RIFF", b"RIFX", b"RF64", b"riff"), "FLAC": (b"fLaC",), "Ogg": (b"OggS",), "MP3": (b"ID3",),
-    "AIFF": (b"FORM",), "CAF": (b"caff",), "AU": (b".snd", b"dns."),
-}  # fmt: skip
+_BY_NAME = (".mp3", ".mp2", ".mp1")
+_BEGINNINGS = (b"ID3", b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
+"""Of an MP3 with a heading, and of what only bears its name."""
 
 
 def read_waveform(file: Path | io.BytesIO, sample_rate: int, name: str | None = None) -> Waveform:
@@ -49,9 +48,7 @@ def read_waveform(file: Path | io.BytesIO, sample_rate: int, name: str | None = 
     name = name or str(file)
     try:
         if not _begins_like_sound(file):
-            raise UnreadablePiece(
-                f"{name} is not sound that can be read: it begins like none of {', '.join(_BEGINNINGS)}"
-            )
+            raise UnreadablePiece(f"{name} is not sound that can be read: no frame of MP3 is in it")
         with soundfile.SoundFile(file) as source:
             if source.channels > _CHANNELS:
                 raise UnreadablePiece(f"{name} has {source.channels} channels; allowed: up to {_CHANNELS}")
@@ -74,13 +71,13 @@ def read_waveform(file: Path | io.BytesIO, sample_rate: int, name: str | None = 
 
 
 def _begins_like_sound(file: Path | io.BytesIO) -> bool:
-    """Whether a decoder should look at it: that of MP3 takes anything for sound, and complains to the terminal."""
-    if isinstance(file, io.BytesIO):
-        beginning = file.getvalue()[:_SEARCHED]
-    else:
-        with file.open("rb") as source:
-            beginning = source.read(_SEARCHED)
-    if any(beginning.startswith(mark) for marks in _BEGINNINGS.values() for mark in marks):
+    """Whether a decoder should look at it. That of MP3 takes anything for sound that is called so, and complains to the
+    terminal; the others know their own."""
+    if isinstance(file, io.BytesIO) or file.suffix.lower() not in _BY_NAME:
+        return True
+    with file.open("rb") as source:
+        beginning = source.read(_SEARCHED)
+    if beginning.startswith(_BEGINNINGS):
         return True
     # Frames of MP3 need no heading; each begins with eleven bits that are set.
     return re.search(rb"\xff[\xe0-\xff]", beginning) is not None
@@ -102,8 +99,9 @@ def _mono_blocks(source: Any, name: str) -> Iterator[NDArray[np.float32]]:
         if not np.isfinite(mono).all():
             raise UnreadablePiece(f"{name} has samples that are not numbers")
         yield mono
-    # libsndfile reads on to the end of a file that was cut off, and says nothing.
-    if 0 < source.frames < 2**62 and read < source.frames:
+    # libsndfile reads on to the end of a file that was cut off, and says nothing. Only FLAC says how long it should be:
+    # of MP3 the length is a guess, of WAV what is there.
+    if source.format == "FLAC" and 0 < source.frames < 2**62 and read < source.frames:
         raise UnreadablePiece(f"{name} is cut off: it has {read:,} of {source.frames:,} samples")
 
 
