@@ -126,12 +126,15 @@ def _draw_surprise(axes: Axes, trace: Trace, edges: NDArray[np.float64]) -> None
 
     nats = -trace.log_probability
     streams = nats.shape[1] if trace.steps else trace.ids.shape[1]
-    if trace.steps:
-        greys = LinearSegmentedColormap.from_list("greys", _GREYS)
-        axes.pcolormesh(
-            edges, np.arange(streams + 1), nats.T[::-1], cmap=greys, vmin=0.0, vmax=float(max(nats.max(), 1.0)),
-            edgecolors="none", rasterized=True,
-        )  # fmt: skip
+    greys = LinearSegmentedColormap.from_list("greys", _GREYS)
+    for stream in range(streams if trace.steps else 0):
+        # A code stands where its own frame is; what the prompt had begun is before the cut.
+        own = nats[stream:, stream][None]
+        if own.size:
+            axes.pcolormesh(
+                edges[: own.size + 1], np.array([streams - stream - 1, streams - stream]), own, cmap=greys, vmin=0.0,
+                vmax=float(max(nats.max(), 1.0)), edgecolors="none", rasterized=True,
+            )  # fmt: skip
     axes.set_ylim(0, streams)
     axes.set_yticks(np.arange(streams) + 0.5, [f"codebook {stream}" for stream in range(streams, 0, -1)], fontsize=7.5)
     axes.set_xticks([])
