@@ -101,8 +101,7 @@ def _read_core(model: ModelConfig, weights: Path) -> Core:
 
 def _least_parameters(model: ModelConfig) -> int:
     """How many numbers the matrices have, the head aside."""
-    has_mlp = model.shortcut is not None and model.shortcut.feature_map in ("mlp", "residual")
-    mlp = model.shortcut.feature_width if model.shortcut is not None and has_mlp else 0
+    mlp = 0 if model.shortcut is None else model.shortcut.mlp_width
     rows = model.streams * model.vocabulary_size + model.layers * (4 * model.width + 2 * model.feed_forward)
     return model.width * (rows + 2 * mlp * len(model.depths))
 

@@ -68,6 +68,11 @@ class ShortcutConfig:
         _require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
         _require(self.start in ("normal", "zero"), "start", self.start, "normal, zero")
 
+    @property
+    def mlp_width(self) -> int:
+        """Hidden width of a depth's MLP; 0 where it has none."""
+        return self.feature_width if self.feature_map in ("mlp", "residual") else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

@@ -15,8 +15,6 @@ from muse_tokenizers.audio.codec import Codec
 
 __all__ = ["Judgement", "judge", "low_passed"]
 
-_BOOKS = (1, 2, 4, 8)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
@@ -47,7 +45,7 @@ def judge(codec: Codec, sounds: Sequence[NDArray[np.float32]], seed: int = 0) ->
         The judgements, and of each codebook the entropy of its codes in bits (at most log2 of their number).
     """
     random, rate = np.random.default_rng(seed), codec.shape.sample_rate
-    books = [count for count in _BOOKS if count <= codec.shape.codebooks]
+    books = codec.shape.codebook_counts
     most = books[-1]
     hop = codec.shape.hop
     targets = [sound[: len(sound) // hop * hop] for sound in sounds]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ def gather_sounds(
     with atomic_folder(out) as temporary:
         try:
             with (temporary / _SAMPLES).open("wb") as file:
-                # The header is written last, when the length is known; it takes as much room whatever it says.
+                # The header is written again when the length is known: numpy leaves it room to grow.
                 _write_header(file, 0)
                 for done, (name, (_, path)) in enumerate(zip(names, found, strict=True)):
                     try:
@@ -138,10 +139,8 @@ def source_of(folders: list[Path], seed: int, held_out: float) -> dict[str, obje
     return {"folders": [str(folder.absolute()) for folder in folders], "seed": seed, "held_out": held_out}
 
 
-def _write_header(file: object, samples: int) -> None:
-    # Lengths up to 10^15 are padded to one width.
-    heading = f"{{'descr': '<i2', 'fortran_order': False, 'shape': ({samples:>16d},), }}".ljust(117) + "\n"
-    file.write(b"\x93NUMPY\x01\x00" + len(heading).to_bytes(2, "little") + heading.encode())  # type: ignore[attr-defined]
+def _write_header(file: BinaryIO, samples: int) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": (samples,)})
 
 
 def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None = None) -> Sounds:

@@ -36,8 +36,6 @@ from muse_tokenizers.audio.package import import_encodec
 
 __all__ = ["CodecProgress", "CodecStatus", "CodecTrainer"]
 
-_BOOKS = (1, 2, 4, 8)
-
 
 @dataclass(kw_only=True)
 class CodecProgress:
@@ -123,13 +121,14 @@ class CodecTrainer:
 
     # Going on
 
+    def _parts(self) -> list[tuple[str, Any, torch.optim.Optimizer]]:
+        parts: list[tuple[str, Any, torch.optim.Optimizer]] = [("codec", self.model, self._optimiser)]
+        return parts if self.discriminator is None else [*parts, ("discriminator", self.discriminator, self._opponent)]
+
     def tensors(self) -> dict[str, Tensor]:
         """All that the next steps depend on, by name."""
-        parts = [("codec", self.model, self._optimiser)]
-        if self.discriminator is not None:
-            parts.append(("discriminator", self.discriminator, self._opponent))
         found: dict[str, Tensor] = {}
-        for name, module, optimiser in parts:
+        for name, module, optimiser in self._parts():
             found |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
             for key, parameter in module.named_parameters():
                 for part, value in optimiser.state[parameter].items():
@@ -140,11 +139,8 @@ class CodecTrainer:
         """Go on from a checkpoint of this run. Raises CheckpointError."""
         path = folder / "training" / "state.safetensors"
         tensors = read_tensors(path)
-        parts = [("codec", self.model, self._optimiser)]
-        if self.discriminator is not None:
-            parts.append(("discriminator", self.discriminator, self._opponent))
         try:
-            for name, module, optimiser in parts:
+            for name, module, optimiser in self._parts():
                 module.load_state_dict({key: tensors[f"{name}/{key}"] for key in module.state_dict()})
                 for key, parameter in module.named_parameters():
                     for part in ("step", "exp_avg", "exp_avg_sq"):
@@ -243,7 +239,7 @@ class CodecTrainer:
         torch.manual_seed(int(np.random.SeedSequence((self._seed, 2, step)).generate_state(1, np.uint64)[0] >> 1))
         model.train()
         target = self._clips(step)
-        books = [count for count in _BOOKS if count <= self._shape.codebooks]
+        books = self._shape.codebook_counts
         codebooks = books[int(torch.randint(len(books), (1,)))]
         encoded = model.encoder(target[:, None])
         code, commitments = quantise(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import Any
 
 from muse_shortcut.files import write_bytes
+from muse_tokenizers.audio.waveforms import wav_bytes
 from muse_tokenizers.base import Tokenizer, Waveform
 
 __all__ = ["free_number", "write_piece", "write_sound", "write_waveform"]
@@ -47,11 +47,7 @@ def write_waveform(waveform: Waveform, path: Path) -> None:
     Raises:
         OutputError: it could not be written.
     """
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, waveform.samples.T, waveform.sample_rate, format="WAV", subtype="PCM_16")
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, wav_bytes(waveform))
 
 
 def free_number(folder: Path, name: str) -> int:

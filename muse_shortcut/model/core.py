@@ -69,8 +69,8 @@ class FeatureMap(nn.Module):
         self.norm = nn.LayerNorm(config.width, bias=False)
         self.map: nn.Module = nn.Identity()
         self.residual = shortcut is not None and shortcut.feature_map == "residual"
-        if shortcut is not None and shortcut.feature_map in ("mlp", "residual"):
-            self.map = FeedForward(config.width, shortcut.feature_width, 0.0)
+        if shortcut is not None and shortcut.mlp_width:
+            self.map = FeedForward(config.width, shortcut.mlp_width, 0.0)
         elif shortcut is not None and shortcut.feature_map == "linear":
             self.map = nn.Linear(config.width, config.width, bias=False)
 

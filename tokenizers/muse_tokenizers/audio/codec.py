@@ -77,6 +77,11 @@ class CodecShape:
             raise UnusableCodec(f"bins is {self.bins}; allowed: a power of 2")
 
     @property
+    def codebook_counts(self) -> tuple[int, ...]:
+        """How many of them may be used: 1, 2, 4 and 8, as far as there are so many."""
+        return tuple(count for count in (1, 2, 4, 8) if count <= self.codebooks)
+
+    @property
     def hop(self) -> int:
         """Samples of a frame."""
         return math.prod(self.ratios)

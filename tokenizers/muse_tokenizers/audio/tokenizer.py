@@ -25,7 +25,6 @@ __all__ = ["AudioTokenizer"]
 _OWN = "own"
 """The name of a codec that is none of those by name: its files stand in the tokenizer's folder."""
 _CODEC = "codec"
-_CODEBOOKS = (1, 2, 4, 8)
 
 
 class AudioTokenizer(Tokenizer[Waveform]):
@@ -45,8 +44,8 @@ class AudioTokenizer(Tokenizer[Waveform]):
         Raises:
             UnusableCodec: it has fewer codebooks.
         """
-        if type(codebooks) is not int or codebooks not in _CODEBOOKS or codebooks > codec.shape.codebooks:
-            allowed = [k for k in _CODEBOOKS if k <= codec.shape.codebooks]
+        allowed = codec.shape.codebook_counts
+        if type(codebooks) is not int or codebooks not in allowed:
             raise UnusableCodec(f"codebooks is {codebooks!r}; allowed: {', '.join(map(str, allowed))}")
         self.codec, self._name = codec, name
         self.streams = codebooks
