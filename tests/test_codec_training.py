@@ -16,7 +16,7 @@ from conftest import RunCommand
 from small_codecs import HOP, RATE, SHAPE, random_model, tone
 
 from muse_shortcut.codec.config import CodecTrainConfig
-from muse_shortcut.codec.judging import judge, low_passed
+from muse_shortcut.codec.judging import judge, judge_controls, low_passed
 from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr
 from muse_shortcut.codec.quantising import quantise
 from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds, source_of
@@ -179,10 +179,11 @@ def test_a_judgement_has_every_number_of_codebooks_and_three_controls() -> None:
     codec = codec_of(random_model().state_dict(), SHAPE)
     targets = [tone(1.0), tone(0.7, hertz=300.0)]
     found, entropies = judge(codec, targets)
-    assert [one.name for one in found[:6]] == [
-        "1 codebooks", "2 codebooks", "4 codebooks", "8 codebooks", "codes shuffled in time", "random codes",
-    ]  # fmt: skip
-    assert found[6].name.startswith("low-passed at ")
+    assert [one.name for one in found] == ["1 codebooks", "2 codebooks", "4 codebooks", "8 codebooks"]
+    controls = judge_controls(codec, targets, found[-1].mel_distance)
+    assert [one.name for one in controls[:2]] == ["codes shuffled in time", "random codes"]
+    assert controls[2].name.startswith("low-passed at ")
+    assert judge_controls(codec, targets, found[-1].mel_distance) == controls
     assert len(entropies) == 8
     assert all(0 <= bits <= 6 for bits in entropies)
     again, _ = judge(codec, targets)

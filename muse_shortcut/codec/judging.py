@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from muse_shortcut.codec.losses import mel_distance, si_sdr
 from muse_tokenizers.audio.codec import Codec
 
-__all__ = ["Judgement", "judge", "low_passed"]
+__all__ = ["Judgement", "judge", "judge_controls", "low_passed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,37 +30,48 @@ class Judgement:
         return asdict(self)
 
 
-def judge(codec: Codec, sounds: Sequence[NDArray[np.float32]], seed: int = 0) -> tuple[list[Judgement], list[float]]:
-    """A codec at 1, 2, 4 and 8 codebooks, and controls.
-
-    The controls: the codes of each sound in a random order of its frames; random codes; the sound itself, low-passed
-    until its mel distance is that of the codec with all codebooks.
+def judge(codec: Codec, sounds: Sequence[NDArray[np.float32]]) -> tuple[list[Judgement], list[float]]:
+    """A codec at 1, 2, 4 and 8 codebooks.
 
     Args:
         codec: on the CPU.
         sounds: (N,) each.
-        seed: of the controls.
 
     Returns:
         The judgements, and of each codebook the entropy of its codes in bits (at most log2 of their number).
     """
-    random, rate = np.random.default_rng(seed), codec.shape.sample_rate
-    books = codec.shape.codebook_counts
-    most = books[-1]
-    hop = codec.shape.hop
-    targets = [sound[: len(sound) // hop * hop] for sound in sounds]
-    codes = [codec.encode(target, most) for target in targets]
+    rate, books = codec.shape.sample_rate, codec.shape.codebook_counts
+    targets, codes = _encoded(codec, sounds)
     found = [
         _judgement(f"{count} codebooks", [codec.decode(one[:, :count]) for one in codes], targets, rate)
         for count in books
     ]
+    every = np.concatenate(codes)
+    return found, [_entropy(every[:, book], codec.shape.bins) for book in range(books[-1])]
+
+
+def judge_controls(
+    codec: Codec, sounds: Sequence[NDArray[np.float32]], distance: float, seed: int = 0
+) -> list[Judgement]:
+    """What a codec is held against: the codes of each sound in a random order of its frames; random codes; and the
+    sound itself, low-passed to a mel distance, say that of the codec with all codebooks."""
+    random, rate = np.random.default_rng(seed), codec.shape.sample_rate
+    targets, codes = _encoded(codec, sounds)
     shuffled = [codec.decode(random.permutation(one)) for one in codes]
     drawn = [codec.decode(random.integers(codec.shape.bins, size=one.shape)) for one in codes]
-    found.append(_judgement("codes shuffled in time", shuffled, targets, rate))
-    found.append(_judgement("random codes", drawn, targets, rate))
-    found.append(_low_pass_to(found[len(books) - 1].mel_distance, targets, rate))
-    every = np.concatenate(codes)
-    return found, [_entropy(every[:, book], codec.shape.bins) for book in range(most)]
+    return [
+        _judgement("codes shuffled in time", shuffled, targets, rate),
+        _judgement("random codes", drawn, targets, rate),
+        _low_pass_to(distance, targets, rate),
+    ]
+
+
+def _encoded(
+    codec: Codec, sounds: Sequence[NDArray[np.float32]]
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]:
+    """The whole frames of each sound, and their codes in all codebooks that may be used."""
+    targets = [sound[: len(sound) // codec.shape.hop * codec.shape.hop] for sound in sounds]
+    return targets, [codec.encode(target, codec.shape.codebook_counts[-1]) for target in targets]
 
 
 def _judgement(

@@ -210,9 +210,8 @@ class CodecTrainer:
         """Of held-out sound: the mean mel distance, and by codebooks; the entropy of the codes of each codebook."""
         codec = codec_of({k: v.detach().cpu() for k, v in self.model.state_dict().items()}, self._shape)
         found, entropies = judge(codec, self._held_out)
-        of_codec = [one for one in found if one.name.endswith("codebooks")]
-        values = {"mel_distance": float(np.mean([one.mel_distance for one in of_codec]))}
-        for one in of_codec:
+        values = {"mel_distance": float(np.mean([one.mel_distance for one in found]))}
+        for one in found:
             values |= {f"{name}/{one.name}": getattr(one, name) for name in ("mel_distance", "si_sdr")}
         return values | {f"entropy/{number + 1}": bits for number, bits in enumerate(entropies)}
 
