@@ -19,11 +19,14 @@ from muse_shortcut.codec.config import CodecTrainConfig
 from muse_shortcut.codec.judging import judge, judge_controls, low_passed
 from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr
 from muse_shortcut.codec.quantising import quantise
-from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds, source_of
+from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds
 from muse_shortcut.codec.trainer import CodecTrainer, balanced_gradient
+from muse_shortcut.data.recipe import GroupBy
+from muse_shortcut.data.survey import survey
 from muse_shortcut.errors import ArgumentsError, TrainingError
 from muse_shortcut.training.run import RunFolder
 from muse_tokenizers.audio.codec import build_model, codec_of, load_codec
+from muse_tokenizers.audio.waveforms import SUFFIXES
 
 SHORT = CodecTrainConfig(
     max_steps=6, batch_size=2, clip_seconds=0.2, warmup_steps=2, eval_every=3, eval_seconds=1.0, save_every=3,
@@ -42,10 +45,15 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def gather(folder: Path, out: Path, group_by: GroupBy | None = None) -> list[str]:
+    sources = [survey(folder, None, SUFFIXES, group_by)]
+    return gather_sounds(sources, out, RATE, seed=0, held_out=0.2, made_of={"folder": "music"})
+
+
 @pytest.fixture(scope="module")
 def sounds(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Sounds:
     folder = tmp_path_factory.mktemp("sounds") / "sounds"
-    gather_sounds([music], folder, RATE, seed=0, held_out=0.2)
+    gather(music, folder)
     return open_sounds(folder, RATE)
 
 
@@ -200,15 +208,14 @@ def test_a_low_pass_takes_what_is_above() -> None:
 
 
 def test_sounds_are_read_once_into_one_file(music: Path, tmp_path: Path) -> None:
-    rejects = gather_sounds([music], tmp_path / "sounds", RATE, seed=0, held_out=0.2)
+    rejects = gather(music, tmp_path / "sounds")
     assert len(rejects) == 1
     assert "broken.wav" in rejects[0]
     sounds = open_sounds(tmp_path / "sounds", RATE)
     assert len(sounds.files) == 7
     assert [len(sounds.of_split(split)) for split in ("train", "validation", "test")] == [3, 2, 2]
     for file in sounds.files:
-        name = file.name.partition("/")[2]
-        original, _ = soundfile.read(music / name, dtype="float32")
+        original, _ = soundfile.read(music / file.name, dtype="float32")
         np.testing.assert_allclose(sounds.take(file.first, file.stop), original, atol=2e-4)
 
 
@@ -225,21 +232,50 @@ def test_clips_are_of_the_training_split_and_short_files_end_in_silence(sounds: 
 
 
 def test_sounds_of_something_else_are_not_taken(music: Path, tmp_path: Path) -> None:
-    gather_sounds([music], tmp_path / "sounds", RATE, seed=0, held_out=0.2)
-    source = source_of([music], 0, 0.2)
-    assert open_sounds(tmp_path / "sounds", RATE, source).files
-    for rate, other in ((16_000, source), (RATE, source_of([music], 1, 0.2)), (RATE, source_of([tmp_path], 0, 0.2))):
+    gather(music, tmp_path / "sounds")
+    assert open_sounds(tmp_path / "sounds", RATE, {"folder": "music"}).files
+    for rate, other in ((16_000, {"folder": "music"}), (RATE, {"folder": "speech"})):
         with pytest.raises(ArgumentsError, match=r"holds sounds of another rate, seed or folder; delete it"):
             open_sounds(tmp_path / "sounds", rate, other)
 
 
+def test_a_speakers_folder_is_not_torn_apart(tmp_path: Path) -> None:
+    for speaker in range(5):
+        (tmp_path / "in" / str(speaker)).mkdir(parents=True)
+        for number in range(3):
+            soundfile.write(
+                tmp_path / "in" / str(speaker) / f"{number}.wav", tone(0.2, 100 + 10 * speaker + number), RATE
+            )
+    gather(tmp_path / "in", tmp_path / "out", "folder")
+    files = open_sounds(tmp_path / "out", RATE).files
+    splits = {file.name[0]: {other.split for other in files if other.name[0] == file.name[0]} for file in files}
+    assert all(len(found) == 1 for found in splits.values())
+    assert {split for found in splits.values() for split in found} == {"train", "validation", "test"}
+
+
+def test_the_same_sound_twice_is_there_once_and_held_out_if_either_is(tmp_path: Path) -> None:
+    names = [f"{number}.wav" for number in range(8)]
+    for number, name in enumerate(names):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, tone(0.2, 100 + 10 * number), RATE)
+    gather(tmp_path / "in", tmp_path / "once")
+    splits = {file.name: file.split for file in open_sounds(tmp_path / "once", RATE).files}
+    held, trained = (next(name for name in names if splits[name] == split) for split in ("test", "train"))
+    (tmp_path / "in" / trained).write_bytes((tmp_path / "in" / held).read_bytes())
+    rejects = gather(tmp_path / "in", tmp_path / "twice")
+    files = open_sounds(tmp_path / "twice", RATE).files
+    assert len(files) == 7
+    assert len(rejects) == 1
+    assert "is the same sound as" in rejects[0]
+    assert next(file.split for file in files if file.name in (held, trained)) == "test"
+
+
 def test_nothing_to_train_on_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    with pytest.raises(ArgumentsError, match=r"^no sound files in .*; allowed: \.aif"):
-        gather_sounds([tmp_path / "in"], tmp_path / "out", RATE, seed=0, held_out=0.1)
     (tmp_path / "in" / "a.wav").write_text("no")
     with pytest.raises(ArgumentsError, match=r"^none of the 1 sound files can be trained on: .*a.wav"):
-        gather_sounds([tmp_path / "in"], tmp_path / "out", RATE, seed=0, held_out=0.1)
+        gather(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(ArgumentsError, match=r"is damaged: .*; delete it to read the sounds again"):
         open_sounds(tmp_path, RATE)
@@ -347,8 +383,9 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--data", "nowhere"), "--data names nowhere: there is no such folder"),
+        (("--data", "nowhere"), "no source 'nowhere': it is neither a file nor a folder here"),
         (("--data", "{music}", "--held-out", 0.5), "--held-out is 0.5; allowed: 0 to 0.4"),
+        (("--data", "maestro={music}"), "the recipe maestro is of midi, not of audio"),
         (("--data", "{music}", "--seed", -1), "--seed is -1"),
         (("--data", "{music}", "--codec.bins", 63), "bins is 63; allowed: a power of 2"),
         (("--data", "{music}", "--train.beta1", 1), "beta1 is 1"),

@@ -5,9 +5,10 @@ sounds/   samples.npy ((N,) int16, memory-mapped)   files.jsonl (name, split, wh
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.data.splits import assign_splits
+from muse_shortcut.data.store import SPLITS
+from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.files import atomic_folder
-from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform
+from muse_tokenizers.audio.waveforms import read_waveform
 from muse_tokenizers.errors import UnreadablePiece
 
-__all__ = ["Sounds", "gather_sounds", "open_sounds", "source_of"]
+__all__ = ["Sounds", "gather_sounds", "open_sounds"]
 
 _SAMPLES, _FILES = "samples.npy", "files.jsonl"
 
@@ -68,75 +71,77 @@ class Sounds:
 
 
 def gather_sounds(
-    folders: list[Path],
+    sources: Sequence[Sequence[SourceFile]],
     out: Path,
     sample_rate: int,
     *,
     seed: int,
     held_out: float,
+    made_of: dict[str, object],
     watch: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[str]:
-    """Read every sound file below some folders into one folder, which appears when it is whole.
+    """Read sound files into one folder, which appears when it is whole.
 
     Args:
-        folders: to read.
+        sources: the files of each; groups stay together, and a source without a split of its own is split by chance.
         out: the folder to write.
         sample_rate: Hz.
-        seed: of the split.
-        held_out: the fraction of the files for validation, and again for test.
+        seed: of the splits.
+        held_out: the fraction of a source's groups for validation, and again for test.
+        made_of: what decides which sounds there are, kept beside them.
         watch: called with the files that are read, of how many.
 
     Returns:
-        A line for each file that could not be used.
+        A line for each file that was left out: unreadable, or the same sound as another.
 
     Raises:
         ArgumentsError: there is nothing to train on.
+        OutputError: it cannot be written.
     """
-    found = sorted(
-        (path.relative_to(folder).as_posix(), path)
-        for folder in folders
-        for path in ([folder] if folder.is_file() else folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    if not found:
-        raise ArgumentsError(
-            f"no sound files in {', '.join(map(str, folders))}; allowed: {', '.join(sorted(SUFFIXES))}"
-        )
-    names = [f"{number:06d}/{name}" for number, (name, _) in enumerate(found)]
-    splits = assign_splits(dict.fromkeys(names), seed, held_out)
-    rejects, kept, first = list[str](), list[SoundFile](), 0
+    files = [(file, split) for source in sources for file, split in _splits(source, seed, held_out)]
+    rejects, kept, seen, first = list[str](), list[SoundFile](), dict[bytes, int](), 0
     with atomic_folder(out) as temporary:
         try:
-            with (temporary / _SAMPLES).open("wb") as file:
+            with (temporary / _SAMPLES).open("wb") as samples_file:
                 # The header is written again when the length is known: numpy leaves it room to grow.
-                _write_header(file, 0)
-                for done, (name, (_, path)) in enumerate(zip(names, found, strict=True)):
+                _write_header(samples_file, 0)
+                for done, (file, split) in enumerate(files):
+                    watch(done, len(files))
                     try:
-                        samples = read_waveform(path, sample_rate).samples[0]
+                        samples = read_waveform(file.path, sample_rate).samples[0]
                     except UnreadablePiece as error:
                         rejects.append(str(error))
-                    else:
-                        file.write(np.round(samples * (2**15 - 1)).astype("<i2").tobytes())
-                        stop = first + len(samples)
-                        kept.append(SoundFile(name=name, split=splits[name], first=first, stop=stop))
-                        first = stop
-                    watch(done + 1, len(found))
-                file.seek(0)
-                _write_header(file, first)
-            heading = {"sample_rate": sample_rate, "source": source_of(folders, seed, held_out)}
+                        continue
+                    data = np.round(samples * (2**15 - 1)).astype("<i2").tobytes()
+                    digest = hashlib.sha256(data).digest()
+                    if digest in seen:
+                        before = kept[seen[digest]]
+                        rejects.append(f"{file.path} is the same sound as {before.name}")
+                        # What is held out anywhere is not trained on.
+                        kept[seen[digest]] = replace(before, split=max(before.split, split, key=SPLITS.index))
+                        continue
+                    samples_file.write(data)
+                    seen[digest] = len(kept)
+                    kept.append(SoundFile(name=file.name, split=split, first=first, stop=first + len(samples)))
+                    first += len(samples)
+                samples_file.seek(0)
+                _write_header(samples_file, first)
+            heading = {"sample_rate": sample_rate, "source": made_of}
             lines = [json.dumps(heading), *(json.dumps(asdict(f)) for f in kept)]
             (temporary / _FILES).write_text("\n".join(lines) + "\n", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write {out}: {error.strerror}") from error
         if not any(file.split == "train" for file in kept):
             reason = rejects[0] if rejects else "all are held out"
-            raise ArgumentsError(f"none of the {len(found)} sound files can be trained on: {reason}")
+            raise ArgumentsError(f"none of the {len(files)} sound files can be trained on: {reason}")
     return rejects
 
 
-def source_of(folders: list[Path], seed: int, held_out: float) -> dict[str, object]:
-    """What decides which sounds there are, and in which split."""
-    return {"folders": [str(folder.absolute()) for folder in folders], "seed": seed, "held_out": held_out}
+def _splits(files: Sequence[SourceFile], seed: int, held_out: float) -> list[tuple[SourceFile, str]]:
+    free = assign_splits({file.group: None for file in files if file.split is None}, seed, held_out)
+    official = any(file.split is not None for file in files)
+    # A publisher has held out enough; what it does not name is for training.
+    return [(file, file.split or ("train" if official else free[file.group])) for file in files]
 
 
 def _write_header(file: BinaryIO, samples: int) -> None:
@@ -149,7 +154,7 @@ def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None
     Args:
         folder: where.
         sample_rate: Hz, that it should have.
-        source: `source_of` what it should be of; None: of anything.
+        source: what it should be made of; None: anything.
 
     Raises:
         ArgumentsError: it is damaged, or of something else.

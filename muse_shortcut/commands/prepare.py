@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.commands.sources import SOURCE_HELP, find_files, name_source, of_domain
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ PROGRAM = "muse-prepare"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Turn files into a token store to train on. A SOURCE is a folder, a file, the name of a recipe "
-        "(see data_recipes/), or RECIPE=FOLDER for a recipe whose files are here already.",
+        description=f"Turn files into a token store to train on. {SOURCE_HELP}",
     )
     parser.add_argument("domain", choices=["midi", "audio"], help="what the files are")
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
@@ -64,15 +63,9 @@ def _prepare(arguments: Namespace) -> None:
         raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
     if arguments.workers < 1:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 or more")
-    named = [_name_source(word, arguments) for word in arguments.source]
+    named = _name_sources(arguments)
     tokenizer = _choose_tokenizer(arguments, [recipe for recipe, _ in named])
-    sources = []
-    for number, (recipe, folder) in enumerate(named):
-        files = _survey(recipe, folder, tokenizer, arguments)
-        label = f"{recipe.name if recipe else 'folder'}-{number + 1}"
-        if len(named) > 1:
-            files = [replace(f, name=f"{label}/{f.name}", group=f"{label}/{f.group}") for f in files]
-        sources.append(files)
+    sources = find_files(named, tokenizer.suffixes, arguments.group_by)
     excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
     sources = _without(sources, excluded)
     described = [_describe(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
@@ -95,34 +88,20 @@ def _prepare(arguments: Namespace) -> None:
     _summarise(manifest, arguments.out, time.monotonic() - started)
 
 
-def _name_source(word: str, arguments: Namespace) -> tuple[Recipe | None, Path | None]:
-    """A word of the command line -> a recipe and its folder, either of which may be missing."""
+def _name_sources(arguments: Namespace) -> list[tuple[Recipe | None, Path | None]]:
     from muse_shortcut.data.recipe import load_recipe, recipe_names
 
-    name, equals, folder = word.partition("=")
-    if equals and name in recipe_names():
-        return load_recipe(name), Path(folder)
-    is_recipe = word in recipe_names() or word.endswith((".yaml", ".yml"))
-    if arguments.from_folder is not None:
-        if len(arguments.source) > 1 or not is_recipe:
-            raise ArgumentsError("--from-folder goes with one recipe; for several write RECIPE=FOLDER")
-        return load_recipe(word), Path(arguments.from_folder)
-    if is_recipe and not Path(word).is_dir():
-        return load_recipe(word), None
-    if not Path(word).exists():
-        raise ArgumentsError(
-            f"no source {word!r}: it is neither a file nor a folder here, nor one of the recipes "
-            f"{', '.join(recipe_names())}"
-        )
-    return None, Path(word)
+    words = arguments.source
+    if arguments.from_folder is None:
+        return [name_source(word, arguments.domain) for word in words]
+    if len(words) > 1 or not (words[0] in recipe_names() or words[0].endswith((".yaml", ".yml"))):
+        raise ArgumentsError("--from-folder goes with one recipe; for several write RECIPE=FOLDER")
+    return [(of_domain(load_recipe(words[0]), arguments.domain), Path(arguments.from_folder).expanduser())]
 
 
 def _choose_tokenizer(arguments: Namespace, recipes: list[Recipe | None]) -> Tokenizer[Any]:
     from muse_tokenizers.loading import load_tokenizer
 
-    for recipe in recipes:
-        if recipe is not None and recipe.domain != arguments.domain:
-            raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, not of {arguments.domain}")
     if arguments.tokenizer is not None and (Path(arguments.tokenizer) / "tokenizer").is_dir():
         found = load_tokenizer(Path(arguments.tokenizer) / "tokenizer")
         if found.kind != arguments.domain:
@@ -156,23 +135,6 @@ def _audio_tokenizer(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
         with Bar(f"fetching {META}", None) as bar:
             fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
     return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
-
-
-def _survey(
-    recipe: Recipe | None, folder: Path | None, tokenizer: Tokenizer[Any], arguments: Namespace
-) -> list[SourceFile]:
-    from muse_shortcut.data.download import cache_folder, fetch
-    from muse_shortcut.data.survey import survey
-
-    if folder is None:
-        assert recipe is not None
-        with Bar(f"downloading {recipe.name}", None) as bar:
-            folder = fetch(
-                recipe,
-                cache_folder(),
-                lambda done, total: bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB"),
-            )
-    return survey(folder, recipe, tokenizer.suffixes, arguments.group_by)
 
 
 def _without(sources: list[list[SourceFile]], excluded: list[str]) -> list[list[SourceFile]]:

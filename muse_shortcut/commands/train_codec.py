@@ -13,6 +13,7 @@ from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.sources import SOURCE_HELP, find_files, name_source
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_tokenizers.audio.codec import CodecShape
 
@@ -34,15 +35,16 @@ _FREE = frozenset({"eval_every", "save_every", "keep", "tensorboard"})
 def _parser(preset: str) -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Train a codec on folders of sound. Any field can be changed: --codec.filters 12, "
+        description=f"Train a codec on sound. {SOURCE_HELP} Any field can be changed: --codec.filters 12, "
         "--train.adversarial true. Its run's checkpoints are what --codec of muse-prepare audio takes.",
     )
     parser.add_argument("domain", choices=["codec"], help="a codec, not a core")
-    parser.add_argument("--data", type=str, required=True, metavar="FOLDERS", help="of sound, commas between them")
+    parser.add_argument("--data", type=str, required=True, metavar="SOURCES", help="of sound, commas between them")
     parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
     parser.add_argument("--preset", choices=list(CODEC_PRESETS), default=preset, help="the shape to start from")
     parser.add_argument("--config", action=ActionConfigFile, metavar="FILE.yaml", help="read options from a file")
-    parser.add_argument("--held_out", type=float, default=0.05, help="of the files for validation, and again for test")
+    parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
+    parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
     parser.add_argument("--resume", choices=["auto", "never"], default="never", help="auto: go on where RUN stopped")
     parser.add_argument("--seed", type=int, default=0, help="of weights, clips, splits")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -80,7 +82,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
     sounds = _sounds(arguments, run, made.codec)
     options: dict[str, Any] = {
-        "data": arguments.data, "held_out": arguments.held_out, "seed": arguments.seed,
+        "data": arguments.data, "group_by": arguments.group_by, "held_out": arguments.held_out, "seed": arguments.seed,
         "codec": asdict(made.codec), "train": asdict(config),
     }  # fmt: skip
     options = json.loads(json.dumps(options))
@@ -116,40 +118,47 @@ def _has_cuda() -> bool:
 
 
 def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
-    from muse_shortcut.codec.sounds import gather_sounds, open_sounds, source_of
+    from muse_shortcut.codec.sounds import gather_sounds, open_sounds
+    from muse_tokenizers.audio.waveforms import SUFFIXES
 
     folder = run.folder / "sounds"
-    folders = [Path(name.strip()).expanduser() for name in arguments.data.split(",") if name.strip()]
+    named = [name_source(word.strip(), "audio") for word in arguments.data.split(",") if word.strip()]
+    made_of: dict[str, object] = {
+        "sources": [[recipe and recipe.name, place and str(place.absolute())] for recipe, place in named],
+        "group_by": arguments.group_by,
+        "seed": arguments.seed,
+        "held_out": arguments.held_out,
+    }
     if not folder.is_dir():
-        for named in folders:
-            if not named.exists():
-                raise ArgumentsError(f"--data names {named}: there is no such folder")
+        sources = find_files(named, SUFFIXES, arguments.group_by)
         with Bar("reading", None) as bar:
             rejects = gather_sounds(
-                folders,
+                sources,
                 folder,
                 shape.sample_rate,
                 seed=arguments.seed,
                 held_out=arguments.held_out,
+                made_of=made_of,
                 watch=lambda done, total: bar.show(done, f"of {total} files"),
             )
         for line in rejects:
             print(f"left out: {line}", file=sys.stderr)
-    return open_sounds(folder, shape.sample_rate, source_of(folders, arguments.seed, arguments.held_out))
+    return open_sounds(folder, shape.sample_rate, made_of)
 
 
 def _compare(path: Path, now: dict[str, Any]) -> None:
     """A training goes on only as it began."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [(name, before[name], now[name]) for name in ("data", "held_out", "seed", "codec")] + [
+        pairs = [(name, before[name], now[name]) for name in ("data", "group_by", "held_out", "seed", "codec")] + [
             (f"train.{name}", value, now["train"].get(name)) for name, value in before["train"].items()
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is missing or damaged") from error
     for name, then, value in pairs:
         if name.removeprefix("train.") not in _FREE and then != value:
+            option = name if "." in name else name.replace("_", "-")
             raise ArgumentsError(
-                f"--{name.replace('held_out', 'held-out')} is {value}, the training began with {then}: it would not go "
+                f"--{option} is {value}, the training began with {then}: it would not go "
                 "on as if it had never stopped"
             )

@@ -1,0 +1,81 @@
+"""What a command line names as its SOURCEs: folders, files, and recipes with or without their folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from muse_shortcut.data.recipe import GroupBy, Recipe
+    from muse_shortcut.data.survey import SourceFile
+
+__all__ = ["SOURCE_HELP", "find_files", "name_source", "of_domain"]
+
+SOURCE_HELP = (
+    "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/), or RECIPE=FOLDER for a recipe whose files "
+    "are here already."
+)
+
+
+def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
+    """A word of the command line -> a recipe and its folder, either of which may be missing.
+
+    Raises:
+        ArgumentsError: it names nothing, or a recipe of another domain.
+    """
+    from muse_shortcut.data.recipe import load_recipe, recipe_names
+
+    name, equals, folder = word.partition("=")
+    if equals and name in recipe_names():
+        return of_domain(load_recipe(name), domain), Path(folder).expanduser()
+    if (word in recipe_names() or word.endswith((".yaml", ".yml"))) and not Path(word).is_dir():
+        return of_domain(load_recipe(word), domain), None
+    if not Path(word).expanduser().exists():
+        raise ArgumentsError(
+            f"no source {word!r}: it is neither a file nor a folder here, nor one of the recipes "
+            f"{', '.join(recipe_names())}"
+        )
+    return None, Path(word).expanduser()
+
+
+def of_domain(recipe: Recipe, domain: str) -> Recipe:
+    """The recipe. Raises ArgumentsError: it is of another domain."""
+    if recipe.domain != domain:
+        raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, not of {domain}")
+    return recipe
+
+
+def find_files(
+    named: list[tuple[Recipe | None, Path | None]], suffixes: frozenset[str], group_by: GroupBy | None
+) -> list[list[SourceFile]]:
+    """The files of each source, fetched where they are not here; of several sources, names say which they are of.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    from muse_shortcut.data.survey import survey
+
+    sources = []
+    for number, (recipe, folder) in enumerate(named):
+        files = survey(folder or _fetched(recipe), recipe, suffixes, group_by)
+        label = f"{recipe.name if recipe else 'folder'}-{number + 1}"
+        if len(named) > 1:
+            files = [replace(f, name=f"{label}/{f.name}", group=f"{label}/{f.group}") for f in files]
+        sources.append(files)
+    return sources
+
+
+def _fetched(recipe: Recipe | None) -> Path:
+    from muse_shortcut.data.download import cache_folder, fetch
+
+    assert recipe is not None
+    with Bar(f"downloading {recipe.name}", None) as bar:
+        return fetch(
+            recipe,
+            cache_folder(),
+            lambda done, total: bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB"),
+        )
