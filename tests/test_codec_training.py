@@ -21,6 +21,7 @@ from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr
 from muse_shortcut.codec.quantising import quantise
 from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds
 from muse_shortcut.codec.trainer import CodecTrainer, balanced_gradient
+from muse_shortcut.commands.sources import find_files
 from muse_shortcut.data.recipe import GroupBy
 from muse_shortcut.data.survey import survey
 from muse_shortcut.errors import ArgumentsError, TrainingError
@@ -221,7 +222,7 @@ def test_sounds_are_read_once_into_one_file(music: Path, tmp_path: Path) -> None
 
 def test_clips_are_of_the_training_split_and_short_files_end_in_silence(sounds: Sounds) -> None:
     length = RATE // 4
-    clips = sounds.clips(200, length, np.random.default_rng(0))
+    clips = sounds.clips(200, length, np.random.default_rng(0), sounds.weights({}))
     assert clips.shape == (200, length)
     training = np.concatenate([sounds.take(file.first, file.stop) for file in sounds.of_split("train")])
     windows = {training[at : at + 50].tobytes() for at in range(len(training) - 50)}
@@ -229,6 +230,27 @@ def test_clips_are_of_the_training_split_and_short_files_end_in_silence(sounds: 
     shortest = min(file.stop - file.first for file in sounds.of_split("train"))
     if shortest < length:
         assert any((clip[shortest:] == 0).all() for clip in clips)
+
+
+def test_a_mix_says_how_often_a_source_is_heard(tmp_path: Path) -> None:
+    sources = []
+    for name, count in (("low", 3), ("high", 3)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            soundfile.write(
+                tmp_path / name / f"{number}.wav", tone(0.5, (100 if name == "low" else 3000) + number), RATE
+            )
+        sources.append((None, tmp_path / name))
+    gather_sounds(find_files(sources, SUFFIXES, None), tmp_path / "out", RATE, seed=0, held_out=0, made_of={})
+    sounds = open_sounds(tmp_path / "out", RATE)
+    assert sounds.weights({"low": 3}).tolist() == pytest.approx([0.25] * 3 + [1 / 12] * 3)
+    weights = sounds.weights({"low": 0})
+    clips = sounds.clips(50, RATE // 4, np.random.default_rng(0), weights)
+    assert (np.abs(np.diff(np.sign(clips), axis=1)).sum(1) > 500).all()
+    with pytest.raises(ArgumentsError, match=r"train.mix has 'speech'; the sources are high, low"):
+        sounds.weights({"speech": 1})
+    with pytest.raises(ArgumentsError, match=r"leaves nothing to learn from"):
+        sounds.weights({"low": 0, "high": 0})
 
 
 def test_sounds_of_something_else_are_not_taken(music: Path, tmp_path: Path) -> None:

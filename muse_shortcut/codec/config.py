@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.audio.codec import CodecShape
@@ -26,6 +26,8 @@ class CodecTrainConfig:
     """Steps in all."""
     batch_size: int = 16
     """Clips of a step."""
+    mix: dict[str, float] = field(default_factory=dict)
+    """How often a second of each source is heard, {"librispeech": 2, "piano": 0.5}; those not named once."""
     clip_seconds: float = 1.0
     learning_rate: float = 1e-3
     """The highest; AdamW."""
@@ -69,14 +71,20 @@ class CodecTrainConfig:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
-            kind = kinds[str(field.type)]
-            if not isinstance(value, kind) or (field.type != "bool" and isinstance(value, bool)):
-                raise ArgumentsError(f"{field.name} is {value!r}; allowed: {field.type}")
+        kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
+        for item in fields(self):
+            value, kind = getattr(self, item.name), kinds.get(str(item.type))
+            if kind is None:
+                continue
+            if not isinstance(value, kind) or (item.type != "bool" and isinstance(value, bool)):
+                raise ArgumentsError(f"{item.name} is {value!r}; allowed: {item.type}")
             if isinstance(value, float) and not math.isfinite(value):
-                raise ArgumentsError(f"{field.name} is {value!r}; allowed: a finite number")
+                raise ArgumentsError(f"{item.name} is {value!r}; allowed: a finite number")
+        sound = isinstance(self.mix, dict) and all(
+            isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000
+            for name, weight in self.mix.items()
+        )
+        _require(sound, "mix", self.mix, "sources and weights from 0 to 1000")
         for name in ("max_steps", "batch_size", "discriminator_filters", "eval_every", "save_every", "keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("clip_seconds", "learning_rate", "discriminator_learning_rate", "clip_gradient", "eval_seconds"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -39,6 +39,11 @@ class SoundFile:
     stop: int
     """The sample after its last."""
 
+    @property
+    def source(self) -> str:
+        """Of several sources the one it is of: its recipe or its folder's name."""
+        return self.name.partition("/")[0].rpartition("-")[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sounds:
@@ -56,11 +61,29 @@ class Sounds:
         """(stop - first,) in [-1, 1]."""
         return self.samples[first:stop].astype(np.float32) / np.float32(2**15)
 
-    def clips(self, count: int, length: int, random: np.random.Generator) -> NDArray[np.float32]:
-        """(count, length): clips of the training split, every sample as likely as any; shorter files end in silence."""
+    def weights(self, mix: Mapping[str, float]) -> NDArray[np.float64]:
+        """How likely a clip is to be of each file of the training split: by its length, and the weight of its source.
+
+        Raises:
+            ArgumentsError: a source is not there, or nothing is left.
+        """
         files = self.of_split("train")
-        sizes = np.array([file.stop - file.first for file in files])
-        chosen = random.choice(len(files), size=count, p=sizes / sizes.sum())
+        sources = {file.source for file in files}
+        for name in mix:
+            if name not in sources:
+                raise ArgumentsError(f"train.mix has {name!r}; the sources are {', '.join(sorted(sources))}")
+        weights = np.array([(file.stop - file.first) * mix.get(file.source, 1.0) for file in files])
+        if not weights.any():
+            raise ArgumentsError("train.mix leaves nothing to learn from; allowed: at least one weight above 0")
+        shares: NDArray[np.float64] = weights / weights.sum()
+        return shares
+
+    def clips(
+        self, count: int, length: int, random: np.random.Generator, weights: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """(count, length): clips of the training split, its files drawn by `weights`; shorter files end in silence."""
+        files = self.of_split("train")
+        chosen = random.choice(len(files), size=count, p=weights)
         clips = np.zeros((count, length), dtype=np.float32)
         for row, number in enumerate(chosen.tolist()):
             file = files[number]

@@ -84,7 +84,7 @@ class CodecTrainer:
             facts: what is to be kept with every checkpoint.
 
         Raises:
-            ArgumentsError: there is no held-out sound to judge by.
+            ArgumentsError: there is no held-out sound to judge by, or the mix names what is not there.
         """
         self._shape, self._sounds, self._run, self._config = shape, sounds, run, config
         self._seed, self._device, self._facts = seed, device, dict(facts)
@@ -102,6 +102,7 @@ class CodecTrainer:
             self._opponent = torch.optim.AdamW(self.discriminator.parameters(), lr=0.0, betas=betas, weight_decay=0.0)
         self.progress = CodecProgress()
         self._held_out = self._take_held_out()
+        self._weights = sounds.weights(config.mix)
 
     def _take_held_out(self) -> list[np.ndarray[Any, Any]]:
         """The same seconds of every held-out file, from its middle."""
@@ -219,7 +220,7 @@ class CodecTrainer:
         config, rate = self._config, self._shape.sample_rate
         random = np.random.default_rng((self._seed, 1, step))
         length = round(config.clip_seconds * rate) // self._shape.hop * self._shape.hop
-        clips = self._sounds.clips(config.batch_size, length, random)
+        clips = self._sounds.clips(config.batch_size, length, random, self._weights)
         gains = 10 ** (random.uniform(config.softest_gain, config.loudest_gain, size=(len(clips), 1)) / 20)
         # No louder than full scale.
         gains = np.minimum(gains, 1 / np.maximum(np.abs(clips).max(1, keepdims=True), 1e-4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,11 +63,18 @@ def find_files(
     sources = []
     for number, (recipe, folder) in enumerate(named):
         files = survey(folder or _fetched(recipe), recipe, suffixes, group_by)
-        label = f"{recipe.name if recipe else 'folder'}-{number + 1}"
         if len(named) > 1:
+            label = f"{_source_name(recipe, folder)}-{number + 1}"
             files = [replace(f, name=f"{label}/{f.name}", group=f"{label}/{f.group}") for f in files]
         sources.append(files)
     return sources
+
+
+def _source_name(recipe: Recipe | None, folder: Path | None) -> str:
+    if recipe is not None:
+        return recipe.name
+    assert folder is not None
+    return re.sub(r"[^a-z0-9_]+", "_", folder.absolute().stem.lower()).strip("_") or "folder"
 
 
 def _fetched(recipe: Recipe | None) -> Path:

@@ -159,6 +159,5 @@ def _compare(path: Path, now: dict[str, Any]) -> None:
         if name.removeprefix("train.") not in _FREE and then != value:
             option = name if "." in name else name.replace("_", "-")
             raise ArgumentsError(
-                f"--{option} is {value}, the training began with {then}: it would not go "
-                "on as if it had never stopped"
+                f"--{option} is {value}, the training began with {then}: it would not go on as if it had never stopped"
             )

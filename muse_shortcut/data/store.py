@@ -67,7 +67,7 @@ class Store:
         return self.folder / "tokenizer"
 
     def source(self, piece: int) -> str:
-        """What the source of a piece is called: its recipe, or `folder`; `all` in a store of one source.
+        """What the source of a piece is called: its recipe or its folder's name; `all` in a store of one source.
 
         In a store of several the names of its pieces begin with it and its number: "mutopia-1/midi/...".
         """
