@@ -17,9 +17,10 @@ from small_codecs import HOP, RATE, SHAPE, random_model, tone
 
 from muse_shortcut.codec.config import CodecTrainConfig
 from muse_shortcut.codec.judging import judge, judge_controls, low_passed
-from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr
+from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr, time_loss
 from muse_shortcut.codec.quantising import quantise
 from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds
+from muse_shortcut.codec.starting import start_at_unit_variance
 from muse_shortcut.codec.trainer import CodecTrainer, balanced_gradient
 from muse_shortcut.commands.sources import find_files
 from muse_shortcut.data.recipe import GroupBy
@@ -172,12 +173,30 @@ def test_the_scale_invariant_ratio_is_that_of_signal_and_noise(decibels: float) 
         assert si_sdr(scale * mixed, signal).item() == pytest.approx(decibels, abs=0.1)
 
 
+def test_the_time_loss_counts_soft_sound_as_much_as_loud() -> None:
+    sound = torch.from_numpy(tone(0.5))[None]
+    assert time_loss(0.5 * sound, sound).item() == pytest.approx(0.5, abs=1e-4)
+    assert time_loss(0.05 * sound, 0.1 * sound).item() == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_training_starts_with_weights_that_carry_sound() -> None:
+    torch.manual_seed(0)
+    model = build_model(SHAPE)
+    clips = torch.from_numpy(np.stack([tone(0.5, hertz=hertz) for hertz in (200.0, 300.0, 500.0)]))
+    start_at_unit_variance(model, clips)
+    with torch.inference_mode():
+        encoded = model.encoder(clips[:, None])
+        sound = model.decoder(encoded)[:, 0]
+    assert encoded.std().item() == pytest.approx(1, rel=1e-3)
+    assert sound.std().item() == pytest.approx(clips.std().item(), rel=1e-3)
+
+
 def test_balanced_losses_contribute_their_share_whatever_their_size() -> None:
     sound = torch.randn(2, 50, requires_grad=True)
     one, other = torch.zeros(2, 50), torch.zeros(2, 50)
     one[:, 0], other[:, 1] = 1.0, 1.0
-    losses = {"a": 1e6 * (sound * one).sum(), "b": 1e-6 * (sound * other).sum()}
-    gradient = balanced_gradient(losses, {"a": 1.0, "b": 3.0}, sound)
+    losses = {"a": (1.0, 1e6 * (sound * one).sum()), "b": (3.0, 1e-6 * (sound * other).sum())}
+    gradient = balanced_gradient(losses, sound)
     torch.testing.assert_close(gradient, 0.25 * one + 0.75 * other)
 
 

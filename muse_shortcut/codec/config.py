@@ -33,22 +33,21 @@ class CodecTrainConfig:
     """The highest; AdamW."""
     final_learning_rate: float = 1e-5
     """Where it ends, after a cosine."""
-    warmup_steps: int = 200
+    warmup_steps: int = 50
     beta1: float = 0.8
     beta2: float = 0.99
     clip_gradient: float = 1.0
     """The longest gradient."""
-    time_weight: float = 0.1
-    """Of the mean absolute difference of samples."""
+    time_weight: float = 1.0
+    """Share of the gradient at the sound that comes of the mean absolute difference of samples ..."""
     mel_weight: float = 1.0
-    """Of the mel spectra's differences at seven scales."""
+    """... and of the mel spectra's differences at seven scales."""
     commitment_weight: float = 0.1
     """Of the distance between what is quantised and its code, in every layer."""
     adversarial: bool = False
-    """Train against encodec's MS-STFT discriminator, with feature matching; the losses are balanced by their gradients
-    at the sound."""
+    """Train against encodec's MS-STFT discriminator, with feature matching, whose gradients have their shares too."""
     adversarial_weight: float = 1.0
-    """Its part beside `mel_weight`."""
+    """Its share."""
     feature_weight: float = 1.0
     """Of feature matching."""
     discriminator_filters: int = 8

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from muse_tokenizers.audio.measures import mel_filters
 
-__all__ = ["mel_distance", "mel_loss", "si_sdr"]
+__all__ = ["mel_distance", "mel_loss", "si_sdr", "time_loss"]
 
 _SCALES = (32, 64, 128, 256, 512, 1024, 2048)
 """Samples of a window; a quarter of it lies between two."""
@@ -37,6 +37,11 @@ def _filters(sample_rate: int, window: int, bands: int, device: str) -> Tensor:
 
 def _mel(x: Tensor, sample_rate: int, window: int) -> Tensor:
     return _filters(sample_rate, window, min(64, window // 4), str(x.device)).to(x.dtype) @ _amplitudes(x, window)
+
+
+def time_loss(sound: Tensor, target: Tensor) -> Tensor:
+    """Of (B, N) each: L1 in units of the target's own mean, so that soft sound counts as much as loud."""
+    return ((sound - target).abs().mean(-1) / target.abs().mean(-1).clamp_min(_SOFT)).mean()
 
 
 def mel_loss(sound: Tensor, target: Tensor, sample_rate: int) -> Tensor:

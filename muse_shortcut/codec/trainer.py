@@ -24,9 +24,10 @@ from torch.nn import functional as F
 from muse_shortcut.checkpoints import read_tensors
 from muse_shortcut.codec.config import CodecTrainConfig
 from muse_shortcut.codec.judging import judge
-from muse_shortcut.codec.losses import mel_loss
+from muse_shortcut.codec.losses import mel_loss, time_loss
 from muse_shortcut.codec.quantising import quantise
 from muse_shortcut.codec.sounds import Sounds
+from muse_shortcut.codec.starting import start_at_unit_variance
 from muse_shortcut.errors import ArgumentsError, CheckpointError, TrainingError
 from muse_shortcut.files import make_folder, write_bytes, write_text
 from muse_shortcut.training.log import MetricsLog
@@ -103,6 +104,7 @@ class CodecTrainer:
         self.progress = CodecProgress()
         self._held_out = self._take_held_out()
         self._weights = sounds.weights(config.mix)
+        start_at_unit_variance(self.model, self._clips(0))
 
     def _take_held_out(self) -> list[np.ndarray[Any, Any]]:
         """The same seconds of every held-out file, from its middle."""
@@ -247,24 +249,18 @@ class CodecTrainer:
         )
         sound = model.decoder(code)[:, 0]
         losses = {
-            "time": config.time_weight * (sound - target).abs().mean(),
-            "mel": config.mel_weight * mel_loss(sound, target, self._shape.sample_rate),
+            "time": (config.time_weight, time_loss(sound, target)),
+            "mel": (config.mel_weight, mel_loss(sound, target, self._shape.sample_rate)),
         }
-        commitment = config.commitment_weight * commitments.mean()
-        values = {name: value.item() for name, value in losses.items()} | {"commitment": commitment.item()}
-        self._optimiser.zero_grad(set_to_none=True)
-        if self.discriminator is None:
-            (losses["time"] + losses["mel"] + commitment).backward()
-        else:
+        values: dict[str, float] = {}
+        if self.discriminator is not None:
             values |= self._contend(step, sound.detach(), target)
             losses |= self._persuade(sound, target)
-            values |= {name: losses[name].item() for name in ("adversarial", "feature")}
-            weights = {
-                "time": config.time_weight, "mel": config.mel_weight, "adversarial": config.adversarial_weight,
-                "feature": config.feature_weight,
-            }  # fmt: skip
-            commitment.backward(retain_graph=True)  # type: ignore[no-untyped-call]
-            sound.backward(balanced_gradient(losses, weights, sound))
+        commitment = config.commitment_weight * commitments.mean()
+        values |= {name: loss.item() for name, (_, loss) in losses.items()} | {"commitment": commitment.item()}
+        self._optimiser.zero_grad(set_to_none=True)
+        commitment.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        sound.backward(balanced_gradient(losses, sound))
         values["loss"] = values["time"] + values["mel"] + values["commitment"]
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient).item()
         if not math.isfinite(values["loss"]) or not math.isfinite(norm):
@@ -288,8 +284,8 @@ class CodecTrainer:
         self._move(self._opponent, self._rate(step, self._config.discriminator_learning_rate))
         return {"discriminator": loss.item()}
 
-    def _persuade(self, sound: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """What the discriminator makes of the sound, and how far its features are from the true ones'."""
+    def _persuade(self, sound: Tensor, target: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weighted: what the discriminator makes of the sound, and how far its features are from the true ones'."""
         self.discriminator.requires_grad_(False)
         with torch.no_grad():
             _, true_maps = self.discriminator(target[:, None])
@@ -301,7 +297,8 @@ class CodecTrainer:
             for scale, true_scale in zip(maps, true_maps, strict=True)
             for one, true in zip(scale, true_scale, strict=True)
         ]
-        return {"adversarial": adversarial, "feature": torch.stack(features).mean()}
+        weights = self._config.adversarial_weight, self._config.feature_weight
+        return {"adversarial": (weights[0], adversarial), "feature": (weights[1], torch.stack(features).mean())}
 
     def _move(self, optimiser: torch.optim.Optimizer, rate: float) -> None:
         for group in optimiser.param_groups:
@@ -309,18 +306,19 @@ class CodecTrainer:
         optimiser.step()
 
 
-def balanced_gradient(losses: Mapping[str, Tensor], weights: Mapping[str, float], sound: Tensor) -> Tensor:
-    """The gradient at the sound to which each loss contributes its weight's share, however large its own gradient is.
+def balanced_gradient(losses: Mapping[str, tuple[float, Tensor]], sound: Tensor) -> Tensor:
+    """The gradient at the sound (B, N) to which each of the weighted losses contributes its weight's share, however
+    large its own gradient is.
 
     EnCodec's balancer (section 3.4) without its moving means: the norm is taken of this step's gradients, sound by
     sound, so that nothing has to be remembered from one step to the next.
     """
-    total = sum(weights.values()) or 1.0
+    total = sum(weight for weight, _ in losses.values()) or 1.0
     gradient = torch.zeros_like(sound)
-    for name, loss in losses.items():
+    for weight, loss in losses.values():
         (own,) = torch.autograd.grad(loss, sound, retain_graph=True)
         norm = own.norm(dim=-1, keepdim=True).mean()
-        gradient += weights[name] / total * own / norm.clamp_min(1e-12)
+        gradient += weight / total * own / norm.clamp_min(1e-12)
     return gradient
 
 
