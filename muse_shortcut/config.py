@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from muse_shortcut.checks import require, require_mix, require_types
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 
 __all__ = ["PRESETS", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
-
-
-def _require(holds: bool, name: str, found: object, allowed: str) -> None:
-    if not holds:
-        raise ArgumentsError(f"{name} is {found}; allowed: {allowed}")
-
-
-def _require_types(config: object) -> None:
-    """Numbers and truths are what their fields say: what was read from a file may hold anything."""
-    for item in fields(config):  # type: ignore[arg-type]
-        value, name = getattr(config, item.name), item.name
-        if item.type == "int":
-            _require(type(value) is int, name, repr(value), "a whole number")
-        elif item.type == "float":
-            _require(type(value) in (int, float) and math.isfinite(value), name, repr(value), "a finite number")
-        elif item.type == "bool":
-            _require(type(value) is bool, name, repr(value), "true, false")
 
 
 def _require_fields(kind: Any, name: str, content: Any) -> None:
@@ -58,15 +41,15 @@ class ShortcutConfig:
     """How the attention's output matrix begins: like the others, or at zero."""
 
     def __post_init__(self) -> None:
-        _require_types(self)
+        require_types(self)
         taps = list(self.taps)
-        _require(all(type(tap) is int and tap >= 0 for tap in taps), "shortcut taps", taps, "depths from 0")
-        _require(len(set(taps)) == len(taps), "shortcut taps", taps, "each depth once")
+        require(all(type(tap) is int and tap >= 0 for tap in taps), "shortcut taps", taps, "depths from 0")
+        require(len(set(taps)) == len(taps), "shortcut taps", taps, "each depth once")
         maps = ("mlp", "residual", "linear", "norm")
-        _require(self.feature_map in maps, "feature_map", self.feature_map, ", ".join(maps))
-        _require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
-        _require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
-        _require(self.start in ("normal", "zero"), "start", self.start, "normal, zero")
+        require(self.feature_map in maps, "feature_map", self.feature_map, ", ".join(maps))
+        require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
+        require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
+        require(self.start in ("normal", "zero"), "start", self.start, "normal, zero")
 
     @property
     def mlp_width(self) -> int:
@@ -100,26 +83,26 @@ class ModelConfig:
     """None: a plain GPT, whose last layer attends like the others."""
 
     def __post_init__(self) -> None:
-        _require_types(self)
+        require_types(self)
         for name in ("streams", "width", "heads", "feed_forward"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         # Positions are a table and layers a loop, whatever the weights: a damaged file must not ask for any number.
         for name, most in (("context", 2**20), ("layers", 1000)):
-            _require(1 <= getattr(self, name) <= most, name, getattr(self, name), f"1 to {most}")
-        _require(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 or more")
-        _require(self.width % (2 * self.heads) == 0, "width", self.width, f"a multiple of 2 x heads, {2 * self.heads}")
-        _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 up to but not 1")
+            require(1 <= getattr(self, name) <= most, name, getattr(self, name), f"1 to {most}")
+        require(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 or more")
+        require(self.width % (2 * self.heads) == 0, "width", self.width, f"a multiple of 2 x heads, {2 * self.heads}")
+        require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 up to but not 1")
         allowed = "a ShortcutConfig, or null for a plain GPT"
-        _require(self.shortcut is None or isinstance(self.shortcut, ShortcutConfig), "shortcut", self.shortcut, allowed)
+        require(self.shortcut is None or isinstance(self.shortcut, ShortcutConfig), "shortcut", self.shortcut, allowed)
         if self.shortcut is not None:
             deepest = self.layers - 1
-            _require(
+            require(
                 all(tap <= deepest for tap in self.shortcut.taps),
                 "shortcut taps",
                 list(self.shortcut.taps),
                 f"depths up to {deepest}, the last below layer {self.layers}",
             )
-            _require(len(self.depths) > 0, "shortcut taps", [], "at least one depth")
+            require(len(self.depths) > 0, "shortcut taps", [], "at least one depth")
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -279,9 +262,9 @@ class TrainConfig:
     """Write TensorBoard's files beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
-        _require_types(self)
+        require_types(self)
         for name in ("max_steps", "batch_size", "accumulation", "eval_every", "eval_windows", "save_every", "keep"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in (
             "warmup_steps",
             "decay_steps",
@@ -292,36 +275,32 @@ class TrainConfig:
             "sample_every",
             "window",
         ):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(self.optimiser in ("muon", "adamw"), "optimiser", self.optimiser, "muon, adamw")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.optimiser in ("muon", "adamw"), "optimiser", self.optimiser, "muon, adamw")
         for name in ("learning_rate", "embedding_learning_rate"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        _require(
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        require(
             0 <= self.final_learning_rate <= self.learning_rate,
             "final_learning_rate",
             self.final_learning_rate,
             f"0 to learning_rate, {self.learning_rate}",
         )
-        _require(
+        require(
             not self.window or self.decay_steps > 0,
             "window",
             self.window,
             "0, or any number beside decay_steps above 0",
         )
-        _require(
+        require(
             not self.decay_steps or self.warmup_steps + self.decay_steps <= self.max_steps,
             "decay_steps",
             self.decay_steps,
             f"0, or at most max_steps less warmup_steps, {self.max_steps - self.warmup_steps}",
         )
-        sound = isinstance(self.mix, dict) and all(
-            isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000
-            for name, weight in self.mix.items()
-        )
-        _require(sound, "mix", self.mix, "sources and weights from 0 to 1000")
+        require_mix(self.mix)
         for name in ("beta1", "beta2"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
-        _require(
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
+        require(
             self.precision in ("auto", "float32", "bfloat16"), "precision", self.precision, "auto, float32, bfloat16"
         )
 
@@ -354,10 +333,10 @@ class SamplingConfig:
     """Only ids at least this fraction as likely as the likeliest; 0: off."""
 
     def __post_init__(self) -> None:
-        _require_types(self)
-        _require(self.repetition_penalty >= 1.0, "repetition_penalty", self.repetition_penalty, "1 or more")
-        _require(self.no_repeat_ngram >= 0, "no_repeat_ngram", self.no_repeat_ngram, "0 (off) or more")
-        _require(0.0 < self.temperature <= 10.0, "temperature", self.temperature, "more than 0, up to 10")
-        _require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
-        _require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "more than 0, up to 1 (off)")
-        _require(0.0 <= self.min_p < 1.0, "min_p", self.min_p, "0 (off) up to but not 1")
+        require_types(self)
+        require(self.repetition_penalty >= 1.0, "repetition_penalty", self.repetition_penalty, "1 or more")
+        require(self.no_repeat_ngram >= 0, "no_repeat_ngram", self.no_repeat_ngram, "0 (off) or more")
+        require(0.0 < self.temperature <= 10.0, "temperature", self.temperature, "more than 0, up to 10")
+        require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
+        require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "more than 0, up to 1 (off)")
+        require(0.0 <= self.min_p < 1.0, "min_p", self.min_p, "0 (off) up to but not 1")

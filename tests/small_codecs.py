@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from numpy.typing import NDArray
 
+from muse_shortcut.codec.sounds import gather_sounds
+from muse_shortcut.data.recipe import GroupBy
+from muse_shortcut.data.survey import survey
 from muse_tokenizers.audio.codec import CodecShape, build_model, load_codec, save_codec
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
+from muse_tokenizers.audio.waveforms import SUFFIXES
 from muse_tokenizers.base import Waveform
 
 SHAPE = CodecShape(filters=4, dimension=16, codebooks=8, bins=64)
@@ -57,3 +62,18 @@ def tone(seconds: float, hertz: float = 220.0, rate: int = RATE, level: float = 
 
 def waveform(seconds: float, **how: Any) -> Waveform:
     return Waveform(samples=tone(seconds, **how)[None], sample_rate=how.get("rate", RATE))
+
+
+def write_music(folder: Path) -> Path:
+    """Six tones, a short one, what is no sound, and a letter."""
+    for number in range(6):
+        soundfile.write(folder / f"{number}.flac", tone(1.5, hertz=150.0 + 60 * number), RATE)
+    soundfile.write(folder / "short.wav", tone(0.1), RATE)
+    (folder / "broken.wav").write_text("no sound")
+    (folder / "letter.txt").write_text("no sound either")
+    return folder
+
+
+def gather(folder: Path, out: Path, group_by: GroupBy | None = None) -> list[str]:
+    sources = [survey(folder, None, SUFFIXES, group_by)]
+    return gather_sounds(sources, out, RATE, seed=0, held_out=0.2, made_of={"folder": "music"})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.checks import require, require_mix, require_types
 from muse_tokenizers.audio.codec import CodecShape
 
 __all__ = ["CODEC_PRESETS", "CodecTrainConfig"]
@@ -70,37 +69,18 @@ class CodecTrainConfig:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
-        for item in fields(self):
-            value, kind = getattr(self, item.name), kinds.get(str(item.type))
-            if kind is None:
-                continue
-            if not isinstance(value, kind) or (item.type != "bool" and isinstance(value, bool)):
-                raise ArgumentsError(f"{item.name} is {value!r}; allowed: {item.type}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ArgumentsError(f"{item.name} is {value!r}; allowed: a finite number")
-        sound = isinstance(self.mix, dict) and all(
-            isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000
-            for name, weight in self.mix.items()
-        )
-        _require(sound, "mix", self.mix, "sources and weights from 0 to 1000")
+        require_types(self)
+        require_mix(self.mix)
         for name in ("max_steps", "batch_size", "discriminator_filters", "eval_every", "save_every", "keep"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("clip_seconds", "learning_rate", "discriminator_learning_rate", "clip_gradient", "eval_seconds"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in (
             "final_learning_rate", "warmup_steps", "time_weight", "mel_weight", "commitment_weight",
             "adversarial_weight", "feature_weight", "restart_below",
         ):  # fmt: skip
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("beta1", "beta2", "decay"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
-        _require(self.clip_seconds >= 0.2, "clip_seconds", self.clip_seconds, "0.2 or more")
-        _require(
-            self.softest_gain <= self.loudest_gain, "softest_gain", self.softest_gain, f"up to {self.loudest_gain}"
-        )
-
-
-def _require(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise ArgumentsError(f"{name} is {value}; allowed: {allowed}")
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
+        require(self.clip_seconds >= 0.2, "clip_seconds", self.clip_seconds, "0.2 or more")
+        require(self.softest_gain <= self.loudest_gain, "softest_gain", self.softest_gain, f"up to {self.loudest_gain}")

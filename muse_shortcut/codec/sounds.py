@@ -15,9 +15,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_shortcut.data.splits import assign_splits
+from muse_shortcut.checks import require_sources
+from muse_shortcut.data.splits import split_files
 from muse_shortcut.data.store import SPLITS
-from muse_shortcut.data.survey import SourceFile
+from muse_shortcut.data.survey import SourceFile, source_of
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.files import atomic_folder
 from muse_tokenizers.audio.waveforms import read_waveform
@@ -42,7 +43,7 @@ class SoundFile:
     @property
     def source(self) -> str:
         """Of several sources the one it is of: its recipe or its folder's name."""
-        return self.name.partition("/")[0].rpartition("-")[0]
+        return source_of(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +69,8 @@ class Sounds:
             ArgumentsError: a source is not there, or nothing is left.
         """
         files = self.of_split("train")
-        sources = {file.source for file in files}
-        for name in mix:
-            if name not in sources:
-                raise ArgumentsError(f"train.mix has {name!r}; the sources are {', '.join(sorted(sources))}")
+        require_sources(mix, sorted({file.source for file in files}))
         weights = np.array([(file.stop - file.first) * mix.get(file.source, 1.0) for file in files])
-        if not weights.any():
-            raise ArgumentsError("train.mix leaves nothing to learn from; allowed: at least one weight above 0")
         shares: NDArray[np.float64] = weights / weights.sum()
         return shares
 
@@ -121,14 +117,15 @@ def gather_sounds(
         ArgumentsError: there is nothing to train on.
         OutputError: it cannot be written.
     """
-    files = [(file, split) for source in sources for file, split in _splits(source, seed, held_out)]
+    files = [file for source in sources for file in source]
+    splits = [split for source in sources for split in split_files(source, seed, held_out)]
     rejects, kept, seen, first = list[str](), list[SoundFile](), dict[bytes, int](), 0
     with atomic_folder(out) as temporary:
         try:
             with (temporary / _SAMPLES).open("wb") as samples_file:
                 # The header is written again when the length is known: numpy leaves it room to grow.
                 _write_header(samples_file, 0)
-                for done, (file, split) in enumerate(files):
+                for done, (file, split) in enumerate(zip(files, splits, strict=True)):
                     watch(done, len(files))
                     try:
                         samples = read_waveform(file.path, sample_rate).samples[0]
@@ -158,13 +155,6 @@ def gather_sounds(
             reason = rejects[0] if rejects else "all are held out"
             raise ArgumentsError(f"none of the {len(files)} sound files can be trained on: {reason}")
     return rejects
-
-
-def _splits(files: Sequence[SourceFile], seed: int, held_out: float) -> list[tuple[SourceFile, str]]:
-    free = assign_splits({file.group: None for file in files if file.split is None}, seed, held_out)
-    official = any(file.split is not None for file in files)
-    # A publisher has held out enough; what it does not name is for training.
-    return [(file, file.split or ("train" if official else free[file.group])) for file in files]
 
 
 def _write_header(file: BinaryIO, samples: int) -> None:

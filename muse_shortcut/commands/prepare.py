@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
-from muse_shortcut.commands.sources import SOURCE_HELP, find_files, name_source, of_domain
+from muse_shortcut.commands.sources import SOURCE_HELP, find_files, is_recipe, name_source, of_domain
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ def _prepare(arguments: Namespace) -> None:
 
 
 def _name_sources(arguments: Namespace) -> list[tuple[Recipe | None, Path | None]]:
-    from muse_shortcut.data.recipe import load_recipe, recipe_names
+    from muse_shortcut.data.recipe import load_recipe
 
     words = arguments.source
     if arguments.from_folder is None:
         return [name_source(word, arguments.domain) for word in words]
-    if len(words) > 1 or not (words[0] in recipe_names() or words[0].endswith((".yaml", ".yml"))):
+    if len(words) > 1 or not is_recipe(words[0]):
         raise ArgumentsError("--from-folder goes with one recipe; for several write RECIPE=FOLDER")
     return [(of_domain(load_recipe(words[0]), arguments.domain), Path(arguments.from_folder).expanduser())]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from muse_shortcut.data.recipe import GroupBy, Recipe
     from muse_shortcut.data.survey import SourceFile
 
-__all__ = ["SOURCE_HELP", "find_files", "name_source", "of_domain"]
+__all__ = ["SOURCE_HELP", "find_files", "is_recipe", "name_source", "of_domain"]
 
 SOURCE_HELP = (
     "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/), or RECIPE=FOLDER for a recipe whose files "
@@ -33,7 +32,7 @@ def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
     name, equals, folder = word.partition("=")
     if equals and name in recipe_names():
         return of_domain(load_recipe(name), domain), Path(folder).expanduser()
-    if (word in recipe_names() or word.endswith((".yaml", ".yml"))) and not Path(word).is_dir():
+    if is_recipe(word) and not Path(word).is_dir():
         return of_domain(load_recipe(word), domain), None
     if not Path(word).expanduser().exists():
         raise ArgumentsError(
@@ -41,6 +40,13 @@ def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
             f"{', '.join(recipe_names())}"
         )
     return None, Path(word).expanduser()
+
+
+def is_recipe(word: str) -> bool:
+    """Whether a word names a recipe, by name or by file."""
+    from muse_shortcut.data.recipe import recipe_names
+
+    return word in recipe_names() or word.endswith((".yaml", ".yml"))
 
 
 def of_domain(recipe: Recipe, domain: str) -> Recipe:
@@ -58,14 +64,13 @@ def find_files(
     Raises:
         RecipeError: there are none.
     """
-    from muse_shortcut.data.survey import survey
+    from muse_shortcut.data.survey import labelled, survey
 
     sources = []
     for number, (recipe, folder) in enumerate(named):
         files = survey(folder or _fetched(recipe), recipe, suffixes, group_by)
         if len(named) > 1:
-            label = f"{_source_name(recipe, folder)}-{number + 1}"
-            files = [replace(f, name=f"{label}/{f.name}", group=f"{label}/{f.group}") for f in files]
+            files = labelled(files, _source_name(recipe, folder), number + 1)
         sources.append(files)
     return sources
 

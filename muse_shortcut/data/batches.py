@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_shortcut.checks import require_sources
 from muse_shortcut.data.store import Store
-from muse_shortcut.errors import ArgumentsError, StoreError
+from muse_shortcut.errors import StoreError
 from muse_tokenizers.base import Variations
 
 __all__ = ["Mix", "TrainingBatches", "evaluation_windows", "mix_of"]
@@ -118,14 +119,8 @@ def mix_of(store: Store, split: str, weights: Mapping[str, float]) -> Mix | None
         return None
     inside = [p for p, piece in enumerate(store.pieces) if piece.split == split]
     sources = [store.source(p) for p in inside]
-    for name in weights:
-        if name not in sources:
-            raise ArgumentsError(
-                f"train.mix has {name!r}; this store's sources are {', '.join(dict.fromkeys(sources))}"
-            )
+    require_sources(weights, sources)
     own = np.array([weights.get(source, 1.0) for source in sources])
-    if not own.any():
-        raise ArgumentsError("train.mix leaves nothing to learn from; allowed: at least one weight above 0")
     return Mix(starts=store.offsets[inside] - store.offsets[inside[0]], weights=own)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.data.journal import Entry, Journal
-from muse_shortcut.data.splits import assign_splits, keep_one_of_each
+from muse_shortcut.data.splits import keep_one_of_each, split_files
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.errors import StoreError
@@ -217,15 +217,16 @@ def _write_store(
         raise StoreError(f"none of the {len(entries)} files could be used{first}")
     split_of: dict[str, str] = {}
     for source in sources:
-        groups = {_group(file): file.split for file in source if journal.entries[file.name].reason is None}
-        split_of |= assign_splits(groups, how.seed, how.held_out)
-    gone = keep_one_of_each((file.name, split_of[_group(file)], entry.digest) for file, entry in taken)
+        readable = [file for file in source if journal.entries[file.name].reason is None]
+        splits = split_files(readable, how.seed, how.held_out)
+        split_of |= {file.name: split for file, split in zip(readable, splits, strict=True)}
+    gone = keep_one_of_each((file.name, split_of[file.name], entry.digest) for file, entry in taken)
     rejects += [{"name": name, "reason": f"the same content as {kept}"} for name, kept in sorted(gone.items())]
     pieces = [
         (entry, Piece(name=file.name, split=split, group=file.group, tokens=entry.tokens, seconds=entry.seconds))
         for split in SPLITS
         for file, entry in taken
-        if file.name not in gone and split_of[_group(file)] == split
+        if file.name not in gone and split_of[file.name] == split
     ]
     # Without it the store is unfinished; with it, what replaces an older store could be half of each.
     (out / "manifest.json").unlink(missing_ok=True)
@@ -251,12 +252,6 @@ def _write_store(
     write_text(out / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     shutil.rmtree(out / "partial")
     return manifest
-
-
-def _group(file: SourceFile) -> str:
-    # A publisher's split is made by piece, not by folder: only the free ones are grouped.
-    # No name holds a zero, so neither is mistaken for the other.
-    return file.group if file.split is None else f"{file.split}\0{file.name}"
 
 
 def _counts(pieces: list[Piece]) -> dict[str, Any]:

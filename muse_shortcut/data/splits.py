@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from muse_shortcut.data.store import SPLITS
+from muse_shortcut.data.survey import SourceFile
 
-__all__ = ["assign_splits", "keep_one_of_each"]
+__all__ = ["assign_splits", "keep_one_of_each", "split_files"]
 
 
 def assign_splits(groups: Mapping[str, str | None], seed: int, held_out: float) -> dict[str, str]:
@@ -36,6 +37,18 @@ def assign_splits(groups: Mapping[str, str | None], seed: int, held_out: float) 
     for index, group in enumerate(free):
         chosen[group] = "validation" if index < validation else "test" if index < validation + test else "train"
     return chosen
+
+
+def split_files(files: Sequence[SourceFile], seed: int, held_out: float) -> list[str]:
+    """The split of each file of one source: its publisher's, or that of its group."""
+    splits = assign_splits({_group(file): file.split for file in files}, seed, held_out)
+    return [splits[_group(file)] for file in files]
+
+
+def _group(file: SourceFile) -> str:
+    # A publisher's split is made by piece, not by folder: only the free ones are grouped.
+    # No name holds a zero, so neither is mistaken for the other.
+    return file.group if file.split is None else f"{file.split}\0{file.name}"
 
 
 def keep_one_of_each(pieces: Iterable[tuple[str, str, str]]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_shortcut.data.survey import source_of
 from muse_shortcut.errors import StoreError
 
 __all__ = ["SPLITS", "VERSION", "Piece", "Store", "open_store"]
@@ -73,7 +74,7 @@ class Store:
         """
         described = self.manifest["source"]
         several = isinstance(described, dict) and len(described.get("sources", [])) > 1
-        return self.pieces[piece].name.partition("/")[0].rpartition("-")[0] if several else "all"
+        return source_of(self.pieces[piece].name) if several else "all"
 
     def split(self, name: str) -> NDArray[np.unsignedinteger[Any]]:
         """(N', K): the ids of all the pieces of a split, one after another."""

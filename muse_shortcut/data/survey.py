@@ -9,13 +9,13 @@ import csv
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from muse_shortcut.data.recipe import FolderSplit, GroupBy, RandomSplit, Recipe, SplitName, TableSplit
 from muse_shortcut.errors import RecipeError
 
-__all__ = ["SourceFile", "name_matcher", "survey"]
+__all__ = ["SourceFile", "labelled", "name_matcher", "source_of", "survey"]
 
 _GLOB_WORDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
@@ -49,6 +49,17 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
             if path.is_file() and not path.is_symlink():
                 # A name need not be UTF-8 on the disk, but it must be where it is written down.
                 yield os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace"), path
+
+
+def labelled(files: Sequence[SourceFile], source: str, number: int) -> list[SourceFile]:
+    """The files of one source of several: their names and groups begin with "mutopia-1/"."""
+    label = f"{source}-{number}"
+    return [replace(file, name=f"{label}/{file.name}", group=f"{label}/{file.group}") for file in files]
+
+
+def source_of(name: str) -> str:
+    """The source that `labelled` put before a name."""
+    return name.partition("/")[0].rpartition("-")[0]
 
 
 def name_matcher(globs: Sequence[str]) -> Callable[[str], bool]:

@@ -1,0 +1,46 @@
+"""What a configuration's fields must be, whoever wrote them: one line where they are not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+
+from muse_shortcut.errors import ArgumentsError
+
+__all__ = ["require", "require_mix", "require_sources", "require_types"]
+
+
+def require(holds: bool, name: str, found: object, allowed: str) -> None:
+    """Raises ArgumentsError: it does not hold."""
+    if not holds:
+        raise ArgumentsError(f"{name} is {found}; allowed: {allowed}")
+
+
+def require_types(config: object) -> None:
+    """Numbers and truths are what their fields say: what was read from a file may hold anything."""
+    for item in fields(config):  # type: ignore[arg-type]
+        value, name = getattr(config, item.name), item.name
+        if item.type == "int":
+            require(type(value) is int, name, repr(value), "a whole number")
+        elif item.type == "float":
+            require(type(value) in (int, float) and math.isfinite(value), name, repr(value), "a finite number")
+        elif item.type == "bool":
+            require(type(value) is bool, name, repr(value), "true, false")
+
+
+def require_mix(mix: object) -> None:
+    """Sources and how often each is met."""
+    sound = isinstance(mix, dict) and all(
+        isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000 for name, weight in mix.items()
+    )
+    require(sound, "mix", mix, "sources and weights from 0 to 1000")
+
+
+def require_sources(mix: Mapping[str, float], sources: Collection[str]) -> None:
+    """A mix names sources that are there, and leaves something of them."""
+    for name in mix:
+        if name not in sources:
+            raise ArgumentsError(f"train.mix has {name!r}; the sources are {', '.join(dict.fromkeys(sources))}")
+    if not any(mix.get(source, 1.0) for source in sources):
+        raise ArgumentsError("train.mix leaves nothing to learn from; allowed: at least one weight above 0")
