@@ -34,7 +34,7 @@ _SHOWN_SOURCES = 12
 _NAMED_SOURCES = 5
 _BAR_LEFT, _BAR_WIDTH = 0.46, 0.54
 """Of the bars in the column beside the time axis, as shares of its width."""
-_LABEL = 15
+_LABEL = 14
 """Letters before them."""
 _ROOM = 0.3
 """Beside a bar, for its number."""
