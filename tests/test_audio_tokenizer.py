@@ -44,18 +44,18 @@ def four(folder: Path) -> AudioTokenizer:
 @given(st.integers(0, 12), st.integers(1, 8))
 def test_delayed_and_undelayed_no_frame_is_lost(frames: int, streams: int) -> None:
     codes = np.arange(frames * streams).reshape(frames, streams)
-    steps = delayed(codes, -1)
+    steps = delayed(codes, -1, -2)
     assert steps.shape == ((frames + streams - 1) if frames else 0, streams)
     for t, row in enumerate(steps):
         for k, code in enumerate(row):
-            assert code == (codes[t - k, k] if 0 <= t - k < frames else -1)
+            assert code == (-1 if t < k else codes[t - k, k] if t - k < frames else -2)
     assert undelayed(steps, steps >= 0).tolist() == codes.tolist()
 
 
 @given(st.integers(1, 12), st.integers(1, 8), st.data())
 def test_a_frame_that_lacks_a_code_ends_the_sound(frames: int, streams: int, data: st.DataObject) -> None:
     codes = np.arange(frames * streams).reshape(frames, streams)
-    steps = delayed(codes, -1)
+    steps = delayed(codes, -1, -2)
     frame, stream = data.draw(st.integers(0, frames - 1)), data.draw(st.integers(0, streams - 1))
     steps[frame + stream, stream] = -1
     assert undelayed(steps, steps >= 0).tolist() == codes[:frame].tolist()
@@ -103,6 +103,47 @@ def test_an_interrupted_continuation_is_the_prompt_and_the_whole_frames(audio: A
     for steps in range(20):
         frames = audio.join(prompt, ids[:steps]).samples.shape[1] // HOP
         assert frames == 75 + max(0, steps - (audio.streams - 1))
+
+
+def test_the_end_is_said_by_one_stream_after_another(audio: AudioTokenizer) -> None:
+    prompt, streams = audio.prompt(waveform(1.0)), audio.streams
+    grammar = audio.grammar(prompt.ids, 2, None, prompt.begun)
+    codes = draw(audio.grammar(prompt.ids, 1, Wishes(seconds=9.0), prompt.begun), 10, seed=0)[0]
+    for row in codes[:-1]:
+        grammar.advance(np.stack([row, row]))
+    # The one candidate ends at the tenth step, the other goes on.
+    ended = codes[-1].copy()
+    for step in range(streams):
+        allowed = grammar.allowed()[0]
+        for stream in range(streams):
+            may_go_on = stream > step or step == 0
+            assert allowed[stream, audio.end] == (stream <= step)
+            assert allowed[stream].sum() == (stream <= step) + may_go_on * audio.pad
+        ended[: step + 1] = audio.end
+        assert not grammar.finished[0]
+        grammar.advance(np.stack([ended, codes[-1]]))
+    assert grammar.finished.tolist() == [True, False]
+    assert grammar.elapsed.tolist() == pytest.approx([9 / 75, 10 / 75])
+    assert grammar.allowed()[0].sum() == streams
+    assert grammar.allowed()[0, :, audio.pad].all()
+
+
+@pytest.mark.parametrize("size", [1, 5, 75])
+def test_a_sound_that_is_joined_while_it_grows_is_the_whole_one(audio: AudioTokenizer, size: int) -> None:
+    for prompt in (audio.prompt(None), audio.prompt(waveform(1.0))):
+        ids = draw(audio.grammar(prompt.ids, 1, Wishes(seconds=9.0), prompt.begun), 160, seed=0)[0]
+        whole = audio.decode(np.concatenate([prompt.ids, ids])).samples[0]
+        parts = list(audio.joining(prompt, (ids[at : at + size] for at in range(0, len(ids), size))))
+        np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+        assert (
+            audio.join(prompt, ids).samples[0]
+            == np.concatenate(list(audio.joining(prompt, (ids[at : at + 75] for at in range(0, len(ids), 75)))))
+        ).all()
+        # What is whole is given at once: after the prompt and the steps of the first frames.
+        growing = audio.joining(prompt, (ids[at : at + size] for at in range(0, len(ids), size)))
+        first = next(growing)
+        assert len(first) >= 8 * HOP
+        assert len(first) <= max(75, 8 + size) * HOP
 
 
 def test_what_cannot_be_wished_for_of_sound(four: AudioTokenizer) -> None:

@@ -157,6 +157,20 @@ def test_padding_inside_a_piece_is_not_scored() -> None:
     )
 
 
+def test_an_end_that_waits_for_other_streams_is_not_scored() -> None:
+    store, core, tokenizer = numbers_store([12]), numbers_core(), Numbers()
+    scoring = Scoring(context=13, stride=13)
+    (whole,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
+    assert whole.stream_tokens == (11, 11)
+    # The first stream ends a step before the second one, as the delay pattern has it.
+    store.tokens[-1] = tokenizer.end
+    store.tokens[-2, 0] = tokenizer.end
+    (scored,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
+    assert scored.stream_tokens == (10, 11)
+    assert scored.tokens == 21
+    assert pool([scored]).nats_by_stream == pytest.approx([n / t for n, t in zip(scored.stream_nats, (10, 11))])
+
+
 def test_bfloat16_scores_nearly_the_same() -> None:
     store, core, tokenizer = numbers_store([40]), numbers_core(), Numbers()
     exact, rough = (
@@ -167,15 +181,16 @@ def test_bfloat16_scores_nearly_the_same() -> None:
 
 
 def test_pieces_are_pooled_as_one_long_piece() -> None:
-    pieces = [PieceLikelihood(0, 10.0, 4, 2, 3.0), PieceLikelihood(1, 2.0, 8, 1, 1.0)]
+    pieces = [PieceLikelihood(0, (8.0, 2.0), (2, 2), 2, 3.0), PieceLikelihood(1, (1.0, 1.0), (4, 4), 1, 1.0)]
     assert pool(pieces) == Likelihood(
         pieces=2,
         tokens=12,
         nats_a_token=1.0,
+        nats_by_stream=(1.5, 0.5),
         bits_a_second=pytest.approx(3 / math.log(2)),
         nats_a_note=4.0,
     )
-    untimed = pool([PieceLikelihood(0, 10.0, 4, 0, None)])
+    untimed = pool([PieceLikelihood(0, (10.0,), (4,), 0, None)])
     assert (untimed.bits_a_second, untimed.nats_a_note) == (None, None)
 
 

@@ -128,9 +128,13 @@ def test_a_piece_becomes_ids_without_special_ones(some: Tokenizer[Any], domain: 
         assert len(ids) > 0
         assert ids.min() >= 0
         assert ids.max() < some.vocabulary_size
-        assert not np.isin(ids, [some.begin, some.end]).any()
-        # The delay pattern leaves a hole of so many steps at each end.
-        assert not (ids[some.streams - 1 : len(ids) - some.streams + 1] == some.pad).any()
+        assert not (ids == some.begin).any()
+        # The delay pattern leaves a hole of so many steps at each end of a stream.
+        for stream in range(some.streams):
+            wait = some.streams - 1 - stream
+            assert (ids[:stream, stream] == some.pad).all()
+            assert (ids[len(ids) - wait :, stream] == some.end).all()
+            assert not np.isin(ids[stream : len(ids) - wait, stream], [some.pad, some.end]).any()
 
 
 def test_encoding_leaves_the_piece_as_it_is(some: Tokenizer[Any], domain: Domain) -> None:

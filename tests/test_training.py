@@ -265,20 +265,20 @@ def test_evaluation_is_the_mean_over_the_windows_whatever_the_batch(make: Make) 
         expected = F.cross_entropy(logits.flatten(0, -2), torch.from_numpy(windows[:, 1:]).flatten()).item()
     for batch in (1, 3, 7, 100):
         trainer = make(replace(SHORT, batch_size=batch), core=core, windows=windows, run=f"run-{batch}")
-        assert trainer.evaluate() == pytest.approx(expected, rel=1e-5)
+        assert trainer.evaluate().nats == pytest.approx(expected, rel=1e-5)
 
 
 def test_padding_is_not_scored(make: Make) -> None:
     windows = random_ids(4, 25, 1, vocabulary=391).numpy()
     trainer = make(replace(SHORT, batch_size=2), windows=windows)
-    pad = trainer._pad
+    pad = trainer._checkpoint.tokenizer.pad
     windows[windows == pad] = 5
     windows[1, 10:], windows[2, 3:] = pad, pad
     with torch.no_grad():
         logits = trainer._core.eval()(torch.from_numpy(windows[:, :-1])).log_softmax(-1)
     targets = torch.from_numpy(windows[:, 1:])
     scores = -logits.gather(-1, targets[..., None])[..., 0]
-    assert trainer.evaluate() == pytest.approx(scores[targets != pad].mean().item(), rel=1e-5)
+    assert trainer.evaluate().nats == pytest.approx(scores[targets != pad].mean().item(), rel=1e-5)
 
 
 def test_evaluation_changes_nothing_and_has_no_dropout(make: Make) -> None:

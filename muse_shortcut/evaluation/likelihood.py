@@ -21,6 +21,7 @@ from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.evaluation.sources import read_ids
 from muse_shortcut.model.core import Core
+from muse_shortcut.model.scoring import is_scored
 from muse_tokenizers.base import Tokenizer
 
 __all__ = ["Likelihood", "PieceLikelihood", "Scoring", "pool", "score_pieces", "windows_of"]
@@ -52,14 +53,22 @@ class PieceLikelihood:
 
     number: int
     """Of the piece in its store."""
-    nats: float
-    """-log of its probability, given its first step."""
-    tokens: int
-    """Ids that were scored."""
+    stream_nats: tuple[float, ...]
+    """Of each stream, -log of its probability, given its first step."""
+    stream_tokens: tuple[int, ...]
+    """Ids of each stream that were scored."""
     notes: int
     """0 in a domain without notes."""
     seconds: float | None
     """How long it lasts."""
+
+    @property
+    def nats(self) -> float:
+        return sum(self.stream_nats)
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.stream_tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +78,8 @@ class Likelihood:
     pieces: int
     tokens: int
     nats_a_token: float
+    nats_by_stream: tuple[float, ...]
+    """Nats a token of each stream: of each codebook, where there are several."""
     bits_a_second: float | None
     """Of music; None in a domain without time."""
     nats_a_note: float | None
@@ -88,6 +99,14 @@ def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
         pieces=len(pieces),
         tokens=tokens,
         nats_a_token=nats / max(1, tokens),
+        nats_by_stream=tuple(
+            sum(of_stream) / max(1, sum(counts))
+            for of_stream, counts in zip(
+                zip(*(piece.stream_nats for piece in pieces), strict=True),
+                zip(*(piece.stream_tokens for piece in pieces), strict=True),
+                strict=True,
+            )
+        ),
         bits_a_second=nats / math.log(2) / sum(seconds) if timed else None,
         nats_a_note=nats / notes if notes else None,
     )
@@ -132,21 +151,22 @@ def score_pieces(
     jobs = [(number, *window) for number in numbers for window in windows_of(store.pieces[number].tokens, scoring)]
     # Windows of like length together: little is padded.
     jobs.sort(key=lambda job: (job[3] - job[1], job))
-    nats, tokens = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0)
+    nothing = np.zeros(core.config.streams)
+    nats, tokens = dict.fromkeys(numbers, nothing), dict.fromkeys(numbers, nothing.astype(np.int64))
     for begin in range(0, len(jobs), scoring.batch_size):
         batch = jobs[begin : begin + scoring.batch_size]
         scores = _score_windows(core, tokenizer, store, batch, scoring, without)
         for job, (found, count) in zip(batch, scores, strict=True):
-            nats[job[0]] += found
-            tokens[job[0]] += count
+            nats[job[0]] = nats[job[0]] + found
+            tokens[job[0]] = tokens[job[0]] + count
         watch(begin + len(batch))
     starts = tokenizer.note_starts()
     return {
         source: [
             PieceLikelihood(
                 number,
-                nats[number],
-                tokens[number],
+                tuple(nats[number].tolist()),
+                tuple(tokens[number].tolist()),
                 int(starts[read_ids(store, number)].sum()),
                 store.pieces[number].seconds,
             )
@@ -164,8 +184,8 @@ def _score_windows(
     batch: list[tuple[int, int, int, int]],
     scoring: Scoring,
     without: Collection[int],
-) -> list[tuple[float, int]]:
-    """Nats and ids of each window (piece, start, first, end). Padding stands at the end, where causality hides it."""
+) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """Nats and ids (K,) of each window (piece, start, first, end). Padding stands at the end, where causality hides it."""
     longest = max(end - start for _, start, _, end in batch)
     shape = (len(batch), longest, core.config.streams)
     ids: NDArray[np.int64] = np.full(shape, tokenizer.pad, dtype=np.int64)
@@ -177,9 +197,8 @@ def _score_windows(
     put = torch.from_numpy(ids).to(device)
     with torch.autocast(device.type, scoring.precision, enabled=scoring.precision != torch.float32):
         logits = core.forward_without(put[:, :-1], without) if without else core(put[:, :-1])
-    # Padding inside a piece (the delay pattern's edges) is not music: no model is asked for it.
-    scored = torch.from_numpy(wanted).to(device)[:, 1:, None] & (put[:, 1:] != tokenizer.pad)
+    scored = torch.from_numpy(wanted).to(device)[:, 1:, None]
+    scored = scored & is_scored(put[:, :-1], put[:, 1:], tokenizer.pad, tokenizer.end)
     losses = torch.zeros(scored.shape, dtype=torch.float64, device="cpu")
     losses[scored.cpu()] = F.cross_entropy(logits[scored].float(), put[:, 1:][scored], reduction="none").double().cpu()
-    totals, counts = losses.sum((1, 2)).tolist(), scored.sum((1, 2)).tolist()
-    return list(zip(totals, counts, strict=True))
+    return list(zip(losses.sum(1).numpy(), scored.sum(1).cpu().numpy(), strict=True))

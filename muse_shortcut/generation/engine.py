@@ -138,7 +138,7 @@ class Generation:
             finished, whole = was_finished | grammar.finished, grammar.whole & ~was_finished
             elapsed = grammar.elapsed.copy()
         else:
-            finished = was_finished | (ids == tokenizer.end).any(-1)
+            finished = was_finished | (ids == tokenizer.end).all(-1)
             whole, elapsed = ~finished, np.full(len(ids), np.nan)
         self._whole_steps[whole] = self._steps
         self._log_probability[~was_finished] += log_probabilities.sum(-1)[~was_finished]

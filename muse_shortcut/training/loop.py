@@ -21,11 +21,15 @@ from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import TrainConfig
 from muse_shortcut.data.batches import TrainingBatches
 from muse_shortcut.errors import TrainingError
+from muse_shortcut.model.scoring import is_scored
 from muse_shortcut.training.log import MetricsLog
 from muse_shortcut.training.optimiser import Optimiser, fall_begins, learning_rate
 from muse_shortcut.training.run import Progress, RunFolder
 
-__all__ = ["Status", "Trainer"]
+__all__ = ["Status", "Trainer", "Validation"]
+
+_NOT_SCORED = -100
+"""As torch has it: the target that costs nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,21 @@ class Status:
     validation: float | None
     """Nats a token, where this step was evaluated."""
     tokens_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """Of the evaluation windows."""
+
+    nats: float
+    """A token."""
+    by_stream: tuple[float, ...]
+    """Nats a token of each stream: of each codebook, where there are several."""
+
+    def to_log(self) -> dict[str, float]:
+        """As lines of the log; streams apart where there are several."""
+        several = self.by_stream if len(self.by_stream) > 1 else ()
+        return {"validation": self.nats} | {f"validation/{k + 1}": nats for k, nats in enumerate(several)}
 
 
 class Trainer:
@@ -71,7 +90,6 @@ class Trainer:
         self._forward: Callable[[Tensor], Tensor] = self._core
         if config.compile:
             self._forward = torch.compile(self._core)
-        self._pad = checkpoint.tokenizer.pad
         self.optimiser = Optimiser(self._core, config)
         self.progress = Progress()
 
@@ -105,8 +123,8 @@ class Trainer:
         try:
             if progress.step == 0:
                 validation = self._begin()
-                log.write(0, {"validation": validation})
-                watch(Status(step=0, loss=math.nan, validation=validation, tokens_per_second=0.0))
+                log.write(0, validation.to_log())
+                watch(Status(step=0, loss=math.nan, validation=validation.nats, tokens_per_second=0.0))
                 self._save(is_best=True)
             while not self._is_over():
                 started = time.perf_counter()
@@ -115,7 +133,7 @@ class Trainer:
                 progress.tokens += tokens
                 taken = time.perf_counter() - started
                 progress.seconds += taken
-                validation_or_none = None
+                validation_or_none: Validation | None = None
                 is_best = False
                 if progress.step % config.eval_every == 0 or self._is_over():
                     validation_or_none, is_best = self._judge()
@@ -125,7 +143,7 @@ class Trainer:
                     Status(
                         step=progress.step,
                         loss=loss,
-                        validation=validation_or_none,
+                        validation=None if validation_or_none is None else validation_or_none.nats,
                         tokens_per_second=tokens / taken,
                     )
                 )
@@ -141,9 +159,9 @@ class Trainer:
             log.close()
         return progress
 
-    def _begin(self) -> float:
+    def _begin(self) -> Validation:
         validation = self.evaluate()
-        self.progress.best = self.progress.reference = validation
+        self.progress.best = self.progress.reference = validation.nats
         self.optimiser.begin()
         return validation
 
@@ -157,7 +175,8 @@ class Trainer:
         batches = self._batches(self._window(step))
         for micro in range(config.accumulation):
             inputs, targets = batches((step - 1) * config.accumulation + micro)
-            loss = self._loss(self._put(inputs), self._put(targets)) / config.accumulation
+            losses, scored = self._losses(self._put(inputs), self._put(targets))
+            loss = losses.sum() / scored.sum() / config.accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
             tokens += inputs.size
@@ -174,26 +193,36 @@ class Trainer:
     def _put(self, ids: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(ids)).to(self._device, non_blocking=True)
 
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _losses(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, K) each: nats of each target, and which of them are scored; what is not costs nothing."""
+        tokenizer = self._checkpoint.tokenizer
         with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
             logits = self._forward(inputs)
-        return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=self._pad)
+        scored = is_scored(inputs, targets, tokenizer.pad, tokenizer.end)
+        wanted = targets.where(scored, _NOT_SCORED)
+        losses = F.cross_entropy(
+            logits.float().flatten(0, -2), wanted.flatten(), ignore_index=_NOT_SCORED, reduction="none"
+        )
+        return losses.view_as(wanted), scored
 
     @torch.inference_mode()
-    def evaluate(self) -> float:
+    def evaluate(self) -> Validation:
         """Nats a token over the evaluation windows."""
         self._core.eval()
-        total, count = 0.0, 0
+        streams = self._windows.shape[-1]
+        total, count = torch.zeros(streams, dtype=torch.float64), torch.zeros(streams, dtype=torch.float64)
         for start in range(0, len(self._windows), self._config.batch_size):
             window = self._put(self._windows[start : start + self._config.batch_size])
-            scored = int((window[:, 1:] != self._pad).sum())
-            total += self._loss(window[:, :-1], window[:, 1:]).item() * scored
-            count += scored
-        return total / max(1, count)
+            losses, scored = self._losses(window[:, :-1], window[:, 1:])
+            total += losses.sum((0, 1)).double().cpu()
+            count += scored.sum((0, 1)).cpu()
+        by_stream = (total / count.clamp_min(1)).tolist()
+        return Validation(nats=float(total.sum() / count.sum().clamp_min(1)), by_stream=tuple(by_stream))
 
-    def _judge(self) -> tuple[float, bool]:
+    def _judge(self) -> tuple[Validation, bool]:
         """Evaluate; whether it is the best so far. Keeps count of evaluations without a gain."""
-        progress, validation = self.progress, self.evaluate()
+        progress, found = self.progress, self.evaluate()
+        validation = found.nats
         is_best = progress.best is None or validation < progress.best
         if is_best:
             progress.best = validation
@@ -205,7 +234,7 @@ class Trainer:
         standing = self._config.decay_steps and progress.step < fall_begins(self._config, progress.falling_from)
         if standing and progress.falling_from is None and self._out_of_patience():
             progress.falling_from = progress.step
-        return validation, is_best
+        return found, is_best
 
     def _window(self, step: int) -> int:
         """Steps of a training window."""
@@ -227,7 +256,7 @@ class Trainer:
             return progress.falling_from is not None and progress.step >= progress.falling_from + config.decay_steps
         return self._out_of_patience()
 
-    def _log(self, log: MetricsLog, loss: float, norm: float, rate: float, validation: float | None) -> None:
+    def _log(self, log: MetricsLog, loss: float, norm: float, rate: float, validation: Validation | None) -> None:
         values = {
             "loss": loss,
             "gradient_norm": norm,
@@ -235,7 +264,7 @@ class Trainer:
             "tokens": float(self.progress.tokens),
             "tokens_per_second": rate,
         }
-        log.write(self.progress.step, values | ({} if validation is None else {"validation": validation}))
+        log.write(self.progress.step, values | ({} if validation is None else validation.to_log()))
 
     def _save(self, *, is_best: bool) -> None:
         progress = self.progress

@@ -213,7 +213,8 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def encode(self, piece: Piece) -> Ids:
-        """piece -> (T, K), without begin and end. Padding stands only where the delay pattern leaves holes."""
+        """piece -> (T, K), without the steps of begin and end. Where the delay pattern leaves holes stand padding, before
+        a stream's first id, and the end, after its last one."""
 
     @abstractmethod
     def decode(self, ids: Ids) -> Piece:

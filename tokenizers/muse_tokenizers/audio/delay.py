@@ -1,11 +1,12 @@
 """The delay pattern: of K codes of a frame the k-th is said k steps later, so that one step says one code of each.
 
     frame      0 1 2 3              step       0 1 2 3 4 5
-    codebook 0 a b c d     ->       stream 0   a b c d . .
-    codebook 1 e f g h              stream 1   . e f g h .
+    codebook 0 a b c d     ->       stream 0   a b c d ! !
+    codebook 1 e f g h              stream 1   . e f g h !
     codebook 2 i j k l              stream 2   . . i j k l
 
-Source: Copet et al. 2023, arXiv 2306.05284. Where nothing is said there stands the padding id.
+Source: Copet et al. 2023, arXiv 2306.05284. Before its first code a stream says the padding id (.), after its last one
+the end (!), so that the end is learned where it is decided: at the step at which the first stream has no more to say.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from muse_tokenizers.base import Ids
 __all__ = ["delayed", "undelayed"]
 
 
-def delayed(codes: Ids, pad: int) -> Ids:
+def delayed(codes: Ids, pad: int, end: int) -> Ids:
     """(F, K) codes -> (F + K - 1, K) steps; no steps for no frames.
 
-    >>> delayed(np.array([[1, 2], [3, 4]]), 0).tolist()
-    [[1, 0], [3, 2], [0, 4]]
+    >>> delayed(np.array([[1, 2], [3, 4]]), 0, 9).tolist()
+    [[1, 0], [3, 2], [9, 4]]
     """
     frames, streams = codes.shape
     steps = np.full((frames + streams - 1 if frames else 0, streams), pad, dtype=np.int64)
     for stream in range(streams if frames else 0):
         steps[stream : stream + frames, stream] = codes[:, stream]
+        steps[stream + frames :, stream] = end
     return steps
 
 

@@ -13,8 +13,8 @@ _ENDLESS = 2**62
 
 
 class AudioGrammar(Grammar):
-    """Codes of C candidates. Where a length is wished for, a candidate goes on until it is reached; else it may end:
-    the first stream pads, the others when their delay is over, and the end follows."""
+    """Codes of C candidates. Where a length is wished for, a candidate goes on until it is reached; else the first stream
+    may end, and each other one ends as many steps later as it is behind."""
 
     def __init__(
         self,
@@ -67,23 +67,19 @@ class AudioGrammar(Grammar):
                 mask[:, stream, : self._codes] = True
             over = step - stream >= self._frames
             mask[over, stream] = False
-            mask[over, stream, self._pad] = True
+            mask[over, stream, self._end] = True
         if self._seconds is None and step > 0:
-            mask[:, 0, self._end if streams == 1 else self._pad] = True
-        over = (step - streams + 1 >= self._frames) & ~self.finished
-        mask[over] = False
-        mask[over, :, self._end] = True
+            mask[:, 0, self._end] = True
         mask[self.finished] = False
         mask[self.finished, :, self._pad] = True
         return mask
 
     def advance(self, ids: Ids) -> None:
-        ends = (ids[:, 0] == self._pad) & (self._frames == _ENDLESS) & ~self.finished
-        self._frames[ends] = self._steps + self._new
-        self.finished |= ids[:, 0] == self._end
+        self._frames[(ids[:, 0] == self._end) & (self._frames == _ENDLESS)] = self._steps + self._new
+        self.finished |= (ids == self._end).all(axis=1)
         self._new += 1
-        frames = self._steps + self._new - (self._begun.shape[1] - 1) - max(self._given, 0)
-        self.elapsed[:] = max(frames, 0) / self._frame_rate
+        frames = np.minimum(self._steps + self._new - (self._begun.shape[1] - 1), self._frames)
+        self.elapsed = np.maximum(frames - max(self._given, 0), 0) / self._frame_rate
         if self._seconds is not None:
             # To less than a hair of a frame: 0.1 s are 7.5 frames, and 8 are more.
             self.finished |= self.elapsed > self._seconds + 1e-9

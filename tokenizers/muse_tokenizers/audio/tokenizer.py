@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,7 +94,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
     # Ids
 
     def encode(self, piece: Waveform) -> Ids:
-        return delayed(self.codec.encode(piece.samples[0], self.streams), self.pad)
+        return delayed(self.codec.encode(piece.samples[0], self.streams), self.pad, self.end)
 
     def decode(self, ids: Ids) -> Waveform:
         samples = self.codec.decode(self._frames(ids))
@@ -101,7 +102,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     def _frames(self, ids: Ids) -> Ids:
         """(T, K) -> (F, K) codes, without begin, end and unfinished frames."""
-        inner = ids[~((ids == self.begin) | (ids == self.end)).any(axis=1)]
+        inner = ids[(ids != self.begin).all(axis=1)]
         return undelayed(inner, inner < self._codes)
 
     def describe(self, ids: Ids) -> list[list[Token]]:
@@ -118,7 +119,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
                 start, end = frame / rate, (frame + (code not in special)) / rate
                 tokens.append(Token(id=code, label=label, kind=kind, start=start, end=end, value=value))
             described.append(tokens)
-            step += row[0] not in (self.begin, self.end)
+            step += row[0] != self.begin
         return described
 
     # Continuing
@@ -134,15 +135,42 @@ class AudioTokenizer(Tokenizer[Waveform]):
         given = Waveform(samples=piece.samples[:, : frames * hop], sample_rate=piece.sample_rate)
         steps = self.encode(given)
         # The last steps lack the finer codes of frames that are not there yet.
-        begun = np.where(steps[frames:] == self.pad, -1, steps[frames:])
+        begun = np.where(steps[frames:] == self.end, -1, steps[frames:])
         cut = frames * hop
         ids = np.concatenate([begin, steps[:frames]])
         return Prompt(ids=ids, piece=given, begun=begun, cut=cut / piece.sample_rate, cut_step=cut)
 
     def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
+        second = round(self.codec.shape.frame_rate)
+        parts = list(self.joining(prompt, (ids[at : at + second] for at in range(0, len(ids), second))))
+        samples = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+        return Waveform(samples=samples[None], sample_rate=self.codec.shape.sample_rate)
+
+    def joining(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
+        """`join` while the continuation is still being made.
+
+        Args:
+            prompt: what is continued.
+            steps: (T, K) ids each, one after another.
+
+        Yields:
+            Samples (N,), from the beginning of the prompt on, as soon as the frames they belong to are whole; all
+            together they are what `join` gives.
+        """
+        for samples in self.codec.decoding(self._whole_frames(prompt, steps)):
+            yield np.clip(samples, -1.0, 1.0)
+
+    def _whole_frames(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[Ids]:
+        """The codes (F, K) of the prompt and of what follows it; a step waits until all codes of its frame are there."""
+        waiting, made = prompt.ids, 0
+        for ids in steps:
+            frames = self._frames(waiting)
+            yield frames
+            waiting = np.concatenate([waiting[waiting[:, 0] != self.begin][len(frames) :], ids])
+            made += len(ids)
         # Where a continuation is shorter than the delay, the last frames of the prompt are whole all the same.
-        rest = ids[:0] if prompt.begun is None else prompt.begun[len(ids) :]
-        return self.decode(np.concatenate([prompt.ids, ids, np.where(rest < 0, self.pad, rest)]))
+        rest = waiting[:0] if prompt.begun is None else prompt.begun[made:]
+        yield self._frames(np.concatenate([waiting, np.where(rest < 0, self.pad, rest)]))
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
         wishes = wishes or Wishes()
