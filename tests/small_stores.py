@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from muse_shortcut.data import preparing
 from muse_shortcut.data.preparing import Preparation, prepare
 from muse_shortcut.data.survey import SourceFile
-from muse_tokenizers.base import Grammar, Ids, Measure, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.base import Grammar, Ids, Measure, Passage, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.errors import UnreadablePiece
 
 if TYPE_CHECKING:
@@ -199,10 +199,10 @@ class Numbers(Tokenizer[list[int]]):
     def measure(self, piece: list[int], start: float, end: float) -> dict[str, Measure]:
         raise AssertionError
 
-    def copy_sequence(self, piece: list[int], start: float, end: float) -> NDArray[np.int64]:
+    def cut_before(self, piece: list[int], seconds: float) -> float:
         raise AssertionError
 
-    def copy_places(self, piece: list[int], start: float, end: float) -> NDArray[np.float64]:
+    def passage(self, ids: Ids, start: float, end: float) -> Passage:
         raise AssertionError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +27,8 @@ from muse_shortcut.evaluation.copies import Copied, TrainingPieces, find_copies,
 from muse_shortcut.evaluation.copying import CopyIndex, Run
 from muse_shortcut.evaluation.distances import compare, distance, distances, rates
 from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, Scoring, pool, score_pieces, windows_of
-from muse_shortcut.evaluation.sources import decode_piece, pieces_by_source, read_ids
-from muse_shortcut.evaluation.windows import Choice, WindowWishes, choose_windows, shared_out
+from muse_shortcut.evaluation.sources import pieces_by_source, read_ids
+from muse_shortcut.evaluation.windows import Choice, Window, WindowWishes, choose_windows, shared_out
 from muse_tokenizers.base import Histogram, Number, Wishes
 from muse_tokenizers.loading import load_tokenizer
 
@@ -168,7 +169,9 @@ def test_an_end_that_waits_for_other_streams_is_not_scored() -> None:
     (scored,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
     assert scored.stream_tokens == (10, 11)
     assert scored.tokens == 21
-    assert pool([scored]).nats_by_stream == pytest.approx([n / t for n, t in zip(scored.stream_nats, (10, 11))])
+    assert pool([scored]).nats_by_stream == pytest.approx(
+        [n / t for n, t in zip(scored.stream_nats, (10, 11), strict=True)]
+    )
 
 
 def test_bfloat16_scores_nearly_the_same() -> None:
@@ -280,9 +283,17 @@ def choice(store: Store, checkpoint: Checkpoint) -> Choice:
     return choose(store, checkpoint)
 
 
+NOTHING = np.zeros((0, 1), dtype=np.int64)
+
+
+def after(window: Window) -> np.ndarray[Any, Any]:
+    """(T, K): the true ids after a window's cut."""
+    return window.ids[len(window.prompt.ids) :]
+
+
 def test_the_true_continuation_is_at_no_distance_from_itself(choice: Choice, checkpoint: Checkpoint) -> None:
     tokenizer = checkpoint.tokenizer
-    outcomes = [listen(tokenizer, window, window.piece, 0, 4.0) for window in choice.windows]
+    outcomes = [listen(tokenizer, window, after(window), 0, 4.0) for window in choice.windows]
     for outcome in outcomes:
         found = distances(outcome)
         assert set(found) >= {"pitch_classes", "note_density", "longest_loop"}
@@ -300,8 +311,7 @@ def test_what_one_side_lacks_is_far_away_for_histograms_and_left_out_for_numbers
     choice: Choice, checkpoint: Checkpoint
 ) -> None:
     window, tokenizer = choice.windows[0], checkpoint.tokenizer
-    silent = tokenizer.join(window.prompt, np.zeros((0, 1), dtype=np.int64))
-    found = distances(listen(tokenizer, window, silent, 0, 4.0))
+    found = distances(listen(tokenizer, window, NOTHING, 0, 4.0))
     assert found["pitch_classes"]["model"] == found["onset_grid"]["model"] == 1.0
     assert "model" not in found["mean_pitch"]
     assert "other" in found["mean_pitch"]
@@ -312,15 +322,15 @@ def test_what_one_side_lacks_is_far_away_for_histograms_and_left_out_for_numbers
 
 
 def test_silence_and_loops_are_counted_beside_the_true_ones(choice: Choice, checkpoint: Checkpoint) -> None:
-    tokenizer, nothing = checkpoint.tokenizer, np.zeros((0, 1), dtype=np.int64)
-    outcomes = [
-        listen(tokenizer, window, tokenizer.join(window.prompt, nothing), 0, 4.0) for window in choice.windows[:2]
-    ] + [listen(tokenizer, window, window.piece, 0, 4.0) for window in choice.windows[2:4]]
+    tokenizer = checkpoint.tokenizer
+    outcomes = [listen(tokenizer, window, NOTHING, 0, 4.0) for window in choice.windows[:2]] + [
+        listen(tokenizer, window, after(window), 0, 4.0) for window in choice.windows[2:4]
+    ]
     silent, loops = rates(outcomes)
     assert (silent.what, silent.model, silent.true, silent.windows) == ("are silent for more than 2 s", 0.5, 0.0, 4)
     assert (loops.what, loops.model, loops.true) == ("loop for more than 4 bars", 0.0, 0.0)
     # Twelve seconds of one bar over and over: five bars that equal the one before.
-    looping = [listen(tokenizer, window, window.piece, 0, 12.0) for window in choose_long(choice)]
+    looping = [listen(tokenizer, window, after(window), 0, 12.0) for window in choose_long(choice)]
     assert rates(looping)[1].true == 1.0
 
 
@@ -341,7 +351,7 @@ def test_a_seed_continues_in_the_same_way(choice: Choice, checkpoint: Checkpoint
     core, tokenizer, window = checkpoint.core, checkpoint.tokenizer, choice.windows[0]
 
     def continued(seed: int) -> bytes:
-        return tokenizer.dumps(continue_window(core, tokenizer, window, Wishes(seconds=1.0), SamplingConfig(), seed)[0])
+        return continue_window(core, tokenizer, window, Wishes(seconds=1.0), SamplingConfig(), seed)[0].tobytes()
 
     made = [continued(seed) for seed in range(4)]
     assert made == [continued(seed) for seed in range(4)]
@@ -353,7 +363,7 @@ def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.T
     tokenizer = load_tokenizer(store.tokenizer_folder)
     wishes = WindowWishes(count=2, prompt_seconds=2.0, seconds=2.0, seed=0)
     choice = choose_windows(store, tokenizer, pieces_by_source(store, "validation"), wishes)
-    outcomes = [listen(tokenizer, window, window.piece, 0, 2.0) for window in choice.windows]
+    outcomes = [listen(tokenizer, window, after(window), 0, 2.0) for window in choice.windows]
     assert len(outcomes) == 2
     found = compare(outcomes, 0)
     assert {one.measure for one in found} >= {"pitch_classes", "note_density"}
@@ -484,7 +494,10 @@ def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpo
     tokenizer, window = checkpoint.tokenizer, choice.windows[0]
     training = TrainingPieces(store, tokenizer)
     assert len(training) == 2 * (120 + 121 + 122)
-    outcome = listen(tokenizer, window, decode_piece(store, tokenizer, 0), 0, 4.0)
+    ids, steps = read_ids(store, 0), len(window.prompt.ids)
+    # As if that piece had been continued: it is cut at the same step.
+    other = replace(window.prompt, ids=ids[:steps], piece=None)
+    outcome = listen(tokenizer, replace(window, prompt=other), ids[steps:], 0, 4.0)
     model, true = find_copies(training, [outcome])
     # All pieces are the same broken triad at other pitches: 16 notes from the first onset to the last.
     for (copied,) in (model, true):

@@ -328,7 +328,8 @@ def test_a_measure_has_the_same_bins_in_every_stretch(some: Tokenizer[Any], doma
 def test_what_copies_are_counted_in_has_a_place_each(some: Tokenizer[Any], domain: Domain) -> None:
     for piece in domain.pieces():
         for start, end in ((0.0, 1000.0), (2.0, 5.0), (1000.0, 1001.0)):
-            numbers, places = some.copy_sequence(piece, start, end), some.copy_places(piece, start, end)
+            found = some.passage(some.encode(piece), start, end)
+            numbers, places = found.numbers, found.places
             assert numbers.dtype == np.int64
             assert places.shape == (len(numbers), 2)
             assert (numbers >= 0).all()
@@ -340,8 +341,15 @@ def test_what_copies_are_counted_in_has_a_place_each(some: Tokenizer[Any], domai
 
 def test_a_stretch_is_counted_as_the_whole_piece_is_but_for_its_first(some: Tokenizer[Any], domain: Domain) -> None:
     for piece in domain.pieces():
-        whole, part = some.copy_sequence(piece, 0.0, 1000.0), some.copy_sequence(piece, 2.0, 1000.0)
+        ids = some.encode(piece)
+        whole, part = (some.passage(ids, start, 1000.0).numbers for start in (0.0, 2.0))
         assert part[1:].tolist() == whole[len(whole) - len(part) + 1 :].tolist()
+
+
+def test_where_a_piece_would_be_cut_is_where_it_is_cut(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        for seconds in (0.05, 1.0, 2.7, 1000.0):
+            assert some.cut_before(piece, seconds) == some.prompt(piece, seconds).cut
 
 
 def test_the_ids_that_start_a_note_are_no_special_ones(some: Tokenizer[Any]) -> None:

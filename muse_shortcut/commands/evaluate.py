@@ -234,7 +234,7 @@ def _likelihood(evaluation: _Evaluation, scoring: Any, stop: StopSwitch) -> dict
         "hidden_depths": hidden,
         "sources": {source: likelihood.to_json() for source, likelihood in pooled.items()},
         "pieces": [
-            {"piece": store.pieces[piece.number].name, "source": source} | asdict(piece)
+            {"piece": store.pieces[piece.number].name, "source": source} | piece.to_json()
             for source, pieces in scored.items()
             for piece in pieces
         ],
@@ -267,8 +267,8 @@ def _continuations(
         for window in choice.windows:
             if stop():
                 break
-            continued, steps = continue_window(core, tokenizer, window, asked, sampling, wishes.seed)
-            outcomes.append(listen(tokenizer, window, continued, steps, wishes.seconds))
+            ids, steps = continue_window(core, tokenizer, window, asked, sampling, wishes.seed)
+            outcomes.append(listen(tokenizer, window, ids, steps, wishes.seconds))
             bar.show(len(outcomes), "pieces")
     if evaluation.arguments.continuations and outcomes:
         result["continuations"] = _compare(evaluation, outcomes, choice.left_out) | {

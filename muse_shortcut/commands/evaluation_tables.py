@@ -59,6 +59,14 @@ class Tables:
             ],
         )
 
+        streams = len(whole.nats_by_stream)
+        if streams > 1:
+            self._print(
+                "Nats a token of each codebook, the coarsest first",
+                ("source", *(str(stream + 1) for stream in range(streams))),
+                [(source, *(f"{nats:.4f}" for nats in found.nats_by_stream)) for source, found in rows],
+            )
+
     def hidden_depths(self, found: Sequence[Mapping[str, Any]]) -> None:
         """What each depth is worth; each has the hidden `depths` and `nats_a_token` by source."""
         sources = list(found[0]["nats_a_token"])

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.evaluation.windows import Window
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Measure, Tokenizer, Wishes
+from muse_tokenizers.base import Ids, Measure, Passage, Tokenizer, Wishes
 
-__all__ = ["CANDIDATES", "Outcome", "Passage", "continue_window", "listen"]
+__all__ = ["CANDIDATES", "Outcome", "continue_window", "listen"]
 
 CANDIDATES = {
     "model": "the model's continuation",
@@ -24,16 +23,6 @@ CANDIDATES = {
 }
 """What is held against the true continuation, by name. `other` and `repeated` are to be beaten; `elsewhere` is as near
 as music of one piece comes to itself."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Passage:
-    """A stretch of music to look for copies in."""
-
-    numbers: NDArray[np.int64]
-    """(N,); see `Tokenizer.copy_sequence`."""
-    places: NDArray[np.float64]
-    """(N, 2); see `Tokenizer.copy_places`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,28 +41,28 @@ class Outcome:
 
 def continue_window(
     core: Core, tokenizer: Tokenizer[Any], window: Window, wishes: Wishes, sampling: SamplingConfig, seed: int
-) -> tuple[Any, int]:
-    """The window's piece up to the cut and what the model makes of the wishes after it; the steps that it made."""
+) -> tuple[Ids, int]:
+    """What the model makes of the wishes after a window's cut, (T, K); the steps that it made."""
     own = int(np.random.SeedSequence((seed, 3, window.number)).generate_state(1, np.uint64)[0] >> np.uint64(1))
     request = Request(prompt=window.prompt, sampling=sampling, wishes=wishes, seed=own)
     generation = Generation(core, tokenizer, request, trace=False)
     for _ in generation:
         pass
-    return tokenizer.join(window.prompt, generation.continuations()[0]), generation.steps
+    return generation.continuations()[0], generation.steps
 
 
-def listen(tokenizer: Tokenizer[Any], window: Window, continued: Any, steps: int, seconds: float) -> Outcome:
+def listen(tokenizer: Tokenizer[Any], window: Window, ids: Ids, steps: int, seconds: float) -> Outcome:
     """Measure the true continuation of a window and everything it is compared with.
 
     Args:
         tokenizer: of the pieces.
         window: where.
-        continued: the piece that `continue_window` made, in `steps`.
+        ids: that `continue_window` made, in `steps`.
         seconds: how long all stretches are.
     """
     cut, piece = window.prompt.cut, window.piece
     stretches = {
-        "model": (continued, cut),
+        "model": (tokenizer.join(window.prompt, ids), cut),
         "other": (window.other, window.other_start),
         "repeated": (piece, window.repeated),
     }
@@ -83,14 +72,7 @@ def listen(tokenizer: Tokenizer[Any], window: Window, continued: Any, steps: int
         window=window,
         true=tokenizer.measure(piece, cut, cut + seconds),
         candidates={name: tokenizer.measure(of, at, at + seconds) for name, (of, at) in stretches.items()},
-        true_passage=_passage(tokenizer, piece, cut, seconds),
-        model_passage=_passage(tokenizer, continued, cut, seconds),
+        true_passage=tokenizer.passage(window.ids, cut, cut + seconds),
+        model_passage=tokenizer.passage(np.concatenate([window.prompt.ids, ids]), cut, cut + seconds),
         steps=steps,
-    )
-
-
-def _passage(tokenizer: Tokenizer[Any], piece: Any, start: float, seconds: float) -> Passage:
-    return Passage(
-        numbers=tokenizer.copy_sequence(piece, start, start + seconds),
-        places=tokenizer.copy_places(piece, start, start + seconds),
     )

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.data.store import Store
-from muse_shortcut.evaluation.continuations import Outcome, Passage
+from muse_shortcut.evaluation.continuations import Outcome
 from muse_shortcut.evaluation.copying import CopyIndex, Run
-from muse_shortcut.evaluation.sources import decode_piece
-from muse_tokenizers.base import Tokenizer
+from muse_shortcut.evaluation.sources import read_ids
+from muse_tokenizers.base import Passage, Tokenizer
 
 __all__ = ["Copied", "CopySummary", "TrainingPieces", "find_copies", "summarise_copies"]
+
+_LONGER = 10.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +55,9 @@ class TrainingPieces:
         """`watch` is called with the number of pieces that are read."""
         self._names, sequences = list[str](), []
         for number in self.numbers(store):
-            piece = decode_piece(store, tokenizer, number)
-            # The last note may begin a hair after what is counted as the piece's end.
-            sequences.append(tokenizer.copy_sequence(piece, 0.0, (tokenizer.duration(piece) or 0.0) + 1.0))
+            # What is decoded may be a little longer than its file.
+            end = (store.pieces[number].seconds or 0.0) + _LONGER
+            sequences.append(tokenizer.passage(read_ids(store, number), 0.0, end).numbers)
             self._names.append(store.pieces[number].name)
             watch(len(sequences))
         self._index = CopyIndex(sequences)

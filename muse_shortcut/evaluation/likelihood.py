@@ -70,6 +70,9 @@ class PieceLikelihood:
     def tokens(self) -> int:
         return sum(self.stream_tokens)
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"nats": self.nats, "tokens": self.tokens}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Likelihood:
@@ -185,7 +188,8 @@ def _score_windows(
     scoring: Scoring,
     without: Collection[int],
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Nats and ids (K,) of each window (piece, start, first, end). Padding stands at the end, where causality hides it."""
+    """Nats and ids (K,) of each window (piece, start, first, end). Padding stands at the end, where causality hides
+    it."""
     longest = max(end - start for _, start, _, end in batch)
     shape = (len(batch), longest, core.config.streams)
     ids: NDArray[np.int64] = np.full(shape, tokenizer.pad, dtype=np.int64)

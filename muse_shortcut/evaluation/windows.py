@@ -10,8 +10,8 @@ import numpy as np
 
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError, StoreError
-from muse_shortcut.evaluation.sources import decode_piece
-from muse_tokenizers.base import Prompt, Tokenizer
+from muse_shortcut.evaluation.sources import decode_piece, read_ids
+from muse_tokenizers.base import Ids, Prompt, Tokenizer
 
 __all__ = ["Choice", "Window", "WindowWishes", "choose_windows", "shared_out"]
 
@@ -53,7 +53,10 @@ class Window:
     source: str
     number: int
     """Of the piece in its store."""
+    ids: Ids
+    """(T, K), begin and end included."""
     piece: Any
+    """Decoded from them."""
     prompt: Prompt[Any]
     """All of the piece before the cut."""
     repeated: float
@@ -145,7 +148,8 @@ def _cut(
 ) -> Window | None:
     """A window in a piece; None where the piece has no cut with enough on both sides."""
     random = np.random.default_rng((wishes.seed, 2, number))
-    piece = decode_piece(store, tokenizer, number)
+    ids = read_ids(store, number)
+    piece = tokenizer.decode(ids)
     room = (tokenizer.duration(piece) or 0.0) - wishes.seconds
     prompt = _draw_prompt(tokenizer, piece, room, wishes, random)
     if prompt is None:
@@ -157,6 +161,7 @@ def _cut(
     return Window(
         source=source,
         number=number,
+        ids=ids,
         piece=piece,
         prompt=prompt,
         repeated=_line_before(tokenizer, piece, cut - wishes.seconds),
@@ -174,9 +179,8 @@ def _draw_prompt(
         return None
     moments = [*random.uniform(wishes.before, room, _DRAWS - 1).tolist(), room]
     for moment in moments:
-        prompt = tokenizer.prompt(piece, moment)
-        if wishes.before <= prompt.cut <= room:
-            return prompt
+        if wishes.before <= tokenizer.cut_before(piece, moment) <= room:
+            return tokenizer.prompt(piece, moment)
     return None
 
 
@@ -195,5 +199,5 @@ def _elsewhere(
 
 def _line_before(tokenizer: Tokenizer[Any], piece: Any, moment: float) -> float:
     """The last place before a moment at which a piece may be cut; its start where there is none."""
-    line = tokenizer.prompt(piece, moment).cut if moment > 0 else 0.0
+    line = tokenizer.cut_before(piece, moment) if moment > 0 else 0.0
     return line if line <= moment else 0.0

@@ -22,6 +22,7 @@ __all__ = [
     "Ids",
     "Measure",
     "Number",
+    "Passage",
     "Prompt",
     "Token",
     "Tokenizer",
@@ -137,6 +138,16 @@ class Number:
 Measure = Histogram | Number
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passage:
+    """A stretch of a piece as what a copied run is counted in."""
+
+    numbers: NDArray[np.int64]
+    """(N,) not negative; 0 has no predecessor, so it equals nothing that stands inside a piece."""
+    places: NDArray[np.float64]
+    """(N, 2): when each begins, in seconds and in bars from the start of the piece; NaN where a domain has no bars."""
+
+
 class Grammar(ABC):
     """Which ids may come next, for C candidates that grow one step at a time.
 
@@ -213,8 +224,8 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def encode(self, piece: Piece) -> Ids:
-        """piece -> (T, K), without the steps of begin and end. Where the delay pattern leaves holes stand padding, before
-        a stream's first id, and the end, after its last one."""
+        """piece -> (T, K), without the steps of begin and end. Where the delay pattern leaves holes stand padding,
+        before a stream's first id, and the end, after its last one."""
 
     @abstractmethod
     def decode(self, ids: Ids) -> Piece:
@@ -229,6 +240,10 @@ class Tokenizer(ABC, Generic[Piece]):
     @abstractmethod
     def prompt(self, piece: Piece | None, seconds: float | None = None) -> Prompt[Piece]:
         """The first `seconds` of a piece, cut where it is whole; all of it for None, nothing but begin for no piece."""
+
+    @abstractmethod
+    def cut_before(self, piece: Piece, seconds: float) -> float:
+        """Where `prompt(piece, seconds)` would cut, without its work."""
 
     @abstractmethod
     def join(self, prompt: Prompt[Piece], ids: Ids) -> Piece:
@@ -270,14 +285,8 @@ class Tokenizer(ABC, Generic[Piece]):
         """
 
     @abstractmethod
-    def copy_sequence(self, piece: Piece, start: float, end: float) -> NDArray[np.int64]:
-        """(N,) not negative: the stretch [start, end) of a piece as what a copied run is counted in; 0 has no
-        predecessor, so it equals nothing that stands inside a piece."""
-
-    @abstractmethod
-    def copy_places(self, piece: Piece, start: float, end: float) -> NDArray[np.float64]:
-        """(N, 2): when each number of `copy_sequence` begins, in seconds and in bars from the start of the piece; NaN
-        where a domain has no bars."""
+    def passage(self, ids: Ids, start: float, end: float) -> Passage:
+        """The stretch [start, end), in seconds, of the piece that the ids (T, K) are."""
 
     @abstractmethod
     def note_starts(self) -> NDArray[np.bool_]:

@@ -13,8 +13,8 @@ _ENDLESS = 2**62
 
 
 class AudioGrammar(Grammar):
-    """Codes of C candidates. Where a length is wished for, a candidate goes on until it is reached; else the first stream
-    may end, and each other one ends as many steps later as it is behind."""
+    """Codes of C candidates. Where a length is wished for, a candidate goes on until it is reached; else the first
+    stream may end, and each other one ends as many steps later as it is behind."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from muse_tokenizers.audio.delay import delayed, undelayed
 from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import measure_sound
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
-from muse_tokenizers.base import Grammar, Ids, Measure, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.base import Grammar, Ids, Measure, Passage, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnusableCodec
 
 __all__ = ["AudioTokenizer"]
@@ -129,9 +129,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         nothing = np.zeros((0, self.streams), dtype=np.int64)
         if piece is None:
             return Prompt(ids=begin, piece=None, begun=nothing)
-        hop, total = self.codec.shape.hop, piece.samples.shape[1]
-        samples = total if seconds is None else min(total, round(seconds * piece.sample_rate))
-        frames = max(1, samples // hop)
+        hop, frames = self.codec.shape.hop, self._given_frames(piece, seconds)
         given = Waveform(samples=piece.samples[:, : frames * hop], sample_rate=piece.sample_rate)
         steps = self.encode(given)
         # The last steps lack the finer codes of frames that are not there yet.
@@ -139,6 +137,15 @@ class AudioTokenizer(Tokenizer[Waveform]):
         cut = frames * hop
         ids = np.concatenate([begin, steps[:frames]])
         return Prompt(ids=ids, piece=given, begun=begun, cut=cut / piece.sample_rate, cut_step=cut)
+
+    def _given_frames(self, piece: Waveform, seconds: float | None) -> int:
+        samples = int(piece.samples.shape[1])
+        if seconds is not None:
+            samples = min(samples, round(seconds * piece.sample_rate))
+        return max(1, samples // self.codec.shape.hop)
+
+    def cut_before(self, piece: Waveform, seconds: float) -> float:
+        return self._given_frames(piece, seconds) * self.codec.shape.hop / piece.sample_rate
 
     def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
         second = round(self.codec.shape.frame_rate)
@@ -161,7 +168,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
             yield np.clip(samples, -1.0, 1.0)
 
     def _whole_frames(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[Ids]:
-        """The codes (F, K) of the prompt and of what follows it; a step waits until all codes of its frame are there."""
+        """The codes (F, K) of the prompt and of what follows it, as soon as all codes of a frame are there."""
         waiting, made = prompt.ids, 0
         for ids in steps:
             frames = self._frames(waiting)
@@ -202,17 +209,14 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def measure(self, piece: Waveform, start: float, end: float) -> dict[str, Measure]:
         return measure_sound(piece, start, end)
 
-    def copy_sequence(self, piece: Waveform, start: float, end: float) -> NDArray[np.int64]:
-        # From the beginning: what a frame's code is hangs on what came before.
-        codes = self.codec.encode(piece.samples[0, : round(end * piece.sample_rate)], 1)[:, 0]
-        codes = codes[round(start * self.codec.shape.frame_rate) :]
-        # 0 has no predecessor.
-        return np.concatenate([[0], 1 + codes[:-1] * self._codes + codes[1:]]) if len(codes) else codes
-
-    def copy_places(self, piece: Waveform, start: float, end: float) -> NDArray[np.float64]:
-        count = len(self.copy_sequence(piece, start, end))
-        seconds = start + np.arange(count) / self.codec.shape.frame_rate
-        return np.stack([seconds, np.full(count, np.nan)], axis=1)
+    def passage(self, ids: Ids, start: float, end: float) -> Passage:
+        # Of the codes that were said: those of their sound, encoded once more, would be others.
+        rate = self.codec.shape.frame_rate
+        first = round(start * rate)
+        codes = self._frames(ids)[first : max(first, round(end * rate)), 0]
+        numbers = np.concatenate([[0], 1 + codes[:-1] * self._codes + codes[1:]]) if len(codes) else codes
+        seconds = (first + np.arange(len(codes))) / rate
+        return Passage(numbers=numbers, places=np.stack([seconds, np.full(len(codes), np.nan)], axis=1))
 
     def note_starts(self) -> NDArray[np.bool_]:
         return np.zeros(self.vocabulary_size, dtype=bool)

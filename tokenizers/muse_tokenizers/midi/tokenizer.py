@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Grammar, Ids, Measure, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.base import Grammar, Ids, Measure, Passage, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
@@ -97,6 +97,9 @@ class MidiTokenizer(Tokenizer["Score"]):
         clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._form.half_step(ids))))
         return Prompt(ids=kept, piece=clipped, cut=cut, cut_step=at)
 
+    def cut_before(self, piece: Score, seconds: float) -> float:
+        return self._form.cut(self._form.encode(piece), seconds)[2]
+
     def _tick_in(self, piece: Score, tick: float) -> float:
         """A tick of the ids counted in ticks of the piece."""
         if isinstance(self._form, RemiForm):
@@ -133,14 +136,12 @@ class MidiTokenizer(Tokenizer["Score"]):
         # A performance's ids know no beats: its scores are counted in even half seconds, whatever the music.
         return measure_notes(stretch) | (measure_beats(stretch) if isinstance(self._form, RemiForm) else {})
 
-    def copy_sequence(self, piece: Score, start: float, end: float) -> NDArray[np.int64]:
-        return copy_numbers(take_stretch(piece, start, end))
-
-    def copy_places(self, piece: Score, start: float, end: float) -> NDArray[np.float64]:
-        places = copy_onsets(take_stretch(piece, start, end))
+    def passage(self, ids: Ids, start: float, end: float) -> Passage:
+        stretch = take_stretch(self.decode(ids), start, end)
+        places = copy_onsets(stretch)
         if isinstance(self._form, PerformanceForm):
             places[:, 1] = np.nan
-        return places
+        return Passage(numbers=copy_numbers(stretch), places=places)
 
     def note_starts(self) -> NDArray[np.bool_]:
         starting = ("Pitch", "PitchDrum", "NoteOn")
