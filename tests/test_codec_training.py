@@ -17,7 +17,7 @@ from small_codecs import HOP, RATE, SHAPE, gather, random_model, tone, write_mus
 from muse_shortcut.codec.config import CodecTrainConfig
 from muse_shortcut.codec.judging import judge, judge_controls, low_passed
 from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr, time_loss
-from muse_shortcut.codec.quantising import quantise
+from muse_shortcut.codec.quantising import fit_codebooks, quantise
 from muse_shortcut.codec.sounds import Sounds, open_sounds
 from muse_shortcut.codec.starting import start_at_unit_variance
 from muse_shortcut.codec.trainer import CodecTrainer, balanced_gradient
@@ -26,8 +26,8 @@ from muse_shortcut.training.run import RunFolder
 from muse_tokenizers.audio.codec import build_model, codec_of, load_codec
 
 SHORT = CodecTrainConfig(
-    max_steps=6, batch_size=2, clip_seconds=0.2, warmup_steps=2, eval_every=3, eval_seconds=1.0, save_every=3,
-    tensorboard=False, discriminator_filters=2,
+    max_steps=6, quantise_after=1, batch_size=2, clip_seconds=0.2, warmup_steps=2, eval_every=3, eval_seconds=1.0,
+    save_every=3, tensorboard=False, discriminator_filters=2,
 )  # fmt: skip
 
 
@@ -59,11 +59,33 @@ def _encoded(frames: int = 400) -> torch.Tensor:
     return torch.randn(2, SHAPE.dimension, frames, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
 
+def _fitted(x: torch.Tensor) -> Any:
+    vq = build_model(SHAPE).quantizer.vq
+    fit_codebooks(vq, x.detach().transpose(1, 2).flatten(0, 1), x.shape[0] * x.shape[2])
+    return vq
+
+
+def test_codebooks_are_fitted_to_what_the_ones_before_leave() -> None:
+    x = _encoded(2000).detach()
+    vq, left = _fitted(x), x
+    for layer in vq.layers:
+        book, vectors = layer._codebook, left.transpose(1, 2).flatten(0, 1)
+        nearest = book.quantize(vectors)
+        assert len(nearest.unique()) == SHAPE.bins
+        # A code is where the mean of its own was a round ago.
+        means = torch.stack([vectors[nearest == code].mean(0) for code in range(SHAPE.bins)])
+        assert (means - book.embed).norm(dim=1).mean() < 0.1 * vectors.std() * SHAPE.dimension**0.5
+        torch.testing.assert_close(book.embed_avg / book.cluster_size[:, None], book.embed)
+        assert book.cluster_size.sum() == pytest.approx(len(vectors))
+        after = left - layer.decode(layer.encode(left))
+        assert after.var() < 0.9 * left.var()
+        left = after
+
+
 @pytest.mark.parametrize("codebooks", [1, 2, 4, 8])
 def test_every_layers_commitment_reaches_what_was_encoded(codebooks: int) -> None:
-    model = build_model(SHAPE).train()
     x = _encoded()
-    _, commitments = quantise(model.quantizer.vq, x, codebooks, **MOVING)
+    _, commitments = quantise(_fitted(x), x, codebooks, **MOVING)
     assert commitments.shape == (codebooks,)
     for layer in range(codebooks):
         (gradient,) = torch.autograd.grad(commitments[layer], x, retain_graph=True)
@@ -71,25 +93,22 @@ def test_every_layers_commitment_reaches_what_was_encoded(codebooks: int) -> Non
 
 
 def test_the_gradient_passes_straight_through_the_sum_once() -> None:
-    model = build_model(SHAPE).train()
     x = _encoded()
-    total, _ = quantise(model.quantizer.vq, x, 8, **MOVING)
+    total, _ = quantise(_fitted(x), x, 8, **MOVING)
     (gradient,) = torch.autograd.grad(total.sum(), x)
     assert (gradient == 1).all()
 
 
 def test_the_sum_of_the_codes_is_what_decoding_gives() -> None:
-    vq = build_model(SHAPE).quantizer.vq
     x = _encoded().detach()
-    quantise(vq, x, 4, **MOVING)
+    vq = _fitted(x)
     expected = vq.decode(vq.encode(x, n_q=4))
     torch.testing.assert_close(quantise(vq, x, 4, **MOVING)[0], expected)
 
 
 def test_codes_that_never_come_are_put_where_sound_is() -> None:
-    vq = build_model(SHAPE).quantizer.vq
     x = _encoded().detach()
-    quantise(vq, x, 1, **MOVING)
+    vq = _fitted(x)
     codebook = vq.layers[0]._codebook
     codebook.embed[5], codebook.embed_avg[5], codebook.cluster_size[5] = 1e3, 0.0, 0.0
     quantise(vq, x, 1, **MOVING)
@@ -101,8 +120,8 @@ def test_codes_that_never_come_are_put_where_sound_is() -> None:
 
 def test_codes_move_to_the_mean_of_what_is_near_them() -> None:
     """As k-means does, where nothing is forgotten and nothing dies."""
-    vq = build_model(SHAPE).quantizer.vq
     x = _encoded().detach()
+    vq = _fitted(torch.randn(1, SHAPE.dimension, 200))
     for _ in range(60):
         _, commitments = quantise(vq, x, 1, decay=0.0, restart_below=0.0)
     vectors, codebook = x.transpose(1, 2).flatten(0, 1), vq.layers[0]._codebook
@@ -283,7 +302,7 @@ def test_impossible_training_is_refused_with_the_field(field: str, value: Any) -
 
 TINY = (
     "--codec.filters", 4, "--codec.dimension", 16, "--codec.bins", 64, "--train.max_steps", 2, "--train.batch_size", 2,
-    "--train.clip_seconds", 0.2, "--train.eval_seconds", 1, "--train.tensorboard", "false", "--held-out", 0.2,
+    "--train.quantise_after", 0, "--train.clip_seconds", 0.2, "--train.eval_seconds", 1, "--train.tensorboard", "false", "--held-out", 0.2,
     "--device", "cpu",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from muse_tokenizers.audio.codec import CodecShape
 __all__ = ["CODEC_PRESETS", "CodecTrainConfig"]
 
 CODEC_PRESETS: dict[str, CodecShape] = {
-    "small": CodecShape(filters=8, dimension=64, codebooks=8),
+    "small": CodecShape(filters=12, dimension=32, lstm=1, codebooks=8),
     "base": CodecShape(filters=16, dimension=128, codebooks=8),
     "meta": CodecShape(),
 }
@@ -28,7 +28,7 @@ class CodecTrainConfig:
     mix: dict[str, float] = field(default_factory=dict)
     """How often a second of each source is heard, {"librispeech": 2, "piano": 0.5}; those not named once."""
     clip_seconds: float = 1.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     """The highest; AdamW."""
     final_learning_rate: float = 1e-5
     """Where it ends, after a cosine."""
@@ -51,11 +51,13 @@ class CodecTrainConfig:
     """Of feature matching."""
     discriminator_filters: int = 8
     discriminator_learning_rate: float = 3e-4
-    decay: float = 0.95
+    quantise_after: int = 600
+    """Steps in which encoder and decoder learn to pass sound without codebooks, which are then fitted to what the
+    encoder gives. Codebooks from the first step on follow an encoder that still moves, and all sound falls to one."""
+    decay: float = 0.99
     """Of the codebooks' moving means."""
-    restart_below: float = 0.3
-    """A code that comes less often than this times the mean is put where sound is. Slower means and a lower bound find
-    the dead too late: while the encoder still moves, all sound then falls to one code."""
+    restart_below: float = 0.03
+    """A code that comes less often than this times the mean is put where sound is."""
     loudest_gain: float = 6.0
     """dB: every clip is made louder or softer by a random gain up to this ..."""
     softest_gain: float = -12.0
@@ -77,10 +79,13 @@ class CodecTrainConfig:
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in (
             "final_learning_rate", "warmup_steps", "time_weight", "mel_weight", "commitment_weight",
-            "adversarial_weight", "feature_weight", "restart_below",
+            "adversarial_weight", "feature_weight", "quantise_after", "restart_below",
         ):  # fmt: skip
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("beta1", "beta2", "decay"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
+        require(
+            self.quantise_after < self.max_steps, "quantise_after", self.quantise_after, f"less than {self.max_steps}"
+        )
         require(self.clip_seconds >= 0.2, "clip_seconds", self.clip_seconds, "0.2 or more")
         require(self.softest_gain <= self.loudest_gain, "softest_gain", self.softest_gain, f"up to {self.loudest_gain}")

@@ -25,7 +25,7 @@ from muse_shortcut.checkpoints import read_tensors
 from muse_shortcut.codec.config import CodecTrainConfig
 from muse_shortcut.codec.judging import judge
 from muse_shortcut.codec.losses import mel_loss, time_loss
-from muse_shortcut.codec.quantising import quantise
+from muse_shortcut.codec.quantising import fit_codebooks, quantise
 from muse_shortcut.codec.sounds import Sounds
 from muse_shortcut.codec.starting import start_at_unit_variance
 from muse_shortcut.errors import ArgumentsError, CheckpointError, TrainingError
@@ -36,6 +36,11 @@ from muse_tokenizers.audio.codec import CodecShape, build_model, codec_of, save_
 from muse_tokenizers.audio.package import import_encodec
 
 __all__ = ["CodecProgress", "CodecStatus", "CodecTrainer"]
+
+_FRAMES_A_CODE = 32
+"""That codebooks are fitted to."""
+_FITTING = 3
+"""Beside what steps draw from a seed, 1 and 2."""
 
 
 @dataclass(kw_only=True)
@@ -190,7 +195,8 @@ class CodecTrainer:
                 progress.seconds += taken
                 last = progress.step == config.max_steps
                 is_best, distance = False, None
-                if last or progress.step % config.eval_every == 0:
+                begun = progress.step > config.quantise_after
+                if last or (begun and progress.step % config.eval_every == 0):
                     judged = self.evaluate()
                     distance = judged["mel_distance"]
                     values |= judged
@@ -218,9 +224,21 @@ class CodecTrainer:
             values |= {f"{name}/{one.name}": getattr(one, name) for name in ("mel_distance", "si_sdr")}
         return values | {f"entropy/{number + 1}": bits for number, bits in enumerate(entropies)}
 
-    def _clips(self, step: int) -> Tensor:
+    def _fit_codebooks(self) -> None:
+        """To what the encoder makes of clips that no step hears."""
+        found: list[Tensor] = []
+        frames = 0
+        self.model.eval()
+        while frames < _FRAMES_A_CODE * self._shape.bins:
+            with torch.no_grad():
+                encoded = self.model.encoder(self._clips(len(found), _FITTING)[:, None])
+            found.append(encoded.transpose(1, 2).flatten(0, 1))
+            frames += len(found[-1])
+        fit_codebooks(self.model.quantizer.vq, torch.cat(found), len(found[-1]))
+
+    def _clips(self, step: int, use: int = 1) -> Tensor:
         config, rate = self._config, self._shape.sample_rate
-        random = np.random.default_rng((self._seed, 1, step))
+        random = np.random.default_rng((self._seed, use, step))
         length = round(config.clip_seconds * rate) // self._shape.hop * self._shape.hop
         clips = self._sounds.clips(config.batch_size, length, random, self._weights)
         gains = 10 ** (random.uniform(config.softest_gain, config.loudest_gain, size=(len(clips), 1)) / 20)
@@ -239,14 +257,18 @@ class CodecTrainer:
     def _step(self, step: int) -> dict[str, float]:
         config, model = self._config, self.model
         torch.manual_seed(int(np.random.SeedSequence((self._seed, 2, step)).generate_state(1, np.uint64)[0] >> 1))
+        if step == config.quantise_after + 1:
+            self._fit_codebooks()
         model.train()
         target = self._clips(step)
         books = self._shape.codebook_counts
         codebooks = books[int(torch.randint(len(books), (1,)))]
         encoded = model.encoder(target[:, None])
-        code, commitments = quantise(
-            model.quantizer.vq, encoded, codebooks, decay=config.decay, restart_below=config.restart_below
-        )
+        code, commitments = encoded, torch.zeros(1, device=encoded.device)
+        if step > config.quantise_after:
+            code, commitments = quantise(
+                model.quantizer.vq, encoded, codebooks, decay=config.decay, restart_below=config.restart_below
+            )
         sound = model.decoder(code)[:, 0]
         losses = {
             "time": (config.time_weight, time_loss(sound, target)),
@@ -259,7 +281,8 @@ class CodecTrainer:
         commitment = config.commitment_weight * commitments.mean()
         values |= {name: loss.item() for name, (_, loss) in losses.items()} | {"commitment": commitment.item()}
         self._optimiser.zero_grad(set_to_none=True)
-        commitment.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        if step > config.quantise_after:
+            commitment.backward(retain_graph=True)  # type: ignore[no-untyped-call]
         sound.backward(balanced_gradient(losses, sound))
         values["loss"] = values["time"] + values["mel"] + values["commitment"]
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient).item()
