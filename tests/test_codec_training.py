@@ -302,8 +302,8 @@ def test_impossible_training_is_refused_with_the_field(field: str, value: Any) -
 
 TINY = (
     "--codec.filters", 4, "--codec.dimension", 16, "--codec.bins", 64, "--train.max_steps", 2, "--train.batch_size", 2,
-    "--train.quantise_after", 0, "--train.clip_seconds", 0.2, "--train.eval_seconds", 1, "--train.tensorboard", "false", "--held-out", 0.2,
-    "--device", "cpu",
+    "--train.quantise_after", 0, "--train.clip_seconds", 0.2, "--train.eval_seconds", 1, "--train.tensorboard", "false",
+    "--held-out", 0.2, "--device", "cpu",
 )  # fmt: skip
 
 
