@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from small_codecs import HOP, RATE, SHAPE, random_model, tone, write_codec
+from small_models import DEVICES
 
 from muse_shortcut.files import hash_file
 from muse_tokenizers.audio.codec import Codec, CodecShape, _Stream, build_model, codec_of, load_codec, save_codec
@@ -93,6 +94,22 @@ def test_an_unfinished_frame_is_filled_up_with_silence(codec: Codec, sound: Any,
     padded = np.concatenate([sound[:samples], np.zeros(-samples % HOP, np.float32)])
     assert (codes == codec.encode(padded, 2)).all()
     assert codec.decode(codes).shape == (len(codes) * HOP,)
+
+
+def test_sounds_side_by_side_have_the_codes_of_each_alone(codec: Codec, sound: Any) -> None:
+    lengths = (5 * RATE, 3 * HOP, 20 * HOP + 3, 0, 4 * RATE + 1, HOP - 1, 8 * HOP)
+    sounds = [sound[:length] * (number + 1) / 8 for number, length in enumerate(lengths)]
+    found = codec.encode_many(sounds, 8)
+    expected = [codec.encode(one, 8) for one in sounds]
+    assert [one.shape for one in found] == [one.shape for one in expected]
+    assert (np.concatenate(found) == np.concatenate(expected)).mean() >= 0.999
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_device_gives_the_codes_of_the_cpu(codec: Codec, folder: Path, sound: Any, device: str) -> None:
+    moved, codes = load_codec(folder).to(torch.device(device)), codec.encode(sound, 8)
+    assert (moved.encode(sound, 8) == codes).mean() >= 0.99
+    np.testing.assert_allclose(moved.decode(codes), codec.decode(codes), atol=1e-3)
 
 
 def test_a_device_that_garbles_is_not_used(codec: Codec) -> None:

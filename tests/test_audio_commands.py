@@ -15,7 +15,9 @@ import soundfile
 from conftest import RunCommand
 from small_codecs import HOP, RATE, tone, write_codec
 
+from muse_shortcut.data import preparing
 from muse_shortcut.data.store import open_store
+from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.loading import load_tokenizer
 
@@ -82,6 +84,34 @@ def test_a_store_of_sound_has_codes_with_the_delay_pattern(store: Path, music: P
         assert (ids[0] == tokenizer.begin).all()
         assert (ids[-1] == tokenizer.end).all()
         assert (ids[1:-1] == expected).all()
+
+
+def test_files_side_by_side_become_what_each_becomes_alone(
+    store: Path, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load_tokenizer(store / "tokenizer")
+    monkeypatch.setattr(preparing, "_tokenizer", tokenizer, raising=False)
+    names = sorted(path.name for path in music.iterdir())
+    files = [SourceFile(path=music / name, name=name, split=None, group=name) for name in names]
+    together, alone = preparing._tokenize(files), [preparing._tokenize([file])[0] for file in files]
+    for (entry, ids), (other, expected) in zip(together, alone, strict=True):
+        assert (entry.name, entry.reason, entry.seconds) == (other.name, other.reason, other.seconds)
+        assert (ids is None) == (expected is None) == (entry.name == "broken.mp3")
+        if ids is not None and expected is not None:
+            assert ids.shape == expected.shape
+            assert (ids == expected).mean() > 0.999
+
+    def fail(self: Any, pieces: Any) -> Any:
+        if len(pieces) > 1 or pieces[0].samples.shape[1] == 3 * RATE:
+            raise MemoryError("too much")
+        return [self.encode(piece) for piece in pieces]
+
+    # One that is too much for the device is left out; the others are not.
+    monkeypatch.setattr(type(tokenizer), "encode_many", fail)
+    reasons = {entry.name: entry.reason for entry, _ in preparing._tokenize(files)}
+    assert reasons.pop("stereo.wav") == "MemoryError: too much"
+    assert reasons.pop("broken.mp3") is not None
+    assert set(reasons.values()) == {None}
 
 
 def test_a_core_of_sound_has_an_embedding_and_a_head_for_every_stream(checkpoint: Path) -> None:
@@ -175,13 +205,16 @@ def test_sound_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, s
             "--tokenizer is 'remi'; allowed: a checkpoint's folder",
         ),
         (("midi", "--codebooks", 2), "--codebooks is an option of audio, not of midi"),
+        (("midi", "--device", "cpu"), "--device is an option of audio, not of midi"),
+        (("audio", "--tokenizer", "{store}", "--codebooks", 2), "--codebooks goes with a codec; --tokenizer names a"),
         (("audio", "--tokenizer", "{midi}"), "--tokenizer names a checkpoint of midi, not of audio"),
     ],
 )
 def test_preparing_refuses_what_is_not_of_its_domain(
-    run: RunCommand, music: Path, codec: Path, random_checkpoint: Path, tmp_path: Path, words: Any, message: str
-) -> None:
-    words = [str(word).format(codec=codec, midi=random_checkpoint) for word in words]
+    run: RunCommand, music: Path, codec: Path, store: Path, random_checkpoint: Path, tmp_path: Path,
+    words: Any, message: str,
+) -> None:  # fmt: skip
+    words = [str(word).format(codec=codec, midi=random_checkpoint, store=store) for word in words]
     done = run("prepare", words[0], music, "--out", tmp_path / "store", *words[1:])
     assert done.code == 2
     assert message in done.err

@@ -40,6 +40,7 @@ def _parser() -> CommandLine:
         "--codec", type=str, metavar="NAME", help="audio: muse_24khz (ships), encodec_24khz (Meta's), or a folder"
     )
     parser.add_argument("--codebooks", type=int, help="audio: how many are used, 1, 2, 4 or 8; default 4")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="audio: where codes are computed")
     parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
     parser.add_argument(
         "--exclude", type=str, metavar="GLOBS", help="leave these out, as the store would name them; commas between"
@@ -72,6 +73,7 @@ def _prepare(arguments: Namespace) -> None:
     total = sum(len(files) for files in sources)
     how = Preparation(
         workers=arguments.workers,
+        device=_device(arguments),
         seed=arguments.seed,
         held_out=arguments.held_out,
         source={"sources": described} | ({"excluded": excluded} if excluded else {}),
@@ -106,6 +108,9 @@ def _choose_tokenizer(arguments: Namespace, recipes: list[Recipe | None]) -> Tok
         found = load_tokenizer(Path(arguments.tokenizer) / "tokenizer")
         if found.kind != arguments.domain:
             raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
+        for option in ("codec", "codebooks"):
+            if getattr(arguments, option) is not None:
+                raise ArgumentsError(f"--{option} goes with a codec; --tokenizer names a checkpoint, which has its own")
         return found
     named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
     return _audio_tokenizer(arguments, named) if arguments.domain == "audio" else _midi_tokenizer(arguments, named)
@@ -115,7 +120,7 @@ def _midi_tokenizer(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
     from muse_tokenizers.midi.configuration import CONFIGURATIONS
     from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
-    for option in ("codec", "codebooks"):
+    for option in ("codec", "codebooks", "device"):
         if getattr(arguments, option) is not None:
             raise ArgumentsError(f"--{option} is an option of audio, not of midi")
     name = arguments.tokenizer or named or "remi"
@@ -135,6 +140,16 @@ def _audio_tokenizer(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
         with Bar(f"fetching {META}", None) as bar:
             fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
     return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
+
+
+def _device(arguments: Namespace) -> str:
+    if arguments.domain != "audio":
+        return "cpu"
+    from muse_shortcut.devices import choose_device
+
+    # A codec is known to garble on Apple's GPUs.
+    found = choose_device(arguments.device or "auto").type
+    return "cuda" if found == "cuda" else "cpu"
 
 
 def _without(sources: list[list[SourceFile]], excluded: list[str]) -> list[list[SourceFile]]:

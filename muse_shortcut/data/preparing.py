@@ -10,10 +10,11 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,12 +34,22 @@ from muse_tokenizers.loading import load_tokenizer
 
 __all__ = ["Preparation", "prepare"]
 
+_SIDE_BY_SIDE = 16
+"""Files whose ids a GPU computes at once."""
+_READERS = 8
+"""Files that are read at once for it."""
+
+_Done = tuple[Entry, "np.ndarray[Any, Any] | None"]
+"""What became of a file, and its ids."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
     """How a store is made."""
 
     workers: int
+    device: str = "cpu"
+    """Where ids are computed. On a GPU one worker does it, several files side by side."""
     seed: int
     held_out: float
     source: dict[str, Any]
@@ -81,7 +92,7 @@ def prepare(
     counts = [len(files) - len(todo), sum(e.tokens for e in done), sum(e.reason is not None for e in done)]
     progress(*counts)
     try:
-        for entry, ids in _tokenized(todo, tokenizer, min(how.workers, max(1, len(todo)))):
+        for entry, ids in _tokenized(todo, tokenizer, replace(how, workers=min(how.workers, max(1, len(todo))))):
             journal.add(entry, ids)
             counts[0] += 1
             counts[1] += 0 if ids is None else len(ids)
@@ -106,13 +117,14 @@ def _is_known(journal: Journal, file: SourceFile) -> bool:
 _tokenizer: Tokenizer[Any]
 
 
-def _start_worker(folder: Path) -> None:
+def _start_worker(folder: Path, device: str) -> None:
     global _tokenizer
     # A Ctrl-C is for the main process, which then sends no more work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Each worker has a processor of its own.
     os.environ["OMP_NUM_THREADS"] = "1"
     _tokenizer = load_tokenizer(folder)
+    _tokenizer.use_device(device)
     parent = parent_process()
     if parent is not None:
         # A worker whose parent was killed would wait for work for ever.
@@ -124,58 +136,98 @@ def _die_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _tokenize(path: Path, name: str) -> tuple[Entry, np.ndarray[Any, Any] | None]:
-    size = modified = 0
-    try:
-        stat = path.stat()
-        size, modified = stat.st_size, stat.st_mtime_ns
-        piece = _tokenizer.read(path)
-        ids = _tokenizer.encode(piece)
-        seconds = _tokenizer.duration(piece)
-    except TokenizerError as error:
-        # Reasons are kept beside names inside the source: the folder is this machine's affair.
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file on its way: an entry without ids yet."""
+
+    name: str
+    path: Path
+    size: int
+    modified: int
+    piece: Any
+    seconds: float | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, file: SourceFile) -> _Read:
+        size = modified = 0
+        piece, seconds, reason = None, None, None
+        try:
+            stat = file.path.stat()
+            size, modified = stat.st_size, stat.st_mtime_ns
+            piece = _tokenizer.read(file.path)
+            seconds = _tokenizer.duration(piece)
+        except Exception as error:  # a file must never stop a preparation
+            reason = _reason(error, file.path, file.name)
+        return cls(file.name, file.path, size, modified, piece, seconds, reason)
+
+    def rejected(self, reason: str) -> _Done:
+        return Entry(name=self.name, size=self.size, modified=self.modified, reason=reason), None
+
+    def done(self, ids: np.ndarray[Any, Any]) -> _Done:
+        edge = np.ones((1, _tokenizer.streams), dtype=np.int64)
+        ids = np.concatenate([edge * _tokenizer.begin, ids, edge * _tokenizer.end])
+        digest = hashlib.sha256(ids.tobytes()).hexdigest()
+        known = Entry(name=self.name, size=self.size, modified=self.modified, digest=digest, seconds=self.seconds)
+        return known, ids
+
+
+def _reason(error: Exception, path: Path, name: str) -> str:
+    """Why a file is left out. Reasons are kept beside names inside the source: the folder is this machine's affair."""
+    if isinstance(error, TokenizerError):
         reason = str(error).replace(str(path), name).removeprefix(f"cannot read {name}: ")
-        return Entry(name=name, size=size, modified=modified, reason=reason.removeprefix(f"{name} ")), None
-    except Exception as error:  # a file must never stop a preparation
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        return Entry(name=name, size=size, modified=modified, reason=reason.replace(str(path), name)), None
-    edge = np.ones((1, _tokenizer.streams), dtype=np.int64)
-    ids = np.concatenate([edge * _tokenizer.begin, ids, edge * _tokenizer.end])
-    digest = hashlib.sha256(ids.tobytes()).hexdigest()
-    return Entry(name=name, size=size, modified=modified, digest=digest, seconds=seconds), ids
+        return reason.removeprefix(f"{name} ")
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".replace(str(path), name)
+
+
+def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
+    with ThreadPoolExecutor(min(len(files), _READERS)) as readers:
+        found = list(readers.map(_Read.of, files))
+    good = [one for one in found if one.reason is None]
+    try:
+        ids = dict(zip((one.name for one in good), _tokenizer.encode_many([one.piece for one in good]), strict=True))
+    except Exception as error:  # as above
+        if len(files) > 1:
+            # Which of them it is shows when they are alone.
+            return [done for file in files for done in _tokenize([file])]
+        return [found[0].rejected(_reason(error, found[0].path, found[0].name))]
+    return [one.done(ids[one.name]) if one.reason is None else one.rejected(one.reason) for one in found]
 
 
 # In the main process
 
 
-def _tokenized(
-    files: list[SourceFile], tokenizer: Tokenizer[Any], workers: int
-) -> Iterator[tuple[Entry, np.ndarray[Any, Any] | None]]:
+def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparation) -> Iterator[_Done]:
     """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
     waiting = deque(files)
     with TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
-        yield from _read_all(waiting, Path(folder), workers)
+        yield from _read_all(waiting, Path(folder), how)
 
 
-def _read_all(
-    waiting: deque[SourceFile], tokenizer: Path, workers: int
-) -> Iterator[tuple[Entry, np.ndarray[Any, Any] | None]]:
+def _read_all(waiting: deque[SourceFile], tokenizer: Path, how: Preparation) -> Iterator[_Done]:
     """As above, with the tokenizer in a folder, from which every worker takes it."""
     suspects = 0
     """Files at the front that were under way when a worker died. One at a time they show which of them it was."""
+    on_gpu = how.device != "cpu"
     while waiting:
-        with _pool(tokenizer, 1 if suspects else workers) as pool:
-            under_way: deque[Future[tuple[Entry, np.ndarray[Any, Any] | None]]] = deque()
-            ahead = 1 if suspects else 4 * workers
+        workers = 1 if suspects or on_gpu else how.workers
+        ahead, together = (1, 1) if suspects else (2 if on_gpu else 4 * workers, _SIDE_BY_SIDE if on_gpu else 1)
+        with _pool(tokenizer, workers, how.device) as pool:
+            under_way: deque[tuple[int, Future[list[_Done]]]] = deque()
+            sent = 0
             try:
                 while waiting:
-                    while len(under_way) < min(ahead, len(waiting)):
-                        file = waiting[len(under_way)]
-                        under_way.append(pool.submit(_tokenize, file.path, file.name))
-                    yield under_way[0].result()
+                    while len(under_way) < ahead and sent < len(waiting):
+                        files = list(islice(waiting, sent, sent + together))
+                        under_way.append((len(files), pool.submit(_tokenize, files)))
+                        sent += len(files)
+                    count, future = under_way[0]
+                    yield from future.result()
                     under_way.popleft()
-                    waiting.popleft()
+                    for _ in range(count):
+                        waiting.popleft()
+                    sent -= count
                     if suspects:
                         suspects -= 1
                         if not suspects:
@@ -185,16 +237,16 @@ def _read_all(
                     yield _killer(waiting.popleft()), None
                     suspects -= 1
                 else:
-                    suspects = max(1, len(under_way))
+                    suspects = max(1, sent)
 
 
-def _pool(tokenizer: Path, workers: int) -> ProcessPoolExecutor:
+def _pool(tokenizer: Path, workers: int, device: str) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork of a process with threads may hang.
     return ProcessPoolExecutor(
         max_workers=workers,
         mp_context=get_context("spawn"),
         initializer=_start_worker,
-        initargs=(tokenizer,),
+        initargs=(tokenizer, device),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -226,6 +227,13 @@ class Tokenizer(ABC, Generic[Piece]):
     def encode(self, piece: Piece) -> Ids:
         """piece -> (T, K), without the steps of begin and end. Where the delay pattern leaves holes stand padding,
         before a stream's first id, and the end, after its last one."""
+
+    def encode_many(self, pieces: Sequence[Piece]) -> list[Ids]:
+        """`encode` of each; a domain that computes them on a GPU does so side by side."""
+        return [self.encode(piece) for piece in pieces]
+
+    def use_device(self, device: str) -> None:
+        """Where ids are computed from now on: "cpu" or "cuda"."""
 
     @abstractmethod
     def decode(self, ids: Ids) -> Piece:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,22 +142,46 @@ class Codec:
 
     def encode(self, samples: NDArray[np.float32], codebooks: int) -> Ids:
         """(N,) samples -> (ceil(N / hop), codebooks) codes; an unfinished frame is filled up with silence."""
+        return self.encode_many([samples], codebooks)[0]
+
+    def encode_many(self, sounds: Sequence[NDArray[np.float32]], codebooks: int) -> list[Ids]:
+        """As `encode`, of several sounds side by side: what comes after the end of one changes none of its codes, but
+        of those shorter than what stands mirrored before the beginning, which are encoded by themselves."""
         hop = self.shape.hop
-        samples = np.pad(samples, (0, -len(samples) % hop))
+        frames = [-(-len(samples) // hop) for samples in sounds]
+        if len(sounds) > 1 and min(frames) < _FIRST:
+            longer = iter(self.encode_many([s for s, n in zip(sounds, frames, strict=True) if n >= _FIRST], codebooks))
+            pairs = zip(sounds, frames, strict=True)
+            return [next(longer) if count >= _FIRST else self.encode(samples, codebooks) for samples, count in pairs]
         chunk = hop * max(_FIRST, round(_CHUNK_SECONDS * self.shape.frame_rate))
-        parts = list(self.encoding((samples[at : at + chunk] for at in range(0, len(samples), chunk)), codebooks))
-        return np.concatenate(parts) if parts else np.zeros((0, codebooks), dtype=np.int64)
+
+        def pieces() -> Iterator[NDArray[np.float32]]:
+            for at in range(0, hop * max(frames, default=0), chunk):
+                piece = np.zeros((min(chunk, hop * max(frames) - at), len(sounds)), dtype=np.float32)
+                for number, samples in enumerate(sounds):
+                    part = samples[at : at + len(piece)]
+                    piece[: len(part), number] = part
+                yield piece
+
+        parts = list(self._encoding(pieces(), codebooks))
+        codes = np.concatenate(parts) if parts else np.zeros((0, len(sounds), codebooks), dtype=np.int64)
+        return [codes[:count, number] for number, count in enumerate(frames)]
 
     def encoding(self, pieces: Iterable[NDArray[np.float32]], codebooks: int) -> Iterator[Ids]:
         """The codes (F, codebooks) of each piece of samples (F hop,) of one sound, in order."""
+        for codes in self._encoding((samples[:, None] for samples in pieces), codebooks):
+            yield codes[:, 0]
+
+    def _encoding(self, pieces: Iterable[NDArray[np.float32]], codebooks: int) -> Iterator[NDArray[np.int64]]:
+        """The codes (F, B, codebooks) of each piece of samples (F hop, B) of B sounds, in order."""
         import torch
 
         stream = _Stream(self._model.encoder.model, inward=self.shape.hop, outward=1)
         for samples in _merged_first(pieces, _FIRST * self.shape.hop):
             with torch.inference_mode():
-                put = torch.from_numpy(np.ascontiguousarray(samples)).to(self._device)
-                found = self._model.quantizer.vq.encode(stream.push(put[None, None]), n_q=codebooks)
-                codes = found[:, 0].T.cpu().numpy()
+                put = torch.from_numpy(np.ascontiguousarray(samples.T)).to(self._device)
+                found = self._model.quantizer.vq.encode(stream.push(put[:, None]), n_q=codebooks)
+                codes = found.permute(2, 1, 0).cpu().numpy()
             yield codes
 
     def decode(self, codes: Ids) -> NDArray[np.float32]:

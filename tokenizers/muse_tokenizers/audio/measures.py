@@ -21,6 +21,8 @@ _SILENT_DB = -60.0
 """Below full scale: a window that is softer is silent."""
 _LEAST = 1e-10
 """Added to powers before a logarithm is taken: -100 dB."""
+_FRAMES = 1024
+"""That are worked on at once."""
 
 
 @cache
@@ -47,9 +49,16 @@ def _powers(samples: NDArray[np.float32], window: int, hop: int) -> NDArray[np.f
 
 def log_mel(waveform: Waveform, bands: int = 80, hop: int = _HOP, window: int = _WINDOW) -> NDArray[np.float32]:
     """(frames, bands): decibels below a sine of full scale, at least -100."""
-    power = _powers(waveform.samples[0], window, hop) @ mel_filters(waveform.sample_rate, window, bands).T
-    decibels: NDArray[np.float32] = (10 * np.log10(power + _LEAST)).astype(np.float32)
-    return decibels
+    samples, filters = waveform.samples[0], mel_filters(waveform.sample_rate, window, bands).T
+    frames = max(0, len(samples) - window) // hop + 1
+    # Some frames at a time: all powers of an hour would take gigabytes.
+    return np.concatenate(
+        [
+            10
+            * np.log10(_powers(samples[at * hop : (at + _FRAMES - 1) * hop + window], window, hop) @ filters + _LEAST)
+            for at in range(0, frames, _FRAMES)
+        ]
+    ).astype(np.float32)
 
 
 def measure_sound(waveform: Waveform, start: float, end: float) -> dict[str, Measure]:

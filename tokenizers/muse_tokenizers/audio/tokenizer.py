@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,6 +95,17 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     def encode(self, piece: Waveform) -> Ids:
         return delayed(self.codec.encode(piece.samples[0], self.streams), self.pad, self.end)
+
+    def encode_many(self, pieces: Sequence[Waveform]) -> list[Ids]:
+        sounds = [piece.samples[0] for piece in pieces]
+        return [delayed(codes, self.pad, self.end) for codes in self.codec.encode_many(sounds, self.streams)]
+
+    def use_device(self, device: str) -> None:
+        import torch
+
+        # Half the digits of a product would tip codes over that are the CPU's.
+        torch.backends.cudnn.allow_tf32 = False
+        self.codec.to(torch.device(device))
 
     def decode(self, ids: Ids) -> Waveform:
         samples = self.codec.decode(self._frames(ids))
