@@ -313,7 +313,7 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     assert done.code == 0, done.err
     assert "left out: " in done.err
     assert "step 2: best mel distance " in done.out
-    assert load_codec(tmp_path / "run" / "checkpoints" / "step-000002").shape == replace(SHAPE, codebooks=8)
+    assert load_codec(tmp_path / "run" / "checkpoints" / "step-000002").shape == replace(SHAPE, codebooks=8, lstm=1)
     done = run(*words)
     assert done.code == 2
     assert "has a training already: --resume auto goes on" in done.err
@@ -324,6 +324,39 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     assert done.code == 0, done.err
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["codec"]["filters"] == 4
+    # Given away, and held against what was held out.
+    card = tmp_path / "card.md"
+    card.write_text("# Tones\n")
+    done = run("export", tmp_path / "run", "--out", tmp_path / "small", "--card", card)
+    assert done.code == 0, done.err
+    assert {path.name for path in (tmp_path / "small").iterdir()} == {"codec.json", "codec.safetensors", "README.md"}
+    assert (tmp_path / "small" / "README.md").read_text() == "# Tones\n"
+    sizes = [
+        p.stat().st_size for p in (tmp_path / "small", best_of(tmp_path / "run")) for p in [p / "codec.safetensors"]
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+    found = tmp_path / "found.json"
+    words = ("evaluate", "codec", "--checkpoint", tmp_path / "small", "--data", tmp_path / "run")
+    done = run(*words, "--seconds", 1, "--json", found)
+    assert done.code == 0, done.err
+    assert "8 codebooks" in done.out
+    assert "low-passed at" in done.out
+    judged = json.loads(found.read_text())
+    assert [one["name"] for one in judged["all"]][4:6] == ["codes shuffled in time", "random codes"]
+    assert len(judged["entropies"]) == 8
+    for extra, message in (
+        (("--split", "test", "--data", tmp_path), "is damaged"),
+        (("--seconds", 0.01), "--seconds is 0.01; allowed: 0.11 to 3600"),
+        (("--checkpoint", tmp_path), "cannot read the codec"),
+    ):
+        done = run(*words, *extra)
+        assert (done.code, message in done.err) == (2, True), done.err
+
+
+def best_of(folder: Path) -> Path:
+    best = RunFolder(folder).best()
+    assert best is not None
+    return best
 
 
 @pytest.mark.parametrize(

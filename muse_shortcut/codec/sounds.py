@@ -62,6 +62,11 @@ class Sounds:
         """(stop - first,) in [-1, 1]."""
         return self.samples[first:stop].astype(np.float32) / np.float32(2**15)
 
+    def middle(self, file: SoundFile, length: int) -> NDArray[np.float32]:
+        """(at most length,): the middle of a file."""
+        first = max(file.first, (file.first + file.stop - length) // 2)
+        return self.take(first, min(file.stop, first + length))
+
     def weights(self, mix: Mapping[str, float]) -> NDArray[np.float64]:
         """How likely a clip is to be of each file of the training split: by its length, and the weight of its source.
 

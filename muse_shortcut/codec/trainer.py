@@ -115,10 +115,7 @@ class CodecTrainer:
         """The same seconds of every held-out file, from its middle."""
         files = self._sounds.of_split("validation") or self._sounds.of_split("train")
         each = max(self._shape.sample_rate, round(self._config.eval_seconds * self._shape.sample_rate / len(files)))
-        taken = []
-        for file in files:
-            middle = (file.first + file.stop - each) // 2
-            taken.append(self._sounds.take(max(file.first, middle), min(file.stop, max(file.first, middle) + each)))
+        taken = [self._sounds.middle(file, each) for file in files]
         long_enough = [sound for sound in taken if len(sound) >= self._shape.hop * 8]
         if not long_enough:
             raise ArgumentsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -76,6 +77,10 @@ def _parser() -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
+    if sys.argv[1:2] == ["codec"]:
+        from muse_shortcut.commands.evaluate_codec import main as evaluate_codec
+
+        evaluate_codec()
     arguments = _parser().parse_line()
     run_command(PROGRAM, lambda: _evaluate(arguments))
 

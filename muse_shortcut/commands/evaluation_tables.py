@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from muse_shortcut.codec.judging import Judgement
     from muse_shortcut.evaluation.bootstrap import Interval
     from muse_shortcut.evaluation.copies import Copied, CopySummary
     from muse_shortcut.evaluation.distances import Comparison, Rate
@@ -66,6 +67,30 @@ class Tables:
                 ("source", *(str(stream + 1) for stream in range(streams))),
                 [(source, *(f"{nats:.4f}" for nats in found.nats_by_stream)) for source, found in rows],
             )
+
+    def codec(
+        self,
+        title: str,
+        whole: Sequence[Judgement],
+        sources: Mapping[str, Sequence[Judgement]],
+        entropies: Sequence[float],
+    ) -> None:
+        """How each way gives sound back, all sounds together and source by source, and how many codes are used."""
+        shown = {"all": whole, **(sources if len(sources) > 1 else {})}
+        for measure, unit in (("mel_distance", "mel distance, dB"), ("si_sdr", "SI-SDR, dB")):
+            self._print(
+                f"{title}: {unit}",
+                ("of", *shown),
+                [
+                    (one.name, *(_number(getattr(found[row], measure), 2) for found in shown.values()))
+                    for row, one in enumerate(whole)
+                ],
+            )
+        self._print(
+            "Entropy of the codes of each codebook, bits",
+            ("", *(str(number + 1) for number in range(len(entropies)))),
+            [("", *(f"{bits:.2f}" for bits in entropies))],
+        )
 
     def hidden_depths(self, found: Sequence[Mapping[str, Any]]) -> None:
         """What each depth is worth; each has the hidden `depths` and `nats_a_token` by source."""

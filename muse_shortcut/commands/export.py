@@ -19,7 +19,7 @@ PROGRAM = "muse-export"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Copy a checkpoint without its optimiser, in half precision, with a model card.",
+        description="Copy a checkpoint, or a codec, without its optimiser, in half precision, with a model card.",
     )
     parser.add_argument("checkpoint", type=str, help="a checkpoint's folder, or a run's: then its best")
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="the folder of the copy")
@@ -51,15 +51,51 @@ def _export(arguments: Namespace) -> None:
         if found is None:
             raise ArgumentsError(f"{folder} has no checkpoint yet")
         folder = found
-    if out.exists() and any(out.iterdir()) and not (out / "config.json").is_file():
+    if (
+        out.exists()
+        and any(out.iterdir())
+        and not any((out / name).is_file() for name in ("config.json", "codec.json"))
+    ):
         raise ArgumentsError(f"{out} has other files in it; a checkpoint wants a folder of its own")
+    if (folder / "codec.json").is_file():
+        _export_codec(arguments, folder, out)
+        return
     checkpoint = load_checkpoint(folder)
-    if arguments.card:
-        try:
-            checkpoint = replace(checkpoint, card=Path(arguments.card).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArgumentsError(f"cannot read {arguments.card}: {error}") from error
+    card = _card(arguments)
+    if card is not None:
+        checkpoint = replace(checkpoint, card=card)
     with atomic_folder(out) as temporary:
         save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
+    _say(out, checkpoint.core.parameter_count())
+
+
+def _export_codec(arguments: Namespace, folder: Path, out: Path) -> None:
+    from safetensors.torch import load
+
+    from muse_shortcut.files import atomic_folder
+    from muse_tokenizers.audio.codec import load_codec, save_codec
+
+    if arguments.precision == "bfloat16":
+        raise ArgumentsError("--precision is bfloat16; of a codec allowed: float16, float32")
+    codec = load_codec(folder)
+    tensors = load(codec.files["codec.safetensors"])
+    card = _card(arguments)
+    if card is None:
+        card = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
+    with atomic_folder(out) as temporary:
+        save_codec(tensors, codec.shape, temporary, half=arguments.precision == "float16", card=card)
+    _say(out, sum(tensor.numel() for tensor in tensors.values()))
+
+
+def _card(arguments: Namespace) -> str | None:
+    if not arguments.card:
+        return None
+    try:
+        return Path(arguments.card).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentsError(f"cannot read {arguments.card}: {error}") from error
+
+
+def _say(out: Path, parameters: int) -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{out}: {checkpoint.core.parameter_count():,} parameters, {size / 2**20:.2f} MiB")
+    print(f"{out}: {parameters:,} parameters, {size / 2**20:.2f} MiB")

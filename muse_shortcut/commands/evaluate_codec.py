@@ -1,0 +1,89 @@
+"""muse-evaluate codec: how a codec gives back sound that it was not trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from muse_shortcut.codec.judging import Judgement
+
+__all__ = ["main"]
+
+PROGRAM = "muse-evaluate"
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Hold a codec against sound it was not trained on: how far what it gives back is from it, with 1, "
+        "2, 4 and 8 codebooks, beside codes in a wrong order, random codes and a low-pass.",
+    )
+    parser.add_argument("domain", choices=["codec"], help="a codec, not a core")
+    parser.add_argument("--checkpoint", type=str, metavar="CODEC", help="default: the one that ships")
+    parser.add_argument("--data", type=str, required=True, metavar="RUN", help="of muse-train codec: its sounds")
+    parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")
+    parser.add_argument("--seconds", type=float, default=10.0, help="from the middle of each file")
+    parser.add_argument("--seed", type=int, default=0, help="of what is put out of order and drawn")
+    parser.add_argument("--json", type=str, metavar="FILE", help="write everything")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _evaluate(arguments))
+
+
+def _evaluate(arguments: Namespace) -> None:
+    from muse_shortcut.codec.judging import judge, judge_controls
+    from muse_shortcut.codec.sounds import open_sounds
+    from muse_shortcut.commands.evaluation_tables import Tables
+    from muse_shortcut.files import write_text
+    from muse_tokenizers.audio.codecs import SHIPPED, find_codec
+
+    codec = find_codec(arguments.checkpoint or SHIPPED)
+    least = 8 * codec.shape.hop / codec.shape.sample_rate
+    if not least <= arguments.seconds <= 3600:
+        raise ArgumentsError(f"--seconds is {arguments.seconds}; allowed: {least:.2g} to 3600")
+    if not 0 <= arguments.seed < 2**63:
+        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
+    sounds = open_sounds(Path(arguments.data) / "sounds", codec.shape.sample_rate)
+    length = round(arguments.seconds * codec.shape.sample_rate)
+    by_source: dict[str, list[Any]] = {}
+    for file in sounds.of_split(arguments.split):
+        if file.stop - file.first >= 8 * codec.shape.hop:
+            by_source.setdefault(file.source, []).append(sounds.middle(file, length))
+    if not by_source:
+        raise ArgumentsError(f"there is nothing to judge by: {arguments.data} has no {arguments.split} sounds")
+    taken = [sound for found in by_source.values() for sound in found]
+    sources: dict[str, list[Judgement]] = {}
+    with Bar("listening", len(taken)) as bar:
+        done = 0
+        for source, found in by_source.items():
+            sources[source], _ = judge(codec, found)
+            sources[source] += judge_controls(codec, found, sources[source][-1].mel_distance, arguments.seed)
+            done += len(found)
+            bar.show(done, "sounds")
+    whole, entropies = judge(codec, taken)
+    whole += judge_controls(codec, taken, whole[-1].mel_distance, arguments.seed)
+    seconds = sum(map(len, taken)) / codec.shape.sample_rate
+    title = f"{len(taken)} sounds of the {arguments.split} split, {seconds:.0f} s"
+    Tables().codec(title, whole, sources, entropies)
+    if arguments.json:
+        result = {
+            "split": arguments.split,
+            "seconds": seconds,
+            "codec_sha256": codec.digest,
+            "all": [one.to_json() for one in whole],
+            "sources": {source: [one.to_json() for one in found] for source, found in sources.items()},
+            "entropies": entropies,
+        }
+        write_text(Path(arguments.json), json.dumps(result, indent=1) + "\n")
