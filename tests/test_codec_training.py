@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import RunCommand
-from small_codecs import HOP, RATE, SHAPE, gather, random_model, tone, write_music
+from small_codecs import HOP, RATE, SHAPE, gather, random_model, tone, write_codec, write_music
 
 from muse_shortcut.codec.config import CodecTrainConfig
 from muse_shortcut.codec.judging import judge, judge_controls, low_passed
@@ -43,10 +43,12 @@ def sounds(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Sounds:
     return open_sounds(folder, RATE)
 
 
-def _trainer(sounds: Sounds, folder: Path, config: CodecTrainConfig, seed: int = 0) -> CodecTrainer:
+def _trainer(sounds: Sounds, folder: Path, config: CodecTrainConfig, seed: int = 0, **how: Any) -> CodecTrainer:
     run = RunFolder(folder)
     run.claim()
-    return CodecTrainer(SHAPE, sounds, run, config, seed=seed, device=torch.device("cpu"), facts={"made": "here"})
+    return CodecTrainer(
+        SHAPE, sounds, run, config, seed=seed, device=torch.device("cpu"), facts={"made": "here"}, **how
+    )
 
 
 # The quantiser
@@ -279,6 +281,31 @@ def test_a_checkpoint_is_a_codec(sounds: Sounds, tmp_path: Path) -> None:
     assert "made: here" in (best / "README.md").read_text()
 
 
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_a_decoder_goes_on_alone_and_codes_stay(sounds: Sounds, tmp_path: Path, adversarial: bool) -> None:
+    codec = load_codec(write_codec(tmp_path / "codec"))
+    config, sound = replace(SHORT, adversarial=adversarial), tone(1.0)
+
+    def trainer(name: str) -> CodecTrainer:
+        return _trainer(sounds, tmp_path / name, config, start=codec.tensors())
+
+    whole, halves = trainer("whole"), trainer("halves")
+    whole.train()
+    halves.train(should_stop=lambda: halves.progress.step == 3)
+    latest = RunFolder(tmp_path / "halves").latest()
+    assert latest is not None
+    rest = trainer("halves")
+    rest.resume(latest)
+    rest.train()
+    assert all(torch.equal(tensor, rest.tensors()[name]) for name, tensor in whole.tensors().items())
+    found = RunFolder(tmp_path / "whole").latest()
+    assert found is not None
+    trained = load_codec(found)
+    assert (trained.encode(sound, 8) == codec.encode(sound, 8)).all()
+    codes = codec.encode(sound, 8)
+    assert not np.allclose(trained.decode(codes), codec.decode(codes), atol=1e-4)
+
+
 def test_a_loss_that_is_no_number_stops_the_training(sounds: Sounds, tmp_path: Path) -> None:
     trainer = _trainer(sounds, tmp_path / "run", replace(SHORT, save_every=1))
     trainer.train(should_stop=lambda: True)
@@ -300,11 +327,12 @@ def test_impossible_training_is_refused_with_the_field(field: str, value: Any) -
 
 # The command
 
-TINY = (
-    "--codec.filters", 4, "--codec.dimension", 16, "--codec.bins", 64, "--train.max_steps", 2, "--train.batch_size", 2,
+FAST = (
+    "--train.max_steps", 2, "--train.batch_size", 2,
     "--train.quantise_after", 0, "--train.clip_seconds", 0.2, "--train.eval_seconds", 1, "--train.tensorboard", "false",
     "--held-out", 0.2, "--device", "cpu",
 )  # fmt: skip
+TINY = ("--codec.filters", 4, "--codec.dimension", 16, "--codec.bins", 64, *FAST)
 
 
 def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path, tmp_path: Path) -> None:
@@ -351,6 +379,13 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     ):
         done = run(*words, *extra)
         assert (done.code, message in done.err) == (2, True), done.err
+    # Its decoder alone goes on.
+    words = ("train", "codec", "--data", music, "--out", tmp_path / "more", "--from", tmp_path / "small", *FAST)
+    done = run(*words)
+    assert done.code == 0, done.err
+    done = run(*words, "--resume", "auto", "--codec.filters", 8)
+    assert done.code == 2
+    assert "--codec cannot be changed beside --from" in done.err
 
 
 def best_of(folder: Path) -> Path:

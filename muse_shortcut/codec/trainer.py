@@ -78,6 +78,7 @@ class CodecTrainer:
         seed: int,
         device: torch.device,
         facts: Mapping[str, Any],
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         """
         Args:
@@ -88,6 +89,7 @@ class CodecTrainer:
             seed: of weights and of all that is drawn.
             device: where.
             facts: what is to be kept with every checkpoint.
+            start: weights of a codec whose decoder alone goes on learning, so that its codes keep their meaning.
 
         Raises:
             ArgumentsError: there is no held-out sound to judge by, or the mix names what is not there.
@@ -96,8 +98,15 @@ class CodecTrainer:
         self._seed, self._device, self._facts = seed, device, dict(facts)
         torch.manual_seed(seed)
         self.model = build_model(shape).to(device)
+        self._quantise_after = config.quantise_after
+        """-1: the codebooks are there from before, and stay."""
+        if start is not None:
+            self._quantise_after = -1
+            self.model.load_state_dict({name: tensor.float() for name, tensor in start.items()}, strict=False)
+            self.model.encoder.requires_grad_(False)
         betas = (config.beta1, config.beta2)
-        self._optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.0, betas=betas, weight_decay=0.0)
+        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._optimiser = torch.optim.AdamW(learning, lr=0.0, betas=betas, weight_decay=0.0)
         self.discriminator: Any = None
         if config.adversarial:
             with warnings.catch_warnings():
@@ -109,7 +118,8 @@ class CodecTrainer:
         self.progress = CodecProgress()
         self._held_out = self._take_held_out()
         self._weights = sounds.weights(config.mix)
-        start_at_unit_variance(self.model, self._clips(0))
+        if start is None:
+            start_at_unit_variance(self.model, self._clips(0))
 
     def _take_held_out(self) -> list[np.ndarray[Any, Any]]:
         """The same seconds of every held-out file, from its middle."""
@@ -135,7 +145,7 @@ class CodecTrainer:
         found: dict[str, Tensor] = {}
         for name, module, optimiser in self._parts():
             found |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
-            for key, parameter in module.named_parameters():
+            for key, parameter in _learning(module):
                 for part, value in optimiser.state[parameter].items():
                     found[f"{name}.{part}/{key}"] = value
         return {key: value.detach().cpu().contiguous().clone() for key, value in found.items()}
@@ -147,7 +157,7 @@ class CodecTrainer:
         try:
             for name, module, optimiser in self._parts():
                 module.load_state_dict({key: tensors[f"{name}/{key}"] for key in module.state_dict()})
-                for key, parameter in module.named_parameters():
+                for key, parameter in _learning(module):
                     for part in ("step", "exp_avg", "exp_avg_sq"):
                         value = tensors[f"{name}.{part}/{key}"]
                         optimiser.state[parameter][part] = value if part == "step" else value.to(self._device)
@@ -192,7 +202,7 @@ class CodecTrainer:
                 progress.seconds += taken
                 last = progress.step == config.max_steps
                 is_best, distance = False, None
-                begun = progress.step > config.quantise_after
+                begun = progress.step > self._quantise_after
                 if last or (begun and progress.step % config.eval_every == 0):
                     judged = self.evaluate()
                     distance = judged["mel_distance"]
@@ -254,18 +264,13 @@ class CodecTrainer:
     def _step(self, step: int) -> dict[str, float]:
         config, model = self._config, self.model
         torch.manual_seed(int(np.random.SeedSequence((self._seed, 2, step)).generate_state(1, np.uint64)[0] >> 1))
-        if step == config.quantise_after + 1:
+        if step == self._quantise_after + 1:
             self._fit_codebooks()
         model.train()
         target = self._clips(step)
         books = self._shape.codebook_counts
         codebooks = books[int(torch.randint(len(books), (1,)))]
-        encoded = model.encoder(target[:, None])
-        code, commitments = encoded, torch.zeros(1, device=encoded.device)
-        if step > config.quantise_after:
-            code, commitments = quantise(
-                model.quantizer.vq, encoded, codebooks, decay=config.decay, restart_below=config.restart_below
-            )
+        code, commitments = self._encode(step, target, codebooks)
         sound = model.decoder(code)[:, 0]
         losses = {
             "time": (config.time_weight, time_loss(sound, target)),
@@ -278,7 +283,7 @@ class CodecTrainer:
         commitment = config.commitment_weight * commitments.mean()
         values |= {name: loss.item() for name, (_, loss) in losses.items()} | {"commitment": commitment.item()}
         self._optimiser.zero_grad(set_to_none=True)
-        if step > config.quantise_after:
+        if commitment.requires_grad:
             commitment.backward(retain_graph=True)  # type: ignore[no-untyped-call]
         sound.backward(balanced_gradient(losses, sound))
         values["loss"] = values["time"] + values["mel"] + values["commitment"]
@@ -291,6 +296,17 @@ class CodecTrainer:
             )
         self._move(self._optimiser, self._rate(step, config.learning_rate))
         return values | {"gradient_norm": norm}
+
+    def _encode(self, step: int, target: Tensor, codebooks: int) -> tuple[Tensor, Tensor]:
+        """What the decoder is given (B, D, F), and each layer's commitment."""
+        encoded, vq = self.model.encoder(target[:, None]), self.model.quantizer.vq
+        nothing = torch.zeros(1, device=encoded.device)
+        if self._quantise_after < 0:
+            return vq.decode(vq.encode(encoded, n_q=codebooks)), nothing
+        if step <= self._quantise_after:
+            return encoded, nothing
+        decay, restart_below = self._config.decay, self._config.restart_below
+        return quantise(vq, encoded, codebooks, decay=decay, restart_below=restart_below)
 
     def _contend(self, step: int, sound: Tensor, target: Tensor) -> dict[str, float]:
         """A step of the discriminator: real above 1, made below -1 (hinge)."""
@@ -324,6 +340,10 @@ class CodecTrainer:
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.step()
+
+
+def _learning(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
 def balanced_gradient(losses: Mapping[str, tuple[float, Tensor]], sound: Tensor) -> Tensor:

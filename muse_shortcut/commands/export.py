@@ -70,15 +70,13 @@ def _export(arguments: Namespace) -> None:
 
 
 def _export_codec(arguments: Namespace, folder: Path, out: Path) -> None:
-    from safetensors.torch import load
-
     from muse_shortcut.files import atomic_folder
     from muse_tokenizers.audio.codec import load_codec, save_codec
 
     if arguments.precision == "bfloat16":
         raise ArgumentsError("--precision is bfloat16; of a codec allowed: float16, float32")
     codec = load_codec(folder)
-    tensors = load(codec.files["codec.safetensors"])
+    tensors = codec.tensors()
     card = _card(arguments)
     if card is None:
         card = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""

@@ -35,23 +35,28 @@ _REQUEST_OPTIONS = (
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Continue a prompt, or begin from nothing. Writes NAME-1.mid, NAME-1.wav and NAME-1.json, from "
-        "which --from-json makes the same bytes again. What is not said here comes from the checkpoint.",
+        description="Continue a prompt, or begin from nothing. Writes NAME-1.mid or NAME-1.wav, of MIDI its sound too, "
+        "and NAME-1.json, from which --from-json makes the same bytes again. What is not said here comes from the "
+        "checkpoint.",
     )
     parser.add_argument("domain", choices=["midi", "audio"], help="what to continue")
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
     parser.add_argument("--prompt", type=str, metavar="FILE", help="a file, or the name of a shipped prompt")
-    parser.add_argument("--prompt_seconds", type=float, help="continue the first S seconds, cut at a bar line")
+    parser.add_argument("--prompt_seconds", type=float, help="continue the first S seconds, of MIDI to a bar line")
     parser.add_argument("--seconds", type=float, help=f"length of the continuation (default {DEFAULT_SECONDS:g})")
-    parser.add_argument("--bars", type=int, help="length of the continuation in bars")
+    parser.add_argument("--bars", type=int, help="midi: length of the continuation in bars")
     parser.add_argument("--max_new_tokens", type=int, help="length in tokens")
     parser.add_argument("--num_samples", type=int, help="candidates, made side by side (default 1)")
-    parser.add_argument("--instruments", type=str, metavar="LIST", help="the only ones that may play: piano,drums,40")
-    parser.add_argument("--key", type=str, help="'C major', 'F# minor', or pitch classes 0,4,7")
-    parser.add_argument("--tempo", type=float, help="beats a minute from the cut on (the nearest the vocabulary has)")
-    parser.add_argument("--silence", type=float, help="the longest silence, seconds (default 2); 0: any")
     parser.add_argument(
-        "--repeats", type=int, help="the most bars in a row that repeat earlier ones (default 4); 0: any"
+        "--instruments", type=str, metavar="LIST", help="midi: the only ones that may play: piano,drums,40"
+    )
+    parser.add_argument("--key", type=str, help="midi: 'C major', 'F# minor', or pitch classes 0,4,7")
+    parser.add_argument(
+        "--tempo", type=float, help="midi: beats a minute from the cut on (the nearest the vocabulary has)"
+    )
+    parser.add_argument("--silence", type=float, help="midi: the longest silence, seconds (default 2); 0: any")
+    parser.add_argument(
+        "--repeats", type=int, help="midi: the most bars in a row that repeat earlier ones (default 4); 0: any"
     )
     parser.add_argument("--temperature", type=float, help="below 1 safer, above 1 wilder")
     parser.add_argument("--top_k", type=int, help="only the k likeliest ids; 0: off")

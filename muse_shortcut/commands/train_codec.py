@@ -42,6 +42,9 @@ def _parser(preset: str) -> CommandLine:
     parser.add_argument("--data", type=str, required=True, metavar="SOURCES", help="of sound, commas between them")
     parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
     parser.add_argument("--preset", choices=list(CODEC_PRESETS), default=preset, help="the shape to start from")
+    parser.add_argument(
+        "--from", type=str, metavar="CODEC", help="go on with its decoder alone; codes stay as they are"
+    )
     parser.add_argument("--config", action=ActionConfigFile, metavar="FILE.yaml", help="read options from a file")
     parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
     parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
@@ -80,17 +83,25 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         raise ArgumentsError(f"{arguments.out} has a training already: --resume auto goes on, or name another --out")
     run.claim()
     device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
-    sounds = _sounds(arguments, run, made.codec)
+    shape, start, digest = made.codec, None, None
+    if arguments["from"]:
+        from muse_tokenizers.audio.codecs import find_codec
+
+        codec = find_codec(arguments["from"])
+        if made.codec not in (codec.shape, CODEC_PRESETS[arguments.preset]):
+            raise ArgumentsError("--codec cannot be changed beside --from: the shape of that codec rules")
+        shape, start, digest = codec.shape, codec.tensors(), codec.digest
+    sounds = _sounds(arguments, run, shape)
     options: dict[str, Any] = {
         "data": arguments.data, "group_by": arguments.group_by, "held_out": arguments.held_out, "seed": arguments.seed,
-        "codec": asdict(made.codec), "train": asdict(config),
+        "from": digest, "codec": asdict(shape), "train": asdict(config),
     }  # fmt: skip
     options = json.loads(json.dumps(options))
     latest = run.latest()
     if latest is not None:
         _compare(run.folder / _OPTIONS, options)
     write_text(run.folder / _OPTIONS, json.dumps(options, indent=1) + "\n")
-    trainer = CodecTrainer(made.codec, sounds, run, config, seed=arguments.seed, device=device, facts=options)
+    trainer = CodecTrainer(shape, sounds, run, config, seed=arguments.seed, device=device, facts=options, start=start)
     if latest is not None:
         trainer.resume(latest)
         print(f"going on from {latest}", file=sys.stderr)
@@ -150,9 +161,9 @@ def _compare(path: Path, now: dict[str, Any]) -> None:
     """A training goes on only as it began."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [(name, before[name], now[name]) for name in ("data", "group_by", "held_out", "seed", "codec")] + [
-            (f"train.{name}", value, now["train"].get(name)) for name, value in before["train"].items()
-        ]
+        pairs = [
+            (name, before[name], now[name]) for name in ("data", "group_by", "held_out", "seed", "from", "codec")
+        ] + [(f"train.{name}", value, now["train"].get(name)) for name, value in before["train"].items()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is missing or damaged") from error
     for name, then, value in pairs:

@@ -182,7 +182,7 @@ class Trainer:
             tokens += inputs.size
         norm = torch.nn.utils.clip_grad_norm_(self._core.parameters(), config.clip or math.inf).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
-            kept = self._run.latest()
+            kept = self._run.latest() or "none"
             raise TrainingError(
                 f"step {step}: the loss is {total}, its gradient {norm}; stopped before using it, "
                 f"{kept} is the last good checkpoint. A lower --train.learning_rate or a stricter --train.clip may help"

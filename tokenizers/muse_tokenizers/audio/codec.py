@@ -130,6 +130,12 @@ class Codec:
         self.digest = hashlib.sha256(self.files.get(_WEIGHTS, b"")).hexdigest()
         self._model = _for_use(model)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights by name, as they are in its files."""
+        from safetensors.torch import load
+
+        return load(self.files[_WEIGHTS])
+
     def to(self, device: torch.device) -> Codec:
         """Move it; to the CPU for MPS, on which it is known to garble."""
         self._model.to("cpu" if device.type == "mps" else device)
