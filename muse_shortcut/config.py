@@ -141,6 +141,16 @@ class ModelConfig:
         return replace(self, vocabulary_size=vocabulary_size, streams=streams)
 
 
+_TIED = ModelConfig(
+    context=1024,
+    layers=7,
+    width=192,
+    heads=3,
+    feed_forward=672,
+    tied_embeddings=True,
+    shortcut=ShortcutConfig(taps=(2, 4, 6), feature_map="residual", feature_width=384),
+)
+
 PRESETS: dict[str, ModelConfig] = {
     "tiny": ModelConfig(
         context=256,
@@ -158,15 +168,8 @@ PRESETS: dict[str, ModelConfig] = {
         feed_forward=768,
         shortcut=ShortcutConfig(taps=(2, 4, 6), feature_map="residual", feature_width=384),
     ),
-    "audio": ModelConfig(
-        context=1024,
-        layers=7,
-        width=192,
-        heads=3,
-        feed_forward=672,
-        tied_embeddings=True,
-        shortcut=ShortcutConfig(taps=(2, 4, 6), feature_map="residual", feature_width=384),
-    ),
+    "audio": _TIED,
+    "text": _TIED,
     "base": ModelConfig(
         context=1024,
         layers=10,
@@ -196,8 +199,9 @@ PRESETS: dict[str, ModelConfig] = {
         shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=1024, norm=False),
     ),
 }
-"""Shapes by name. `small` is what ships for MIDI, about 4 M parameters, and `audio` for sound, where every stream has
-an embedding and a head, which are one to keep it as small; `base` about 25 M; `medium` has GPT-2 small's shape;
+"""Shapes by name. `small` is what ships for MIDI, about 4 M parameters, and `audio` and `text` for
+sound, where every stream has an embedding and a head, and for a vocabulary of 4,096: they are one, to keep it as small;
+`base` about 25 M; `medium` has GPT-2 small's shape;
 `paper` is arXiv 2409.10870 as far as it is known (ten layers, four taps, MLPs of 1,024); its width and
 context are chosen."""
 

@@ -95,7 +95,7 @@ def test_files_side_by_side_become_what_each_becomes_alone(
     files = [SourceFile(path=music / name, name=name, split=None, group=name) for name in names]
     together, alone = preparing._tokenize(files), [preparing._tokenize([file])[0] for file in files]
     for (entry, ids), (other, expected) in zip(together, alone, strict=True):
-        assert (entry.name, entry.reason, entry.seconds) == (other.name, other.reason, other.seconds)
+        assert (entry.name, entry.reason, entry.length) == (other.name, other.reason, other.length)
         assert (ids is None) == (expected is None) == (entry.name == "broken.mp3")
         if ids is not None and expected is not None:
             assert ids.shape == expected.shape

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.choosing import VOCABULARY, choose_tokenizer, refuse_others_options
 from muse_shortcut.commands.line import CommandLine, run_command
 from muse_shortcut.commands.sources import SOURCE_HELP, find_files, is_recipe, name_source, of_domain
 from muse_shortcut.errors import ArgumentsError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from muse_shortcut.data.recipe import Recipe
     from muse_shortcut.data.survey import SourceFile
-    from muse_tokenizers.base import Tokenizer
 
 __all__ = ["main"]
 
@@ -29,13 +29,19 @@ def _parser() -> CommandLine:
         prog=PROGRAM,
         description=f"Turn files into a token store to train on. {SOURCE_HELP}",
     )
-    parser.add_argument("domain", choices=["midi", "audio"], help="what the files are")
+    parser.add_argument("domain", choices=["midi", "audio", "text"], help="what the files are")
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
     parser.add_argument("--out", type=str, required=True, metavar="STORE", help="the folder of the store")
     parser.add_argument("--from_folder", type=str, metavar="DIR", help="where the one recipe's files are")
     parser.add_argument(
-        "--tokenizer", type=str, metavar="NAME", help="midi: remi or performance; any: a checkpoint whose to use"
+        "--tokenizer",
+        type=str,
+        metavar="NAME",
+        help="midi: remi or performance; text: bpe (learned from what is trained on), characters, letters (a to z and "
+        "space), or a tokenizer.json of byte-level BPE; any: a checkpoint whose to use",
     )
+    parser.add_argument("--vocabulary_size", type=int, help=f"text: of bpe and characters; default {VOCABULARY:,}")
+    parser.add_argument("--line_ends", choices=["lf", "keep"], help="text: lf (default) leaves out carriage returns")
     parser.add_argument(
         "--codec", type=str, metavar="NAME", help="audio: muse_24khz (ships), encodec_24khz (Meta's), or a folder"
     )
@@ -59,16 +65,22 @@ def main() -> NoReturn:
 
 def _prepare(arguments: Namespace) -> None:
     from muse_shortcut.data.preparing import Preparation, prepare
+    from muse_shortcut.data.survey import in_parts
+    from muse_tokenizers.loading import tokenizer_class
+    from muse_tokenizers.text.files import spans_of as text_parts
 
     if not 0.0 <= arguments.held_out <= 0.4:
         raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
     if arguments.workers < 1:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 or more")
     named = _name_sources(arguments)
-    tokenizer = _choose_tokenizer(arguments, [recipe for recipe, _ in named])
-    sources = find_files(named, tokenizer.suffixes, arguments.group_by)
+    refuse_others_options(arguments)
     excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
-    sources = _without(sources, excluded)
+    kind = tokenizer_class(arguments.domain)
+    sources = _without(find_files(named, kind.suffixes, arguments.group_by), excluded)
+    if arguments.domain == "text":
+        sources = [in_parts(files, recipe, text_parts) for files, (recipe, _) in zip(sources, named, strict=True)]
+    tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources)
     described = [_describe(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)
     how = Preparation(
@@ -99,47 +111,6 @@ def _name_sources(arguments: Namespace) -> list[tuple[Recipe | None, Path | None
     if len(words) > 1 or not is_recipe(words[0]):
         raise ArgumentsError("--from-folder goes with one recipe; for several write RECIPE=FOLDER")
     return [(of_domain(load_recipe(words[0]), arguments.domain), Path(arguments.from_folder).expanduser())]
-
-
-def _choose_tokenizer(arguments: Namespace, recipes: list[Recipe | None]) -> Tokenizer[Any]:
-    from muse_tokenizers.loading import load_tokenizer
-
-    if arguments.tokenizer is not None and (Path(arguments.tokenizer) / "tokenizer").is_dir():
-        found = load_tokenizer(Path(arguments.tokenizer) / "tokenizer")
-        if found.kind != arguments.domain:
-            raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
-        for option in ("codec", "codebooks"):
-            if getattr(arguments, option) is not None:
-                raise ArgumentsError(f"--{option} goes with a codec; --tokenizer names a checkpoint, which has its own")
-        return found
-    named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
-    return _audio_tokenizer(arguments, named) if arguments.domain == "audio" else _midi_tokenizer(arguments, named)
-
-
-def _midi_tokenizer(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
-    from muse_tokenizers.midi.configuration import CONFIGURATIONS
-    from muse_tokenizers.midi.tokenizer import MidiTokenizer
-
-    for option in ("codec", "codebooks", "device"):
-        if getattr(arguments, option) is not None:
-            raise ArgumentsError(f"--{option} is an option of audio, not of midi")
-    name = arguments.tokenizer or named or "remi"
-    if name not in CONFIGURATIONS:
-        raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
-    return MidiTokenizer(CONFIGURATIONS[name])
-
-
-def _audio_tokenizer(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
-    from muse_tokenizers.audio.codecs import META, SHIPPED, fetch_codec
-    from muse_tokenizers.audio.tokenizer import AudioTokenizer
-
-    if arguments.tokenizer is not None:
-        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder; see --codec")
-    name = arguments.codec or named or SHIPPED
-    if name == META:
-        with Bar(f"fetching {META}", None) as bar:
-            fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
-    return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
 
 
 def _device(arguments: Namespace) -> str:

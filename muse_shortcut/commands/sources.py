@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SOURCE_HELP", "find_files", "is_recipe", "name_source", "of_domain"]
 
+NUMBER = "{number}"
+"""In the address of a recipe whose files have one each."""
+
 SOURCE_HELP = (
     "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/), or RECIPE=FOLDER for a recipe whose files "
-    "are here already."
+    "are here already; of recipes by number RECIPE:84,1342."
 )
 
 
@@ -29,6 +33,9 @@ def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
     """
     from muse_shortcut.data.recipe import load_recipe, recipe_names
 
+    name, colon, numbers = word.partition(":")
+    if colon and name in recipe_names() and not Path(word).exists():
+        return _numbered(of_domain(load_recipe(name), domain), numbers), None
     name, equals, folder = word.partition("=")
     if equals and name in recipe_names():
         return of_domain(load_recipe(name), domain), Path(folder).expanduser()
@@ -68,7 +75,11 @@ def find_files(
 
     sources = []
     for number, (recipe, folder) in enumerate(named):
-        files = survey(folder or _fetched(recipe), recipe, suffixes, group_by)
+        files = [
+            file
+            for place in ([folder] if folder else _fetched(recipe))
+            for file in survey(place, recipe, suffixes, group_by)
+        ]
         if len(named) > 1:
             files = labelled(files, _source_name(recipe, folder), number + 1)
         sources.append(files)
@@ -82,13 +93,31 @@ def _source_name(recipe: Recipe | None, folder: Path | None) -> str:
     return re.sub(r"[^a-z0-9_]+", "_", folder.absolute().stem.lower()).strip("_") or "folder"
 
 
-def _fetched(recipe: Recipe | None) -> Path:
+def _numbered(recipe: Recipe, numbers: str) -> Recipe:
+    """A recipe of files by number, with those that are wanted."""
+    words = [word.strip() for word in numbers.split(",")]
+    if recipe.url is None or NUMBER not in recipe.url:
+        raise ArgumentsError(f"the recipe {recipe.name} has no files by number: write {recipe.name} alone")
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise ArgumentsError(f"{recipe.name}:{numbers} names no numbers; write them as {recipe.name}:84,1342")
+    return replace(recipe, numbers=tuple(dict.fromkeys(int(word) for word in words)))
+
+
+def _fetched(recipe: Recipe | None) -> list[Path]:
     from muse_shortcut.data.download import cache_folder, fetch
 
     assert recipe is not None
+    wanted = [recipe]
+    if recipe.url is not None and NUMBER in recipe.url:
+        if not recipe.numbers:
+            raise ArgumentsError(f"the recipe {recipe.name} wants numbers: {recipe.name}:84,1342, or =FOLDER")
+        wanted = [
+            replace(recipe, name=f"{recipe.name}-{number}", url=recipe.url.replace(NUMBER, str(number)))
+            for number in recipe.numbers
+        ]
     with Bar(f"downloading {recipe.name}", None) as bar:
-        return fetch(
-            recipe,
-            cache_folder(),
-            lambda done, total: bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB"),
-        )
+
+        def show(done: int, total: int | None) -> None:
+            bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB")
+
+        return [fetch(one, cache_folder(), show) for one in wanted]

@@ -34,7 +34,7 @@ def _parser(preset: str) -> CommandLine:
         "--model.shortcut null for a plain GPT, --train.max_steps 5000.",
     )
     known = "what the store holds; for a codec see muse-train codec --help"
-    parser.add_argument("domain", choices=["midi", "audio"], help=known)
+    parser.add_argument("domain", choices=["midi", "audio", "text"], help=known)
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
     parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
     parser.add_argument("--preset", choices=list(PRESETS), default=preset, help="the shape to start from")
@@ -54,7 +54,7 @@ def main() -> NoReturn:
         from muse_shortcut.commands.train_codec import main as train_codec
 
         train_codec()
-    usual = "audio" if sys.argv[1:2] == ["audio"] else "small"
+    usual = sys.argv[1] if sys.argv[1:2] in (["audio"], ["text"]) else "small"
     parser = _parser(usual)
     arguments = parser.parse_line()
     if arguments.preset != usual:

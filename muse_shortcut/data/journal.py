@@ -33,7 +33,7 @@ class Entry:
     """Where its ids begin in the journal's own file, in steps."""
     digest: str = ""
     """Of the ids, by which duplicates are found."""
-    seconds: float | None = None
+    length: float | None = None
     reason: str | None = None
     """Why it was rejected; None for a file that was taken."""
 

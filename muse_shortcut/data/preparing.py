@@ -28,7 +28,7 @@ from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.errors import StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, clear_left_overs, make_folder, write_text
-from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.base import Tokenizer, Unit
 from muse_tokenizers.errors import TokenizerError
 from muse_tokenizers.loading import load_tokenizer
 
@@ -145,21 +145,21 @@ class _Read:
     size: int
     modified: int
     piece: Any
-    seconds: float | None
+    length: float | None
     reason: str | None
 
     @classmethod
     def of(cls, file: SourceFile) -> _Read:
         size = modified = 0
-        piece, seconds, reason = None, None, None
+        piece, length, reason = None, None, None
         try:
             stat = file.path.stat()
             size, modified = stat.st_size, stat.st_mtime_ns
-            piece = _tokenizer.read(file.path)
-            seconds = _tokenizer.duration(piece)
+            piece = _tokenizer.read_part(file.path, file.part)
+            length = _tokenizer.duration(piece)
         except Exception as error:  # a file must never stop a preparation
             reason = _reason(error, file.path, file.name)
-        return cls(file.name, file.path, size, modified, piece, seconds, reason)
+        return cls(file.name, file.path, size, modified, piece, length, reason)
 
     def rejected(self, reason: str) -> _Done:
         return Entry(name=self.name, size=self.size, modified=self.modified, reason=reason), None
@@ -168,7 +168,7 @@ class _Read:
         edge = np.ones((1, _tokenizer.streams), dtype=np.int64)
         ids = np.concatenate([edge * _tokenizer.begin, ids, edge * _tokenizer.end])
         digest = hashlib.sha256(ids.tobytes()).hexdigest()
-        known = Entry(name=self.name, size=self.size, modified=self.modified, digest=digest, seconds=self.seconds)
+        known = Entry(name=self.name, size=self.size, modified=self.modified, digest=digest, length=self.length)
         return known, ids
 
 
@@ -275,7 +275,7 @@ def _write_store(
     gone = keep_one_of_each((file.name, split_of[file.name], entry.digest) for file, entry in taken)
     rejects += [{"name": name, "reason": f"the same content as {kept}"} for name, kept in sorted(gone.items())]
     pieces = [
-        (entry, Piece(name=file.name, split=split, group=file.group, tokens=entry.tokens, seconds=entry.seconds))
+        (entry, _piece(file, split, entry, tokenizer.unit))
         for split in SPLITS
         for file, entry in taken
         if file.name not in gone and split_of[file.name] == split
@@ -293,7 +293,7 @@ def _write_store(
         "streams": tokenizer.streams,
         "pieces": len(pieces),
         "tokens": sum(piece.tokens for _, piece in pieces),
-        "seconds": sum(piece.seconds or 0.0 for _, piece in pieces),
+        **_lengths([piece for _, piece in pieces]),
         "splits": {split: _counts([piece for _, piece in pieces if piece.split == split]) for split in SPLITS},
         "seed": how.seed,
         "held_out": how.held_out,
@@ -310,8 +310,21 @@ def _counts(pieces: list[Piece]) -> dict[str, Any]:
     return {
         "pieces": len(pieces),
         "tokens": sum(piece.tokens for piece in pieces),
-        "seconds": sum(piece.seconds or 0.0 for piece in pieces),
+        **_lengths(pieces),
     }
+
+
+def _lengths(pieces: list[Piece]) -> dict[str, float | int]:
+    if any(piece.bytes is not None for piece in pieces):
+        return {"bytes": sum(piece.bytes or 0 for piece in pieces)}
+    return {"seconds": sum(piece.seconds or 0.0 for piece in pieces)}
+
+
+def _piece(file: SourceFile, split: str, entry: Entry, unit: Unit) -> Piece:
+    length: dict[str, Any] = {"seconds": entry.length}
+    if unit == "bytes":
+        length = {"seconds": None, "bytes": round(entry.length or 0)}
+    return Piece(name=file.name, split=split, group=file.group, tokens=entry.tokens, **length)
 
 
 def _write_tokens(entries: list[Entry], ids: np.ndarray[Any, Any], out: Path) -> str:

@@ -18,6 +18,8 @@ import yaml
 from muse_shortcut.errors import RecipeError
 
 __all__ = [
+    "ByteSplit",
+    "FileSplit",
     "FolderSplit",
     "GroupBy",
     "Licence",
@@ -73,6 +75,10 @@ def _is_web_address(found: object) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         return False
+
+
+def _is_line(found: object) -> bool:
+    return isinstance(found, str) and found.strip() != "" and "\n" not in found
 
 
 def _is_inside(found: object) -> bool:
@@ -132,6 +138,32 @@ class FolderSplit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileSplit:
+    """The official split is a file each, told by its name without folders."""
+
+    kind: ClassVar[str] = "official files"
+    names: Mapping[str, SplitName]
+
+    def __post_init__(self) -> None:
+        _require_split_names("split.names", self.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByteSplit:
+    """The official split is the bytes of a file of text: so many for training, then for validation, the rest for
+    test."""
+
+    kind: ClassVar[str] = "official bytes"
+    train: int
+    validation: int
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation"):
+            found = getattr(self, name)
+            _require(type(found) is int and found > 0, f"split.{name}", found, "a whole number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandomSplit:
     """The source has no official split; files of one group must never be divided between splits.
 
@@ -162,8 +194,10 @@ def _has_bracket(pattern: object) -> bool:
         return False
 
 
-Split: TypeAlias = TableSplit | FolderSplit | RandomSplit
-_SPLITS: dict[str, type[Split]] = {kind.kind: kind for kind in (TableSplit, FolderSplit, RandomSplit)}
+Split: TypeAlias = TableSplit | FolderSplit | FileSplit | ByteSplit | RandomSplit
+_SPLITS: dict[str, type[Split]] = {
+    kind.kind: kind for kind in (TableSplit, FolderSplit, FileSplit, ByteSplit, RandomSplit)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +205,10 @@ class Recipe:
     """Where one source comes from, under which terms, which of its files count, and how they are split.
 
     Globs are relative and know `*` and `?` (inside one name) and `**` (across folders). `url` is None for a source
-    that nobody serves: it is only read from a folder. `sha256` is one that the publisher states, or None, and then
-    the first one met is held to. `archive` is None where the address gives the file itself.
+    that nobody serves: it is only read from a folder; with "{number}" in it it serves a file for every number, and
+    `numbers` are those that are wanted. `sha256` is one that the publisher states, or None, and then the first one met
+    is held to. `archive` is None where the address gives the file itself. `between` has the beginnings of the two lines
+    of a text between which its own words stand.
     """
 
     name: str
@@ -186,6 +222,8 @@ class Recipe:
     split: Split
     tokenizer: str
     exclude: tuple[str, ...] = ()
+    between: tuple[str, ...] | None = None
+    numbers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require_name("name", self.name)
@@ -208,6 +246,10 @@ class Recipe:
                 _require(_is_inside(glob), field, glob, "relative globs with / and without ..")
         _require(self.include != (), "include", [], "at least one glob")
         _require_name("tokenizer", self.tokenizer)
+        lines = isinstance(self.between, tuple) and len(self.between) == 2 and all(map(_is_line, self.between))
+        _require(self.between is None or lines, "between", self.between, "the beginnings of two lines, or null")
+        text = self.domain == "text" or (self.between is None and not isinstance(self.split, ByteSplit))
+        _require(text, "domain", self.domain, "text, where there is a split by bytes or `between`")
 
 
 _Part = TypeVar("_Part", bound=Licence | Split | Recipe)

@@ -40,6 +40,13 @@ class Piece:
     """Steps, begin and end included."""
     seconds: float | None
     """How long it lasts; None in a domain without time."""
+    bytes: int | None = None
+    """Of text."""
+
+    @property
+    def length(self) -> float:
+        """In the domain's unit: seconds, or bytes of text."""
+        return float(self.bytes or 0) if self.seconds is None else self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from muse_shortcut.data.recipe import FolderSplit, GroupBy, RandomSplit, Recipe, SplitName, TableSplit
+from muse_shortcut.data.recipe import (
+    ByteSplit,
+    FileSplit,
+    FolderSplit,
+    GroupBy,
+    RandomSplit,
+    Recipe,
+    SplitName,
+    TableSplit,
+)
 from muse_shortcut.errors import RecipeError
 
-__all__ = ["SourceFile", "labelled", "name_matcher", "source_of", "survey"]
+__all__ = ["SourceFile", "in_parts", "labelled", "name_matcher", "source_of", "survey"]
 
 _GLOB_WORDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
@@ -32,6 +41,8 @@ class SourceFile:
     name: str
     split: SplitName | None
     group: str
+    part: tuple[int, int] | None = None
+    """Its first byte and the one after its last, where it is not all of the file."""
 
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
@@ -130,7 +141,9 @@ def survey(
         raise RecipeError(f"found no file or folder {root}")
     root = root.absolute()
     files = dict(_walk(root)) if root.is_dir() else {root.name: root}
-    names = sorted(name for name, path in files.items() if path.suffix.lower() in suffixes)
+    # Texts have any ending; which of them count a recipe says.
+    any_ending = recipe is not None and recipe.domain == "text"
+    names = sorted(name for name, path in files.items() if any_ending or path.suffix.lower() in suffixes)
     wanted = f"with the ending {' or '.join(sorted(suffixes))}"
     if recipe is not None:
         included, excluded = name_matcher(recipe.include), name_matcher(recipe.exclude)
@@ -149,8 +162,66 @@ def survey(
             for folder in PurePosixPath(name).parts[:-1]:
                 if folder in split.names:
                     splits[name] = split.names[folder]
+    elif isinstance(split, FileSplit):
+        splits = {
+            name: split.names[name.rpartition("/")[2]] for name in names if name.rpartition("/")[2] in split.names
+        }
     rule = split if isinstance(split, RandomSplit) else RandomSplit(group_by="file")
     groups = {name: _pattern_group(name, rule.group_pattern) for name in names}
     if (group_by or rule.group_by) == "folder":
         groups = _folder_groups(names, rule.group_depth)
     return [SourceFile(path=files[name], name=name, split=splits.get(name), group=groups[name]) for name in names]
+
+
+Spans = Callable[[Path, tuple[int, ...]], "list[tuple[int, int]]"]
+"""The parts of a file of text; at the bytes that it is told one ends."""
+
+
+def in_parts(files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans) -> list[SourceFile]:
+    """The files, those that become several pieces in parts, NAME#1, NAME#2, ...
+
+    Args:
+        files: of one source.
+        recipe: its own; it may say where splits begin and which lines a text stands between.
+        spans_of: gives the parts of a file.
+
+    Raises:
+        RecipeError: a file can not be read, or has not the lines that the recipe names.
+    """
+    split = recipe.split if recipe is not None else None
+    found = []
+    for file in files:
+        marks: tuple[int, ...] = ()
+        if isinstance(split, ByteSplit):
+            marks = (split.train, split.train + split.validation)
+        try:
+            size = file.path.stat().st_size
+            first, last = _between(file.path, recipe) if recipe is not None and recipe.between else (0, size)
+            spans = spans_of(file.path, (*marks, first, last))
+        except OSError as error:
+            raise RecipeError(f"cannot read {file.path}: {error.strerror or error}") from error
+        spans = [(start, stop) for start, stop in spans if first <= start and stop <= last]
+        for number, (start, stop) in enumerate(spans):
+            of_bytes: SplitName | None = None
+            if marks:
+                of_bytes = "train" if start < marks[0] else "validation" if start < marks[1] else "test"
+            name = f"{file.name}#{number + 1}" if len(spans) > 1 else file.name
+            part = None if (start, stop) == (0, size) else (start, stop)
+            found.append(replace(file, name=name, part=part, split=of_bytes or file.split))
+    return found
+
+
+def _between(path: Path, recipe: Recipe) -> tuple[int, int]:
+    """The first byte after the line that begins a text, and that of the line that ends it."""
+    assert recipe.between is not None
+    begins, ends = (line.encode() for line in recipe.between)
+    first, place = None, 0
+    with path.open("rb") as file:
+        for line in file:
+            if first is None and line.startswith(begins):
+                first = place + len(line)
+            elif first is not None and line.startswith(ends):
+                return first, place
+            place += len(line)
+    missing = recipe.between[0 if first is None else 1]
+    raise RecipeError(f"{path}: recipe {recipe.name} expects a line that begins with {missing!r}, found none")

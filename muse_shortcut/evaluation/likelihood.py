@@ -60,7 +60,9 @@ class PieceLikelihood:
     notes: int
     """0 in a domain without notes."""
     seconds: float | None
-    """How long it lasts."""
+    """How long it lasts; None in a domain without time."""
+    bytes: int | None = None
+    """Of text."""
 
     @property
     def nats(self) -> float:
@@ -85,6 +87,8 @@ class Likelihood:
     """Nats a token of each stream: of each codebook, where there are several."""
     bits_a_second: float | None
     """Of music; None in a domain without time."""
+    bits_a_byte: float | None
+    """Of text; None in other domains."""
     nats_a_note: float | None
     """All that was scored, bars and tempos too, by the notes; None in a domain without notes."""
 
@@ -97,6 +101,7 @@ def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
     nats, tokens = sum(piece.nats for piece in pieces), sum(piece.tokens for piece in pieces)
     notes = sum(piece.notes for piece in pieces)
     seconds = [piece.seconds for piece in pieces if piece.seconds is not None]
+    size = sum(piece.bytes or 0 for piece in pieces)
     timed = len(seconds) == len(pieces) and sum(seconds) > 0
     return Likelihood(
         pieces=len(pieces),
@@ -110,6 +115,7 @@ def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
                 strict=True,
             )
         ),
+        bits_a_byte=nats / math.log(2) / size if size else None,
         bits_a_second=nats / math.log(2) / sum(seconds) if timed else None,
         nats_a_note=nats / notes if notes else None,
     )
@@ -172,6 +178,7 @@ def score_pieces(
                 tuple(tokens[number].tolist()),
                 int(starts[read_ids(store, number)].sum()),
                 store.pieces[number].seconds,
+                store.pieces[number].bytes,
             )
             for number in pieces
         ]

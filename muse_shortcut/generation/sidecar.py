@@ -151,11 +151,11 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
 
 
 def _wishes(content: Any) -> Wishes:
-    # Those made before there were the last two had neither.
+    # Those made before there were the last three had none of them.
     numbers = {name: content[name] for name in ("tempo", "bars", "seconds")}
-    numbers |= {name: content.get(name) for name in ("silence", "repeats")}
+    numbers |= {name: content.get(name) for name in ("silence", "repeats", "bytes")}
     for name, value in numbers.items():
-        if value is not None and type(value) not in ((int,) if name in ("bars", "repeats") else (int, float)):
+        if value is not None and type(value) not in ((int,) if name in ("bars", "repeats", "bytes") else (int, float)):
             raise ValueError(f"wishes.{name}")
     key, instruments = content["key"], tuple(content["instruments"])
     if not all(isinstance(text, str) for text in (*instruments, key or "")):

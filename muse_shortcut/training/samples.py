@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from muse_shortcut.checkpoints import Checkpoint
@@ -14,8 +13,8 @@ from muse_tokenizers.base import Ids, Prompt
 
 __all__ = ["write_samples"]
 
-SECONDS = 12.0
-"""Of new music in a sample."""
+_LENGTHS = {"seconds": 12.0, "bytes": 600}
+"""Of what is new in a sample, by the domain's unit."""
 
 
 def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, seed: int) -> list[Path]:
@@ -39,7 +38,7 @@ def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, see
         request = Request(
             prompt=Prompt(ids=ids, piece=None),
             sampling=SamplingConfig(temperature=0.95, top_p=0.97),
-            wishes=replace(tokenizer.usual_wishes(), seconds=SECONDS),
+            wishes=tokenizer.usual_wishes().lasting(_LENGTHS[tokenizer.unit], tokenizer.unit),
             max_steps=core.config.context,
             seed=seed,
         )

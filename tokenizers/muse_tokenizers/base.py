@@ -10,9 +10,9 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,20 @@ __all__ = [
     "Number",
     "Passage",
     "Prompt",
+    "Span",
     "Token",
     "Tokenizer",
+    "Unit",
     "Variations",
     "Waveform",
     "Wishes",
 ]
+
+Unit = Literal["seconds", "bytes"]
+"""What places in a piece are counted in."""
+
+Span = tuple[int, int]
+"""The first and the last but one, of bytes or characters."""
 
 Ids = NDArray[np.int64]
 """(T, K) token ids."""
@@ -55,6 +63,8 @@ class Token:
     """The number of the note it is a part of, counted from 0 in the order of the ids."""
     value: int | None = None
     """The number behind the label where it has one: a pitch from 0 to 127, say."""
+    characters: Span | None = None
+    """Of text, the characters that any of its bytes is a part of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +86,7 @@ class Prompt(Generic[Piece]):
     piece: Piece | None
     """That part of the piece as it stands in the file; None where nothing was given."""
     cut: float = 0.0
-    """Where the continuation is appended, seconds from the start of the piece."""
+    """Where the continuation is appended, in seconds from the start of the piece, or in bytes of text."""
     cut_step: int = 0
     """The same place in the piece's own unit (ticks, samples, bytes)."""
     begun: Ids | None = None
@@ -98,10 +108,16 @@ class Wishes:
     """Length of the continuation in bars."""
     seconds: float | None = None
     """Length of the continuation in seconds."""
+    bytes: int | None = None
+    """Length of the continuation in bytes."""
     silence: float | None = None
     """The longest silence, seconds; None: any."""
     repeats: int | None = None
     """The most bars in a row that may each be what stood 1 to 4 bars before; None: any."""
+
+    def lasting(self, length: float, unit: Unit) -> Wishes:
+        """The same for a continuation of a length in a domain's unit."""
+        return replace(self, seconds=length) if unit == "seconds" else replace(self, bytes=round(length))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +162,8 @@ class Passage:
     numbers: NDArray[np.int64]
     """(N,) not negative; 0 has no predecessor, so it equals nothing that stands inside a piece."""
     places: NDArray[np.float64]
-    """(N, 2): when each begins, in seconds and in bars from the start of the piece; NaN where a domain has no bars."""
+    """(N, 2): where each begins, in the domain's unit and in bars from the start of the piece; NaN where a domain has
+    no bars."""
 
 
 class Grammar(ABC):
@@ -155,7 +172,7 @@ class Grammar(ABC):
     Attributes:
         whole: (C,) bool; the piece could end here and nothing would be left dangling.
         finished: (C,) bool; the candidate has ended, or has just crossed the length that was wished for.
-        elapsed: (C,) float64; seconds since the cut (NaN where a domain has no time).
+        elapsed: (C,) float64; seconds, or bytes of text, since the cut.
     """
 
     whole: NDArray[np.bool_]
@@ -180,6 +197,8 @@ class Tokenizer(ABC, Generic[Piece]):
     """The file endings `read` is meant for, in lower case with the dot."""
     suffix: ClassVar[str]
     """The ending of what `write` writes."""
+    unit: ClassVar[Unit] = "seconds"
+    """What places in a piece (durations, cuts, stretches, spans) are counted in."""
 
     streams: int
     """K, the ids of one step."""
@@ -209,9 +228,13 @@ class Tokenizer(ABC, Generic[Piece]):
     def loads(self, data: bytes) -> Piece:
         """The piece that `dumps` made these bytes of. Raises UnreadablePiece."""
 
+    def read_part(self, path: Path, part: Span | None) -> Piece:
+        """`read` of a file or a part of it that is prepared. Raises UnreadablePiece."""
+        return self.read(path)
+
     @abstractmethod
-    def duration(self, piece: Piece) -> float | None:
-        """Seconds; None for a domain that has no time."""
+    def duration(self, piece: Piece) -> float:
+        """How long a piece is, in the domain's unit."""
 
     @abstractmethod
     def render(self, piece: Piece, soundfont: Path | None = None) -> Waveform | None:
@@ -246,12 +269,13 @@ class Tokenizer(ABC, Generic[Piece]):
     # Continuing
 
     @abstractmethod
-    def prompt(self, piece: Piece | None, seconds: float | None = None) -> Prompt[Piece]:
-        """The first `seconds` of a piece, cut where it is whole; all of it for None, nothing but begin for no piece."""
+    def prompt(self, piece: Piece | None, length: float | None = None) -> Prompt[Piece]:
+        """The first of a piece, so long in the domain's unit, cut where it is whole; all of it for None, nothing but
+        begin for no piece."""
 
     @abstractmethod
-    def cut_before(self, piece: Piece, seconds: float) -> float:
-        """Where `prompt(piece, seconds)` would cut, without its work."""
+    def cut_before(self, piece: Piece, length: float) -> float:
+        """Where `prompt(piece, length)` would cut, without its work."""
 
     @abstractmethod
     def join(self, prompt: Prompt[Piece], ids: Ids) -> Piece:
@@ -286,7 +310,7 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def measure(self, piece: Piece, start: float, end: float) -> dict[str, Measure]:
-        """What the stretch [start, end) of a piece is like; `start < end` in seconds, and it may pass the piece's end.
+        """What the stretch [start, end) of a piece is like; `start < end` in its unit, and it may pass the piece's end.
 
         A measure that has no meaning (in this domain, or in a stretch without notes) is left out. Two names mean the
         same in every domain that has them: `longest_silence` (seconds) and `longest_loop` (bars).
@@ -294,7 +318,7 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def passage(self, ids: Ids, start: float, end: float) -> Passage:
-        """The stretch [start, end), in seconds, of the piece that the ids (T, K) are."""
+        """The stretch [start, end), in the domain's unit, of the piece that the ids (T, K) are."""
 
     @abstractmethod
     def note_starts(self) -> NDArray[np.bool_]:

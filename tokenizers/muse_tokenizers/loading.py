@@ -26,7 +26,11 @@ def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
         from muse_tokenizers.audio.tokenizer import AudioTokenizer
 
         return AudioTokenizer
-    raise UnknownTokenizer(f"no tokenizer is called {kind!r}; allowed: midi, audio")
+    if kind == "text":
+        from muse_tokenizers.text.tokenizer import TextTokenizer
+
+        return TextTokenizer
+    raise UnknownTokenizer(f"no tokenizer is called {kind!r}; allowed: midi, audio, text")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer[Any]:

@@ -81,7 +81,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         name = "the embedded prompt"
         return self._long_enough(read_waveform(io.BytesIO(data), self.codec.shape.sample_rate, name), name)
 
-    def duration(self, piece: Waveform) -> float | None:
+    def duration(self, piece: Waveform) -> float:
         return float(piece.samples.shape[1] / piece.sample_rate)
 
     def render(self, piece: Waveform, soundfont: Path | None = None) -> Waveform | None:
@@ -135,12 +135,12 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     # Continuing
 
-    def prompt(self, piece: Waveform | None, seconds: float | None = None) -> Prompt[Waveform]:
+    def prompt(self, piece: Waveform | None, length: float | None = None) -> Prompt[Waveform]:
         begin = np.full((1, self.streams), self.begin, dtype=np.int64)
         nothing = np.zeros((0, self.streams), dtype=np.int64)
         if piece is None:
             return Prompt(ids=begin, piece=None, begun=nothing)
-        hop, frames = self.codec.shape.hop, self._given_frames(piece, seconds)
+        hop, frames = self.codec.shape.hop, self._given_frames(piece, length)
         given = Waveform(samples=piece.samples[:, : frames * hop], sample_rate=piece.sample_rate)
         steps = self.encode(given)
         # The last steps lack the finer codes of frames that are not there yet.
@@ -155,8 +155,8 @@ class AudioTokenizer(Tokenizer[Waveform]):
             samples = min(samples, round(seconds * piece.sample_rate))
         return max(1, samples // self.codec.shape.hop)
 
-    def cut_before(self, piece: Waveform, seconds: float) -> float:
-        return self._given_frames(piece, seconds) * self.codec.shape.hop / piece.sample_rate
+    def cut_before(self, piece: Waveform, length: float) -> float:
+        return self._given_frames(piece, length) * self.codec.shape.hop / piece.sample_rate
 
     def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
         second = round(self.codec.shape.frame_rate)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, Measure, Passage, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.errors import ImpossibleWish
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
@@ -59,7 +60,7 @@ class MidiTokenizer(Tokenizer["Score"]):
     def loads(self, data: bytes) -> Score:
         return parse_score(data, "the embedded prompt")
 
-    def duration(self, piece: Score) -> float | None:
+    def duration(self, piece: Score) -> float:
         return score_seconds(piece)
 
     def render(self, piece: Score, soundfont: Path | None = None) -> Waveform | None:
@@ -86,19 +87,19 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     # Continuing
 
-    def prompt(self, piece: Score | None, seconds: float | None = None) -> Prompt[Score]:
+    def prompt(self, piece: Score | None, length: float | None = None) -> Prompt[Score]:
         begin = np.array([[self.begin]], dtype=np.int64)
         if piece is None:
             return Prompt(ids=begin, piece=None)
-        ids, tick, cut = self._form.cut(self._form.encode(piece), seconds)
+        ids, tick, cut = self._form.cut(self._form.encode(piece), length)
         at = round(self._tick_in(piece, tick))
         kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
         # What is early by less than half a step is in the ids at the cut, and so not in the prompt.
         clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._form.half_step(ids))))
         return Prompt(ids=kept, piece=clipped, cut=cut, cut_step=at)
 
-    def cut_before(self, piece: Score, seconds: float) -> float:
-        return self._form.cut(self._form.encode(piece), seconds)[2]
+    def cut_before(self, piece: Score, length: float) -> float:
+        return self._form.cut(self._form.encode(piece), length)[2]
 
     def _tick_in(self, piece: Score, tick: float) -> float:
         """A tick of the ids counted in ticks of the piece."""
@@ -119,6 +120,8 @@ class MidiTokenizer(Tokenizer["Score"]):
         return join_in_seconds(prompt.piece, prompt.cut_step, whole, round(prompt.cut / self._form.tick_seconds))
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
+        if wishes is not None and wishes.bytes is not None:
+            raise ImpossibleWish("bytes cannot be wished for with this checkpoint: music has none")
         return self._form.grammar(prompt, candidates, wishes)
 
     def usual_wishes(self) -> Wishes:

@@ -1,0 +1,146 @@
+"""The tokenizer that muse-prepare is asked for: of a checkpoint, by name, from a file, or learned from the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from muse_shortcut.data.recipe import Recipe
+    from muse_shortcut.data.survey import SourceFile
+    from muse_tokenizers.base import Tokenizer
+    from muse_tokenizers.text.segmenting import Segmenter
+
+__all__ = ["VOCABULARY", "choose_tokenizer", "refuse_others_options"]
+
+VOCABULARY = 4096
+"""Ids that are learned where nobody says how many."""
+_LEARNED_FROM = 2**27
+"""Bytes of the training split that a vocabulary is learned from, at most, evenly over all of it."""
+_OWN = {"audio": ("codec", "codebooks", "device"), "text": ("vocabulary_size", "line_ends")}
+"""Options of one domain alone."""
+_CHOOSING = ("codec", "codebooks", "vocabulary_size", "line_ends")
+"""Of them those that choose a tokenizer."""
+
+
+def refuse_others_options(arguments: Namespace) -> None:
+    """Raises ArgumentsError: an option is another domain's."""
+    for domain, options in _OWN.items():
+        for option in options if domain != arguments.domain else ():
+            if getattr(arguments, option) is not None:
+                name = option.replace("_", "-")
+                raise ArgumentsError(f"--{name} is an option of {domain}, not of {arguments.domain}")
+
+
+def choose_tokenizer(
+    arguments: Namespace, recipes: Sequence[Recipe | None], sources: Sequence[Sequence[SourceFile]]
+) -> Tokenizer[Any]:
+    """The tokenizer of a command line.
+
+    Args:
+        arguments: of muse-prepare.
+        recipes: of each source, None where it has none.
+        sources: the files, from which a vocabulary may be learned.
+
+    Raises:
+        ArgumentsError, TokenizerError: it is not there, or not of this domain.
+    """
+    from muse_tokenizers.loading import load_tokenizer
+
+    if arguments.tokenizer is not None and (Path(arguments.tokenizer) / "tokenizer").is_dir():
+        found = load_tokenizer(Path(arguments.tokenizer) / "tokenizer")
+        if found.kind != arguments.domain:
+            raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
+        for option in _CHOOSING:
+            if getattr(arguments, option) is not None:
+                name = option.replace("_", "-")
+                raise ArgumentsError(f"--{name} chooses a tokenizer; --tokenizer names a checkpoint, which has its own")
+        return found
+    named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
+    if arguments.domain == "audio":
+        return _audio(arguments, named)
+    return _text(arguments, named, sources) if arguments.domain == "text" else _midi(arguments, named)
+
+
+def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+    from muse_tokenizers.midi.configuration import CONFIGURATIONS
+    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+    name = arguments.tokenizer or named or "remi"
+    if name not in CONFIGURATIONS:
+        raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
+    return MidiTokenizer(CONFIGURATIONS[name])
+
+
+def _audio(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+    from muse_tokenizers.audio.codecs import META, SHIPPED, fetch_codec
+    from muse_tokenizers.audio.tokenizer import AudioTokenizer
+
+    if arguments.tokenizer is not None:
+        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder; see --codec")
+    name = arguments.codec or named or SHIPPED
+    if name == META:
+        with Bar(f"fetching {META}", None) as bar:
+            fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
+    return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
+
+
+def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[SourceFile]]) -> Tokenizer[Any]:
+    from muse_tokenizers.text.segmenting import LETTERS, CharacterSegmenter, train_bpe
+    from muse_tokenizers.text.tokenizer import TextTokenizer, read_bpe
+
+    name, size = arguments.tokenizer or named or "bpe", arguments.vocabulary_size
+    segmenter: Segmenter
+    if name in ("bpe", "characters"):
+        size = VOCABULARY if size is None else size
+        if not 257 <= size <= 2**17:
+            raise ArgumentsError(f"--vocabulary-size is {size}; allowed: 257 to {2**17}, 256 of which are bytes")
+        learn = train_bpe if name == "bpe" else CharacterSegmenter.of_texts
+        with Bar("learning a vocabulary", None) as bar:
+            segmenter = learn(_training_texts(arguments, sources, bar), size)
+    elif size is not None:
+        raise ArgumentsError(f"--vocabulary-size goes with bpe and characters, not with {name}, which has its own")
+    elif name == "letters":
+        segmenter = CharacterSegmenter(LETTERS, closed=True)
+    elif Path(name).is_file():
+        segmenter = read_bpe(Path(name))
+    else:
+        raise ArgumentsError(
+            f"--tokenizer is {name!r}; allowed: bpe, characters, letters, a tokenizer.json, or a checkpoint's folder"
+        )
+    return TextTokenizer(segmenter, arguments.line_ends or "lf")
+
+
+def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]], bar: Bar) -> Iterator[bytes]:
+    """What is trained on, file by file; of very much every second, third, ... file or part."""
+    from muse_shortcut.data.splits import split_files
+    from muse_tokenizers.errors import UnreadablePiece
+    from muse_tokenizers.text.files import read_text
+
+    files = [
+        file
+        for source in sources
+        for file, split in zip(source, split_files(source, arguments.seed, arguments.held_out), strict=True)
+        if split == "train"
+    ]
+    total = sum(_size(file) for file in files)
+    stride, read = -(-total // _LEARNED_FROM) or 1, 0
+    for file in files[::stride]:
+        try:
+            data = read_text(file.path, file.part, arguments.line_ends or "lf")
+        except UnreadablePiece:
+            # Its reason is among the rejects of the store.
+            continue
+        read += len(data)
+        bar.show(round(read / 2**20, 1), "MiB read")
+        yield data
+
+
+def _size(file: SourceFile) -> int:
+    return file.part[1] - file.part[0] if file.part else file.path.stat().st_size

@@ -1,0 +1,1 @@
+"""Text: bytes as ids of a vocabulary, and ids as well-formed text."""

@@ -1,0 +1,60 @@
+"""Which ids may come next in text: those with which it stays well-formed UTF-8, and the end between two characters."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.base import Grammar, Ids
+from muse_tokenizers.text.utf8 import ILL, WHOLE
+
+__all__ = ["TextGrammar"]
+
+
+class TextGrammar(Grammar):
+    """Ids of C candidates. Where a length is wished for, a candidate goes on until it is crossed; else it may end."""
+
+    def __init__(
+        self,
+        *,
+        state: int,
+        candidates: int,
+        leads_to: NDArray[np.int8],
+        lengths: NDArray[np.int64],
+        pad: int,
+        end: int,
+        wished: int | None,
+    ) -> None:
+        """
+        Args:
+            state: of UTF-8, after the prompt.
+            candidates: C.
+            leads_to: (STATES, V), special ids included, which lead nowhere.
+            lengths: (V,) bytes of each id.
+            pad: the padding id.
+            end: the id of the end.
+            wished: bytes.
+        """
+        self._leads_to, self._lengths, self._pad, self._end, self._wished = leads_to, lengths, pad, end, wished
+        self._state = np.full(candidates, state, dtype=np.int64)
+        self.finished = np.zeros(candidates, dtype=bool)
+        self.elapsed = np.zeros(candidates)
+        self.whole = self._state == WHOLE
+
+    def allowed(self) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = self._leads_to[self._state] != ILL
+        if self._wished is None:
+            mask[:, self._end] = self._state == WHOLE
+        mask[self.finished] = False
+        mask[self.finished, self._pad] = True
+        return mask[:, None]
+
+    def advance(self, ids: Ids) -> None:
+        goes_on = ~self.finished
+        self.finished |= ids[:, 0] == self._end
+        goes_on &= ~self.finished
+        self._state[goes_on] = self._leads_to[self._state[goes_on], ids[goes_on, 0]]
+        self.elapsed[goes_on] += self._lengths[ids[goes_on, 0]]
+        if self._wished is not None:
+            self.finished |= self.elapsed > self._wished
+        self.whole = (self._state == WHOLE) & ~self.finished

@@ -1,0 +1,260 @@
+"""The text domain behind the one interface of `muse_tokenizers.base`. A piece is bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from muse_tokenizers.base import (
+    Grammar,
+    Ids,
+    Measure,
+    Passage,
+    Prompt,
+    Span,
+    Token,
+    Tokenizer,
+    Unit,
+    Variations,
+    Waveform,
+    Wishes,
+)  # fmt: skip
+from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnwritablePiece
+from muse_tokenizers.text.files import LINE_ENDS, LineEnds, check_text, read_text
+from muse_tokenizers.text.grammar import TextGrammar
+from muse_tokenizers.text.measures import measure_text
+from muse_tokenizers.text.segmenting import BpeSegmenter, CharacterSegmenter, Segmenter
+from muse_tokenizers.text.utf8 import characters_before, state_after, transitions
+
+__all__ = ["TextTokenizer", "read_bpe"]
+
+_BPE = "bpe.json"
+_SPACES = b" \t\r\n"
+_WORD_END = re.compile(rb"[^ \t\r\n](?=[ \n])")
+_LOOKED_AT = 2**16
+"""Bytes that are tried before a file is taken for one of an alphabet."""
+
+
+class TextTokenizer(Tokenizer[bytes]):
+    """Bytes of text to ids and back."""
+
+    kind: ClassVar[str] = "text"
+    suffixes: ClassVar[frozenset[str]] = frozenset({".txt", ".text"})
+    suffix: ClassVar[str] = ".txt"
+    unit: ClassVar[Unit] = "bytes"
+    streams = 1
+    steps_per_second = None
+
+    def __init__(self, segmenter: Segmenter, line_ends: LineEnds = "lf") -> None:
+        """
+        Args:
+            segmenter: makes the ids.
+            line_ends: of files that are prepared: `lf` leaves out carriage returns before line feeds, and the byte
+                order mark; `keep` nothing. Prompts are always taken as they are.
+        """
+        self.segmenter, self._line_ends = segmenter, line_ends
+        plain = len(segmenter.tokens)
+        self.pad, self.begin, self.end = plain, plain + 1, plain + 2
+        self.vocabulary_size = plain + 3
+        self._tokens = (*segmenter.tokens, b"", b"", b"")
+        self._lengths = np.array([len(token) for token in self._tokens])
+        self._leads_to = transitions(self._tokens)
+
+    # Files
+
+    def read(self, path: Path) -> bytes:
+        return self._checked(read_text(path), str(path))
+
+    def _checked(self, data: bytes, name: str) -> bytes:
+        check_text(data, name)
+        try:
+            self.segmenter.encode(data[:_LOOKED_AT])
+        except UnreadablePiece as error:
+            raise UnreadablePiece(f"{name} is not of this alphabet: {error}") from error
+        return data
+
+    def read_part(self, path: Path, part: Span | None) -> bytes:
+        return self._checked(read_text(path, part, self._line_ends), str(path))
+
+    def write(self, piece: bytes, path: Path) -> None:
+        try:
+            path.write_bytes(piece)
+        except OSError as error:
+            raise UnwritablePiece(f"cannot write {path}: {error.strerror}") from error
+
+    def dumps(self, piece: bytes) -> bytes:
+        return piece
+
+    def loads(self, data: bytes) -> bytes:
+        return self._checked(data, "the embedded prompt")
+
+    def duration(self, piece: bytes) -> float:
+        return float(len(piece))
+
+    def render(self, piece: bytes, soundfont: Path | None = None) -> Waveform | None:
+        return None
+
+    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+        return None
+
+    # Ids
+
+    def encode(self, piece: bytes) -> Ids:
+        return self.segmenter.encode(piece)[:, None]
+
+    def decode(self, ids: Ids) -> bytes:
+        return b"".join(self._tokens[number] for number in ids[:, 0].tolist())
+
+    def describe(self, ids: Ids) -> list[list[Token]]:
+        flat = ids[:, 0]
+        ends = np.cumsum(self._lengths[flat])
+        begun = characters_before(self.decode(ids))
+        special = {self.pad: "padding", self.begin: "begin", self.end: "end"}
+        described = []
+        for number, end in zip(flat.tolist(), ends.tolist(), strict=True):
+            data = self._tokens[number]
+            start = end - len(data)
+            # A character belongs to every token that has a byte of it.
+            first = max(0, int(begun[start + 1]) - 1) if data else int(begun[start])
+            label, kind = _label(data) if data else (special.get(number, "no text"), "special")
+            characters = (first, int(begun[end]))
+            described.append([Token(id=number, label=label, kind=kind, start=start, end=end, characters=characters)])
+        return described
+
+    # Continuing
+
+    def prompt(self, piece: bytes | None, length: float | None = None) -> Prompt[bytes]:
+        begin = np.array([[self.begin]], dtype=np.int64)
+        if piece is None:
+            return Prompt(ids=begin, piece=None)
+        cut = len(piece) if length is None else int(self.cut_before(piece, length))
+        given = piece[:cut]
+        return Prompt(ids=np.concatenate([begin, self.encode(given)]), piece=given, cut=float(cut), cut_step=cut)
+
+    def cut_before(self, piece: bytes, length: float) -> float:
+        most = max(1, min(len(piece), round(length)))
+        if most == len(piece):
+            return float(most)
+        # Before the space or line end that follows a word: what comes next begins as words do, and what came before
+        # has the ids that it has in the whole. Nothing is shorter than the first word.
+        place = most + 1
+        while (place := max(piece.rfind(b" ", 1, place), piece.rfind(b"\n", 1, place))) > 0:
+            if piece[place - 1] not in _SPACES:
+                return float(place)
+        word = _WORD_END.search(piece, most)
+        if word is not None:
+            return float(word.end())
+        while most > 1 and (piece[most] & 0xC0) == 0x80:
+            most -= 1
+        return float(most)
+
+    def join(self, prompt: Prompt[bytes], ids: Ids) -> bytes:
+        return (
+            self.decode(np.concatenate([prompt.ids, ids])) if prompt.piece is None else prompt.piece + self.decode(ids)
+        )
+
+    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
+        wishes = wishes or Wishes()
+        for field in fields(Wishes):
+            if field.name != "bytes" and getattr(wishes, field.name) not in (None, ()):
+                raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: text has none")
+        return TextGrammar(
+            state=state_after(self.decode(prompt[-8:])),
+            candidates=candidates,
+            leads_to=self._leads_to,
+            lengths=self._lengths,
+            pad=self.pad,
+            end=self.end,
+            wished=wishes.bytes,
+        )
+
+    def usual_wishes(self) -> Wishes:
+        return Wishes()
+
+    def variations(self) -> Variations:
+        identity = np.arange(self.vocabulary_size)[None]
+        return Variations(maps=identity, valid=np.ones_like(identity, dtype=bool))
+
+    # What a piece is like
+
+    def measure(self, piece: bytes, start: float, end: float) -> dict[str, Measure]:
+        return measure_text(piece[round(start) : round(end)])
+
+    def passage(self, ids: Ids, start: float, end: float) -> Passage:
+        data = self.decode(ids)[round(start) : round(end)]
+        text = data.decode("utf-8", "replace")
+        codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64)
+        numbers = np.concatenate([[0], 1 + codes[:-1] * 0x110000 + codes[1:]]) if len(codes) else codes
+        sizes = np.array([len(character.encode()) for character in text], dtype=np.int64)
+        places = round(start) + np.cumsum(sizes) - sizes
+        return Passage(numbers=numbers, places=np.stack([places, np.full(len(codes), np.nan)], axis=1))
+
+    def note_starts(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        return np.zeros(self.vocabulary_size, dtype=bool)
+
+    # The tokenizer as data
+
+    def configuration(self) -> dict[str, Any]:
+        own: dict[str, Any] = {"sha256": self.segmenter.digest()}
+        if isinstance(self.segmenter, CharacterSegmenter):
+            own = {"characters": self.segmenter.characters, "closed": self.segmenter.closed}
+        return {"form": self.segmenter.form, "line_ends": self._line_ends, **own}
+
+    @classmethod
+    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> TextTokenizer:
+        try:
+            form, line_ends = configuration["form"], configuration["line_ends"]
+            if line_ends not in LINE_ENDS:
+                raise UnknownTokenizer(f"line_ends is {line_ends!r}; allowed: {', '.join(LINE_ENDS)}")
+            if form == CharacterSegmenter.form:
+                characters, closed = configuration["characters"], configuration["closed"]
+                if not isinstance(characters, str) or not isinstance(closed, bool):
+                    raise TypeError
+                return cls(CharacterSegmenter(characters, closed=closed), line_ends)
+            digest = configuration["sha256"]
+        except (KeyError, TypeError) as error:
+            raise UnknownTokenizer("a text tokenizer's fields are form, line_ends, and what its form needs") from error
+        if form != BpeSegmenter.form or folder is None:
+            raise UnknownTokenizer(f"form is {form!r}; allowed: characters, or bpe with its file")
+        segmenter = read_bpe(folder / _BPE)
+        if segmenter.digest() != digest:
+            raise UnknownTokenizer(f"{folder / _BPE} is another one: its SHA-256 begins {segmenter.digest()[:12]}")
+        return cls(segmenter, line_ends)
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        if isinstance(self.segmenter, BpeSegmenter):
+            (folder / _BPE).write_text(self.segmenter.content, encoding="utf-8")
+
+    def vocabulary(self) -> list[str]:
+        return [*self.segmenter.names(), "PAD_None", "BOS_None", "EOS_None"]
+
+    def fingerprint(self) -> str:
+        """The same names with other merges are other ids of a text."""
+        return hashlib.sha256(f"{super().fingerprint()} {self.segmenter.digest()}".encode()).hexdigest()
+
+
+def read_bpe(path: Path) -> BpeSegmenter:
+    """A `tokenizer.json` of Hugging Face's library. Raises UnknownTokenizer."""
+    try:
+        return BpeSegmenter(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnknownTokenizer(f"cannot read {path}: {error.strerror}") from error
+    except (UnknownTokenizer, UnicodeDecodeError) as error:
+        raise UnknownTokenizer(f"{path}: {error}") from error
+
+
+def _label(data: bytes) -> tuple[str, str]:
+    """For eyes, and of which kind."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return " ".join(f"{byte:02x}" for byte in data), "byte"
+    kind = "space" if text.isspace() else "word" if any(character.isalnum() for character in text) else "mark"
+    shown = text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣" if text.isspace() else " ")
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown), kind
