@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import secrets
 import sys
 import time
@@ -21,14 +22,18 @@ if TYPE_CHECKING:
 
     from muse_shortcut.checkpoints import Checkpoint
     from muse_shortcut.generation.engine import Generation, Request, StepEvent
+    from muse_tokenizers.base import Tokenizer
+
 __all__ = ["main"]
 
 PROGRAM = "muse-generate"
-DEFAULT_SECONDS = 20.0
+DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800}
+"""Of a continuation, by the unit of its domain."""
 _SHOWN_EVERY = 16
 _REQUEST_OPTIONS = (
-    "prompt", "prompt_seconds", "seconds", "bars", "max_new_tokens", "num_samples", "seed", "instruments", "key",
-    "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram",
+    "prompt", "prompt_seconds", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "seed", "instruments",
+    "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+    "no_repeat_ngram",
 )  # fmt: skip
 
 
@@ -39,11 +44,14 @@ def _parser() -> CommandLine:
         "and NAME-1.json, from which --from-json makes the same bytes again. What is not said here comes from the "
         "checkpoint.",
     )
-    parser.add_argument("domain", choices=["midi", "audio"], help="what to continue")
+    parser.add_argument("domain", choices=["midi", "audio", "text"], help="what to continue")
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
-    parser.add_argument("--prompt", type=str, metavar="FILE", help="a file, or the name of a shipped prompt")
+    parser.add_argument("--prompt", type=str, metavar="FILE", help="a file, or a shipped prompt; of text words too")
     parser.add_argument("--prompt_seconds", type=float, help="continue the first S seconds, of MIDI to a bar line")
-    parser.add_argument("--seconds", type=float, help=f"length of the continuation (default {DEFAULT_SECONDS:g})")
+    parser.add_argument(
+        "--seconds", type=float, help=f"length of the continuation (default {DEFAULT_LENGTHS['seconds']:g})"
+    )
+    parser.add_argument("--bytes", type=int, help=f"text: its length (default {DEFAULT_LENGTHS['bytes']:g})")
     parser.add_argument("--bars", type=int, help="midi: length of the continuation in bars")
     parser.add_argument("--max_new_tokens", type=int, help="length in tokens")
     parser.add_argument("--num_samples", type=int, help="candidates, made side by side (default 1)")
@@ -110,6 +118,8 @@ def _generate(arguments: Namespace) -> int:
     else:
         request, path = _make_request(arguments, checkpoint)
         name, source = ("from-nothing", None) if path is None else (path.stem, path.name)
+        if path is None and request.prompt.piece is not None:
+            name = "words"
         only = None
         print(f"seed {request.seed}", flush=True)
     # Before the work, so that a wrong soundfont costs no one a minute.
@@ -120,7 +130,7 @@ def _generate(arguments: Namespace) -> int:
     with StopSwitch() as stop:
         problem: OutputError | None = None
         try:
-            _grow(generation, stop)
+            _grow(generation, checkpoint.tokenizer, stop)
         except OutputError as error:
             # No room for the trace: what has been made is written all the same.
             problem = error
@@ -167,25 +177,27 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request
     tokenizer = checkpoint.tokenizer
     if arguments.prompt_seconds is not None and not 0 < arguments.prompt_seconds < float("inf"):
         raise ArgumentsError(f"--prompt-seconds is {arguments.prompt_seconds}; allowed: more than 0")
-    path = _find_prompt(arguments)
-    if path is None and arguments.prompt_seconds is not None:
+    piece, path = _find_prompt(arguments, tokenizer)
+    if piece is None and arguments.prompt_seconds is not None:
         raise ArgumentsError("--prompt-seconds needs a --prompt")
-    seconds = arguments.seconds
-    if seconds is None and arguments.bars is None and arguments.max_new_tokens is None:
-        seconds = DEFAULT_SECONDS
+    if arguments.prompt_seconds is not None and tokenizer.unit != "seconds":
+        raise ArgumentsError(f"--prompt-seconds is an option of music and sound, not of {tokenizer.kind}")
+    lengths = {name: getattr(arguments, name) for name in DEFAULT_LENGTHS}
+    if not any(value is not None for value in (*lengths.values(), arguments.bars, arguments.max_new_tokens)):
+        lengths[tokenizer.unit] = DEFAULT_LENGTHS[tokenizer.unit]
     instruments = tuple(name for name in (arguments.instruments or "").split(",") if name.strip())
     if arguments.instruments is not None and not instruments:
         raise ArgumentsError("--instruments is empty; allowed: names or numbers with commas between them")
     usual = tokenizer.usual_wishes()
     request = Request(
-        prompt=tokenizer.prompt(None if path is None else tokenizer.read(path), arguments.prompt_seconds),
+        prompt=tokenizer.prompt(piece, arguments.prompt_seconds),
         sampling=_sampling(arguments, checkpoint.sampling),
         wishes=Wishes(
             instruments=instruments,
             key=arguments.key,
             tempo=arguments.tempo,
             bars=arguments.bars,
-            seconds=seconds,
+            **lengths,
             silence=(usual.silence if arguments.silence is None else arguments.silence) or None,
             repeats=(usual.repeats if arguments.repeats is None else arguments.repeats) or None,
         ),
@@ -196,19 +208,30 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request
     return request, path
 
 
-def _find_prompt(arguments: Namespace) -> Path | None:
+def _find_prompt(arguments: Namespace, tokenizer: Tokenizer[Any]) -> tuple[Any, Path | None]:
+    """The piece to continue and its file; either may be missing."""
     if arguments.prompt is None:
-        return None
-    path = Path(arguments.prompt)
-    if path.exists():
-        return path
-    shipped = shipped_prompt(arguments.domain, arguments.prompt)
-    if shipped is None:
-        raise ArgumentsError(
-            f"no prompt {arguments.prompt!r}: it is neither a file here nor one of the shipped "
-            f"{', '.join(prompt_names(arguments.domain))}"
-        )
-    return shipped
+        return None, None
+    path: Path | None = Path(arguments.prompt)
+    if not _exists(arguments.prompt):
+        path = shipped_prompt(arguments.domain, arguments.prompt)
+    if path is not None:
+        return tokenizer.read(path), path
+    if tokenizer.kind == "text":
+        return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape")), None
+    shipped = ", ".join(prompt_names(arguments.domain))
+    raise ArgumentsError(
+        f"no prompt {arguments.prompt!r}: it is no file here"
+        + (f", nor one of the shipped {shipped}" if shipped else "")
+    )
+
+
+def _exists(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):
+        # Words may be longer than any file's name.
+        return False
 
 
 def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
@@ -217,23 +240,39 @@ def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
     return replace(default, **given, greedy=arguments.greedy or default.greedy)
 
 
-def _grow(generation: Generation, stop: StopSwitch) -> None:
-    """Run a generation under a progress bar, until it ends or is interrupted."""
+def _grow(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
+    """Run a generation until it ends or is interrupted: of one text with its words as they come, else under a bar."""
+    if tokenizer.kind == "text" and generation.request.candidates == 1:
+        _say_words(generation, tokenizer, stop)
+        return
     wishes, request = generation.request.wishes, generation.request
-    total = wishes.seconds or (None if wishes.bars else request.limit)
-    unit = "seconds" if wishes.seconds else "tokens"
+    length = getattr(wishes, tokenizer.unit)
+    total = length or (None if wishes.bars else request.limit)
+    unit = tokenizer.unit if length else "tokens"
     started = time.perf_counter()
     with Bar("generating", total) as bar:
         for event in generation:
             if event.step % _SHOWN_EVERY == 0:
                 rate = (event.step + 1) / (time.perf_counter() - started)
-                bar.show(_place(event, wishes.seconds), f"{unit}, {rate:.0f} steps/s")
+                bar.show(_place(event, length), f"{unit}, {rate:.0f} steps/s")
             if stop():
                 break
 
 
-def _place(event: StepEvent, seconds: float | None) -> float:
-    return round(min(float(event.elapsed.min()), seconds), 1) if seconds else event.step + 1
+def _say_words(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
+    """The prompt, and each new character when all of it is there."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    print(decoder.decode(generation.request.prompt.piece or b""), end="", flush=True)
+    for event in generation:
+        if not event.finished[0]:
+            print(decoder.decode(tokenizer.decode(event.ids)), end="", flush=True)
+        if stop():
+            break
+    print("\n", flush=True)
+
+
+def _place(event: StepEvent, length: float | None) -> float:
+    return round(min(float(event.elapsed.min()), length), 1) if length else event.step + 1
 
 
 def _equal(generation: Generation, candidate: int, ids: Any) -> bool:

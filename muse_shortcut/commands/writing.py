@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.explaining import Explanation
     from muse_shortcut.generation.trace import Trace
-    from muse_tokenizers.base import Tokenizer
+    from muse_tokenizers.base import Tokenizer, Unit
 
 __all__ = ["Moment", "Wanted", "parse_moment", "write_candidates"]
 
@@ -148,11 +148,14 @@ def _draw(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: float, numbe
     from muse_shortcut.pictures.drawing import draw_trace
     from muse_shortcut.pictures.sound import draw_sound
     from muse_shortcut.pictures.style import picture_bytes
+    from muse_shortcut.pictures.text import draw_text
     from muse_tokenizers.base import Waveform
 
     if isinstance(piece, Waveform):
         assert tokenizer.steps_per_second is not None
         figure = draw_sound(trace, piece, cut, tokenizer.steps_per_second, numbered.name, step)
+    elif tokenizer.unit == "bytes":
+        figure = draw_text(trace, tokenizer, numbered.name, step)
     else:
         figure = draw_trace(trace, tokenizer, numbered.name, step)
     for kind in ("png", "svg"):
@@ -167,6 +170,8 @@ def _find_step(tokenizer: Tokenizer[Any], trace: Trace, moment: Moment, cut: flo
             raise ArgumentsError(f"--explain is {moment.step}; this continuation has {trace.steps} steps, from 0")
         return moment.step
     assert moment.seconds is not None
+    if tokenizer.unit != "seconds":
+        raise ArgumentsError(f"--explain is a time; allowed of {tokenizer.kind}: a step from 0 to {trace.steps - 1}")
     if tokenizer.steps_per_second is not None:
         step = int((moment.seconds - cut) * tokenizer.steps_per_second + 1e-6)
         if not 0 <= step < trace.steps:
@@ -191,18 +196,22 @@ def _explain(generation: Generation, checkpoint: Checkpoint, trace: Trace, step:
     path = _beside(numbered, ".explain.json")
     write_text(path, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
     _say(path)
-    print("\n".join(_lines(found)), flush=True)
+    print("\n".join(_lines(found, checkpoint.tokenizer.unit)), flush=True)
 
 
-def _lines(found: Explanation) -> list[str]:
+def _lines(found: Explanation, unit: Unit) -> list[str]:
     """What was found of a step, as lines for a terminal."""
     token = found.tokens[0]
+
+    def place(start: float) -> str:
+        return f"{start:.2f} s" if unit == "seconds" else f"byte {start:.0f}"
+
     lines = [
-        f"step {found.step}: {token.label} at {token.start:.2f} s, {sum(found.log_probability):.3f} nats",
+        f"step {found.step}: {token.label} at {place(token.start)}, {sum(found.log_probability):.3f} nats",
         f"{'source':<24}{'at':>10}{'weight':>10}{'if cut, nats':>15}",
     ]
     for cut in (*found.depths, *found.spans[:_LISTED]):
         name = f"depth {cut.depth}" if cut.span is None else cut.span.label
-        at = "" if cut.span is None else f"{cut.span.start:.2f} s"
+        at = "" if cut.span is None else place(cut.span.start)
         lines.append(f"{name:<24}{at:>10}{100 * cut.weight:>8.1f} %{sum(cut.change):>+15.3f}")
     return lines

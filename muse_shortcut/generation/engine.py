@@ -51,6 +51,7 @@ class Request:
             ("--max-new-tokens", self.max_steps),
             ("--bars", self.wishes.bars),
             ("--seconds", self.wishes.seconds),
+            ("--bytes", self.wishes.bytes),
             ("--tempo", self.wishes.tempo),
         ):
             if value is not None and not 0 < value < float("inf"):
@@ -64,7 +65,9 @@ class Request:
         """The most new steps. A wished length ends a piece much earlier: this only bounds one that stands still."""
         if self.max_steps is not None:
             return self.max_steps
-        return 4096 + int(400 * (self.wishes.seconds or 0.0)) + 2000 * (self.wishes.bars or 0)
+        return (
+            4096 + int(400 * (self.wishes.seconds or 0.0)) + 2000 * (self.wishes.bars or 0) + (self.wishes.bytes or 0)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["STYLE", "bare", "clock_ticks", "draw_shares", "picture_bytes", "title_of"]
+__all__ = ["STYLE", "bare", "clock_ticks", "depth_legend", "draw_shares", "picture_bytes", "title_of"]
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -66,8 +66,9 @@ def clock_ticks(axes: Axes, left: float, right: float) -> None:
 
 def title_of(figure: Figure, title: str, words: str) -> None:
     """A title, and what is to be seen in a sentence or two."""
-    figure.text(0.05, 0.955, title, fontsize=15, fontweight="bold", ha="left", va="center")
-    figure.text(0.05, 0.917, words, fontsize=9.5, color=MUTED, ha="left", va="center")
+    height = figure.get_figheight()
+    figure.text(0.05, 1 - 0.36 / height, title, fontsize=15, fontweight="bold", ha="left", va="center")
+    figure.text(0.05, 1 - 0.664 / height, words, fontsize=9.5, color=MUTED, ha="left", va="center")
 
 
 def draw_shares(axes: Axes, trace: Trace, edges: NDArray[np.float64], colours: list[str]) -> None:
@@ -91,10 +92,11 @@ def draw_shares(axes: Axes, trace: Trace, edges: NDArray[np.float64], colours: l
     axes.set_xticks([])
     bare(axes)
     axes.spines["bottom"].set_visible(False)
-    _legend(axes, trace, colours)
+    depth_legend(axes, trace, colours)
 
 
-def _legend(axes: Axes, trace: Trace, colours: list[str]) -> None:
+def depth_legend(axes: Axes, trace: Trace, colours: list[str]) -> None:
+    """Which colour is which depth."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=c, label=f"depth {d}") for d, c in zip(trace.depths.tolist(), colours, strict=True)]

@@ -1,0 +1,314 @@
+"""Promises of the text domain: any bytes come back, what is drawn is well-formed, spans are right, files are cut."""
+
+from __future__ import annotations
+
+import json
+import random
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from midi_pieces import draw
+from small_texts import MANY_WRITINGS, VERSES, bpe, characters
+
+from muse_tokenizers.base import Histogram, Number, Wishes
+from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece
+from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.text import files, segmenting
+from muse_tokenizers.text.files import read_text, spans_of
+from muse_tokenizers.text.measures import measure_text
+from muse_tokenizers.text.segmenting import LETTERS, BpeSegmenter, CharacterSegmenter, train_bpe
+from muse_tokenizers.text.tokenizer import TextTokenizer, read_bpe
+from muse_tokenizers.text.utf8 import ILL, STATES, WHOLE, runs, state_after, transitions
+
+BOTH = pytest.mark.parametrize("make", [bpe, characters])
+
+
+# Bytes
+
+
+@BOTH
+@given(data=st.binary(max_size=200))
+def test_any_bytes_come_back(make: Any, data: bytes) -> None:
+    ids = make().encode(data)
+    assert ids.shape == (len(ids), 1)
+    assert make().decode(ids) == data
+
+
+@BOTH
+@given(text=st.text(max_size=100))
+def test_any_text_comes_back(make: Any, text: str) -> None:
+    assert make().decode(make().encode(text.encode())) == text.encode()
+
+
+def test_a_special_token_in_a_text_stays_text() -> None:
+    for word in ("<|endoftext|>", "PAD_None", "BOS_None", "<s>"):
+        ids = bpe().encode(word.encode())
+        assert not np.isin(ids, [bpe().pad, bpe().begin, bpe().end]).any()
+        assert bpe().decode(ids) == word.encode()
+
+
+def test_a_text_is_encoded_in_parts_as_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = VERSES * 20 + MANY_WRITINGS * 20
+    whole = bpe().encode(text)
+    for size in (16, 100, 1000):
+        monkeypatch.setattr(segmenting, "_PART", size)
+        assert bpe().encode(text).tolist() == whole.tolist()
+
+
+def test_the_same_texts_give_the_same_vocabulary() -> None:
+    again = train_bpe([VERSES * 3, MANY_WRITINGS], 320)
+    assert again.content == bpe().segmenter.content  # type: ignore[attr-defined]
+    assert len(again.tokens) == 320
+    assert set(again.tokens) >= {bytes([byte]) for byte in range(256)}
+    assert bpe().encode(VERSES).shape[0] < 0.7 * len(VERSES)
+
+
+def test_characters_are_the_likeliest_and_others_are_their_bytes() -> None:
+    made = CharacterSegmenter.of_texts(["aaa bb ü".encode(), b"c"], 256 + 4)
+    assert made.characters == " abc"
+    assert made.encode("aüb".encode()).tolist() == [1, 4 + 0xC3, 4 + 0xBC, 2]
+
+
+def test_a_closed_alphabet_has_nothing_else() -> None:
+    letters = TextTokenizer(CharacterSegmenter(LETTERS, closed=True))
+    assert letters.vocabulary_size == 27 + 3
+    assert letters.encode(b"abc z")[:, 0].tolist() == [0, 1, 2, 26, 25]
+    with pytest.raises(UnreadablePiece, match=r"is not of this alphabet: character 3 is 'É'; allowed: 27 characters"):
+        letters.loads("abÉ".encode())
+
+
+# UTF-8
+
+
+def test_the_automaton_knows_every_character_and_nothing_else() -> None:
+    for code in (0, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF):
+        data = chr(code).encode()
+        assert transitions([data])[WHOLE, 0] == WHOLE
+        for cut in range(1, len(data)):
+            state = transitions([data[:cut]])[WHOLE, 0]
+            assert state not in (WHOLE, ILL)
+            assert transitions([data[cut:]])[state, 0] == WHOLE
+            assert state_after(b"abc" + data[:cut]) == state
+    # Overlong, a surrogate, beyond the last, a continuation without a beginning.
+    for bad in (b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x80", b"\xff", b""):
+        assert transitions([bad])[WHOLE, 0] == ILL
+    assert transitions([b"a", b"\x80"]).shape == (STATES, 2)
+
+
+@given(data=st.binary(max_size=60))
+def test_runs_are_what_python_decodes(data: bytes) -> None:
+    parts = runs(data)
+    assert b"".join(part if isinstance(part, bytes) else part.encode() for part in parts) == data
+    ill = [part for part in parts if isinstance(part, bytes)]
+    assert data.decode("utf-8", "ignore") == "".join(part for part in parts if isinstance(part, str))
+    assert all(part.decode("utf-8", "ignore") == "" for part in ill)
+
+
+@BOTH
+@pytest.mark.parametrize("given_bytes", [b"", "größ".encode(), "a音".encode()[:-1], "🎹".encode()[:2], b"\xff"])
+def test_what_is_drawn_is_well_formed(make: Any, given_bytes: bytes) -> None:
+    some = make()
+    prompt = some.prompt(given_bytes or None)
+    grammar = some.grammar(prompt.ids, 3, Wishes(bytes=10**6))
+    for candidate in draw(grammar, 200, seed=0):
+        # Nothing but the last character may be unfinished.
+        text = (given_bytes + some.decode(candidate)).removeprefix(b"\xff")
+        assert (
+            "".join(part for part in runs(text) if isinstance(part, str)).encode()
+            == text[: len(text) - unfinished(text)]
+        )
+
+
+def unfinished(text: bytes) -> int:
+    """Bytes of a character that is not whole yet, at the end."""
+    return next((n for n in range(1, min(4, len(text)) + 1) if state_after(text[-n:]) != WHOLE and text[-n] >= 0xC0), 0)
+
+
+@BOTH
+def test_a_length_is_counted_in_bytes_and_not_crossed(make: Any) -> None:
+    some = make()
+    prompt = some.prompt("größe".encode())
+    grammar = some.grammar(prompt.ids, 1, Wishes(bytes=20))
+    ids = draw(grammar, 100, seed=1)[0]
+    assert grammar.finished.all()
+    assert len(some.decode(ids[:-1])) <= 20 < len(some.decode(ids))
+
+
+def test_what_cannot_be_wished_for_of_text() -> None:
+    for name, value in (("tempo", 90.0), ("key", "C"), ("seconds", 4.0), ("instruments", ("piano",))):
+        with pytest.raises(ImpossibleWish, match=f"^{name} cannot be wished for with this checkpoint: text has none"):
+            bpe().grammar(bpe().prompt(None).ids, 1, Wishes(**{name: value}))  # type: ignore[arg-type]
+
+
+# Meaning
+
+
+@BOTH
+def test_spans_are_of_bytes_and_of_characters_also_of_parts_of_one(make: Any) -> None:
+    text = MANY_WRITINGS.decode()
+    some = make()
+    described = [row[0] for row in some.describe(some.encode(MANY_WRITINGS))]
+    place = 0
+    for token in described:
+        data = some.decode(np.array([[token.id]]))
+        assert (token.start, token.end) == (place, place + len(data))
+        first, last = token.characters
+        # All the characters that it has a byte of, and no others.
+        sizes = np.cumsum([0, *(len(character.encode()) for character in text)])
+        touched = [c for c in range(len(text)) if sizes[c] < token.end and sizes[c + 1] > token.start]
+        assert (first, last) == (touched[0], touched[-1] + 1)
+        place += len(data)
+    assert place == len(MANY_WRITINGS)
+    assert {token.kind for token in described} >= {"word", "mark", "byte"}
+
+
+def test_a_prompt_is_cut_after_a_word() -> None:
+    prompt = bpe().prompt(VERSES, 30)
+    assert prompt.piece == b"Gather ye rosebuds while ye"
+    assert (prompt.cut, prompt.cut_step) == (27.0, 27)
+    assert bpe().prompt("音楽と".encode(), 4).piece == "音".encode()
+    assert bpe().prompt(VERSES).piece == VERSES
+    assert bpe().join(prompt, bpe().encode(b" may")) == b"Gather ye rosebuds while ye may"
+
+
+def _value(data: bytes, name: str) -> float:
+    found = measure_text(data)[name]
+    assert isinstance(found, Number)
+    return found.value
+
+
+def test_measures_of_a_text_that_says_the_same() -> None:
+    said = b"the sun the sun the sun the sun. "
+    assert _value(said, "distinct_1") == 2 / 8
+    assert _value(said, "distinct_2") == 2 / 7
+    assert _value(said, "distinct_3") == 2 / 6
+    assert _value(said, "repetition") == 1 - 2 / 5
+    assert _value(b"One two three four five.", "repetition") == 0
+    assert _value(b"One two. Three four! five six?", "sentence_length") == 2
+    assert _value("naïve don\u2019t".encode(), "word_length") == 5
+    letters = measure_text("Aaé".encode())["letters"]
+    assert isinstance(letters, Histogram)
+    assert letters.shares[[0, -1]].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert set(measure_text(b"... 12")) == {"characters"}
+    assert measure_text(b"") == {}
+
+
+# Files
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_what_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
+    for path, message in (
+        (_write(tmp_path / "empty.txt", b""), "is empty"),
+        (_write(tmp_path / "binary.txt", b"RIFF\0\0WAVE"), "is no text: byte 5 is zero"),
+        (tmp_path / "none.txt", "cannot read"),
+        (tmp_path, "cannot read"),
+    ):
+        with pytest.raises(UnreadablePiece, match=rf"^[^\n]*{message}[^\n]*$") as caught:
+            bpe().read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_text_that_is_not_utf8_is_read_as_it_is(tmp_path: Path) -> None:
+    data = "Größe".encode("latin-1")
+    assert bpe().read(_write(tmp_path / "a.txt", data)) == data
+
+
+def test_prompts_keep_their_line_ends_and_stores_do_not(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.txt", b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert bpe().read(path) == path.read_bytes()
+    assert bpe().read_part(path, None) == b"one\ntwo\n"
+    assert TextTokenizer(bpe().segmenter, "keep").read_part(path, None) == path.read_bytes()
+    assert read_text(path, (3, 8), "lf") == b"one\n"
+
+
+def test_a_large_file_is_cut_at_empty_lines_lines_or_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_LONGEST", 100)
+    for data, ends in (
+        (b"a line of it\n\n" * 40, b"\n\n"),
+        (b"a line of it\n" * 40, b"\n"),
+        (("音" * 200).encode(), b""),
+    ):
+        path = _write(tmp_path / "a.txt", data)
+        spans = spans_of(path)
+        assert b"".join(data[start:stop] for start, stop in spans) == data
+        assert all(0 < stop - start <= 100 for start, stop in spans)
+        for start, stop in spans[:-1]:
+            data[start:stop].decode()
+            assert data[:stop].endswith(ends)
+    path = _write(tmp_path / "b.txt", b"x" * 250)
+    stops = [stop for _, stop in spans_of(path, (30, 130, 250, 999))]
+    assert stops[0] == 30
+    assert {130, 250} <= set(stops)
+
+
+# Existing vocabularies
+
+
+def _content(**changes: Any) -> str:
+    read = json.loads(bpe().segmenter.content)  # type: ignore[attr-defined]
+    return json.dumps(read | changes)
+
+
+def test_an_existing_vocabulary_keeps_its_ids_and_loses_its_special_tokens() -> None:
+    read = json.loads(bpe().segmenter.content)  # type: ignore[attr-defined]
+    special = {"id": 320, "content": "<|endoftext|>", "single_word": False, "lstrip": False, "rstrip": False,
+               "normalized": False, "special": True}  # fmt: skip
+    read["model"]["vocab"]["<|endoftext|>"] = 320
+    made = TextTokenizer(BpeSegmenter(json.dumps(read | {"added_tokens": [special]})))
+    assert made.vocabulary_size == 321 + 3
+    assert made.encode(VERSES).tolist() == bpe().encode(VERSES).tolist()
+    said = made.encode(b"<|endoftext|>")
+    assert 320 not in said
+    assert made.decode(said) == b"<|endoftext|>"
+    # No text has it, so none is written.
+    assert not made.grammar(made.prompt(None).ids, 1).allowed()[0, 0, 320]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "it is not a tokenizer.json of Hugging Face's tokenizers, of BPE"),
+        ("no json", "it is not a tokenizer.json"),
+        (_content(pre_tokenizer={"type": "Whitespace"}), "it is not a byte-level BPE that gives every text back"),
+        (_content(normalizer={"type": "NFC"}), "it is not a byte-level BPE that gives every text back"),
+        (_content(model={"type": "BPE", "vocab": {"a": 0}, "merges": []}), "its vocabulary lacks 255 of the 256 bytes"),
+    ],
+)
+def test_a_vocabulary_that_loses_text_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    with pytest.raises(UnknownTokenizer, match=f"^{path}: {message}"):
+        read_bpe(path)
+
+
+def test_a_saved_vocabulary_is_checked(tmp_path: Path) -> None:
+    bpe().save(tmp_path)
+    assert load_tokenizer(tmp_path).fingerprint() == bpe().fingerprint()
+    assert bpe(300).fingerprint() != bpe().fingerprint()
+    bpe(300).save(tmp_path / "other")
+    (tmp_path / "bpe.json").write_text((tmp_path / "other" / "bpe.json").read_text())
+    with pytest.raises(UnknownTokenizer, match="is another one: its SHA-256 begins"):
+        load_tokenizer(tmp_path)
+
+
+def test_memory_does_not_grow_with_what_is_encoded_but_by_its_ids() -> None:
+    words = random.Random(0).choices(VERSES.split(), k=400_000)
+    text = b" ".join(words)
+    bpe().encode(text[:1000])
+    tracemalloc.start()
+    ids = bpe().encode(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * ids.nbytes + 8 * len(text)
