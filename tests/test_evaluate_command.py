@@ -55,7 +55,7 @@ def test_everything_is_on_the_terminal_and_in_the_json(evaluate: Any, tmp_path: 
     assert continued["left_out"] == {"high": 1, "low": 1}
     assert {"pitch_classes", "note_density"} <= {one["measure"] for one in continued["comparisons"]}
     assert len(found["copies"]["windows"]) == 2
-    assert found["copies"]["true"]["notes"] == [12.0, 12.0, 12.0]
+    assert found["copies"]["true"]["count"] == [12.0, 12.0, 12.0]
 
 
 def test_what_depths_are_worth_is_their_likelihood_less(evaluate: Any, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def _refused(done: Outcome, *words: str) -> None:
         (("--json", "nowhere/at/all.json"), "--json is 'nowhere/at/all.json'; there is no folder nowhere/at"),
         (("--json", "."), "--json is '.', a folder; allowed: a file"),
         (only(), "there is nothing to do: --likelihood, --continuations, --copies are all false"),
-        ((*only("copies"), "--seconds", 100), "is long enough for 100 s before a cut and 100 s after it"),
+        ((*only("copies"), "--seconds", 100), "is long enough for 100 seconds before a cut and 100 after it"),
     ],
 )
 def test_impossible_arguments(evaluate: Any, words: tuple[object, ...], message: str) -> None:

@@ -27,9 +27,10 @@ from muse_shortcut.evaluation.copies import Copied, TrainingPieces, find_copies,
 from muse_shortcut.evaluation.copying import CopyIndex, Run
 from muse_shortcut.evaluation.distances import compare, distance, distances, rates
 from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, Scoring, pool, score_pieces, windows_of
+from muse_shortcut.evaluation.overlap import overlap, overlap_interval
 from muse_shortcut.evaluation.sources import pieces_by_source, read_ids
 from muse_shortcut.evaluation.windows import Choice, Window, WindowWishes, choose_windows, shared_out
-from muse_tokenizers.base import Histogram, Number, Wishes
+from muse_tokenizers.base import Histogram, Number, Quotation, Wishes
 from muse_tokenizers.loading import load_tokenizer
 
 
@@ -190,6 +191,7 @@ def test_pieces_are_pooled_as_one_long_piece() -> None:
         tokens=12,
         nats_a_token=1.0,
         nats_by_stream=(1.5, 0.5),
+        bits_a_byte=None,
         bits_a_second=pytest.approx(3 / math.log(2)),
         nats_a_note=4.0,
     )
@@ -201,7 +203,7 @@ def test_pieces_are_pooled_as_one_long_piece() -> None:
 
 
 def choose(store: Store, checkpoint: Checkpoint, **changes: Any) -> Choice:
-    wishes = {"count": 6, "prompt_seconds": 5.0, "seconds": 4.0, "seed": 0} | changes
+    wishes: dict[str, Any] = {"count": 6, "prompt_length": 5.0, "length": 4.0, "unit": "seconds", "seed": 0} | changes
     sources = pieces_by_source(store, "validation")
     return choose_windows(store, checkpoint.tokenizer, sources, WindowWishes(**wishes))
 
@@ -251,8 +253,8 @@ def test_a_seed_chooses_the_same_windows_and_another_one_others(store: Store, ch
 
 
 def test_pieces_that_are_too_short_are_counted_and_none_left_is_an_error(store: Store, checkpoint: Checkpoint) -> None:
-    with pytest.raises(StoreError, match=r"^no piece of .* is long enough for 20 s before a cut and 20 s after it"):
-        choose(store, checkpoint, seconds=20.0)
+    with pytest.raises(StoreError, match=r"^no piece of .* is long enough for 20 seconds before a cut and 20 after it"):
+        choose(store, checkpoint, length=20.0)
 
 
 # Distances
@@ -343,6 +345,9 @@ def test_a_silence_of_just_the_limit_is_not_more_than_it() -> None:
     assert rate.model == rate.true == 0.5
 
 
+BARS: Quotation = ("bars", 2.0)
+
+
 def choose_long(choice: Choice) -> list[Any]:
     return [window for window in choice.windows if window.prompt.cut <= 16.0][:1]
 
@@ -361,7 +366,7 @@ def test_a_seed_continues_in_the_same_way(choice: Choice, checkpoint: Checkpoint
 def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.TempPathFactory) -> None:
     store = open_store(midi_store(tmp_path_factory))
     tokenizer = load_tokenizer(store.tokenizer_folder)
-    wishes = WindowWishes(count=2, prompt_seconds=2.0, seconds=2.0, seed=0)
+    wishes = WindowWishes(count=2, prompt_length=2.0, length=2.0, unit="seconds", seed=0)
     choice = choose_windows(store, tokenizer, pieces_by_source(store, "validation"), wishes)
     outcomes = [listen(tokenizer, window, after(window), 0, 2.0) for window in choice.windows]
     assert len(outcomes) == 2
@@ -370,7 +375,33 @@ def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.T
     assert all(one.means["model"] == 0 for one in found)
     assert [rate.what for rate in rates(outcomes)] == ["are silent for more than 2 s"]
     _, true = find_copies(TrainingPieces(store, tokenizer), outcomes)
-    assert summarise_copies(true).bars is None
+    assert summarise_copies(true, BARS).bars is None
+    assert summarise_copies(true, BARS).passing is None
+
+
+# Overlaps
+
+
+def test_overlaps_of_known_value() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=4000)
+    assert overlap(values, values) == pytest.approx(1.0, abs=1e-3)
+    # Two normals whose means are d apart overlap by 2 Phi(-d / 2).
+    assert overlap(values, random.normal(2.0, size=4000)) == pytest.approx(0.3173, abs=0.03)
+    assert overlap(values, values + 100) < 1e-6
+    assert overlap(np.ones(10), np.ones(20)) == 1.0
+    assert overlap(np.ones(10), np.zeros(10)) < 1e-3
+
+
+def test_an_interval_of_an_overlap_holds_it_and_narrows_with_windows() -> None:
+    random = np.random.default_rng(1)
+    few, many = (overlap_interval(random.normal(size=n), random.normal(size=n), seed=0) for n in (20, 500))
+    assert few is not None
+    assert many is not None
+    for found in (few, many):
+        assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert many.high - many.low < few.high - few.low
+    assert overlap_interval(np.zeros(7), np.zeros(100), seed=0) is None
 
 
 # Intervals
@@ -501,23 +532,27 @@ def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpo
     model, true = find_copies(training, [outcome])
     # All pieces are the same broken triad at other pitches: 16 notes from the first onset to the last.
     for (copied,) in (model, true):
-        assert (copied.notes, copied.seconds, copied.bars) == (16, pytest.approx(3.75), pytest.approx(1.875))
+        assert (copied.count, copied.length, copied.bars) == (16, pytest.approx(3.75), pytest.approx(1.875))
         assert copied.piece is not None
 
 
 def test_what_has_nothing_to_look_up_is_not_taken_for_original() -> None:
-    run = Copied(notes=4, seconds=1.0, bars=0.5, piece="a")
-    summary = summarise_copies([None, run, None])
+    run = Copied(count=4, length=1.0, bars=0.5, piece="a")
+    summary = summarise_copies([None, run, None], BARS)
     assert summary is not None
-    assert (summary.windows, summary.notes, summary.bars) == (1, (4.0, 4.0, 4.0), (0.5, 0.5, 0.5))
-    assert summarise_copies([None, None]) is None
+    assert (summary.windows, summary.count, summary.bars) == (1, (4.0, 4.0, 4.0), (0.5, 0.5, 0.5))
+    assert summary.passing == 0.0
+    assert summarise_copies([None, None], BARS) is None
 
 
 def test_copies_are_summed_up_by_middle_ninth_decile_and_longest() -> None:
-    copies = [Copied(notes=n, seconds=n / 2, bars=None, piece="some") for n in range(11)]
-    summary = summarise_copies(copies)
+    copies = [Copied(count=n, length=n / 2, bars=None, piece="some") for n in range(11)]
+    summary = summarise_copies(copies, BARS)
     assert summary is not None
-    assert (summary.notes, summary.seconds, summary.bars) == ((5, 9, 10), (2.5, 4.5, 5), None)
+    assert (summary.count, summary.length, summary.bars) == ((5, 9, 10), (2.5, 4.5, 5), None)
+    assert summary.passing is None
+    assert summarise_copies(copies, ("length", 2.0)).passing == pytest.approx(6 / 11)
+    assert summarise_copies(copies, ("count", 8)).passing == pytest.approx(2 / 11)
 
 
 def test_windows_of_different_lengths_do_not_share_a_loop_bound() -> None:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from muse_shortcut.data.store import Store
     from muse_shortcut.evaluation.continuations import Outcome
     from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood
+    from muse_tokenizers.base import Unit
 
 __all__ = ["main"]
 
 PROGRAM = "muse-evaluate"
 _PARTS = ("likelihood", "continuations", "copies")
+_LENGTHS = {"seconds": (12.0, 16.0), "bytes": (1000, 1000)}
+"""Before a cut, and of a continuation, where nobody says."""
 _TYPES = {"int": int, "float": float}
 
 
@@ -40,7 +43,7 @@ def _parser() -> CommandLine:
         "continuations come to the true ones, and how much of them stands in the training pieces. How it samples comes "
         "from the checkpoint where it is not said here.",
     )
-    parser.add_argument("domain", choices=["midi", "audio"], help="what the store holds")
+    parser.add_argument("domain", choices=["midi", "audio", "text"], help="what the store holds")
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
     parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")
@@ -61,8 +64,10 @@ def _parser() -> CommandLine:
     parser.add_argument("--batch_size", type=int, default=8, help="scored windows at once")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="float32", help="of scoring")
     parser.add_argument("--windows", type=int, default=100, help="pieces to continue, shared evenly by the sources")
-    parser.add_argument("--prompt_seconds", type=float, default=12.0, help="the least that is before a cut")
-    parser.add_argument("--seconds", type=float, default=16.0, help="length of a continuation")
+    parser.add_argument("--prompt_seconds", type=float, help="the least that is before a cut (default 12)")
+    parser.add_argument("--seconds", type=float, help="length of a continuation (default 16)")
+    parser.add_argument("--prompt_bytes", type=int, help="text: the least that is before a cut (default 1,000)")
+    parser.add_argument("--bytes", type=int, help="text: length of a continuation (default 1,000)")
     for item in fields(SamplingConfig):
         if item.type == "bool":
             parser.add_argument(f"--{item.name}", action="store_true", help="see muse-generate")
@@ -189,10 +194,18 @@ def _scoring(evaluation: _Evaluation) -> Any:
 def _wishes(arguments: Namespace) -> Any:
     from muse_shortcut.evaluation.windows import WindowWishes
 
+    unit: Unit = "bytes" if arguments.domain == "text" else "seconds"
+    other = "seconds" if unit == "bytes" else "bytes"
+    for option in (f"prompt_{other}", other):
+        if getattr(arguments, option) is not None:
+            name = option.replace("_", "-")
+            raise ArgumentsError(f"--{name} says nothing of {arguments.domain}: allowed: --prompt-{unit}, --{unit}")
+    given, length = (getattr(arguments, option) for option in (f"prompt_{unit}", unit))
     return WindowWishes(
         count=arguments.windows,
-        prompt_seconds=arguments.prompt_seconds,
-        seconds=arguments.seconds,
+        prompt_length=_LENGTHS[unit][0] if given is None else given,
+        length=_LENGTHS[unit][1] if length is None else length,
+        unit=unit,
         seed=arguments.seed,
     )
 
@@ -266,19 +279,19 @@ def _continuations(
     with Bar("cutting", wishes.count) as bar:
         choice = choose_windows(store, tokenizer, evaluation.sources, wishes, _shown(bar, "pieces", stop))
     rules = tokenizer.usual_wishes() if evaluation.arguments.rules else Wishes()
-    asked = replace(rules, seconds=wishes.seconds)
+    asked = rules.lasting(wishes.length, tokenizer.unit)
     outcomes: list[Outcome] = []
     with Bar("continuing", len(choice.windows)) as bar:
         for window in choice.windows:
             if stop():
                 break
             ids, steps = continue_window(core, tokenizer, window, asked, sampling, wishes.seed)
-            outcomes.append(listen(tokenizer, window, ids, steps, wishes.seconds))
+            outcomes.append(listen(tokenizer, window, ids, steps, wishes.length))
             bar.show(len(outcomes), "pieces")
     if evaluation.arguments.continuations and outcomes:
         result["continuations"] = _compare(evaluation, outcomes, choice.left_out) | {
-            "seconds": wishes.seconds,
-            "seconds_before": wishes.before,
+            wishes.unit: wishes.length,
+            f"{wishes.unit}_before": wishes.before,
             "sampling": asdict(sampling),
             "wishes": asdict(asked),
         }
@@ -334,18 +347,18 @@ def _copies(evaluation: _Evaluation, outcomes: Sequence[Outcome], stop: StopSwit
         training = TrainingPieces(store, tokenizer, _shown(bar, "pieces", stop))
     found = dict(zip(("model", "true"), find_copies(training, outcomes), strict=True))
     names = [store.pieces[outcome.window.number].name for outcome in outcomes]
-    summaries = {kind: summarise_copies(copies) for kind, copies in found.items()}
+    summaries = {kind: summarise_copies(copies, tokenizer.quotation) for kind, copies in found.items()}
     longest = {
         kind: max(
             ((name, copy) for name, copy in zip(names, copies, strict=True) if copy is not None),
-            key=lambda pair: pair[1].notes,
+            key=lambda pair: pair[1].count,
             default=None,
         )
         for kind, copies in found.items()
     }
-    evaluation.tables.copies(summaries, len(training), longest)
+    evaluation.tables.copies(summaries, len(training), longest, tokenizer)
     return {
-        "notes_searched": len(training),
+        "searched": len(training),
         **{kind: summary and summary.to_json() for kind, summary in summaries.items()},
         "windows": [
             {"piece": name} | {kind: copy and asdict(copy) for kind, copy in zip(found, pair, strict=True)}

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from muse_shortcut.evaluation.copies import Copied, CopySummary
     from muse_shortcut.evaluation.distances import Comparison, Rate
     from muse_shortcut.evaluation.likelihood import Likelihood
+    from muse_tokenizers.base import Tokenizer
 
 __all__ = ["Tables"]
 
+_UNITS = (
+    ("bits a second", "bits_a_second", 2), ("nats a note", "nats_a_note", 3), ("bits a byte", "bits_a_byte", 4),
+)  # fmt: skip
+"""In which likelihoods of different tokenizers can be compared: title, field, digits; a domain has some of them."""
+_CANDIDATES = ("model", "other", "repeated", "elsewhere")
 _PLAIN_WIDTH = 120
 """Columns where there is no terminal to ask."""
 
@@ -44,17 +50,17 @@ class Tables:
     def likelihood(self, sources: Mapping[str, Likelihood], whole: Likelihood) -> None:
         """By source, and of all pieces together where there are several sources."""
         rows = [*sources.items(), *([("together", whole)] if len(sources) > 1 else [])]
+        units = [unit for unit in _UNITS if getattr(whole, unit[1]) is not None]
         self._print(
             "How likely the held-out pieces are",
-            ("source", "pieces", "tokens", "nats a token", "bits a second", "nats a note"),
+            ("source", "pieces", "tokens", "nats a token", *(name for name, _, _ in units)),
             [
                 (
                     source,
                     f"{found.pieces:,}",
                     f"{found.tokens:,}",
                     f"{found.nats_a_token:.4f}",
-                    _number(found.bits_a_second, 2),
-                    _number(found.nats_a_note, 3),
+                    *(_number(getattr(found, field), digits) for _, field, digits in units),
                 )
                 for source, found in rows
             ],
@@ -114,7 +120,7 @@ class Tables:
         self._print(
             f"Continuations of {sum(windows.values())} held-out pieces ({counts}):\n"
             "means of true and model; then the mean distance from the true continuation: of the model's, of the same\n"
-            "place in another piece of the source, of the prompt's last seconds repeated, of elsewhere in the piece",
+            "place in another piece of the source, of the prompt's end repeated, of elsewhere in the piece",
             ("measure", "in", "true", "model", "| model", "other", "repeated", "elsewhere", "windows"),
             [
                 (
@@ -122,7 +128,7 @@ class Tables:
                     one.scale,
                     _number(one.true_mean),
                     _number(one.model_mean),
-                    *(_number(one.means.get(name)) for name in ("model", "other", "repeated", "elsewhere")),
+                    *(_number(one.means.get(name)) for name in _CANDIDATES),
                     str(one.counts["model"]),
                 )
                 for one in found
@@ -137,6 +143,18 @@ class Tables:
                 for one in found
             ],
         )
+
+        numbers = [one for one in found if one.overlaps["model"] is not None]
+        if numbers:
+            self._print(
+                "How far the numbers of all windows are distributed as the true ones are: overlap of densities, 1 is\n"
+                "alike, and 95 % interval; elsewhere in the same pieces is as much as there can be",
+                ("measure", "model", "other", "repeated", "elsewhere"),
+                [
+                    (one.measure.replace("_", " "), *(_between(one.overlaps[name]) for name in _CANDIDATES))
+                    for one in numbers
+                ],
+            )
 
     def by_source(self, sources: Mapping[str, Sequence[Comparison]]) -> None:
         """In how many measures the model is surely nearer than each control, source by source."""
@@ -158,7 +176,9 @@ class Tables:
         )
 
     def rates(self, found: Sequence[Rate]) -> None:
-        """What goes wrong."""
+        """What goes wrong, in domains that know of it."""
+        if not found:
+            return
         self._print(
             "Windows that",
             ("", "model", "true", "windows"),
@@ -170,22 +190,30 @@ class Tables:
         summaries: Mapping[str, CopySummary | None],
         searched: int,
         longest: Mapping[str, tuple[str, Copied] | None],
+        tokenizer: Tokenizer[Any],
     ) -> None:
         """Of the model's and the true continuations; `longest` has the piece that was continued and the run."""
+        counted, (measure, least) = tokenizer.counted, tokenizer.quotation
+        bound = f"over {least:g} {({'count': counted, 'length': tokenizer.unit} | {'bars': 'bars'})[measure]}"
         rows = []
         for name, one in summaries.items():
-            spreads = (None, None, None) if one is None else (one.notes, one.seconds, one.bars)
+            spreads = (None, None, None) if one is None else (one.count, one.length, one.bars)
             shown = (" / ".join(f"{value:.1f}" for value in of) if of else "-" for of in spreads)
-            rows.append([name, str(one.windows if one else 0), *shown])
+            passing = "-" if one is None or one.passing is None else f"{one.passing:.1%}"
+            rows.append([name, str(one.windows if one else 0), *shown, passing])
         self._print(
-            f"Longest run that is in a training piece ({searched:,} notes searched): median / ninth decile / longest",
-            ("continuations", "windows", "notes", "seconds", "bars"),
+            f"Longest run that is in a training piece ({searched:,} {counted}): median / ninth decile / longest",
+            ("continuations", "windows", counted, tokenizer.unit, "bars", bound),
             rows,
         )
         for name, found in longest.items():
             if found is not None and found[1].piece is not None:
                 piece, run = found
-                self._console.print(f"{name}: {run.notes} notes of {piece} are in {run.piece}", soft_wrap=True)
+                self._console.print(f"{name}: {run.count} {counted} of {piece} are in {run.piece}", soft_wrap=True)
+
+
+def _between(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.mean:.2f} [{interval.low:.2f} {interval.high:.2f}]"
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -212,6 +212,8 @@ def _find_prompt(arguments: Namespace, tokenizer: Tokenizer[Any]) -> tuple[Any, 
     """The piece to continue and its file; either may be missing."""
     if arguments.prompt is None:
         return None, None
+    if not arguments.prompt:
+        raise ArgumentsError("--prompt is empty; leave it out to begin from nothing")
     path: Path | None = Path(arguments.prompt)
     if not _exists(arguments.prompt):
         path = shipped_prompt(arguments.domain, arguments.prompt)

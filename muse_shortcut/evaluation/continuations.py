@@ -51,14 +51,14 @@ def continue_window(
     return generation.continuations()[0], generation.steps
 
 
-def listen(tokenizer: Tokenizer[Any], window: Window, ids: Ids, steps: int, seconds: float) -> Outcome:
+def listen(tokenizer: Tokenizer[Any], window: Window, ids: Ids, steps: int, length: float) -> Outcome:
     """Measure the true continuation of a window and everything it is compared with.
 
     Args:
         tokenizer: of the pieces.
         window: where.
         ids: that `continue_window` made, in `steps`.
-        seconds: how long all stretches are.
+        length: of all stretches, in the domain's unit.
     """
     cut, piece = window.prompt.cut, window.piece
     stretches = {
@@ -70,9 +70,9 @@ def listen(tokenizer: Tokenizer[Any], window: Window, ids: Ids, steps: int, seco
         stretches["elsewhere"] = (piece, window.elsewhere)
     return Outcome(
         window=window,
-        true=tokenizer.measure(piece, cut, cut + seconds),
-        candidates={name: tokenizer.measure(of, at, at + seconds) for name, (of, at) in stretches.items()},
-        true_passage=tokenizer.passage(window.ids, cut, cut + seconds),
-        model_passage=tokenizer.passage(np.concatenate([window.prompt.ids, ids]), cut, cut + seconds),
+        true=tokenizer.measure(piece, cut, cut + length),
+        candidates={name: tokenizer.measure(of, at, at + length) for name, (of, at) in stretches.items()},
+        true_passage=tokenizer.passage(window.ids, cut, cut + length),
+        model_passage=tokenizer.passage(np.concatenate([window.prompt.ids, ids]), cut, cut + length),
         steps=steps,
     )

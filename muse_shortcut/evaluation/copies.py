@@ -1,4 +1,5 @@
-"""What continuations share with the pieces a model was trained on, in notes, seconds and bars."""
+"""What continuations share with the pieces a model was trained on: in notes, frames or characters, in the domain's
+unit, and in bars."""
 
 from __future__ import annotations
 
@@ -12,11 +13,12 @@ from muse_shortcut.data.store import Store
 from muse_shortcut.evaluation.continuations import Outcome
 from muse_shortcut.evaluation.copying import CopyIndex, Run
 from muse_shortcut.evaluation.sources import read_ids
-from muse_tokenizers.base import Passage, Tokenizer
+from muse_tokenizers.base import Passage, Quotation, Tokenizer
 
 __all__ = ["Copied", "CopySummary", "TrainingPieces", "find_copies", "summarise_copies"]
 
 _LONGER = 10.0
+"""Seconds, or bytes."""
 """Seconds."""
 
 
@@ -24,10 +26,10 @@ _LONGER = 10.0
 class Copied:
     """The longest run that one continuation shares with a training piece."""
 
-    notes: int
-    """The note that the run starts from included."""
-    seconds: float
-    """From the first onset to the last."""
+    count: int
+    """Notes, frames or characters, the one that the run starts from included."""
+    length: float
+    """From the beginning of the first to that of the last, in the domain's unit."""
     bars: float | None
     """The same; None in a domain without bars, and where nothing is shared."""
     piece: str | None
@@ -40,9 +42,11 @@ class CopySummary:
 
     windows: int
     """Those that have something to look up."""
-    notes: tuple[float, float, float]
-    seconds: tuple[float, float, float]
+    count: tuple[float, float, float]
+    length: tuple[float, float, float]
     bars: tuple[float, float, float] | None
+    passing: float | None
+    """Share of them that pass what the domain takes for a quotation; None where that is bars and there are none."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +60,7 @@ class TrainingPieces:
         self._names, sequences = list[str](), []
         for number in self.numbers(store):
             # What is decoded may be a little longer than its file.
-            end = (store.pieces[number].seconds or 0.0) + _LONGER
+            end = store.pieces[number].length + _LONGER
             sequences.append(tokenizer.passage(read_ids(store, number), 0.0, end).numbers)
             self._names.append(store.pieces[number].name)
             watch(len(sequences))
@@ -80,13 +84,13 @@ class TrainingPieces:
 
     def _measure(self, run: Run, passage: Passage) -> Copied:
         if not run.length:
-            return Copied(notes=0, seconds=0.0, bars=None, piece=None)
+            return Copied(count=0, length=0.0, bars=None, piece=None)
         # A number says how a note is reached: the note before the first one belongs to the run.
         first, last = max(run.start - 1, 0), run.start + run.length - 1
-        seconds, bars = (passage.places[last] - passage.places[first]).tolist()
+        length, bars = (passage.places[last] - passage.places[first]).tolist()
         return Copied(
-            notes=last - first + 1,
-            seconds=seconds,
+            count=last - first + 1,
+            length=length,
             bars=None if np.isnan(bars) else bars,
             piece=self._names[run.sequence],
         )
@@ -101,17 +105,26 @@ def find_copies(
     return found[: len(outcomes)], found[len(outcomes) :]
 
 
-def summarise_copies(found: Sequence[Copied | None]) -> CopySummary | None:
-    """Of the continuations that could be looked up; None where there is none."""
+def summarise_copies(found: Sequence[Copied | None], quotation: Quotation) -> CopySummary | None:
+    """Of the continuations that could be looked up; None where there is none.
+
+    Args:
+        found: the longest runs.
+        quotation: what a run must pass to be one, `Tokenizer.quotation`.
+    """
     copies = [copy for copy in found if copy is not None]
     if not copies:
         return None
     bars = [copy.bars for copy in copies if copy.bars is not None]
+    measure, least = quotation
+    passing = [getattr(copy, measure) or 0.0 for copy in copies]
+    has_none = measure == "bars" and not bars and any(copy.count for copy in copies)
     return CopySummary(
         windows=len(copies),
-        notes=_spread([copy.notes for copy in copies]),
-        seconds=_spread([copy.seconds for copy in copies]),
+        count=_spread([copy.count for copy in copies]),
+        length=_spread([copy.length for copy in copies]),
         bars=_spread(bars) if bars else None,
+        passing=None if has_none else float(np.mean(np.array(passing) > least)),
     )
 
 

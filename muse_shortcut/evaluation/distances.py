@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from muse_shortcut.evaluation.bootstrap import Interval, mean_interval
 from muse_shortcut.evaluation.continuations import CANDIDATES, Outcome
+from muse_shortcut.evaluation.overlap import overlap_interval
 from muse_tokenizers.base import Histogram, Measure, Number
 
 __all__ = [
@@ -85,6 +86,9 @@ class Comparison:
     """Mean distance from the true continuation, by candidate."""
     counts: dict[str, int]
     """Windows that each mean is over."""
+    overlaps: dict[str, Interval | None]
+    """Of a number, by candidate: the overlap of its distribution over the windows with that of the true continuations;
+    None where there are too few, or of a histogram."""
     gains: dict[str, Interval | None]
     """By control: its distance less the model's in the same window, in the mean. Above 0 the model is nearer; surely so
     where the whole interval is."""
@@ -117,7 +121,21 @@ def _compare_one(
         model_mean=_mean_value([outcome.candidates["model"].get(name) for outcome in outcomes]),
         means={candidate: float(column.mean()) for candidate, column in present.items() if len(column)},
         counts={candidate: len(column) for candidate, column in present.items()},
+        overlaps={candidate: _overlap(name, candidate, outcomes, seed) for candidate in CANDIDATES},
         gains=gains,
+    )
+
+
+def _overlap(name: str, candidate: str, outcomes: Sequence[Outcome], seed: int) -> Interval | None:
+    true = _values([outcome.true.get(name) for outcome in outcomes])
+    return overlap_interval(_values([one.candidates.get(candidate, {}).get(name) for one in outcomes]), true, seed=seed)
+
+
+def _values(measures: Sequence[Measure | None]) -> NDArray[np.float64]:
+    """Of the numbers among them; those that are compared by ratio as logarithms."""
+    numbers = [measure for measure in measures if isinstance(measure, Number)]
+    return np.array(
+        [one.value if one.floor is None else math.log(max(one.value, one.floor)) for one in numbers], dtype=np.float64
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError, StoreError
 from muse_shortcut.evaluation.sources import decode_piece, read_ids
-from muse_tokenizers.base import Ids, Prompt, Tokenizer
+from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit
 
 __all__ = ["Choice", "Window", "WindowWishes", "choose_windows", "shared_out"]
 
@@ -25,30 +25,34 @@ class WindowWishes:
 
     count: int
     """Of all sources together."""
-    prompt_seconds: float
-    """The least that lies before the cut; never less than `seconds`, which the repeated prompt needs."""
-    seconds: float
+    prompt_length: float
+    """The least that lies before the cut, in the domain's unit; never less than `length`, which the repeated prompt
+    needs."""
+    length: float
     """How long what is compared is."""
+    unit: Unit
+    """Of both."""
     seed: int
     """Another one chooses other pieces and cuts."""
 
     def __post_init__(self) -> None:
-        for name in ("count", "prompt_seconds", "seconds"):
+        names = {"count": "windows", "prompt_length": f"prompt-{self.unit}", "length": self.unit}
+        for name, option in names.items():
             if not 0 < getattr(self, name) < float("inf"):
-                option = "windows" if name == "count" else name.replace("_", "-")
                 raise ArgumentsError(f"--{option} is {getattr(self, name)}; allowed: more than 0")
         if not 0 <= self.seed < 2**63:
             raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
 
     @property
     def before(self) -> float:
-        """Seconds that lie before every cut."""
-        return max(self.prompt_seconds, self.seconds)
+        """What lies before every cut."""
+        return max(self.prompt_length, self.length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """A held-out piece, cut. All stretches are `seconds` long and begin where a prompt may be cut, or at the start."""
+    """A held-out piece, cut. All stretches are equally long and begin where a prompt may be cut, or at the start.
+    Places are in the domain's unit."""
 
     source: str
     number: int
@@ -60,7 +64,7 @@ class Window:
     prompt: Prompt[Any]
     """All of the piece before the cut."""
     repeated: float
-    """Where the last whole stretch before the cut begins in the piece, in seconds."""
+    """Where the last whole stretch before the cut begins in the piece."""
     elsewhere: float | None
     """Where another stretch of the piece begins, one that does not overlap the continuation; None: there is no room."""
     other_number: int
@@ -109,15 +113,13 @@ def choose_windows(
         watch: called with the number of windows that are found.
 
     Raises:
-        StoreError: no piece is long enough, or the domain has no time.
+        StoreError: no piece is long enough.
     """
-    seconds = {number: store.pieces[number].seconds for pieces in sources.values() for number in pieces}
-    if None in seconds.values():
-        raise StoreError(f"the pieces of {store.folder} have no length in seconds: nothing can be cut there")
+    lengths = {number: store.pieces[number].length for pieces in sources.values() for number in pieces}
     fitting: dict[str, list[int]] = {}
     for source, pieces in sources.items():
-        partners = [number for number in pieces if (seconds[number] or 0.0) >= wishes.seconds]
-        longer = [n for n in partners if (seconds[n] or 0.0) >= wishes.before + wishes.seconds]
+        partners = [number for number in pieces if lengths[number] >= wishes.length]
+        longer = [n for n in partners if lengths[n] >= wishes.before + wishes.length]
         fitting[source] = longer if len(partners) > 1 else []
     shares = shared_out(wishes.count, {source: len(pieces) for source, pieces in fitting.items()})
     windows: list[Window] = []
@@ -128,7 +130,7 @@ def choose_windows(
         for number in random.permutation(pieces).tolist():
             if len(windows) == wanted:
                 break
-            partners = [n for n in sources[source] if n != number and (seconds[n] or 0.0) >= wishes.seconds]
+            partners = [n for n in sources[source] if n != number and lengths[n] >= wishes.length]
             window = _cut(store, tokenizer, source, number, partners, wishes)
             if window is None:
                 left_out[source] += 1
@@ -137,8 +139,8 @@ def choose_windows(
                 watch(len(windows))
     if not windows:
         raise StoreError(
-            f"no piece of {store.folder} is long enough for {wishes.before:g} s before a cut and "
-            f"{wishes.seconds:g} s after it, beside another of its source; ask for fewer --seconds"
+            f"no piece of {store.folder} is long enough for {wishes.before:g} {wishes.unit} before a cut and "
+            f"{wishes.length:g} after it, beside another of its source; ask for fewer --{wishes.unit}"
         )
     return Choice(windows=tuple(windows), left_out=left_out)
 
@@ -150,21 +152,21 @@ def _cut(
     random = np.random.default_rng((wishes.seed, 2, number))
     ids = read_ids(store, number)
     piece = tokenizer.decode(ids)
-    room = (tokenizer.duration(piece) or 0.0) - wishes.seconds
+    room = tokenizer.duration(piece) - wishes.length
     prompt = _draw_prompt(tokenizer, piece, room, wishes, random)
     if prompt is None:
         return None
     cut = prompt.cut
     other_number = int(random.choice(partners))
     other = decode_piece(store, tokenizer, other_number)
-    other_room = max(0.0, (tokenizer.duration(other) or 0.0) - wishes.seconds)
+    other_room = max(0.0, tokenizer.duration(other) - wishes.length)
     return Window(
         source=source,
         number=number,
         ids=ids,
         piece=piece,
         prompt=prompt,
-        repeated=_line_before(tokenizer, piece, cut - wishes.seconds),
+        repeated=_line_before(tokenizer, piece, cut - wishes.length),
         elsewhere=_elsewhere(tokenizer, piece, cut, room, wishes, random),
         other_number=other_number,
         other=other,
@@ -188,11 +190,11 @@ def _elsewhere(
     tokenizer: Tokenizer[Any], piece: Any, cut: float, room: float, wishes: WindowWishes, random: np.random.Generator
 ) -> float | None:
     """A moment before or after the continuation, drawn evenly from those that have room."""
-    before, after = cut - wishes.seconds, max(0.0, room - (cut + wishes.seconds))
+    before, after = cut - wishes.length, max(0.0, room - (cut + wishes.length))
     for _ in range(_DRAWS):
         moment = random.uniform(0.0, before + after)
-        start = _line_before(tokenizer, piece, moment if moment <= before else moment - before + cut + wishes.seconds)
-        if start <= before or start >= cut + wishes.seconds:
+        start = _line_before(tokenizer, piece, moment if moment <= before else moment - before + cut + wishes.length)
+        if start <= before or start >= cut + wishes.length:
             return start
     return None
 

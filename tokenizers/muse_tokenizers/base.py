@@ -25,6 +25,7 @@ __all__ = [
     "Number",
     "Passage",
     "Prompt",
+    "Quotation",
     "Span",
     "Token",
     "Tokenizer",
@@ -36,6 +37,9 @@ __all__ = [
 
 Unit = Literal["seconds", "bytes"]
 """What places in a piece are counted in."""
+
+Quotation = tuple[Literal["count", "length", "bars"], float]
+"""What a copied run must pass to be a quotation: so many of what passages count, or of the domain's unit, or bars."""
 
 Span = tuple[int, int]
 """The first and the last but one, of bytes or characters."""
@@ -199,6 +203,9 @@ class Tokenizer(ABC, Generic[Piece]):
     """The ending of what `write` writes."""
     unit: ClassVar[Unit] = "seconds"
     """What places in a piece (durations, cuts, stretches, spans) are counted in."""
+    counted: ClassVar[str]
+    """What passages count: "notes"."""
+    quotation: ClassVar[Quotation]
 
     streams: int
     """K, the ids of one step."""

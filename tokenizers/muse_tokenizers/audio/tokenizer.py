@@ -18,7 +18,19 @@ from muse_tokenizers.audio.delay import delayed, undelayed
 from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import measure_sound
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
-from muse_tokenizers.base import Grammar, Ids, Measure, Passage, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.base import (
+    Grammar,
+    Ids,
+    Measure,
+    Passage,
+    Prompt,
+    Quotation,
+    Token,
+    Tokenizer,
+    Variations,
+    Waveform,
+    Wishes,
+)
 from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnusableCodec
 
 __all__ = ["AudioTokenizer"]
@@ -34,6 +46,8 @@ class AudioTokenizer(Tokenizer[Waveform]):
     kind: ClassVar[str] = "audio"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     suffix: ClassVar[str] = ".wav"
+    counted: ClassVar[str] = "frames"
+    quotation: ClassVar[Quotation] = ("length", 2.0)
 
     def __init__(self, codec: Codec, codebooks: int, name: str = _OWN) -> None:
         """

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Grammar, Ids, Measure, Passage, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.base import (
+    Grammar,
+    Ids,
+    Measure,
+    Passage,
+    Prompt,
+    Quotation,
+    Token,
+    Tokenizer,
+    Variations,
+    Waveform,
+    Wishes,
+)
 from muse_tokenizers.errors import ImpossibleWish
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
@@ -34,6 +46,8 @@ class MidiTokenizer(Tokenizer["Score"]):
     kind: ClassVar[str] = "midi"
     suffixes: ClassVar[frozenset[str]] = frozenset({".mid", ".midi"})
     suffix: ClassVar[str] = ".mid"
+    counted: ClassVar[str] = "notes"
+    quotation: ClassVar[Quotation] = ("bars", 2.0)
 
     streams = 1
     steps_per_second = None

@@ -16,6 +16,7 @@ from muse_tokenizers.base import (
     Measure,
     Passage,
     Prompt,
+    Quotation,
     Span,
     Token,
     Tokenizer,
@@ -47,6 +48,8 @@ class TextTokenizer(Tokenizer[bytes]):
     suffixes: ClassVar[frozenset[str]] = frozenset({".txt", ".text"})
     suffix: ClassVar[str] = ".txt"
     unit: ClassVar[Unit] = "bytes"
+    counted: ClassVar[str] = "characters"
+    quotation: ClassVar[Quotation] = ("count", 50)
     streams = 1
     steps_per_second = None
 
