@@ -55,6 +55,7 @@ def _parser() -> CommandLine:
     parser.add_argument("--bars", type=int, help="midi: length of the continuation in bars")
     parser.add_argument("--max_new_tokens", type=int, help="length in tokens")
     parser.add_argument("--num_samples", type=int, help="candidates, made side by side (default 1)")
+    parser.add_argument("--keep", type=int, metavar="N", help="write the best N of them alone; their sidecars say why")
     parser.add_argument(
         "--instruments", type=str, metavar="LIST", help="midi: the only ones that may play: piano,drums,40"
     )
@@ -154,7 +155,11 @@ def _generate(arguments: Namespace) -> int:
 
 def _wanted(arguments: Namespace, checkpoint: Checkpoint) -> Wanted:
     soundfont = Path(arguments.soundfont) if arguments.soundfont else None
+    samples = 1 if arguments.num_samples is None else arguments.num_samples
+    if arguments.keep is not None and not 1 <= arguments.keep <= samples:
+        raise ArgumentsError(f"--keep is {arguments.keep}; allowed: 1 to --num-samples, {samples}")
     return Wanted(
+        keep=arguments.keep,
         trace=arguments.trace,
         picture=arguments.picture,
         explain=None if arguments.explain is None else parse_moment(arguments.explain),

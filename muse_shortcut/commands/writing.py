@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
     from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.evaluation.ranking import Ranked
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.explaining import Explanation
     from muse_shortcut.generation.trace import Trace
@@ -36,6 +38,8 @@ class Moment:
 class Wanted:
     """What is to be written beside the piece and its sidecar."""
 
+    keep: int | None = None
+    """How many, the best first; None: all, as they come."""
     trace: bool = True
     picture: bool = False
     explain: Moment | None = None
@@ -85,12 +89,19 @@ def write_candidates(
         request = replace(request, max_steps=max(1, generation.steps))
     number = free_number(stem.parent, stem.name)
     written: list[tuple[int, Path, Any]] = []
-    for candidate, ids in enumerate(generation.continuations()):
-        if only is not None and candidate != only:
+    continuations = generation.continuations()
+    pieces = [
+        tokenizer.join(request.prompt, ids) if only in (None, candidate) else None
+        for candidate, ids in enumerate(continuations)
+    ]
+    ranking = None if wanted.keep is None else _rank(generation, tokenizer, pieces)
+    order = range(len(pieces)) if ranking is None else [one.candidate for one in ranking[: wanted.keep]]
+    for place, candidate in enumerate(order):
+        ids, piece = continuations[candidate], pieces[candidate]
+        if piece is None:
             continue
         numbered = stem.with_name(f"{stem.name}-{number}")
         number += 1
-        piece = tokenizer.join(request.prompt, ids)
         text = sidecar_text(
             tokenizer,
             request,
@@ -101,6 +112,7 @@ def write_candidates(
             name=stem.name,
             source=source,
             sound=wanted.sound,
+            ranking=None if ranking is None else ranking[place].to_json(),
         )
         _say(write_piece(tokenizer, piece, numbered))
         sidecar = _beside(numbered, ".json")
@@ -133,6 +145,18 @@ def write_candidates(
             _explain(generation, checkpoint, saved, step, numbered)
     if problems:
         raise ArgumentsError("; ".join(problems))
+
+
+def _rank(generation: Generation, tokenizer: Tokenizer[Any], pieces: Sequence[Any]) -> list[Ranked]:
+    from muse_shortcut.evaluation.ranking import rank
+
+    tokens = [ids.size for ids in generation.continuations()]
+    found = rank(tokenizer, generation.request.prompt, pieces, generation.log_probabilities(), tokens)
+    for one in found:
+        far = "" if one.distance is None else f", {one.distance:.2f} from the prompt's end"
+        faults = "".join(f"; {fault}" for fault in one.faults)
+        print(f"place {one.place}: candidate {one.candidate}, {one.nats_a_token:.3f} nats a token{far}{faults}")
+    return found
 
 
 def _say(path: Path) -> None:

@@ -52,6 +52,7 @@ def sidecar_text(
     name: str,
     source: str | None,
     sound: dict[str, Any] | None,
+    ranking: dict[str, Any] | None = None,
 ) -> str:
     """The JSON of one candidate.
 
@@ -63,6 +64,7 @@ def sidecar_text(
         name: of the output, without number.
         source: the name of the file the prompt was read from.
         sound: what the sound was made with: the soundfont's name and SHA-256; None without sound.
+        ranking: its place among the candidates, and why; None where they were not ranked.
     """
     prompt = request.prompt
     piece = None if prompt.piece is None else base64.b64encode(tokenizer.dumps(prompt.piece)).decode()
@@ -89,6 +91,7 @@ def sidecar_text(
         "log_probability": log_probability,
         "source": source,
         "sound": sound,
+        "ranking": ranking,
         "made_with": {
             "muse_shortcut": __version__,
             "torch": torch.__version__,

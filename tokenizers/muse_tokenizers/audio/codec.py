@@ -141,6 +141,14 @@ class Codec:
         self._model.to("cpu" if device.type == "mps" else device)
         return self
 
+    def use_device(self, name: str) -> None:
+        """Move it to a device by name, where it computes as exactly as on the CPU."""
+        import torch
+
+        # Half the digits of a product would tip codes over.
+        torch.backends.cudnn.allow_tf32 = False
+        self.to(torch.device(name))
+
     @property
     def _device(self) -> torch.device:
         device: torch.device = next(self._model.parameters()).device

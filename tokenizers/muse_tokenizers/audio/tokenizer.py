@@ -115,11 +115,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         return [delayed(codes, self.pad, self.end) for codes in self.codec.encode_many(sounds, self.streams)]
 
     def use_device(self, device: str) -> None:
-        import torch
-
-        # Half the digits of a product would tip codes over that are the CPU's.
-        torch.backends.cudnn.allow_tf32 = False
-        self.codec.to(torch.device(device))
+        self.codec.use_device(device)
 
     def decode(self, ids: Ids) -> Waveform:
         samples = self.codec.decode(self._frames(ids))

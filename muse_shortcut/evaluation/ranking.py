@@ -1,0 +1,121 @@
+"""Which of several continuations of one prompt to keep: the likelier, the more like what came before, the faultless."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.evaluation.distances import LOOP_BARS, SILENCE_SECONDS, distance
+from muse_tokenizers.base import Measure, Number, Prompt, Tokenizer
+
+__all__ = ["Ranked", "rank"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranked:
+    """A candidate's place, and why."""
+
+    candidate: int
+    place: int
+    """From 1, the best."""
+    of: int
+    nats_a_token: float
+    """Less is likelier."""
+    distance: float | None
+    """How far it is from the end of the prompt, as long as itself at most: the mean over measures, each in units of its
+    mean over the candidates; None without a prompt."""
+    faults: tuple[str, ...]
+    """Silence, loops, nothing at all."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rank(
+    tokenizer: Tokenizer[Any],
+    prompt: Prompt[Any],
+    pieces: Sequence[Any],
+    log_probabilities: Sequence[float],
+    tokens: Sequence[int],
+) -> list[Ranked]:
+    """The candidates, best first.
+
+    Those with fewer faults come before the others; among them the place is by the sum of two ranks, that of likelihood
+    and that of nearness to the prompt's end, and by likelihood where the sums are equal.
+
+    Args:
+        tokenizer: of the pieces.
+        prompt: what they continue.
+        pieces: prompt and continuation, one a candidate.
+        log_probabilities: of the continuations, nats.
+        tokens: ids of the continuations.
+    """
+    nats = [-one / max(1, count) for one, count in zip(log_probabilities, tokens, strict=True)]
+    lengths = [tokenizer.duration(piece) - prompt.cut for piece in pieces]
+    found = [
+        tokenizer.measure(piece, prompt.cut, prompt.cut + length) if length > 0 else {}
+        for piece, length in zip(pieces, lengths, strict=True)
+    ]
+    far = _distances(tokenizer, prompt, found, lengths)
+    faults = [_faults(measures, length, count) for measures, length, count in zip(found, lengths, tokens, strict=True)]
+    together = _ranks(np.array(nats)) + (_ranks(np.array(far)) if far is not None else 0)
+    order = sorted(range(len(pieces)), key=lambda c: (len(faults[c]), float(together[c]), nats[c], c))
+    return [
+        Ranked(
+            candidate=c,
+            place=place + 1,
+            of=len(pieces),
+            nats_a_token=nats[c],
+            distance=None if far is None else far[c],
+            faults=faults[c],
+        )
+        for place, c in enumerate(order)
+    ]
+
+
+def _distances(
+    tokenizer: Tokenizer[Any], prompt: Prompt[Any], found: Sequence[dict[str, Measure]], lengths: Sequence[float]
+) -> list[float] | None:
+    """How far each candidate is from the prompt's end; None where there is no prompt to compare with."""
+    if prompt.piece is None or prompt.cut <= 0:
+        return None
+    start = max(0.0, prompt.cut - max(*lengths, 0.0))
+    before = tokenizer.measure(prompt.piece, start, prompt.cut) if start < prompt.cut else {}
+    # (candidates, measures), NaN where one of the two has none.
+    table = np.array(
+        [[distance(before[name], own[name]) if name in own else np.nan for name in before] for own in found]
+    ).reshape(len(found), len(before))
+    present = ~np.isnan(table)
+    means = np.where(present, table, 0.0).sum(0) / np.maximum(present.sum(0), 1)
+    # A measure in which all are at no distance tells nothing.
+    telling = means > 0
+    if not telling.any():
+        return None
+    scaled = np.where(present, table, 0.0)[:, telling] / means[telling]
+    # What lacks a measure is as far away as the others are in the mean.
+    return [float(value) for value in np.where(present[:, telling], scaled, 1.0).mean(1)]
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many are smaller, and half of those that are equal."""
+    smaller = (values[None] < values[:, None]).sum(1)
+    ranks: NDArray[np.float64] = smaller + ((values[None] == values[:, None]).sum(1) - 1) / 2
+    return ranks
+
+
+def _faults(measures: dict[str, Measure], length: float, tokens: int) -> tuple[str, ...]:
+    if tokens == 0 or length <= 0:
+        return ("nothing was written",)
+    faults = []
+    for name, limit, words in (
+        ("longest_silence", SILENCE_SECONDS, "silent for more than {:g} s"),
+        ("longest_loop", LOOP_BARS, "loops for more than {:g} bars"),
+    ):
+        measure = measures.get(name)
+        if isinstance(measure, Number) and measure.value > limit + 1e-3:
+            faults.append(words.format(limit))
+    return tuple(faults)
