@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +353,36 @@ def test_a_mel_spectrogram_shows_a_tone_where_it_is() -> None:
     assert -100.0 <= mel.min() < mel.max() <= 0.0
     bands = 2595 * np.log10(1 + 440 / 700) / (2595 * np.log10(1 + 12000 / 700)) * 81 - 1
     assert abs(int(mel.mean(0).argmax()) - bands) <= 1
+
+
+# Long sounds
+
+LONG = """
+import resource, sys
+from pathlib import Path
+from muse_tokenizers.audio.codec import load_codec
+from muse_tokenizers.audio.tokenizer import AudioTokenizer
+audio = AudioTokenizer(load_codec(Path(sys.argv[1])), 4)
+ids = audio.encode(audio.read(Path(sys.argv[2])))
+piece = audio.decode(ids)
+print(len(ids), piece.samples.shape[1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_an_hour_would_take_less_than_two_gibibytes(folder: Path, tmp_path: Path) -> None:
+    taken = []
+    for minutes in (1, 4):
+        random = np.random.default_rng(0)
+        path = tmp_path / f"{minutes}.flac"
+        with soundfile.SoundFile(path, "w", 44_100, 2) as file:
+            for _ in range(minutes * 6):
+                file.write(random.uniform(-0.1, 0.1, (10 * 44_100, 2)))
+        words = [sys.executable, "-c", LONG, str(folder), str(path)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        steps, samples, memory = (int(word) for word in done.stdout.split())
+        assert steps == minutes * 60 * 75 + 3
+        assert samples == minutes * 60 * RATE
+        taken.append(memory)
+    # What a minute more takes is what its own samples and ids do, a few times.
+    a_minute = (taken[1] - taken[0]) / 3
+    assert taken[0] + 59 * a_minute < 2 * 2**30
