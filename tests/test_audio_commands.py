@@ -220,6 +220,18 @@ def test_preparing_refuses_what_is_not_of_its_domain(
     assert message in done.err
 
 
+def test_the_bench_counts_seconds_of_sound(run: RunCommand, codec: Path, checkpoint: Path) -> None:
+    done = run("bench", "codec", "--checkpoint", codec, "--rounds", 1)
+    assert done.code == 0, done.err
+    found = json.loads(done.out.splitlines()[-1])
+    assert found["codebooks"] == 8
+    assert min(found[f"{what}_times_real_time"] for what in ("encode", "decode", "decode_by_the_second")) > 0
+    done = run("bench", "generate", "--checkpoint", checkpoint, "--rounds", 1, "--steps", 20)
+    assert done.code == 0, done.err
+    found = json.loads(done.out.splitlines()[-1])
+    assert found["times_real_time_1_candidate"] == pytest.approx(found["steps_per_second_1_candidate"] / 75, abs=0.01)
+
+
 def test_what_does_not_ship_yet_is_said(run: RunCommand, music: Path, tmp_path: Path) -> None:
     done = run("generate", "audio", "--out", tmp_path / "out")
     assert (done.code, done.err) == (

@@ -14,7 +14,7 @@ from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
 from muse_shortcut.config import PRESETS, SamplingConfig
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.shipped import default_checkpoint, shipped_prompt
+from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -34,13 +34,17 @@ def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description="train: tokens a second of a preset, with and without the shortcut. generate: steps a second of a "
-        "checkpoint with one and four candidates, and what grammar and sampling cost.",
+        "checkpoint with one and four candidates, and what grammar and sampling cost. codec: how many times as fast as "
+        "real time sound is encoded and decoded.",
     )
-    parser.add_argument("what", choices=["train", "generate"], help="what to measure")
+    parser.add_argument("what", choices=["train", "generate", "codec"], help="what to measure")
     parser.add_argument("--preset", choices=list(PRESETS), default="small", help="train: the shape")
     parser.add_argument("--batch_size", type=int, default=4, help="train: windows a batch")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train")
-    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="generate: default: the one that ships")
+    parser.add_argument(
+        "--domain", choices=["midi", "audio", "text"], default="midi", help="generate: which that ships"
+    )
+    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="generate: another one; codec: a codec")
     parser.add_argument("--steps", type=int, help="of one round; default: train 3, generate 200")
     parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts")
     parser.add_argument("--threads", type=int, help="default: as in training, or as in generating")
@@ -66,7 +70,8 @@ def _bench(arguments: Namespace) -> None:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
-    result = _bench_train(arguments, device) if arguments.what == "train" else _bench_generate(arguments, device)
+    benches = {"train": _bench_train, "generate": _bench_generate, "codec": _bench_codec}
+    result = benches[arguments.what](arguments, device)
     machine = {"device": device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
     for name, value in result.items():
         print(f"{name:<32} {value}")
@@ -146,12 +151,13 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     from muse_shortcut.checkpoints import load_checkpoint
     from muse_shortcut.devices import use_decoding_threads
 
-    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint("midi")
+    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     checkpoint = load_checkpoint(folder, device)
     if arguments.threads is None:
         use_decoding_threads(checkpoint.core.parameter_count())
     steps = arguments.steps or 200
-    path = shipped_prompt("midi", "bach-prelude")
+    names = prompt_names(checkpoint.tokenizer.kind)
+    path = shipped_prompt(checkpoint.tokenizer.kind, names[0]) if names else None
     prompt = checkpoint.tokenizer.prompt(None if path is None else checkpoint.tokenizer.read(path))
     found = _in_turns(
         "generating",
@@ -173,6 +179,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         "parameters": checkpoint.core.parameter_count(),
         "steps": steps,
         "steps_per_second_1_candidate": one,
+        **_real_time(checkpoint, one),
         "range_1_candidate": _spread(found["1"]),
         "steps_per_second_without_trace": _median(found["1 without trace"]),
         "range_without_trace": _spread(found["1 without trace"]),
@@ -192,6 +199,51 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         "prompted_time_of_4_over_1": round(one_prompted / four_prompted, 3),
         "grammar_microseconds_per_step": grammar,
         "grammar_share_of_step": round(grammar * one / 1e6, 4),
+    }
+
+
+def _real_time(checkpoint: Checkpoint, rate: float) -> dict[str, float]:
+    steps = checkpoint.tokenizer.steps_per_second
+    return {} if steps is None else {"times_real_time_1_candidate": round(rate / steps, 2)}
+
+
+_SECONDS = 20.0
+"""Of sound that the codec bench works on."""
+
+
+def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
+    import numpy as np
+
+    from muse_tokenizers.audio.codecs import SHIPPED, find_codec
+
+    codec = find_codec(arguments.checkpoint or SHIPPED).to(device)
+    count, books = round(_SECONDS * codec.shape.sample_rate), codec.shape.codebook_counts[-1]
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, count).astype(np.float32)
+    codes = codec.encode(sound, books)
+
+    def rate(work: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        work()
+        return _SECONDS / (time.perf_counter() - started)
+
+    def decode_streamed() -> None:
+        second = round(codec.shape.frame_rate)
+        for _ in codec.decoding(codes[at : at + second] for at in range(0, len(codes), second)):
+            pass
+
+    found = _in_turns(
+        "coding",
+        arguments.rounds,
+        {
+            "encode": lambda: rate(lambda: codec.encode(sound, books)),
+            "decode": lambda: rate(lambda: codec.decode(codes)),
+            "decode by the second": lambda: rate(decode_streamed),
+        },
+    )
+    return {"codebooks": books} | {
+        f"{name.replace(' ', '_')}_times_real_time{ending}": reduce(values)
+        for name, values in found.items()
+        for ending, reduce in (("", _median), ("_range", _spread))
     }
 
 
