@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ __all__ = ["TextTokenizer", "read_bpe"]
 _BPE = "bpe.json"
 _SPACES = b" \t\r\n"
 _WORD_END = re.compile(rb"[^ \t\r\n](?=[ \n])")
+_LONGEST_PROMPT = 2**24
+"""Bytes of a file that is continued: all its ids stand in the sidecar, and a core sees a few thousand of them."""
 _LOOKED_AT = 2**16
 """Bytes that are tried before a file is taken for one of an alphabet."""
 
@@ -71,6 +74,12 @@ class TextTokenizer(Tokenizer[bytes]):
     # Files
 
     def read(self, path: Path) -> bytes:
+        with suppress(OSError):
+            size = path.stat().st_size
+            if size > _LONGEST_PROMPT:
+                raise UnreadablePiece(
+                    f"{path} has {size:,} bytes; allowed: up to {_LONGEST_PROMPT:,}. What is continued is its end"
+                )
         return self._checked(read_text(path), str(path))
 
     def _checked(self, data: bytes, name: str) -> bytes:
