@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from muse_shortcut.data.recipe import (
+    ByteSplit,
+    FileSplit,
     FolderSplit,
     Licence,
     RandomSplit,
@@ -29,9 +31,11 @@ from muse_shortcut.errors import RecipeError
 
 MIDI = frozenset({".mid", ".midi"})
 SHIPPED = (
-    "giantmidi", "groove", "jsb_chorales", "librispeech", "ljspeech", "maestro", "mutopia", "nottingham", "pop909",
+    "giantmidi", "groove", "gutenberg", "jsb_chorales", "librispeech", "ljspeech", "maestro", "mutopia", "nottingham",
+    "novels", "pop909", "text8", "wikitext103", "wikitext2",
 )  # fmt: skip
 SOUND = ("librispeech", "ljspeech")
+TEXT = {"gutenberg": "bpe", "novels": "bpe", "text8": "letters", "wikitext103": "bpe", "wikitext2": "bpe"}
 TABLE = TableSplit(
     file="table.csv", path_column="where", split_column="part", names={"learn": "train", "tune": "validation"}
 )
@@ -97,12 +101,13 @@ def test_the_shipped_recipes_are_the_ones_that_are_promised() -> None:
 def test_every_shipped_recipe_loads_and_is_called_like_its_file(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert (recipe.domain, recipe.tokenizer) == (("audio", "muse_24khz") if name in SOUND else ("midi", "remi"))
+    expected = ("audio", "muse_24khz") if name in SOUND else ("midi", "remi")
+    assert (recipe.domain, recipe.tokenizer) == (("text", TEXT[name]) if name in TEXT else expected)
 
 
 def test_no_recipe_whose_licence_forbids_it_lets_weights_ship() -> None:
     free = {name for name in SHIPPED if load_recipe(name).licence.weights_may_ship}
-    assert free == {"giantmidi", "groove", "jsb_chorales", "mutopia", *SOUND}
+    assert free == {"giantmidi", "groove", "jsb_chorales", "mutopia", "gutenberg", "novels", *SOUND}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +146,18 @@ def test_speakers_of_librispeech_are_in_the_split_of_their_archive(tmp_path: Pat
     }  # fmt: skip
 
 
+def test_novels_of_one_author_stay_together(tmp_path: Path) -> None:
+    fill(
+        tmp_path,
+        "corpus/Doyle_Hound_1902.txt",
+        "corpus/Doyle_Study_1887.txt",
+        "corpus/Woolf_Night_1919.txt",
+        "NOTE.txt",
+    )
+    found = survey(tmp_path, load_recipe("novels"), frozenset({".txt"}))
+    assert [file.group for file in found] == ["Doyle", "Doyle", "Woolf"]
+
+
 def test_clips_of_one_reading_stay_together(tmp_path: Path) -> None:
     fill(tmp_path, "wavs/LJ001-0001.wav", "wavs/LJ001-0002.wav", "wavs/LJ050-0278.wav")
     found = survey(tmp_path, load_recipe("ljspeech"), frozenset({".wav"}))
@@ -164,6 +181,8 @@ def test_every_kind_of_split_is_read(tmp_path: Path) -> None:
     names = {"learn": "train", "tune": "validation"}
     for given, expected in (
         ({"kind": "official folders", "names": names}, FolderSplit(names={"learn": "train", "tune": "validation"})),
+        ({"kind": "official files", "names": names}, FileSplit(names={"learn": "train", "tune": "validation"})),
+        ({"kind": "official bytes", "train": 9, "validation": 1}, ByteSplit(train=9, validation=1)),
         ({"kind": "random", "group_by": "folder", "group_depth": 2}, RandomSplit(group_by="folder", group_depth=2)),
         (
             {
@@ -176,7 +195,8 @@ def test_every_kind_of_split_is_read(tmp_path: Path) -> None:
             TABLE,
         ),
     ):
-        assert load_recipe(write_recipe(tmp_path, fields_of_a_recipe() | {"split": given})).split == expected
+        fields = fields_of_a_recipe() | {"split": given, "domain": "text"}
+        assert load_recipe(write_recipe(tmp_path, fields)).split == expected
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
@@ -240,7 +260,11 @@ WRONG_FIELDS = [
     ("licence.weights_may_ship", "yes", "found 'yes', allowed: true or false"),
     ("licence.note", 1, "found 1, allowed: text"),
     ("split", "random", "found 'random', allowed: a mapping of fields"),
-    ("split.kind", "alphabetic", "found 'alphabetic', allowed: official table, official folders, random"),
+    (
+        "split.kind",
+        "alphabetic",
+        "found 'alphabetic', allowed: official table, official folders, official files, official bytes, random",
+    ),
     ("split.group_by", "composer", "found 'composer', allowed: file, folder"),
     ("split.group_depth", 2, "found 2, allowed: a whole number above 0, with group_by: folder"),
     ("split.group_pattern", "a+", f"found 'a+', allowed: {PATTERN}"),
