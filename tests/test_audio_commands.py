@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -14,28 +12,13 @@ import pytest
 import soundfile
 from conftest import RunCommand
 from small_codecs import HOP, RATE, tone, write_codec
+from small_commands import FAST, SMALL_CORE, run_apart
 
 from muse_shortcut.data import preparing
 from muse_shortcut.data.store import open_store
 from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.loading import load_tokenizer
-
-CORE = (
-    "--model.context", 96, "--model.layers", 3, "--model.width", 24, "--model.heads", 2, "--model.feed_forward", 48,
-    "--model.shortcut.taps", "[1,2]", "--model.shortcut.feature_width", 16,
-)  # fmt: skip
-FAST = (
-    "--train.max_steps", 3, "--train.batch_size", 2, "--train.eval_every", 3, "--train.eval_windows", 2,
-    "--train.save_every", 3, "--train.tensorboard", "false", "--device", "cpu",
-)  # fmt: skip
-
-
-def _command(command: str, *words: object) -> subprocess.CompletedProcess[str]:
-    code = f"from muse_shortcut.commands.{command} import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +43,14 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(music: Path, codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("store") / "store"
     words = ("prepare", "audio", music, "--out", out, "--codec", codec, "--held-out", 0.34, "--workers", 2)
-    assert "rejected" in _command(*words).stdout
+    assert "rejected" in run_apart(*words).stdout
     return out
 
 
 @pytest.fixture(scope="module")
 def checkpoint(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    _command("train", "audio", "--data", store, "--out", out, *CORE, *FAST)
+    run_apart("train", "audio", "--data", store, "--out", out, *SMALL_CORE, *FAST)
     assert {path.suffix for path in (out / "samples" / "step-000003").iterdir()} == {".wav"}
     return out / "checkpoints" / "step-000003"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import RunCommand
+from small_commands import FAST, SMALL_CORE, run_apart
 from small_texts import MANY_WRITINGS, VERSES
 
 from muse_shortcut.data.recipe import load_recipe
@@ -21,22 +20,6 @@ from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.text import files as text_files
 from muse_tokenizers.text.files import spans_of
-
-CORE = (
-    "--model.context", 64, "--model.layers", 3, "--model.width", 24, "--model.heads", 2, "--model.feed_forward", 48,
-    "--model.shortcut.taps", "[1,2]", "--model.shortcut.feature_width", 16,
-)  # fmt: skip
-FAST = (
-    "--train.max_steps", 3, "--train.batch_size", 2, "--train.eval_every", 3, "--train.eval_windows", 2,
-    "--train.save_every", 3, "--train.tensorboard", "false", "--device", "cpu",
-)  # fmt: skip
-
-
-def _command(command: str, *words: object) -> subprocess.CompletedProcess[str]:
-    code = f"from muse_shortcut.commands.{command} import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +39,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("store") / "store"
     words = ("prepare", "text", library, "--out", out, "--vocabulary-size", 300, "--held-out", 0.3, "--workers", 2)
-    assert "rejected" in _command(*words).stdout
+    assert "rejected" in run_apart(*words).stdout
     return out
 
 
 @pytest.fixture(scope="module")
 def checkpoint(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    _command("train", "text", "--data", store, "--out", out, *CORE, *FAST)
+    run_apart("train", "text", "--data", store, "--out", out, *SMALL_CORE, *FAST)
     samples = out / "samples" / "step-000003"
     assert {path.name for path in samples.iterdir()} == {"continued.txt", "from-nothing.txt"}
     return out / "checkpoints" / "step-000003"
