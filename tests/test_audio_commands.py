@@ -189,7 +189,7 @@ def test_sound_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, s
         ),
         (("midi", "--codebooks", 2), "--codebooks is an option of audio, not of midi"),
         (("midi", "--device", "cpu"), "--device is an option of audio, not of midi"),
-        (("audio", "--tokenizer", "{store}", "--codebooks", 2), "--codebooks goes with a codec; --tokenizer names a"),
+        (("audio", "--tokenizer", "{store}", "--codebooks", 2), "--codebooks chooses a tokenizer; --tokenizer names a"),
         (("audio", "--tokenizer", "{midi}"), "--tokenizer names a checkpoint of midi, not of audio"),
     ],
 )
