@@ -170,7 +170,7 @@ class Numbers(Tokenizer[list[int]]):
     def dumps(self, piece: list[int]) -> bytes:
         raise AssertionError
 
-    def loads(self, data: bytes) -> list[int]:
+    def loads(self, data: bytes, name: str = "") -> list[int]:
         raise AssertionError
 
     def render(self, piece: list[int], soundfont: Path | None = None) -> Waveform | None:

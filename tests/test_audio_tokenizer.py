@@ -191,7 +191,7 @@ def test_ids_of_another_codec_mean_something_else(four: AudioTokenizer, tmp_path
     assert other.fingerprint() != four.fingerprint()
     four.save(tmp_path / "a")
     write_codec(tmp_path / "a" / "codec", seed=1)
-    with pytest.raises(UnknownTokenizer, match=r"codec is another one: its SHA-256 begins"):
+    with pytest.raises(UnknownTokenizer, match=r"codec is another one: the SHA-256 of its codes begins"):
         load_tokenizer(tmp_path / "a")
 
 

@@ -524,12 +524,12 @@ def test_long_runs_are_found_whole() -> None:
 def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpoint, choice: Choice) -> None:
     tokenizer, window = checkpoint.tokenizer, choice.windows[0]
     training = TrainingPieces(store, tokenizer)
-    assert len(training) == 2 * (120 + 121 + 122)
     ids, steps = read_ids(store, 0), len(window.prompt.ids)
     # As if that piece had been continued: it is cut at the same step.
     other = replace(window.prompt, ids=ids[:steps], piece=None)
     outcome = listen(tokenizer, replace(window, prompt=other), ids[steps:], 0, 4.0)
     model, true = find_copies(training, [outcome])
+    assert training.searched == 2 * (120 + 121 + 122)
     # All pieces are the same broken triad at other pitches: 16 notes from the first onset to the last.
     for (copied,) in (model, true):
         assert (copied.count, copied.length, copied.bars) == (16, pytest.approx(3.75), pytest.approx(1.875))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from conftest import RunCommand
 from small_commands import FAST, SMALL_CORE, run_apart
 from small_texts import MANY_WRITINGS, VERSES
 
+from muse_shortcut.data import preparing
 from muse_shortcut.data.recipe import load_recipe
 from muse_shortcut.data.store import open_store
 from muse_shortcut.data.survey import in_parts, survey
-from muse_shortcut.errors import RecipeError
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.text import files as text_files
@@ -126,10 +127,14 @@ def test_of_gutenberg_what_stands_between_its_lines_is_taken(run: RunCommand, tm
     opened = open_store(tmp_path / "store")
     assert load_tokenizer(opened.tokenizer_folder).decode(opened.tokens.astype(np.int64)) == VERSES
     (tmp_path / "in" / "pg85.txt").write_bytes(VERSES)
-    with pytest.raises(
-        RecipeError, match=r"pg85.txt: recipe gutenberg expects a line that begins with '\*\*\* START OF'"
-    ):
-        in_parts(survey(tmp_path / "in", None, frozenset({".txt"})), load_recipe("gutenberg"), spans_of)
+    # One that is none is left out with the reason, and so is an empty one; the others are not.
+    (tmp_path / "in" / "pg86.txt").write_bytes(book.replace(VERSES, b""))
+    done = run(*words[:4], tmp_path / "more", *words[5:], "--workers", 1)
+    assert done.code == 0, done.err
+    assert {one["name"]: one["reason"] for one in open_store(tmp_path / "more").manifest["rejects"]} == {
+        "pg85.txt": "has no line that begins with '*** START OF', as the recipe gutenberg expects",
+        "pg86.txt": "is empty between the lines where it should begin and end",
+    }
     for word, message in (
         ("gutenberg", "the recipe gutenberg wants numbers: gutenberg:84,1342"),
         ("gutenberg:x", "gutenberg:x names no numbers"),
@@ -160,7 +165,8 @@ def test_words_are_continued_as_they_come_repeated_drawn_and_explained(
     assert written.startswith("The höher he's".encode())
     assert 100 < len(written) - len("The höher he's".encode()) <= 120
     # What was said while it came is what was written.
-    assert written.decode() in done.out
+    shown = "".join("\ufffd" if category(one) == "Cc" and one not in "\n\t" else one for one in written.decode())
+    assert shown in done.out
     assert "at byte " in done.out
     assert load_trace(out / "words-1.trace.npz").steps > 20
     done = run(
@@ -244,6 +250,34 @@ def test_preparing_refuses_what_is_not_of_its_domain(
     done = run("prepare", "text", library, "--out", tmp_path / "store", "--workers", 1, *words)
     assert done.code == 2
     assert message in done.err
+
+
+def test_what_was_read_otherwise_is_read_again(
+    run: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed preparation goes on with what it has only where that is what is asked for now."""
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.txt").write_bytes(name.encode() + VERSES.replace(b"\n", b"\r\n"))
+    words = (
+        "prepare",
+        "text",
+        tmp_path / "in",
+        "--out",
+        tmp_path / "store",
+        "--workers",
+        1,
+        "--tokenizer",
+        "characters",
+    )
+    with monkeypatch.context() as broken:
+        broken.setattr(preparing, "_write_store", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(*words, "--line-ends", "lf")
+    assert run(*words, "--line-ends", "keep").code == 0
+    opened = open_store(tmp_path / "store")
+    tokenizer = load_tokenizer(opened.tokenizer_folder)
+    assert tokenizer.decode(opened.tokens[: opened.offsets[1]].astype(np.int64)).count(b"\r\n") > 5
 
 
 def test_a_store_of_another_vocabulary_is_refused(

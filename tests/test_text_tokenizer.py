@@ -172,6 +172,8 @@ def test_a_prompt_is_cut_after_a_word() -> None:
     assert prompt.piece == b"Gather ye rosebuds while ye"
     assert (prompt.cut, prompt.cut_step) == (27.0, 27)
     assert bpe().prompt("音楽と".encode(), 4).piece == "音".encode()
+    # What has no spaces between its words is cut between characters, not at the end of a paragraph.
+    assert len(bpe().prompt(("音楽と" * 100 + "\n").encode(), 100).piece or b"") == 99
     assert bpe().prompt(VERSES).piece == VERSES
     assert bpe().join(prompt, bpe().encode(b" may")) == b"Gather ye rosebuds while ye may"
 
@@ -262,6 +264,31 @@ def _content(**changes: Any) -> str:
     return json.dumps(read | changes)
 
 
+_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+_LLAMA = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+
+
+def _split(pattern: str, behavior: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": False}
+
+
+def _sequence(*steps: Any) -> dict[str, Any]:
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+def test_another_pattern_is_encoded_in_parts_as_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BpeSegmenter(_content(pre_tokenizer=_sequence(_split(_LLAMA, "Isolated"), _BYTES)))
+    text = (VERSES + b"Oh!\nWhy?! \n 12345 6 ...\n\n\nSo.\n" + MANY_WRITINGS) * 20
+    whole = made.encode(text)
+    assert b"".join(made.tokens[number] for number in whole.tolist()) == text
+    for size in (16, 100, 1000):
+        monkeypatch.setattr(segmenting, "_PART", size)
+        assert made.encode(text).tolist() == whole.tolist()
+
+
 def test_an_existing_vocabulary_keeps_its_ids_and_loses_its_special_tokens() -> None:
     read = json.loads(bpe().segmenter.content)  # type: ignore[attr-defined]
     special = {"id": 320, "content": "<|endoftext|>", "single_word": False, "lstrip": False, "rstrip": False,
@@ -283,6 +310,13 @@ def test_an_existing_vocabulary_keeps_its_ids_and_loses_its_special_tokens() -> 
         ("{}", "it is not a tokenizer.json of Hugging Face's tokenizers, of BPE"),
         ("no json", "it is not a tokenizer.json"),
         (_content(pre_tokenizer={"type": "Whitespace"}), "it is not a byte-level BPE that gives every text back"),
+        (_content(pre_tokenizer=_sequence({"type": "WhitespaceSplit"}, _BYTES)), "it is not a byte-level BPE"),
+        (
+            _content(pre_tokenizer=_sequence(_split(" ", "Removed"), _BYTES)),
+            "it is not a byte-level BPE that gives every text back",
+        ),
+        (_content(pre_tokenizer={"type": "Sequence", "pretokenizers": None}), "it is not a tokenizer.json"),
+        (_content(pre_tokenizer={"type": "Sequence", "pretokenizers": ["x"]}), "it is not a tokenizer.json"),
         (_content(normalizer={"type": "NFC"}), "it is not a byte-level BPE that gives every text back"),
         (_content(model={"type": "BPE", "vocab": {"a": 0}, "merges": []}), "its vocabulary lacks 255 of the 256 bytes"),
     ],

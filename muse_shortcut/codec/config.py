@@ -84,8 +84,5 @@ class CodecTrainConfig:
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("beta1", "beta2", "decay"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
-        require(
-            self.quantise_after < self.max_steps, "quantise_after", self.quantise_after, f"less than {self.max_steps}"
-        )
         require(self.clip_seconds >= 0.2, "clip_seconds", self.clip_seconds, "0.2 or more")
         require(self.softest_gain <= self.loudest_gain, "softest_gain", self.softest_gain, f"up to {self.loudest_gain}")

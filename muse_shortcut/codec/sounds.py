@@ -183,10 +183,14 @@ def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None
         samples = np.load(folder / _SAMPLES, mmap_mode="r", allow_pickle=False)
         said = json.loads(heading)
         rate, made_of = int(said["sample_rate"]), said["source"]
+    except FileNotFoundError as error:
+        raise ArgumentsError(f"{folder.parent} is no run of muse-train codec: it has no {folder.name}") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArgumentsError(f"{folder} is damaged: {error}; delete it to read the sounds again") from error
     if samples.dtype != np.int16 or (files and files[-1].stop != len(samples)):
         raise ArgumentsError(f"{folder} is damaged: its files do not fit its samples; delete it to read them again")
+    if source is None and rate != sample_rate:
+        raise ArgumentsError(f"{folder} holds sounds of {rate} Hz; the codec is of {sample_rate}")
     if rate != sample_rate or (source is not None and made_of != source):
         raise ArgumentsError(f"{folder} holds sounds of another rate, seed or folder; delete it to read them again")
     return Sounds(samples=samples, files=files, sample_rate=rate)

@@ -170,7 +170,9 @@ class CodecTrainer:
         facts = self._facts | {"steps": self.progress.step, "training_seconds": round(self.progress.seconds, 1)}
 
         def write(folder: Path) -> None:
-            save_codec(self.model.state_dict(), self._shape, folder, half=False, card=_card(facts))
+            # Before its codebooks are fitted it is no codec yet.
+            if self.progress.step > self._quantise_after:
+                save_codec(self.model.state_dict(), self._shape, folder, half=False, card=_card(facts))
             make_folder(folder / "training")
             write_bytes(folder / "training" / "state.safetensors", save_tensors(self.tensors()))
             write_text(folder / "training" / "progress.json", json.dumps(asdict(self.progress), indent=2) + "\n")

@@ -120,26 +120,33 @@ def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[So
 def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]], bar: Bar) -> Iterator[bytes]:
     """What is trained on, file by file; of very much every second, third, ... file or part."""
     from muse_shortcut.data.splits import split_files
-    from muse_tokenizers.errors import UnreadablePiece
     from muse_tokenizers.text.files import read_text
 
-    files = [
-        file
-        for source in sources
-        for file, split in zip(source, split_files(source, arguments.seed, arguments.held_out), strict=True)
-        if split == "train"
-    ]
+    files = []
+    for source in sources:
+        # As the store will split them: what cannot be used has no part in it.
+        usable = [file for file in source if file.reason is None and _is_text(file)]
+        splits = split_files(usable, arguments.seed, arguments.held_out)
+        files += [file for file, split in zip(usable, splits, strict=True) if split == "train"]
     total = sum(_size(file) for file in files)
     stride, read = -(-total // _LEARNED_FROM) or 1, 0
     for file in files[::stride]:
-        try:
-            data = read_text(file.path, file.part, arguments.line_ends or "lf")
-        except UnreadablePiece:
-            # Its reason is among the rejects of the store.
-            continue
+        data = read_text(file.path, file.part, arguments.line_ends or "lf")
         read += len(data)
         bar.show(round(read / 2**20, 1), "MiB read")
         yield data
+
+
+def _is_text(file: SourceFile) -> bool:
+    from muse_tokenizers.errors import UnreadablePiece
+    from muse_tokenizers.text.files import LOOKED_AT, read_text
+
+    start, stop = file.part or (0, _size(file))
+    try:
+        read_text(file.path, (start, min(stop, start + LOOKED_AT)), "lf")
+    except UnreadablePiece:
+        return False
+    return True
 
 
 def _size(file: SourceFile) -> int:

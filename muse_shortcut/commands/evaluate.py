@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from muse_shortcut.data.store import Store
     from muse_shortcut.evaluation.continuations import Outcome
     from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood
+    from muse_shortcut.evaluation.windows import Choice, WindowWishes
     from muse_tokenizers.base import Unit
 
-__all__ = ["main"]
+__all__ = ["check_json", "main"]
 
 PROGRAM = "muse-evaluate"
 _PARTS = ("likelihood", "continuations", "copies")
@@ -144,10 +145,12 @@ def _evaluate(arguments: Namespace) -> int:
     with StopSwitch() as stop:
         # A Ctrl-C leaves out the part that it met and those after it; what there is is written.
         with suppress(KeyboardInterrupt):
+            wanted = arguments.continuations or arguments.copies
+            choice = _choose(evaluation, wishes, stop) if wanted else None
             if arguments.likelihood:
                 result["likelihood"] = _likelihood(evaluation, scoring, stop)
-            if arguments.continuations or arguments.copies:
-                _continuations(evaluation, wishes, sampling, stop, result)
+            if choice is not None:
+                _continuations(evaluation, choice, wishes, sampling, stop, result)
         if arguments.json:
             write_text(Path(arguments.json), json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return 130 if stop.pressed else 0
@@ -169,10 +172,15 @@ def _check(arguments: Namespace) -> None:
         raise ArgumentsError(f"there is nothing to do: {', '.join(f'--{part}' for part in _PARTS)} are all false")
     if arguments.max_pieces is not None and arguments.max_pieces < 1:
         raise ArgumentsError(f"--max-pieces is {arguments.max_pieces}; allowed: 1 or more")
-    if arguments.json and Path(arguments.json).is_dir():
-        raise ArgumentsError(f"--json is {arguments.json!r}, a folder; allowed: a file")
-    if arguments.json and not Path(arguments.json).absolute().parent.is_dir():
-        raise ArgumentsError(f"--json is {arguments.json!r}; there is no folder {Path(arguments.json).parent}")
+    check_json(arguments.json)
+
+
+def check_json(name: str | None) -> None:
+    """Before the work: where its results would go. Raises ArgumentsError."""
+    if name and Path(name).is_dir():
+        raise ArgumentsError(f"--json is {name!r}, a folder; allowed: a file")
+    if name and not Path(name).absolute().parent.is_dir():
+        raise ArgumentsError(f"--json is {name!r}; there is no folder {Path(name).parent}")
 
 
 def _scoring(evaluation: _Evaluation) -> Any:
@@ -191,7 +199,7 @@ def _scoring(evaluation: _Evaluation) -> Any:
     )
 
 
-def _wishes(arguments: Namespace) -> Any:
+def _wishes(arguments: Namespace) -> WindowWishes:
     from muse_shortcut.evaluation.windows import WindowWishes
 
     unit: Unit = "bytes" if arguments.domain == "text" else "seconds"
@@ -265,19 +273,29 @@ def _evenly(pieces: Sequence[int], most: int | None) -> list[int]:
     return [pieces[(2 * place + 1) * len(pieces) // (2 * most)] for place in range(most)]
 
 
+def _choose(evaluation: _Evaluation, wishes: WindowWishes, stop: StopSwitch) -> Choice:
+    from muse_shortcut.evaluation.windows import choose_windows
+
+    tokenizer = evaluation.checkpoint.tokenizer
+    with Bar("cutting", wishes.count) as bar:
+        return choose_windows(evaluation.store, tokenizer, evaluation.sources, wishes, _shown(bar, "pieces", stop))
+
+
 def _continuations(
-    evaluation: _Evaluation, wishes: Any, sampling: SamplingConfig, stop: StopSwitch, result: dict[str, Any]
+    evaluation: _Evaluation,
+    choice: Choice,
+    wishes: WindowWishes,
+    sampling: SamplingConfig,
+    stop: StopSwitch,
+    result: dict[str, Any],
 ) -> None:
     """Continue pieces, and put what was asked for of them into the result; after a Ctrl-C of those that are there."""
     from muse_shortcut.devices import use_decoding_threads
     from muse_shortcut.evaluation.continuations import continue_window, listen
-    from muse_shortcut.evaluation.windows import choose_windows
     from muse_tokenizers.base import Wishes
 
-    core, tokenizer, store = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer, evaluation.store
+    core, tokenizer = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer
     use_decoding_threads(evaluation.checkpoint.core.parameter_count())
-    with Bar("cutting", wishes.count) as bar:
-        choice = choose_windows(store, tokenizer, evaluation.sources, wishes, _shown(bar, "pieces", stop))
     rules = tokenizer.usual_wishes() if evaluation.arguments.rules else Wishes()
     asked = rules.lasting(wishes.length, tokenizer.unit)
     outcomes: list[Outcome] = []
@@ -343,9 +361,10 @@ def _copies(evaluation: _Evaluation, outcomes: Sequence[Outcome], stop: StopSwit
     from muse_shortcut.evaluation.copies import TrainingPieces, find_copies, summarise_copies
 
     store, tokenizer = evaluation.store, evaluation.checkpoint.tokenizer
-    with Bar("reading the training pieces", len(TrainingPieces.numbers(store))) as bar:
-        training = TrainingPieces(store, tokenizer, _shown(bar, "pieces", stop))
-    found = dict(zip(("model", "true"), find_copies(training, outcomes), strict=True))
+    training = TrainingPieces(store, tokenizer)
+    with Bar("reading the training pieces", len(training)) as bar:
+        copies = find_copies(training, outcomes, _shown(bar, "pieces", stop))
+    found = dict(zip(("model", "true"), copies, strict=True))
     names = [store.pieces[outcome.window.number].name for outcome in outcomes]
     summaries = {kind: summarise_copies(copies, tokenizer.quotation) for kind, copies in found.items()}
     longest = {
@@ -356,9 +375,9 @@ def _copies(evaluation: _Evaluation, outcomes: Sequence[Outcome], stop: StopSwit
         )
         for kind, copies in found.items()
     }
-    evaluation.tables.copies(summaries, len(training), longest, tokenizer)
+    evaluation.tables.copies(summaries, training.searched, longest, tokenizer)
     return {
-        "searched": len(training),
+        "searched": training.searched,
         **{kind: summary and summary.to_json() for kind, summary in summaries.items()},
         "windows": [
             {"piece": name} | {kind: copy and asdict(copy) for kind, copy in zip(found, pair, strict=True)}

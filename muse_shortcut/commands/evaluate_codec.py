@@ -45,10 +45,12 @@ def main() -> NoReturn:
 def _evaluate(arguments: Namespace) -> None:
     from muse_shortcut.codec.judging import judge, judge_controls
     from muse_shortcut.codec.sounds import open_sounds
+    from muse_shortcut.commands.evaluate import check_json
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.files import write_text
     from muse_tokenizers.audio.codecs import SHIPPED, find_codec
 
+    check_json(arguments.json)
     codec = find_codec(arguments.checkpoint or SHIPPED)
     least = 8 * codec.shape.hop / codec.shape.sample_rate
     if not least <= arguments.seconds <= 3600:

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from unicodedata import category
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
@@ -31,8 +32,8 @@ DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800}
 """Of a continuation, by the unit of its domain."""
 _SHOWN_EVERY = 16
 _REQUEST_OPTIONS = (
-    "prompt", "prompt_seconds", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "seed", "instruments",
-    "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+    "prompt", "prompt_seconds", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "keep", "seed",
+    "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
     "no_repeat_ngram",
 )  # fmt: skip
 
@@ -225,7 +226,9 @@ def _find_prompt(arguments: Namespace, tokenizer: Tokenizer[Any]) -> tuple[Any, 
     if path is not None:
         return tokenizer.read(path), path
     if tokenizer.kind == "text":
-        return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape")), None
+        if Path(arguments.prompt).suffix in tokenizer.suffixes and " " not in arguments.prompt:
+            raise ArgumentsError(f"no prompt {arguments.prompt!r}: it is no file here, and looks like no words")
+        return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt"), None
     shipped = ", ".join(prompt_names(arguments.domain))
     raise ArgumentsError(
         f"no prompt {arguments.prompt!r}: it is no file here"
@@ -269,13 +272,27 @@ def _grow(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -
 def _say_words(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
     """The prompt, and each new character when all of it is there."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    print(decoder.decode(generation.request.prompt.piece or b""), end="", flush=True)
+    listens = _say(decoder.decode(generation.request.prompt.piece or b""))
     for event in generation:
-        if not event.finished[0]:
-            print(decoder.decode(tokenizer.decode(event.ids)), end="", flush=True)
+        if listens and not event.finished[0]:
+            listens = _say(decoder.decode(tokenizer.decode(event.ids)))
         if stop():
             break
-    print("\n", flush=True)
+    if listens:
+        _say("\n\n")
+
+
+def _say(text: str) -> bool:
+    """Print words as they are, but for what would command a terminal; whether anybody still listens."""
+    shown = "".join(one if category(one) != "Cc" or one in "\n\t" else "\ufffd" for one in text.replace("\r\n", "\n"))
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(shown.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except OSError:
+        # What is written into files matters more than what is shown.
+        return False
+    return True
 
 
 def _place(event: StepEvent, length: float | None) -> float:

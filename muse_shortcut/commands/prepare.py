@@ -27,7 +27,8 @@ PROGRAM = "muse-prepare"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description=f"Turn files into a token store to train on. {SOURCE_HELP}",
+        description=f"Turn files into a token store to train on. {SOURCE_HELP} Books of Project Gutenberg go by "
+        "number: gutenberg:84,1342.",
     )
     parser.add_argument("domain", choices=["midi", "audio", "text"], help="what the files are")
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
@@ -77,9 +78,10 @@ def _prepare(arguments: Namespace) -> None:
     refuse_others_options(arguments)
     excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
     kind = tokenizer_class(arguments.domain)
-    sources = _without(find_files(named, kind.suffixes, arguments.group_by), excluded)
+    sources = find_files(named, kind.suffixes, arguments.group_by)
     if arguments.domain == "text":
         sources = [in_parts(files, recipe, text_parts) for files, (recipe, _) in zip(sources, named, strict=True)]
+    sources = _without(sources, excluded)
     tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources)
     described = [_describe(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)

@@ -21,7 +21,7 @@ NUMBER = "{number}"
 
 SOURCE_HELP = (
     "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/), or RECIPE=FOLDER for a recipe whose files "
-    "are here already; of recipes by number RECIPE:84,1342."
+    "are here already."
 )
 
 

@@ -88,9 +88,14 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         from muse_tokenizers.audio.codecs import find_codec
 
         codec = find_codec(arguments["from"])
-        if made.codec not in (codec.shape, CODEC_PRESETS[arguments.preset]):
+        if arguments.preset != "small" or made.codec not in (codec.shape, CODEC_PRESETS["small"]):
             raise ArgumentsError("--codec cannot be changed beside --from: the shape of that codec rules")
         shape, start, digest = codec.shape, codec.tensors(), codec.digest
+    elif config.quantise_after >= config.max_steps:
+        raise ArgumentsError(
+            f"quantise_after is {config.quantise_after}; allowed: less than max_steps, {config.max_steps}: else no "
+            "codebook would be learned"
+        )
     sounds = _sounds(arguments, run, shape)
     options: dict[str, Any] = {
         "data": arguments.data, "group_by": arguments.group_by, "held_out": arguments.held_out, "seed": arguments.seed,

@@ -34,6 +34,9 @@ class Entry:
     digest: str = ""
     """Of the ids, by which duplicates are found."""
     length: float | None = None
+    """In the domain's unit."""
+    part: tuple[int, int] | None = None
+    """The bytes of the file that it is, where it is not all of it."""
     reason: str | None = None
     """Why it was rejected; None for a file that was taken."""
 

@@ -36,6 +36,8 @@ __all__ = ["Preparation", "prepare"]
 
 _SIDE_BY_SIDE = 16
 """Files whose ids a GPU computes at once."""
+_LARGEST_BATCH = 2**28
+"""Bytes of files whose ids are computed at once."""
 _READERS = 8
 """Files that are read at once for it."""
 
@@ -65,7 +67,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Make a store of the files; return its manifest.
 
-    Called again after it was killed it goes on. The same files give the same bytes, whatever the number of workers.
+    Called again after it was killed it goes on. The same files give the same bytes, whatever the number of workers; on
+    a GPU one code in thousands may differ with what a file was computed beside.
 
     Args:
         sources: the files of each source, in the order in which they will stand; a source without an official split
@@ -83,7 +86,12 @@ def prepare(
         raise StoreError(f"{out} has other files in it; a store wants a folder of its own")
     files = [file for source in sources for file in source]
     dtype = np.dtype(np.uint16 if tokenizer.vocabulary_size <= 2**16 else np.uint32)
-    heading = {"version": VERSION, "fingerprint": tokenizer.fingerprint()}
+    heading = {
+        "version": VERSION,
+        "fingerprint": tokenizer.fingerprint(),
+        # What does not change ids may change what of a file is read.
+        "configuration": json.loads(json.dumps(tokenizer.configuration())),
+    }
     clear_left_overs(make_folder(out))
     journal = Journal(out / "partial", heading, tokenizer.streams, dtype)
     todo = [file for file in files if not _is_known(journal, file)]
@@ -109,7 +117,9 @@ def _is_known(journal: Journal, file: SourceFile) -> bool:
         stat = file.path.stat()
     except OSError:
         return False
-    return entry is not None and (entry.size, entry.modified) == (stat.st_size, stat.st_mtime_ns)
+    if entry is None or list(entry.part or ()) != list(file.part or ()):
+        return False
+    return (entry.size, entry.modified) == (stat.st_size, stat.st_mtime_ns)
 
 
 # In a worker process
@@ -138,60 +148,51 @@ def _die_with(parent: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A file on its way: an entry without ids yet."""
+    """A file on its way: what is known of it, and its piece, but no ids yet."""
 
-    name: str
-    path: Path
-    size: int
-    modified: int
-    piece: Any
-    length: float | None
-    reason: str | None
+    file: SourceFile
+    entry: Entry
+    piece: Any = None
 
     @classmethod
     def of(cls, file: SourceFile) -> _Read:
-        size = modified = 0
-        piece, length, reason = None, None, None
+        entry = Entry(name=file.name, size=0, modified=0, part=file.part, reason=file.reason)
         try:
             stat = file.path.stat()
-            size, modified = stat.st_size, stat.st_mtime_ns
+            entry = replace(entry, size=stat.st_size, modified=stat.st_mtime_ns)
+            if file.reason is not None:
+                return cls(file, entry)
             piece = _tokenizer.read_part(file.path, file.part)
-            length = _tokenizer.duration(piece)
+            return cls(file, replace(entry, length=_tokenizer.duration(piece)), piece)
         except Exception as error:  # a file must never stop a preparation
-            reason = _reason(error, file.path, file.name)
-        return cls(file.name, file.path, size, modified, piece, length, reason)
-
-    def rejected(self, reason: str) -> _Done:
-        return Entry(name=self.name, size=self.size, modified=self.modified, reason=reason), None
+            return cls(file, replace(entry, reason=file.reason or _reason(error, file)))
 
     def done(self, ids: np.ndarray[Any, Any]) -> _Done:
         edge = np.ones((1, _tokenizer.streams), dtype=np.int64)
         ids = np.concatenate([edge * _tokenizer.begin, ids, edge * _tokenizer.end])
-        digest = hashlib.sha256(ids.tobytes()).hexdigest()
-        known = Entry(name=self.name, size=self.size, modified=self.modified, digest=digest, length=self.length)
-        return known, ids
+        return replace(self.entry, digest=hashlib.sha256(ids.tobytes()).hexdigest()), ids
 
 
-def _reason(error: Exception, path: Path, name: str) -> str:
+def _reason(error: Exception, file: SourceFile) -> str:
     """Why a file is left out. Reasons are kept beside names inside the source: the folder is this machine's affair."""
     if isinstance(error, TokenizerError):
-        reason = str(error).replace(str(path), name).removeprefix(f"cannot read {name}: ")
-        return reason.removeprefix(f"{name} ")
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".replace(str(path), name)
+        reason = str(error).replace(str(file.path), file.name).removeprefix(f"cannot read {file.name}: ")
+        return reason.removeprefix(f"{file.name} ")
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".replace(str(file.path), file.name)
 
 
 def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
     with ThreadPoolExecutor(min(len(files), _READERS)) as readers:
         found = list(readers.map(_Read.of, files))
-    good = [one for one in found if one.reason is None]
+    good = [one for one in found if one.entry.reason is None]
     try:
-        ids = dict(zip((one.name for one in good), _tokenizer.encode_many([one.piece for one in good]), strict=True))
+        made = iter(_tokenizer.encode_many([one.piece for one in good]))
+        return [one.done(next(made)) if one.entry.reason is None else (one.entry, None) for one in found]
     except Exception as error:  # as above
         if len(files) > 1:
             # Which of them it is shows when they are alone.
             return [done for file in files for done in _tokenize([file])]
-        return [found[0].rejected(_reason(error, found[0].path, found[0].name))]
-    return [one.done(ids[one.name]) if one.reason is None else one.rejected(one.reason) for one in found]
+        return [(replace(found[0].entry, length=None, reason=_reason(error, files[0])), None)]
 
 
 # In the main process
@@ -199,6 +200,9 @@ def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
 
 def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparation) -> Iterator[_Done]:
     """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
+    if how.device != "cpu":
+        # Side by side all take as long as the longest: those of like size together.
+        files = sorted(files, key=lambda file: (_size(file), file.name))
     waiting = deque(files)
     with TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
@@ -219,7 +223,7 @@ def _read_all(waiting: deque[SourceFile], tokenizer: Path, how: Preparation) -> 
             try:
                 while waiting:
                     while len(under_way) < ahead and sent < len(waiting):
-                        files = list(islice(waiting, sent, sent + together))
+                        files = _next(waiting, sent, together)
                         under_way.append((len(files), pool.submit(_tokenize, files)))
                         sent += len(files)
                     count, future = under_way[0]
@@ -238,6 +242,24 @@ def _read_all(waiting: deque[SourceFile], tokenizer: Path, how: Preparation) -> 
                     suspects -= 1
                 else:
                     suspects = max(1, sent)
+
+
+def _next(waiting: deque[SourceFile], sent: int, together: int) -> list[SourceFile]:
+    """The next files, at most so many, and not more than fit into memory at once."""
+    files: list[SourceFile] = []
+    size = 0
+    for file in islice(waiting, sent, sent + together):
+        size += _size(file)
+        if files and size > _LARGEST_BATCH:
+            break
+        files.append(file)
+    return files
+
+
+def _size(file: SourceFile) -> int:
+    with suppress(OSError):
+        return file.path.stat().st_size
+    return 0
 
 
 def _pool(tokenizer: Path, workers: int, device: str) -> ProcessPoolExecutor:

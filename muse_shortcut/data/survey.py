@@ -43,6 +43,8 @@ class SourceFile:
     group: str
     part: tuple[int, int] | None = None
     """Its first byte and the one after its last, where it is not all of the file."""
+    reason: str | None = None
+    """Why it cannot be used, where that is known before it is read."""
 
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
@@ -185,8 +187,7 @@ def in_parts(files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans
         recipe: its own; it may say where splits begin and which lines a text stands between.
         spans_of: gives the parts of a file.
 
-    Raises:
-        RecipeError: a file can not be read, or has not the lines that the recipe names.
+    What cannot be read, or has not the lines that the recipe names, says so in its `reason`.
     """
     split = recipe.split if recipe is not None else None
     found = []
@@ -198,9 +199,15 @@ def in_parts(files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans
             size = file.path.stat().st_size
             first, last = _between(file.path, recipe) if recipe is not None and recipe.between else (0, size)
             spans = spans_of(file.path, (*marks, first, last))
+            spans = [(start, stop) for start, stop in spans if first <= start and stop <= last]
+            reason = None if spans else "is empty between the lines where it should begin and end"
         except OSError as error:
-            raise RecipeError(f"cannot read {file.path}: {error.strerror or error}") from error
-        spans = [(start, stop) for start, stop in spans if first <= start and stop <= last]
+            reason = f"cannot be read: {error.strerror or error}"
+        except RecipeError as error:
+            reason = str(error)
+        if reason is not None:
+            found.append(replace(file, reason=reason))
+            continue
         for number, (start, stop) in enumerate(spans):
             of_bytes: SplitName | None = None
             if marks:
@@ -224,4 +231,4 @@ def _between(path: Path, recipe: Recipe) -> tuple[int, int]:
                 return first, place
             place += len(line)
     missing = recipe.between[0 if first is None else 1]
-    raise RecipeError(f"{path}: recipe {recipe.name} expects a line that begins with {missing!r}, found none")
+    raise RecipeError(f"has no line that begins with {missing!r}, as the recipe {recipe.name} expects")

@@ -43,7 +43,8 @@ def continue_window(
     core: Core, tokenizer: Tokenizer[Any], window: Window, wishes: Wishes, sampling: SamplingConfig, seed: int
 ) -> tuple[Ids, int]:
     """What the model makes of the wishes after a window's cut, (T, K); the steps that it made."""
-    own = int(np.random.SeedSequence((seed, 3, window.number)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    words = (seed, 3, window.number, *([window.first] if window.first else []))
+    own = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
     request = Request(prompt=window.prompt, sampling=sampling, wishes=wishes, seed=own)
     generation = Generation(core, tokenizer, request, trace=False)
     for _ in generation:

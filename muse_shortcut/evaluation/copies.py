@@ -3,11 +3,12 @@ unit, and in bars."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muse_shortcut.data.store import Store
 from muse_shortcut.evaluation.continuations import Outcome
@@ -19,7 +20,8 @@ __all__ = ["Copied", "CopySummary", "TrainingPieces", "find_copies", "summarise_
 
 _LONGER = 10.0
 """Seconds, or bytes."""
-"""Seconds."""
+_BLOCK = 2**22
+"""Numbers that are indexed at once: some 300 MB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,36 +55,52 @@ class CopySummary:
 
 
 class TrainingPieces:
-    """All pieces of the training split, to look up copies in."""
+    """All pieces of the training split, to look up copies in. They are read block by block: an index of all of them
+    would take a hundred times their size."""
 
-    def __init__(self, store: Store, tokenizer: Tokenizer[Any], watch: Callable[[int], None] = lambda _: None) -> None:
-        """`watch` is called with the number of pieces that are read."""
-        self._names, sequences = list[str](), []
-        for number in self.numbers(store):
-            # What is decoded may be a little longer than its file.
-            end = store.pieces[number].length + _LONGER
-            sequences.append(tokenizer.passage(read_ids(store, number), 0.0, end).numbers)
-            self._names.append(store.pieces[number].name)
-            watch(len(sequences))
-        self._index = CopyIndex(sequences)
-
-    @staticmethod
-    def numbers(store: Store) -> list[int]:
-        return [number for number, piece in enumerate(store.pieces) if piece.split == "train"]
+    def __init__(self, store: Store, tokenizer: Tokenizer[Any]) -> None:
+        self._store, self._tokenizer = store, tokenizer
+        self._numbers = [number for number, piece in enumerate(store.pieces) if piece.split == "train"]
+        self.searched = 0
+        """What runs are counted in, of all the pieces that have been read."""
 
     def __len__(self) -> int:
-        """What runs are counted in, of all the pieces."""
-        return len(self._index)
+        """Pieces."""
+        return len(self._numbers)
 
-    def find(self, passages: Sequence[Passage]) -> list[Copied | None]:
-        """The longest run of each passage; None where a passage has nothing that could be looked up, drums alone."""
-        runs = self._index.longest([passage.numbers for passage in passages])
+    def find(self, passages: Sequence[Passage], watch: Callable[[int], None] = lambda _: None) -> list[Copied | None]:
+        """The longest run of each passage; None where a passage has nothing that could be looked up, drums alone.
+        `watch` is called with the number of pieces that are read."""
+        queries = [passage.numbers for passage in passages]
+        best: list[tuple[Run, int]] = [(Run(0), -1)] * len(queries)
+        self.searched = 0
+        for pieces, sequences in self._blocks(watch):
+            for place, run in enumerate(CopyIndex(sequences).longest(queries)):
+                if run.length > best[place][0].length:
+                    best[place] = run, pieces[run.sequence]
         return [
-            self._measure(run, passage) if len(passage.numbers) else None
-            for run, passage in zip(runs, passages, strict=True)
+            self._measure(run, piece, passage) if len(passage.numbers) else None
+            for (run, piece), passage in zip(best, passages, strict=True)
         ]
 
-    def _measure(self, run: Run, passage: Passage) -> Copied:
+    def _blocks(self, watch: Callable[[int], None]) -> Iterator[tuple[list[int], list[NDArray[np.int64]]]]:
+        pieces, sequences, size = list[int](), list[NDArray[np.int64]](), 0
+        for done, number in enumerate(self._numbers):
+            # What is decoded may be a little longer than its file.
+            end = self._store.pieces[number].length + _LONGER
+            numbers = self._tokenizer.passage(read_ids(self._store, number), 0.0, end).numbers
+            pieces.append(number)
+            sequences.append(numbers)
+            size += len(numbers)
+            self.searched += len(numbers)
+            watch(done + 1)
+            if size >= _BLOCK:
+                yield pieces, sequences
+                pieces, sequences, size = [], [], 0
+        if pieces:
+            yield pieces, sequences
+
+    def _measure(self, run: Run, number: int, passage: Passage) -> Copied:
         if not run.length:
             return Copied(count=0, length=0.0, bars=None, piece=None)
         # A number says how a note is reached: the note before the first one belongs to the run.
@@ -92,16 +110,16 @@ class TrainingPieces:
             count=last - first + 1,
             length=length,
             bars=None if np.isnan(bars) else bars,
-            piece=self._names[run.sequence],
+            piece=self._store.pieces[number].name,
         )
 
 
 def find_copies(
-    training: TrainingPieces, outcomes: Sequence[Outcome]
+    training: TrainingPieces, outcomes: Sequence[Outcome], watch: Callable[[int], None] = lambda _: None
 ) -> tuple[list[Copied | None], list[Copied | None]]:
     """The longest runs in the model's continuations, and in the true ones."""
     passages = [outcome.model_passage for outcome in outcomes] + [outcome.true_passage for outcome in outcomes]
-    found = training.find(passages)
+    found = training.find(passages, watch)
     return found[: len(outcomes)], found[len(outcomes) :]
 
 

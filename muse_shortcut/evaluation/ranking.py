@@ -26,8 +26,8 @@ class Ranked:
     nats_a_token: float
     """Less is likelier."""
     distance: float | None
-    """How far it is from the end of the prompt, as long as itself at most: the mean over measures, each in units of its
-    mean over the candidates; None without a prompt."""
+    """How far it is from the end of the prompt, as much of it as it is long itself: the mean over measures, each in
+    units of its mean over the candidates; None without a prompt."""
     faults: tuple[str, ...]
     """Silence, loops, nothing at all."""
 
@@ -83,12 +83,19 @@ def _distances(
     """How far each candidate is from the prompt's end; None where there is no prompt to compare with."""
     if prompt.piece is None or prompt.cut <= 0:
         return None
-    start = max(0.0, prompt.cut - max(*lengths, 0.0))
-    before = tokenizer.measure(prompt.piece, start, prompt.cut) if start < prompt.cut else {}
+    # Each is held against as much of the prompt's end as it is long: measures change with length.
+    befores = [
+        tokenizer.measure(prompt.piece, max(0.0, prompt.cut - length), prompt.cut) if length > 0 else {}
+        for length in lengths
+    ]
+    names = list(dict.fromkeys(name for before in befores for name in before))
     # (candidates, measures), NaN where one of the two has none.
     table = np.array(
-        [[distance(before[name], own[name]) if name in own else np.nan for name in before] for own in found]
-    ).reshape(len(found), len(before))
+        [
+            [distance(before[name], own[name]) if name in own and name in before else np.nan for name in names]
+            for before, own in zip(befores, found, strict=True)
+        ]
+    ).reshape(len(found), len(names))
     present = ~np.isnan(table)
     means = np.where(present, table, 0.0).sum(0) / np.maximum(present.sum(0), 1)
     # A measure in which all are at no distance tells nothing.

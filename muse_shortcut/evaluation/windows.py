@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError, StoreError
-from muse_shortcut.evaluation.sources import decode_piece, read_ids
+from muse_shortcut.evaluation.sources import read_ids
 from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit
 
 __all__ = ["Choice", "Window", "WindowWishes", "choose_windows", "shared_out"]
 
+_ROOM = 4
+"""Parts of long texts are so many times as long as a window."""
 _DRAWS = 16
 """Moments that are tried in a piece until the bar line before one leaves room for the prompt."""
 
@@ -57,6 +60,8 @@ class Window:
     source: str
     number: int
     """Of the piece in its store."""
+    first: int
+    """Where its ids begin there: 0 but in a part of a long text."""
     ids: Ids
     """(T, K), begin and end included."""
     piece: Any
@@ -103,7 +108,8 @@ def choose_windows(
     wishes: WindowWishes,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Choice:
-    """Cut held-out pieces, each at most once, at the last bar line before a moment drawn at random.
+    """Cut held-out pieces, or the parts of long texts, each at most once, at the last place before a moment drawn at
+    random at which a piece may be cut: a bar line, a frame, the end of a word.
 
     Args:
         store: where the pieces are.
@@ -115,23 +121,24 @@ def choose_windows(
     Raises:
         StoreError: no piece is long enough.
     """
-    lengths = {number: store.pieces[number].length for pieces in sources.values() for number in pieces}
-    fitting: dict[str, list[int]] = {}
-    for source, pieces in sources.items():
-        partners = [number for number in pieces if lengths[number] >= wishes.length]
-        longer = [n for n in partners if lengths[n] >= wishes.before + wishes.length]
+    places = {source: [p for n in pieces for p in _places(store, n, wishes)] for source, pieces in sources.items()}
+    fitting: dict[str, list[_Place]] = {}
+    for source, found in places.items():
+        partners = [place for place in found if place.length >= wishes.length]
+        longer = [place for place in partners if place.length >= wishes.before + wishes.length]
         fitting[source] = longer if len(partners) > 1 else []
-    shares = shared_out(wishes.count, {source: len(pieces) for source, pieces in fitting.items()})
+    shares = shared_out(wishes.count, {source: len(found) for source, found in fitting.items()})
     windows: list[Window] = []
     left_out: dict[str, int] = {}
-    for source, pieces in fitting.items():
+    for source, found in fitting.items():
         random = np.random.default_rng((wishes.seed, 1, *source.encode()))
-        wanted, left_out[source] = len(windows) + shares[source], len(sources[source]) - len(pieces)
-        for number in random.permutation(pieces).tolist():
+        wanted, left_out[source] = len(windows) + shares[source], len(places[source]) - len(found)
+        for chosen in random.permutation(len(found)).tolist():
             if len(windows) == wanted:
                 break
-            partners = [n for n in sources[source] if n != number and lengths[n] >= wishes.length]
-            window = _cut(store, tokenizer, source, number, partners, wishes)
+            place = found[chosen]
+            partners = [other for other in places[source] if other != place and other.length >= wishes.length]
+            window = _cut(store, tokenizer, source, place, partners, wishes)
             if window is None:
                 left_out[source] += 1
             else:
@@ -145,30 +152,64 @@ def choose_windows(
     return Choice(windows=tuple(windows), left_out=left_out)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A piece of a store, or a part of a long text, in which a window may lie."""
+
+    number: int
+    first: int
+    """Of its ids in the piece."""
+    stop: int
+    length: float
+    """In the domain's unit, about."""
+
+
+def _places(store: Store, number: int, wishes: WindowWishes) -> list[_Place]:
+    piece = store.pieces[number]
+    parts = 1
+    if wishes.unit == "bytes":
+        # A book before a cut would take long to read, and a core sees its last page.
+        parts = max(1, int(piece.length / (_ROOM * (wishes.before + wishes.length))))
+    edges = np.linspace(0, piece.tokens, parts + 1).round().astype(np.int64).tolist()
+    return [_Place(number, first, stop, piece.length / parts) for first, stop in pairwise(edges)]
+
+
+def _read(store: Store, tokenizer: Tokenizer[Any], place: _Place) -> Ids:
+    ids = read_ids(store, place.number)[place.first : place.stop]
+    begin = np.full((1, ids.shape[1]), tokenizer.begin, dtype=np.int64)
+    return np.concatenate([begin, ids]) if place.first else ids
+
+
 def _cut(
-    store: Store, tokenizer: Tokenizer[Any], source: str, number: int, partners: Sequence[int], wishes: WindowWishes
+    store: Store,
+    tokenizer: Tokenizer[Any],
+    source: str,
+    place: _Place,
+    partners: Sequence[_Place],
+    wishes: WindowWishes,
 ) -> Window | None:
-    """A window in a piece; None where the piece has no cut with enough on both sides."""
-    random = np.random.default_rng((wishes.seed, 2, number))
-    ids = read_ids(store, number)
+    """A window in a place; None where it has no cut with enough on both sides."""
+    random = np.random.default_rng((wishes.seed, 2, place.number, *([place.first] if place.first else [])))
+    ids = _read(store, tokenizer, place)
     piece = tokenizer.decode(ids)
     room = tokenizer.duration(piece) - wishes.length
     prompt = _draw_prompt(tokenizer, piece, room, wishes, random)
     if prompt is None:
         return None
     cut = prompt.cut
-    other_number = int(random.choice(partners))
-    other = decode_piece(store, tokenizer, other_number)
+    partner = partners[int(random.choice(len(partners)))]
+    other = tokenizer.decode(_read(store, tokenizer, partner))
     other_room = max(0.0, tokenizer.duration(other) - wishes.length)
     return Window(
         source=source,
-        number=number,
+        number=place.number,
+        first=place.first,
         ids=ids,
         piece=piece,
         prompt=prompt,
         repeated=_line_before(tokenizer, piece, cut - wishes.length),
         elsewhere=_elsewhere(tokenizer, piece, cut, room, wishes, random),
-        other_number=other_number,
+        other_number=partner.number,
         other=other,
         other_start=_line_before(tokenizer, other, other_room * cut / room),
     )

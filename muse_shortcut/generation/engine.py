@@ -81,7 +81,7 @@ class StepEvent:
     log_probabilities: NDArray[np.float64]
     """(C, K) nats: of each id, under the model and the grammar."""
     elapsed: NDArray[np.float64]
-    """(C,) seconds of the continuation so far; NaN in a domain without time."""
+    """(C,) of the continuation so far, in the domain's unit; NaN without a grammar."""
     finished: NDArray[np.bool_]
     """(C,)."""
 
@@ -110,7 +110,8 @@ class Generation:
         """(C, room, K): prompt and new ids; doubled when it is full."""
         self._steps = 0
         self._whole_steps = np.zeros(request.candidates, dtype=np.int64)
-        self._log_probability = np.zeros(request.candidates)
+        self._log_probability, self._whole_log_probability = np.zeros((2, request.candidates))
+        """Of all steps so far; of those up to the last at which nothing is left dangling."""
         self._cache: Cache | None = None
         self._recorder = Recorder(request.candidates, core.config.depths) if trace else None
 
@@ -143,8 +144,9 @@ class Generation:
         else:
             finished = was_finished | (ids == tokenizer.end).all(-1)
             whole, elapsed = ~finished, np.full(len(ids), np.nan)
-        self._whole_steps[whole] = self._steps
         self._log_probability[~was_finished] += log_probabilities.sum(-1)[~was_finished]
+        self._whole_steps[whole] = self._steps
+        self._whole_log_probability[whole] = self._log_probability[whole]
         return StepEvent(self._steps - 1, ids, log_probabilities, elapsed, finished)
 
     @torch.inference_mode()
@@ -188,7 +190,7 @@ class Generation:
 
     def log_probabilities(self) -> list[float]:
         """Of each candidate's continuation, in nats, all streams together."""
-        return [float(value) for value in self._log_probability]
+        return [float(value) for value in self._whole_log_probability]
 
     def trace(self, candidate: int) -> Trace:
         """What each step of a candidate's continuation attended to, so far.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "EMBEDDED",
     "Grammar",
     "Histogram",
     "Ids",
@@ -35,6 +36,9 @@ __all__ = [
     "Wishes",
 ]
 
+EMBEDDED = "the embedded prompt"
+"""What messages call a piece that is in no file."""
+
 Unit = Literal["seconds", "bytes"]
 """What places in a piece are counted in."""
 
@@ -42,7 +46,7 @@ Quotation = tuple[Literal["count", "length", "bars"], float]
 """What a copied run must pass to be a quotation: so many of what passages count, or of the domain's unit, or bars."""
 
 Span = tuple[int, int]
-"""The first and the last but one, of bytes or characters."""
+"""The first, and the one after the last, of bytes or characters."""
 
 Ids = NDArray[np.int64]
 """(T, K) token ids."""
@@ -232,8 +236,8 @@ class Tokenizer(ABC, Generic[Piece]):
         """The bytes that `write` writes."""
 
     @abstractmethod
-    def loads(self, data: bytes) -> Piece:
-        """The piece that `dumps` made these bytes of. Raises UnreadablePiece."""
+    def loads(self, data: bytes, name: str = EMBEDDED) -> Piece:
+        """The piece that `dumps` made these bytes of; `name` is what a message calls it. Raises UnreadablePiece."""
 
     def read_part(self, path: Path, part: Span | None) -> Piece:
         """`read` of a file or a part of it that is prepared. Raises UnreadablePiece."""

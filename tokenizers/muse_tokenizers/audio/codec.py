@@ -127,7 +127,8 @@ class Codec:
                 its tokenizer goes when the folder is long gone.
         """
         self.shape, self.files = shape, dict(files)
-        self.digest = hashlib.sha256(self.files.get(_WEIGHTS, b"")).hexdigest()
+        self.digest = _digest(model)
+        """SHA-256 of encoder and codebooks, which decide about codes. With another decoder codes mean the same."""
         self._model = _for_use(model)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -270,6 +271,14 @@ class _Convolutions:
         self._past = joined[..., -_CONTEXT * self._step_in :]
         out: torch.Tensor = self._layers(joined)
         return out[..., past // self._step_in * self._step_out :]
+
+
+def _digest(model: Any) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if _is_used(name) and not name.startswith("decoder."):
+            digest.update(f"{name} {tuple(tensor.shape)} ".encode() + tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _for_use(model: Any) -> Any:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import measure_sound
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
 from muse_tokenizers.base import (
+    EMBEDDED,
     Grammar,
     Ids,
     Measure,
@@ -38,6 +40,8 @@ __all__ = ["AudioTokenizer"]
 _OWN = "own"
 """The name of a codec that is none of those by name: its files stand in the tokenizer's folder."""
 _CODEC = "codec"
+_LAYOUT = "padding before, end after"
+"""Of the delay pattern's edges in ids."""
 
 
 class AudioTokenizer(Tokenizer[Waveform]):
@@ -91,8 +95,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def dumps(self, piece: Waveform) -> bytes:
         return wav_bytes(piece)
 
-    def loads(self, data: bytes) -> Waveform:
-        name = "the embedded prompt"
+    def loads(self, data: bytes, name: str = EMBEDDED) -> Waveform:
         return self._long_enough(read_waveform(io.BytesIO(data), self.codec.shape.sample_rate, name), name)
 
     def duration(self, piece: Waveform) -> float:
@@ -190,12 +193,13 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     def _whole_frames(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[Ids]:
         """The codes (F, K) of the prompt and of what follows it, as soon as all codes of a frame are there."""
-        waiting, made = prompt.ids, 0
-        for ids in steps:
+        waiting, made = prompt.ids[prompt.ids[:, 0] != self.begin], 0
+        for ids in chain([waiting[:0]], steps):
+            waiting = np.concatenate([waiting, ids])
+            made += len(ids)
             frames = self._frames(waiting)
             yield frames
-            waiting = np.concatenate([waiting[waiting[:, 0] != self.begin][len(frames) :], ids])
-            made += len(ids)
+            waiting = waiting[len(frames) :]
         # Where a continuation is shorter than the delay, the last frames of the prompt are whole all the same.
         rest = waiting[:0] if prompt.begun is None else prompt.begun[made:]
         yield self._frames(np.concatenate([waiting, np.where(rest < 0, self.pad, rest)]))
@@ -258,7 +262,9 @@ class AudioTokenizer(Tokenizer[Waveform]):
         place = codec_folder(name) if name != _OWN else Path(folder or "") / _CODEC
         codec = find_codec(name) if name != _OWN else load_codec(place)
         if codec.digest != digest:
-            raise UnknownTokenizer(f"the codec {place} is another one: its SHA-256 begins {codec.digest[:12]}")
+            raise UnknownTokenizer(
+                f"the codec {place} is another one: the SHA-256 of its codes begins {codec.digest[:12]}"
+            )
         return cls(codec, codebooks, name)
 
     def save(self, folder: Path) -> None:
@@ -272,5 +278,5 @@ class AudioTokenizer(Tokenizer[Waveform]):
         return [*(f"Code_{code}" for code in range(self._codes)), "PAD_None", "BOS_None", "EOS_None"]
 
     def fingerprint(self) -> str:
-        """Codes mean the same with the same codec alone."""
-        return hashlib.sha256(f"{super().fingerprint()} {self.codec.digest}".encode()).hexdigest()
+        """Codes mean the same with the same encoder and codebooks alone."""
+        return hashlib.sha256(f"{super().fingerprint()} {_LAYOUT} {self.codec.digest}".encode()).hexdigest()

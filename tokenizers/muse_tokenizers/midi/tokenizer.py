@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import (
+    EMBEDDED,
     Grammar,
     Ids,
     Measure,
@@ -71,8 +72,8 @@ class MidiTokenizer(Tokenizer["Score"]):
     def dumps(self, piece: Score) -> bytes:
         return dump_score(piece)
 
-    def loads(self, data: bytes) -> Score:
-        return parse_score(data, "the embedded prompt")
+    def loads(self, data: bytes, name: str = EMBEDDED) -> Score:
+        return parse_score(data, name)
 
     def duration(self, piece: Score) -> float:
         return score_seconds(piece)

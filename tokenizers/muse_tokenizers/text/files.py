@@ -9,7 +9,7 @@ from typing import Literal
 from muse_tokenizers.base import Span
 from muse_tokenizers.errors import UnreadablePiece
 
-__all__ = ["LINE_ENDS", "LineEnds", "check_text", "read_text", "spans_of"]
+__all__ = ["LINE_ENDS", "LOOKED_AT", "LineEnds", "check_text", "read_text", "spans_of"]
 
 LineEnds = Literal["lf", "keep"]
 LINE_ENDS = ("lf", "keep")
@@ -18,7 +18,7 @@ _MARK = b"\xef\xbb\xbf"
 """The byte order mark, which says UTF-8 and is no text."""
 _LONGEST = 4 * 2**20
 """Bytes of a part, at most."""
-_LOOKED_AT = 2**16
+LOOKED_AT = 2**16
 """Bytes in which a zero byte is looked for, which no text has."""
 
 
@@ -50,7 +50,7 @@ def check_text(data: bytes, name: str) -> None:
     """Raises UnreadablePiece: it is empty, or no text."""
     if not data:
         raise UnreadablePiece(f"{name} is empty")
-    place = data.find(b"\0", 0, _LOOKED_AT)
+    place = data.find(b"\0", 0, LOOKED_AT)
     if place >= 0:
         raise UnreadablePiece(f"{name} is no text: byte {place + 1:,} is zero")
 

@@ -26,10 +26,11 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz "
 """The alphabet of text8 (Mahoney 2011)."""
 _PART = 2**16
 """Characters that are encoded at once: what the library keeps of each token weighs far more than its id."""
-_SEAM = re.compile(r"(?<=\S)(?=[ \n]\S)")
-"""Where text may be cut and its tokens stay the same: before a single space or line end between two words."""
-_TRAINED_ON = 2**27
-"""Characters from which merges are learned, at most, evenly over all that there is."""
+_SEAM = re.compile(r"(?<=\S\n)(?=[^\W_])|(?<=[^\W_])(?= [^\W\d_])")
+"""Where text may be cut and its tokens stay the same, with the patterns of GPT-2, GPT-4 and Llama 3: after a line end
+alone, before a word; between two words, before their one space."""
+_SPLITTING = {"ByteLevel", "Digits", "Split"}
+"""Pre-tokenizers that may stand together with bytes; of Split those that take nothing away."""
 
 
 def _byte_letters() -> dict[str, int]:
@@ -130,14 +131,16 @@ def _read(content: str) -> tuple[list[str], set[str], str]:
             names[number] = name
         special = {token["content"] for token in read.get("added_tokens") or [] if token["special"]}
         normalizer = read.get("normalizer")
+        steps = splitting["pretokenizers"] if splitting["type"] == "Sequence" else [splitting]
+        levels = [step for step in steps if step["type"] == "ByteLevel"]
+        loses = any(step["type"] not in _SPLITTING or step.get("behavior") == "Removed" for step in steps)
+        prefixed = any(level.get("add_prefix_space") for level in levels)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UnknownTokenizer("it is not a tokenizer.json of Hugging Face's tokenizers, of BPE") from error
-    steps = splitting.get("pretokenizers", [splitting]) if isinstance(splitting, dict) else []
-    levels = [step for step in steps if step.get("type") == "ByteLevel"]
-    if kind != "BPE" or len(levels) != 1 or normalizer is not None or levels[0].get("add_prefix_space"):
+    if kind != "BPE" or len(levels) != 1 or normalizer is not None or prefixed or loses:
         raise UnknownTokenizer(
-            "it is not a byte-level BPE that gives every text back: allowed: model BPE, one pre-tokenizer ByteLevel "
-            "without add_prefix_space, no normalizer"
+            "it is not a byte-level BPE that gives every text back: allowed: model BPE, a pre-tokenizer ByteLevel "
+            "without add_prefix_space, beside it Digits and Split that removes nothing, no normalizer"
         )
     missing = [letter for letter in _BYTES if letter not in vocabulary]
     odd = [name for name in vocabulary if name not in special and not set(name) <= set(_BYTES)]

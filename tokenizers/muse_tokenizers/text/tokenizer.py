@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from muse_tokenizers.base import (
+    EMBEDDED,
     Grammar,
     Ids,
     Measure,
@@ -27,21 +28,23 @@ from muse_tokenizers.base import (
     Wishes,
 )  # fmt: skip
 from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnwritablePiece
-from muse_tokenizers.text.files import LINE_ENDS, LineEnds, check_text, read_text
+from muse_tokenizers.text.files import LINE_ENDS, LOOKED_AT, LineEnds, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
 from muse_tokenizers.text.measures import measure_text
 from muse_tokenizers.text.segmenting import BpeSegmenter, CharacterSegmenter, Segmenter
-from muse_tokenizers.text.utf8 import characters_before, state_after, transitions
+from muse_tokenizers.text.utf8 import ILL, characters_before, state_after, transitions
 
 __all__ = ["TextTokenizer", "read_bpe"]
 
 _BPE = "bpe.json"
 _SPACES = b" \t\r\n"
+_CONTROLS = frozenset({*range(32), 127} - {*b"\t\n\f\r"})
+"""Bytes that are never written, though they may be read."""
 _WORD_END = re.compile(rb"[^ \t\r\n](?=[ \n])")
 _LONGEST_PROMPT = 2**24
 """Bytes of a file that is continued: all its ids stand in the sidecar, and a core sees a few thousand of them."""
-_LOOKED_AT = 2**16
-"""Bytes that are tried before a file is taken for one of an alphabet."""
+_LONGEST_WORD = 64
+"""Bytes; what goes on for longer has no spaces between its words."""
 
 
 class TextTokenizer(Tokenizer[bytes]):
@@ -70,6 +73,8 @@ class TextTokenizer(Tokenizer[bytes]):
         self._tokens = (*segmenter.tokens, b"", b"", b"")
         self._lengths = np.array([len(token) for token in self._tokens])
         self._leads_to = transitions(self._tokens)
+        # A file with a zero byte would be refused as a prompt; the other control characters command terminals.
+        self._leads_to[:, [any(byte in _CONTROLS for byte in token) for token in self._tokens]] = ILL
 
     # Files
 
@@ -85,7 +90,7 @@ class TextTokenizer(Tokenizer[bytes]):
     def _checked(self, data: bytes, name: str) -> bytes:
         check_text(data, name)
         try:
-            self.segmenter.encode(data[:_LOOKED_AT])
+            self.segmenter.encode(data[:LOOKED_AT])
         except UnreadablePiece as error:
             raise UnreadablePiece(f"{name} is not of this alphabet: {error}") from error
         return data
@@ -102,8 +107,8 @@ class TextTokenizer(Tokenizer[bytes]):
     def dumps(self, piece: bytes) -> bytes:
         return piece
 
-    def loads(self, data: bytes) -> bytes:
-        return self._checked(data, "the embedded prompt")
+    def loads(self, data: bytes, name: str = EMBEDDED) -> bytes:
+        return self._checked(data, name)
 
     def duration(self, piece: bytes) -> float:
         return float(len(piece))
@@ -158,7 +163,7 @@ class TextTokenizer(Tokenizer[bytes]):
         while (place := max(piece.rfind(b" ", 1, place), piece.rfind(b"\n", 1, place))) > 0:
             if piece[place - 1] not in _SPACES:
                 return float(place)
-        word = _WORD_END.search(piece, most)
+        word = _WORD_END.search(piece, most, most + _LONGEST_WORD)
         if word is not None:
             return float(word.end())
         while most > 1 and (piece[most] & 0xC0) == 0x80:
