@@ -24,6 +24,7 @@ from muse_shortcut.codec.trainer import CodecTrainer, balanced_gradient
 from muse_shortcut.errors import ArgumentsError, TrainingError
 from muse_shortcut.training.run import RunFolder
 from muse_tokenizers.audio.codec import build_model, codec_of, load_codec
+from muse_tokenizers.errors import UnusableCodec
 
 SHORT = CodecTrainConfig(
     max_steps=6, quantise_after=1, batch_size=2, clip_seconds=0.2, warmup_steps=2, eval_every=3, eval_seconds=1.0,
@@ -306,6 +307,22 @@ def test_a_decoder_goes_on_alone_and_codes_stay(sounds: Sounds, tmp_path: Path, 
     assert not np.allclose(trained.decode(codes), codec.decode(codes), atol=1e-4)
 
 
+def test_before_its_codebooks_are_fitted_a_checkpoint_is_no_codec(sounds: Sounds, tmp_path: Path) -> None:
+    trainer = _trainer(sounds, tmp_path / "run", replace(SHORT, quantise_after=3))
+    trainer.train(should_stop=lambda: trainer.progress.step == 3)
+    latest = RunFolder(tmp_path / "run").latest()
+    assert latest is not None
+    with pytest.raises(UnusableCodec, match=r"cannot read the codec .*codec.json"):
+        load_codec(latest)
+    # It goes on all the same.
+    rest = _trainer(sounds, tmp_path / "run", replace(SHORT, quantise_after=3))
+    rest.resume(latest)
+    assert rest.train().step == 6
+    latest = RunFolder(tmp_path / "run").latest()
+    assert latest is not None
+    assert load_codec(latest).shape == SHAPE
+
+
 def test_a_loss_that_is_no_number_stops_the_training(sounds: Sounds, tmp_path: Path) -> None:
     trainer = _trainer(sounds, tmp_path / "run", replace(SHORT, save_every=1))
     trainer.train(should_stop=lambda: True)
@@ -373,7 +390,7 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     assert [one["name"] for one in judged["all"]][4:6] == ["codes shuffled in time", "random codes"]
     assert len(judged["entropies"]) == 8
     for extra, message in (
-        (("--split", "test", "--data", tmp_path), "is damaged"),
+        (("--split", "test", "--data", tmp_path), "is no run of muse-train codec: it has no sounds"),
         (("--seconds", 0.01), "--seconds is 0.01; allowed: 0.11 to 3600"),
         (("--checkpoint", tmp_path), "cannot read the codec"),
     ):
@@ -403,6 +420,7 @@ def best_of(folder: Path) -> Path:
         (("--data", "{music}", "--seed", -1), "--seed is -1"),
         (("--data", "{music}", "--codec.bins", 63), "bins is 63; allowed: a power of 2"),
         (("--data", "{music}", "--train.beta1", 1), "beta1 is 1"),
+        (("--data", "{music}", "--train.max_steps", 5), "quantise_after is 600; allowed: less than max_steps, 5"),
         ((), "data"),
     ],
 )
