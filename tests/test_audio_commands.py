@@ -152,7 +152,7 @@ def test_the_prompt_is_the_codecs_own_whatever_follows(generate: Any, music: Pat
         (("--tempo", 90), "tempo cannot be wished for with this checkpoint"),
         (("--bars", 4), "bars cannot be wished for with this checkpoint"),
         (("--prompt", "{music}/broken.mp3"), "is not sound that can be read"),
-        (("--prompt", "flute"), "no prompt 'flute'"),
+        (("--prompt", "flute"), "no prompt 'flute': it is no file here, nor one of the shipped bach-fugue, speech"),
         (("--seconds", 0.2, "--explain", "0:09"), "--explain is at 9 seconds; this continuation goes from 0.00 to 0."),
     ],
 )
@@ -215,14 +215,15 @@ def test_the_bench_counts_seconds_of_sound(run: RunCommand, codec: Path, checkpo
     assert found["times_real_time_1_candidate"] == pytest.approx(found["steps_per_second_1_candidate"] / 75, abs=0.01)
 
 
-def test_what_does_not_ship_yet_is_said(run: RunCommand, music: Path, tmp_path: Path) -> None:
-    done = run("generate", "audio", "--out", tmp_path / "out")
-    assert (done.code, done.err) == (
-        2,
-        "muse-generate: no checkpoint of audio ships yet; name yours with --checkpoint\n",
-    )
-    done = run("prepare", "audio", music, "--out", tmp_path / "store")
-    assert (done.code, done.err) == (
-        2,
-        "muse-prepare: the codec muse_24khz does not ship yet; name another with --codec\n",
-    )
+def test_what_ships_prepares_and_continues_sound(run: RunCommand, music: Path, tmp_path: Path) -> None:
+    done = run("prepare", "audio", music, "--out", tmp_path / "store", "--codebooks", 2, "--workers", 1)
+    assert done.code == 0, done.err
+    tokenizer = load_tokenizer(tmp_path / "store" / "tokenizer")
+    assert (tokenizer.streams, tokenizer.configuration()["codec"]) == (2, "muse_24khz")
+    # It is the program's own: its files go nowhere.
+    assert {path.name for path in (tmp_path / "store" / "tokenizer").iterdir()} == {"tokenizer.json"}
+    words = ("--prompt", "speech", "--prompt-seconds", 1, "--seconds", 0.3, "--seed", 1, "--out", tmp_path / "out")
+    done = run("generate", "audio", *words)
+    assert done.code == 0, done.err
+    with wave.open(str(tmp_path / "out" / "speech-1.wav")) as file:
+        assert file.getnframes() == (75 + 22) * HOP

@@ -3,27 +3,96 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from muse_shortcut.checkpoints import load_checkpoint
+from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 from muse_shortcut.shipped.writing_prompts import write_prompts
+from muse_tokenizers.audio.codecs import SHIPPED, codec_folder, find_codec
+from muse_tokenizers.base import Wishes
 
 ROOT = Path(__file__).parent.parent
+DOMAINS = ("midi", "audio", "text")
 
 
-def test_the_midi_checkpoint_is_at_most_8_mib() -> None:
-    files = [path for path in default_checkpoint("midi").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 8 * 2**20
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_midi_checkpoint_loads_and_has_a_card() -> None:
-    checkpoint = load_checkpoint(default_checkpoint("midi"))
-    assert checkpoint.tokenizer.kind == "midi"
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_checkpoint_is_at_most_8_mib_loads_and_has_a_card(domain: str) -> None:
+    assert size_of(default_checkpoint(domain)) <= 8 * 2**20
+    checkpoint = load_checkpoint(default_checkpoint(domain))
+    assert checkpoint.tokenizer.kind == domain
     assert checkpoint.core.config.context == 1024
     for word in ("licence", "validation", "nats"):
         assert word in checkpoint.card.lower()
+
+
+def test_the_codec_is_at_most_4_mib_and_has_a_card() -> None:
+    codec = find_codec(SHIPPED)
+    assert size_of(codec_folder(SHIPPED)) <= 4 * 2**20
+    assert (codec.shape.sample_rate, codec.shape.frame_rate, codec.shape.codebooks) == (24_000, 75.0, 8)
+    card = (codec_folder(SHIPPED) / "README.md").read_text(encoding="utf-8").lower()
+    for word in ("licence", "mel distance", "si-sdr"):
+        assert word in card
+
+
+@pytest.fixture(scope="module")
+def audio() -> Checkpoint:
+    return load_checkpoint(default_checkpoint("audio"))
+
+
+def continued(checkpoint: Checkpoint, name: str, wishes: Wishes, seconds: float | None = None) -> tuple[Any, Any]:
+    tokenizer, path = checkpoint.tokenizer, shipped_prompt(checkpoint.tokenizer.kind, name)
+    assert path is not None
+    prompt = tokenizer.prompt(tokenizer.read(path), seconds)
+    request = Request(prompt=prompt, wishes=wishes, sampling=checkpoint.sampling, seed=1)
+    generation = Generation(checkpoint.core, tokenizer, request, trace=False)
+    for _ in generation:
+        pass
+    return prompt, tokenizer.join(prompt, generation.continuations()[0])
+
+
+@pytest.mark.parametrize("name", ["speech", "bach-fugue"])
+def test_a_continued_sound_is_neither_silent_nor_clipped_nor_noise_and_has_no_seam(
+    audio: Checkpoint, name: str
+) -> None:
+    prompt, piece = continued(audio, name, Wishes(seconds=3.0), 5.0)
+    cut, samples = round(prompt.cut * piece.sample_rate), piece.samples[0]
+    assert len(samples) - cut > 2.9 * piece.sample_rate
+    before = audio.tokenizer.measure(piece, 0.0, prompt.cut)
+    after = audio.tokenizer.measure(piece, prompt.cut, prompt.cut + 2.9)
+    assert abs(after["level"].value - before["level"].value) < 12
+    assert after["longest_silence"].value < 1.5
+    assert after["flatness"].value < 0.3
+    assert (np.abs(samples) >= 1.0).mean() < 1e-4
+    # A click at the seam would be a flux beyond that of everywhere else.
+    flux, hop = spectral_flux(samples), 256
+    seam = np.abs(np.arange(len(flux)) * hop - cut) < 1024
+    assert flux[seam].max() <= flux[~seam].max()
+
+
+def spectral_flux(samples: NDArray[np.float32], window: int = 1024, hop: int = 256) -> NDArray[np.float64]:
+    """How much each spectrum gains on the one before it, by the mean of all."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
+    magnitudes = np.abs(np.fft.rfft(frames * np.hanning(window)))
+    gains: NDArray[np.float64] = np.maximum(0.0, np.diff(magnitudes, axis=0, prepend=magnitudes[:1])).sum(1)
+    return gains / magnitudes.sum(1).mean()
+
+
+def test_a_continued_text_is_made_of_words() -> None:
+    checkpoint = load_checkpoint(default_checkpoint("text"))
+    prompt, piece = continued(checkpoint, "garden", Wishes(bytes=400))
+    written = piece[prompt.cut_step :].decode("utf-8", "strict")
+    assert len(written.split()) > 40
+    common = {"the", "and", "of", "to", "a", "in", "was", "her", "she", "he", "that", "it", "had", "with", "as", "for"}
+    assert sum(word.strip(".,;") in common for word in written.lower().split()) > 0.2 * len(written.split())
 
 
 def test_the_prompts_are_the_bytes_that_their_notes_give(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def test_the_wheel_holds_what_ships_and_nothing_that_hides_another_package(wheel
         "muse_shortcut/shipped/prompts/midi/bach-prelude.mid",
         "muse_shortcut/shipped/midi-small/model.safetensors",
         "muse_shortcut/shipped/midi-small/README.md",
+        "muse_shortcut/shipped/audio-small/model.safetensors",
+        "muse_shortcut/shipped/text-small/tokenizer/bpe.json",
+        "muse_shortcut/shipped/prompts/audio/speech.ogg",
+        "muse_shortcut/data_recipes/text8.yaml",
+        "muse_tokenizers/audio/muse_24khz/codec.safetensors",
         "muse_tokenizers/midi/tokenizer.py",
     ):
         assert wanted in names

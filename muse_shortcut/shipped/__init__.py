@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muse_shortcut.errors import ArgumentsError
-
 __all__ = ["default_checkpoint", "prompt_names", "shipped_prompt"]
 
 _FOLDER = Path(__file__).parent
 
 
 def default_checkpoint(domain: str) -> Path:
-    """The checkpoint that is used where none is named.
-
-    Raises:
-        ArgumentsError: none of this domain ships.
-    """
-    folder = _FOLDER / f"{domain}-small"
-    if not folder.is_dir():
-        raise ArgumentsError(f"no checkpoint of {domain} ships yet; name yours with --checkpoint")
-    return folder
+    """The checkpoint that is used where none is named."""
+    return _FOLDER / f"{domain}-small"
 
 
 def prompt_names(domain: str) -> list[str]:

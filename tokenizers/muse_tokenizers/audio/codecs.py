@@ -46,8 +46,6 @@ def find_codec(name: str) -> Codec:
         UnusableCodec: it is not here, or damaged.
     """
     folder = codec_folder(name)
-    if name == SHIPPED and not folder.is_dir():
-        raise UnusableCodec(f"the codec {SHIPPED} does not ship yet; name another with --codec")
     if name == META and not folder.is_dir():
         raise UnusableCodec(
             f"the codec {META} is not here: with a network --codec {META} fetches it; without one put its file "
