@@ -25,7 +25,7 @@ from muse_shortcut.data.store import open_store
 from muse_shortcut.errors import CheckpointError, OutputError, TrainingError
 from muse_shortcut.model.core import Core
 from muse_shortcut.training.log import MetricsLog
-from muse_shortcut.training.loop import Status, Trainer
+from muse_shortcut.training.loop import Status, Trainer, Validation
 from muse_shortcut.training.optimiser import Optimiser, learning_rate
 from muse_shortcut.training.run import Progress, RunFolder
 from muse_shortcut.training.samples import write_samples
@@ -425,7 +425,7 @@ def test_a_training_whose_rate_falls_goes_on_as_if_it_had_never_stopped(make: Ma
 def test_small_gains_add_up_before_patience_ends(make: Make) -> None:
     values = iter([3.0, 2.99, 2.98, 2.94, 2.93, 2.92, 2.91])
     trainer = make(replace(SHORT, patience=3, min_gain=0.05, max_steps=12, eval_every=2))
-    trainer.evaluate = lambda: next(values)  # type: ignore[method-assign]
+    trainer.evaluate = lambda: Validation(nats=next(values), by_stream=())  # type: ignore[method-assign]
     progress = trainer.train()
     assert (progress.step, progress.stale) == (12, 3)
     assert (progress.reference, progress.best) == (2.94, 2.91)
