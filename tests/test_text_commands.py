@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -174,6 +177,36 @@ def test_words_are_continued_as_they_come_repeated_drawn_and_explained(
     )
     assert done.code == 0, done.err
     assert (tmp_path / "b" / "words-1.txt").read_bytes() == written
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_all_is_written_when_nobody_listens_any_more(checkpoint: Path, tmp_path: Path, encoding: str) -> None:
+    code = "from muse_shortcut.commands.generate import main; main()"
+    words = [
+        "text",
+        "--checkpoint",
+        checkpoint,
+        "--prompt",
+        "Größe \u2014 it",
+        "--bytes",
+        40,
+        "--out",
+        tmp_path / "out",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words), str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "words-1.txt", "words-1.json", "words-1.trace.npz",
+    }  # fmt: skip
+    assert (tmp_path / "out" / "words-1.txt").read_bytes().startswith("Größe \u2014 it".encode())
 
 
 def test_a_file_is_continued_and_kept_as_it_is(generate: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say
 from muse_shortcut.commands.writing import Wanted, parse_moment, write_candidates
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
@@ -123,7 +123,7 @@ def _generate(arguments: Namespace) -> int:
         if path is None and request.prompt.piece is not None:
             name = "words"
         only = None
-        print(f"seed {request.seed}", flush=True)
+        say(f"seed {request.seed}\n")
     # Before the work, so that a wrong soundfont costs no one a minute.
     wanted = _wanted(arguments, checkpoint)
     out = make_folder(Path(arguments.out))
@@ -150,7 +150,7 @@ def _generate(arguments: Namespace) -> int:
     if problem is not None:
         raise problem
     if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):
-        print("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
+        say("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same\n")
     return 130 if interrupted else 0
 
 
@@ -272,27 +272,18 @@ def _grow(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -
 def _say_words(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
     """The prompt, and each new character when all of it is there."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    listens = _say(decoder.decode(generation.request.prompt.piece or b""))
+    say(_harmless(decoder.decode(generation.request.prompt.piece or b"")))
     for event in generation:
-        if listens and not event.finished[0]:
-            listens = _say(decoder.decode(tokenizer.decode(event.ids)))
+        if not event.finished[0]:
+            say(_harmless(decoder.decode(tokenizer.decode(event.ids))))
         if stop():
             break
-    if listens:
-        _say("\n\n")
+    say("\n\n")
 
 
-def _say(text: str) -> bool:
-    """Print words as they are, but for what would command a terminal; whether anybody still listens."""
-    shown = "".join(one if category(one) != "Cc" or one in "\n\t" else "\ufffd" for one in text.replace("\r\n", "\n"))
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        sys.stdout.write(shown.encode(encoding, "replace").decode(encoding))
-        sys.stdout.flush()
-    except OSError:
-        # What is written into files matters more than what is shown.
-        return False
-    return True
+def _harmless(text: str) -> str:
+    """Words as they are, but for what would command a terminal."""
+    return "".join(one if category(one) != "Cc" or one in "\n\t" else "\ufffd" for one in text.replace("\r\n", "\n"))
 
 
 def _place(event: StepEvent, length: float | None) -> float:

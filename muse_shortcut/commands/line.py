@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 from muse_shortcut.errors import MuseError
 from muse_tokenizers.errors import TokenizerError
 
-__all__ = ["CommandLine", "StopSwitch", "run_command"]
+__all__ = ["CommandLine", "StopSwitch", "run_command", "say"]
 
 
 class CommandLine(ArgumentParser):
@@ -74,10 +74,25 @@ def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
         print(f"{program}: interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # Whoever read our output has gone; without this Python complains once more while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         code = 1
     raise SystemExit(code)
+
+
+def say(text: str) -> None:
+    """Print to standard output, of which not all letters may be there. Where nobody reads it any more, work whose
+    result is files goes on."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _say_no_more()
+
+
+def _say_no_more() -> None:
+    # Without this Python complains once more while it shuts down.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class StopSwitch:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from muse_shortcut.commands.line import say
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -155,12 +156,12 @@ def _rank(generation: Generation, tokenizer: Tokenizer[Any], pieces: Sequence[An
     for one in found:
         far = "" if one.distance is None else f", {one.distance:.2f} from the prompt's end"
         faults = "".join(f"; {fault}" for fault in one.faults)
-        print(f"place {one.place}: candidate {one.candidate}, {one.nats_a_token:.3f} nats a token{far}{faults}")
+        say(f"place {one.place}: candidate {one.candidate}, {one.nats_a_token:.3f} nats a token{far}{faults}\n")
     return found
 
 
 def _say(path: Path) -> None:
-    print(path, flush=True)
+    say(f"{path}\n")
 
 
 def _beside(numbered: Path, ending: str) -> Path:
@@ -220,7 +221,7 @@ def _explain(generation: Generation, checkpoint: Checkpoint, trace: Trace, step:
     path = _beside(numbered, ".explain.json")
     write_text(path, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
     _say(path)
-    print("\n".join(_lines(found, checkpoint.tokenizer.unit)), flush=True)
+    say("\n".join(_lines(found, checkpoint.tokenizer.unit)) + "\n")
 
 
 def _lines(found: Explanation, unit: Unit) -> list[str]:
