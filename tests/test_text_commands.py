@@ -182,21 +182,11 @@ def test_words_are_continued_as_they_come_repeated_drawn_and_explained(
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_all_is_written_when_nobody_listens_any_more(checkpoint: Path, tmp_path: Path, encoding: str) -> None:
     code = "from muse_shortcut.commands.generate import main; main()"
-    words = [
-        "text",
-        "--checkpoint",
-        checkpoint,
-        "--prompt",
-        "Größe \u2014 it",
-        "--bytes",
-        40,
-        "--out",
-        tmp_path / "out",
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words), str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONIOENCODING": encoding},
-    )  # fmt: skip
+    out = tmp_path / "out"
+    words = ["text", "--checkpoint", checkpoint, "--prompt", "Größe \u2014 it", "--bytes", 40, "--out", out]
+    command = [sys.executable, "-c", code, *map(str, words)]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
