@@ -199,11 +199,10 @@ PRESETS: dict[str, ModelConfig] = {
         shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=1024, norm=False),
     ),
 }
-"""Shapes by name. `small` is what ships for MIDI, about 4 M parameters, and `audio` and `text` for
-sound, where every stream has an embedding and a head, and for a vocabulary of 4,096: they are one, to keep it as small;
-`base` about 25 M; `medium` has GPT-2 small's shape;
-`paper` is arXiv 2409.10870 as far as it is known (ten layers, four taps, MLPs of 1,024); its width and
-context are chosen."""
+"""Shapes by name. `small` is what ships for MIDI, about 4 M parameters, `audio` and `text` for sound, where every
+stream has an embedding and a head, and for a vocabulary of 4,096: there the two are one, to keep it as small; `base`
+about 25 M; `medium` has GPT-2 small's shape; `paper` is arXiv 2409.10870 as far as it is known (ten layers, four taps,
+MLPs of 1,024); its width and context are chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,10 @@ def bpe(size: int = 320) -> TextTokenizer:
     return TextTokenizer(train_bpe([VERSES * 3, MANY_WRITINGS], size))
 
 
+CONTENT = train_bpe([VERSES * 3, MANY_WRITINGS], 320).content
+"""Of the file of `bpe()`."""
+
+
 @cache
 def characters() -> TextTokenizer:
     return TextTokenizer(CharacterSegmenter.of_texts([VERSES], 300))

@@ -1,10 +1,9 @@
-"""Promises of the yardstick: every id is scored once, what is equal is at distance 0, a copied run is found."""
+"""Promises of the yardstick: every id is scored once, what is equal is at distance 0, copies are told as they are."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +19,10 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.data.store import Piece, Store, open_store
 from muse_shortcut.errors import ArgumentsError, StoreError
-from muse_shortcut.evaluation import copying
-from muse_shortcut.evaluation.bootstrap import mean_interval
 from muse_shortcut.evaluation.continuations import continue_window, listen
-from muse_shortcut.evaluation.copies import Copied, TrainingPieces, find_copies, summarise_copies
-from muse_shortcut.evaluation.copying import CopyIndex, Run
+from muse_shortcut.evaluation.copies import TrainingPieces, find_copies, summarise_copies
 from muse_shortcut.evaluation.distances import compare, distance, distances, rates
 from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, Scoring, pool, score_pieces, windows_of
-from muse_shortcut.evaluation.overlap import overlap, overlap_interval
 from muse_shortcut.evaluation.sources import pieces_by_source, read_ids
 from muse_shortcut.evaluation.windows import Choice, Window, WindowWishes, choose_windows, shared_out
 from muse_tokenizers.base import Histogram, Number, Quotation, Wishes
@@ -379,146 +374,7 @@ def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.T
     assert summarise_copies(true, BARS).passing is None
 
 
-# Overlaps
-
-
-def test_overlaps_of_known_value() -> None:
-    random = np.random.default_rng(0)
-    values = random.normal(size=4000)
-    assert overlap(values, values) == pytest.approx(1.0, abs=1e-3)
-    # Two normals whose means are d apart overlap by 2 Phi(-d / 2).
-    assert overlap(values, random.normal(2.0, size=4000)) == pytest.approx(0.3173, abs=0.03)
-    assert overlap(values, values + 100) < 1e-6
-    assert overlap(np.ones(10), np.ones(20)) == 1.0
-    assert overlap(np.ones(10), np.zeros(10)) < 1e-3
-
-
-def test_an_interval_of_an_overlap_holds_it_and_narrows_with_windows() -> None:
-    random = np.random.default_rng(1)
-    few, many = (overlap_interval(random.normal(size=n), random.normal(size=n), seed=0) for n in (20, 500))
-    assert few is not None
-    assert many is not None
-    for found in (few, many):
-        assert 0 <= found.low <= found.mean <= found.high <= 1
-    assert many.high - many.low < few.high - few.low
-    assert overlap_interval(np.zeros(7), np.zeros(100), seed=0) is None
-
-
-# Intervals
-
-
-def test_an_interval_of_normal_values_is_the_textbooks() -> None:
-    values = np.random.default_rng(0).normal(3, 2, 400)
-    found = mean_interval(values, seed=1)
-    assert found is not None
-    error = values.std(ddof=1) / 20
-    assert found.mean == values.mean()
-    assert found.low == pytest.approx(found.mean - 1.96 * error, abs=0.1 * error)
-    assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.1 * error)
-
-
-def test_an_interval_of_skewed_values_reaches_to_the_long_side() -> None:
-    found = mean_interval(np.random.default_rng(0).exponential(1, 40), seed=1)
-    assert found is not None
-    assert found.high - found.mean > 1.1 * (found.mean - found.low)
-
-
-def test_intervals_hold_the_mean_about_as_often_as_they_say() -> None:
-    random, held = np.random.default_rng(0), 0
-    for seed in range(60):
-        found = mean_interval(random.exponential(1, 40), seed=seed)
-        assert found is not None
-        held += found.low <= 1.0 <= found.high
-    assert 51 <= held < 60
-
-
-def test_an_interval_is_the_seeds() -> None:
-    values = np.random.default_rng(0).normal(size=20)
-    assert mean_interval(values, seed=1) == mean_interval(values, seed=1) != mean_interval(values, seed=2)
-
-
-def test_few_values_that_differ_have_no_interval() -> None:
-    values = np.random.default_rng(0).normal(size=20)
-    for few in (values[:0], values[:8], np.full(99, 0.1), np.concatenate([np.zeros(90), values[:7]])):
-        assert mean_interval(few, seed=1) is None
-    assert mean_interval(values[:9], seed=1) is not None
-    assert mean_interval(np.concatenate([np.zeros(90), values[:8]]), seed=1) is not None
-
-
-def test_chance_is_not_taken_for_a_gain() -> None:
-    values = np.random.default_rng(3).normal(size=100)
-    found = mean_interval(values - values.mean(), seed=0)
-    assert found is not None
-    assert found.low < 0 < found.high
-
-
 # Copies
-
-
-def slow_longest(sequences: list[list[int]], query: list[int]) -> int:
-    """The longest common run, number by number."""
-    longest = 0
-    for sequence in sequences:
-        before = [0] * (len(sequence) + 1)
-        for number in query:
-            row = [0] * (len(sequence) + 1)
-            for place, other in enumerate(sequence):
-                if other == number:
-                    row[place + 1] = before[place] + 1
-            longest, before = max(longest, *row), row
-    return longest
-
-
-def check_runs(sequences: list[list[int]], queries: list[list[int]]) -> None:
-    index = CopyIndex([np.array(sequence, dtype=np.int64) for sequence in sequences])
-    runs = index.longest([np.array(query, dtype=np.int64) for query in queries])
-    for query, run in zip(queries, runs, strict=True):
-        assert run.length == slow_longest(sequences, query)
-        if run.length:
-            found = sequences[run.sequence][run.place : run.place + run.length]
-            assert found == query[run.start : run.start + run.length]
-        else:
-            assert run == Run(0)
-
-
-def random_sequences(seed: int) -> tuple[list[list[int]], list[list[int]]]:
-    random = np.random.default_rng(seed)
-    letters = int(random.integers(1, 5))
-    lists = [random.integers(0, letters, random.integers(0, 40)).tolist() for _ in range(9)]
-    return lists[:5], lists[5:]
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_longest_run_is_that_of_a_slow_search(seed: int) -> None:
-    check_runs(*random_sequences(seed))
-
-
-def test_hashes_that_are_equal_by_chance_deceive_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Numbers of one parity all look the same.
-    monkeypatch.setattr(copying, "_mix", lambda numbers: (numbers % 2).astype(np.uint64))
-    for seed in range(20):
-        check_runs(*random_sequences(seed))
-
-
-def test_runs_do_not_cross_from_one_piece_into_the_next() -> None:
-    index = CopyIndex([np.array([1, 2, 3]), np.array([4, 5, 6])])
-    assert index.longest([np.array([2, 3, 4, 5])]) == [Run(2, 0, 0, 1)]
-    assert len(index) == 6
-
-
-def test_nothing_is_shared_with_nothing() -> None:
-    empty = np.zeros(0, dtype=np.int64)
-    assert CopyIndex([]).longest([np.array([1, 2]), empty]) == [Run(0), Run(0)]
-    assert CopyIndex([empty, np.array([3])]).longest([np.array([1, 2]), empty]) == [Run(0), Run(0)]
-    assert CopyIndex([np.array([3])]).longest([]) == []
-
-
-def test_long_runs_are_found_whole() -> None:
-    random = np.random.default_rng(0)
-    training = [random.integers(0, 1000, 5000) for _ in range(4)]
-    query = np.concatenate([random.integers(0, 1000, 50), training[2][1234:1807], random.integers(1000, 2000, 50)])
-    (run,) = CopyIndex(training).longest([query])
-    assert run == Run(573, 50, 2, 1234)
 
 
 def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpoint, choice: Choice) -> None:
@@ -534,30 +390,3 @@ def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpo
     for (copied,) in (model, true):
         assert (copied.count, copied.length, copied.bars) == (16, pytest.approx(3.75), pytest.approx(1.875))
         assert copied.piece is not None
-
-
-def test_what_has_nothing_to_look_up_is_not_taken_for_original() -> None:
-    run = Copied(count=4, length=1.0, bars=0.5, piece="a")
-    summary = summarise_copies([None, run, None], BARS)
-    assert summary is not None
-    assert (summary.windows, summary.count, summary.bars) == (1, (4.0, 4.0, 4.0), (0.5, 0.5, 0.5))
-    assert summary.passing == 0.0
-    assert summarise_copies([None, None], BARS) is None
-
-
-def test_copies_are_summed_up_by_middle_ninth_decile_and_longest() -> None:
-    copies = [Copied(count=n, length=n / 2, bars=None, piece="some") for n in range(11)]
-    summary = summarise_copies(copies, BARS)
-    assert summary is not None
-    assert (summary.count, summary.length, summary.bars) == ((5, 9, 10), (2.5, 4.5, 5), None)
-    assert summary.passing is None
-    assert summarise_copies(copies, ("length", 2.0)).passing == pytest.approx(6 / 11)
-    assert summarise_copies(copies, ("count", 8)).passing == pytest.approx(2 / 11)
-
-
-def test_windows_of_different_lengths_do_not_share_a_loop_bound() -> None:
-    # Queries of 1, 2, 3, ... numbers that are all in one sequence: every length is found.
-    sequence = np.arange(50)
-    runs = CopyIndex([sequence]).longest([sequence[:n] for n in range(50)])
-    assert [run.length for run in runs] == list(range(50))
-    assert all(earlier.length < later.length for earlier, later in pairwise(runs))

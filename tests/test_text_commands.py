@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -17,7 +18,7 @@ from small_commands import FAST, SMALL_CORE, run_apart
 from small_texts import MANY_WRITINGS, VERSES
 
 from muse_shortcut.data import preparing
-from muse_shortcut.data.recipe import load_recipe
+from muse_shortcut.data.recipe import ByteSplit, load_recipe
 from muse_shortcut.data.store import open_store
 from muse_shortcut.data.survey import in_parts, survey
 from muse_shortcut.generation.trace import load_trace
@@ -99,8 +100,7 @@ def test_the_split_of_text8_is_by_bytes(tmp_path: Path) -> None:
         survey(tmp_path, recipe, frozenset({".txt"})), recipe, lambda path, marks: spans_of(path, (500, 700))
     )
     assert {file.split for file in files} == {"train"}
-    split = type(recipe.split)(train=500, validation=200)  # type: ignore[call-arg]
-    recipe = type(recipe)(**{**vars(recipe), "split": split})
+    recipe = replace(recipe, split=ByteSplit(train=500, validation=200))
     files = in_parts(survey(tmp_path, recipe, frozenset({".txt"})), recipe, spans_of)
     assert [(file.name, file.part, file.split) for file in files] == [
         ("text8#1", (0, 500), "train"), ("text8#2", (500, 700), "validation"), ("text8#3", (700, 1000), "test"),

@@ -422,10 +422,10 @@ def test_a_training_whose_rate_falls_goes_on_as_if_it_had_never_stopped(make: Ma
         assert torch.equal(one, other)
 
 
-def test_small_gains_add_up_before_patience_ends(make: Make) -> None:
+def test_small_gains_add_up_before_patience_ends(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([3.0, 2.99, 2.98, 2.94, 2.93, 2.92, 2.91])
     trainer = make(replace(SHORT, patience=3, min_gain=0.05, max_steps=12, eval_every=2))
-    trainer.evaluate = lambda: Validation(nats=next(values), by_stream=())  # type: ignore[method-assign]
+    monkeypatch.setattr(trainer, "evaluate", lambda: Validation(nats=next(values), by_stream=()))
     progress = trainer.train()
     assert (progress.step, progress.stale) == (12, 3)
     assert (progress.reference, progress.best) == (2.94, 2.91)

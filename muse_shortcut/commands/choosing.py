@@ -128,7 +128,7 @@ def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]
         usable = [file for file in source if file.reason is None and _is_text(file)]
         splits = split_files(usable, arguments.seed, arguments.held_out)
         files += [file for file, split in zip(usable, splits, strict=True) if split == "train"]
-    total = sum(_size(file) for file in files)
+    total = sum(file.size() for file in files)
     stride, read = -(-total // _LEARNED_FROM) or 1, 0
     for file in files[::stride]:
         data = read_text(file.path, file.part, arguments.line_ends or "lf")
@@ -141,13 +141,9 @@ def _is_text(file: SourceFile) -> bool:
     from muse_tokenizers.errors import UnreadablePiece
     from muse_tokenizers.text.files import LOOKED_AT, read_text
 
-    start, stop = file.part or (0, _size(file))
+    start, stop = file.part or (0, file.size())
     try:
         read_text(file.path, (start, min(stop, start + LOOKED_AT)), "lf")
     except UnreadablePiece:
         return False
     return True
-
-
-def _size(file: SourceFile) -> int:
-    return file.part[1] - file.part[0] if file.part else file.path.stat().st_size

@@ -202,7 +202,7 @@ def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparat
     """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
     if how.device != "cpu":
         # Side by side all take as long as the longest: those of like size together.
-        files = sorted(files, key=lambda file: (_size(file), file.name))
+        files = sorted(files, key=lambda file: (file.size(), file.name))
     waiting = deque(files)
     with TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
@@ -249,17 +249,11 @@ def _next(waiting: deque[SourceFile], sent: int, together: int) -> list[SourceFi
     files: list[SourceFile] = []
     size = 0
     for file in islice(waiting, sent, sent + together):
-        size += _size(file)
+        size += file.size()
         if files and size > _LARGEST_BATCH:
             break
         files.append(file)
     return files
-
-
-def _size(file: SourceFile) -> int:
-    with suppress(OSError):
-        return file.path.stat().st_size
-    return 0
 
 
 def _pool(tokenizer: Path, workers: int, device: str) -> ProcessPoolExecutor:
@@ -315,8 +309,10 @@ def _write_store(
         "streams": tokenizer.streams,
         "pieces": len(pieces),
         "tokens": sum(piece.tokens for _, piece in pieces),
-        **_lengths([piece for _, piece in pieces]),
-        "splits": {split: _counts([piece for _, piece in pieces if piece.split == split]) for split in SPLITS},
+        **_length([piece for _, piece in pieces], tokenizer.unit),
+        "splits": {
+            split: _counts([piece for _, piece in pieces if piece.split == split], tokenizer.unit) for split in SPLITS
+        },
         "seed": how.seed,
         "held_out": how.held_out,
         "sha256": tokens_digest,
@@ -328,25 +324,23 @@ def _write_store(
     return manifest
 
 
-def _counts(pieces: list[Piece]) -> dict[str, Any]:
+def _counts(pieces: list[Piece], unit: Unit) -> dict[str, Any]:
     return {
         "pieces": len(pieces),
         "tokens": sum(piece.tokens for piece in pieces),
-        **_lengths(pieces),
+        **_length(pieces, unit),
     }
 
 
-def _lengths(pieces: list[Piece]) -> dict[str, float | int]:
-    if any(piece.bytes is not None for piece in pieces):
-        return {"bytes": sum(piece.bytes or 0 for piece in pieces)}
-    return {"seconds": sum(piece.seconds or 0.0 for piece in pieces)}
+def _length(pieces: list[Piece], unit: Unit) -> dict[str, float]:
+    return {unit: sum(getattr(piece, unit) or 0 for piece in pieces)}
 
 
 def _piece(file: SourceFile, split: str, entry: Entry, unit: Unit) -> Piece:
-    length: dict[str, Any] = {"seconds": entry.length}
+    piece = Piece(name=file.name, split=split, group=file.group, tokens=entry.tokens, seconds=None)
     if unit == "bytes":
-        length = {"seconds": None, "bytes": round(entry.length or 0)}
-    return Piece(name=file.name, split=split, group=file.group, tokens=entry.tokens, **length)
+        return replace(piece, bytes=round(entry.length or 0))
+    return replace(piece, seconds=entry.length)
 
 
 def _write_tokens(entries: list[Entry], ids: np.ndarray[Any, Any], out: Path) -> str:

@@ -9,6 +9,7 @@ import csv
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -45,6 +46,14 @@ class SourceFile:
     """Its first byte and the one after its last, where it is not all of the file."""
     reason: str | None = None
     """Why it cannot be used, where that is known before it is read."""
+
+    def size(self) -> int:
+        """Bytes of it; 0 where it cannot be told."""
+        if self.part is not None:
+            return self.part[1] - self.part[0]
+        with suppress(OSError):
+            return self.path.stat().st_size
+        return 0
 
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:

@@ -47,10 +47,6 @@ class CopyIndex:
         self._hashes = _Hashes(self._numbers, np.repeat(self._ends, lengths))
         self._kept: _Known | None = None
 
-    def __len__(self) -> int:
-        """Numbers in all."""
-        return len(self._numbers)
-
     def longest(self, queries: Sequence[NDArray[np.int64]]) -> list[Run]:
         """The longest run of every query, (N,) each.
 

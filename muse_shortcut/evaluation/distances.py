@@ -17,20 +17,23 @@ from muse_tokenizers.base import Histogram, Measure, Number
 
 __all__ = [
     "CONTROLS",
-    "LOOP_BARS",
-    "SILENCE_SECONDS",
+    "FAULTS",
     "Comparison",
     "Rate",
     "compare",
     "distance",
     "distances",
+    "is_over",
     "rates",
 ]
 
 CONTROLS = ("other", "repeated")
 """The candidates that a model has to beat."""
-SILENCE_SECONDS = 2.0
-LOOP_BARS = 4.0
+FAULTS = (
+    ("longest_silence", 2.0, "are silent for more than 2 s", "silent for more than 2 s"),
+    ("longest_loop", 4.0, "loop for more than 4 bars", "loops for more than 4 bars"),
+)
+"""What goes wrong: the measure, its limit, and what is said of several and of one."""
 _HAIR = 1e-3
 """Of what is measured, that is not more than the limit: sums of floats miss it by less."""
 
@@ -168,16 +171,18 @@ class Rate:
         return asdict(self)
 
 
+def is_over(value: float, limit: float) -> bool:
+    """Whether a measure is beyond the limit of a fault."""
+    return value > limit + _HAIR
+
+
 def rates(outcomes: Sequence[Outcome]) -> list[Rate]:
     """Windows that are silent for more than 2 s, windows that loop for more than 4 bars, in domains that know of it."""
     found = []
-    for what, name, limit in (
-        (f"are silent for more than {SILENCE_SECONDS:g} s", "longest_silence", SILENCE_SECONDS),
-        (f"loop for more than {LOOP_BARS:g} bars", "longest_loop", LOOP_BARS),
-    ):
+    for name, limit, what, _ in FAULTS:
         pairs = [(outcome.candidates["model"].get(name), outcome.true.get(name)) for outcome in outcomes]
         both = [(m.value, t.value) for m, t in pairs if isinstance(m, Number) and isinstance(t, Number)]
         if both:
-            model, true = (np.array(both) > limit + _HAIR).mean(0).tolist()
+            model, true = np.array([[is_over(value, limit) for value in pair] for pair in both]).mean(0).tolist()
             found.append(Rate(what=what, model=model, true=true, windows=len(both)))
     return found

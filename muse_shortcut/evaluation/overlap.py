@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from muse_shortcut.evaluation.bootstrap import Interval
 
-__all__ = ["LEAST", "overlap", "overlap_interval"]
+__all__ = ["overlap", "overlap_interval"]
 
-LEAST = 8
+_LEAST = 8
 """Values of each, without which a density says nothing."""
 _RESAMPLES = 500
 _PLACES = 200
@@ -52,7 +52,7 @@ def overlap_interval(one: NDArray[np.float64], other: NDArray[np.float64], *, se
     A resample has fewer different values than the sample, so its overlap tends to be lower: the interval is moved by
     the difference of its median from the sample's.
     """
-    if min(len(one), len(other)) < LEAST:
+    if min(len(one), len(other)) < _LEAST:
         return None
     random = np.random.default_rng(seed)
     found = np.array(

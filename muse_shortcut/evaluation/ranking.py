@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_shortcut.evaluation.distances import LOOP_BARS, SILENCE_SECONDS, distance
+from muse_shortcut.evaluation.distances import FAULTS, distance, is_over
 from muse_tokenizers.base import Measure, Number, Prompt, Tokenizer
 
 __all__ = ["Ranked", "rank"]
@@ -117,12 +117,5 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _faults(measures: dict[str, Measure], length: float, tokens: int) -> tuple[str, ...]:
     if tokens == 0 or length <= 0:
         return ("nothing was written",)
-    faults = []
-    for name, limit, words in (
-        ("longest_silence", SILENCE_SECONDS, "silent for more than {:g} s"),
-        ("longest_loop", LOOP_BARS, "loops for more than {:g} bars"),
-    ):
-        measure = measures.get(name)
-        if isinstance(measure, Number) and measure.value > limit + 1e-3:
-            faults.append(words.format(limit))
-    return tuple(faults)
+    found = [(words, measures.get(name), limit) for name, limit, _, words in FAULTS]
+    return tuple(words for words, one, limit in found if isinstance(one, Number) and is_over(one.value, limit))

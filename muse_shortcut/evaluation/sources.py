@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError, StoreError
-from muse_tokenizers.base import Tokenizer
 
-__all__ = ["decode_piece", "pieces_by_source", "read_ids"]
+__all__ = ["pieces_by_source", "read_ids"]
 
 
 def pieces_by_source(store: Store, split: str, only: Sequence[str] = ()) -> dict[str, list[int]]:
@@ -44,8 +42,3 @@ def pieces_by_source(store: Store, split: str, only: Sequence[str] = ()) -> dict
 def read_ids(store: Store, number: int) -> NDArray[np.int64]:
     """(T, K): the ids of a piece of the store, begin and end included."""
     return store.tokens[store.offsets[number] : store.offsets[number + 1]].astype(np.int64)
-
-
-def decode_piece(store: Store, tokenizer: Tokenizer[Any], number: int) -> Any:
-    """A piece of the store as its tokenizer's domain has it."""
-    return tokenizer.decode(read_ids(store, number))

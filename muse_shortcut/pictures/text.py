@@ -25,8 +25,8 @@ _COLUMNS = 126
 """Characters of a line."""
 _PROMPT_LINES, _NEW_LINES = 4, 24
 """That are shown at most: the end of what was given, and the beginning of what is new."""
-_LINE, _BAR = 1.0, 0.2
-"""Heights."""
+_BAR = 0.2
+"""Its height; that of a line is 1."""
 
 
 @dataclass(frozen=True, slots=True)

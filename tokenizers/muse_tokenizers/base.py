@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from muse_tokenizers.errors import ImpossibleWish
 
 __all__ = [
     "EMBEDDED",
@@ -123,6 +125,13 @@ class Wishes:
     repeats: int | None = None
     """The most bars in a row that may each be what stood 1 to 4 bars before; None: any."""
 
+    def only(self, names: Collection[str], lacks: str) -> Wishes:
+        """The same. Raises ImpossibleWish: something else than these is wished for, which `lacks` it."""
+        for field in fields(self):
+            if field.name not in names and getattr(self, field.name) not in (None, ()):
+                raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: {lacks} has none")
+        return self
+
     def lasting(self, length: float, unit: Unit) -> Wishes:
         """The same for a continuation of a length in a domain's unit."""
         return replace(self, seconds=length) if unit == "seconds" else replace(self, bytes=round(length))
@@ -172,6 +181,13 @@ class Passage:
     places: NDArray[np.float64]
     """(N, 2): where each begins, in the domain's unit and in bars from the start of the piece; NaN where a domain has
     no bars."""
+
+    @classmethod
+    def of_codes(cls, codes: NDArray[np.int64], alphabet: int, starts: NDArray[np.float64]) -> Passage:
+        """Of (N,) codes below `alphabet`, each counted together with the one before it, in a domain without bars."""
+        numbers = 1 + codes[:-1] * alphabet + codes[1:]
+        numbers = np.concatenate([np.zeros(min(1, len(codes)), dtype=np.int64), numbers])
+        return cls(numbers=numbers, places=np.stack([starts, np.full(len(codes), np.nan)], axis=1))
 
 
 class Grammar(ABC):

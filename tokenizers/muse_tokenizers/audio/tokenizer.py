@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +32,7 @@ from muse_tokenizers.base import (
     Waveform,
     Wishes,
 )
-from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnusableCodec
+from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnusableCodec
 
 __all__ = ["AudioTokenizer"]
 
@@ -205,10 +204,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         yield self._frames(np.concatenate([waiting, np.where(rest < 0, self.pad, rest)]))
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
-        wishes = wishes or Wishes()
-        for field in fields(Wishes):
-            if field.name != "seconds" and getattr(wishes, field.name) not in (None, ()):
-                raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: sound has none")
+        wishes = (wishes or Wishes()).only(("seconds",), "sound")
         steps = int((prompt[:, 0] != self.begin).sum())
         return AudioGrammar(
             steps=steps,
@@ -239,9 +235,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         rate = self.codec.shape.frame_rate
         first = round(start * rate)
         codes = self._frames(ids)[first : max(first, round(end * rate)), 0]
-        numbers = np.concatenate([[0], 1 + codes[:-1] * self._codes + codes[1:]]) if len(codes) else codes
-        seconds = (first + np.arange(len(codes))) / rate
-        return Passage(numbers=numbers, places=np.stack([seconds, np.full(len(codes), np.nan)], axis=1))
+        return Passage.of_codes(codes, self._codes, (first + np.arange(len(codes))) / rate)
 
     def note_starts(self) -> NDArray[np.bool_]:
         return np.zeros(self.vocabulary_size, dtype=bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +24,6 @@ from muse_tokenizers.base import (
     Waveform,
     Wishes,
 )
-from muse_tokenizers.errors import ImpossibleWish
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
@@ -135,8 +135,8 @@ class MidiTokenizer(Tokenizer["Score"]):
         return join_in_seconds(prompt.piece, prompt.cut_step, whole, round(prompt.cut / self._form.tick_seconds))
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
-        if wishes is not None and wishes.bytes is not None:
-            raise ImpossibleWish("bytes cannot be wished for with this checkpoint: music has none")
+        # Which of the others a form has it says itself.
+        wishes = (wishes or Wishes()).only({field.name for field in fields(Wishes)} - {"bytes"}, "music")
         return self._form.grammar(prompt, candidates, wishes)
 
     def usual_wishes(self) -> Wishes:

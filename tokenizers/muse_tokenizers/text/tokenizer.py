@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,8 +25,8 @@ from muse_tokenizers.base import (
     Variations,
     Waveform,
     Wishes,
-)  # fmt: skip
-from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnwritablePiece
+)
+from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece
 from muse_tokenizers.text.files import LINE_ENDS, LOOKED_AT, LineEnds, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
 from muse_tokenizers.text.measures import measure_text
@@ -176,10 +175,7 @@ class TextTokenizer(Tokenizer[bytes]):
         )
 
     def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
-        wishes = wishes or Wishes()
-        for field in fields(Wishes):
-            if field.name != "bytes" and getattr(wishes, field.name) not in (None, ()):
-                raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: text has none")
+        wishes = (wishes or Wishes()).only(("bytes",), "text")
         return TextGrammar(
             state=state_after(self.decode(prompt[-8:])),
             candidates=candidates,
@@ -206,10 +202,8 @@ class TextTokenizer(Tokenizer[bytes]):
         data = self.decode(ids)[round(start) : round(end)]
         text = data.decode("utf-8", "replace")
         codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64)
-        numbers = np.concatenate([[0], 1 + codes[:-1] * 0x110000 + codes[1:]]) if len(codes) else codes
         sizes = np.array([len(character.encode()) for character in text], dtype=np.int64)
-        places = round(start) + np.cumsum(sizes) - sizes
-        return Passage(numbers=numbers, places=np.stack([places, np.full(len(codes), np.nan)], axis=1))
+        return Passage.of_codes(codes, 0x110000, (round(start) + np.cumsum(sizes) - sizes).astype(np.float64))
 
     def note_starts(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         return np.zeros(self.vocabulary_size, dtype=bool)
