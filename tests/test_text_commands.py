@@ -303,6 +303,13 @@ def test_what_was_read_otherwise_is_read_again(
     assert tokenizer.decode(opened.tokens[: opened.offsets[1]].astype(np.int64)).count(b"\r\n") > 5
 
 
+def test_nothing_to_learn_a_vocabulary_from_is_said(run: RunCommand, tmp_path: Path) -> None:
+    (tmp_path / "wiki.test.raw").write_bytes(VERSES)
+    done = run("prepare", "text", f"wikitext2={tmp_path}", "--out", tmp_path / "store")
+    assert done.code == 2
+    assert "no text comes to training, from which a vocabulary could be learned; name a --tokenizer" in done.err
+
+
 def test_a_store_of_another_vocabulary_is_refused(
     run: RunCommand, library: Path, checkpoint: Path, tmp_path: Path
 ) -> None:

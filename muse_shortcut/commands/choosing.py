@@ -128,6 +128,8 @@ def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]
         usable = [file for file in source if file.reason is None and _is_text(file)]
         splits = split_files(usable, arguments.seed, arguments.held_out)
         files += [file for file, split in zip(usable, splits, strict=True) if split == "train"]
+    if not files:
+        raise ArgumentsError("no text comes to training, from which a vocabulary could be learned; name a --tokenizer")
     total = sum(file.size() for file in files)
     stride, read = -(-total // _LEARNED_FROM) or 1, 0
     for file in files[::stride]:
