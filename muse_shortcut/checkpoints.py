@@ -25,7 +25,7 @@ from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import UnknownTokenizer
 from muse_tokenizers.loading import load_tokenizer
 
-__all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_tensors", "save_checkpoint"]
+__all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_sampling", "read_tensors", "save_checkpoint"]
 
 VERSION = 1
 
@@ -75,7 +75,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     return Checkpoint(
         core=_read_core(model, folder / "model.safetensors").to(device).eval(),
         tokenizer=tokenizer,
-        sampling=_read_sampling(folder / "generation.json"),
+        sampling=read_sampling(folder / "generation.json"),
         facts=config.get("facts", {}),
         card=_read_card(folder / "README.md"),
         digest=hash_file(folder / "model.safetensors"),
@@ -159,7 +159,8 @@ def _read_card(path: Path) -> str:
         raise CheckpointError(f"{path} is damaged: it is not text") from error
 
 
-def _read_sampling(path: Path) -> SamplingConfig:
+def read_sampling(path: Path) -> SamplingConfig:
+    """What a checkpoint's generation.json says it is best sampled with. Raises CheckpointError."""
     content = _read_json(path)
     known = {item.name for item in fields(SamplingConfig)}
     if not isinstance(content, dict) or not set(content) <= known:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("prepare", "train", "generate", "bench", "export", "evaluate")
+COMMANDS = {
+    f"muse-{name}": f"muse_shortcut.commands.{name}"
+    for name in ("prepare", "train", "generate", "bench", "export", "evaluate")
+} | {"muse-web": "muse_web.command"}
 
 
 def _python(code: str, folder: Path) -> str:
@@ -32,23 +35,24 @@ def test_folders_that_are_no_packages_have_no_init(folder: str) -> None:
 def test_help_imports_neither_torch_nor_gradio_nor_miditok(command: str, tmp_path: Path) -> None:
     heavy = _python(
         "import sys\n"
-        f"sys.argv = ['muse-{command}', '--help']\n"
-        f"from muse_shortcut.commands.{command} import main\n"
+        f"sys.argv = ['{command}', '--help']\n"
+        f"from {COMMANDS[command]} import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
         "print('HEAVY', [name for name in ('torch', 'gradio', 'miditok', 'symusic') if name in sys.modules])",
         tmp_path,
     )
-    assert f"muse-{command}" in heavy
+    assert command in heavy
     assert heavy.endswith("HEAVY []")
 
 
 def test_importing_the_packages_is_light(tmp_path: Path) -> None:
     code = (
-        "import sys, muse_shortcut, muse_tokenizers.base; print([m for m in ('torch', 'miditok') if m in sys.modules])"
+        "import sys, muse_shortcut, muse_tokenizers.base, muse_web; print([m for m in ('torch', 'miditok') if m in sys.modules])"
     )
     assert _python(code, tmp_path) == "[]"
 
 
 def test_no_file_of_the_sources_is_longer_than_400_lines() -> None:
-    sources = [*(ROOT / "muse_shortcut").rglob("*.py"), *(ROOT / "tokenizers").rglob("*.py")]
+    folders = (ROOT / "muse_shortcut", ROOT / "tokenizers", ROOT / "web")
+    sources = [path for folder in folders for path in (*folder.rglob("*.py"), *folder.rglob("*.js"))]
     assert [path.name for path in sources if len(path.read_text(encoding="utf-8").splitlines()) > 400] == []

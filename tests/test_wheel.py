@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_ships_and_nothing_that_hides_another_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"muse_shortcut", "muse_tokenizers"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"muse_shortcut", "muse_tokenizers", "muse_web"}
     for wanted in (
         "muse_shortcut/data_recipes/maestro.yaml",
         "muse_shortcut/shipped/prompts/midi/bach-prelude.mid",
@@ -38,6 +38,8 @@ def test_the_wheel_holds_what_ships_and_nothing_that_hides_another_package(wheel
         "muse_shortcut/data_recipes/text8.yaml",
         "muse_tokenizers/audio/muse_24khz/codec.safetensors",
         "muse_tokenizers/midi/tokenizer.py",
+        "muse_web/static/main.js",
+        "muse_web/static/muse.css",
     ):
         assert wanted in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".tmp")]

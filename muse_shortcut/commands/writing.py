@@ -170,19 +170,10 @@ def _beside(numbered: Path, ending: str) -> Path:
 
 def _draw(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: float, numbered: Path, step: int | None) -> None:
     from muse_shortcut.files import write_bytes
-    from muse_shortcut.pictures.drawing import draw_trace
-    from muse_shortcut.pictures.sound import draw_sound
+    from muse_shortcut.pictures.continuation import draw_continuation
     from muse_shortcut.pictures.style import picture_bytes
-    from muse_shortcut.pictures.text import draw_text
-    from muse_tokenizers.base import Waveform
 
-    if isinstance(piece, Waveform):
-        assert tokenizer.steps_per_second is not None
-        figure = draw_sound(trace, piece, cut, tokenizer.steps_per_second, numbered.name, step)
-    elif tokenizer.unit == "bytes":
-        figure = draw_text(trace, tokenizer, numbered.name, step)
-    else:
-        figure = draw_trace(trace, tokenizer, numbered.name, step)
+    figure = draw_continuation(tokenizer, trace, piece, cut, numbered.name, step)
     for kind in ("png", "svg"):
         path = _beside(numbered, f".{kind}")
         write_bytes(path, picture_bytes(figure, kind))

@@ -37,6 +37,9 @@ class Request:
     max_steps: int | None = None
     """The most new steps; None: as many as the wished length may take."""
     seed: int = 0
+    given: Ids | None = None
+    """(G, K): the first new steps, where they are settled already: those of another continuation up to where this one
+    takes another way. None: all are drawn."""
 
     def __post_init__(self) -> None:
         for name in ("candidates", "seed"):
@@ -126,7 +129,7 @@ class Generation:
         tokenizer, grammar = self._tokenizer, self._grammar
         logits, weights = self._read()
         allowed = None if grammar is None else grammar.allowed()
-        drawn = self._sampler.draw(logits, allowed)
+        drawn = self._sampler.draw(logits, allowed, self._settled(allowed))
         ids = drawn.ids
         log_probabilities = np.take_along_axis(drawn.log_probabilities, ids[..., None], -1)[..., 0]
         end = self._prompt_steps + self._steps
@@ -148,6 +151,16 @@ class Generation:
         self._whole_steps[whole] = self._steps
         self._whole_log_probability[whole] = self._log_probability[whole]
         return StepEvent(self._steps - 1, ids, log_probabilities, elapsed, finished)
+
+    def _settled(self, allowed: NDArray[np.bool_] | None) -> Ids | None:
+        """(C, K): the next step where it is given."""
+        given = self.request.given
+        if given is None or self._steps >= len(given):
+            return None
+        step = given[self._steps]
+        if allowed is not None and not np.take_along_axis(allowed[0], step[:, None], -1).all():
+            raise ArgumentsError(f"step {self._steps} of the given ones, {step.tolist()}, is not allowed there")
+        return np.repeat(step[None], self.request.candidates, axis=0)
 
     @torch.inference_mode()
     def _read(self) -> tuple[NDArray[np.float32], torch.Tensor]:
@@ -200,6 +213,15 @@ class Generation:
         """
         recorder, ids = self._recorded(candidate)
         return recorder.trace(candidate, self.request.prompt.ids, ids)
+
+    def depth_shares(self, candidate: int, since: int = 0) -> NDArray[np.float32]:
+        """(S, n, H): how much of each head's attention lay at each depth, of the steps from `since` on.
+
+        Raises:
+            ValueError: nothing was kept.
+        """
+        recorder, _ = self._recorded(candidate)
+        return recorder.shares(candidate, since)
 
     def save_trace(self, candidate: int, path: Path) -> None:
         """Write a candidate's trace without holding it in memory.

@@ -144,6 +144,11 @@ class Recorder:
         """Bytes of rows kept so far, in memory or on disk."""
         return self._starts[-1]
 
+    def shares(self, candidate: int, since: int) -> NDArray[np.float32]:
+        """(S, n, H): one candidate's depth shares, of the steps from `since` on."""
+        kept = self._shares[since:]
+        return np.stack([step[candidate] for step in kept]) if kept else np.zeros((0, len(self._depths), 1), np.float32)
+
     def row(self, candidate: int, step: int) -> NDArray[np.float16]:
         """(n, T): one candidate's row of one step."""
         self._settle()

@@ -131,12 +131,18 @@ class Sampler:
         self._memory = NgramMemory(config.no_repeat_ngram, history)
         self._recent = history[:, -PENALTY_STEPS:]
 
-    def draw(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None) -> Draw:
+    def draw(
+        self,
+        logits: NDArray[np.float32],
+        allowed: NDArray[np.bool_] | None,
+        settled: NDArray[np.int64] | None = None,
+    ) -> Draw:
         """The next ids.
 
         Args:
             logits: (C, K, V).
             allowed: (C, K, V), or None for anything.
+            settled: (C, K), what they are whatever was drawn; the random streams move on all the same.
         """
         scores = logits.astype(np.float64)
         if allowed is not None:
@@ -150,6 +156,7 @@ class Sampler:
         points = np.stack([random.random(logits.shape[1]) for random in self._randoms])[..., None]
         # Scaled, since a sum of floats may end a hair below 1; `>` so that an id of chance 0 is never drawn.
         ids = (cumulative > points * cumulative[..., -1:]).argmax(-1)
+        ids = ids if settled is None else settled
         self._memory.add(ids)
         self._recent = np.concatenate([self._recent, ids[:, None]], axis=1)[:, -PENALTY_STEPS:]
         return Draw(ids, log_probabilities)

@@ -87,6 +87,7 @@ def sidecar_text(
             "cut_step": prompt.cut_step,
             "begun": None if prompt.begun is None else prompt.begun.tolist(),
         },
+        "given": None if request.given is None else request.given.tolist(),
         "ids": ids.tolist(),
         "log_probability": log_probability,
         "source": source,
@@ -136,6 +137,8 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
             candidates=content["candidates"],
             max_steps=None if content["max_steps"] is None else int(content["max_steps"]),
             seed=content["seed"],
+            # Those made before there were branches have none.
+            given=None if content.get("given") is None else _ids(content["given"], tokenizer),
         )
         candidate = int(content["candidate"])
         if not 0 <= candidate < request.candidates:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-__all__ = ["ACCENT", "FAINT", "INK", "MUTED", "NEW", "PAPER", "PROMPT", "depth_colours"]
+__all__ = ["ACCENT", "FAINT", "INK", "MUTED", "NEW", "PAPER", "PROMPT", "colours_of_page", "depth_colours"]
 
 PAPER = "#ffffff"
 INK = "#1d2430"
@@ -23,17 +23,32 @@ ACCENT = "#d1495b"
 """What is being explained."""
 
 _SHALLOW_TO_DEEP = ("#12305a", "#1f5f86", "#4293a0", "#8cc3a0", "#f6d873")
+_IN_THE_DARK = ("#3f6fb5", "#4a93b8", "#5fb0b3", "#a3cfa9", "#f9e08a")
+"""The same order on a dark ground, where the darkest blue could not be seen."""
+_NIGHT = {
+    "paper": "#14181f", "ink": "#e6e9ee", "muted": "#98a2b0", "faint": "#2b323d", "prompt": "#5c6675", "new": "#c6cedb",
+    "accent": "#f07a8b",
+}  # fmt: skip
+_DAY = {
+    "paper": PAPER, "ink": INK, "muted": MUTED, "faint": FAINT, "prompt": PROMPT, "new": NEW, "accent": ACCENT,
+}  # fmt: skip
 
 
-def depth_colours(count: int) -> list[str]:
+def colours_of_page(depths: int, *, dark: bool) -> dict[str, str | list[str]]:
+    """What the page draws with; every name means the same on paper and in the dark."""
+    return {**(_NIGHT if dark else _DAY), "depths": depth_colours(depths, dark=dark)}
+
+
+def depth_colours(count: int, *, dark: bool = False) -> list[str]:
     """Colours of so many depths, shallowest first.
 
     >>> depth_colours(2)
     ['#12305a', '#f6d873']
     """
+    ramp = _IN_THE_DARK if dark else _SHALLOW_TO_DEEP
     if count == 1:
-        return [_SHALLOW_TO_DEEP[1]]
-    stops = [tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)) for colour in _SHALLOW_TO_DEEP]
+        return [ramp[1]]
+    stops = [tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)) for colour in ramp]
     pairs = list(pairwise(stops))
     colours = []
     for number in range(count):

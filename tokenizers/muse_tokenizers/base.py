@@ -268,6 +268,13 @@ class Tokenizer(ABC, Generic[Piece]):
         """The piece as sound; None for a domain that has none."""
 
     @abstractmethod
+    def render_between(self, piece: Piece, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
+        """The sound of what begins in [start, end) seconds of a piece, from `start` on; None where a domain has none.
+
+        Parts that are added up where they begin are the whole, so that a piece is heard while it is being made.
+        """
+
+    @abstractmethod
     def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
         """What `render` sounds with, by name and SHA-256, for whoever wants to make the same again."""
 
@@ -308,6 +315,10 @@ class Tokenizer(ABC, Generic[Piece]):
     def join(self, prompt: Prompt[Piece], ids: Ids) -> Piece:
         """The prompt and `ids` (T, K), decoded, from the cut on. The prompt exactly as it stands in its file, but for
         sound, which is decoded from its ids too: else the change of sound would be heard as a seam."""
+
+    def extended(self, prompt: Prompt[Piece], ids: Ids) -> Prompt[Piece]:
+        """A prompt and its continuation `ids` (T, K) as the prompt of a further one."""
+        return self.prompt(self.join(prompt, ids))
 
     @abstractmethod
     def grammar(

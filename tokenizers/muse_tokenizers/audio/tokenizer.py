@@ -104,6 +104,12 @@ class AudioTokenizer(Tokenizer[Waveform]):
         # Its file is its sound.
         return None
 
+    def render_between(
+        self, piece: Waveform, start: float, end: float, soundfont: Path | None = None
+    ) -> Waveform | None:
+        rate = piece.sample_rate
+        return Waveform(samples=piece.samples[:, round(start * rate) : round(end * rate)], sample_rate=rate)
+
     def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
         return None
 
@@ -175,6 +181,15 @@ class AudioTokenizer(Tokenizer[Waveform]):
         parts = list(self.joining(prompt, (ids[at : at + second] for at in range(0, len(ids), second))))
         samples = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
         return Waveform(samples=samples[None], sample_rate=self.codec.shape.sample_rate)
+
+    def extended(self, prompt: Prompt[Waveform], ids: Ids) -> Prompt[Waveform]:
+        # Its own codes: those of its sound, encoded once more, would be others. From an end on they say nothing.
+        ended = np.flatnonzero((ids == self.end).any(axis=1))
+        new = ids[: int(ended[0])] if len(ended) else ids
+        steps = np.concatenate([prompt.ids, new])
+        open_ = np.zeros((0, self.streams), dtype=np.int64) if prompt.begun is None else prompt.begun[len(new) :]
+        cut = max(len(steps) - 1 - (self.streams - 1) + len(open_), 0) * self.codec.shape.hop
+        return Prompt(ids=steps, piece=prompt.piece, begun=open_, cut=cut / self.codec.shape.sample_rate, cut_step=cut)
 
     def joining(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
         """`join` while the continuation is still being made.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
 
-__all__ = ["LONGEST_SECONDS", "SUFFIXES", "read_waveform", "wav_bytes", "write_waveform"]
+__all__ = ["LONGEST_SECONDS", "SUFFIXES", "flac_bytes", "read_waveform", "wav_bytes", "write_waveform"]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au"})
 LONGEST_SECONDS = 4 * 3600.0
@@ -124,6 +124,16 @@ def wav_bytes(waveform: Waveform) -> bytes:
     buffer = io.BytesIO()
     samples = np.clip(waveform.samples, -1.0, 1.0).T
     soundfile.write(buffer, samples, waveform.sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def flac_bytes(waveform: Waveform) -> bytes:
+    """The same samples as `wav_bytes`, packed without loss."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    samples = np.clip(waveform.samples, -1.0, 1.0).T
+    soundfile.write(buffer, samples, waveform.sample_rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
 

@@ -18,7 +18,7 @@ from muse_tokenizers.midi.tempo_map import TempoMap
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["default_soundfont", "describe_soundfont", "render_score"]
+__all__ = ["default_soundfont", "describe_soundfont", "render_between", "render_score"]
 
 SAMPLE_RATE = 44_100
 _PEAK = 0.89
@@ -83,24 +83,45 @@ def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
     Raises:
         UnreadablePiece: the soundfont is missing or is not one.
     """
-    from symusic import Synthesizer
-
-    font = _checked(soundfont)
-    score = _ringing(score)
-    if not score.note_num():
-        return Waveform(samples=np.zeros((2, 0), dtype=np.float32), sample_rate=SAMPLE_RATE)
-    try:
-        samples = np.asarray(Synthesizer(str(font), SAMPLE_RATE, 0).render(score, stereo=True), dtype=np.float32)
-    except (RuntimeError, ValueError) as error:
-        raise UnreadablePiece(f"cannot play with the soundfont {font}: {str(error).splitlines()[0]}") from error
-    end = round((float(score.to("second").end()) + _TAIL_SECONDS) * SAMPLE_RATE)
-    samples = samples[:, :end]
-    loud = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENCE)
-    samples = samples[:, : int(loud[-1]) + 1 if len(loud) else 0]
+    samples = _synthesised(_ringing(score).to("second"), _checked(soundfont))
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > _PEAK:
         samples = samples * np.float32(_PEAK / peak)
     return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)
+
+
+def render_between(score: Score, start: float, end: float, soundfont: Path | None = None) -> Waveform:
+    """The sound of the notes that begin in [start, end) seconds, from `start` on until they have faded.
+
+    The parts of a piece, each added where it begins, are the whole piece as it is before its peak is brought down: a
+    piece can be heard while it is still being written. Samples may exceed 1.
+
+    Raises:
+        UnreadablePiece: the soundfont is missing or is not one.
+    """
+    ringing = _ringing(score).to("second")
+    for track in ringing.tracks:
+        track.notes = track.notes.filter(lambda note: start <= note.time < end, inplace=False)
+        for note in track.notes:
+            note.time -= start
+    samples = _synthesised(ringing, _checked(soundfont))
+    return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)
+
+
+def _synthesised(score: Any, font: Path) -> NDArray[np.float32]:
+    """(2, N) samples of a score in seconds, until it has faded."""
+    from symusic import Synthesizer
+
+    if not score.note_num():
+        return np.zeros((2, 0), dtype=np.float32)
+    try:
+        samples = np.asarray(Synthesizer(str(font), SAMPLE_RATE, 0).render(score, stereo=True), dtype=np.float32)
+    except (RuntimeError, ValueError) as error:
+        raise UnreadablePiece(f"cannot play with the soundfont {font}: {str(error).splitlines()[0]}") from error
+    ends = [note.time + note.duration for track in score.tracks for note in track.notes]
+    samples = samples[:, : round((max(ends) + _TAIL_SECONDS) * SAMPLE_RATE)]
+    loud = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENCE)
+    return samples[:, : int(loud[-1]) + 1 if len(loud) else 0]
 
 
 def _ringing(score: Score) -> Score:

@@ -32,7 +32,7 @@ from muse_tokenizers.midi.performance import PerformanceForm
 from muse_tokenizers.midi.remi import RemiForm
 from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
 from muse_tokenizers.midi.stretches import take_stretch
-from muse_tokenizers.midi.synthesis import describe_soundfont, render_score
+from muse_tokenizers.midi.synthesis import describe_soundfont, render_between, render_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def render(self, piece: Score, soundfont: Path | None = None) -> Waveform | None:
         return render_score(piece, soundfont)
+
+    def render_between(self, piece: Score, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
+        return render_between(piece, start, end, soundfont)
 
     def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
         return describe_soundfont(soundfont)

@@ -115,6 +115,9 @@ class TextTokenizer(Tokenizer[bytes]):
     def render(self, piece: bytes, soundfont: Path | None = None) -> Waveform | None:
         return None
 
+    def render_between(self, piece: bytes, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
+        return None
+
     def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
         return None
 

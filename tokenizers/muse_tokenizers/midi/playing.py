@@ -1,0 +1,67 @@
+"""Notes that somebody played, as a score; a score as one score an instrument. Knows scores; nothing of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from muse_tokenizers.errors import UnreadablePiece
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+
+__all__ = ["PlayedNote", "instrument_parts", "score_of_notes"]
+
+PlayedNote = tuple[int, int, float, float]
+"""Pitch and velocity as MIDI has them; seconds at which the key went down, and at which it came up."""
+
+_TICKS_PER_QUARTER = 480
+_SHORTEST = 0.03
+"""Seconds of a key that was only touched."""
+
+
+def score_of_notes(notes: Sequence[PlayedNote], tempo: float = 120.0, program: int = 0) -> Score:
+    """What was played, on one instrument, in four quarters a bar; the first note begins the first bar.
+
+    Args:
+        notes: in any order.
+        tempo: quarters a minute, from 20 to 300.
+        program: of the instrument, from 0 to 127.
+
+    Raises:
+        UnreadablePiece: there is no note, or something is no note that can be played.
+    """
+    from symusic import Note, Score, Tempo, TimeSignature, Track
+
+    if not notes:
+        raise UnreadablePiece("nothing was played: there are no notes")
+    if not 20 <= tempo <= 300:
+        raise UnreadablePiece(f"the tempo is {tempo:g}; allowed: 20 to 300 quarters a minute")
+    for pitch, velocity, down, up in notes:
+        if not (0 <= pitch <= 127 and 1 <= velocity <= 127 and 0 <= down <= up < float("inf")):
+            raise UnreadablePiece(
+                f"a played note is {pitch}, {velocity}, {down:g}, {up:g}; allowed: a pitch from 0 to 127, a velocity "
+                "from 1 to 127, and two times, the second not before the first"
+            )
+    begin, per_second = min(note[2] for note in notes), tempo / 60 * _TICKS_PER_QUARTER
+    score = Score(_TICKS_PER_QUARTER)
+    score.tempos.append(Tempo(0, tempo))
+    score.time_signatures.append(TimeSignature(0, 4, 4))
+    track = Track(program=program, is_drum=False, name="played")
+    for pitch, velocity, down, up in sorted(notes, key=lambda note: (note[2], note[0])):
+        length = max(1, round(max(up - down, _SHORTEST) * per_second))
+        track.notes.append(Note(round((down - begin) * per_second), length, pitch, velocity))
+    score.tracks.append(track)
+    return score
+
+
+def instrument_parts(score: Score) -> list[tuple[str, Score]]:
+    """Each track that has notes as a score of its own, with the tempos and metres of the whole, and what to call it."""
+    parts = []
+    for number, track in enumerate(score.tracks):
+        if len(track.notes):
+            part = score.copy()
+            part.tracks = type(score.tracks)([track.copy()])
+            name = "drums" if track.is_drum else f"program-{track.program}"
+            parts.append((f"{number + 1}-{name}", part))
+    return parts

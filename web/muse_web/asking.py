@@ -1,0 +1,274 @@
+"""What a visitor asks for, checked: prompts that are opened, and requests to continue them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.engine import Request
+from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_tokenizers.base import Prompt, Wishes
+from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.midi.playing import score_of_notes
+from muse_web.session import Candidate, Limits, Run, Source, Visitor
+from muse_web.shelf import DOMAINS, Shelf
+
+__all__ = ["Asked", "new_run", "new_source", "source_of_file", "source_of_notes", "source_of_words"]
+
+Asked = Mapping[str, Any]
+"""JSON of a browser or of a client: anything may stand in it."""
+
+_NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty")
+_WHOLE_NUMBERS = ("top_k", "no_repeat_ngram")
+
+
+def new_source(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, uploads: Path) -> Source:
+    """Open what is asked for: a shipped `example`, an `upload` (its path and `name`), `notes`, or `words`.
+
+    Raises:
+        ArgumentsError, TokenizerError: it is not there, not of its domain, or too long.
+    """
+    domain, checkpoint = asked.get("domain"), asked.get("checkpoint")
+    if asked.get("example"):
+        name = str(asked["example"])
+        path = shipped_prompt(str(domain), name) if domain in DOMAINS and "/" not in name else None
+        if path is None:
+            known = ", ".join(prompt_names(str(domain))) if domain in DOMAINS else "none"
+            raise ArgumentsError(f"example is {name!r}; allowed of {domain}: {known}")
+        return source_of_file(visitor, shelf, limits, (domain, checkpoint), path, path.name)
+    if asked.get("upload"):
+        path = _uploaded(asked["upload"], uploads)
+        name = Path(str(asked.get("name") or path.name)).name
+        kept = visitor.folder / f"{secrets.token_hex(4)}{path.suffix.lower()}"
+        try:
+            shutil.move(path, kept)
+        except OSError as error:
+            raise ArgumentsError(f"{name} did not arrive whole; send it again") from error
+        try:
+            return source_of_file(visitor, shelf, limits, (domain, checkpoint), kept, name)
+        except Exception:
+            kept.unlink(missing_ok=True)
+            raise
+    if asked.get("notes") is not None:
+        return source_of_notes(visitor, shelf, limits, checkpoint, asked)
+    return source_of_words(visitor, shelf, limits, checkpoint, asked.get("words"))
+
+
+def _uploaded(path: object, uploads: Path) -> Path:
+    """A file that was uploaded here: no other can be named."""
+    found = Path(str(path)).resolve()
+    if uploads.resolve() not in found.parents or not found.is_file():
+        raise ArgumentsError("the upload is not there (any more); send it again")
+    return found
+
+
+def source_of_file(
+    visitor: Visitor, shelf: Shelf, limits: Limits, chosen: tuple[Any, Any], path: Path, name: str
+) -> Source:
+    """Of a file, which stays where it is.
+
+    Args:
+        chosen: domain and checkpoint.
+        path: the file.
+        name: what the visitor calls it.
+
+    Raises:
+        ArgumentsError, UnreadablePiece: it is too large, too long, or not of its domain.
+    """
+    checkpoint = shelf.take(*chosen)
+    size = path.stat().st_size
+    if size > limits.upload_bytes:
+        raise ArgumentsError(f"{name} has {size / 2**20:.1f} MiB; allowed: up to {limits.upload_bytes / 2**20:.0f}")
+    try:
+        piece = checkpoint.tokenizer.read(path)
+    except TokenizerError as error:
+        # Visitors know their files by name, not by where they lie here.
+        raise type(error)(str(error).replace(str(path), name)) from error
+    return _held(visitor, limits, checkpoint, piece, name, path)
+
+
+def source_of_notes(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: object, asked: Asked) -> Source:
+    """Of notes that were played. Raises ArgumentsError, UnreadablePiece."""
+    notes = asked["notes"]
+    try:
+        played = [(int(pitch), int(velocity), float(down), float(up)) for pitch, velocity, down, up in notes]
+        tempo = float(asked.get("tempo") or 120)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentsError("notes should be lists of a pitch, a velocity, and two times in seconds") from error
+    if len(played) > 20_000:
+        raise ArgumentsError(f"{len(played):,} notes were played; allowed: up to 20,000")
+    if not all(math.isfinite(value) for note in played for value in note):
+        raise ArgumentsError("a played note begins or ends at no time")
+    return _held(visitor, limits, shelf.take("midi", checkpoint), score_of_notes(played, tempo), "played", None)
+
+
+def source_of_words(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: object, words: object) -> Source:
+    """Of words that were typed. Raises ArgumentsError, UnreadablePiece."""
+    if not isinstance(words, str) or not words:
+        raise ArgumentsError("there are no words to continue; type some, or begin from nothing")
+    chosen = shelf.take("text", checkpoint)
+    piece = chosen.tokenizer.loads(words.encode("utf-8", "replace"), "what was typed")
+    return _held(visitor, limits, chosen, piece, "words", None)
+
+
+def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, path: Path | None) -> Source:
+    tokenizer = checkpoint.tokenizer
+    length, most = tokenizer.duration(piece), limits.piece[tokenizer.kind]
+    if length > most:
+        raise ArgumentsError(f"{name} is {_long(length, tokenizer.unit)}; allowed: up to {_long(most, tokenizer.unit)}")
+    source = Source(
+        id=secrets.token_hex(8), domain=tokenizer.kind, name=name, path=path, checkpoint=checkpoint, piece=piece
+    )
+    visitor.hold(source, limits.sources)
+    return source
+
+
+def _long(length: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{length:,.0f} bytes long"
+    return f"{length:.0f} seconds long" if length < 120 else f"{length / 60:.1f} minutes long"
+
+
+def new_run(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run:
+    """What is to be written, and room for it.
+
+    Args:
+        asked: `domain` and `checkpoint`; what is continued: `source` and how much of it (`length`), or another `run`
+            and its `candidate`, or nothing; with `step` and `id` a branch, which takes that id there instead of its
+            own; `amount` of new piece, `candidates`, `seed`, and what `SamplingConfig` and `Wishes` have.
+
+    Raises:
+        ArgumentsError, TokenizerError, NotThere: it cannot be granted.
+    """
+    run = _branch(visitor, asked) if asked.get("step") is not None else _continuation(visitor, shelf, limits, asked)
+    visitor.keep(run, limits.runs)
+    return run
+
+
+def _continuation(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run:
+    checkpoint, name = shelf.take(asked.get("domain"), asked.get("checkpoint")), "from-nothing"
+    tokenizer = checkpoint.tokenizer
+    prompt: Prompt[Any]
+    if asked.get("run"):
+        before = visitor.run(asked["run"])
+        candidate, _ = before.traced(_whole(asked.get("candidate"), "candidate", 0))
+        if before.domain != tokenizer.kind:
+            raise ArgumentsError(f"a continuation of {before.domain} cannot be continued as {tokenizer.kind}")
+        if before.checkpoint.tokenizer.fingerprint() == tokenizer.fingerprint():
+            prompt = tokenizer.extended(before.request.prompt, candidate.ids)
+        else:
+            prompt = tokenizer.prompt(tokenizer.loads(before.checkpoint.tokenizer.dumps(candidate.piece)))
+        name = before.name
+    elif asked.get("source"):
+        source = visitor.source(asked["source"])
+        if source.domain != tokenizer.kind:
+            raise ArgumentsError(f"{source.name} is {source.domain}, not {tokenizer.kind}")
+        piece = source.piece
+        if source.checkpoint.tokenizer.fingerprint() != tokenizer.fingerprint():
+            piece = tokenizer.loads(source.checkpoint.tokenizer.dumps(piece), source.name)
+        length = _number(asked.get("length"), "length of the prompt", None)
+        if length is not None and length <= 0:
+            raise ArgumentsError(f"the prompt's length is {length:g}; allowed: more than 0")
+        prompt, name = tokenizer.prompt(piece, length), Path(source.name).stem
+    else:
+        prompt = tokenizer.prompt(None)
+    request = Request(
+        prompt=prompt,
+        sampling=_sampling(asked, checkpoint.sampling),
+        wishes=_wishes(asked, tokenizer, limits),
+        candidates=_candidates(asked, limits),
+        seed=_seed(asked),
+    )
+    return _prepared(checkpoint, name, request)
+
+
+def _branch(visitor: Visitor, asked: Asked) -> Run:
+    """The same continuation with another id at one step, and from there on written anew."""
+    before = visitor.run(asked.get("run"))
+    candidate, trace = before.traced(_whole(asked.get("candidate"), "candidate", 0))
+    step, stream = _whole(asked["step"], "step", 0), _whole(asked.get("stream"), "stream", 0)
+    if not 0 <= step < trace.steps or not 0 <= stream < candidate.ids.shape[1]:
+        raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {trace.steps} steps")
+    other = _whole(asked.get("id"), "id", -1)
+    if other not in trace.alternatives[step, stream]:
+        raise ArgumentsError(f"id is {other}; allowed: one of the five alternatives of that step")
+    given = candidate.ids[: step + 1].copy()
+    given[step, stream] = other
+    return _prepared(before.checkpoint, before.name, replace(before.request, candidates=1, given=given))
+
+
+def _prepared(checkpoint: Any, name: str, request: Request) -> Run:
+    nothing = np.zeros((0, checkpoint.tokenizer.streams), dtype=np.int64)
+    candidates = [Candidate(ids=nothing, ready=request.prompt.cut) for _ in range(request.candidates)]
+    return Run(
+        id=secrets.token_hex(8),
+        domain=checkpoint.tokenizer.kind,
+        name=name,
+        checkpoint=checkpoint,
+        request=request,
+        candidates=candidates,
+    )
+
+
+def _sampling(asked: Asked, usual: SamplingConfig) -> SamplingConfig:
+    given: dict[str, Any] = {name: _number(asked.get(name), name, None) for name in _NUMBERS}
+    given |= {name: _whole(asked.get(name), name, None) for name in _WHOLE_NUMBERS}
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
+
+
+def _wishes(asked: Asked, tokenizer: Any, limits: Limits) -> Wishes:
+    most = limits.new[tokenizer.kind]
+    amount = _number(asked.get("amount"), "length", 20.0 if tokenizer.unit == "seconds" else 800.0)
+    if not 0 < amount <= most:
+        raise ArgumentsError(f"length is {amount:g} {tokenizer.unit}; allowed: more than 0, up to {most:g}")
+    wishes: Wishes = tokenizer.usual_wishes().lasting(amount, tokenizer.unit)
+    words = str(asked.get("instruments") or "")
+    return replace(
+        wishes,
+        instruments=tuple(word for word in words.split(",") if word.strip()),
+        key=str(asked.get("key") or "").strip() or None,
+        tempo=_number(asked.get("tempo"), "tempo", None) or None,
+    )
+
+
+def _candidates(asked: Asked, limits: Limits) -> int:
+    count: int = _whole(asked.get("candidates"), "candidates", 1)
+    if not 1 <= count <= limits.candidates:
+        raise ArgumentsError(f"candidates is {count}; allowed: 1 to {limits.candidates}")
+    return count
+
+
+def _seed(asked: Asked) -> int:
+    seed: int | None = _whole(asked.get("seed"), "seed", None)
+    return secrets.randbelow(2**31) if seed is None else seed
+
+
+def _number(value: object, name: str, usual: Any) -> Any:
+    """A finite number, or the word of one; what is not said is as usual."""
+    if isinstance(value, str) and value.strip():
+        with suppress(ValueError):
+            value = float(value)
+    if value is None or value == "":
+        return usual
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ArgumentsError(f"{name} is {value!r}; allowed: a number")
+    return float(value)
+
+
+def _whole(value: object, name: str, usual: Any) -> Any:
+    number = _number(value, name, None)
+    if number is None:
+        return usual
+    if number != int(number):
+        raise ArgumentsError(f"{name} is {value!r}; allowed: a whole number")
+    return int(number)

@@ -1,0 +1,88 @@
+"""muse-web: the page in a browser."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from muse_web.session import Limits
+
+__all__ = ["main"]
+
+PROGRAM = "muse-web"
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Open the page that continues music, sound and text, and shows why. Ctrl-C ends it.",
+    )
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="0.0.0.0 lets the network in")
+    parser.add_argument("--port", type=int, help="default: the first that is free from 7860 on")
+    parser.add_argument("--share", action="store_true", help="a public address for a week, by gradio's tunnel")
+    parser.add_argument("--username", type=str, help="who may come in; with --password")
+    parser.add_argument("--password", type=str, help="and with which word")
+    parser.add_argument("--checkpoints", type=str, metavar="DIR", help="a folder of checkpoints to choose from")
+    parser.add_argument("--at_once", type=int, default=1, help="generations that run side by side; others wait")
+    parser.add_argument("--upload_mb", type=float, help="the largest upload (default 25)")
+    parser.add_argument("--minutes", type=float, help="the longest prompt of music and sound (default 30 and 10)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _serve(arguments))
+
+
+def _serve(arguments: Namespace) -> int:
+    for name in ("at_once", "upload_mb", "minutes"):
+        value = getattr(arguments, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ArgumentsError(f"--{name.replace('_', '-')} is {value}; allowed: more than 0")
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise ArgumentsError(f"--port is {arguments.port}; allowed: 1 to 65535")
+    if (arguments.username is None) != (arguments.password is None):
+        raise ArgumentsError("--username and --password go together; give both")
+    if "" in (arguments.username, arguments.password):
+        raise ArgumentsError("--username and --password may not be empty")
+    say("starting\n")
+    from muse_web.serving import Serving, serve
+    from muse_web.session import Limits
+
+    serving = Serving(
+        host=arguments.host,
+        port=arguments.port,
+        share=arguments.share,
+        username=arguments.username,
+        password=arguments.password,
+        checkpoints=None if arguments.checkpoints is None else Path(arguments.checkpoints),
+        device=arguments.device,
+        at_once=arguments.at_once,
+        limits=_limits(arguments, Limits()),
+    )
+    with StopSwitch() as stop, serve(serving) as served:
+        say(f"{served.url}\n")
+        if served.share_url:
+            say(f"{served.share_url}\n")
+        while not stop():
+            time.sleep(0.2)
+    return 0
+
+
+def _limits(arguments: Namespace, limits: Limits) -> Limits:
+    if arguments.upload_mb is not None:
+        limits = replace(limits, upload_bytes=round(arguments.upload_mb * 2**20))
+    if arguments.minutes is not None:
+        seconds = 60.0 * arguments.minutes
+        limits = replace(limits, piece=limits.piece | {"midi": seconds, "audio": seconds})
+    return limits

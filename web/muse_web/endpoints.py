@@ -1,0 +1,240 @@
+"""What the page, and any other client, can call: gradio's functions, each a thin layer over what it does.
+
+The page's own take and give JSON, and say what is wrong as `{"problem": "one line"}`. Those for `gradio_client` take
+arguments and give files, and raise.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_tokenizers.errors import TokenizerError
+from muse_web.asking import new_run, new_source
+from muse_web.figures import piece_view
+from muse_web.growing import grow
+from muse_web.looking import cut, look, matrix, rows, sound
+from muse_web.session import Limits, Run, Source, Visitor, Visitors
+from muse_web.shelf import Shelf
+from muse_web.taking import take
+
+__all__ = ["Desk"]
+
+Json = dict[str, Any]
+
+
+class Desk:
+    """Where visitors are served."""
+
+    def __init__(self, shelf: Shelf, folder: Path, uploads: Path, limits: Limits, at_once: int) -> None:
+        """
+        Args:
+            shelf: of checkpoints.
+            folder: where visitors' folders are made.
+            uploads: where gradio puts what is uploaded.
+            limits: of one visitor.
+            at_once: how many generations run side by side; the others wait.
+        """
+        self.shelf, self.limits, self.at_once = shelf, limits, at_once
+        self.visitors = Visitors(folder, limits)
+        self._uploads = uploads
+
+    def register(self) -> None:
+        """Give the functions their names; inside a `gr.Blocks`."""
+        for name, function in self._quick().items():
+            api(function, api_name=name, queue=False, api_visibility="undocumented")
+        queued: Json = {"concurrency_limit": self.at_once, "concurrency_id": "generation"}
+        api(self._plainly_many(self._grow), api_name="grow", api_visibility="undocumented", **queued)
+        api(self.continue_midi, api_name="continue_midi", **queued)
+        api(self.continue_audio, api_name="continue_audio", **queued)
+        api(self.continue_text, api_name="continue_text", **queued)
+
+    # The page's own
+
+    def _quick(self) -> dict[str, Callable[..., Json]]:
+        def plainly(serve: Callable[[Visitor, Json], Json]) -> Callable[[Json, gr.Request], Json]:
+            def served(asked: Json, request: gr.Request) -> Json:
+                try:
+                    return serve(self.visitors.of(request.session_hash), _object(asked))
+                except (MuseError, TokenizerError) as error:
+                    return _problem(error)
+
+            # gradio reads what it may be given from the annotations, which are words here.
+            served.__annotations__ = {"asked": dict, "request": gr.Request, "return": dict}
+            return served
+
+        served = {
+            "open": self._open,
+            "stop": self._stop,
+            "look": self._look,
+            "rows": self._rows,
+            "cut": self._cut,
+            "matrix": self._matrix,
+            "sound": self._sound,
+            "take": self._take,
+        }
+        return {name: plainly(serve) for name, serve in served.items()}
+
+    def _plainly_many(self, serve: Callable[[Visitor, Json], Iterator[Json]]) -> Callable[..., Iterator[Json]]:
+        def served(asked: Json, request: gr.Request) -> Iterator[Json]:
+            try:
+                yield from serve(self.visitors.of(request.session_hash), _object(asked))
+            except (MuseError, TokenizerError) as error:
+                yield _problem(error)
+
+        served.__annotations__ = {"asked": dict, "request": gr.Request, "return": dict}
+        return served
+
+    def _open(self, visitor: Visitor, asked: Json) -> Json:
+        source = new_source(visitor, self.shelf, self.limits, asked, self._uploads)
+        tokenizer = source.checkpoint.tokenizer
+        return {
+            "source": source.id,
+            "domain": source.domain,
+            "name": source.name,
+            "length": tokenizer.duration(source.piece),
+            "view": piece_view(tokenizer, source.piece),
+        }
+
+    def _grow(self, visitor: Visitor, asked: Json) -> Iterator[Json]:
+        yield from grow(new_run(visitor, self.shelf, self.limits, asked), visitor)
+
+    def _stop(self, visitor: Visitor, asked: Json) -> Json:
+        visitor.stop()
+        return {}
+
+    def _look(self, visitor: Visitor, asked: Json) -> Json:
+        return look(visitor.run(asked.get("run")), _number(asked), asked.get("step"))
+
+    def _rows(self, visitor: Visitor, asked: Json) -> Json:
+        return rows(visitor.run(asked.get("run")), _number(asked), asked.get("steps"))
+
+    def _cut(self, visitor: Visitor, asked: Json) -> Json:
+        run = visitor.run(asked.get("run"))
+        source = (asked.get("depth"), asked.get("first"), asked.get("stop"))
+        return cut(run, _number(asked), asked.get("step"), *source)
+
+    def _matrix(self, visitor: Visitor, asked: Json) -> Json:
+        run = visitor.run(asked.get("run"))
+        return matrix(run, _number(asked), asked.get("depth"), asked.get("steps"), asked.get("positions"))
+
+    def _sound(self, visitor: Visitor, asked: Json) -> Json:
+        of: Run | Source = visitor.run(asked["run"]) if asked.get("run") else visitor.source(asked.get("source"))
+        start, end = asked.get("start"), asked.get("end")
+        if not isinstance(start, int | float) or not isinstance(end, int | float):
+            raise ArgumentsError(f"a stretch of sound goes from {start!r} to {end!r}; allowed: numbers")
+        return sound(of, _number(asked), float(start), float(end))
+
+    def _take(self, visitor: Visitor, asked: Json) -> Json:
+        path = take(visitor, visitor.run(asked.get("run")), _number(asked), asked.get("kind"), asked.get("step"))
+        return {"path": str(path), "name": path.name}
+
+    # For clients
+
+    def continue_midi(
+        self,
+        request: gr.Request,
+        prompt: dict | None = None,  # type: ignore[type-arg]
+        seconds: float = 20.0,
+        prompt_seconds: float | None = None,
+        candidates: int = 1,
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        instruments: str = "",
+        key: str = "",
+        tempo: float | None = None,
+        checkpoint: str = "",
+    ) -> list:  # type: ignore[type-arg]
+        """Continue a MIDI file, or begin from nothing: of each candidate .mid, .wav, the trace and the sidecar."""
+        asked = {
+            "domain": "midi", "checkpoint": checkpoint, "amount": seconds, "length": prompt_seconds,
+            "candidates": candidates, "seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+            "min_p": min_p, "instruments": instruments, "key": key, "tempo": tempo,
+        }  # fmt: skip
+        return self._continued(request, asked, prompt, ("mid", "wav", "trace", "json"))
+
+    def continue_audio(
+        self,
+        request: gr.Request,
+        prompt: dict | None = None,  # type: ignore[type-arg]
+        seconds: float = 5.0,
+        prompt_seconds: float | None = None,
+        candidates: int = 1,
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        checkpoint: str = "",
+    ) -> list:  # type: ignore[type-arg]
+        """Continue a recording, or begin from nothing: of each candidate the .wav, the trace and the sidecar."""
+        asked = {
+            "domain": "audio", "checkpoint": checkpoint, "amount": seconds, "length": prompt_seconds,
+            "candidates": candidates, "seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+            "min_p": min_p,
+        }  # fmt: skip
+        return self._continued(request, asked, prompt, ("wav", "trace", "json"))
+
+    def continue_text(
+        self,
+        request: gr.Request,
+        words: str = "",
+        length: int = 800,
+        candidates: int = 1,
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        checkpoint: str = "",
+    ) -> list:  # type: ignore[type-arg]
+        """Continue words by `length` bytes, or begin from nothing: of each candidate .txt, trace and sidecar."""
+        asked = {
+            "domain": "text", "checkpoint": checkpoint, "amount": length, "candidates": candidates, "seed": seed,
+            "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "words": words or None,
+        }  # fmt: skip
+        return self._continued(request, asked, None, ("txt", "trace", "json"))
+
+    def _continued(self, request: gr.Request, asked: Json, prompt: Json | None, kinds: tuple[str, ...]) -> list[Json]:
+        try:
+            visitor = self.visitors.of(request.session_hash)
+            if prompt is not None:
+                given = _object(prompt)
+                asked |= {"upload": given.get("path"), "name": given.get("orig_name")}
+            if prompt is not None or asked.get("words"):
+                source = new_source(visitor, self.shelf, self.limits, asked, self._uploads)
+                asked["source"] = source.id
+            run = new_run(visitor, self.shelf, self.limits, asked)
+            for _ in grow(run, visitor):
+                pass
+            paths = [take(visitor, run, number, kind) for number in range(len(run.candidates)) for kind in kinds]
+        except (MuseError, TokenizerError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return [{"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}} for path in paths]
+
+    def leave(self, request: gr.Request) -> None:
+        """A visitor has gone."""
+        self.visitors.leave(request.session_hash)
+
+
+def _problem(error: Exception) -> Json:
+    return {"problem": " ".join(str(error).split()).removeprefix("--")}
+
+
+def _object(asked: object) -> Json:
+    if not isinstance(asked, dict):
+        raise ArgumentsError("what is asked should be a JSON object")
+    return asked
+
+
+def _number(asked: Json) -> int:
+    number = asked.get("candidate", 0)
+    if type(number) is not int:
+        raise ArgumentsError(f"candidate is {number!r}; allowed: a whole number")
+    return number

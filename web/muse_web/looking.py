@@ -1,0 +1,184 @@
+"""Why: what a token looked at, what else it could have been, what it loses without a source; and how it sounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.explaining import Span, allowed_at, cut_sources
+from muse_shortcut.generation.trace import Trace
+from muse_tokenizers.audio.tokenizer import AudioTokenizer
+from muse_tokenizers.base import Waveform
+from muse_web.figures import packed, tile_of
+from muse_web.session import NotThere, Run, Source
+
+__all__ = ["cut", "look", "matrix", "rows", "sound"]
+
+_MOST_ROWS = 64
+_MOST_CELLS = 512
+"""Rows or columns of a part of the matrix."""
+_LOUDEST = 2.0
+"""What the largest 16-bit sample stands for: parts of a score that sound together may pass 1."""
+
+
+def _step(trace: Trace, step: object) -> int:
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < trace.steps:
+        raise ArgumentsError(f"step is {step!r}; this continuation has steps 0 to {trace.steps - 1}")
+    return step
+
+
+def look(run: Run, number: int, step: object) -> dict[str, Any]:
+    """One new step: its tokens and those of its note, their chances and alternatives, and its row of weights.
+
+    Raises:
+        NotThere, ArgumentsError: there is no such step.
+    """
+    _, trace = run.traced(number)
+    here = _step(trace, step)
+    begin, row = trace.attended(here)
+    return {
+        "step": here,
+        "begin": begin,
+        "row": packed(row, "f4"),
+        "tokens": [_token(run, trace, other) for other in _of_note(run, trace, here)],
+    }
+
+
+def _of_note(run: Run, trace: Trace, step: int) -> list[int]:
+    """The steps of the note that a step is of; itself alone where it is of none."""
+    end = trace.prompt_steps + step
+    tokens = run.checkpoint.tokenizer.describe(trace.ids[: end + 8])
+    note = tokens[end][0].note
+    if note is None:
+        return [step]
+    found = range(max(0, step - 8), min(trace.steps, step + 8))
+    return [other for other in found if _note_at(tokens, trace.prompt_steps + other) == note]
+
+
+def _note_at(tokens: Any, position: int) -> int | None:
+    note: int | None = tokens[position][0].note if position < len(tokens) else None
+    return note
+
+
+def _token(run: Run, trace: Trace, step: int) -> dict[str, Any]:
+    """A step as words and numbers, a part for each stream."""
+    tokenizer, end = run.checkpoint.tokenizer, trace.prompt_steps + step
+    given = 0 if run.request.given is None else len(run.request.given)
+    described = tokenizer.describe(trace.ids[: end + 1])[end]
+    streams = []
+    for stream, token in enumerate(described):
+        others = []
+        for other, nats in zip(
+            trace.alternatives[step, stream].tolist(), trace.alternative_log_probability[step, stream], strict=True
+        ):
+            if other >= 0:
+                instead = trace.ids[: end + 1].copy()
+                instead[end, stream] = other
+                label = tokenizer.describe(instead)[end][stream].label
+                others.append({"id": other, "label": label, "chance": float(np.exp(nats))})
+        streams.append(
+            {
+                "id": token.id,
+                "label": token.label,
+                "kind": token.kind,
+                "chance": float(np.exp(trace.log_probability[step, stream])),
+                "entropy": float(trace.entropy[step, stream]),
+                "alternatives": others,
+            }
+        )
+    token = described[0]
+    return {"step": step, "start": token.start, "end": token.end, "settled": step < given, "streams": streams}
+
+
+def rows(run: Run, number: int, steps: object) -> dict[str, Any]:
+    """The rows of weights of several steps, for maps that follow the playhead. Raises NotThere, ArgumentsError."""
+    _, trace = run.traced(number)
+    if not isinstance(steps, list) or not 1 <= len(steps) <= _MOST_ROWS:
+        raise ArgumentsError(f"steps should be a list of 1 to {_MOST_ROWS}")
+    found = [trace.attended(_step(trace, step)) for step in steps]
+    return {
+        "steps": steps,
+        "begins": [begin for begin, _ in found],
+        "lengths": [row.shape[1] for _, row in found],
+        "rows": packed(np.concatenate([row.ravel() for _, row in found]), "f4"),
+    }
+
+
+def cut(run: Run, number: int, step: object, depth: object, first: object, stop: object) -> dict[str, Any]:
+    """What truly changes of a step's log-probability when a source is hidden from the last layer.
+
+    Args:
+        depth: one of those tapped; None for all.
+        first: of the source's positions; None for all in sight.
+        stop: the position after its last.
+
+    Raises:
+        NotThere, ArgumentsError: there is no such step or source.
+    """
+    _, trace = run.traced(number)
+    here = _step(trace, step)
+    span = None
+    if first is not None or stop is not None:
+        if type(first) is not int or type(stop) is not int:
+            raise ArgumentsError(f"positions are {first!r} to {stop!r}; allowed: whole numbers")
+        span = Span(label="", kind="", start=0.0, end=0.0, first=first, stop=stop)
+    if depth is not None and type(depth) is not int:
+        raise ArgumentsError(f"depth is {depth!r}; allowed: a whole number")
+    allowed = allowed_at(run.checkpoint.tokenizer, run.request, trace, here)
+    found = cut_sources(run.checkpoint.core, trace, here, [(depth, span)], allowed)[0]
+    return {
+        "step": here,
+        "weight": found.weight,
+        "before": [float(nats) for nats in trace.log_probability[here]],
+        "change": list(found.change),
+    }
+
+
+def matrix(run: Run, number: int, depth: object, steps: object, positions: object) -> dict[str, Any]:
+    """A part of the matrix of new steps by positions, at one depth (-1: all). Raises NotThere, ArgumentsError."""
+    _, trace = run.traced(number)
+    if type(depth) is not int or not -1 <= depth < len(trace.depths):
+        raise ArgumentsError(f"depth is {depth!r}; allowed: -1 to {len(trace.depths) - 1}")
+    return tile_of(
+        trace, depth, _range(steps, trace.steps), _range(positions, len(trace.ids)), (_MOST_CELLS, _MOST_CELLS)
+    )
+
+
+def _range(pair: object, most: int) -> tuple[int, int]:
+    if isinstance(pair, list) and len(pair) == 2 and all(type(one) is int for one in pair):
+        first, stop = pair
+        if 0 <= first < stop <= most:
+            return first, stop
+    raise ArgumentsError(f"a part of the matrix is {pair!r}; allowed: two places from 0 to {most}")
+
+
+def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, Any]:
+    """The sound of what begins in [start, end) of a source, or of a candidate, also of one that is being written.
+
+    Samples are shares of `loudest`.
+
+    Raises:
+        NotThere: it has not been written so far, or its domain has no sound.
+        ArgumentsError: it is no such stretch.
+    """
+    if not 0 <= start < end <= start + 10:
+        raise ArgumentsError(f"a stretch of sound goes from {start!r} to {end!r}; allowed: at most 10 seconds")
+    tokenizer = of.checkpoint.tokenizer
+    if isinstance(of, Source):
+        piece = of.piece
+    else:
+        candidate = of.candidate(number)
+        if candidate.ready < end:
+            raise NotThere(f"{end:g} s have not been written so far")
+        piece = candidate.piece
+        if piece is None and candidate.sound is not None and isinstance(tokenizer, AudioTokenizer):
+            piece = Waveform(samples=candidate.sound[None], sample_rate=tokenizer.codec.shape.sample_rate)
+        elif piece is None:
+            piece = tokenizer.join(of.request.prompt, candidate.ids)
+    heard = tokenizer.render_between(piece, start, end)
+    if heard is None:
+        raise NotThere(f"{tokenizer.kind} has no sound")
+    samples = np.clip(np.round(heard.samples.T / _LOUDEST * 32767), -32767, 32767)
+    return {"samples": packed(samples, "i2"), "rate": heard.sample_rate, "loudest": _LOUDEST, "start": start}

@@ -1,0 +1,228 @@
+"""The page: gradio's frame and controls around our own drawing, and how the two speak.
+
+What a visitor sets are gradio's components. What they see and hear is drawn by the modules in `static/`, which call the
+named functions of `muse_web.endpoints`. Buttons hand the values of the controls to `window.muse`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from muse_shortcut import __version__
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.shipped import prompt_names
+from muse_web.endpoints import Desk
+from muse_web.figures import palette_view
+from muse_web.shelf import DOMAINS
+from muse_web.taking import KINDS
+
+__all__ = ["STATIC", "make_page", "make_theme"]
+
+STATIC = Path(__file__).parent / "static"
+"""Scripts and styles, served as they are."""
+
+_TITLES = {"midi": "Music", "audio": "Sound", "text": "Text"}
+_AMOUNTS = {"midi": (20, "seconds"), "audio": (5, "seconds"), "text": (800, "bytes")}
+"""Of new piece, where nobody says otherwise."""
+
+
+def make_theme() -> gr.themes.Base:
+    """One calm design; fonts of the machine, since a page without a network gets no others."""
+    sans = ["system-ui", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif"]
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.slate,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_sm,
+        spacing_size=gr.themes.sizes.spacing_sm,
+        font=sans,
+        font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
+    )
+
+
+def make_page(desk: Desk) -> Any:
+    """The whole page and its named functions, a `gr.Blocks`."""
+    # What is uploaded is moved to its visitor's folder at once; what nobody opened goes within the hour.
+    with gr.Blocks(title="muse-shortcut", fill_width=True, analytics_enabled=False, delete_cache=(900, 3600)) as page:
+        gr.HTML(
+            f"<header class='muse-header'><h1>muse-shortcut</h1><p>Give it a beginning. Watch it go on, hear it, and "
+            f"see why.</p><span>{html.escape(__version__)}</span></header>",
+            padding=False,
+        )
+        with gr.Row(elem_id="muse-columns"):
+            with gr.Column(scale=0, min_width=300, elem_id="muse-controls"):
+                controls = _Controls(desk)
+            with gr.Column(scale=1, min_width=340, elem_id="muse-main"):
+                gr.HTML(
+                    "<div id='muse-stage'></div>",
+                    js_on_load=_start(_configuration(desk)),
+                    padding=False,
+                    apply_default_css=False,
+                )
+        controls.connect()
+        desk.register()
+        page.unload(desk.leave)
+    page.queue(max_size=200, api_open=False)
+    return page
+
+
+def _start(configuration: dict[str, Any]) -> str:
+    """The script that begins ours, relative to wherever the page is."""
+    return (
+        "import(new URL('muse-static/main.js', document.baseURI).href)"
+        f".then((main) => main.start({json.dumps(configuration)}));"
+    )
+
+
+def _configuration(desk: Desk) -> dict[str, Any]:
+    limits = desk.limits
+    return {
+        "domains": {
+            domain: {
+                "title": _TITLES[domain],
+                "unit": _AMOUNTS[domain][1],
+                "examples": prompt_names(domain),
+                "suffixes": sorted(desk.shelf.take(domain).tokenizer.suffixes),
+                "kinds": list(KINDS[domain]),
+                "longest": limits.piece[domain],
+            }
+            for domain in DOMAINS
+        },
+        "uploadBytes": limits.upload_bytes,
+        "colours": palette_view(3),
+    }
+
+
+class _Controls:
+    """The controls beside the stage, and what happens where one is moved."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        usual = desk.shelf.take("midi").sampling
+        self.domain = gr.Radio(
+            [(title, domain) for domain, title in _TITLES.items()], value="midi", label="What to continue",
+            elem_id="muse-domain",
+        )  # fmt: skip
+        gr.HTML("<div id='muse-prompt'></div>", padding=False, apply_default_css=False)
+        most = desk.limits.new["midi"]
+        self.amount = gr.Slider(
+            1, most, value=20, step=1, label="Length", info="Seconds of new music.", elem_id="muse-amount"
+        )
+        self.temperature = gr.Slider(
+            0.1, 2.0, value=usual.temperature, step=0.01, label="Temperature",
+            info="Lower: safer, more of what is likely. Higher: wilder.", elem_id="muse-temperature",
+        )  # fmt: skip
+        # A text, since a number of gradio's is never empty.
+        self.seed = gr.Textbox(
+            "", label="Seed", info="The same seed and settings, the same piece.", placeholder="a new one each time",
+            max_lines=1, elem_id="muse-seed",
+        )  # fmt: skip
+        with gr.Row(elem_id="muse-seed-row"):
+            self.dice = gr.Button("Dice", size="sm", min_width=56, elem_id="muse-dice")
+            self.last = gr.Button("Use the last", size="sm", min_width=90, elem_id="muse-last")
+        self.candidates = gr.Slider(
+            1, desk.limits.candidates, value=1, step=1, label="Candidates",
+            info="Written side by side; keep the one you like.", elem_id="muse-candidates",
+        )  # fmt: skip
+        with gr.Row(elem_id="muse-go-row"):
+            self.go = gr.Button("Continue", variant="primary", min_width=120, elem_id="muse-go")
+            self.stop = gr.Button("Stop", min_width=80, elem_id="muse-stop")
+        with gr.Accordion("More", open=False, elem_id="muse-more"):
+            self._more(usual)
+
+    def _more(self, usual: SamplingConfig) -> None:
+        self.checkpoint = gr.Dropdown(
+            self._desk.shelf.names("midi"), value=self._desk.shelf.names("midi")[0], label="Checkpoint",
+            info="The model that writes.", elem_id="muse-checkpoint",
+        )  # fmt: skip
+        self.top_p = gr.Slider(
+            0.05, 1.0, value=usual.top_p, step=0.01, label="Top-p",
+            info="Leaves out the unlikely tail: fewer wrong notes. 1: off.", elem_id="muse-top-p",
+        )  # fmt: skip
+        self.min_p = gr.Slider(
+            0.0, 0.5, value=usual.min_p, step=0.01, label="Min-p",
+            info="Leaves out what is far less likely than the best. 0: off.", elem_id="muse-min-p",
+        )  # fmt: skip
+        self.top_k = gr.Number(
+            usual.top_k, label="Top-k", info="Only the k likeliest at each step. 0: off.", precision=0, minimum=0,
+            elem_id="muse-top-k",
+        )  # fmt: skip
+        self.penalty = gr.Slider(
+            1.0, 2.0, value=usual.repetition_penalty, step=0.01, label="Repetition penalty",
+            info="Above 1 it avoids what it has just written.", elem_id="muse-penalty",
+        )  # fmt: skip
+        self.ngram = gr.Number(
+            usual.no_repeat_ngram, label="No repeated run", info="Never the same n steps twice: no loops. 0: off.",
+            precision=0, minimum=0, elem_id="muse-ngram",
+        )  # fmt: skip
+        self.instruments = gr.Textbox(
+            "", label="Instruments", info="The only ones that may play: piano, drums, 40.",
+            placeholder="any", elem_id="muse-instruments",
+        )  # fmt: skip
+        self.key = gr.Textbox(
+            "", label="Key", info="Keeps to it: F# minor, or pitch classes 0,4,7.", placeholder="any",
+            elem_id="muse-key",
+        )  # fmt: skip
+        self.tempo = gr.Textbox(
+            "", label="Tempo", info="Beats a minute from the cut on.", placeholder="as it comes", max_lines=1,
+            elem_id="muse-tempo",
+        )  # fmt: skip
+
+    @property
+    def _asked(self) -> dict[str, gr.components.Component]:
+        """What a request has, by its name."""
+        return {
+            "domain": self.domain, "checkpoint": self.checkpoint, "amount": self.amount,
+            "temperature": self.temperature, "seed": self.seed, "candidates": self.candidates, "top_p": self.top_p,
+            "min_p": self.min_p, "top_k": self.top_k, "repetition_penalty": self.penalty,
+            "no_repeat_ngram": self.ngram, "instruments": self.instruments, "key": self.key, "tempo": self.tempo,
+        }  # fmt: skip
+
+    def connect(self) -> None:
+        """Say what happens where something is moved or pressed."""
+        asked = self._asked
+        names = json.dumps(list(asked))
+        private: Any = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+        self.go.click(
+            None, list(asked.values()),
+            js=f"(...values) => {{ window.muse.go(Object.fromEntries({names}.map((name, i) => [name, values[i]]))); }}",
+            **private,
+        )  # fmt: skip
+        self.stop.click(None, js="() => { window.muse.stop(); }", **private)
+        self.dice.click(None, None, self.seed, js="() => String(Math.floor(Math.random() * 2147483648))", **private)
+        self.last.click(None, None, self.seed, js="() => window.muse.lastSeed()", **private)
+        self.domain.change(
+            self._for_domain, self.domain, [self.checkpoint, self.amount, *self._music(), *self._sampling()],
+            js="(domain) => { window.muse.choose(domain); return domain; }", **private,
+        )  # fmt: skip
+        self.checkpoint.input(self._for_checkpoint, [self.domain, self.checkpoint], self._sampling(), **private)
+
+    def _music(self) -> list[gr.components.Component]:
+        """What is asked of music alone."""
+        return [self.instruments, self.key, self.tempo]
+
+    def _sampling(self) -> list[gr.components.Component]:
+        """What a checkpoint says of how it is best sampled."""
+        return [self.temperature, self.top_p, self.min_p, self.top_k, self.penalty, self.ngram]
+
+    def _for_domain(self, domain: str) -> list[Any]:
+        names = self._desk.shelf.names(domain)
+        usual, unit = _AMOUNTS[domain]
+        info = {"midi": "Seconds of new music.", "audio": "Seconds of new sound.", "text": "Bytes of new text."}
+        step, least = (50, 50) if unit == "bytes" else (1, 1)
+        return [
+            gr.update(choices=names, value=names[0]),
+            gr.update(minimum=least, maximum=self._desk.limits.new[domain], value=usual, step=step, info=info[domain]),
+            *(gr.update(visible=domain == "midi") for _ in self._music()),
+            *self._for_checkpoint(domain, names[0]),
+        ]
+
+    def _for_checkpoint(self, domain: str, name: str) -> list[Any]:
+        usual = self._desk.shelf.take(domain, name).sampling
+        return [
+            usual.temperature, usual.top_p, usual.min_p, usual.top_k, usual.repetition_penalty, usual.no_repeat_ngram,
+        ]  # fmt: skip

@@ -1,0 +1,93 @@
+"""The page on a port: served while a block lasts, with a folder of its own that goes with it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from muse_shortcut.errors import ArgumentsError
+from muse_web.session import Limits
+
+__all__ = ["Served", "Serving", "serve"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How the page is served."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    """None: the first that is free from 7860 on."""
+    share: bool = False
+    username: str | None = None
+    password: str | None = None
+    checkpoints: Path | None = None
+    device: str = "auto"
+    at_once: int = 1
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """Where the page is."""
+
+    url: str
+    share_url: str | None
+    folder: Path
+    """Of visitors and uploads."""
+
+
+@contextmanager
+def serve(serving: Serving) -> Iterator[Served]:
+    """Serve the page.
+
+    Raises:
+        ArgumentsError: the port is taken, or something that was asked for cannot be.
+        CheckpointError: a shipped checkpoint is damaged.
+    """
+    with tempfile.TemporaryDirectory(prefix="muse-web-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        uploads = folder / "uploads"
+        uploads.mkdir()
+        # gradio reads these when it is imported, or when something is uploaded.
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from starlette.routing import Mount
+        from starlette.staticfiles import StaticFiles
+
+        from muse_web.endpoints import Desk
+        from muse_web.page import STATIC, make_page, make_theme
+        from muse_web.shelf import Shelf
+
+        shelf = Shelf(serving.checkpoints, serving.device)
+        visitors = folder / "visitors"
+        page = make_page(Desk(shelf, visitors, uploads, serving.limits, serving.at_once))
+        auth = (serving.username, serving.password) if serving.username and serving.password else None
+        try:
+            _, url, share_url = page.launch(
+                server_name=serving.host,
+                server_port=serving.port,
+                share=serving.share,
+                auth=auth,
+                quiet=True,
+                show_error=True,
+                prevent_thread_lock=True,
+                inbrowser=False,
+                ssr_mode=False,
+                max_file_size=serving.limits.upload_bytes,
+                allowed_paths=[str(visitors)],
+                footer_links=[],
+                theme=make_theme(),
+                css_paths=[STATIC / "muse.css"],
+                app_kwargs={"routes": [Mount("/muse-static", StaticFiles(directory=STATIC))]},
+            )
+        except OSError as error:
+            raise ArgumentsError(f"--port {serving.port}: {error}") from error
+        try:
+            yield Served(url=url, share_url=share_url, folder=folder)
+        finally:
+            page.close(verbose=False)

@@ -1,0 +1,199 @@
+"""What a visitor has: sources, continuations, a folder. Plain data; knows nothing of gradio, nor of drawing."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.checkpoints import Checkpoint
+from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_shortcut.files import make_folder
+from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.trace import Trace
+from muse_tokenizers.base import Ids
+
+__all__ = ["Candidate", "Limits", "NotThere", "Run", "Source", "Visitor", "Visitors"]
+
+
+class NotThere(MuseError):
+    """A source, a continuation or a candidate that this visitor does not have (any more)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much of the machine one visitor may take."""
+
+    upload_bytes: int = 25 * 2**20
+    piece: dict[str, float] = field(default_factory=lambda: {"midi": 1800.0, "audio": 600.0, "text": 1_000_000.0})
+    """The longest piece of each domain, in its unit."""
+    new: dict[str, float] = field(default_factory=lambda: {"midi": 300.0, "audio": 60.0, "text": 10_000.0})
+    """The longest continuation of each."""
+    candidates: int = 4
+    runs: int = 24
+    """Continuations that are kept; the oldest go."""
+    sources: int = 12
+    visitors: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Something that can be continued."""
+
+    id: str
+    domain: str
+    name: str
+    path: Path | None
+    """Its file, in the visitor's folder or among what ships; None for what was played or typed."""
+    checkpoint: Checkpoint
+    """Whose tokenizer read it."""
+    piece: Any
+
+
+@dataclass(kw_only=True)
+class Candidate:
+    """One continuation of a run; replaced as a whole where it grows, never changed in its parts."""
+
+    ids: Ids
+    """(T, K), whole."""
+    ready: float
+    """Up to here, in seconds of the piece, its sound will not change any more."""
+    sound: NDArray[np.float32] | None = None
+    """(N,) of prompt and continuation, in a domain whose steps are sound."""
+    piece: Any = None
+    """Prompt and continuation, once it is finished."""
+    trace: Trace | None = None
+    """Once it is finished; its rows lie in the visitor's folder."""
+    log_probability: float = 0.0
+    """Nats of all steps."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One generation: a request and what came of it."""
+
+    id: str
+    domain: str
+    name: str
+    checkpoint: Checkpoint
+    request: Request
+    candidates: list[Candidate]
+    stop: threading.Event = field(default_factory=threading.Event)
+    finished: bool = False
+    steps: int = 0
+
+    def candidate(self, number: int) -> Candidate:
+        """Raises NotThere."""
+        if not 0 <= number < len(self.candidates):
+            raise NotThere(f"candidate {number} is not there; this continuation has 0 to {len(self.candidates) - 1}")
+        return self.candidates[number]
+
+    def traced(self, number: int) -> tuple[Candidate, Trace]:
+        """A finished candidate and its trace. Raises NotThere."""
+        candidate = self.candidate(number)
+        if candidate.trace is None:
+            raise NotThere("this continuation is still being written; its attention can be seen when it is done")
+        return candidate, candidate.trace
+
+
+@dataclass(kw_only=True)
+class Visitor:
+    """One visitor's everything."""
+
+    folder: Path
+    sources: dict[str, Source] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    gone: bool = False
+
+    def source(self, key: object) -> Source:
+        """Raises NotThere."""
+        if not isinstance(key, str) or key not in self.sources:
+            raise NotThere("this prompt is not there any more; open it again")
+        return self.sources[key]
+
+    def run(self, key: object) -> Run:
+        """Raises NotThere."""
+        if not isinstance(key, str) or key not in self.runs:
+            raise NotThere("this continuation is not there any more; continue once more")
+        return self.runs[key]
+
+    def stop(self) -> None:
+        """Ask everything that is being written to end."""
+        for run in list(self.runs.values()):
+            run.stop.set()
+
+    def keep(self, run: Run, most: int) -> None:
+        """Keep a run, and of the others the newest."""
+        self.runs[run.id] = run
+        for key in list(self.runs)[:-most]:
+            self.runs.pop(key).stop.set()
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+
+    def hold(self, source: Source, most: int) -> None:
+        """Keep a source, and of the others the newest."""
+        self.sources[source.id] = source
+        for key in list(self.sources)[:-most]:
+            old = self.sources.pop(key)
+            if old.path is not None and self.folder in old.path.parents:
+                old.path.unlink(missing_ok=True)
+
+
+class Visitors:
+    """All visitors, by a key that only their own browser knows."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._folder, self._limits = folder, limits
+        self._visitors: dict[str, Visitor] = {}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Visitor]:
+        return iter(list(self._visitors.values()))
+
+    def __len__(self) -> int:
+        return len(self._visitors)
+
+    def of(self, key: str | None) -> Visitor:
+        """The visitor of a key, a new one if it is new.
+
+        Raises:
+            ArgumentsError: there is no key, or no room.
+        """
+        if not key:
+            raise ArgumentsError("a call needs a session_hash, by which a visitor is known")
+        with self._lock:
+            visitor = self._visitors.pop(key, None)
+            if visitor is None:
+                if len(self._visitors) >= self._limits.visitors:
+                    self._leave_longest_idle()
+                # Its name cannot be guessed: whoever knows it can fetch what lies there.
+                visitor = Visitor(folder=make_folder(self._folder / secrets.token_hex(16)))
+            # The one used last stands last.
+            self._visitors[key] = visitor
+            return visitor
+
+    def _leave_longest_idle(self) -> None:
+        idle = next(
+            (key for key, one in self._visitors.items() if all(run.finished for run in one.runs.values())), None
+        )
+        if idle is None:
+            raise ArgumentsError(f"{self._limits.visitors} visitors are being served, and no more fit; come back later")
+        self._forget(self._visitors.pop(idle))
+
+    def leave(self, key: str | None) -> None:
+        """Forget a visitor: what is being written for them ends, their files go."""
+        with self._lock:
+            visitor = self._visitors.pop(key or "", None)
+        if visitor is not None:
+            self._forget(visitor)
+
+    def _forget(self, visitor: Visitor) -> None:
+        visitor.gone = True
+        visitor.stop()
+        shutil.rmtree(visitor.folder, ignore_errors=True)

@@ -1,0 +1,81 @@
+// Under the music: a band for each depth, how much of every new token's attention lay there; and below them, where one
+// token looked.
+
+import { percent } from "./dom.js";
+import { colours } from "./palette.js";
+
+export const BAND = 26; // pixels
+
+export function drawBands({ context, width }, axis, candidate, head, chosen) {
+  const ink = colours();
+  const { depths } = candidate.piece;
+  depths.forEach((depth, number) => {
+    const bottom = (number + 1) * BAND;
+    context.fillStyle = ink.faint;
+    context.fillRect(0, bottom - 1, width, 1);
+    context.fillStyle = ink.depths[number];
+    const first = candidate.stepAt(axis.left) ?? 0;
+    let column = -1;
+    let most = 0;
+    for (let step = first; step < candidate.steps; step++) {
+      const x = axis.x(candidate.edge(step), width);
+      if (x > width) break;
+      const right = step + 1 < candidate.steps || candidate.done ? axis.x(candidate.edge(step + 1), width) : x + 2;
+      const share = candidate.share(step, number, head);
+      // Many steps may fall into one pixel: the largest of them is seen.
+      if (Math.floor(x) === column && share <= most) continue;
+      most = Math.floor(x) === column ? Math.max(most, share) : share;
+      column = Math.floor(x);
+      const tall = share * (BAND - 3);
+      context.fillRect(x, bottom - 1 - tall, Math.max(right - x, 1), tall);
+    }
+  });
+  depths.forEach((depth, number) => {
+    const words = `depth ${depth}`;
+    context.font = "11px system-ui, sans-serif";
+    const x = Math.max(4, axis.x(candidate.piece.cut, width) - context.measureText(words).width - 6);
+    context.fillStyle = ink.muted;
+    context.fillText(words, x, (number + 1) * BAND - 6);
+  });
+  if (chosen !== null) mark(context, axis.x(candidate.edge(chosen), width), depths.length * BAND);
+}
+
+function mark(context, x, height) {
+  context.fillStyle = colours().accent;
+  context.fillRect(x - 0.75, 0, 1.5, height);
+}
+
+/** Where a step looked: as high as its weight, a colour a depth. */
+export function drawLane({ context, width, height }, axis, candidate, weights, step) {
+  const ink = colours();
+  const { row, begin, length } = weights;
+  const depths = ink.depths.length;
+  const bins = new Float32Array(Math.ceil(width / 3) * depths);
+  let before = 0;
+  for (let p = 0; p < length; p++) {
+    const edge = candidate.edges[begin + p - candidate.base];
+    const x = axis.x(edge, width);
+    if (x < 0) for (let depth = 0; depth < depths; depth++) before += row[depth * length + p];
+    if (x < 0 || x >= width) continue;
+    for (let depth = 0; depth < depths; depth++) bins[Math.floor(x / 3) * depths + depth] += row[depth * length + p];
+  }
+  let top = 0;
+  for (let i = 0; i < bins.length; i += depths) {
+    let sum = 0;
+    for (let depth = 0; depth < depths; depth++) sum += bins[i + depth];
+    top = Math.max(top, sum);
+  }
+  for (let i = 0; i < bins.length; i += depths) {
+    let y = height;
+    for (let depth = 0; depth < depths; depth++) {
+      const part = (bins[i + depth] / (top || 1)) * (height - 12);
+      context.fillStyle = ink.depths[depth];
+      context.fillRect((i / depths) * 3, y - part, 2.4, part);
+      y -= part;
+    }
+  }
+  mark(context, axis.x(candidate.edge(step), width), height);
+  context.font = "11px system-ui, sans-serif";
+  context.fillStyle = ink.muted;
+  context.fillText(`weight; the highest is ${percent(top)}${before > 0.005 ? `, ${percent(before)} lay further left` : ""}`, 4, 10);
+}

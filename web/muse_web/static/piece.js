@@ -1,0 +1,298 @@
+// What is on the stage, as numbers: a prompt, its continuations as they grow, and what their tokens looked at.
+
+import { countUpTo } from "./dom.js";
+import { call, unpack } from "./wire.js";
+
+const HELD_ROWS = 600;
+
+/** Values that become more: a typed array that has room. */
+class Growing {
+  constructor(kind) {
+    this.array = new kind(1024);
+    this.length = 0;
+  }
+
+  push(values) {
+    while (this.length + values.length > this.array.length) {
+      const larger = new this.array.constructor(2 * this.array.length);
+      larger.set(this.array);
+      this.array = larger;
+    }
+    this.array.set(values, this.length);
+    this.length += values.length;
+  }
+
+  get values() {
+    return this.array.subarray(0, this.length);
+  }
+}
+
+function notesOf(view) {
+  const array = unpack(view);
+  const notes = [];
+  for (let i = 0; i < array.length; i += 5) {
+    const [start, end, pitch, first, drum] = array.subarray(i, i + 5);
+    notes.push({ start, end, pitch, first, drum: drum > 0 });
+  }
+  return notes;
+}
+
+function sheetOf(view) {
+  const columns = unpack(view.columns);
+  return { columns, bands: columns.shape[1], count: columns.shape[0], peaks: unpack(view.peaks), first: view.first, perSecond: view.per_second, top: view.top };
+}
+
+/** What is continued: `of` is what the server knows it by. */
+export class Base {
+  constructor({ of, name, length, view, domain }) {
+    Object.assign(this, { of, name, length, domain });
+    this.notes = view?.notes ? notesOf(view.notes) : [];
+    this.bars = view?.bars ?? [];
+    this.sheets = view?.columns ? [sheetOf(view)] : [];
+    this.text = view?.text ?? "";
+    this.hidden = view?.hidden ?? 0;
+  }
+
+  /** A finished candidate, as what is continued next. */
+  static ofCandidate(piece) {
+    const { candidate } = piece;
+    const base = new Base({ of: candidate.asked, name: piece.base.name, length: candidate.end, domain: piece.domain });
+    base.notes = candidate.notes;
+    base.sheets = candidate.sheets;
+    base.text = candidate.text;
+    return base;
+  }
+}
+
+/** One continuation. */
+export class Candidate {
+  constructor(piece, number) {
+    this.piece = piece;
+    this.number = number; // among those of its run
+    this.steps = 0;
+    this.ready = piece.cut;
+    this.newNotes = [];
+    this.starts = new Growing(Float32Array);
+    this.shareBytes = new Growing(Uint8Array);
+    this.characters = new Growing(Int32Array);
+    this.newText = "";
+    this.newSheets = [];
+    this.rows = new Map();
+    this.looks = new Map();
+    this.done = false;
+  }
+
+  grew(part) {
+    this.steps = part.steps;
+    this.ready = part.ready;
+    this.shareBytes.push(unpack(part.shares));
+    if (part.notes) this.newNotes.push(...notesOf(part.notes));
+    if (part.starts) this.starts.push(unpack(part.starts));
+    if (part.characters) {
+      this.newText = this.newText.slice(0, part.from) + part.text;
+      this.characters.push(unpack(part.characters));
+    }
+    if (part.sound && part.sound.peaks.shape[0]) this.newSheets.push(sheetOf(part.sound));
+  }
+
+  finish(view) {
+    this.done = true;
+    this.steps = view.steps;
+    this.base = view.base;
+    this.promptSteps = view.prompt_steps;
+    this.end = view.end;
+    this.natsAToken = view.nats_a_token;
+    this.ready = Infinity;
+    this.edges = unpack(view.edges);
+    this.spans = unpack(view.spans);
+    this.labels = view.labels;
+    this.spanAt = new Map();
+    for (let i = 0; i < this.spans.length / 2; i++) this.spanAt.set(this.spans[2 * i], i);
+    this.shareBytes = new Growing(Uint8Array);
+    this.shareBytes.push(unpack(view.shares));
+    if (view.notes) this.finalNotes = notesOf(view.notes);
+    if (view.sound) this.finalSheets = [sheetOf(view.sound)];
+    if (view.text !== undefined) {
+      this.finalText = view.text;
+      this.finalCharacters = unpack(view.characters);
+    }
+  }
+
+  /** Notes of prompt and continuation, by their beginnings. */
+  get notes() {
+    if (this.finalNotes) return this.finalNotes;
+    const { base, cut } = this.piece;
+    this.before ??= base.notes.filter((note) => note.start < cut - 1e-4).map((note) => ({ ...note, first: -1 }));
+    return this.before.concat(this.newNotes);
+  }
+
+  get sheets() {
+    if (this.finalSheets) return this.finalSheets;
+    return [...this.piece.base.sheets.map((sheet) => ({ ...sheet, until: this.piece.cut })), ...this.newSheets];
+  }
+
+  get text() {
+    return this.finalText ?? this.piece.given + this.newText;
+  }
+
+  /** Where the continuation ends so far. */
+  get now() {
+    if (this.done) return this.end;
+    const { cut, stepsPerSecond } = this.piece;
+    if (stepsPerSecond) return cut + this.steps / stepsPerSecond;
+    return Math.max(cut, this.ready);
+  }
+
+  /** Whether a note was written, not given. */
+  isNew(note) {
+    return this.done ? note.first >= this.promptSteps : note.first >= this.piece.promptSteps;
+  }
+
+  stepOf(note) {
+    return note.first - this.piece.promptSteps;
+  }
+
+  /** Where a new step stands on the axis. */
+  edge(step) {
+    if (this.done) return this.edges[this.promptSteps - this.base + step];
+    const { cut, stepsPerSecond } = this.piece;
+    if (stepsPerSecond) return cut + step / stepsPerSecond;
+    return this.starts.values[Math.min(step, this.starts.length - 1)] ?? cut;
+  }
+
+  /** The new step at a place of the axis; null before the cut. */
+  stepAt(place) {
+    if (!this.steps || place < this.edge(0)) return null;
+    if (this.done) {
+      const edges = this.edges.subarray(this.promptSteps - this.base);
+      return Math.min(this.steps, countUpTo(edges, place)) - 1;
+    }
+    let low = 0;
+    let high = this.steps;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.edge(middle) <= place) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+
+  /** How much of a step's attention lay at a depth; of one head, or (-1) of all. */
+  share(step, depth, head) {
+    const { depths, heads } = this.piece;
+    const start = (step * depths.length + depth) * heads;
+    const bytes = this.shareBytes.array;
+    if (head >= 0) return bytes[start + head] / 255;
+    let sum = 0;
+    for (let h = 0; h < heads; h++) sum += bytes[start + h];
+    return sum / (255 * heads);
+  }
+
+  get asked() {
+    return { run: this.piece.run, candidate: this.number };
+  }
+
+  /** A step's tokens, alternatives and weights. */
+  async look(step) {
+    if (!this.looks.has(step)) {
+      const found = await call("look", { ...this.asked, step });
+      this.looks.set(step, found);
+      this.hold(step, found.begin, unpack(found.row));
+    }
+    if (!this.rows.has(step)) await this.fetchRows([step]);
+    return this.looks.get(step);
+  }
+
+  /** Fetch the weights of steps that are not here. */
+  async fetchRows(steps) {
+    const missing = steps.filter((step) => !this.rows.has(step)).slice(0, 64);
+    if (!missing.length) return;
+    const { begins, lengths, rows } = await call("rows", { ...this.asked, steps: missing });
+    const all = unpack(rows);
+    const depths = this.piece.depths.length;
+    let place = 0;
+    missing.forEach((step, i) => {
+      const size = depths * lengths[i];
+      this.hold(step, begins[i], all.subarray(place, place + size));
+      place += size;
+    });
+  }
+
+  hold(step, begin, row) {
+    this.rows.set(step, this.summed(begin, row));
+    if (this.rows.size > HELD_ROWS) this.rows.delete(this.rows.keys().next().value);
+  }
+
+  /** The weights of a step as a map: of every span in sight, depth by depth, and of every position. */
+  summed(begin, row) {
+    const depths = this.piece.depths.length;
+    const length = row.length / depths;
+    const { spans } = this;
+    const count = spans.length / 2;
+    const byDepth = new Float32Array(count * depths);
+    const total = new Float32Array(count);
+    let strongest = 0;
+    for (let i = 0; i < count; i++) {
+      const low = Math.max(0, spans[2 * i] - begin);
+      const high = Math.min(length, spans[2 * i + 1] - begin);
+      if (high <= low) continue;
+      for (let depth = 0; depth < depths; depth++) {
+        let sum = 0;
+        for (let p = low; p < high; p++) sum += row[depth * length + p];
+        byDepth[i * depths + depth] = sum;
+        total[i] += sum;
+      }
+      if (total[i] > strongest) strongest = total[i];
+    }
+    return { begin, length, row, byDepth, total, strongest };
+  }
+}
+
+/** A prompt, and what was made of it. */
+export class Piece {
+  constructor(base) {
+    this.base = base;
+    this.domain = base.domain;
+    this.cut = base.length;
+    this.run = null;
+    this.candidates = [];
+    this.chosen = 0;
+    this.writing = false;
+    this.depths = [];
+    this.step = null;
+  }
+
+  get candidate() {
+    return this.candidates[this.chosen] ?? null;
+  }
+
+  /** Of text, what is continued, as far as the page has it. */
+  get given() {
+    if (this.domain !== "text") return "";
+    const bytes = new TextEncoder().encode(this.base.text);
+    return new TextDecoder().decode(bytes.subarray(0, Math.max(0, this.cut - this.base.hidden)));
+  }
+
+  hear(part) {
+    if (part.type === "begun") {
+      Object.assign(this, {
+        run: part.run, seed: part.seed, cut: part.cut, promptSteps: part.prompt_steps, depths: part.depths, heads: part.heads,
+        streams: part.streams, colours: part.colours, stepsPerSecond: part.steps_per_second, wished: part.wished, writing: true,
+      });
+      this.candidates = Array.from({ length: part.candidates }, (_, number) => new Candidate(this, number));
+    } else if (part.type === "grew") {
+      part.candidates.forEach((one, i) => this.candidates[i].grew(one));
+      this.progress = part;
+    } else if (part.type === "done") {
+      part.candidates.forEach((one, i) => this.candidates[i].finish(one));
+      this.writing = false;
+    }
+  }
+
+  /** Where the axis ends. */
+  get end() {
+    const candidate = this.candidate;
+    if (!candidate) return this.base.length;
+    return candidate.done ? candidate.end : Math.max(this.cut + (this.wished ?? 0), candidate.now);
+  }
+}

@@ -1,0 +1,145 @@
+// Sound, second by second, as it comes: each part is scheduled where it belongs, and what is not there yet is waited for.
+
+import { Problem, call, unpack } from "./wire.js";
+
+const PART = 1; // seconds
+const AHEAD = 3; // parts that are fetched before they are heard
+const BEFORE = 3; // parts whose notes may still ring where playing begins
+
+export class Player {
+  /** `told` is called whenever it starts, waits, or ends. */
+  constructor(told) {
+    this.told = told;
+    this.context = null;
+    this.playing = false;
+    this.waiting = false;
+    this.position = 0;
+    this.firstHeard = null; // performance.now() at which the first sound was scheduled
+  }
+
+  /** Browsers let sound begin only where somebody clicked: call it there. */
+  wake(rate) {
+    if (this.context && this.context.sampleRate !== rate) {
+      this.stop();
+      this.context.close();
+      this.context = null;
+    }
+    if (!this.context) {
+      // At the sound's own rate: parts that were resampled one by one would click where they meet.
+      this.context = new AudioContext({ sampleRate: rate });
+      // Parts of a score sound together, and may pass full scale.
+      const limiter = new DynamicsCompressorNode(this.context, { threshold: -4, ratio: 20, attack: 0.002, release: 0.1, knee: 4 });
+      limiter.connect(this.context.destination);
+      this.output = limiter;
+    }
+    this.context.resume();
+  }
+
+  /**
+   * Play from a place. `of` says what (`{run, candidate}` or `{source}`), `end()` where it ends (Infinity while it is
+   * being written), `ready()` up to where its sound is there.
+   */
+  play({ of, from, end, ready, overlapping }) {
+    this.stop();
+    const turn = {};
+    this.turn = turn;
+    this.playing = true;
+    this.position = from;
+    this.sources = new Set();
+    this.began = null;
+    this.early = [];
+    this.from = from;
+    this.scheduled = from;
+    this.end = end;
+    this.told();
+    this.run(turn, of, ready, overlapping).catch((problem) => {
+      if (this.turn === turn) this.stop();
+      if (!(problem instanceof Problem)) throw problem;
+    });
+  }
+
+  async run(turn, of, ready, overlapping) {
+    const first = Math.floor(this.from / PART);
+    for (let part = Math.max(0, first - (overlapping ? BEFORE : 0)); this.turn === turn; part++) {
+      const start = part * PART;
+      if (start >= this.end()) break;
+      const stop = Math.min(start + PART, this.end());
+      while (this.turn === turn && ready() < stop && this.end() > stop) await this.wait();
+      while (this.turn === turn && this.began !== null && part > this.now() / PART + AHEAD) await sleep(100);
+      if (this.turn !== turn) return;
+      const got = await call("sound", { ...of, start, end: Math.max(stop, start + 0.01) });
+      if (this.turn !== turn) return;
+      this.put(got, start, part >= first);
+    }
+    while (this.turn === turn && this.now() < this.end()) await sleep(50);
+    if (this.turn === turn) {
+      this.stop();
+      this.told("end");
+    }
+  }
+
+  /** Nothing is heard until there is more. */
+  async wait() {
+    if (this.began !== null && this.scheduled - this.now() < 0.05) {
+      this.waiting = true;
+      this.context.suspend();
+    }
+    await sleep(40);
+  }
+
+  put({ samples, rate, loudest }, start, begins) {
+    const data = unpack(samples);
+    const [length, channels] = data.shape;
+    if (this.waiting) {
+      this.waiting = false;
+      this.context.resume();
+    }
+    if (this.began === null && begins) {
+      this.began = this.context.currentTime + 0.05;
+      for (const put of this.early) put();
+      this.early = [];
+    }
+    const schedule = () => this.schedule(data, length, channels, rate, loudest, start);
+    if (this.began === null) this.early.push(schedule);
+    else schedule();
+    if (begins) this.scheduled = start + PART;
+  }
+
+  schedule(data, length, channels, rate, loudest, start) {
+    const late = Math.max(0, this.from - start, this.now() - start);
+    if (!length || late * rate >= length) return;
+    const buffer = new AudioBuffer({ length, numberOfChannels: channels, sampleRate: rate });
+    for (let channel = 0; channel < channels; channel++) {
+      const put = buffer.getChannelData(channel);
+      for (let i = 0; i < length; i++) put[i] = (data[i * channels + channel] / 32767) * loudest;
+    }
+    const source = new AudioBufferSourceNode(this.context, { buffer });
+    source.connect(this.output);
+    source.start(this.began + start + late - this.from, late);
+    source.onended = () => this.sources.delete(source);
+    this.sources.add(source);
+    this.firstHeard ??= performance.now();
+  }
+
+  /** The place that is heard now. */
+  now() {
+    if (this.began === null) return this.from ?? 0;
+    return this.from + Math.max(0, this.context.currentTime - this.began);
+  }
+
+  stop() {
+    if (!this.turn) return;
+    this.position = this.now();
+    for (const source of this.sources) source.stop();
+    this.turn = null;
+    this.early = [];
+    this.playing = false;
+    if (this.waiting) this.context.resume();
+    this.waiting = false;
+    this.told();
+  }
+}
+
+function sleep(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

@@ -1,0 +1,149 @@
+// What is to be continued: an example, a file, notes that are played, a recording, words, or nothing.
+
+import { clock, el, show } from "./dom.js";
+import { Microphone } from "./microphone.js";
+import { Piano } from "./piano.js";
+import { Base } from "./piece.js";
+import { Problem, call, upload } from "./wire.js";
+
+const WAYS = { midi: "Drop a MIDI file here, or choose one", audio: "Drop a WAV, FLAC, OGG or MP3 here, or choose one", text: "Drop a text here, or choose one" };
+
+export class Prompt {
+  /** `opened(base)` is called with what was opened, `tell(problem)` with what went wrong. */
+  constructor(root, configuration, { opened, tell }) {
+    Object.assign(this, { configuration, opened, tell });
+    this.examples = el("div", { className: "chips", role: "group" });
+    this.examples.setAttribute("aria-label", "Examples");
+    this.input = el("input", { type: "file", onchange: () => this.file(this.input.files[0]) });
+    this.dropWords = el("span");
+    this.drop = el("label", { className: "drop" }, this.dropWords, this.input);
+    this.words = el("textarea", { rows: 5, placeholder: "Type a beginning: a sentence or two.", oninput: () => (this.typed = true) });
+    this.words.setAttribute("aria-label", "Words to continue");
+    this.recorded = el("span", { className: "quiet" });
+    this.record = el("button", { onclick: () => this.recordOrEnd() }, "Record");
+    this.midiWords = el("span", { className: "quiet" });
+    this.piano = new Piano((count) => {
+      this.playedWords.textContent = count ? `${count} notes` : "";
+      this.usePlayed.disabled = this.clearPlayed.disabled = !count;
+    });
+    this.playedWords = el("span", { className: "quiet" });
+    this.usePlayed = el("button", { disabled: true, onclick: () => this.open({ notes: this.piano.notes }) }, "Continue these");
+    this.clearPlayed = el("button", { disabled: true, onclick: () => this.piano.clear() }, "Clear");
+    const connect = el("button", { onclick: async () => (this.midiWords.textContent = await this.piano.connect()) }, "MIDI keyboard");
+    this.keys = el(
+      "details",
+      {},
+      el("summary", {}, "Play it"),
+      this.piano.element,
+      el("div", { className: "row" }, this.usePlayed, this.clearPlayed, this.playedWords),
+      el("div", { className: "row" }, connect, this.midiWords),
+    );
+    this.sing = el("div", { className: "row" }, this.record, this.recorded);
+    this.nothing = el("button", { className: "chip", onclick: () => this.opened(this.empty()) }, "from nothing");
+    root.replaceChildren(
+      el("div", { className: "muse-prompt" }, el("h2", {}, "Begin with"), this.examples, this.words, this.drop, this.sing, this.keys),
+    );
+    this.listen();
+  }
+
+  listen() {
+    // A file that misses the field would otherwise take the page's place.
+    for (const name of ["dragover", "drop"]) {
+      window.addEventListener(name, (event) => {
+        event.preventDefault();
+        this.drop.classList.toggle("over", name === "dragover");
+      });
+    }
+    window.addEventListener("dragleave", () => this.drop.classList.remove("over"));
+    window.addEventListener("drop", (event) => {
+      const [file] = event.dataTransfer?.files ?? [];
+      if (file) this.file(file);
+    });
+  }
+
+  /** Another domain. */
+  choose(domain) {
+    this.domain = domain;
+    const { examples, suffixes } = this.configuration.domains[domain];
+    this.examples.replaceChildren(
+      ...examples.map((name) => el("button", { className: "chip", onclick: () => this.open({ example: name }) }, name)),
+      this.nothing,
+    );
+    this.input.accept = suffixes.join(",");
+    this.dropWords.textContent = WAYS[domain];
+    show(this.words, domain === "text");
+    show(this.keys, domain === "midi");
+    show(this.sing, domain === "audio");
+  }
+
+  empty() {
+    return new Base({ of: null, name: "from nothing", length: 0, domain: this.domain });
+  }
+
+  async file(file) {
+    this.input.value = "";
+    if (!file) return;
+    const { configuration, domain } = this;
+    const ending = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
+    const other = Object.entries(configuration.domains).find(([name, { suffixes }]) => name !== domain && suffixes.includes(ending));
+    if (other && !configuration.domains[domain].suffixes.includes(ending)) {
+      this.tell(new Problem(`${file.name} is for ${other[1].title}: choose that above, or drop ${configuration.domains[domain].suffixes.join(", ")}`));
+      return;
+    }
+    if (file.size > configuration.uploadBytes) {
+      const size = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+      this.tell(new Problem(`${file.name} has ${size(file.size)}; allowed: up to ${size(configuration.uploadBytes)}`));
+      return;
+    }
+    await this.guarded(async () => this.open(await upload(file)));
+  }
+
+  /** Open what is asked for; true where it worked. */
+  async open(asked) {
+    return this.guarded(async () => {
+      const { source, name, length, view, domain } = await call("open", { domain: this.domain, ...asked });
+      const base = new Base({ of: { source }, name, length, view, domain });
+      if (domain === "text") {
+        this.words.value = base.text;
+        this.typed = false;
+      }
+      this.opened(base);
+    });
+  }
+
+  /** Words that were typed since they were last opened. */
+  async openWords() {
+    if (this.domain !== "text" || !this.typed) return true;
+    if (this.words.value) return this.open({ words: this.words.value });
+    this.typed = false;
+    this.opened(this.empty());
+    return true;
+  }
+
+  async recordOrEnd() {
+    await this.guarded(async () => {
+      if (this.microphone) {
+        const { microphone } = this;
+        this.microphone = null;
+        this.record.textContent = "Record";
+        this.recorded.textContent = "";
+        await this.file(await microphone.stop());
+        return;
+      }
+      const microphone = new Microphone();
+      await microphone.start((seconds) => (this.recorded.textContent = clock(seconds)));
+      this.microphone = microphone;
+      this.record.textContent = "End the recording";
+    });
+  }
+
+  async guarded(work) {
+    try {
+      const result = await work();
+      return result !== false;
+    } catch (problem) {
+      this.tell(problem);
+      return false;
+    }
+  }
+}

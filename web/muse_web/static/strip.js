@@ -1,0 +1,66 @@
+// Candidates side by side: look at one, keep one.
+
+import { Axis } from "./axis.js";
+import { el, show } from "./dom.js";
+import { Piece } from "./piece.js";
+
+export class Strip {
+  constructor(stage) {
+    this.stage = stage;
+    this.element = el("div", { className: "muse-strip" });
+  }
+
+  arrange() {
+    const { piece } = this.stage;
+    show(this.element, piece.candidates.length > 1);
+    if (piece.candidates.length < 2) return;
+    this.cards = piece.candidates.map((candidate, number) => {
+      const preview = piece.domain === "text" ? el("p") : el("canvas");
+      const words = el("span", {}, `${number + 1}`);
+      const card = el(
+        "div",
+        { className: number === piece.chosen ? "card chosen" : "card" },
+        el("button", { className: "pick", title: "Show this one", onclick: () => this.pick(number) }, words, preview),
+        candidate.done ? el("button", { className: "small", onclick: () => this.keep(number) }, "Keep this one") : null,
+      );
+      return { card, preview, words, candidate };
+    });
+    this.element.replaceChildren(...this.cards.map(({ card }) => card));
+  }
+
+  pick(number) {
+    const { stage } = this;
+    const again = stage.player.playing;
+    stage.piece.chosen = number;
+    stage.step = null;
+    stage.why.invite("Click a note, a frame or a word to see what it was drawn from.");
+    stage.arrange();
+    if (again) stage.hearing.play(stage.player.now());
+  }
+
+  keep(number) {
+    const { piece } = this.stage;
+    const kept = Object.assign(new Piece(piece.base), piece);
+    const candidate = piece.candidates[number];
+    kept.candidates = [Object.assign(Object.create(Object.getPrototypeOf(candidate)), candidate, { piece: kept })];
+    kept.chosen = 0;
+    this.stage.put(kept);
+    this.stage.say("Kept. Back brings the others back.");
+  }
+
+  draw() {
+    const { piece } = this.stage;
+    if (this.element.hidden || !this.cards) return;
+    this.cards.forEach(({ preview, words, candidate }, number) => {
+      const likely = candidate.done ? `, ${candidate.natsAToken.toFixed(2)} nats a token` : `, ${candidate.steps} steps`;
+      words.textContent = `${number + 1}${likely}`;
+      if (piece.domain === "text") preview.textContent = (candidate.finalText ? candidate.finalText.slice(piece.given.length) : candidate.newText).slice(0, 240);
+      else {
+        const axis = new Axis(() => {});
+        const end = Math.max(piece.cut + (piece.wished ?? 0), candidate.now);
+        axis.show(piece.cut, end, end);
+        this.stage.picture.drawMusic(preview, axis, piece, candidate, null, null, true);
+      }
+    });
+  }
+}

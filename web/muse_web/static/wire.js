@@ -1,0 +1,102 @@
+// The server's named functions. Every visitor has a key that nobody else knows.
+
+const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const at = (path) => new URL(`gradio_api/${path}`, document.baseURI).href;
+const KINDS = {
+  f4: Float32Array,
+  i4: Int32Array,
+  u2: Uint16Array,
+  u1: Uint8Array,
+  i2: Int16Array,
+};
+
+/** What is wrong, in words for a person. */
+export class Problem extends Error {}
+
+/** Tell the server that somebody is here; when this ends, what is being written for them ends. */
+export function stay() {
+  return new EventSource(at(`heartbeat/${key}`));
+}
+
+/** A packed array of `muse_web.figures` -> a typed array, with its shape. */
+export function unpack({ kind, shape, data }) {
+  const binary = atob(data);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  const array = new KINDS[kind](bytes.buffer);
+  array.shape = shape;
+  return array;
+}
+
+async function post(path, body, problem) {
+  let answer;
+  try {
+    answer = await fetch(at(path), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  } catch {
+    throw new Problem("the server does not answer; is it still running?");
+  }
+  if (answer.status === 503) throw new Problem("too many are waiting; try again in a while");
+  if (!answer.ok) throw new Problem(problem);
+  return answer.json();
+}
+
+/** Call a function that answers at once. */
+export async function call(name, asked) {
+  const { data } = await post(`run/${name}`, { data: [asked], session_hash: key }, "something went wrong on the server");
+  if (data[0].problem) throw new Problem(data[0].problem);
+  return data[0];
+}
+
+/**
+ * Have a continuation written: `hear` gets its parts as they come, `wait` the place in the queue (0: it begins).
+ * Resolves when all of it is there.
+ */
+export async function grow(asked, hear, wait) {
+  const { event_id: event } = await post("call/grow", { data: [asked], session_hash: key }, "it could not be asked for");
+  return new Promise((resolve, reject) => {
+    const source = new EventSource(at(`queue/data?session_hash=${key}`));
+    const end = (finish, value) => {
+      source.close();
+      finish(value);
+    };
+    source.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.event_id && message.event_id !== event) return;
+      const part = message.output?.data?.[0];
+      if (message.msg === "estimation") wait(message.rank + 1, message.queue_size, message.rank_eta);
+      else if (message.msg === "process_starts") wait(0);
+      else if (message.msg === "process_generating" && part) {
+        if (part.problem) end(reject, new Problem(part.problem));
+        else hear(part);
+      } else if (message.msg === "process_completed") {
+        if (!message.success) end(reject, new Problem(message.output?.error ?? "something went wrong on the server"));
+        else end(resolve);
+      } else if (message.msg === "unexpected_error" || message.msg === "server_stopped") {
+        end(reject, new Problem("the server has stopped"));
+      }
+    };
+    source.onerror = () => end(reject, new Problem("the connection was lost; what was written is lost with it"));
+  });
+}
+
+/** Send a file; what comes back is what `open` takes. */
+export async function upload(file, name = file.name) {
+  const form = new FormData();
+  // Nobody else's file has this name.
+  form.append("files", file, `${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}-${name}`);
+  let answer;
+  try {
+    answer = await fetch(at("upload"), { method: "POST", body: form });
+  } catch {
+    throw new Problem(`${name} could not be sent; is the server still running?`);
+  }
+  if (answer.status === 413) throw new Problem(`${name} is larger than this server allows`);
+  if (!answer.ok) throw new Problem(`${name} could not be sent`);
+  const [path] = await answer.json();
+  return { upload: path, name };
+}
+
+/** Where a file that `take` made can be fetched. */
+export function address(path) {
+  return at(`file=${path}`);
+}
