@@ -46,9 +46,8 @@ def test_help_imports_neither_torch_nor_gradio_nor_miditok(command: str, tmp_pat
 
 
 def test_importing_the_packages_is_light(tmp_path: Path) -> None:
-    code = (
-        "import sys, muse_shortcut, muse_tokenizers.base, muse_web; print([m for m in ('torch', 'miditok') if m in sys.modules])"
-    )
+    imports = "import sys, muse_shortcut, muse_tokenizers.base, muse_web"
+    code = f"{imports}; print([m for m in ('torch', 'miditok', 'gradio') if m in sys.modules])"
     assert _python(code, tmp_path) == "[]"
 
 

@@ -5,6 +5,8 @@ A new domain joins by one more entry in `DOMAINS`.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
@@ -15,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from midi_pieces import band, draw, scale, tokenizer
+from midi_pieces import band, draw, grow, note_rows, scale, tokenizer
 from small_codecs import audio_tokenizer, waveform
 from small_texts import MANY_WRITINGS, VERSES, bpe, characters
 
-from muse_tokenizers.base import Histogram, Prompt, Tokenizer, Waveform, Wishes
-from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece
+from muse_tokenizers.base import Histogram, Ids, Prompt, Tokenizer, Waveform, Wishes
+from muse_tokenizers.errors import TokenizerError, UnknownTokenizer, UnreadablePiece, UnwritablePiece
 from muse_tokenizers.loading import load_tokenizer, tokenizer_class
 
 
@@ -437,3 +439,112 @@ def test_a_vocabulary_of_another_version_is_refused(some: Tokenizer[Any], tmp_pa
 @pytest.mark.parametrize("configuration", [None, 3, [], "remi", {}, {"form": "remi"}, {"x\ny": 1}])
 def test_a_foreign_configuration_is_refused(some: Tokenizer[Any], tmp_path: Path, configuration: object) -> None:
     refusal(tmp_path, saved(some) | {"configuration": configuration})
+
+
+# Going on from a continuation
+
+
+def continued(some: Tokenizer[Any], prompt: Prompt[Any], steps: int, seed: int = 3) -> Ids:
+    """(T, K) ids that a generation would keep: up to the last step at which nothing is left dangling."""
+    endless = Wishes().lasting(10**6, some.unit)
+    if not steps:
+        return np.zeros((0, some.streams), dtype=np.int64)
+    return grow(some.grammar(prompt.ids, 1, endless, prompt.begun), steps, seed)[0]  # type: ignore[arg-type]
+
+
+def test_a_continuation_can_be_the_prompt_of_a_further_one(some: Tokenizer[Any], domain: Domain) -> None:
+    nothing = np.zeros((0, some.streams), dtype=np.int64)
+    for piece, steps in itertools.product((None, *domain.pieces()), (0, 1, 2, 3, 70)):
+        prompt = some.prompt(piece, None if piece is None else 2.0)
+        ids = continued(some, prompt, steps)
+        joined = some.join(prompt, ids)
+        if some.kind == "midi" and not note_rows(joined):
+            continue
+        extended = some.extended(prompt, ids)
+        assert extended.ids[0].tolist() == [some.begin] * some.streams
+        again = some.join(extended, nothing)
+        if some.steps_per_second is not None:
+            # Of sound nothing is encoded once more.
+            assert extended.ids.tolist() == np.concatenate([prompt.ids, ids]).tolist()
+            assert extended.begun is not None
+            assert prompt.begun is not None
+            assert extended.begun.tolist() == prompt.begun[len(ids) :].tolist()
+            np.testing.assert_allclose(again.samples, joined.samples, atol=1e-4)
+            assert extended.cut_step == joined.samples.shape[1]
+            assert extended.cut == pytest.approx(some.duration(joined))
+        elif some.unit == "bytes":
+            assert again == joined
+            assert extended.cut == extended.cut_step == len(joined)
+        else:
+            assert some.encode(again).tolist() == some.encode(joined).tolist()
+            # Only ticks may have become shorter.
+            finer = again.ticks_per_quarter / joined.ticks_per_quarter
+            rows = [(program, at * finer, long * finer, *rest) for program, at, long, *rest in note_rows(joined)]
+            assert [tuple(row) for row in note_rows(again)] == rows
+            # Up to the end of the bar, or to the last event: whatever rings on later, every note has begun.
+            last = some.describe(some.encode(joined))[-1][0]
+            assert last.start - 1e-6 <= extended.cut <= last.end + 10
+            assert max(onset for _, onset, *_ in note_rows(joined)) <= extended.cut_step
+
+
+def test_a_continuation_in_which_nothing_was_heard_yet_is_extended_or_refused(some: Tokenizer[Any]) -> None:
+    prompt = some.prompt(None)
+    for steps in range(8):
+        ids = continued(some, prompt, steps)
+        with contextlib.suppress(TokenizerError):
+            extended = some.extended(prompt, ids)
+            assert (grammar_after(some, extended).elapsed == 0).all()
+
+
+def test_what_extends_a_prompt_goes_on_by_its_grammar(some: Tokenizer[Any], domain: Domain) -> None:
+    prompt = some.prompt(domain.pieces()[0], 2.0)
+    for _ in range(3):
+        ids = continued(some, prompt, 50)
+        extended = some.extended(prompt, ids)
+        assert extended.cut > prompt.cut
+        assert len(extended.ids) > len(prompt.ids)
+        grammar = grammar_after(some, extended)
+        assert np.isnan(grammar.elapsed).all() or (grammar.elapsed == 0).all()
+        assert not grammar.finished.any()
+        more = continued(some, extended, 50)
+        # To what was there before, the further one adds and changes nothing.
+        longer, before = some.join(extended, more), some.join(prompt, ids)
+        assert some.duration(longer) > some.duration(before)
+        if some.unit == "bytes":
+            assert longer.startswith(before)
+        elif some.steps_per_second is not None:
+            length = before.samples.shape[1]
+            np.testing.assert_allclose(longer.samples[:, :length], before.samples, atol=1e-4)
+        else:
+            assert len(note_rows(longer)) >= len(note_rows(before))
+        prompt = extended
+
+
+def test_ids_after_an_end_extend_nothing(some: Tokenizer[Any], domain: Domain) -> None:
+    prompt = some.prompt(domain.pieces()[0], 2.0)
+    ids = continued(some, prompt, 40)
+    ends = np.concatenate([ids, np.full((1, some.streams), some.end)])
+    plain, ended = some.extended(prompt, ids), some.extended(prompt, ends)
+    assert ended.ids.tolist() == plain.ids.tolist()
+    assert (ended.cut, ended.cut_step) == (plain.cut, plain.cut_step)
+
+
+def test_the_label_of_another_id_is_the_one_it_would_have_in_its_place(some: Tokenizer[Any], domain: Domain) -> None:
+    random = np.random.default_rng(0)
+    piece = domain.pieces()[-1]
+    ids = np.concatenate([some.prompt(None).ids, some.encode(piece)])
+    for place in (0, 1, 2, 7, 20, min(150, len(ids))):
+        for stream in range(some.streams):
+            grammar = grammar_after(some, some.prompt(None))
+            for step in ids[1:place]:
+                grammar.advance(step[None])
+            allowed = np.flatnonzero(grammar.allowed()[0, stream])
+            others = [*random.permutation(allowed)[:20], *random.integers(0, some.vocabulary_size, 20)]
+            others += [some.pad, some.begin, some.end]
+            expected = []
+            for other in others:
+                instead = np.concatenate([ids[:place], np.full((1, some.streams), some.pad)])
+                instead[place, stream] = other
+                expected.append(some.describe(instead)[place][stream].label)
+            assert some.labels_after(ids[:place], stream, [int(other) for other in others]) == expected
+    assert some.labels_after(ids[:5], 0, []) == []

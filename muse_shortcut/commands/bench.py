@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,9 +36,11 @@ def _parser() -> CommandLine:
         prog=PROGRAM,
         description="train: tokens a second of a preset, with and without the shortcut. generate: steps a second of a "
         "checkpoint with one and four candidates, and what grammar and sampling cost. codec: how many times as fast as "
-        "real time sound is encoded and decoded.",
+        "real time sound is encoded and decoded. web: how long the page takes to a first note, a first sound, a map, "
+        "and how it serves twenty visitors.",
     )
-    parser.add_argument("what", choices=["train", "generate", "codec"], help="what to measure")
+    choices = ["train", "generate", "codec", *(one.name for one in _others())]
+    parser.add_argument("what", choices=choices, help="what to measure")
     parser.add_argument("--preset", choices=list(PRESETS), default="small", help="train: the shape")
     parser.add_argument("--batch_size", type=int, default=4, help="train: windows a batch")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train")
@@ -71,11 +74,17 @@ def _bench(arguments: Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
     benches = {"train": _bench_train, "generate": _bench_generate, "codec": _bench_codec}
-    result = benches[arguments.what](arguments, device)
+    other = next((one for one in _others() if one.name == arguments.what), None)
+    result = (benches[arguments.what] if other is None else other.load())(arguments, device)
     machine = {"device": device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
     for name, value in result.items():
         print(f"{name:<32} {value}")
     print(json.dumps({"bench": arguments.what} | machine | result))
+
+
+def _others() -> Iterable[EntryPoint]:
+    """Benches of packages that this one does not know, such as the page's."""
+    return entry_points(group="muse_shortcut.benches")
 
 
 def _in_turns(label: str, rounds: int, cases: dict[str, Callable[[], float]]) -> dict[str, list[float]]:

@@ -300,6 +300,10 @@ class Tokenizer(ABC, Generic[Piece]):
     def describe(self, ids: Ids) -> list[list[Token]]:
         """(T, K) -> T lists of K tokens."""
 
+    def labels_after(self, ids: Ids, stream: int, others: Sequence[int]) -> list[str]:
+        """What each of some ids of a stream would be called if it came after `ids` (T, K)."""
+        return [self.describe(np.full((1, self.streams), other))[0][stream].label for other in others]
+
     # Continuing
 
     @abstractmethod

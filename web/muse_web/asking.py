@@ -151,7 +151,7 @@ def new_run(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run
         ArgumentsError, TokenizerError, NotThere: it cannot be granted.
     """
     run = _branch(visitor, asked) if asked.get("step") is not None else _continuation(visitor, shelf, limits, asked)
-    visitor.keep(run, limits.runs)
+    visitor.keep(run, limits)
     return run
 
 

@@ -100,7 +100,9 @@ class Desk:
         }
 
     def _grow(self, visitor: Visitor, asked: Json) -> Iterator[Json]:
-        yield from grow(new_run(visitor, self.shelf, self.limits, asked), visitor)
+        run = new_run(visitor, self.shelf, self.limits, asked)
+        yield from grow(run, visitor)
+        visitor.keep(run, self.limits)
 
     def _stop(self, visitor: Visitor, asked: Json) -> Json:
         visitor.stop()

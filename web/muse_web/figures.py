@@ -30,7 +30,7 @@ _MOST_COLUMNS = 6000
 _SOFTEST, _LOUDEST = -90.0, -10.0
 """Decibels that are the palest and the darkest."""
 _TEXT_SHOWN = 20_000
-"""Bytes of a text's end, and of what follows a cut, that the page holds."""
+"""How much of a text before what is in sight the page holds."""
 
 
 def packed(array: NDArray[Any], kind: str) -> dict[str, Any]:
@@ -94,9 +94,12 @@ def piece_view(tokenizer: Tokenizer[Any], piece: Any) -> dict[str, Any]:
         return SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
     if tokenizer.unit == "bytes":
         hidden = max(0, len(piece) - _TEXT_SHOWN)
+        while hidden and piece[hidden] & 0xC0 == 0x80:  # in the middle of a character
+            hidden += 1
         return {"text": piece[hidden:].decode("utf-8", "replace"), "hidden": hidden}
     tokens = tokenizer.describe(tokenizer.encode(piece))
-    bars = sorted({round(step[0].start, 4) for step in tokens if step[0].kind == "bar"})
+    # To the last digit: a cut a hair before a bar line would be one bar earlier.
+    bars = sorted({step[0].start for step in tokens if step[0].kind == "bar"})
     return {"notes": packed(_notes(tokens, len(tokens)), "f4"), "bars": bars}
 
 
@@ -161,9 +164,11 @@ def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: 
     if tokenizer.unit == "bytes":
         text = tokenizer.decode(trace.ids).decode("utf-8", "replace")
         spans = np.stack([np.arange(base, prompt + steps), np.arange(base, prompt + steps) + 1], axis=1)
+        characters = _characters([row[0] for row in tokens[base:]])
+        hidden = max(0, (int(characters[0, 0]) if len(characters) else len(text)) - _TEXT_SHOWN)
         return view | {
-            "text": text,
-            "characters": packed(_characters([row[0] for row in tokens[base:]]), "i4"),
+            "text": text[hidden:],
+            "characters": packed(characters - hidden, "i4"),
             "edges": packed(np.arange(base, prompt + steps + 1), "f4"),
             "spans": packed(spans, "i4"),
             "labels": [],

@@ -10,12 +10,14 @@ from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.explaining import Span, allowed_at, cut_sources
 from muse_shortcut.generation.trace import Trace
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
-from muse_tokenizers.base import Waveform
+from muse_tokenizers.base import Token, Waveform
 from muse_web.figures import packed, tile_of
 from muse_web.session import NotThere, Run, Source
 
 __all__ = ["cut", "look", "matrix", "rows", "sound"]
 
+_NOTE = 8
+"""Ids of a note stand no further apart."""
 _MOST_ROWS = 64
 _MOST_CELLS = 512
 """Rows or columns of a part of the matrix."""
@@ -38,46 +40,32 @@ def look(run: Run, number: int, step: object) -> dict[str, Any]:
     _, trace = run.traced(number)
     here = _step(trace, step)
     begin, row = trace.attended(here)
+    # A few more: whether the last id is of a note is known when its length is.
+    tokens = run.checkpoint.tokenizer.describe(trace.ids[: trace.prompt_steps + here + _NOTE])
     return {
         "step": here,
         "begin": begin,
         "row": packed(row, "f4"),
-        "tokens": [_token(run, trace, other) for other in _of_note(run, trace, here)],
+        "tokens": [_token(run, trace, tokens, other) for other in _of_note(trace, tokens, here)],
     }
 
 
-def _of_note(run: Run, trace: Trace, step: int) -> list[int]:
+def _of_note(trace: Trace, tokens: list[list[Token]], step: int) -> list[int]:
     """The steps of the note that a step is of; itself alone where it is of none."""
-    end = trace.prompt_steps + step
-    tokens = run.checkpoint.tokenizer.describe(trace.ids[: end + 8])
-    note = tokens[end][0].note
-    if note is None:
-        return [step]
-    found = range(max(0, step - 8), min(trace.steps, step + 8))
-    return [other for other in found if _note_at(tokens, trace.prompt_steps + other) == note]
+    note = tokens[trace.prompt_steps + step][0].note
+    near = range(max(0, step - _NOTE), min(len(tokens) - trace.prompt_steps, step + _NOTE))
+    return [step] if note is None else [one for one in near if tokens[trace.prompt_steps + one][0].note == note]
 
 
-def _note_at(tokens: Any, position: int) -> int | None:
-    note: int | None = tokens[position][0].note if position < len(tokens) else None
-    return note
-
-
-def _token(run: Run, trace: Trace, step: int) -> dict[str, Any]:
+def _token(run: Run, trace: Trace, tokens: list[list[Token]], step: int) -> dict[str, Any]:
     """A step as words and numbers, a part for each stream."""
-    tokenizer, end = run.checkpoint.tokenizer, trace.prompt_steps + step
+    end = trace.prompt_steps + step
     given = 0 if run.request.given is None else len(run.request.given)
-    described = tokenizer.describe(trace.ids[: end + 1])[end]
     streams = []
-    for stream, token in enumerate(described):
-        others = []
-        for other, nats in zip(
-            trace.alternatives[step, stream].tolist(), trace.alternative_log_probability[step, stream], strict=True
-        ):
-            if other >= 0:
-                instead = trace.ids[: end + 1].copy()
-                instead[end, stream] = other
-                label = tokenizer.describe(instead)[end][stream].label
-                others.append({"id": other, "label": label, "chance": float(np.exp(nats))})
+    for stream, token in enumerate(tokens[end]):
+        others = [other for other in trace.alternatives[step, stream].tolist() if other >= 0]
+        labels = run.checkpoint.tokenizer.labels_after(trace.ids[:end], stream, others)
+        chances = np.exp(trace.alternative_log_probability[step, stream, : len(others)]).tolist()
         streams.append(
             {
                 "id": token.id,
@@ -85,11 +73,14 @@ def _token(run: Run, trace: Trace, step: int) -> dict[str, Any]:
                 "kind": token.kind,
                 "chance": float(np.exp(trace.log_probability[step, stream])),
                 "entropy": float(trace.entropy[step, stream]),
-                "alternatives": others,
+                "alternatives": [
+                    {"id": other, "label": label, "chance": chance}
+                    for other, label, chance in zip(others, labels, chances, strict=True)
+                ],
             }
         )
-    token = described[0]
-    return {"step": step, "start": token.start, "end": token.end, "settled": step < given, "streams": streams}
+    first = tokens[end][0]
+    return {"step": step, "start": first.start, "end": first.end, "settled": step < given, "streams": streams}
 
 
 def rows(run: Run, number: int, steps: object) -> dict[str, Any]:

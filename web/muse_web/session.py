@@ -39,7 +39,9 @@ class Limits:
     candidates: int = 4
     runs: int = 24
     """Continuations that are kept; the oldest go."""
-    sources: int = 12
+    kept_bytes: int = 512 * 2**20
+    """Of their sound and traces together; the oldest go."""
+    sources: int = 6
     visitors: int = 200
 
 
@@ -89,6 +91,12 @@ class Run:
     finished: bool = False
     steps: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Of sound in memory and of traces on disk."""
+        sound = sum(one.sound.nbytes for one in self.candidates if one.sound is not None)
+        return sound + sum(one.trace.attention.nbytes for one in self.candidates if one.trace is not None)
+
     def candidate(self, number: int) -> Candidate:
         """Raises NotThere."""
         if not 0 <= number < len(self.candidates):
@@ -129,12 +137,17 @@ class Visitor:
         for run in list(self.runs.values()):
             run.stop.set()
 
-    def keep(self, run: Run, most: int) -> None:
+    def keep(self, run: Run, limits: Limits) -> None:
         """Keep a run, and of the others the newest."""
         self.runs[run.id] = run
-        for key in list(self.runs)[:-most]:
-            self.runs.pop(key).stop.set()
-            shutil.rmtree(self.folder / key, ignore_errors=True)
+        for key in list(self.runs)[: -limits.runs]:
+            self._drop(key)
+        while len(self.runs) > 1 and sum(one.nbytes for one in self.runs.values()) > limits.kept_bytes:
+            self._drop(next(iter(self.runs)))
+
+    def _drop(self, key: str) -> None:
+        self.runs.pop(key).stop.set()
+        shutil.rmtree(self.folder / key, ignore_errors=True)
 
     def hold(self, source: Source, most: int) -> None:
         """Keep a source, and of the others the newest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from math import ceil
 from pathlib import Path
@@ -98,6 +99,14 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def describe(self, ids: Ids) -> list[list[Token]]:
         return [[token] for token in self._form.describe([int(i) for i in ids[:, 0]])]
+
+    def labels_after(self, ids: Ids, stream: int, others: Sequence[int]) -> list[str]:
+        kinds, labels = self._form.vocabulary.kinds, []
+        for other in others:
+            # Only these are called by where they stand, and to describe a long piece for each of the rest takes long.
+            before = ids[:, 0].tolist() if kinds[other] in ("Bar", "Position") else []
+            labels.append(self._form.describe([int(one) for one in (*before, other)])[-1].label)
+        return labels
 
     def _inner(self, ids: Ids) -> list[int]:
         """The ids that are not special."""

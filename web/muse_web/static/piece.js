@@ -60,6 +60,8 @@ export class Base {
     base.notes = candidate.notes;
     base.sheets = candidate.sheets;
     base.text = candidate.text;
+    // The page holds a text's end alone.
+    base.hidden = piece.domain === "text" ? Math.max(0, base.length - new TextEncoder().encode(base.text).length) : 0;
     return base;
   }
 }
@@ -133,6 +135,12 @@ export class Candidate {
 
   get text() {
     return this.finalText ?? this.piece.given + this.newText;
+  }
+
+  /** Of a text, what is new. */
+  get writtenText() {
+    if (!this.done) return this.newText;
+    return this.steps ? this.finalText.slice(this.finalCharacters[2 * (this.promptSteps - this.base)]) : "";
   }
 
   /** Where the continuation ends so far. */

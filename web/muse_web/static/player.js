@@ -50,6 +50,7 @@ export class Player {
     this.early = [];
     this.from = from;
     this.scheduled = from;
+    this.firstHeard = null;
     this.end = end;
     this.told();
     this.run(turn, of, ready, overlapping).catch((problem) => {

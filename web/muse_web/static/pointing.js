@@ -79,11 +79,11 @@ export class Pointing {
     const { candidate, domain } = stage.piece;
     if (!candidate?.done) return;
     if (domain !== "midi") {
-      stage.choose(Math.min(candidate.steps - 1, Math.max(0, (stage.step ?? -1) + by)));
+      stage.choose(Math.min(candidate.steps - 1, Math.max(0, (stage.aim ?? -1) + by)));
       return;
     }
     const { steps } = stage.hearing.noteHeads(candidate);
-    const at = stage.step === null ? (by > 0 ? -1 : steps.length) : steps.findLastIndex((one) => one <= stage.step);
+    const at = stage.aim === null ? (by > 0 ? -1 : steps.length) : steps.findLastIndex((one) => one <= stage.aim);
     const next = steps[Math.min(steps.length - 1, Math.max(0, at + by))];
     if (next !== undefined) stage.choose(next);
   }

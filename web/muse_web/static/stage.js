@@ -13,7 +13,7 @@ import { Pointing } from "./pointing.js";
 import { Strip } from "./strip.js";
 import { Why } from "./why.js";
 import { Words } from "./words.js";
-import { Problem, address, call, grow } from "./wire.js";
+import { Problem, address, call, grow, leaveQueue } from "./wire.js";
 
 const NAMES = { mid: "MIDI", tracks: "MIDI, a file an instrument", wav: "WAV", flac: "FLAC", txt: "text", trace: "numbers (npz)", json: "recipe (json)", svg: "picture (svg)", png: "picture (png)" };
 
@@ -116,7 +116,7 @@ export class Stage {
     this.words.tokens = [];
     this.words.sources = [];
     this.player.position = piece.run ? piece.cut : 0;
-    this.step = null;
+    this.step = this.aim = null;
     this.why.invite(piece.run ? "Click a note, a frame or a word to see what it was drawn from." : "Continue it; then click a note, a frame or a word to see what it was drawn from.");
     if (piece.colours) usePalette(piece.colours);
     this.arrange();
@@ -247,7 +247,7 @@ export class Stage {
   }
 
   wait(place, of, seconds) {
-    if (place > 0) this.say(`Waiting: place ${place}${of > 1 ? ` of ${of}` : ""}${seconds ? `, about ${Math.ceil(seconds)} s` : ""}.`);
+    this.say(`Waiting: place ${place}${of > 1 ? ` of ${of}` : ""}${seconds ? `, about ${Math.ceil(seconds)} s` : ""}.`);
   }
 
   hear(piece, part) {
@@ -277,8 +277,7 @@ export class Stage {
   finished(piece, part) {
     if (this.piece !== piece) return;
     const { candidate } = piece;
-    const length = piece.domain === "text" ? `${(new TextEncoder().encode(candidate.text).length - piece.cut).toLocaleString("en")} bytes` : clock(candidate.end - piece.cut);
-    this.say(`${part.stopped ? "Stopped" : "Done"}: ${length} in ${candidate.steps} steps, seed ${piece.seed}.`);
+    this.say(`${part.stopped ? "Stopped" : "Done"}: ${this.lengthOf(candidate.end - piece.cut)} in ${candidate.steps} steps, seed ${piece.seed}.`);
     this.arrange();
     this.axis.show(this.axis.left, this.axis.right, piece.end);
   }
@@ -289,7 +288,7 @@ export class Stage {
       return;
     }
     try {
-      await call("stop", {});
+      if (!(await leaveQueue())) await call("stop", {});
     } catch (problem) {
       this.tell(problem);
     }
@@ -306,7 +305,7 @@ export class Stage {
   // Seeing why
 
   unchoose() {
-    this.step = this.piece.step = null;
+    this.step = this.aim = this.piece.step = null;
     this.relight();
     this.arrange();
   }
@@ -314,9 +313,11 @@ export class Stage {
   async choose(step) {
     const { candidate } = this.piece;
     if (!candidate?.done || step < 0 || step >= candidate.steps) return;
+    this.aim = step;
     try {
       const looked = await candidate.look(step);
-      if (this.piece.candidate !== candidate) return;
+      // Meanwhile another may have been chosen.
+      if (this.piece.candidate !== candidate || this.aim !== step) return;
       this.step = this.piece.step = step;
       this.why.show(candidate, looked);
       show(this.lane, this.piece.domain !== "text");

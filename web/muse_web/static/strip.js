@@ -32,7 +32,7 @@ export class Strip {
     const { stage } = this;
     const again = stage.player.playing;
     stage.piece.chosen = number;
-    stage.step = null;
+    stage.step = stage.aim = null;
     stage.why.invite("Click a note, a frame or a word to see what it was drawn from.");
     stage.arrange();
     if (again) stage.hearing.play(stage.player.now());
@@ -54,7 +54,7 @@ export class Strip {
     this.cards.forEach(({ preview, words, candidate }, number) => {
       const likely = candidate.done ? `, ${candidate.natsAToken.toFixed(2)} nats a token` : `, ${candidate.steps} steps`;
       words.textContent = `${number + 1}${likely}`;
-      if (piece.domain === "text") preview.textContent = (candidate.finalText ? candidate.finalText.slice(piece.given.length) : candidate.newText).slice(0, 240);
+      if (piece.domain === "text") preview.textContent = candidate.writtenText.slice(0, 240);
       else {
         const axis = new Axis(() => {});
         const end = Math.max(piece.cut + (piece.wished ?? 0), candidate.now);

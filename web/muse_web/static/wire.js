@@ -47,16 +47,28 @@ export async function call(name, asked) {
   return data[0];
 }
 
+let waitingFor = null; // the event that is asked for and has not begun
+
+/** Give up a place in the queue; false where there is none. */
+export async function leaveQueue() {
+  if (!waitingFor) return false;
+  const { id } = window.gradio_config.dependencies.find((one) => one.api_name === "grow");
+  await post("cancel", { session_hash: key, fn_index: id, event_id: waitingFor }, "the place in the queue could not be given up");
+  return true;
+}
+
 /**
- * Have a continuation written: `hear` gets its parts as they come, `wait` the place in the queue (0: it begins).
+ * Have a continuation written: `hear` gets its parts as they come, `wait` the place in the queue.
  * Resolves when all of it is there.
  */
 export async function grow(asked, hear, wait) {
   const { event_id: event } = await post("call/grow", { data: [asked], session_hash: key }, "it could not be asked for");
+  waitingFor = event;
   return new Promise((resolve, reject) => {
     const source = new EventSource(at(`queue/data?session_hash=${key}`));
     const end = (finish, value) => {
       source.close();
+      waitingFor = null;
       finish(value);
     };
     source.onmessage = ({ data }) => {
@@ -64,7 +76,7 @@ export async function grow(asked, hear, wait) {
       if (message.event_id && message.event_id !== event) return;
       const part = message.output?.data?.[0];
       if (message.msg === "estimation") wait(message.rank + 1, message.queue_size, message.rank_eta);
-      else if (message.msg === "process_starts") wait(0);
+      else if (message.msg === "process_starts") waitingFor = null;
       else if (message.msg === "process_generating" && part) {
         if (part.problem) end(reject, new Problem(part.problem));
         else hear(part);

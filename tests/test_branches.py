@@ -1,0 +1,196 @@
+"""Promises of branches: what is settled is as if it had been drawn, and what is not is written anew from there on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.devices import use_decoding_threads
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
+from muse_shortcut.generation.trace import Trace
+from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
+from muse_tokenizers.base import Ids, Wishes
+
+DOMAINS = ("midi", "audio", "text")
+
+
+@cache
+def shipped(domain: str) -> Checkpoint:
+    checkpoint = load_checkpoint(default_checkpoint(domain))
+    use_decoding_threads(checkpoint.core.parameter_count())
+    return checkpoint
+
+
+def ask(domain: str, **how: Any) -> Request:
+    """To go on for a while after the beginning of a shipped prompt."""
+    tokenizer, path = shipped(domain).tokenizer, shipped_prompt(domain, prompt_names(domain)[0])
+    assert path is not None
+    prompt = tokenizer.prompt(tokenizer.read(path), 60 if tokenizer.unit == "bytes" else 2.0)
+    endless = Wishes().lasting(10_000, tokenizer.unit)
+    # Both depend on what came before, so they tell whether what is given is remembered as what is drawn would be.
+    sampling = SamplingConfig(temperature=1.2, repetition_penalty=1.3, no_repeat_ngram=3)
+    return Request(**({"prompt": prompt, "sampling": sampling, "wishes": endless, "max_steps": 40, "seed": 4} | how))
+
+
+def run(domain: str, request: Request) -> tuple[Generation, Ids]:
+    """A whole generation, and all ids (C, S, K) that it drew, also those it does not keep."""
+    generation = Generation(shipped(domain).core, shipped(domain).tokenizer, request)
+    return generation, np.stack([event.ids for event in generation], axis=1)
+
+
+def assert_equal_traces(one: Trace, other: Trace) -> None:
+    for field in fields(Trace):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_what_was_drawn_and_is_given_again_leaves_everything_as_it_was(domain: str) -> None:
+    request = ask(domain)
+    first, drawn = run(domain, request)
+    assert len(first.continuations()[0]) > 25
+    # All of it; up to the middle, from where the random stream goes on as if it had been used; and nothing.
+    for settled in (40, 17, 0):
+        again, _ = run(domain, replace(request, given=drawn[0, :settled]))
+        np.testing.assert_array_equal(again.continuations()[0], first.continuations()[0])
+        assert again.log_probabilities() == first.log_probabilities()
+        assert_equal_traces(again.trace(0), first.trace(0))
+
+
+def test_what_is_given_is_decided_by_no_seed_and_what_follows_it_is() -> None:
+    request = ask("midi")
+    _, drawn = run("midi", request)
+    _, other = run("midi", replace(request, given=drawn[0, :20], seed=5))
+    np.testing.assert_array_equal(other[0, :20], drawn[0, :20])
+    assert (other[0, 20:] != drawn[0, 20:]).any()
+
+
+def test_candidates_share_what_is_given_and_each_goes_its_own_way_after_it() -> None:
+    request = ask("text", candidates=3)
+    _, drawn = run("text", request)
+    _, branched = run("text", replace(request, given=drawn[1, :12]))
+    for ids in branched:
+        np.testing.assert_array_equal(ids[:12], drawn[1, :12])
+    np.testing.assert_array_equal(branched[1], drawn[1])
+    assert len({ids[12:].tobytes() for ids in branched}) == 3
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_foretold(domain: str) -> None:
+    request = ask(domain)
+    first, _ = run(domain, request)
+    trace, ids = first.trace(0), first.continuations()[0]
+    tried = 0
+    for step in (0, 9, 16):
+        for stream in range(ids.shape[1]):
+            others = [
+                (int(other), float(nats))
+                for other, nats in zip(
+                    trace.alternatives[step, stream], trace.alternative_log_probability[step, stream], strict=True
+                )
+                if other >= 0 and other not in (ids[step, stream], shipped(domain).tokenizer.end)
+            ]
+            # The least of the five: likely ones are what any mistake would find.
+            for other, nats in others[-1:]:
+                given = ids[: step + 1].copy()
+                given[step, stream] = other
+                branch, _ = run(domain, replace(request, given=given))
+                found, its = branch.continuations()[0], branch.trace(0)
+                assert len(found) > step
+                np.testing.assert_array_equal(found[:step], ids[:step])
+                assert found[step, stream] == other
+                assert its.log_probability[step, stream] == pytest.approx(nats, abs=1e-5)
+                # The row of a step is what was seen before it: one and the same in both.
+                np.testing.assert_array_equal(its.row(step), trace.row(step))
+                np.testing.assert_array_equal(its.alternatives[step], trace.alternatives[step])
+                tried += 1
+    assert tried >= 3
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_given_ids_that_the_grammar_forbids_are_refused(domain: str) -> None:
+    tokenizer, request = shipped(domain).tokenizer, ask(domain)
+    _, drawn = run(domain, request)
+    for step in (0, 7):
+        given = drawn[0, :12].copy()
+        given[step, -1] = tokenizer.begin
+        with pytest.raises(ArgumentsError, match=rf"^step {step} of the given ones, \[.*\], is not allowed there$"):
+            run(domain, replace(request, given=given))
+
+
+def test_a_note_without_its_velocity_cannot_be_given() -> None:
+    request, tokenizer = ask("midi"), shipped("midi").tokenizer
+    _, drawn = run("midi", request)
+    names = tokenizer.vocabulary()
+    step = next(s for s in range(5, 40) if names[drawn[0, s, 0]].startswith("Velocity"))
+    given = np.delete(drawn[0], step, axis=0)
+    with pytest.raises(ArgumentsError, match=f"^step {step} of the given ones"):
+        run("midi", replace(request, given=given))
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path) -> None:
+    tokenizer = shipped(domain).tokenizer
+    _, drawn = run(domain, ask(domain))
+    request = ask(domain, given=drawn[0, :10], seed=11, max_steps=20)
+    made, _ = run(domain, request)
+    path = tmp_path / "branch-1.json"
+    text = sidecar_text(
+        tokenizer,
+        request,
+        checkpoint="",
+        candidate=0,
+        ids=made.continuations()[0],
+        log_probability=made.log_probabilities()[0],
+        name="branch",
+        source=None,
+        sound=None,
+    )
+    path.write_text(text, encoding="utf-8")
+    again = read_sidecar(path, tokenizer)
+    assert again.request.given is not None
+    assert again.request.given.dtype == np.int64
+    np.testing.assert_array_equal(again.request.given, drawn[0, :10])
+    repeated, _ = run(domain, again.request)
+    np.testing.assert_array_equal(repeated.continuations()[0], again.ids)
+    assert repeated.log_probabilities() == made.log_probabilities()
+    # Those that were written before there were branches.
+    content = json.loads(text)
+    del content["given"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_sidecar(path, tokenizer).request.given is None
+    for damaged in ([[-1] * tokenizer.streams], [[10**9] * tokenizer.streams], [["x"]], {}, "many"):
+        path.write_text(json.dumps(content | {"given": damaged}), encoding="utf-8")
+        with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
+            read_sidecar(path, tokenizer)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_depth_shares_can_be_had_while_a_trace_grows(domain: str) -> None:
+    request = ask(domain, candidates=2)
+    generation = Generation(shipped(domain).core, shipped(domain).tokenizer, request)
+    told: list[list[Any]] = [[], []]
+    for event in generation:
+        if event.step % 7 == 3:
+            for number in range(2):
+                since = sum(len(part) for part in told[number])
+                told[number].append(generation.depth_shares(number, since))
+                assert since + len(told[number][-1]) == event.step + 1
+    for number in range(2):
+        expected = generation.trace(number).depth_share
+        since = sum(len(part) for part in told[number])
+        whole = np.concatenate([*told[number], generation.depth_shares(number, since)])
+        np.testing.assert_array_equal(whole[: len(expected)], expected)
+        np.testing.assert_array_equal(generation.depth_shares(number)[: len(expected)], expected)
+        assert len(whole) == generation.steps
+        assert generation.depth_shares(number, generation.steps).shape[:2] == (0, expected.shape[1])
+    assert (generation.depth_shares(0) != generation.depth_shares(1)).any()

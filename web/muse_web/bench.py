@@ -1,0 +1,221 @@
+"""muse-bench web: how long until the first note, the first sound, a map; how smooth it plays; how it serves twenty."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from muse_web.driving import Caller, browsing, serving
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+__all__ = ["bench_web"]
+
+_VISITORS = 20
+_SECONDS = 5
+"""Of music that each of them asks for."""
+_LONG = 4096
+"""Steps of the piece that is clicked and played."""
+_CLICKS = 20
+_PLAYED = 5.0
+"""Seconds that it plays while frames are counted."""
+_STATUS = "document.querySelector('.status')"
+_DONE = f"/^(Done|Stopped)/.test({_STATUS}.textContent)"
+_COUNT_FRAMES = """(milliseconds) => new Promise((resolve) => {
+  const gaps = [];
+  let before = performance.now();
+  const end = before + milliseconds;
+  const frame = (now) => {
+    gaps.push(now - before);
+    before = now;
+    if (now < end) requestAnimationFrame(frame);
+    else resolve(gaps.slice(1));
+  };
+  requestAnimationFrame(frame);
+})"""
+"""The milliseconds between all frames of a while."""
+
+
+def bench_web(arguments: Namespace, device: Any) -> dict[str, Any]:
+    """Measure the page as a browser and as twenty visitors meet it.
+
+    Args:
+        arguments: of muse-bench: `rounds`.
+        device: of muse-bench; the page computes there.
+
+    Raises:
+        ArgumentsError: there is no browser.
+    """
+    with tempfile.TemporaryDirectory(prefix="muse-bench-", ignore_cleanup_errors=True) as folder:
+        with browsing() as browser, serving(Path(folder), "--device", device.type) as served:
+            found = _in_browser(browser, served.url, arguments.rounds)
+        second = Path(folder) / "visitors"
+        second.mkdir()
+        with serving(second, "--device", device.type) as served:
+            return found | _many(served.url)
+
+
+def _in_browser(browser: Any, url: str, rounds: int) -> dict[str, Any]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    started = time.perf_counter()
+    page.goto(url)
+    page.wait_for_function(f"{_STATUS}?.textContent.includes('Choose how much')", timeout=60_000)
+    opened = time.perf_counter() - started
+    notes, sounds = [], []
+    for number in range(rounds + 1):
+        page.evaluate(f"performance.clearMarks(); {_STATUS}.textContent = ''")
+        page.click("#muse-go")
+        page.wait_for_function("performance.getEntriesByName('muse:first-sound').length", timeout=60_000)
+        page.wait_for_function(_DONE, timeout=60_000)
+        marks = _marks(page)
+        if number:
+            notes.append(marks["muse:first-note"] - marks["muse:go"])
+            sounds.append(marks["muse:first-sound"] - marks["muse:go"])
+        page.click("button:has-text('Pause')")
+    steps = _long_piece(page)
+    return {
+        "page_opened_seconds": round(opened, 2),
+        **_spread("first_note_milliseconds", notes),
+        **_spread("first_sound_milliseconds", sounds),
+        "long_piece_steps": steps,
+        **_spread("click_to_map_milliseconds", _clicks(page)),
+        **_frames(page),
+    }
+
+
+def _long_piece(page: Any) -> int:
+    """Have a long piece written, and stop it at its length; its steps."""
+    field = page.locator("#muse-amount input[type=number]")
+    field.fill("300")
+    field.press("Tab")
+    page.uncheck(".bar-row input[type=checkbox]")
+    page.click("#muse-go")
+    steps = f"Number({_STATUS}.textContent.match(/(\\d+) steps/)?.[1] ?? 0)"
+    page.wait_for_function(f"{steps} >= {_LONG} || {_DONE}", timeout=300_000)
+    page.click("#muse-stop")
+    page.wait_for_function(_DONE, timeout=60_000)
+    return int(page.evaluate(steps))
+
+
+def _clicks(page: Any) -> list[float]:
+    """Milliseconds from the choice of a note to its map, of the last notes, before which all others stand."""
+    taken = []
+    page.focus(".muse-roll")
+    for _ in range(_CLICKS):
+        page.evaluate("performance.clearMarks()")
+        # What the keys choose is drawn as what a click chooses; a key is where a note surely is.
+        page.evaluate(
+            "() => { performance.mark('muse:click'); document.querySelector('.muse-roll')"
+            ".dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft' })); }"
+        )
+        page.wait_for_function("performance.getEntriesByName('muse:map').length", timeout=30_000)
+        marks = _marks(page)
+        taken.append(marks["muse:map"] - marks["muse:click"])
+    return taken
+
+
+def _marks(page: Any) -> dict[str, float]:
+    """Milliseconds at which the page's scripts were where they say."""
+    found: dict[str, float] = page.evaluate(
+        "Object.fromEntries(performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime]))"
+    )
+    return found
+
+
+def _frames(page: Any) -> dict[str, Any]:
+    """Frames while it plays with all of the piece in sight, its map following."""
+    page.click("button:has-text('All')")
+    page.click("button:has-text('Play')")
+    page.wait_for_timeout(1500)
+    gaps = page.evaluate(_COUNT_FRAMES, 1000 * _PLAYED)
+    page.click("button:has-text('Pause')")
+    return {
+        "frames_per_second": round(1000 * len(gaps) / sum(gaps), 1),
+        "frame_p95_milliseconds": round(_percentile(gaps, 0.95), 1),
+    }
+
+
+def _many(url: str) -> dict[str, Any]:
+    """Twenty visitors at once: each gets what they asked for, and a stop reaches its owner."""
+    waits, totals, wrong = [0.0] * _VISITORS, [0.0] * _VISITORS, []
+    ready = threading.Barrier(_VISITORS)
+
+    def visit(number: int) -> None:
+        caller = Caller(url)
+        source = caller.call("open", {"domain": "midi", "example": ("saints", "greensleeves")[number % 2]})
+        ready.wait()
+        asked = {"domain": "midi", "source": source["source"], "amount": _SECONDS, "seed": 1000 + number}
+
+        def hear(kind: str, seconds: float, part: dict[str, Any] | None) -> None:
+            if kind == "process_starts":
+                waits[number] = seconds
+            totals[number] = seconds
+
+        parts = caller.grow(asked, hear)
+        done = parts[-1] if parts else {}
+        recipe = caller.call("take", {"run": parts[0].get("run"), "candidate": 0, "kind": "json"}) if parts else {}
+        made = json.loads(caller.fetch(recipe["path"])) if "path" in recipe else {}
+        own = made.get("seed") == 1000 + number and made.get("source") == source["name"].removesuffix(".mid")
+        if done.get("type") != "done" or not own:
+            wrong.append(number)
+
+    _together(visit)
+    return {
+        "visitors": _VISITORS,
+        "visitors_served": _VISITORS - len(wrong),
+        "wait_p50_seconds": round(statistics.median(waits), 2),
+        "wait_p95_seconds": round(_percentile(waits, 0.95), 2),
+        "served_p95_seconds": round(_percentile(totals, 0.95), 2),
+        "stop_milliseconds": round(1000 * _stop(url), 1),
+    }
+
+
+def _together(work: Any) -> None:
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(_VISITORS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _stop(url: str) -> float:
+    """Seconds from a stop to its owner's last part, while nineteen others wait."""
+    owner, others = Caller(url), [Caller(url) for _ in range(_VISITORS - 1)]
+    begun, stopped = threading.Event(), [0.0, 0.0]
+
+    def write() -> None:
+        def hear(kind: str, _: float, part: dict[str, Any] | None) -> None:
+            if part is not None and part["type"] == "grew":
+                begun.set()
+            if part is not None and part["type"] == "done":
+                stopped[1] = time.perf_counter()
+
+        owner.grow({"domain": "midi", "amount": 200}, hear)
+
+    threads = [threading.Thread(target=write)]
+    threads[0].start()
+    begun.wait(timeout=60)
+    for other in others:
+        threads.append(threading.Thread(target=other.grow, args=({"domain": "midi", "amount": 1},)))
+        threads[-1].start()
+    time.sleep(1.0)
+    stopped[0] = time.perf_counter()
+    owner.call("stop", {})
+    for thread in threads:
+        thread.join()
+    return stopped[1] - stopped[0]
+
+
+def _spread(name: str, values: list[float]) -> dict[str, Any]:
+    return {name: round(statistics.median(values), 1), f"{name}_range": [round(min(values), 1), round(max(values), 1)]}
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
