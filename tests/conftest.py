@@ -25,11 +25,12 @@ RunCommand = Callable[..., Outcome]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunCommand:
-    """Run a command, such as run("generate", "midi", "--seed", "1")."""
+    """Run a command, such as run("generate", "midi", "--seed", "1"), or another module's, by its whole name."""
 
     def call(command: str, *words: object) -> Outcome:
+        module = command if "." in command else f"muse_shortcut.commands.{command}"
         monkeypatch.setattr("sys.argv", [f"muse-{command}", *map(str, words)])
-        main = importlib.import_module(f"muse_shortcut.commands.{command}").main
+        main = importlib.import_module(module).main
         capfd.readouterr()
         with pytest.raises(SystemExit) as stopped:
             main()

@@ -200,7 +200,8 @@ def _branch(visitor: Visitor, asked: Asked) -> Run:
     if not 0 <= step < trace.steps or not 0 <= stream < candidate.ids.shape[1]:
         raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {trace.steps} steps")
     other = _whole(asked.get("id"), "id", -1)
-    if other not in trace.alternatives[step, stream]:
+    # Where fewer than five are allowed, the rest are -1.
+    if other < 0 or other not in trace.alternatives[step, stream]:
         raise ArgumentsError(f"id is {other}; allowed: one of the five alternatives of that step")
     given = candidate.ids[: step + 1].copy()
     given[step, stream] = other

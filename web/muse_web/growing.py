@@ -40,12 +40,13 @@ def grow(run: Run, visitor: Visitor) -> Iterator[Told]:
         OutputError: there is no room for the traces.
     """
     tokenizer, request = run.checkpoint.tokenizer, run.request
-    generation = Generation(run.checkpoint.core, tokenizer, request)
-    telling = [_Telling(run, generation, number) for number in range(request.candidates)]
-    yield _begun(run)
-    started = told = time.perf_counter()
+    telling: list[_Telling] = []
     period = 0.0
     try:
+        generation = Generation(run.checkpoint.core, tokenizer, request)
+        telling += [_Telling(run, generation, number) for number in range(request.candidates)]
+        yield _begun(run)
+        started = told = time.perf_counter()
         for event in generation:
             run.steps = generation.steps
             now = time.perf_counter()

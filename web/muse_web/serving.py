@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,16 @@ class Served:
     """Of visitors and uploads."""
 
 
+def _require_free(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise ArgumentsError(
+            f"--host {host} --port {port}: {error.strerror or error}; allowed: one that is free"
+        ) from error
+
+
 @contextmanager
 def serve(serving: Serving) -> Iterator[Served]:
     """Serve the page.
@@ -49,6 +60,8 @@ def serve(serving: Serving) -> Iterator[Served]:
         ArgumentsError: the port is taken, or something that was asked for cannot be.
         CheckpointError: a shipped checkpoint is damaged.
     """
+    if serving.port is not None:
+        _require_free(serving.host, serving.port)
     with tempfile.TemporaryDirectory(prefix="muse-web-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         uploads = folder / "uploads"
@@ -86,7 +99,7 @@ def serve(serving: Serving) -> Iterator[Served]:
                 app_kwargs={"routes": [Mount("/muse-static", StaticFiles(directory=STATIC))]},
             )
         except OSError as error:
-            raise ArgumentsError(f"--port {serving.port}: {error}") from error
+            raise ArgumentsError(f"--host {serving.host}: {error}") from error
         try:
             yield Served(url=url, share_url=share_url, folder=folder)
         finally:

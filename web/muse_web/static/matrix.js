@@ -34,13 +34,13 @@ export class Matrix {
 
   /** Show a candidate, and of it a step (or none). */
   of(candidate, step) {
-    const before = this.candidate;
     Object.assign(this, { candidate, step });
     if (!candidate?.done) {
       this.element.open = false;
       return;
     }
-    if (before !== candidate) {
+    if (this.offered !== candidate) {
+      this.offered = candidate;
       this.mode.replaceChildren(
         el("option", { value: "token" }, "the chosen token: depth by position"),
         el("option", { value: "-1" }, "all tokens by position: all depths"),

@@ -93,6 +93,12 @@ export class Picture {
       context.globalAlpha = 0.8;
       context.fillRect(x - 0.75, 0, 1.5, canvas.clientHeight);
       context.globalAlpha = 1;
+      if (canvas !== this.stage.canvas) continue;
+      context.beginPath();
+      context.moveTo(x - 6, 0);
+      context.lineTo(x + 6, 0);
+      context.lineTo(x, 9);
+      context.fill();
     }
   }
 }

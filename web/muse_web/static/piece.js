@@ -27,6 +27,19 @@ class Growing {
   }
 }
 
+/** Where tokens stand while they are being written: those of one moment share the time up to the next. */
+function shared(starts) {
+  const places = new Float32Array(starts.length);
+  for (let first = 0; first < starts.length; ) {
+    let stop = first + 1;
+    while (stop < starts.length && starts[stop] - starts[first] < 1e-5) stop += 1;
+    const next = stop < starts.length ? starts[stop] : starts[first] + 0.25;
+    for (let i = first; i < stop; i++) places[i] = starts[first] + ((i - first) * (next - starts[first])) / (stop - first);
+    first = stop;
+  }
+  return places;
+}
+
 function notesOf(view) {
   const array = unpack(view);
   const notes = [];
@@ -89,7 +102,10 @@ export class Candidate {
     this.ready = part.ready;
     this.shareBytes.push(unpack(part.shares));
     if (part.notes) this.newNotes.push(...notesOf(part.notes));
-    if (part.starts) this.starts.push(unpack(part.starts));
+    if (part.starts) {
+      this.starts.push(unpack(part.starts));
+      this.places = shared(this.starts.values);
+    }
     if (part.characters) {
       this.newText = this.newText.slice(0, part.from) + part.text;
       this.characters.push(unpack(part.characters));
@@ -165,7 +181,7 @@ export class Candidate {
     if (this.done) return this.edges[this.promptSteps - this.base + step];
     const { cut, stepsPerSecond } = this.piece;
     if (stepsPerSecond) return cut + step / stepsPerSecond;
-    return this.starts.values[Math.min(step, this.starts.length - 1)] ?? cut;
+    return this.places?.[Math.min(step, this.places.length - 1)] ?? cut;
   }
 
   /** The new step at a place of the axis; null before the cut. */

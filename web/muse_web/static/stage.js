@@ -233,6 +233,8 @@ export class Stage {
     if (rate && this.hearToggle.checked) this.player.wake(rate);
     this.say("Asked for.");
     document.body.classList.add("muse-writing");
+    // On a small screen the stage lies below the controls.
+    if (this.title.getBoundingClientRect().top > window.innerHeight - 120) this.title.scrollIntoView({ behavior: "smooth" });
     try {
       await grow(asked, (part) => this.hear(piece, part), (place, of, seconds) => this.wait(place, of, seconds));
       if (!piece.run) this.say("Stopped before it began.");

@@ -1,0 +1,80 @@
+"""Visitors of the page without the page: what they ask for, how it is written for them, and packed arrays unpacked."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.files import make_folder
+from muse_web.asking import new_run, new_source
+from muse_web.growing import grow
+from muse_web.session import Limits, Run, Source, Visitor
+from muse_web.shelf import Shelf
+
+DOMAINS = ("midi", "audio", "text")
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "midi": {"example": "bach-prelude", "length": 7.0, "amount": 3.0},
+    "audio": {"example": "bach-fugue", "length": 2.0, "amount": 1.2},
+    "text": {"example": "garden", "length": 90, "amount": 60},
+}
+"""What is continued, how much of it, and by how much: small, and long enough to be looked at."""
+
+
+@cache
+def shelf() -> Shelf:
+    """Of what ships."""
+    return Shelf(None, "cpu")
+
+
+@dataclass
+class Visit:
+    """One visitor, and what they may."""
+
+    visitor: Visitor
+    uploads: Path
+    limits: Limits
+    shelf: Shelf
+
+    def open(self, **asked: Any) -> Source:
+        return new_source(self.visitor, self.shelf, self.limits, asked, self.uploads)
+
+    def ask(self, **asked: Any) -> Run:
+        return new_run(self.visitor, self.shelf, self.limits, asked)
+
+    def example(self, domain: str, **how: Any) -> Run:
+        """A run that continues a shipped example, not begun."""
+        asked = EXAMPLES[domain] | {"domain": domain, "seed": 3} | how
+        return self.ask(**asked, source=self.open(**asked).id)
+
+    def grow(self, run: Run) -> list[dict[str, Any]]:
+        """Everything that is told of a run."""
+        return list(grow(run, self.visitor))
+
+    def grown(self, domain: str, **how: Any) -> Run:
+        run = self.example(domain, **how)
+        assert self.grow(run)[-1]["type"] == "done"
+        return run
+
+    def upload(self, data: bytes, name: str = "piece.mid") -> str:
+        """A file as if it had been sent."""
+        path = make_folder(self.uploads / f"{len(list(self.uploads.iterdir()))}") / name
+        path.write_bytes(data)
+        return str(path)
+
+
+def visit(folder: Path, shelf_: Shelf | None = None, **limits: Any) -> Visit:
+    """In a folder of one's own."""
+    visitor = Visitor(folder=make_folder(folder / "visitors" / "one"))
+    return Visit(visitor, make_folder(folder / "uploads"), Limits(**limits), shelf_ or shelf())
+
+
+def unpacked(view: dict[str, Any]) -> NDArray[Any]:
+    """An array of what the page gets."""
+    flat = np.frombuffer(base64.b64decode(view["data"], validate=True), dtype=np.dtype(f"<{view['kind']}"))
+    return flat.reshape(view["shape"])

@@ -1,0 +1,201 @@
+"""Promises of the page's server: named functions for clients, limits, locks, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muse_shortcut.shipped import shipped_prompt
+from muse_web.driving import Caller, Process, serving
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with serving(tmp_path_factory.mktemp("server"), "--upload-mb", "0.5", "--minutes", "1") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(served: Process) -> Any:
+    from gradio_client import Client
+
+    return Client(served.url, verbose=False)
+
+
+def _status(url: str, body: bytes | None = None, kind: str = "application/json") -> int:
+    try:
+        request = urllib.request.Request(url, body, {"Content-Type": kind})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_client_continues_music_sound_and_text(client: Any, tmp_path: Path) -> None:
+    import numpy as np
+    import soundfile
+    from gradio_client import handle_file
+    from symusic import Score
+
+    music = client.predict(
+        prompt=handle_file(shipped_prompt("midi", "saints")), seconds=3, seed=7, candidates=2, api_name="/continue_midi"
+    )
+    assert [Path(one).name for one in music] == [
+        f"saints-{number}.{ending}" for number in (1, 2) for ending in ("mid", "wav", "trace.npz", "json")
+    ]
+    assert Score(music[0]).note_num() > 0
+    assert json.loads(Path(music[3]).read_text())["seed"] == 7
+    sound = client.predict(
+        prompt=handle_file(shipped_prompt("audio", "speech")), seconds=1, prompt_seconds=2, api_name="/continue_audio"
+    )
+    samples, rate = soundfile.read(sound[0])
+    assert len(samples) / rate == pytest.approx(3, abs=0.1)
+    assert np.load(sound[1])["ids"].shape[1] == 4
+    text = client.predict(words="The fog came", length=80, seed=1, api_name="/continue_text")
+    assert Path(text[0]).read_text().startswith("The fog came")
+    again = client.predict(words="The fog came", length=80, seed=1, api_name="/continue_text")
+    assert Path(again[0]).read_bytes() == Path(text[0]).read_bytes()
+
+
+def test_the_page_and_the_command_write_the_same_bytes(client: Any, run: Any, tmp_path: Path) -> None:
+    from gradio_client import handle_file
+
+    prompt = shipped_prompt("midi", "greensleeves")
+    by_page = client.predict(prompt=handle_file(prompt), seconds=3, seed=11, api_name="/continue_midi")
+    run("generate", "midi", "--prompt", prompt, "--seconds", 3, "--seed", 11, "--out", tmp_path)
+    assert Path(by_page[0]).read_bytes() == (tmp_path / "greensleeves-1.mid").read_bytes()
+    again = run("generate", "midi", "--from-json", by_page[3], "--out", tmp_path / "again")
+    assert again.code == 0
+    assert Path(by_page[0]).read_bytes() == (tmp_path / "again" / "greensleeves-1.mid").read_bytes()
+
+
+def test_a_clients_mistake_is_told_in_a_line(client: Any, tmp_path: Path) -> None:
+    from gradio_client import handle_file
+
+    (tmp_path / "letter.mid").write_text("no music")
+    for words, function, given in (
+        ("length is 1e+07", "/continue_text", {"words": "x", "length": 10**7}),
+        ("checkpoint is 'none'", "/continue_midi", {"checkpoint": "none"}),
+        ("letter.mid", "/continue_midi", {"prompt": handle_file(tmp_path / "letter.mid")}),
+        ("the upload is not there", "/continue_midi", {"prompt": {"path": "/etc/passwd"}}),
+    ):
+        with pytest.raises(Exception, match=re.escape(words)) as caught:
+            client.predict(**given, api_name=function)
+        assert "\n" not in str(caught.value).strip()
+
+
+def test_what_the_page_offers_no_client_can_reach_beyond(served: Process) -> None:
+    assert _status(f"{served.url}/gradio_api/file=/etc/passwd") == 403
+    assert _status(f"{served.url}/muse-static/../page.py") == 404
+    assert _status(f"{served.url}/muse-static/%2e%2e/page.py") == 404
+    assert _status(f"{served.url}/muse-static/main.js") == 200
+    caller = Caller(served.url)
+    for path in ("/etc/passwd", "../../etc/passwd", "", None, 3, []):
+        problem = caller.call("open", {"domain": "midi", "upload": path or "x"})["problem"]
+        assert problem == "the upload is not there (any more); send it again"
+
+
+def test_a_file_that_is_too_large_or_too_long_is_refused(served: Process, tmp_path: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mid"\r\n\r\n'
+        + bytes(2**20)
+        + b"\r\n--b--\r\n"
+    )
+    assert _status(f"{served.url}/gradio_api/upload", body, "multipart/form-data; boundary=b") == 413
+    soundfile.write(tmp_path / "long.flac", np.zeros(8000 * 61), 8000)
+    data = (tmp_path / "long.flac").read_bytes()
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="long.flac"\r\n\r\n' + data + b"\r\n--b--\r\n"
+    )
+    request = urllib.request.Request(
+        f"{served.url}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        path = json.load(answer)[0]
+    problem = Caller(served.url).call("open", {"domain": "audio", "upload": path, "name": "long.flac"})["problem"]
+    assert problem == "long.flac is 61 seconds long; allowed: up to 60 seconds long"
+    assert not Path(path).exists()
+
+
+def test_a_place_in_the_queue_is_told(served: Process) -> None:
+    import threading
+
+    first, second, told = Caller(served.url), Caller(served.url), []
+    begun = threading.Event()
+    thread = threading.Thread(
+        target=first.grow,
+        args=({"domain": "midi", "amount": 60}, lambda kind, _, part: begun.set() if part is not None else None),
+    )
+    thread.start()
+    begun.wait(timeout=30)
+    waiting = threading.Thread(
+        target=second.grow, args=({"domain": "midi", "amount": 1}, lambda kind, seconds, part: told.append(kind))
+    )
+    waiting.start()
+    while "estimation" not in told:
+        pass
+    first.call("stop", {})
+    thread.join()
+    waiting.join()
+    assert told.index("estimation") < told.index("process_starts")
+
+
+def test_a_word_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
+    with serving(tmp_path, "--username", "ada", "--password", "sound") as served:
+        body = json.dumps({"data": [{"domain": "midi", "example": "saints"}], "session_hash": "x"}).encode()
+        assert _status(f"{served.url}/gradio_api/run/open", body) == 401
+        assert _status(f"{served.url}/gradio_api/call/grow", body) == 401
+        assert _status(f"{served.url}/gradio_api/upload", body) == 401
+        login = f"{served.url}/login"
+        assert _status(login, b"username=ada&password=wrong", "application/x-www-form-urlencoded") == 400
+        assert _status(login, b"username=ada&password=sound", "application/x-www-form-urlencoded") == 200
+
+
+def test_ended_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        assert "source" in Caller(served.url).call("open", {"domain": "midi", "example": "saints"})
+        assert len(list((tmp_path / "temporary").glob("muse-web-*"))) == 1
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(timeout=20) == 0
+        assert list((tmp_path / "temporary").glob("muse-web-*")) == []
+        assert served.log.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--port", "0"], "--port is 0; allowed: 1 to 65535"),
+        (["--username", "ada"], "--username and --password go together"),
+        (["--checkpoints", "nowhere"], "--checkpoints is nowhere; allowed: a folder"),
+        (["--at-once", "0"], "--at-once is 0; allowed: more than 0"),
+        (["--minutes", "-1"], "--minutes is -1.0; allowed: more than 0"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_an_impossible_option_is_told_in_a_line(words: list[str], message: str, run: Any) -> None:
+    outcome = run("muse_web.command", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(run: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        outcome = run("muse_web.command", "--port", taken.getsockname()[1])
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "--port" in outcome.err
