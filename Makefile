@@ -4,11 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: music test check format clean
+.PHONY: music page test check format clean
 
 # A piece continued, in output/.
 music: .venv/.installed
 	$(BIN)/muse-generate midi --prompt bach-prelude --seconds 20 --seed 7 --out output
+
+# The page, in a browser: Ctrl-C ends it.
+page: .venv/.installed
+	$(BIN)/muse-web
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest

@@ -15,7 +15,7 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.pictures.drawing import draw_trace
-from muse_shortcut.pictures.palette import ACCENT, NEW, PAPER, PROMPT, depth_colours
+from muse_shortcut.pictures.palette import ACCENT, NEW, PAPER, PROMPT, colours_of_page, depth_colours
 from muse_shortcut.pictures.style import picture_bytes
 from muse_shortcut.pictures.timeline import (
     Timeline,
@@ -156,9 +156,10 @@ def _contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_depths_are_apart_in_lightness_alone(count: int) -> None:
-    colours = depth_colours(count)
+def test_depths_are_apart_in_lightness_alone(count: int, dark: bool) -> None:
+    colours = depth_colours(count, dark=dark)
     assert len(set(colours)) == count
     lightness = [_luminance(colour) for colour in colours]
     assert lightness == sorted(lightness)
@@ -169,6 +170,9 @@ def test_depths_are_apart_in_lightness_alone(count: int) -> None:
 def test_given_and_written_notes_are_apart_without_colour() -> None:
     assert _contrast(PROMPT, NEW) >= 3
     assert _contrast(ACCENT, PAPER) >= 3
+    night: dict[str, Any] = colours_of_page(3, dark=True)
+    assert _contrast(night["prompt"], night["new"]) >= 3
+    assert all(_contrast(colour, night["paper"]) >= 3 for colour in (night["accent"], *night["depths"]))
 
 
 # The files

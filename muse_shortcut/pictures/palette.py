@@ -26,7 +26,7 @@ _SHALLOW_TO_DEEP = ("#12305a", "#1f5f86", "#4293a0", "#8cc3a0", "#f6d873")
 _IN_THE_DARK = ("#3f6fb5", "#4a93b8", "#5fb0b3", "#a3cfa9", "#f9e08a")
 """The same order on a dark ground, where the darkest blue could not be seen."""
 _NIGHT = {
-    "paper": "#14181f", "ink": "#e6e9ee", "muted": "#98a2b0", "faint": "#2b323d", "prompt": "#5c6675", "new": "#c6cedb",
+    "paper": "#111827", "ink": "#e6e9ee", "muted": "#98a2b0", "faint": "#28344a", "prompt": "#5c6a80", "new": "#c6cedb",
     "accent": "#f07a8b",
 }  # fmt: skip
 _DAY = {
