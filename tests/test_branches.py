@@ -74,6 +74,17 @@ def test_what_is_given_is_decided_by_no_seed_and_what_follows_it_is() -> None:
     assert (other[0, 20:] != drawn[0, 20:]).any()
 
 
+def test_what_is_given_is_remembered_as_if_it_had_been_read() -> None:
+    """By what counts how often something was said: here every pair of ids is new, and what was said is said less."""
+    greedy = SamplingConfig(greedy=True, no_repeat_ngram=2, repetition_penalty=2.0)
+    _, given = run("text", ask("text", seed=9, max_steps=16))
+    request = ask("text", sampling=greedy, given=given[0], max_steps=56)
+    _, found = run("text", request)
+    longer = replace(request.prompt, ids=np.concatenate([request.prompt.ids, given[0]]))
+    _, expected = run("text", replace(request, prompt=longer, given=None, max_steps=40))
+    np.testing.assert_array_equal(found[0, 16:], expected[0])
+
+
 def test_candidates_share_what_is_given_and_each_goes_its_own_way_after_it() -> None:
     request = ask("text", candidates=3)
     _, drawn = run("text", request)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from midi_pieces import band, draw, grow, note_rows, scale, tokenizer
+from midi_pieces import band, draw, grow, note_rows, scale, seconds_at, tokenizer
 from small_codecs import audio_tokenizer, waveform
 from small_texts import MANY_WRITINGS, VERSES, bpe, characters
 
@@ -485,6 +485,7 @@ def test_a_continuation_can_be_the_prompt_of_a_further_one(some: Tokenizer[Any],
             last = some.describe(some.encode(joined))[-1][0]
             assert last.start - 1e-6 <= extended.cut <= last.end + 10
             assert max(onset for _, onset, *_ in note_rows(joined)) <= extended.cut_step
+            assert extended.cut == pytest.approx(float(seconds_at(joined, extended.cut_step)), abs=0.02)
 
 
 def test_a_continuation_in_which_nothing_was_heard_yet_is_extended_or_refused(some: Tokenizer[Any]) -> None:
@@ -540,7 +541,7 @@ def test_the_label_of_another_id_is_the_one_it_would_have_in_its_place(some: Tok
                 grammar.advance(step[None])
             allowed = np.flatnonzero(grammar.allowed()[0, stream])
             others = [*random.permutation(allowed)[:20], *random.integers(0, some.vocabulary_size, 20)]
-            others += [some.pad, some.begin, some.end]
+            others += [some.pad, some.begin, some.end, *np.unique(ids[:, stream])[:40]]
             expected = []
             for other in others:
                 instead = np.concatenate([ids[:place], np.full((1, some.streams), some.pad)])

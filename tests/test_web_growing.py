@@ -207,6 +207,8 @@ def test_a_branch_takes_the_way_it_was_shown_and_can_be_made_again(one: Visit) -
     other = next(int(i) for i in trace.alternatives[step, 0] if i not in (-1, candidate.ids[step, 0]))
     run = one.ask(run=before.id, candidate=1, step=step, stream=0, id=other)
     assert (run.request.candidates, run.request.seed) == (1, before.request.seed)
+    assert run.request.given is not None
+    assert run.request.given.shape == (step + 1, 1)
     assert one.grow(run)[-1]["type"] == "done"
     branch, its = run.traced(0)
     assert branch.ids[: step + 1, 0].tolist() == [*candidate.ids[:step, 0].tolist(), other]

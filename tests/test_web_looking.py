@@ -1,4 +1,4 @@
-"""Promises of looking and taking: what is shown is the trace, what is heard the piece, and every file opens elsewhere."""
+"""Promises of looking and taking: what is shown is the trace, what is heard the piece, every file opens elsewhere."""
 
 from __future__ import annotations
 
@@ -377,3 +377,22 @@ def test_what_cannot_be_taken_is_refused(one: Visit, runs: dict[str, Run], domai
     for step in (-1, 10**6, True, 1.0, "0"):
         with pytest.raises(ArgumentsError, match=r"^step is [^\n]+$"):
             take(one.visitor, runs[domain], 0, "png", step)
+
+
+@pytest.mark.parametrize(("domain", "kind"), [(domain, kind) for domain in DOMAINS for kind in KINDS[domain]])
+def test_what_was_stopped_before_anything_was_heard_can_be_taken(one: Visit, domain: str, kind: str) -> None:
+    run = one.ask(domain=domain, seed=1)
+    run.stop.set()
+    told = one.grow(run)
+    assert told[-1]["type"] == "done"
+    json.dumps(told, allow_nan=False)
+    path = take(one.visitor, run, 0, kind)
+    if kind in ("wav", "flac"):
+        assert soundfile.info(path).samplerate > 0
+    elif kind in ("png", "svg"):
+        is_picture(run, 0, path)
+    elif kind == "trace":
+        assert load_trace(path).steps == len(run.candidates[0].ids)
+    if not len(run.candidates[0].ids):
+        with pytest.raises(ArgumentsError, match=r"^step is 0; [^\n]+$"):
+            look(run, 0, 0)

@@ -233,6 +233,8 @@ class Tokenizer(ABC, Generic[Piece]):
     """V, the same for every stream."""
     steps_per_second: float | None
     """Steps a second where they have a fixed length, else None."""
+    sound_rate: int | None
+    """Hz of what `render_between` gives; None for a domain without sound."""
     pad: int
     begin: int
     end: int

@@ -30,6 +30,8 @@ Asked = Mapping[str, Any]
 
 _NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty")
 _WHOLE_NUMBERS = ("top_k", "no_repeat_ngram")
+_BEYOND = 1e100
+"""What is multiplied must stay finite."""
 
 
 def new_source(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, uploads: Path) -> Source:
@@ -66,10 +68,12 @@ def new_source(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, upl
 
 def _uploaded(path: object, uploads: Path) -> Path:
     """A file that was uploaded here: no other can be named."""
-    found = Path(str(path)).resolve()
-    if uploads.resolve() not in found.parents or not found.is_file():
-        raise ArgumentsError("the upload is not there (any more); send it again")
-    return found
+    # What no file can be called is not there either.
+    with suppress(OSError, ValueError):
+        found = Path(str(path)).resolve()
+        if uploads.resolve() in found.parents and found.is_file():
+            return found
+    raise ArgumentsError("the upload is not there (any more); send it again")
 
 
 def source_of_file(
@@ -103,11 +107,12 @@ def source_of_notes(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: 
     try:
         played = [(int(pitch), int(velocity), float(down), float(up)) for pitch, velocity, down, up in notes]
         tempo = float(asked.get("tempo") or 120)
+        finite = all(math.isfinite(value) for note in played for value in note)
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentsError("notes should be lists of a pitch, a velocity, and two times in seconds") from error
     if len(played) > 20_000:
         raise ArgumentsError(f"{len(played):,} notes were played; allowed: up to 20,000")
-    if not all(math.isfinite(value) for note in played for value in note):
+    if not finite:
         raise ArgumentsError("a played note begins or ends at no time")
     return _held(visitor, limits, shelf.take("midi", checkpoint), score_of_notes(played, tempo), "played", None)
 
@@ -261,7 +266,7 @@ def _number(value: object, name: str, usual: Any) -> Any:
             value = float(value)
     if value is None or value == "":
         return usual
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _BEYOND:
         raise ArgumentsError(f"{name} is {value!r}; allowed: a number")
     return float(value)
 

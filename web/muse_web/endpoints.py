@@ -96,6 +96,7 @@ class Desk:
             "domain": source.domain,
             "name": source.name,
             "length": tokenizer.duration(source.piece),
+            "sound_rate": tokenizer.sound_rate,
             "view": piece_view(tokenizer, source.piece),
         }
 
@@ -126,7 +127,7 @@ class Desk:
     def _sound(self, visitor: Visitor, asked: Json) -> Json:
         of: Run | Source = visitor.run(asked["run"]) if asked.get("run") else visitor.source(asked.get("source"))
         start, end = asked.get("start"), asked.get("end")
-        if not isinstance(start, int | float) or not isinstance(end, int | float):
+        if not isinstance(start, int | float) or not isinstance(end, int | float) or max(abs(start), abs(end)) > 2**60:
             raise ArgumentsError(f"a stretch of sound goes from {start!r} to {end!r}; allowed: numbers")
         return sound(of, _number(asked), float(start), float(end))
 

@@ -84,6 +84,7 @@ def _begun(run: Run) -> Told:
         "streams": config.streams,
         "colours": palette_view(len(config.depths)),
         "steps_per_second": run.checkpoint.tokenizer.steps_per_second,
+        "sound_rate": run.checkpoint.tokenizer.sound_rate,
         "wished": wished_length(run),
     }
 

@@ -42,13 +42,15 @@ class Served:
     """Of visitors and uploads."""
 
 
-def _require_free(host: str, port: int) -> None:
+def _require_free(host: str, port: int | None) -> None:
+    """Before anything is loaded, and in one line."""
     try:
-        with socket.create_server((host, port)):
+        with socket.create_server((host, port or 0)):
             pass
     except OSError as error:
+        where = f"--host {host}" if port is None else f"--host {host} --port {port}"
         raise ArgumentsError(
-            f"--host {host} --port {port}: {error.strerror or error}; allowed: one that is free"
+            f"{where}: {os.strerror(error.errno or 0)}; allowed: one of this machine's that is free"
         ) from error
 
 
@@ -60,8 +62,7 @@ def serve(serving: Serving) -> Iterator[Served]:
         ArgumentsError: the port is taken, or something that was asked for cannot be.
         CheckpointError: a shipped checkpoint is damaged.
     """
-    if serving.port is not None:
-        _require_free(serving.host, serving.port)
+    _require_free(serving.host, serving.port)
     with tempfile.TemporaryDirectory(prefix="muse-web-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         uploads = folder / "uploads"

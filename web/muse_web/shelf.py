@@ -79,6 +79,6 @@ def _domain_of(folder: Path) -> str | None:
     """What a folder continues if it is a checkpoint; a damaged one is told of when it is chosen."""
     try:
         kind = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return kind if isinstance(kind, str) else None

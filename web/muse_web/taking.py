@@ -70,7 +70,8 @@ def take(visitor: Visitor, run: Run, number: int, kind: object, step: object = N
 def _plain(name: str) -> str:
     """A name that is one anywhere."""
     kept = "".join(one if one.isalnum() or one in "-_." else "-" for one in name).strip(".-")
-    return kept[:60] or "continuation"
+    # A file system counts bytes.
+    return kept[:60].encode()[:120].decode("utf-8", "ignore") or "continuation"
 
 
 def _piece(run: Run, candidate: Candidate, _: str) -> bytes:

@@ -71,6 +71,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         self.pad, self.begin, self.end = (self._codes + number for number in range(3))
         self.vocabulary_size = self._codes + 3
         self.steps_per_second = codec.shape.frame_rate
+        self.sound_rate = codec.shape.sample_rate
 
     @classmethod
     def with_codec(cls, name: str, codebooks: int) -> AudioTokenizer:

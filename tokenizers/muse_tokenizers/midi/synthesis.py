@@ -18,7 +18,7 @@ from muse_tokenizers.midi.tempo_map import TempoMap
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["default_soundfont", "describe_soundfont", "render_between", "render_score"]
+__all__ = ["SAMPLE_RATE", "default_soundfont", "describe_soundfont", "render_between", "render_score"]
 
 SAMPLE_RATE = 44_100
 _PEAK = 0.89

@@ -33,7 +33,7 @@ from muse_tokenizers.midi.performance import PerformanceForm
 from muse_tokenizers.midi.remi import RemiForm
 from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
 from muse_tokenizers.midi.stretches import take_stretch
-from muse_tokenizers.midi.synthesis import describe_soundfont, render_between, render_score
+from muse_tokenizers.midi.synthesis import SAMPLE_RATE, describe_soundfont, render_between, render_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     streams = 1
     steps_per_second = None
+    sound_rate = SAMPLE_RATE
 
     def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["remi"]) -> None:
         self._configuration = configuration

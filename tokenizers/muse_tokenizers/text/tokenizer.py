@@ -57,6 +57,7 @@ class TextTokenizer(Tokenizer[bytes]):
     quotation: ClassVar[Quotation] = ("count", 50)
     streams = 1
     steps_per_second = None
+    sound_rate = None
 
     def __init__(self, segmenter: Segmenter, line_ends: LineEnds = "lf") -> None:
         """

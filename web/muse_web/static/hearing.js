@@ -5,9 +5,6 @@ import { countUpTo } from "./dom.js";
 const RING = 1.5; // seconds for the last note to fade
 const BEHIND = 32; // notes whose maps are fetched together
 
-/** Hz of each domain's sound. */
-export const RATES = { midi: 44100, audio: 24000 };
-
 export class Hearing {
   constructor(stage) {
     this.stage = stage;
@@ -24,11 +21,9 @@ export class Hearing {
 
   play(from) {
     const { piece } = this.stage;
-    const rate = RATES[piece.domain];
-    if (!rate) return;
     const { candidate } = piece;
-    if (!candidate && !piece.base.of) return;
-    this.stage.player.wake(rate);
+    if (!piece.soundRate || (!candidate && !piece.base.of)) return;
+    this.stage.player.wake(piece.soundRate);
     const of = candidate ? candidate.asked : piece.base.of;
     const music = piece.domain === "midi";
     this.stage.player.play({

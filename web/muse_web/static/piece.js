@@ -57,8 +57,8 @@ function sheetOf(view) {
 
 /** What is continued: `of` is what the server knows it by. */
 export class Base {
-  constructor({ of, name, length, view, domain }) {
-    Object.assign(this, { of, name, length, domain });
+  constructor({ of, name, length, view, domain, soundRate }) {
+    Object.assign(this, { of, name, length, domain, soundRate });
     this.notes = view?.notes ? notesOf(view.notes) : [];
     this.bars = view?.bars ?? [];
     this.sheets = view?.columns ? [sheetOf(view)] : [];
@@ -69,7 +69,7 @@ export class Base {
   /** A finished candidate, as what is continued next. */
   static ofCandidate(piece) {
     const { candidate } = piece;
-    const base = new Base({ of: candidate.asked, name: piece.base.name, length: candidate.end, domain: piece.domain });
+    const base = new Base({ of: candidate.asked, name: piece.base.name, length: candidate.end, domain: piece.domain, soundRate: piece.soundRate });
     base.notes = candidate.notes;
     base.sheets = candidate.sheets;
     base.text = candidate.text;
@@ -278,6 +278,7 @@ export class Piece {
     this.base = base;
     this.domain = base.domain;
     this.cut = base.length;
+    this.soundRate = base.soundRate; // Hz; nothing where there is no sound
     this.run = null;
     this.candidates = [];
     this.chosen = 0;
@@ -301,7 +302,7 @@ export class Piece {
     if (part.type === "begun") {
       Object.assign(this, {
         run: part.run, seed: part.seed, cut: part.cut, promptSteps: part.prompt_steps, depths: part.depths, heads: part.heads,
-        streams: part.streams, colours: part.colours, stepsPerSecond: part.steps_per_second, wished: part.wished, writing: true,
+        streams: part.streams, colours: part.colours, stepsPerSecond: part.steps_per_second, soundRate: part.sound_rate, wished: part.wished, writing: true,
       });
       this.candidates = Array.from({ length: part.candidates }, (_, number) => new Candidate(this, number));
     } else if (part.type === "grew") {

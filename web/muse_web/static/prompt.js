@@ -101,8 +101,8 @@ export class Prompt {
   /** Open what is asked for; true where it worked. */
   async open(asked) {
     return this.guarded(async () => {
-      const { source, name, length, view, domain } = await call("open", { domain: this.domain, ...asked });
-      const base = new Base({ of: { source }, name, length, view, domain });
+      const { source, name, length, view, domain, sound_rate: soundRate } = await call("open", { domain: this.domain, ...asked });
+      const base = new Base({ of: { source }, name, length, view, domain, soundRate });
       if (domain === "text") {
         this.words.value = base.text;
         this.typed = false;

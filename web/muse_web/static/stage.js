@@ -3,7 +3,7 @@
 import { Axis } from "./axis.js";
 import { BAND } from "./bands.js";
 import { clock, countUpTo, el, show } from "./dom.js";
-import { Hearing, RATES } from "./hearing.js";
+import { Hearing } from "./hearing.js";
 import { Matrix } from "./matrix.js";
 import { onThemeChange, usePalette } from "./palette.js";
 import { Picture } from "./picture.js";
@@ -29,7 +29,7 @@ export class Stage {
     this.picture = new Picture(this);
     this.hearing = new Hearing(this);
     this.strip = new Strip(this);
-    this.words = new Words((step) => this.choose(step));
+    this.words = new Words({ choose: (step) => this.choose(step), cut: (characters) => this.cutWordsAt(characters) });
     const tell = (problem) => this.tell(problem);
     this.why = new Why({ choose: (step) => this.choose(step), branch: (...where) => this.branch(...where), tell, take: (kind, step) => this.take(kind, step) });
     this.matrix = new Matrix({ choose: (step) => this.choose(step), tell });
@@ -203,6 +203,13 @@ export class Stage {
     this.dirty();
   }
 
+  /** Of text: continue what stands before a place that was clicked. */
+  cutWordsAt(characters) {
+    if (!this.canMoveCut) return;
+    const { text, hidden } = this.piece.base;
+    this.moveCut(hidden + new TextEncoder().encode(text.slice(0, characters)).length);
+  }
+
   lengthOf(length) {
     return this.piece.domain === "text" ? `${Math.round(length).toLocaleString("en")} bytes` : clock(length);
   }
@@ -229,8 +236,6 @@ export class Stage {
     this.busy = true;
     this.clearProblem();
     performance.mark("muse:go");
-    const rate = RATES[piece.domain];
-    if (rate && this.hearToggle.checked) this.player.wake(rate);
     this.say("Asked for.");
     document.body.classList.add("muse-writing");
     // On a small screen the stage lies below the controls.

@@ -4,18 +4,29 @@ import { el } from "./dom.js";
 import { colours } from "./palette.js";
 
 export class Words {
-  /** `choose` is called with a new step that was clicked. */
-  constructor(choose) {
+  /** `choose` is called with a new step that was clicked, `cut` with a place in a prompt, in characters. */
+  constructor({ choose, cut }) {
     this.element = el("div", { className: "muse-words", tabIndex: 0 });
     this.element.setAttribute("aria-label", "Text: click a new word to see what it looked at");
-    this.element.addEventListener("click", ({ target }) => {
-      const token = target.closest("[data-step]");
+    this.element.addEventListener("click", (event) => {
+      const token = event.target.closest("[data-step]");
       if (token) choose(Number(token.dataset.step));
+      else if (this.isPrompt) cut(this.characterAt(event));
     });
+  }
+
+  /** The characters before the pointer. */
+  characterAt({ clientX, clientY }) {
+    const place = document.caretRangeFromPoint?.(clientX, clientY);
+    const before = document.createRange();
+    before.setStart(this.element, 0);
+    if (place) before.setEnd(place.startContainer, place.startOffset);
+    return before.toString().length;
   }
 
   /** A text of which nothing has been continued: what lies behind the cut is faint. */
   showPrompt(piece) {
+    this.isPrompt = true;
     this.tokens = [];
     const given = piece.given;
     this.element.replaceChildren(
@@ -27,6 +38,7 @@ export class Words {
 
   /** Begin with the prompt; what is new is added by `add`. */
   begin(piece) {
+    this.isPrompt = false;
     this.tokens = [];
     this.element.replaceChildren(el("span", { className: "given" }, piece.given), el("span", { className: "cut" }));
   }
@@ -62,6 +74,7 @@ export class Words {
 
   /** All of a finished candidate: the tokens of its prompt too, since they are looked at. */
   finish(candidate, head) {
+    this.isPrompt = false;
     const { finalText, finalCharacters: characters, base, promptSteps } = candidate;
     const fragment = document.createDocumentFragment();
     const before = characters.length ? characters[0] : finalText.length;

@@ -1,0 +1,355 @@
+"""Promises to visitors: nobody reaches what is another's, nothing grows beyond its limit, names are no paths."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_codecs import tone
+from small_models import SHORTCUTS, make_core, small_config
+from small_visits import DOMAINS, EXAMPLES, Visit, shelf, visit
+
+from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
+from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.shipped import shipped_prompt
+from muse_tokenizers.audio.waveforms import wav_bytes
+from muse_tokenizers.base import Waveform
+from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.tokenizer import MidiTokenizer
+from muse_web.growing import grow
+from muse_web.session import Limits, NotThere, Run, Visitor, Visitors
+from muse_web.shelf import Shelf
+from muse_web.taking import take
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Visit:
+    return visit(tmp_path)
+
+
+def shipped_bytes(domain: str, name: str) -> bytes:
+    path = shipped_prompt(domain, name)
+    assert path is not None
+    return path.read_bytes()
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+# Sources
+
+
+def test_an_upload_becomes_the_visitors_own(one: Visit) -> None:
+    data = shipped_bytes("midi", "saints")
+    path = one.upload(data, "Saints (take 2).MID")
+    source = one.open(domain="midi", upload=path, name="Saints (take 2).MID")
+    assert (source.domain, source.name) == ("midi", "Saints (take 2).MID")
+    assert not Path(path).exists()
+    (kept,) = files_in(one.visitor.folder)
+    assert kept == source.path
+    assert kept.read_bytes() == data
+    assert kept.suffix == ".mid"
+    assert one.visitor.source(source.id) is source
+    run = one.ask(domain="midi", source=source.id, amount=2)
+    assert (run.name, run.request.prompt.ids.tolist()) == (
+        "Saints (take 2)",
+        source.checkpoint.tokenizer.prompt(source.piece).ids.tolist(),
+    )
+
+
+def test_no_file_but_an_upload_can_be_named(one: Visit, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.mid"
+    secret.write_bytes(shipped_bytes("midi", "saints"))
+    beside = tmp_path / "uploads-of-others" / "x.mid"
+    beside.parent.mkdir()
+    beside.write_bytes(secret.read_bytes())
+    (one.uploads / "link.mid").symlink_to(secret)
+    (one.uploads / "folder").symlink_to(beside.parent)
+    refused = [
+        secret, beside, one.uploads / ".." / "secret.mid", f"{one.uploads}/../uploads/../secret.mid", one.uploads,
+        one.uploads / "link.mid", one.uploads / "folder" / "x.mid", one.uploads / "none.mid", "secret.mid", ".", "/",
+        shipped_prompt("midi", "saints"), one.uploads / ("x" * 300), "\0", "\ud800", {"path": str(secret)},
+        [str(secret)],
+    ]  # fmt: skip
+    for path in refused:
+        named = path if isinstance(path, dict | list) else str(path)
+        with pytest.raises(ArgumentsError, match=r"^the upload is not there \(any more\); send it again$"):
+            one.open(domain="midi", upload=named)
+    assert secret.exists()
+    assert beside.exists()
+    assert files_in(one.visitor.folder) == []
+
+
+UNREADABLE: list[tuple[str, bytes, str]] = [
+    ("midi", b"dear all, no music here\n", "letter.mid is not a MIDI file: it does not begin with MThd"),
+    ("midi", b"MThd\0\0\0\6\0\1", "letter.mid is a damaged MIDI file"),
+    ("midi", b"", "letter.mid is not a MIDI file"),
+    ("audio", b"dear all, no sound here\n", "letter.mid is not sound that can be read"),
+    ("audio", wav_bytes(Waveform(samples=np.zeros((1, 0), np.float32), sample_rate=24_000)), "letter.mid is empty"),
+    ("audio", wav_bytes(Waveform(samples=np.zeros((1, 9), np.float32), sample_rate=24_000)), "letter.mid is too short"),
+    ("text", b"", "letter.mid "),
+    ("text", b"\0\1\2 no text", "letter.mid "),
+]
+
+
+@pytest.mark.parametrize(("domain", "data", "message"), UNREADABLE)
+def test_what_cannot_be_read_is_one_line_with_the_visitors_own_name_for_it(
+    one: Visit, tmp_path: Path, domain: str, data: bytes, message: str
+) -> None:
+    path = one.upload(data, "letter.mid")
+    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+        one.open(domain=domain, upload=path, name="letter.mid")
+    assert str(caught.value).startswith(message)
+    assert str(tmp_path) not in str(caught.value)
+    assert one.visitor.folder.name not in str(caught.value).split()
+    assert files_in(tmp_path) == []
+    assert one.visitor.sources == {}
+
+
+def test_a_name_is_a_name_and_no_path(one: Visit, tmp_path: Path) -> None:
+    for number, name in enumerate(("../../../evil.mid", "/etc/evil.mid", "a/b\0c.mid", "", "..", "𠀀" * 80 + ".mid")):
+        source = one.open(domain="midi", upload=one.upload(shipped_bytes("midi", "saints")), name=name)
+        assert "/" not in source.name
+        run = one.ask(domain="midi", source=source.id, length=3, amount=0.5, seed=number)
+        one.grow(run)
+        path = take(one.visitor, run, 0, "trace")
+        assert one.visitor.folder in path.resolve().parents
+        assert len(path.name.encode()) < 256
+
+
+def test_what_is_too_large_or_too_long_is_told_its_limit(tmp_path: Path) -> None:
+    one = visit(tmp_path, upload_bytes=3 * 2**20, piece={"midi": 10.0, "audio": 2.0, "text": 90})
+    path = one.upload(b"x" * (3 * 2**20 + 1), "large.txt")
+    with pytest.raises(ArgumentsError, match=r"^large\.txt has 3\.0 MiB; allowed: up to 3$"):
+        one.open(domain="text", upload=path, name="large.txt")
+    long = "is 120 bytes long; allowed: up to 90 bytes long"
+    with pytest.raises(ArgumentsError, match=f"^words {long}$"):
+        one.open(domain="text", words="why " * 30)
+    with pytest.raises(ArgumentsError, match=f"^long.txt {long}$"):
+        one.open(domain="text", upload=one.upload(b"why " * 30, "l.txt"), name="long.txt")
+    with pytest.raises(ArgumentsError, match=r"^saints\.mid is \d+ seconds long; allowed: up to 10 seconds long$"):
+        one.open(domain="midi", example="saints")
+    with pytest.raises(ArgumentsError, match=r"^played is 61 seconds long; allowed: up to 10 seconds long$"):
+        one.open(domain="midi", notes=[[60, 80, 1, 2], [60, 80, 61, 62]])
+    sound_ = wav_bytes(Waveform(samples=tone(2.5)[None], sample_rate=24_000))
+    with pytest.raises(ArgumentsError, match=r"^hum\.wav is [23] seconds long; allowed: up to 2 seconds long$"):
+        one.open(domain="audio", upload=one.upload(sound_, "u.wav"), name="hum.wav")
+    with pytest.raises(ArgumentsError, match=r"^20,001 notes were played; allowed: up to 20,000$"):
+        one.open(domain="midi", notes=[[60, 80, 0, 1]] * 20_001)
+    assert files_in(tmp_path) == []
+    assert one.visitor.sources == {}
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_lengths_and_candidates_have_limits(one: Visit, domain: str) -> None:
+    most = one.limits.new[domain]
+    for amount in (0, -1, most * 1.01, "nothing"):
+        with pytest.raises(ArgumentsError, match=r"^length is [^\n]+; allowed: [^\n]+$"):
+            one.example(domain, amount=amount)
+    assert one.example(domain, amount=most).request.wishes.lasting(most, "seconds").seconds == most
+    for candidates in (0, 5, 1.5):
+        with pytest.raises(ArgumentsError, match=r"^candidates is [^\n]+; allowed: [^\n]+$"):
+            one.example(domain, candidates=candidates)
+
+
+def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
+    one = visit(tmp_path, sources=2, runs=3)
+    sources = [one.open(domain="text", upload=one.upload(b"once upon a time", "a.txt")) for _ in range(4)]
+    assert list(one.visitor.sources) == [source.id for source in sources[2:]]
+    assert sorted(files_in(one.visitor.folder)) == sorted(source.path for source in sources[2:] if source.path)
+    with pytest.raises(NotThere, match=r"^this prompt is not there any more; open it again$"):
+        one.ask(domain="text", source=sources[1].id, amount=10)
+    # What ships is nobody's to remove.
+    examples = [one.open(domain="text", example="garden") for _ in range(3)]
+    assert all(example.path is not None and example.path.is_file() for example in examples)
+    runs = [one.ask(domain="text", source=examples[-1].id, length=40, amount=12, seed=seed) for seed in range(5)]
+    for run in runs[:1]:
+        assert run.stop.is_set()
+    assert [run.id in one.visitor.runs for run in runs] == [False, False, True, True, True]
+    for run in runs[2:]:
+        one.grow(run)
+    folders = [one.visitor.folder / run.id for run in runs]
+    assert [folder.is_dir() for folder in folders] == [False, False, True, True, True]
+    one.ask(domain="text", amount=10)
+    assert [folder.is_dir() for folder in folders] == [False, False, False, True, True]
+    with pytest.raises(NotThere, match=r"^this continuation is not there any more; continue once more$"):
+        one.visitor.run(runs[2].id)
+
+
+# Going on
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, domain: str) -> None:
+    before = one.grown(domain, candidates=2)
+    run = one.ask(domain=domain, run=before.id, candidate=1, amount=EXAMPLES[domain]["amount"], seed=8)
+    candidate, _ = before.traced(1)
+    tokenizer, prompt = run.checkpoint.tokenizer, run.request.prompt
+    assert prompt.cut >= before.request.prompt.cut + 0.8 * EXAMPLES[domain]["amount"]
+    nothing = np.zeros((0, tokenizer.streams), dtype=np.int64)
+    if domain == "audio":
+        assert prompt.ids.tolist() == np.concatenate([before.request.prompt.ids, candidate.ids]).tolist()
+        np.testing.assert_allclose(tokenizer.join(prompt, nothing).samples, candidate.piece.samples, atol=1e-4)
+    else:
+        assert tokenizer.encode(prompt.piece).tolist() == tokenizer.encode(candidate.piece).tolist()
+    assert one.grow(run)[-1]["type"] == "done"
+    longer = run.traced(0)[0].piece
+    assert tokenizer.duration(longer) > tokenizer.duration(candidate.piece)
+    assert run.name == before.name
+    with pytest.raises(NotThere, match="candidate 2 is not there"):
+        one.ask(domain=domain, run=before.id, candidate=2)
+    other = "text" if domain == "midi" else "midi"
+    with pytest.raises(ArgumentsError, match=f"^a continuation of {domain} cannot be continued as {other}$"):
+        one.ask(domain=other, run=before.id)
+    with pytest.raises(ArgumentsError, match=f"^[^\n]+ is {domain}, not {other}$"):
+        one.ask(domain=other, source=next(iter(one.visitor.sources)))
+
+
+def test_nothing_can_go_on_from_what_is_still_being_written(one: Visit) -> None:
+    run = one.example("text")
+    for asked in ({}, {"step": 0, "id": 1}):
+        with pytest.raises(NotThere, match="still being written"):
+            one.ask(domain="text", run=run.id, **asked)
+
+
+# Visitors
+
+
+def test_nobody_reaches_what_is_anothers(tmp_path: Path) -> None:
+    mine, other = visit(tmp_path / "a"), visit(tmp_path / "b")
+    run = mine.grown("text")
+    source = next(iter(mine.visitor.sources))
+    with pytest.raises(NotThere):
+        other.ask(domain="text", source=source)
+    for asked in ({}, {"step": 0, "id": 1}):
+        with pytest.raises(NotThere):
+            other.ask(domain="text", run=run.id, **asked)
+    for key in (run.id, source, None, [], {}, 0, "", "../one"):
+        with pytest.raises(NotThere):
+            other.visitor.run(key)
+        with pytest.raises(NotThere):
+            other.visitor.source(key)
+    visitors = Visitors(tmp_path / "c", Limits())
+    first, second = visitors.of("a"), visitors.of("b")
+    assert visitors.of("a") is first
+    assert first.folder != second.folder
+    # Whoever could guess a folder could fetch what lies there.
+    assert all(len(one.folder.name) >= 32 for one in visitors)
+    for key in (None, ""):
+        with pytest.raises(ArgumentsError, match="session_hash"):
+            visitors.of(key)
+
+
+def visitor_run(visitor: Visitor, folder: Path) -> Run:
+    return Visit(visitor, folder, Limits(), shelf()).ask(domain="text", amount=10, seed=0)
+
+
+def test_who_leaves_is_forgotten(tmp_path: Path) -> None:
+    visitors = Visitors(tmp_path, Limits())
+    visitor = visitors.of("a")
+    runs = [visitor_run(visitor, tmp_path) for _ in range(3)]
+    list(grow(runs[0], visitor))
+    assert files_in(visitor.folder)
+    events = grow(runs[1], visitor)
+    next(events)
+    visitors.leave("a")
+    assert visitor.gone
+    assert not visitor.folder.exists()
+    assert all(run.stop.is_set() for run in runs)
+    assert "done" not in [part["type"] for part in events]
+    assert not visitor.folder.exists()
+    assert len(visitors) == 0
+    assert visitors.of("a") is not visitor
+    for nobody in ("b", None, ""):
+        visitors.leave(nobody)
+
+
+def test_a_full_house_sends_away_who_was_idle_longest_and_nobody_who_is_served(tmp_path: Path) -> None:
+    visitors = Visitors(tmp_path, Limits(visitors=3))
+    a, b, c = (visitors.of(key) for key in "abc")
+    writing = visitor_run(b, tmp_path)
+    finished = visitor_run(c, tmp_path)
+    list(grow(finished, c))
+    visitors.of("a")
+    # From the longest idle: b, who is being served, c and a.
+    d = visitors.of("d")
+    assert (a.gone, b.gone, c.gone, d.gone) == (False, False, True, False)
+    assert not c.folder.exists()
+    assert len(visitors) == 3
+    running = [visitor_run(visitor, tmp_path) for visitor in (a, d)]
+    with pytest.raises(ArgumentsError, match=r"^3 visitors are being served, and no more fit; come back later$"):
+        visitors.of("e")
+    assert not any(visitor.gone for visitor in visitors)
+    # Those who are there come and go as before.
+    assert visitors.of("b") is b
+    list(grow(running[0], a))
+    visitors.of("e")
+    assert (a.gone, b.gone, d.gone) == (True, False, False)
+    assert not writing.stop.is_set()
+
+
+# Checkpoints
+
+
+def performance_checkpoint(folder: Path) -> None:
+    tokenizer = MidiTokenizer(CONFIGURATIONS["performance"])
+    config = small_config(SHORTCUTS["two taps"], vocabulary_size=tokenizer.vocabulary_size, context=64)
+    folder.mkdir(parents=True)
+    core = make_core(config, dtype=torch.float32)
+    save_checkpoint(Checkpoint(core=core, tokenizer=tokenizer, card="# Random\n"), folder)
+
+
+def test_a_shelf_has_the_checkpoints_of_a_folder_by_their_places_in_it(random_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for name in ("mine", "runs/first/best", "midi-small"):
+        shutil.copytree(random_checkpoint, folder / name)
+    performance_checkpoint(folder / "piano")
+    # None of these is one.
+    for name, content in {"no": "{}", "list": "[]", "strange": '{"kind": ["midi"]}', "other": '{"kind": "flute"}',
+                          "deep": "[" * 100_000, "word": "{"}.items():  # fmt: skip
+        (folder / name / "tokenizer").mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
+        (folder / name / "tokenizer" / "tokenizer.json").write_text(content)
+    (folder / "bare").mkdir()
+    (folder / "bare" / "config.json").write_text("{}")
+    (folder / "mine" / "model.safetensors").write_bytes(b"damaged")
+    found = Shelf(folder, "cpu")
+    assert found.names("midi") == ["midi-small", "mine", "piano", "runs/first/best"]
+    assert (found.names("audio"), found.names("text")) == (["audio-small"], ["text-small"])
+    # What ships keeps its name.
+    assert found.take("midi").digest == found.take("midi", "midi-small").digest == shelf().take("midi").digest
+    best = found.take("midi", "runs/first/best")
+    assert best is found.take("midi", "runs/first/best")
+    assert best.digest != found.take("midi").digest
+    with pytest.raises(CheckpointError, match=r"^[^\n]+ is damaged[^\n]+$"):
+        found.take("midi", "mine")
+    for name in ("none", "../checkpoints/mine", str(folder / "mine"), "text-small", 3, ["mine"], {"a": 1}, True):
+        with pytest.raises(ArgumentsError, match=r"^checkpoint is [^\n]+; allowed of midi: midi-small, mine, piano, "):
+            found.take("midi", name)
+    for domain in (None, "", "flute", 3, [], {}, ["midi"]):
+        with pytest.raises(ArgumentsError, match=r"^domain is [^\n]+; allowed: midi, audio, text$"):
+            found.take(domain)
+    assert Shelf(folder / "piano", "cpu").names("midi") == ["midi-small", "piano"]
+    for nowhere in (tmp_path / "none", random_checkpoint / "config.json"):
+        with pytest.raises(
+            ArgumentsError, match=r"^--checkpoints is [^\n]+; allowed: a folder that holds checkpoints$"
+        ):
+            Shelf(nowhere, "cpu")
+
+
+def test_what_one_checkpoint_wrote_another_of_other_ids_goes_on_with(tmp_path: Path) -> None:
+    performance_checkpoint(tmp_path / "checkpoints" / "piano")
+    one = visit(tmp_path, Shelf(tmp_path / "checkpoints", "cpu"))
+    before = one.grown("midi")
+    candidate, _ = before.traced(0)
+    for asked in ({"run": before.id}, {"source": next(iter(one.visitor.sources))}):
+        run = one.ask(domain="midi", checkpoint="piano", amount=0.5, seed=1, **asked)
+        assert run.checkpoint.tokenizer.fingerprint() != before.checkpoint.tokenizer.fingerprint()
+        piece = candidate.piece if "run" in asked else one.visitor.source(asked["source"]).piece
+        assert run.request.prompt.ids[1:].tolist() == run.checkpoint.tokenizer.encode(piece).tolist()
+        assert one.grow(run)[-1]["type"] == "done"
