@@ -48,9 +48,10 @@ def _require_free(host: str, port: int | None) -> None:
         with socket.create_server((host, port or 0)):
             pass
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         where = f"--host {host}" if port is None else f"--host {host} --port {port}"
         raise ArgumentsError(
-            f"{where}: {os.strerror(error.errno or 0)}; allowed: one of this machine's that is free"
+            f"{where}: {reason}; allowed: one of this machine's that is free"
         ) from error
 
 
