@@ -206,7 +206,21 @@ def test_flac_holds_exactly_the_samples_of_wav(channels: int, rate: int) -> None
     assert flac_bytes(sound) == flac_bytes(sound)
 
 
-def test_no_sound_is_an_empty_file_of_either_kind() -> None:
+def test_no_sound_is_a_file_that_can_be_opened() -> None:
     nothing = Waveform(samples=np.zeros((2, 0), dtype=np.float32), sample_rate=44_100)
     assert soundfile.info(io.BytesIO(wav_bytes(nothing))).frames == 0
-    assert soundfile.info(io.BytesIO(flac_bytes(nothing))).frames == 0
+    # One sample of silence: FLAC knows no empty files.
+    assert soundfile.read(io.BytesIO(flac_bytes(nothing)))[0].tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("program", [0, 40])
+def test_a_harder_touch_is_louder_by_the_square_of_its_velocity(program: int) -> None:
+    def loudness(velocity: int) -> float:
+        score = make_score({program: [(0, 1, 60, velocity)]})
+        heard = tokenizer("remi").render_between(score, 0.0, 1.0)
+        assert heard is not None
+        return float(np.abs(heard.samples).max())
+
+    for soft, hard in ((20, 40), (45, 90), (64, 127)):
+        # To a decibel: velocities are rounded to so much.
+        assert loudness(hard) / loudness(soft) == pytest.approx((hard / soft) ** 2, rel=0.13)

@@ -272,6 +272,9 @@ def _number(value: object, name: str, usual: Any) -> Any:
 
 
 def _whole(value: object, name: str, usual: Any) -> Any:
+    if type(value) is int and abs(value) < 2**63:
+        # As it is: a number with a point has no room for a large seed.
+        return value
     number = _number(value, name, None)
     if number is None:
         return usual

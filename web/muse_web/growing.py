@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from muse_shortcut.generation.engine import Generation, StepEvent
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
-from muse_tokenizers.base import Ids, Prompt
+from muse_tokenizers.base import Ids, Prompt, Waveform
 from muse_web.figures import SoundGrid, continuation_view, growth_view, packed, palette_view
 from muse_web.session import Candidate, Run, Visitor
 
@@ -33,7 +33,7 @@ _SHARE = 0.15
 def grow(run: Run, visitor: Visitor) -> Iterator[Told]:
     """Write a run's continuations, and tell of them: `begun`, then `grew` many times, then `done`.
 
-    Whoever stops listening, or sets the run's `stop`, ends it; what there is stays.
+    Setting the run's `stop` ends it, and what there is is told; whoever stops listening ends it too.
 
     Raises:
         ImpossibleWish, ArgumentsError: the request cannot be granted.
@@ -58,14 +58,13 @@ def grow(run: Run, visitor: Visitor) -> Iterator[Told]:
                 yield part
             if run.stop.is_set() or visitor.gone:
                 break
-        for one in telling:
-            one.tell()
+        # Nobody is there any more, or has begun so much since that this one had to go.
+        if run.id in visitor.runs and not visitor.gone:
+            yield _done(run, generation, telling, visitor.folder / run.id)
     finally:
         for one in telling:
             one.close()
         run.finished = True
-    if not visitor.gone:
-        yield _done(run, generation, visitor.folder / run.id)
 
 
 def _begun(run: Run) -> Told:
@@ -109,24 +108,20 @@ def _grew(run: Run, telling: list[_Telling], event: StepEvent, seconds: float) -
     }
 
 
-def _done(run: Run, generation: Generation, folder: Path) -> Told:
-    tokenizer, prompt = run.checkpoint.tokenizer, run.request.prompt
+def _done(run: Run, generation: Generation, telling: list[_Telling], folder: Path) -> Told:
     folder.mkdir(exist_ok=True)
     views = []
-    for number, (ids, nats) in enumerate(zip(generation.continuations(), generation.log_probabilities(), strict=True)):
+    for number, nats in enumerate(generation.log_probabilities()):
         path = folder / f"trace-{number}.npz"
         generation.save_trace(number, path)
-        trace = load_trace(path)
-        piece = tokenizer.join(prompt, ids)
-        sound = piece.samples[0] if isinstance(tokenizer, AudioTokenizer) else None
+        trace, (ids, piece) = load_trace(path), telling[number].end()
+        sound = piece.samples[0] if isinstance(piece, Waveform) else None
         run.candidates[number] = Candidate(
             ids=ids, ready=float("inf"), sound=sound, piece=piece, trace=trace, log_probability=nats
         )
-        view = continuation_view(tokenizer, trace, piece, prompt.cut)
-        if sound is not None:
-            rate = piece.sample_rate
-            grid = SoundGrid(rate, len(sound))
-            view["sound"] = grid.view(sound)
+        view = continuation_view(run.checkpoint.tokenizer, trace, piece, run.request.prompt.cut)
+        if isinstance(piece, Waveform):
+            view["sound"] = SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
         views.append(view | {"nats_a_token": -nats / max(1, ids.size)})
     return {"type": "done", "stopped": run.stop.is_set(), "steps": generation.steps, "candidates": views}
 
@@ -159,6 +154,14 @@ class _Telling:
         self._told = len(ids)
         return part | {"steps": len(ids), "ready": ready, "shares": packed(np.round(shares * 255), "u1")}
 
+    def end(self) -> tuple[Ids, Any]:
+        """All ids, and the piece that they are with their prompt."""
+        ids = self._generation.continuations()[self._number]
+        if self._sound is None:
+            return ids, self._run.checkpoint.tokenizer.join(self._run.request.prompt, ids)
+        samples = self._sound.end(ids[self._told :])
+        return ids, Waveform(samples=samples[None], sample_rate=self._sound.sample_rate)
+
     def close(self) -> None:
         """No more is told."""
         if self._sound is not None:
@@ -166,22 +169,30 @@ class _Telling:
 
 
 class _GrowingSound:
-    """The sound of one candidate, decoded beside its growth."""
+    """The sound of one candidate, decoded beside its growth: what `AudioTokenizer.join` would give, as it comes."""
 
     def __init__(self, tokenizer: AudioTokenizer, prompt: Prompt[Any]) -> None:
         self.sample_rate = tokenizer.codec.shape.sample_rate
-        self._parts: list[NDArray[np.float32]] = []
+        self._part = round(tokenizer.codec.shape.frame_rate)
+        self._held = np.zeros((0, tokenizer.streams), dtype=np.int64)
         self._waiting: queue.SimpleQueue[Ids | None] = queue.SimpleQueue()
-        self._grid: SoundGrid | None = None
-        self._shown = 0
-        self._length = round(prompt.cut * self.sample_rate)
+        given = round(prompt.cut * self.sample_rate)
+        # With room: it is looked at often, and a minute would be copied each time.
+        self._samples = np.zeros(given + 60 * self.sample_rate, dtype=np.float32)
+        self._length = 0
+        self._grid = SoundGrid(self.sample_rate, given)
+        self._shown = given // self._grid.hop
         # Its own thread: how much a codec must have before it gives anything is its own affair.
         self._thread = threading.Thread(target=self._decode, args=(tokenizer, prompt), daemon=True)
         self._thread.start()
 
     def _decode(self, tokenizer: AudioTokenizer, prompt: Prompt[Any]) -> None:
         for samples in tokenizer.joining(prompt, self._steps()):
-            self._parts.append(samples)
+            end = self._length + len(samples)
+            if end > len(self._samples):
+                self._samples = np.concatenate([self._samples[: self._length], np.zeros(2 * end, np.float32)])
+            self._samples[self._length : end] = samples
+            self._length = end
 
     def _steps(self) -> Iterator[Ids]:
         while (ids := self._waiting.get()) is not None:
@@ -189,17 +200,25 @@ class _GrowingSound:
 
     def hear(self, ids: Ids) -> tuple[dict[str, Any], NDArray[np.float32]]:
         """Give new steps; get the columns that are new, and all samples there are."""
-        if len(ids):
-            self._waiting.put(ids)
-        sound = np.concatenate([np.zeros(0, np.float32), *self._parts])
-        if self._grid is None:
-            self._grid = SoundGrid(self.sample_rate, self._length)
-            self._shown = self._length // self._grid.hop
+        self._held = np.concatenate([self._held, ids])
+        # By the second, as `join` does: other parts would be other sums, and in the end other bytes.
+        while len(self._held) >= self._part:
+            self._waiting.put(self._held[: self._part])
+            self._held = self._held[self._part :]
+        sound = self._samples[: self._length]
         view = self._grid.view(sound, self._shown)
         self._shown += view["peaks"]["shape"][0]
         return view, sound
 
+    def end(self, ids: Ids) -> NDArray[np.float32]:
+        """Give the last steps; get all samples."""
+        self.hear(ids)
+        if len(self._held):
+            self._waiting.put(self._held)
+        self.close()
+        self._thread.join()
+        return self._samples[: self._length]
+
     def close(self) -> None:
-        """Let the decoder end."""
+        """Let the thread end, whenever it does."""
         self._waiting.put(None)
-        self._thread.join(timeout=10)

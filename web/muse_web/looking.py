@@ -21,7 +21,7 @@ _NOTE = 8
 _MOST_ROWS = 64
 _MOST_CELLS = 512
 """Rows or columns of a part of the matrix."""
-_LOUDEST = 2.0
+_LOUDEST = 4.0
 """What the largest 16-bit sample stands for: parts of a score that sound together may pass 1."""
 
 

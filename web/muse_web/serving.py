@@ -50,9 +50,7 @@ def _require_free(host: str, port: int | None) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
         where = f"--host {host}" if port is None else f"--host {host} --port {port}"
-        raise ArgumentsError(
-            f"{where}: {reason}; allowed: one of this machine's that is free"
-        ) from error
+        raise ArgumentsError(f"{where}: {reason}; allowed: one of this machine's that is free") from error
 
 
 @contextmanager

@@ -201,16 +201,20 @@ class Codec:
 
     def decode(self, codes: Ids) -> NDArray[np.float32]:
         """(F, K) codes -> (F hop,) samples."""
-        chunk = max(_FIRST, round(_CHUNK_SECONDS * self.shape.frame_rate))
-        parts = list(self.decoding(codes[at : at + chunk] for at in range(0, len(codes), chunk)))
+        parts = list(self.decoding([codes]))
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
     def decoding(self, pieces: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
-        """The samples (F hop,) of each piece of codes (F, K) of one sound, in order, as soon as the codes are there."""
+        """The samples (F hop,) of pieces of codes (F, K) of one sound, in order, as soon as the codes are there.
+
+        Those of long pieces come in parts: all at once they would take gigabytes.
+        """
         import torch
 
         stream = _Stream(self._model.decoder.model, inward=1, outward=self.shape.hop)
-        for codes in _merged_first(pieces, _FIRST):
+        chunk = max(_FIRST, round(_CHUNK_SECONDS * self.shape.frame_rate))
+        parts = (piece[at : at + chunk] for piece in pieces for at in range(0, len(piece), chunk))
+        for codes in _merged_first(parts, _FIRST):
             with torch.inference_mode():
                 put = torch.from_numpy(np.ascontiguousarray(codes.T)).to(self._device)
                 samples = stream.push(self._model.quantizer.decode(put[:, None]))[0, 0].float().cpu().numpy()

@@ -171,7 +171,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def _given_frames(self, piece: Waveform, seconds: float | None) -> int:
         samples = int(piece.samples.shape[1])
         if seconds is not None:
-            samples = min(samples, round(seconds * piece.sample_rate))
+            samples = round(min(samples, seconds * piece.sample_rate))
         return max(1, samples // self.codec.shape.hop)
 
     def cut_before(self, piece: Waveform, length: float) -> float:

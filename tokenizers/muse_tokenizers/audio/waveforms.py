@@ -128,12 +128,15 @@ def wav_bytes(waveform: Waveform) -> bytes:
 
 
 def flac_bytes(waveform: Waveform) -> bytes:
-    """The same samples as `wav_bytes`, packed without loss."""
+    """The very samples of `wav_bytes`, packed without loss; instead of none one of silence, since FLAC needs one."""
     import soundfile
 
+    # Read back: libsndfile rounds for its two formats in two ways.
+    samples, rate = soundfile.read(io.BytesIO(wav_bytes(waveform)), dtype="int16", always_2d=True)
+    if not len(samples):
+        samples = np.zeros((1, waveform.samples.shape[0]), dtype=np.int16)
     buffer = io.BytesIO()
-    samples = np.clip(waveform.samples, -1.0, 1.0).T
-    soundfile.write(buffer, samples, waveform.sample_rate, format="FLAC", subtype="PCM_16")
+    soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
 

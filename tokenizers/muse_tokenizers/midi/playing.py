@@ -16,6 +16,8 @@ PlayedNote = tuple[int, int, float, float]
 """Pitch and velocity as MIDI has them; seconds at which the key went down, and at which it came up."""
 
 _TICKS_PER_QUARTER = 480
+_LATEST = 1_000_000.0
+"""Seconds up to which a clock may have run; MIDI's ticks could not count many more."""
 _SHORTEST = 0.03
 """Seconds of a key that was only touched."""
 
@@ -38,10 +40,10 @@ def score_of_notes(notes: Sequence[PlayedNote], tempo: float = 120.0, program: i
     if not 20 <= tempo <= 300:
         raise UnreadablePiece(f"the tempo is {tempo:g}; allowed: 20 to 300 quarters a minute")
     for pitch, velocity, down, up in notes:
-        if not (0 <= pitch <= 127 and 1 <= velocity <= 127 and 0 <= down <= up < float("inf")):
+        if not (0 <= pitch <= 127 and 1 <= velocity <= 127 and 0 <= down <= up <= _LATEST):
             raise UnreadablePiece(
                 f"a played note is {pitch}, {velocity}, {down:g}, {up:g}; allowed: a pitch from 0 to 127, a velocity "
-                "from 1 to 127, and two times, the second not before the first"
+                f"from 1 to 127, and two times up to {_LATEST:g} s, the second not before the first"
             )
     begin, per_second = min(note[2] for note in notes), tempo / 60 * _TICKS_PER_QUARTER
     score = Score(_TICKS_PER_QUARTER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,10 @@ _HELD_SECONDS = 12.0
 """How long a pedal holds a note at most: a string has faded by then, but a soundfont's loop goes on for ever."""
 _DRUM_SECONDS = 1.5
 """How long a drum rings, unless it is struck again."""
+_USUAL_VELOCITY = 90
+"""Of notes that sound as loud as the soundfont's samples are."""
+_LEVEL_DB = 1.0
+"""Velocities that differ by less than this sound alike: nobody hears it."""
 _SILENCE = 10 ** (-60 / 20)
 """Below this a tail is over."""
 
@@ -100,28 +105,58 @@ def render_between(score: Score, start: float, end: float, soundfont: Path | Non
         UnreadablePiece: the soundfont is missing or is not one.
     """
     ringing = _ringing(score).to("second")
+    first = round(start * SAMPLE_RATE)
     for track in ringing.tracks:
         track.notes = track.notes.filter(lambda note: start <= note.time < end, inplace=False)
         for note in track.notes:
-            note.time -= start
+            note.time = _moved(note.time, first)
     samples = _synthesised(ringing, _checked(soundfont))
     return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)
 
 
+def _moved(seconds: float, first: int) -> float:
+    """When a note begins if sample `first` is the beginning: on the very sample it would have begun on.
+
+    symusic takes the next sample after 32-bit seconds times the rate, so seconds that are merely subtracted may lead to
+    its neighbour, and two parts of a piece to an echo.
+    """
+    sample = np.ceil(np.float32(seconds) * np.float32(SAMPLE_RATE))
+    return max((float(sample) - first - 0.5) / SAMPLE_RATE, 0.0)
+
+
 def _synthesised(score: Any, font: Path) -> NDArray[np.float32]:
-    """(2, N) samples of a score in seconds, until it has faded."""
+    """(2, N) samples of a score in seconds, until it has faded.
+
+    symusic's synthesiser heeds no velocity: notes are rendered level by level, and each level made as loud as it is.
+    """
     from symusic import Synthesizer
 
-    if not score.note_num():
+    ends = [note.time + note.duration for track in score.tracks for note in track.notes]
+    if not ends:
         return np.zeros((2, 0), dtype=np.float32)
+    samples = np.zeros((2, round((max(ends) + _TAIL_SECONDS) * SAMPLE_RATE)), dtype=np.float32)
     try:
-        samples = np.asarray(Synthesizer(str(font), SAMPLE_RATE, 0).render(score, stereo=True), dtype=np.float32)
+        synthesizer = Synthesizer(str(font), SAMPLE_RATE, 0)
+        for level, part in _by_level(score):
+            sound = np.asarray(synthesizer.render(part, stereo=True), dtype=np.float32)[:, : samples.shape[1]]
+            samples[:, : sound.shape[1]] += np.float32(10 ** (level * _LEVEL_DB / 20)) * sound
     except (RuntimeError, ValueError) as error:
         raise UnreadablePiece(f"cannot play with the soundfont {font}: {str(error).splitlines()[0]}") from error
-    ends = [note.time + note.duration for track in score.tracks for note in track.notes]
-    samples = samples[:, : round((max(ends) + _TAIL_SECONDS) * SAMPLE_RATE)]
     loud = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENCE)
     return samples[:, : int(loud[-1]) + 1 if len(loud) else 0]
+
+
+def _by_level(score: Any) -> Iterator[tuple[int, Any]]:
+    """The notes of each loudness as a score of their own; levels are counted from that of the usual velocity.
+
+    Loudness goes with the square of the velocity, as the SoundFont standard has it (2.04, section 8.4.2).
+    """
+    levels = [round(40 * np.log10(max(velocity, 1) / _USUAL_VELOCITY) / _LEVEL_DB) for velocity in range(128)]
+    for level in sorted({levels[note.velocity] for track in score.tracks for note in track.notes}):
+        part = score.copy()
+        for track in part.tracks:
+            track.notes = track.notes.filter(lambda note, level=level: levels[note.velocity] == level, inplace=False)
+        yield level, part
 
 
 def _ringing(score: Score) -> Score:

@@ -126,6 +126,11 @@ class MidiTokenizer(Tokenizer["Score"]):
         clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._form.half_step(ids))))
         return Prompt(ids=kept, piece=clipped, cut=cut, cut_step=at)
 
+    def extended(self, prompt: Prompt[Score], ids: Ids) -> Prompt[Score]:
+        joined = self.join(prompt, ids)
+        # Of a continuation from nothing that was stopped before its first note nothing can be kept.
+        return self.prompt(joined if joined.note_num() else None)
+
     def cut_before(self, piece: Score, length: float) -> float:
         return self._form.cut(self._form.encode(piece), length)[2]
 
