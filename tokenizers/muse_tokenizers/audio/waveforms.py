@@ -85,7 +85,9 @@ def _begins_like_sound(file: Path | io.BytesIO) -> bool:
 
 def _reason(text: str) -> str:
     """libsndfile's message without the path that stands before it."""
-    return (text.rpartition("': ")[2] or text).strip().rstrip(".").splitlines()[0]
+    reason = (text.rpartition("': ")[2] or text).strip().rstrip(".").splitlines()[0]
+    # What it says of MP3 without a frame in it, though the file is there.
+    return "its format is not known" if reason.startswith("File does not exist") else reason
 
 
 def _mono_blocks(source: Any, name: str) -> Iterator[NDArray[np.float32]]:
