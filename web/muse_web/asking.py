@@ -238,10 +238,11 @@ def _wishes(asked: Asked, tokenizer: Any, limits: Limits) -> Wishes:
     if not 0 < amount <= most:
         raise ArgumentsError(f"length is {amount:g} {tokenizer.unit}; allowed: more than 0, up to {most:g}")
     wishes: Wishes = tokenizer.usual_wishes().lasting(amount, tokenizer.unit)
-    words = str(asked.get("instruments") or "")
+    named = asked.get("instruments") or ""
+    words = named if isinstance(named, list) else str(named).split(",")
     return replace(
         wishes,
-        instruments=tuple(word for word in words.split(",") if word.strip()),
+        instruments=tuple(word for word in map(str, words) if word.strip()),
         key=str(asked.get("key") or "").strip() or None,
         tempo=_number(asked.get("tempo"), "tempo", None) or None,
     )

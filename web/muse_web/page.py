@@ -16,6 +16,7 @@ import gradio as gr
 from muse_shortcut import __version__
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.shipped import prompt_names
+from muse_tokenizers.midi.labels import program_name
 from muse_web.endpoints import Desk
 from muse_web.figures import palette_view
 from muse_web.shelf import DOMAINS
@@ -29,6 +30,7 @@ STATIC = Path(__file__).parent / "static"
 _TITLES = {"midi": "Music", "audio": "Sound", "text": "Text"}
 _AMOUNTS = {"midi": (20, "seconds"), "audio": (5, "seconds"), "text": (800, "bytes")}
 """Of new piece, where nobody says otherwise."""
+_TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def make_theme() -> gr.themes.Base:
@@ -159,13 +161,14 @@ class _Controls:
             usual.no_repeat_ngram, label="No repeated run", info="Never the same n steps twice: no loops. 0: off.",
             precision=0, minimum=0, elem_id="muse-ngram",
         )  # fmt: skip
-        self.instruments = gr.Textbox(
-            "", label="Instruments", info="The only ones that may play: piano, drums, 40.",
-            placeholder="any", elem_id="muse-instruments",
+        self.instruments = gr.Dropdown(
+            [program_name(program) for program in range(-1, 128)], value=[], multiselect=True, allow_custom_value=True,
+            label="Instruments", info="The only ones that may play. None: any. Parts of names do: guitar.",
+            elem_id="muse-instruments",
         )  # fmt: skip
-        self.key = gr.Textbox(
-            "", label="Key", info="Keeps to it: F# minor, or pitch classes 0,4,7.", placeholder="any",
-            elem_id="muse-key",
+        self.key = gr.Dropdown(
+            [("any", ""), *(f"{tonic} {mode}" for tonic in _TONICS for mode in ("major", "minor"))], value="",
+            allow_custom_value=True, label="Key", info="Keeps to it; pitch classes too: 0,4,7.", elem_id="muse-key",
         )  # fmt: skip
         self.tempo = gr.Textbox(
             "", label="Tempo", info="Beats a minute from the cut on.", placeholder="as it comes", max_lines=1,

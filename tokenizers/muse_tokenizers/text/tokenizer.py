@@ -57,7 +57,6 @@ class TextTokenizer(Tokenizer[bytes]):
     quotation: ClassVar[Quotation] = ("count", 50)
     streams = 1
     steps_per_second = None
-    sound_rate = None
 
     def __init__(self, segmenter: Segmenter, line_ends: LineEnds = "lf") -> None:
         """
@@ -114,9 +113,6 @@ class TextTokenizer(Tokenizer[bytes]):
         return float(len(piece))
 
     def render(self, piece: bytes, soundfont: Path | None = None) -> Waveform | None:
-        return None
-
-    def render_between(self, piece: bytes, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
         return None
 
     def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:

@@ -6,6 +6,17 @@ import { colours } from "./palette.js";
 
 export const BAND = 26; // pixels
 
+/** A rectangle divided among the depths at which a span was looked at. */
+export function fillByDepth(context, weights, span, x, y, width, height) {
+  const { depths } = colours();
+  depths.forEach((colour, depth) => {
+    const part = (weights.byDepth[span * depths.length + depth] / weights.total[span]) * height;
+    context.fillStyle = colour;
+    context.fillRect(x, y, width, part);
+    y += part;
+  });
+}
+
 export function drawBands({ context, width }, axis, candidate, head, chosen) {
   const ink = colours();
   const { depths } = candidate.piece;

@@ -1,5 +1,6 @@
 // Notes on the time axis, and in place what one of them looked at.
 
+import { fillByDepth } from "./bands.js";
 import { colours } from "./palette.js";
 
 const DRUM = 0.09; // seconds a drum is drawn for
@@ -74,15 +75,8 @@ export class Roll {
       context.globalAlpha = 1;
       return;
     }
-    const depths = ink.depths.length;
     context.globalAlpha = 0.35 + 0.65 * strength;
-    let top = y;
-    for (let depth = 0; depth < depths; depth++) {
-      const part = (weights.byDepth[span * depths + depth] / weights.total[span]) * h;
-      context.fillStyle = ink.depths[depth];
-      context.fillRect(x, top, w, part);
-      top += part;
-    }
+    fillByDepth(context, weights, span, x, y, w, h);
     context.globalAlpha = 1;
   }
 

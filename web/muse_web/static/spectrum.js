@@ -1,5 +1,6 @@
 // Sound on the time axis: its mel spectrogram in greys, its waveform below, and in place what one step looked at.
 
+import { fillByDepth } from "./bands.js";
 import { colours, isDark } from "./palette.js";
 
 const WAVE = 46; // pixels of the waveform
@@ -103,7 +104,6 @@ export class Spectrum {
   /** Frames by how much they were looked at, at the top of the picture. */
   light(context, { candidate, weights }, axis, width, tall, split) {
     const ink = colours();
-    const depths = ink.depths.length;
     const strip = split ? 18 : tall;
     const edges = candidate.edges;
     for (let i = 0; i < weights.total.length; i++) {
@@ -118,14 +118,8 @@ export class Spectrum {
         context.fillRect(x, 0, w, strip);
         continue;
       }
-      let y = 0;
       context.globalAlpha = 0.35 + 0.65 * strength;
-      for (let depth = 0; depth < depths; depth++) {
-        const part = (weights.byDepth[i * depths + depth] / weights.total[i]) * strip;
-        context.fillStyle = ink.depths[depth];
-        context.fillRect(x, y, w, part);
-        y += part;
-      }
+      fillByDepth(context, weights, i, x, 0, w, strip);
     }
     context.globalAlpha = 1;
   }

@@ -155,6 +155,7 @@ export class Stage {
     show(this.cutRow, !piece.run && piece.base.length > 0 && Boolean(piece.base.of?.source));
     show(this.viewRow, !text || candidate !== null);
     for (const one of this.viewRow.querySelectorAll("button")) show(one, !text);
+    for (const one of this.viewRow.querySelectorAll("label")) show(one, candidate !== null);
     this.backButton.disabled = piece.writing || !this.history.length;
     this.onButton.disabled = !candidate?.done || !candidate.steps;
     if (candidate) this.bands.style.height = `${piece.depths.length * BAND}px`;
