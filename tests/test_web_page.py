@@ -316,6 +316,46 @@ def test_notes_that_are_played_and_words_that_are_typed_are_continued(visit: Cal
     assert page.inner_text(".muse-words").startswith("The harbour lay still, and nobody came.")
 
 
+def test_a_recording_is_continued(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.context.grant_permissions(["microphone"])
+    visitor.choose("audio", "speech")
+    page.click("button:has-text('Record')")
+    page.wait_for_function("document.querySelector('.muse-prompt').textContent.includes('0:02')")
+    page.click("button:has-text('End the recording')")
+    visitor.wait_for_status("recording.wav: 0:02")
+    visitor.continue_(amount="1")
+
+
+def test_without_a_microphone_it_says_so(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    visitor.choose("audio", "speech")
+    visitor.page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no')); }")
+    visitor.page.click("button:has-text('Record')")
+    assert "microphone" in visitor.problem()
+
+
+def test_a_midi_keyboard_is_listened_to(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.evaluate(
+        "() => { window.keyboard = { name: 'Keys 49' }; navigator.requestMIDIAccess = () =>"
+        " Promise.resolve({ inputs: new Map([['1', window.keyboard]]) }); }"
+    )
+    page.click(".muse-prompt summary")
+    page.click("button:has-text('MIDI keyboard')")
+    page.wait_for_function("document.querySelector('.muse-prompt').textContent.includes('Listening to Keys 49.')")
+    for pitch in (60, 64):
+        page.evaluate("(pitch) => window.keyboard.onmidimessage({ data: [0x91, pitch, 100] })", pitch)
+        page.wait_for_timeout(150)
+        # A note that is begun with velocity 0 ends.
+        page.evaluate("(pitch) => window.keyboard.onmidimessage({ data: [pitch < 62 ? 0x81 : 0x91, pitch, 0] })", pitch)
+    page.click("button:has-text('Continue these')")
+    visitor.wait_for_status("played")
+    visitor.continue_(amount="2")
+
+
 def test_the_music_is_heard_and_the_map_follows_it(visit: Callable[..., Visitor]) -> None:
     visitor = visit()
     page = visitor.page

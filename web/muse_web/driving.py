@@ -31,6 +31,8 @@ _OPTIONS = (
     "--disable-sync",
     # Nobody clicks here, and sound should begin all the same.
     "--autoplay-policy=no-user-gesture-required",
+    # A microphone that beeps.
+    "--use-fake-device-for-media-stream",
 )
 
 
