@@ -65,7 +65,6 @@ def test_a_step_is_shown_as_the_trace_has_it(runs: dict[str, Run], domain: str) 
 
 def check_token(run: Run, trace: Trace, token: dict[str, Any], expected: Any) -> None:
     step, end = token["step"], trace.prompt_steps + token["step"]
-    assert token["start"] == expected[0].start
     assert not token["settled"]
     for stream, part in enumerate(token["streams"]):
         assert (part["id"], part["label"], part["kind"]) == (
@@ -102,7 +101,6 @@ def test_the_ids_of_a_note_are_shown_together(runs: dict[str, Run]) -> None:
         assert [token["step"] for token in seen] == ([step] if note is None else whole)
         if note is not None:
             assert [token["streams"][0]["kind"] for token in seen][1:] == ["velocity", "duration"]
-            assert {token["end"] for token in seen} == {tokens[trace.prompt_steps + step].end}
 
 
 def test_what_a_branch_took_over_is_shown_as_settled(one: Visit, runs: dict[str, Run]) -> None:

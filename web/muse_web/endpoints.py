@@ -46,6 +46,7 @@ class Desk:
         """Give the functions their names; inside a `gr.Blocks`."""
         for name, function in self._quick().items():
             api(function, api_name=name, queue=False, api_visibility="undocumented")
+        api(self.bye, api_name="bye", queue=False, api_visibility="undocumented")
         queued: Json = {"concurrency_limit": self.at_once, "concurrency_id": "generation"}
         api(self._plainly_many(self._grow), api_name="grow", api_visibility="undocumented", **queued)
         api(self.continue_midi, api_name="continue_midi", **queued)
@@ -68,6 +69,7 @@ class Desk:
 
         served = {
             "open": self._open,
+            "here": lambda visitor, asked: {},
             "stop": self._stop,
             "look": self._look,
             "rows": self._rows,
@@ -103,7 +105,9 @@ class Desk:
     def _grow(self, visitor: Visitor, asked: Json) -> Iterator[Json]:
         run = new_run(visitor, self.shelf, self.limits, asked)
         yield from grow(run, visitor)
-        visitor.keep(run, self.limits)
+        if run.id in visitor.runs:
+            # Now it is known how large it is.
+            visitor.keep(run, self.limits)
 
     def _stop(self, visitor: Visitor, asked: Json) -> Json:
         visitor.stop()
@@ -221,9 +225,15 @@ class Desk:
             raise gr.Error(str(error), print_exception=False) from error
         return [{"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}} for path in paths]
 
-    def leave(self, request: gr.Request) -> None:
-        """A visitor has gone."""
+    def bye(self, asked: dict, request: gr.Request) -> dict:  # type: ignore[type-arg]
+        """A visitor leaves."""
+        del asked
         self.visitors.leave(request.session_hash)
+        return {}
+
+    def lose(self, request: gr.Request) -> None:
+        """A visitor's connection has ended: they have gone, or will be back in a moment."""
+        self.visitors.lose(request.session_hash)
 
 
 def _problem(error: Exception) -> Json:

@@ -121,8 +121,8 @@ def growth_view(tokenizer: Tokenizer[Any], prompt: Ids, ids: Ids, told: int) -> 
 def _new_words(tokenizer: Tokenizer[Any], ids: Ids, told: int) -> tuple[dict[str, Any], None]:
     spans = _characters([row[0] for row in tokenizer.describe(ids)])
     text = tokenizer.decode(ids).decode("utf-8", "replace")
-    begin = int(spans[told, 0]) if told < len(spans) else len(text)
-    return {"text": text[begin:], "from": begin, "characters": packed(spans[told:], "i4")}, None
+    begin, units = int(spans[told, 0]) if told < len(spans) else len(text), _units(text)
+    return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[told:]], "i4")}, None
 
 
 def _new_notes(tokenizer: Tokenizer[Any], prompt: Ids, ids: Ids, told: int) -> tuple[dict[str, Any], float | None]:
@@ -137,6 +137,12 @@ def _new_notes(tokenizer: Tokenizer[Any], prompt: Ids, ids: Ids, told: int) -> t
     starts = [token.start for token in tokens]
     view = {"notes": packed(np.array(notes).reshape(-1, 5), "f4"), "starts": packed(np.array(starts), "f4")}
     return view, starts[-1] if starts else None
+
+
+def _units(text: str) -> NDArray[np.int64]:
+    """(N + 1,): where each character begins, and the text ends, as JavaScript counts: those beyond U+FFFF are two."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    return np.concatenate([[0], np.cumsum(1 + (codes > 0xFFFF))])
 
 
 def _characters(tokens: Sequence[Token]) -> NDArray[np.int64]:
@@ -168,7 +174,7 @@ def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: 
         hidden = max(0, (int(characters[0, 0]) if len(characters) else len(text)) - _TEXT_SHOWN)
         return view | {
             "text": text[hidden:],
-            "characters": packed(characters - hidden, "i4"),
+            "characters": packed(_units(text[hidden:])[characters - hidden], "i4"),
             "edges": packed(np.arange(base, prompt + steps + 1), "f4"),
             "spans": packed(spans, "i4"),
             "labels": [],

@@ -59,8 +59,9 @@ def grow(run: Run, visitor: Visitor) -> Iterator[Told]:
             if run.stop.is_set() or visitor.gone:
                 break
         # Nobody is there any more, or has begun so much since that this one had to go.
-        if run.id in visitor.runs and not visitor.gone:
-            yield _done(run, generation, telling, visitor.folder / run.id)
+        folder = visitor.folder / run.id
+        if run.id in visitor.runs and not visitor.gone and _made(folder):
+            yield _done(run, generation, telling, folder)
     finally:
         for one in telling:
             one.close()
@@ -108,8 +109,16 @@ def _grew(run: Run, telling: list[_Telling], event: StepEvent, seconds: float) -
     }
 
 
+def _made(folder: Path) -> bool:
+    """Make a folder in one that may go at any moment; False where it has gone."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _done(run: Run, generation: Generation, telling: list[_Telling], folder: Path) -> Told:
-    folder.mkdir(exist_ok=True)
     views = []
     for number, nats in enumerate(generation.log_probabilities()):
         path = folder / f"trace-{number}.npz"

@@ -40,29 +40,39 @@ def look(run: Run, number: int, step: object) -> dict[str, Any]:
     _, trace = run.traced(number)
     here = _step(trace, step)
     begin, row = trace.attended(here)
-    # A few more: whether the last id is of a note is known when its length is.
-    tokens = run.checkpoint.tokenizer.describe(trace.ids[: trace.prompt_steps + here + _NOTE])
+    tokens = _tokens_near(run, trace, here)
     return {
         "step": here,
         "begin": begin,
         "row": packed(row, "f4"),
-        "tokens": [_token(run, trace, tokens, other) for other in _of_note(trace, tokens, here)],
+        "tokens": [_token(run, trace, tokens[step], step) for step in _of_note(tokens, here)],
     }
 
 
-def _of_note(trace: Trace, tokens: list[list[Token]], step: int) -> list[int]:
+def _tokens_near(run: Run, trace: Trace, step: int) -> dict[int, list[Token]]:
+    """What the ids around a new step mean, by their steps."""
+    tokenizer, prompt = run.checkpoint.tokenizer, trace.prompt_steps
+    if not tokenizer.note_starts().any():
+        # Codes and words are called alike wherever they stand: to describe a long prompt for one takes seconds.
+        return {step: tokenizer.describe(trace.ids[prompt + step : prompt + step + 1])[0]}
+    # A few more: whether the last id is of a note is known when its length is.
+    stop = min(step + _NOTE, trace.steps)
+    tokens = tokenizer.describe(trace.ids[: prompt + stop])
+    return {near: tokens[prompt + near] for near in range(max(0, step - _NOTE), stop)}
+
+
+def _of_note(tokens: dict[int, list[Token]], step: int) -> list[int]:
     """The steps of the note that a step is of; itself alone where it is of none."""
-    note = tokens[trace.prompt_steps + step][0].note
-    near = range(max(0, step - _NOTE), min(len(tokens) - trace.prompt_steps, step + _NOTE))
-    return [step] if note is None else [one for one in near if tokens[trace.prompt_steps + one][0].note == note]
+    note = tokens[step][0].note
+    return [step] if note is None else [near for near, row in tokens.items() if row[0].note == note]
 
 
-def _token(run: Run, trace: Trace, tokens: list[list[Token]], step: int) -> dict[str, Any]:
+def _token(run: Run, trace: Trace, tokens: list[Token], step: int) -> dict[str, Any]:
     """A step as words and numbers, a part for each stream."""
     end = trace.prompt_steps + step
     given = 0 if run.request.given is None else len(run.request.given)
     streams = []
-    for stream, token in enumerate(tokens[end]):
+    for stream, token in enumerate(tokens):
         others = [other for other in trace.alternatives[step, stream].tolist() if other >= 0]
         labels = run.checkpoint.tokenizer.labels_after(trace.ids[:end], stream, others)
         chances = np.exp(trace.alternative_log_probability[step, stream, : len(others)]).tolist()
@@ -79,8 +89,7 @@ def _token(run: Run, trace: Trace, tokens: list[list[Token]], step: int) -> dict
                 ],
             }
         )
-    first = tokens[end][0]
-    return {"step": step, "start": first.start, "end": first.end, "settled": step < given, "streams": streams}
+    return {"step": step, "settled": step < given, "streams": streams}
 
 
 def rows(run: Run, number: int, steps: object) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import gradio as gr
 
 from muse_shortcut import __version__
 from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import MuseError
 from muse_shortcut.shipped import prompt_names
 from muse_tokenizers.midi.labels import program_name
 from muse_web.endpoints import Desk
@@ -43,6 +44,13 @@ def make_theme() -> gr.themes.Base:
         spacing_size=gr.themes.sizes.spacing_sm,
         font=sans,
         font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
+    ).set(
+        # The theme's own can hardly be read.
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
     )
 
 
@@ -67,7 +75,7 @@ def make_page(desk: Desk) -> Any:
                 )
         controls.connect()
         desk.register()
-        page.unload(desk.leave)
+        page.unload(desk.lose)
     page.queue(max_size=200, api_open=False)
     return page
 
@@ -202,7 +210,9 @@ class _Controls:
             self._for_domain, self.domain, [self.checkpoint, self.amount, *self._music(), *self._sampling()],
             js="(domain) => { window.muse.choose(domain); return domain; }", **private,
         )  # fmt: skip
-        self.checkpoint.input(self._for_checkpoint, [self.domain, self.checkpoint], self._sampling(), **private)
+        self.checkpoint.input(
+            self._for_checkpoint, [self.domain, self.checkpoint], self._sampling(), **(private | {"queue": True})
+        )
 
     def _music(self) -> list[gr.components.Component]:
         """What is asked of music alone."""
@@ -225,7 +235,11 @@ class _Controls:
         ]
 
     def _for_checkpoint(self, domain: str, name: str) -> list[Any]:
-        usual = self._desk.shelf.take(domain, name).sampling
+        try:
+            usual = self._desk.shelf.take(domain, name).sampling
+        except MuseError as error:
+            gr.Warning(str(error))
+            return [gr.skip() for _ in self._sampling()]
         return [
             usual.temperature, usual.top_p, usual.min_p, usual.top_k, usual.repetition_penalty, usual.no_repeat_ngram,
         ]  # fmt: skip

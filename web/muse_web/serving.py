@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from muse_shortcut.errors import ArgumentsError
-from muse_web.session import Limits
+from muse_web.session import Limits, Visitors
 
 __all__ = ["Served", "Serving", "serve"]
+
+_SWEPT_EVERY = 15.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +42,6 @@ class Served:
 
     url: str
     share_url: str | None
-    folder: Path
-    """Of visitors and uploads."""
 
 
 def _require_free(host: str, port: int | None) -> None:
@@ -78,7 +80,8 @@ def serve(serving: Serving) -> Iterator[Served]:
 
         shelf = Shelf(serving.checkpoints, serving.device)
         visitors = folder / "visitors"
-        page = make_page(Desk(shelf, visitors, uploads, serving.limits, serving.at_once))
+        desk = Desk(shelf, visitors, uploads, serving.limits, serving.at_once)
+        page = make_page(desk)
         auth = (serving.username, serving.password) if serving.username and serving.password else None
         try:
             _, url, share_url = page.launch(
@@ -100,7 +103,15 @@ def serve(serving: Serving) -> Iterator[Served]:
             )
         except OSError as error:
             raise ArgumentsError(f"--host {serving.host}: {error}") from error
+        ended = threading.Event()
+        threading.Thread(target=_sweep, args=(desk.visitors, ended), daemon=True).start()
         try:
-            yield Served(url=url, share_url=share_url, folder=folder)
+            yield Served(url=url, share_url=share_url)
         finally:
+            ended.set()
             page.close(verbose=False)
+
+
+def _sweep(visitors: Visitors, ended: threading.Event) -> None:
+    while not ended.wait(_SWEPT_EVERY):
+        visitors.sweep()

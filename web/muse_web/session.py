@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.files import make_folder
 from muse_shortcut.generation.engine import Request
 from muse_shortcut.generation.trace import Trace
-from muse_tokenizers.base import Ids
+from muse_tokenizers.base import Ids, Waveform
 
 __all__ = ["Candidate", "Limits", "NotThere", "Run", "Source", "Visitor", "Visitors"]
 
@@ -43,6 +44,12 @@ class Limits:
     """Of their sound and traces together; the oldest go."""
     sources: int = 6
     visitors: int = 200
+    all_bytes: int = 6 * 2**30
+    """Of all visitors' sources, sounds and traces together; those longest idle go."""
+    idle_seconds: float = 1800.0
+    """Who has not called for so long is forgotten; a page that is open calls every minute."""
+    left_seconds: float = 600.0
+    """Who has lost the connection is forgotten after so long, unless they call again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,11 @@ class Source:
     checkpoint: Checkpoint
     """Whose tokenizer read it."""
     piece: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Of its sound in memory; of a score or a text there is little."""
+        return self.piece.samples.nbytes if isinstance(self.piece, Waveform) else 0
 
 
 @dataclass(kw_only=True)
@@ -119,6 +131,21 @@ class Visitor:
     sources: dict[str, Source] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     gone: bool = False
+    seen: float = 0.0
+    """When they last called, on the clock of `time.monotonic`."""
+    left: float | None = None
+    """When their connection was lost; None while it is there, or once they have called again."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all they have."""
+        sources = sum(one.nbytes for one in list(self.sources.values()))
+        return sources + sum(one.nbytes for one in list(self.runs.values()))
+
+    @property
+    def is_served(self) -> bool:
+        """Whether something is being written for them."""
+        return any(not run.finished for run in list(self.runs.values()))
 
     def source(self, key: object) -> Source:
         """Raises NotThere."""
@@ -135,7 +162,9 @@ class Visitor:
     def stop(self) -> None:
         """Ask everything that is being written to end."""
         for run in list(self.runs.values()):
-            run.stop.set()
+            # One that is over stays as it is: how it ended stands in its sidecar.
+            if not run.finished:
+                run.stop.set()
 
     def keep(self, run: Run, limits: Limits) -> None:
         """Keep a run, and of the others the newest."""
@@ -146,7 +175,9 @@ class Visitor:
             self._drop(next(iter(self.runs)))
 
     def _drop(self, key: str) -> None:
-        self.runs.pop(key).stop.set()
+        run = self.runs.pop(key)
+        if not run.finished:
+            run.stop.set()
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
     def hold(self, source: Source, most: int) -> None:
@@ -184,20 +215,42 @@ class Visitors:
             visitor = self._visitors.pop(key, None)
             if visitor is None:
                 if len(self._visitors) >= self._limits.visitors:
-                    self._leave_longest_idle()
+                    self._forget_longest_idle()
                 # Its name cannot be guessed: whoever knows it can fetch what lies there.
                 visitor = Visitor(folder=make_folder(self._folder / secrets.token_hex(16)))
-            # The one used last stands last.
+            # The one that called last stands last.
             self._visitors[key] = visitor
+            visitor.seen, visitor.left = time.monotonic(), None
             return visitor
 
-    def _leave_longest_idle(self) -> None:
-        idle = next(
-            (key for key, one in self._visitors.items() if all(run.finished for run in one.runs.values())), None
-        )
+    def _forget_longest_idle(self) -> None:
+        idle = next((key for key, one in self._visitors.items() if not one.is_served), None)
         if idle is None:
             raise ArgumentsError(f"{self._limits.visitors} visitors are being served, and no more fit; come back later")
         self._forget(self._visitors.pop(idle))
+
+    def sweep(self) -> None:
+        """Forget who has been away for long, and of all the longest idle where there is too much of theirs."""
+        now, limits = time.monotonic(), self._limits
+        with self._lock:
+            for key, one in list(self._visitors.items()):
+                away = one.left is not None and now - one.left > limits.left_seconds
+                if away or (now - one.seen > limits.idle_seconds and not one.is_served):
+                    self._forget(self._visitors.pop(key))
+            # Never the one who called last.
+            for key, one in list(self._visitors.items())[:-1]:
+                if sum(other.nbytes for other in self._visitors.values()) <= limits.all_bytes:
+                    break
+                if not one.is_served:
+                    self._forget(self._visitors.pop(key))
+
+    def lose(self, key: str | None) -> None:
+        """A visitor's connection is lost: what is being written ends; unless they return, they are forgotten."""
+        with self._lock:
+            visitor = self._visitors.get(key or "")
+        if visitor is not None:
+            visitor.stop()
+            visitor.left = time.monotonic()
 
     def leave(self, key: str | None) -> None:
         """Forget a visitor: what is being written for them ends, their files go."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.devices import choose_device, use_decoding_threads
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_shortcut.shipped import default_checkpoint
 
 __all__ = ["DOMAINS", "Shelf"]
@@ -67,7 +67,11 @@ class Shelf:
         with self._lock:
             checkpoint = self._loaded.pop(folder, None)
             if checkpoint is None:
-                checkpoint = load_checkpoint(folder, self._device)
+                try:
+                    checkpoint = load_checkpoint(folder, self._device)
+                except CheckpointError as error:
+                    # Visitors know it by its name, not by where it lies here.
+                    raise CheckpointError(str(error).replace(str(folder), name)) from error
                 use_decoding_threads(checkpoint.core.parameter_count())
             self._loaded[folder] = checkpoint
             for old in list(self._loaded)[:-_LOADED]:

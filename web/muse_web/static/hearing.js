@@ -14,9 +14,15 @@ export class Hearing {
   playOrPause() {
     if (this.stage.player.playing) this.stage.player.stop();
     else {
-      const end = this.stage.piece.end;
-      this.play(this.stage.player.position >= end - 0.05 ? (this.stage.piece.run ? this.stage.piece.cut : 0) : this.stage.player.position);
+      const { piece, player } = this.stage;
+      this.play(player.position >= this.end(piece) - 0.05 ? (piece.run ? piece.cut : 0) : player.position);
     }
+  }
+
+  /** Where a piece ends to the ear; Infinity while it is being written. */
+  end({ candidate, cut, domain }) {
+    if (!candidate) return cut;
+    return candidate.done ? candidate.end + (domain === "midi" ? RING : 0) : Infinity;
   }
 
   play(from) {
@@ -25,13 +31,12 @@ export class Hearing {
     if (!piece.soundRate || (!candidate && !piece.base.of)) return;
     this.stage.player.wake(piece.soundRate);
     const of = candidate ? candidate.asked : piece.base.of;
-    const music = piece.domain === "midi";
     this.stage.player.play({
       of,
       from,
-      end: () => (candidate ? (candidate.done ? candidate.end + (music ? RING : 0) : Infinity) : piece.cut),
+      end: () => this.end(piece),
       ready: () => (candidate ? candidate.ready : Infinity),
-      overlapping: music,
+      overlapping: piece.domain === "midi",
     });
   }
 

@@ -3,7 +3,7 @@
 import { usePalette } from "./palette.js";
 import { Prompt } from "./prompt.js";
 import { Stage } from "./stage.js";
-import { stay } from "./wire.js";
+import { Problem, stay } from "./wire.js";
 
 async function found(id) {
   let element = document.getElementById(id);
@@ -25,16 +25,27 @@ export async function start(configuration) {
       stage.open(base);
     },
     tell: (problem) => stage.tell(problem),
+    mayOpen() {
+      if (!stage.writing.busy) return true;
+      stage.tell(new Problem(`${stage.writing.piece.base.name} is still being written; press Stop first`));
+      return false;
+    },
   });
   Object.assign(window.muse, {
     async go(asked) {
-      if (await prompt.openWords()) await stage.go(asked);
+      // What is being opened is what is to be continued.
+      await prompt.pending;
+      if (await prompt.openWords()) await stage.writing.go({ ...asked, domain: stage.piece.domain });
     },
-    stop: () => stage.stop(),
-    lastSeed: () => (stage.lastSeed === null ? "" : String(stage.lastSeed)),
-    choose(domain) {
+    stop: () => stage.writing.stop(),
+    lastSeed: () => String(stage.writing.lastSeed ?? ""),
+    async choose(domain) {
       prompt.choose(domain);
+      // What is being written would go on unseen.
+      await stage.writing.stop();
+      if (prompt.domain !== domain) return; // chosen on meanwhile
       stage.clearProblem();
+      if (stage.recall(domain)) return;
       stage.open(prompt.empty());
       prompt.open({ example: configuration.domains[domain].examples[0] });
     },

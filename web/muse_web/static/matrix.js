@@ -103,7 +103,10 @@ export class Matrix {
     if (this.isToken) {
       const weights = this.step === null ? null : this.candidate.rows.get(this.step);
       if (!weights) return null;
-      const value = (row, column) => weights.row[row * weights.length + first + column - weights.begin] ?? 0;
+      const value = (row, column) => {
+        const place = first + column - weights.begin;
+        return place >= 0 && place < weights.length ? weights.row[row * weights.length + place] : 0;
+      };
       return { rows: this.candidate.piece.depths.length, columns: stop - first, value, scale: weights.row.reduce((a, b) => Math.max(a, b), 1e-9) };
     }
     if (!this.tile) return null;

@@ -32,26 +32,29 @@ export class Piano {
 
   listen() {
     const at = (event) => Number(document.elementFromPoint(event.clientX, event.clientY)?.dataset?.pitch || 0);
-    let held = null;
+    const held = new Map(); // the pitch under each finger
     this.element.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       this.element.focus();
       this.element.setPointerCapture(event.pointerId);
-      held = at(event);
-      this.press(held, 84);
+      held.set(event.pointerId, at(event));
+      this.press(at(event), 84);
     });
     this.element.addEventListener("pointermove", (event) => {
-      if (held === null || at(event) === held) return;
-      this.release(held);
-      held = at(event);
-      this.press(held, 84);
+      const before = held.get(event.pointerId);
+      if (before === undefined || at(event) === before) return;
+      this.release(before);
+      held.set(event.pointerId, at(event));
+      this.press(at(event), 84);
     });
     for (const name of ["pointerup", "pointercancel"]) {
-      this.element.addEventListener(name, () => {
-        if (held !== null) this.release(held);
-        held = null;
+      this.element.addEventListener(name, ({ pointerId }) => {
+        this.release(held.get(pointerId));
+        held.delete(pointerId);
       });
     }
+    // What is still held would sound for ever: its end will not be heard of.
+    this.element.addEventListener("blur", () => this.releaseAll());
     this.element.addEventListener("keydown", (event) => {
       const place = LETTERS.indexOf(event.key.toLowerCase());
       if (place < 0 || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -122,8 +125,12 @@ export class Piano {
     };
   }
 
-  clear() {
+  releaseAll() {
     for (const pitch of [...this.down.keys()]) this.release(pitch);
+  }
+
+  clear() {
+    this.releaseAll();
     this.notes = [];
     this.changed(0);
   }

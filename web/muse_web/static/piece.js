@@ -220,8 +220,9 @@ export class Candidate {
   async look(step) {
     if (!this.looks.has(step)) {
       const found = await call("look", { ...this.asked, step });
-      this.looks.set(step, found);
       this.hold(step, found.begin, unpack(found.row));
+      delete found.row;
+      this.looks.set(step, found);
     }
     if (!this.rows.has(step)) await this.fetchRows([step]);
     return this.looks.get(step);
@@ -244,7 +245,8 @@ export class Candidate {
 
   hold(step, begin, row) {
     this.rows.set(step, this.summed(begin, row));
-    if (this.rows.size > HELD_ROWS) this.rows.delete(this.rows.keys().next().value);
+    // The one that is being explained stays.
+    if (this.rows.size > HELD_ROWS) this.rows.delete([...this.rows.keys()].find((held) => held !== this.piece.step));
   }
 
   /** The weights of a step as a map: of every span in sight, depth by depth, and of every position. */
@@ -295,7 +297,9 @@ export class Piece {
   get given() {
     if (this.domain !== "text") return "";
     const bytes = new TextEncoder().encode(this.base.text);
-    return new TextDecoder().decode(bytes.subarray(0, Math.max(0, this.cut - this.base.hidden)));
+    let end = Math.max(0, Math.min(bytes.length, this.cut - this.base.hidden));
+    while (end > 0 && (bytes[end] & 0xc0) === 0x80) end -= 1; // not inside a character
+    return new TextDecoder().decode(bytes.subarray(0, end));
   }
 
   hear(part) {

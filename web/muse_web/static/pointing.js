@@ -29,6 +29,7 @@ export class Pointing {
       if (drag && !drag.cut && !drag.moved) this.clicked(event.offsetX, event.offsetY);
       drag = null;
     });
+    stage.canvas.addEventListener("pointercancel", () => (drag = null));
     stage.bands.addEventListener("click", (event) => {
       const step = stage.piece.candidate?.stepAt(stage.axis.place(event.offsetX, stage.bands.clientWidth));
       if (step !== null && step !== undefined) stage.choose(step);

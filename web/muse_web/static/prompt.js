@@ -8,10 +8,12 @@ import { Problem, call, upload } from "./wire.js";
 
 const WAYS = { midi: "Drop a MIDI file here, or choose one", audio: "Drop a WAV, FLAC, OGG or MP3 here, or choose one", text: "Drop a text here, or choose one" };
 
+const MICROPHONE = "The microphone works on localhost or over https alone.";
+
 export class Prompt {
-  /** `opened(base)` is called with what was opened, `tell(problem)` with what went wrong. */
-  constructor(root, configuration, { opened, tell }) {
-    Object.assign(this, { configuration, opened, tell });
+  /** `opened(base)` is called with what was opened, `tell(problem)` with what went wrong, `mayOpen()` before anything is. */
+  constructor(root, configuration, { opened, tell, mayOpen }) {
+    Object.assign(this, { configuration, opened, tell, mayOpen });
     this.examples = el("div", { className: "chips", role: "group" });
     this.examples.setAttribute("aria-label", "Examples");
     this.input = el("input", { type: "file", onchange: () => this.file(this.input.files[0]) });
@@ -38,8 +40,11 @@ export class Prompt {
       el("div", { className: "row" }, this.usePlayed, this.clearPlayed, this.playedWords),
       el("div", { className: "row" }, connect, this.midiWords),
     );
+    this.recorded.textContent = window.isSecureContext ? "" : MICROPHONE;
     this.sing = el("div", { className: "row" }, this.record, this.recorded);
-    this.nothing = el("button", { className: "chip", onclick: () => this.opened(this.empty()) }, "from nothing");
+    this.nothing = el("button", { className: "chip", onclick: () => this.openNothing() }, "from nothing");
+    this.turn = 0; // of what was asked for last
+    this.pending = Promise.resolve();
     root.replaceChildren(
       el("div", { className: "muse-prompt" }, el("h2", {}, "Begin with"), this.examples, this.words, this.drop, this.sing, this.keys),
     );
@@ -64,6 +69,8 @@ export class Prompt {
   /** Another domain. */
   choose(domain) {
     this.domain = domain;
+    this.turn += 1;
+    if (this.microphone) this.endRecording().catch(() => {}); // nobody waits for it any more
     const { examples, suffixes } = this.configuration.domains[domain];
     this.examples.replaceChildren(
       ...examples.map((name) => el("button", { className: "chip", onclick: () => this.open({ example: name }) }, name)),
@@ -98,49 +105,76 @@ export class Prompt {
     await this.guarded(async () => this.open(await upload(file)));
   }
 
-  /** Open what is asked for; true where it worked. */
-  async open(asked) {
-    return this.guarded(async () => {
+  openNothing() {
+    if (!this.mayOpen()) return;
+    this.turn += 1;
+    this.typed = false;
+    this.opened(this.empty());
+  }
+
+  /** Open what is asked for; true where it worked, and nothing else was asked for meanwhile. */
+  open(asked) {
+    if (!this.mayOpen()) return Promise.resolve(false);
+    const turn = ++this.turn;
+    this.pending = this.guarded(async () => {
       const { source, name, length, view, domain, sound_rate: soundRate } = await call("open", { domain: this.domain, ...asked });
+      if (turn !== this.turn) return false;
       const base = new Base({ of: { source }, name, length, view, domain, soundRate });
       if (domain === "text") {
         this.words.value = base.text;
         this.typed = false;
       }
       this.opened(base);
+      return true;
     });
+    return this.pending;
   }
 
   /** Words that were typed since they were last opened. */
   async openWords() {
     if (this.domain !== "text" || !this.typed) return true;
     if (this.words.value) return this.open({ words: this.words.value });
-    this.typed = false;
-    this.opened(this.empty());
+    this.openNothing();
     return true;
   }
 
   async recordOrEnd() {
     await this.guarded(async () => {
       if (this.microphone) {
-        const { microphone } = this;
-        this.microphone = null;
-        this.record.textContent = "Record";
-        this.recorded.textContent = "";
-        await this.file(await microphone.stop());
+        await this.file(await this.endRecording());
         return;
       }
-      const microphone = new Microphone();
-      await microphone.start((seconds) => (this.recorded.textContent = clock(seconds)));
-      this.microphone = microphone;
-      this.record.textContent = "End the recording";
+      this.record.disabled = true;
+      try {
+        const microphone = new Microphone();
+        await microphone.start((seconds) => this.recording(microphone, seconds));
+        this.microphone = microphone;
+        this.record.textContent = "End the recording";
+      } finally {
+        this.record.disabled = false;
+      }
     });
+  }
+
+  recording(microphone, seconds) {
+    const { uploadBytes, domains } = this.configuration;
+    this.recorded.textContent = clock(seconds);
+    // What would be refused afterwards ends here.
+    const longest = Math.min(domains.audio.longest, (uploadBytes - 100) / (2 * microphone.context.sampleRate)) - 1;
+    if (seconds >= longest && this.microphone === microphone) this.recordOrEnd();
+  }
+
+  endRecording() {
+    const { microphone } = this;
+    this.microphone = null;
+    this.record.textContent = "Record";
+    this.recorded.textContent = "";
+    return microphone.stop();
   }
 
   async guarded(work) {
     try {
-      const result = await work();
-      return result !== false;
+      return (await work()) !== false;
     } catch (problem) {
       this.tell(problem);
       return false;

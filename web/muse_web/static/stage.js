@@ -4,6 +4,7 @@ import { Axis } from "./axis.js";
 import { BAND } from "./bands.js";
 import { clock, countUpTo, el, show } from "./dom.js";
 import { Hearing } from "./hearing.js";
+import { legend } from "./legend.js";
 import { Matrix } from "./matrix.js";
 import { onThemeChange, usePalette } from "./palette.js";
 import { Picture } from "./picture.js";
@@ -13,25 +14,27 @@ import { Pointing } from "./pointing.js";
 import { Strip } from "./strip.js";
 import { Why } from "./why.js";
 import { Words } from "./words.js";
-import { Problem, address, call, grow, leaveQueue } from "./wire.js";
+import { Problem, address, call } from "./wire.js";
+import { Writing } from "./writing.js";
 
+const SPOKEN = 5000; // milliseconds between two lines that are read aloud while it is written
 const NAMES = { mid: "MIDI", tracks: "MIDI, a file an instrument", wav: "WAV", flac: "FLAC", txt: "text", trace: "numbers (npz)", json: "recipe (json)", svg: "picture (svg)", png: "picture (png)" };
 
 export class Stage {
   constructor(root, configuration) {
     this.configuration = configuration;
-    this.history = [];
+    this.places = {}; // by domain: what stands there, and what stood there before
     this.piece = null;
     this.head = -1;
-    this.lastSeed = null;
     this.axis = new Axis(() => this.dirty());
     this.player = new Player(() => this.playerChanged());
     this.picture = new Picture(this);
     this.hearing = new Hearing(this);
     this.strip = new Strip(this);
+    this.writing = new Writing(this);
     this.words = new Words({ choose: (step) => this.choose(step), cut: (characters) => this.cutWordsAt(characters) });
     const tell = (problem) => this.tell(problem);
-    this.why = new Why({ choose: (step) => this.choose(step), branch: (...where) => this.branch(...where), tell, take: (kind, step) => this.take(kind, step) });
+    this.why = new Why({ choose: (step) => this.choose(step), branch: (...where) => this.writing.branch(...where), tell, take: (kind, step) => this.take(kind, step) });
     this.matrix = new Matrix({ choose: (step) => this.choose(step), tell });
     this.build(root);
     onThemeChange(() => {
@@ -53,7 +56,9 @@ export class Stage {
   build(root) {
     const button = (words, act, title = "") => el("button", { onclick: act, title }, words);
     this.title = el("h2", {}, "");
-    this.status = el("p", { className: "status", role: "status" });
+    this.status = el("p", { className: "status" });
+    this.spoken = el("p", { className: "spoken", role: "status" });
+    this.legend = el("div");
     this.problem = el("p", { className: "problem", role: "alert", hidden: true });
     this.playButton = button("Play", () => this.hearing.playOrPause(), "Space");
     this.time = el("span", { className: "time" });
@@ -86,8 +91,8 @@ export class Stage {
         "section",
         { className: "muse-stage" },
         el("div", { className: "row bar-row" }, this.title, this.playButton, this.time, el("label", {}, this.hearToggle, " play while it is written"), el("span", { className: "space" }), this.backButton, this.onButton),
-        this.status, this.problem, this.strip.element,
-        el("div", { className: "muse-body" }, el("div", { className: "muse-left" }, this.graph, this.cutRow, this.viewRow, this.takeRow), this.why.element),
+        this.status, this.spoken, this.problem, this.strip.element,
+        el("div", { className: "muse-body" }, el("div", { className: "muse-left" }, this.graph, this.legend, this.cutRow, this.viewRow, this.takeRow), this.why.element),
         this.matrix.element,
       ),
     );
@@ -104,15 +109,33 @@ export class Stage {
     this.say(base.of ? `${base.name}: ${this.lengthOf(base.length)}. Choose how much of it to continue.` : "It will begin from nothing.");
   }
 
+  /** What stood here before in this domain, the newest last. */
+  get history() {
+    return (this.places[this.piece.domain] ??= { history: [] }).history;
+  }
+
   put(piece) {
     this.player.stop();
-    if (this.piece?.run) this.history.push(this.piece);
-    this.history = this.history.slice(-20);
+    // A place where nothing was opened yet is none to come back to.
+    if (this.piece?.domain === piece.domain && (this.piece.run || this.piece.base.of)) this.history.push(this.piece);
     this.present(piece);
+    this.history.splice(0, this.history.length - 20);
+  }
+
+  /** Show again what stood here in a domain; false where nothing did. */
+  recall(domain) {
+    const { piece } = this.places[domain] ?? {};
+    if (!piece) return false;
+    this.player.stop();
+    this.present(piece);
+    if (piece.candidate?.done) this.sayDone();
+    else this.say(`${piece.base.name}.`);
+    return true;
   }
 
   present(piece) {
     this.piece = piece;
+    (this.places[piece.domain] ??= { history: [] }).piece = piece;
     this.words.tokens = [];
     this.words.sources = [];
     this.player.position = piece.run ? piece.cut : 0;
@@ -129,7 +152,15 @@ export class Stage {
     if (!before) return;
     this.player.stop();
     this.present(before);
-    this.say("Back.");
+    if (before.candidate?.done) this.sayDone();
+    else this.say(`Back at ${before.base.name}.`);
+  }
+
+  sayDone() {
+    const { piece } = this;
+    const { candidate } = piece;
+    const length = this.lengthOf(candidate.end - piece.cut);
+    this.say(`${piece.stopped ? "Stopped" : "Done"}: ${length} in ${candidate.steps} steps, seed ${piece.seed}. Continue writes another version; Go on from this writes on.`);
   }
 
   goOn() {
@@ -156,8 +187,10 @@ export class Stage {
     show(this.viewRow, !text || candidate !== null);
     for (const one of this.viewRow.querySelectorAll("button")) show(one, !text);
     for (const one of this.viewRow.querySelectorAll("label")) show(one, candidate !== null);
-    this.backButton.disabled = piece.writing || !this.history.length;
+    this.arrangeButtons();
     this.onButton.disabled = !candidate?.done || !candidate.steps;
+    show(this.legend, candidate !== null);
+    this.legend.replaceChildren(legend(piece.depths));
     if (candidate) this.bands.style.height = `${piece.depths.length * BAND}px`;
     this.headPick.replaceChildren(el("option", { value: -1 }, "all heads"), ...Array.from({ length: piece.heads ?? 0 }, (_, i) => el("option", { value: i }, `head ${i + 1}`)));
     this.headPick.value = this.head < (piece.heads ?? 0) ? this.head : -1;
@@ -170,6 +203,12 @@ export class Stage {
     if (text) this.arrangeWords();
     this.matrix.of(candidate, this.step);
     this.dirty();
+  }
+
+  arrangeButtons() {
+    const { busy } = this.writing;
+    this.backButton.disabled = busy || !this.history.length;
+    for (const [id, disabled] of [["muse-go", busy], ["muse-stop", !busy]]) document.getElementById(id).disabled = disabled;
   }
 
   arrangeWords() {
@@ -191,7 +230,8 @@ export class Stage {
   moveCut(place) {
     const { piece } = this;
     const { bars, length } = piece.base;
-    let cut = Math.min(Math.max(place, 0), length);
+    // Nothing cannot be continued; it is what "from nothing" is for.
+    let cut = Math.min(Math.max(place, piece.domain === "text" ? 1 : 0.1), length);
     if (bars.length && cut < length - 0.05) {
       // Music is continued from a bar line.
       const i = Math.max(1, countUpTo(bars, cut + 1e-3) - 1);
@@ -215,97 +255,12 @@ export class Stage {
     return this.piece.domain === "text" ? `${Math.round(length).toLocaleString("en")} bytes` : clock(length);
   }
 
-  // Writing
-
-  /** Continue what is on the stage as the controls say. */
-  async go(asked) {
-    if (this.piece?.writing || this.busy) return;
-    const { piece } = this;
-    const base = piece.base;
-    const { of } = base;
-    const length = of?.source && piece.cut < base.length ? { length: piece.cut } : {};
-    await this.write(new Piece(base), { ...asked, ...of, ...length });
-  }
-
-  async branch(step, stream, id) {
-    const { piece } = this;
-    if (piece.writing || this.busy) return;
-    await this.write(new Piece(piece.base), { ...piece.candidate.asked, step, stream, id });
-  }
-
-  async write(piece, asked) {
-    this.busy = true;
-    this.clearProblem();
-    performance.mark("muse:go");
-    this.say("Asked for.");
-    document.body.classList.add("muse-writing");
-    // On a small screen the stage lies below the controls.
-    if (this.title.getBoundingClientRect().top > window.innerHeight - 120) this.title.scrollIntoView({ behavior: "smooth" });
-    try {
-      await grow(asked, (part) => this.hear(piece, part), (place, of, seconds) => this.wait(place, of, seconds));
-      if (!piece.run) this.say("Stopped before it began.");
-    } catch (problem) {
-      piece.writing = false;
-      this.tell(problem);
-    } finally {
-      this.busy = false;
-      document.body.classList.remove("muse-writing");
-      if (this.piece === piece) this.arrange();
-    }
-  }
-
-  wait(place, of, seconds) {
-    this.say(`Waiting: place ${place}${of > 1 ? ` of ${of}` : ""}${seconds ? `, about ${Math.ceil(seconds)} s` : ""}.`);
-  }
-
-  hear(piece, part) {
-    piece.hear(part);
-    if (part.type === "begun") {
-      this.lastSeed = part.seed;
-      this.put(piece);
-      this.began = false;
-      this.say("Reading the prompt.");
-    } else if (part.type === "grew") this.grew(piece, part);
-    else if (part.type === "done") this.finished(piece, part);
-  }
-
-  grew(piece, part) {
-    if (this.piece !== piece) return;
-    const left = part.left === null ? "" : `, ${part.left < 1 ? "under 1" : Math.ceil(part.left)} s left`;
-    this.say(`Writing: ${part.steps} steps, ${part.rate.toFixed(0)} a second${left}.`);
-    if (piece.domain === "text") this.words.add(piece.candidate);
-    else if (!this.began && this.hearToggle.checked) {
-      this.began = true;
-      this.hearing.play(piece.cut);
-    }
-    if (piece.end > this.axis.end) this.axis.end = piece.end;
-    this.dirty();
-  }
-
-  finished(piece, part) {
-    if (this.piece !== piece) return;
-    const { candidate } = piece;
-    this.say(`${part.stopped ? "Stopped" : "Done"}: ${this.lengthOf(candidate.end - piece.cut)} in ${candidate.steps} steps, seed ${piece.seed}.`);
-    this.arrange();
-    this.axis.show(this.axis.left, this.axis.right, piece.end);
-  }
-
-  async stop() {
-    if (!this.busy) {
-      this.player.stop();
-      return;
-    }
-    try {
-      if (!(await leaveQueue())) await call("stop", {});
-    } catch (problem) {
-      this.tell(problem);
-    }
-  }
-
   // Hearing
 
   playerChanged() {
     this.playButton.textContent = this.player.playing ? "Pause" : "Play";
+    // Then the map is that of what is heard.
+    this.why.element.classList.toggle("other", this.player.playing);
     this.hearing.followed = null;
     this.dirty();
   }
@@ -364,8 +319,10 @@ export class Stage {
   async take(kind, step) {
     const { candidate } = this.piece;
     if (!candidate?.done) return;
+    this.say(`Making the ${NAMES[kind]}.`);
     try {
       const { path, name } = await call("take", { ...candidate.asked, kind, step });
+      this.say(`${name} is made.`);
       const link = el("a", { href: address(path), download: name });
       document.body.append(link);
       link.click();
@@ -379,6 +336,11 @@ export class Stage {
 
   say(words) {
     this.status.textContent = words;
+    // Read aloud not with every step.
+    const now = performance.now();
+    if (words.startsWith("Writing") && now - this.saidAt < SPOKEN) return;
+    this.saidAt = now;
+    this.spoken.textContent = words;
   }
 
   tell(problem) {

@@ -20,7 +20,7 @@ export class Strip {
       const card = el(
         "div",
         { className: number === piece.chosen ? "card chosen" : "card" },
-        el("button", { className: "pick", title: "Show this one", onclick: () => this.pick(number) }, words, preview),
+        el("button", { className: "pick", title: "Show this one", ariaPressed: String(number === piece.chosen), onclick: () => this.pick(number) }, words, preview),
         candidate.done ? el("button", { className: "small", onclick: () => this.keep(number) }, "Keep this one") : null,
       );
       return { card, preview, words, candidate };
@@ -32,9 +32,10 @@ export class Strip {
     const { stage } = this;
     const again = stage.player.playing;
     stage.piece.chosen = number;
-    stage.step = stage.aim = null;
+    stage.step = stage.aim = stage.piece.step = null;
     stage.why.invite("Click a note, a frame or a word to see what it was drawn from.");
     stage.arrange();
+    if (stage.piece.candidate.done) stage.sayDone();
     if (again) stage.hearing.play(stage.player.now());
   }
 

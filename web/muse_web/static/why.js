@@ -25,10 +25,9 @@ export class Why {
     const own = looked.tokens.find((token) => token.step === looked.step);
     this.stream = Math.min(this.stream, own.streams.length - 1);
     const stream = own.streams[this.stream];
-    const text = candidate.piece.domain === "text";
-    const place = text ? `byte ${own.start.toFixed(0)}` : clock(own.start, 2);
+    const place = candidate.piece.domain === "text" ? `token ${looked.step + 1}` : clock(candidate.edge(looked.step), 2);
     const parts = [
-      el("h3", {}, el("strong", {}, visible(stream.label)), ` at ${place}`),
+      el("h3", {}, el("strong", {}, visible(stream.label)), `, ${place}`),
       this.tokens(candidate, looked, own),
       own.settled ? el("p", { className: "quiet" }, "This token was not drawn: it was settled when you went another way.") : null,
       el("h4", {}, "Its chance, and the five likeliest"),
@@ -46,7 +45,7 @@ export class Why {
     const list = el("div", { className: "chips", role: "group" });
     list.setAttribute("aria-label", "Its own tokens");
     const put = (label, chance, chosen, pick) =>
-      list.append(el("button", { className: chosen ? "chip chosen" : "chip", onclick: pick }, `${visible(label)} `, el("small", {}, percent(chance))));
+      list.append(el("button", { className: chosen ? "chip chosen" : "chip", ariaPressed: String(chosen), onclick: pick }, `${visible(label)} `, el("small", {}, percent(chance))));
     if (own.streams.length > 1) {
       own.streams.forEach((stream, i) =>
         put(`${stream.kind}: ${stream.label}`, stream.chance, i === this.stream, () => {

@@ -13,9 +13,17 @@ const KINDS = {
 /** What is wrong, in words for a person. */
 export class Problem extends Error {}
 
-/** Tell the server that somebody is here; when this ends, what is being written for them ends. */
+const HERE = 60; // seconds after which the server hears that this page is still open
+
+/** Tell the server that somebody is here; when they leave, what is being written for them ends. */
 export function stay() {
-  return new EventSource(at(`heartbeat/${key}`));
+  const here = () => call("here", {}).catch(() => {}); // the next call will say what is wrong
+  new EventSource(at(`heartbeat/${key}`)).onopen = here;
+  setInterval(here, 1000 * HERE);
+  window.addEventListener("pagehide", (event) => {
+    const body = new Blob([JSON.stringify({ data: [{}], session_hash: key })], { type: "application/json" });
+    if (!event.persisted) navigator.sendBeacon(at("run/bye"), body);
+  });
 }
 
 /** A packed array of `muse_web.figures` -> a typed array, with its shape. */
@@ -87,7 +95,7 @@ export async function grow(asked, hear, wait) {
         end(reject, new Problem("the server has stopped"));
       }
     };
-    source.onerror = () => end(reject, new Problem("the connection was lost; what was written is lost with it"));
+    source.onerror = () => end(reject, new Problem("the connection was lost, and with it what was being written"));
   });
 }
 

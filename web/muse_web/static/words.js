@@ -30,7 +30,7 @@ export class Words {
     this.tokens = [];
     const given = piece.given;
     this.element.replaceChildren(
-      el("span", { className: "given" }, given),
+      el("span", { className: "now" }, given),
       el("span", { className: "cut", title: "the continuation begins here" }),
       el("span", { className: "after" }, piece.base.text.slice(given.length)),
     );
