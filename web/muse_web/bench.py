@@ -23,6 +23,7 @@ _SECONDS = 5
 """Of music that each of them asks for."""
 _LONG = 4096
 """Steps of the piece that is clicked and played."""
+_SEED = "#muse-seed textarea, #muse-seed input"
 _CLICKS = 20
 _PLAYED = 5.0
 """Seconds that it plays while frames are counted."""
@@ -92,14 +93,15 @@ def _in_browser(browser: Any, url: str, rounds: int) -> dict[str, Any]:
 
 def _long_piece(page: Any) -> int:
     """Have a long piece written, and stop it at its length; its steps."""
-    field = page.locator("#muse-amount input[type=number]")
-    field.fill("300")
-    field.press("Tab")
+    for control, value in (("#muse-amount input[type=number]", "300"), (_SEED, "1")):
+        page.fill(control, value)
+        page.press(control, "Tab")
     page.uncheck(".bar-row input[type=checkbox]")
+    page.evaluate(f"{_STATUS}.textContent = ''")
     page.click("#muse-go")
     steps = f"Number({_STATUS}.textContent.match(/(\\d+) steps/)?.[1] ?? 0)"
     page.wait_for_function(f"{steps} >= {_LONG} || {_DONE}", timeout=300_000)
-    page.click("#muse-stop")
+    page.evaluate("window.muse.stop()")
     page.wait_for_function(_DONE, timeout=60_000)
     return int(page.evaluate(steps))
 
