@@ -4,6 +4,7 @@ The page's own take and give JSON, and say what is wrong as `{"problem": "one li
 arguments and give files, and raise.
 """
 
+# Without `from __future__ import annotations`: gradio reads what a function takes and gives from its annotations.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,6 @@ class Desk:
                 except (MuseError, TokenizerError) as error:
                     return _problem(error)
 
-            # gradio reads what it may be given from the annotations, which are words here.
-            served.__annotations__ = {"asked": dict, "request": gr.Request, "return": dict}
             return served
 
         served = {
@@ -87,7 +86,6 @@ class Desk:
             except (MuseError, TokenizerError) as error:
                 yield _problem(error)
 
-        served.__annotations__ = {"asked": dict, "request": gr.Request, "return": dict}
         return served
 
     def _open(self, visitor: Visitor, asked: Json) -> Json:
@@ -144,7 +142,7 @@ class Desk:
     def continue_midi(
         self,
         request: gr.Request,
-        prompt: dict | None = None,  # type: ignore[type-arg]
+        prompt: Json | None = None,
         seconds: float = 20.0,
         prompt_seconds: float | None = None,
         candidates: int = 1,
@@ -157,7 +155,7 @@ class Desk:
         key: str = "",
         tempo: float | None = None,
         checkpoint: str = "",
-    ) -> list:  # type: ignore[type-arg]
+    ) -> list[Json]:
         """Continue a MIDI file, or begin from nothing: of each candidate .mid, .wav, the trace and the sidecar."""
         asked = {
             "domain": "midi", "checkpoint": checkpoint, "amount": seconds, "length": prompt_seconds,
@@ -169,7 +167,7 @@ class Desk:
     def continue_audio(
         self,
         request: gr.Request,
-        prompt: dict | None = None,  # type: ignore[type-arg]
+        prompt: Json | None = None,
         seconds: float = 5.0,
         prompt_seconds: float | None = None,
         candidates: int = 1,
@@ -179,7 +177,7 @@ class Desk:
         top_p: float | None = None,
         min_p: float | None = None,
         checkpoint: str = "",
-    ) -> list:  # type: ignore[type-arg]
+    ) -> list[Json]:
         """Continue a recording, or begin from nothing: of each candidate the .wav, the trace and the sidecar."""
         asked = {
             "domain": "audio", "checkpoint": checkpoint, "amount": seconds, "length": prompt_seconds,
@@ -200,7 +198,7 @@ class Desk:
         top_p: float | None = None,
         min_p: float | None = None,
         checkpoint: str = "",
-    ) -> list:  # type: ignore[type-arg]
+    ) -> list[Json]:
         """Continue words by `length` bytes, or begin from nothing: of each candidate .txt, trace and sidecar."""
         asked = {
             "domain": "text", "checkpoint": checkpoint, "amount": length, "candidates": candidates, "seed": seed,
@@ -225,7 +223,7 @@ class Desk:
             raise gr.Error(str(error), print_exception=False) from error
         return [{"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}} for path in paths]
 
-    def bye(self, asked: dict, request: gr.Request) -> dict:  # type: ignore[type-arg]
+    def bye(self, asked: Json, request: gr.Request) -> Json:
         """A visitor leaves."""
         del asked
         self.visitors.leave(request.session_hash)

@@ -77,7 +77,7 @@ export class Prompt {
       this.nothing,
     );
     this.input.accept = suffixes.join(",");
-    this.dropWords.textContent = WAYS[domain];
+    this.dropWords.replaceChildren(WAYS[domain], el("small", {}, this.limit(domain)));
     show(this.words, domain === "text");
     show(this.keys, domain === "midi");
     show(this.sing, domain === "audio");
@@ -103,6 +103,13 @@ export class Prompt {
       return;
     }
     await this.guarded(async () => this.open(await upload(file)));
+  }
+
+  limit(domain) {
+    const { domains, uploadBytes } = this.configuration;
+    const { longest, unit } = domains[domain];
+    if (unit === "bytes") return `up to ${longest.toLocaleString("en")} bytes`;
+    return `up to ${(uploadBytes / 2 ** 20).toLocaleString("en")} MiB and ${(longest / 60).toLocaleString("en")} minutes`;
   }
 
   openNothing() {
