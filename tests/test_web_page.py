@@ -50,8 +50,14 @@ class Visitor:
         self.complaints: list[str] = []
         page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        # Nothing is fetched from anywhere else.
+        page.on("request", lambda request: self._look_at(request.url, url))
         page.goto(url)
         self.wait_for_status("Choose how much")
+
+    def _look_at(self, address: str, url: str) -> None:
+        if not address.startswith((url, "blob:", "data:")):
+            self.complaints.append(f"fetched: {address}")
 
     def wait_for_status(self, words: str) -> None:
         self.page.wait_for_function(
