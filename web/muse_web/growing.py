@@ -53,8 +53,9 @@ def grow(run: Run, visitor: Visitor) -> Iterator[Told]:
             if now - told >= period and any(len(ids) for ids in generation.continuations()):
                 part = _grew(run, telling, event, now - started)
                 told = time.perf_counter()
-                # Of a long piece telling takes longer, and then comes less often.
-                period = max(_PERIOD, (told - now) / _SHARE)
+                # Of a long piece telling takes longer, and then comes less often; but not at the beginning, where it is
+                # waited for.
+                period = max(_PERIOD, min((told - now) / _SHARE, (told - started) / 2))
                 yield part
             if run.stop.is_set() or visitor.gone:
                 break

@@ -12,7 +12,7 @@ from muse_shortcut.generation.trace import Trace
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.base import Token, Waveform
 from muse_web.figures import packed, tile_of
-from muse_web.session import NotThere, Run, Source
+from muse_web.session import Candidate, NotThere, Run, Source
 
 __all__ = ["cut", "look", "matrix", "rows", "sound"]
 
@@ -37,10 +37,10 @@ def look(run: Run, number: int, step: object) -> dict[str, Any]:
     Raises:
         NotThere, ArgumentsError: there is no such step.
     """
-    _, trace = run.traced(number)
+    candidate, trace = run.traced(number)
     here = _step(trace, step)
     begin, row = trace.attended(here)
-    tokens = _tokens_near(run, trace, here)
+    tokens = _tokens_near(run, candidate, trace, here)
     return {
         "step": here,
         "begin": begin,
@@ -49,16 +49,17 @@ def look(run: Run, number: int, step: object) -> dict[str, Any]:
     }
 
 
-def _tokens_near(run: Run, trace: Trace, step: int) -> dict[int, list[Token]]:
+def _tokens_near(run: Run, candidate: Candidate, trace: Trace, step: int) -> dict[int, list[Token]]:
     """What the ids around a new step mean, by their steps."""
     tokenizer, prompt = run.checkpoint.tokenizer, trace.prompt_steps
     if not tokenizer.note_starts().any():
         # Codes and words are called alike wherever they stand: to describe a long prompt for one takes seconds.
         return {step: tokenizer.describe(trace.ids[prompt + step : prompt + step + 1])[0]}
-    # A few more: whether the last id is of a note is known when its length is.
-    stop = min(step + _NOTE, trace.steps)
-    tokens = tokenizer.describe(trace.ids[: prompt + stop])
-    return {near: tokens[prompt + near] for near in range(max(0, step - _NOTE), stop)}
+    if candidate.tokens is None:
+        candidate.tokens = tokenizer.describe(trace.ids)
+    return {
+        near: candidate.tokens[prompt + near] for near in range(max(0, step - _NOTE), min(step + _NOTE, trace.steps))
+    }
 
 
 def _of_note(tokens: dict[int, list[Token]], step: int) -> list[int]:

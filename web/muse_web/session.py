@@ -19,7 +19,7 @@ from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.files import make_folder
 from muse_shortcut.generation.engine import Request
 from muse_shortcut.generation.trace import Trace
-from muse_tokenizers.base import Ids, Waveform
+from muse_tokenizers.base import Ids, Token, Waveform
 
 __all__ = ["Candidate", "Limits", "NotThere", "Run", "Source", "Visitor", "Visitors"]
 
@@ -87,6 +87,8 @@ class Candidate:
     """Once it is finished; its rows lie in the visitor's folder."""
     log_probability: float = 0.0
     """Nats of all steps."""
+    tokens: list[list[Token]] | None = None
+    """What all its ids mean, once that has been asked; of notes alone, which are called by where they stand."""
 
 
 @dataclass(kw_only=True)
