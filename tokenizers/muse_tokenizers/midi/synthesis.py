@@ -32,6 +32,7 @@ _DRUM_SECONDS = 1.5
 """How long a drum rings, unless it is struck again."""
 _USUAL_VELOCITY = 90
 """Of notes that sound as loud as the soundfont's samples are."""
+_ABSURD = 100.0
 _LEVEL_DB = 1.0
 """Velocities that differ by less than this sound alike: nobody hears it."""
 _SILENCE = 10 ** (-60 / 20)
@@ -139,6 +140,8 @@ def _synthesised(score: Any, font: Path) -> NDArray[np.float32]:
         synthesizer = Synthesizer(str(font), SAMPLE_RATE, 0)
         for level, part in _by_level(score):
             sound = np.asarray(synthesizer.render(part, stereo=True), dtype=np.float32)[:, : samples.shape[1]]
+            # It may leave a sample that it never wrote: no instrument is a hundred times as loud as full scale.
+            sound = np.where(np.abs(sound) < _ABSURD, sound, np.float32(0.0))
             samples[:, : sound.shape[1]] += np.float32(10 ** (level * _LEVEL_DB / 20)) * sound
     except (RuntimeError, ValueError) as error:
         raise UnreadablePiece(f"cannot play with the soundfont {font}: {str(error).splitlines()[0]}") from error
