@@ -224,3 +224,16 @@ def test_a_harder_touch_is_louder_by_the_square_of_its_velocity(program: int) ->
     for soft, hard in ((20, 40), (45, 90), (64, 127)):
         # To a decibel: velocities are rounded to so much.
         assert loudness(hard) / loudness(soft) == pytest.approx((hard / soft) ** 2, rel=0.13)
+
+
+@pytest.mark.parametrize(("program", "pitch", "by", "at"), [(78, 67, 79, 67), (44, 96, 44, 84), (48, 92, 48, 80)])
+def test_what_the_synthesiser_reads_beyond_its_samples_is_played_otherwise(
+    program: int, pitch: int, by: int, at: int
+) -> None:
+    def heard(program: int, pitch: int) -> Any:
+        found = tokenizer("remi").render(make_score({program: [(0, 6, pitch, 90)]}))
+        assert found is not None
+        return found.samples
+
+    np.testing.assert_array_equal(heard(program, pitch), heard(by, at))
+    assert 0.01 < np.abs(heard(program, pitch)).max() < 1

@@ -32,7 +32,6 @@ _DRUM_SECONDS = 1.5
 """How long a drum rings, unless it is struck again."""
 _USUAL_VELOCITY = 90
 """Of notes that sound as loud as the soundfont's samples are."""
-_ABSURD = 100.0
 _LEVEL_DB = 1.0
 """Velocities that differ by less than this sound alike: nobody hears it."""
 _SILENCE = 10 ** (-60 / 20)
@@ -44,6 +43,11 @@ _HIGHEST = 100
 it is done once. Bassoons stick at F7, violas at F#7, brass at C8; nobody plays them there, but a model may."""
 _PIANOS = range(7)
 """Programs that play every key."""
+_HIGHEST_OF = {44: 89, 48: 89}
+"""Of the default soundfont's tremolo strings and first string ensemble symusic reads beyond the end of a sample above
+this: whatever lies there in memory sounds."""
+_INSTEAD = {78: 79}
+"""Its whistle is read so at nearly every pitch: an ocarina plays it."""
 
 
 def default_soundfont() -> Path:
@@ -89,7 +93,7 @@ def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
     Raises:
         UnreadablePiece: the soundfont is missing or is not one.
     """
-    samples = _synthesised(_ringing(score).to("second"), _checked(soundfont))
+    samples = _synthesised(_ringing(score, is_default=soundfont is None).to("second"), _checked(soundfont))
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > _PEAK:
         samples = samples * np.float32(_PEAK / peak)
@@ -105,7 +109,7 @@ def render_between(score: Score, start: float, end: float, soundfont: Path | Non
     Raises:
         UnreadablePiece: the soundfont is missing or is not one.
     """
-    ringing = _ringing(score).to("second")
+    ringing = _ringing(score, is_default=soundfont is None).to("second")
     first = round(start * SAMPLE_RATE)
     for track in ringing.tracks:
         track.notes = track.notes.filter(lambda note: start <= note.time < end, inplace=False)
@@ -140,8 +144,6 @@ def _synthesised(score: Any, font: Path) -> NDArray[np.float32]:
         synthesizer = Synthesizer(str(font), SAMPLE_RATE, 0)
         for level, part in _by_level(score):
             sound = np.asarray(synthesizer.render(part, stereo=True), dtype=np.float32)[:, : samples.shape[1]]
-            # It may leave a sample that it never wrote: no instrument is a hundred times as loud as full scale.
-            sound = np.where(np.abs(sound) < _ABSURD, sound, np.float32(0.0))
             samples[:, : sound.shape[1]] += np.float32(10 ** (level * _LEVEL_DB / 20)) * sound
     except (RuntimeError, ValueError) as error:
         raise UnreadablePiece(f"cannot play with the soundfont {font}: {str(error).splitlines()[0]}") from error
@@ -162,7 +164,7 @@ def _by_level(score: Any) -> Iterator[tuple[int, Any]]:
         yield level, part
 
 
-def _ringing(score: Score) -> Score:
+def _ringing(score: Score, *, is_default: bool) -> Score:
     """The score with notes as long as they sound: symusic's synthesiser heeds no pedal, and damps a drum at its end."""
     from symusic import Note, Score
 
@@ -176,17 +178,20 @@ def _ringing(score: Score) -> Score:
         if track.is_drum:
             ends = np.maximum(ends, _later(tempo, notes["time"], _DRUM_SECONDS))
         notes["duration"] = np.maximum(ends - notes["time"], 1).astype(np.int32)
-        if not track.is_drum and track.program not in _PIANOS:
-            notes["pitch"] = _playable(notes["pitch"])
+        program = track.program
+        if not track.is_drum and program not in _PIANOS:
+            highest = _HIGHEST_OF.get(program, _HIGHEST) if is_default else _HIGHEST
+            notes["pitch"] = _playable(notes["pitch"], highest)
+            program = _INSTEAD.get(program, program) if is_default else program
         longer = track.copy()
         longer.notes = Note.from_numpy(**notes)
-        ringing.tracks.append(notes_track([longer], program=track.program, is_drum=track.is_drum, name=track.name))
+        ringing.tracks.append(notes_track([longer], program=program, is_drum=track.is_drum, name=track.name))
     return ringing
 
 
-def _playable(pitch: NDArray[Any]) -> NDArray[Any]:
-    """Pitches of which the synthesiser returns; what is too high sounds octaves lower."""
-    return np.where(pitch > _HIGHEST, (pitch - _HIGHEST - 1) % 12 + _HIGHEST - 11, pitch).astype(pitch.dtype)
+def _playable(pitch: NDArray[Any], highest: int) -> NDArray[Any]:
+    """Pitches that can be played; what is too high sounds octaves lower."""
+    return np.where(pitch > highest, (pitch - highest - 1) % 12 + highest - 11, pitch).astype(pitch.dtype)
 
 
 def _later(tempo: TempoMap, ticks: NDArray[Any], seconds: float) -> NDArray[np.int64]:
