@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# Plugins that some modules also import from: their assertions should tell what they compare.
+pytest.register_assert_rewrite("all_tokenizers", "served_pages")
+
 
 @dataclass(frozen=True)
 class Outcome:

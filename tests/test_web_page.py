@@ -7,124 +7,20 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from served_pages import require_chromium
+from served_pages import DONE, MOST, Visit
 
-from muse_web.driving import Process, browsing, serving
+pytest_plugins = ["served_pages"]
 
-DONE = "/^(Done|Stopped)/.test(document.querySelector('.status').textContent)"
-NAMES = {"midi": "Music", "audio": "Sound", "text": "Text"}
 EXAMPLES = {"midi": "greensleeves", "audio": "speech", "text": "garden"}
 AMOUNTS = {"midi": "5", "audio": "2", "text": "150"}
-MOST = {"midi": "300", "audio": "60", "text": "10000"}
 TAKEN = {
     "midi": {"MIDI": ".mid", "MIDI, a file an instrument": ".zip", "WAV": ".wav", "FLAC": ".flac"},
     "audio": {"WAV": ".wav", "FLAC": ".flac"},
     "text": {"text": ".txt"},
 }
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with serving(tmp_path_factory.mktemp("page"), "--upload-mb", "1") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    require_chromium()
-    with browsing() as found:
-        yield found
-
-
-class Visitor:
-    """Somebody in front of the page."""
-
-    def __init__(self, page: Any, url: str) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        # Nothing is fetched from anywhere else.
-        page.on("request", lambda request: self._look_at(request.url, url))
-        page.goto(url)
-        self.wait_for_status("Choose how much")
-
-    def _look_at(self, address: str, url: str) -> None:
-        if not address.startswith((url, "blob:", "data:")):
-            self.complaints.append(f"fetched: {address}")
-
-    def wait_for_status(self, words: str) -> None:
-        self.page.wait_for_function(
-            "(words) => document.querySelector('.status')?.textContent.includes(words)", arg=words, timeout=30_000
-        )
-
-    @property
-    def status(self) -> str:
-        return str(self.page.inner_text(".status"))
-
-    def choose(self, domain: str, example: str | None = None) -> None:
-        if domain != "midi":
-            self.page.click(f"#muse-domain label:has-text('{NAMES[domain]}')")
-            self.page.wait_for_function(
-                "(most) => document.querySelector('#muse-amount input[type=number]').max == most", arg=MOST[domain]
-            )
-        if example is not None:
-            self.page.click(f".muse-prompt .chips button:has-text('{example}')")
-            self.wait_for_status(example)
-
-    def set(self, control: str, value: str) -> None:
-        field = self.page.locator(f"#muse-{control} input, #muse-{control} textarea").first
-        if control in ("amount", "candidates", "temperature"):
-            field = self.page.locator(f"#muse-{control} input[type=number]")
-        field.fill(value)
-        field.press("Tab")
-
-    def go(self) -> None:
-        self.page.click("#muse-go")
-
-    def wait_until_done(self) -> None:
-        self.page.wait_for_function(DONE, timeout=60_000)
-
-    def continue_(self, **settings: str) -> None:
-        for control, value in settings.items():
-            self.set(control, value)
-        self.page.evaluate("document.querySelector('.status').textContent = ''")
-        self.go()
-        self.wait_until_done()
-
-    def take(self, name: str) -> tuple[str, bytes]:
-        with self.page.expect_download() as download:
-            self.page.click(f".take-row button >> text='{name}'")
-        return download.value.suggested_filename, Path(download.value.path()).read_bytes()
-
-    def problem(self) -> str:
-        self.page.wait_for_selector(".problem:not([hidden])")
-        return str(self.page.inner_text(".problem"))
-
-
-@pytest.fixture
-def visit(browser: Any, served: Process) -> Iterator[Callable[..., Visitor]]:
-    """Visitors with a browser context each; in the end nobody's console and no log says anything."""
-    visitors, before = [], served.log.read_text()
-
-    def come(width: int = 1280, height: int = 900, scheme: str = "light") -> Visitor:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
-        )
-        visitors.append(Visitor(context.new_page(), served.url))
-        return visitors[-1]
-
-    yield come
-    for visitor in visitors:
-        visitor.page.context.close()
-        assert visitor.complaints == []
-    assert served.log.read_text()[len(before) :] == ""
 
 
 def _parsed(ending: str, data: bytes) -> None:
@@ -146,7 +42,7 @@ def _parsed(ending: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("domain", ["midi", "audio", "text"])
-def test_a_domain_from_an_example_to_what_is_taken_away(visit: Callable[..., Visitor], domain: str) -> None:
+def test_a_domain_from_an_example_to_what_is_taken_away(visit: Visit, domain: str) -> None:
     visitor = visit()
     page = visitor.page
     visitor.choose(domain, EXAMPLES[domain])
@@ -208,7 +104,7 @@ def test_a_domain_from_an_example_to_what_is_taken_away(visit: Callable[..., Vis
     assert b"<svg" in visitor.take("picture (svg)")[1][:2000]
 
 
-def test_another_way_is_taken_from_an_alternative(visit: Callable[..., Visitor]) -> None:
+def test_another_way_is_taken_from_an_alternative(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     visitor.continue_(amount="5", seed="3")
@@ -233,7 +129,7 @@ def test_another_way_is_taken_from_an_alternative(visit: Callable[..., Visitor])
     assert "settled" in page.inner_text(".muse-why")
 
 
-def test_two_visitors_neither_see_nor_stop_each_other(visit: Callable[..., Visitor]) -> None:
+def test_two_visitors_neither_see_nor_stop_each_other(visit: Visit) -> None:
     one, other = visit(), visit()
     one.choose("midi", "saints")
     one.set("amount", "60")
@@ -256,7 +152,7 @@ def test_two_visitors_neither_see_nor_stop_each_other(visit: Callable[..., Visit
 
 
 @pytest.mark.parametrize("milliseconds", [0, 15, 30, 60])
-def test_a_stop_is_heard_however_early_it_comes(visit: Callable[..., Visitor], milliseconds: int) -> None:
+def test_a_stop_is_heard_however_early_it_comes(visit: Visit, milliseconds: int) -> None:
     visitor = visit()
     page = visitor.page
     visitor.set("amount", "120")
@@ -270,7 +166,7 @@ def test_a_stop_is_heard_however_early_it_comes(visit: Callable[..., Visitor], m
     assert visitor.status.startswith("Done")
 
 
-def test_back_leads_to_the_prompt_and_its_cut(visit: Callable[..., Visitor]) -> None:
+def test_back_leads_to_the_prompt_and_its_cut(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     page.click(".muse-prompt .chips button:has-text('saints')")
@@ -283,7 +179,7 @@ def test_back_leads_to_the_prompt_and_its_cut(visit: Callable[..., Visitor]) -> 
     visitor.wait_for_status("bach-prelude")
 
 
-def test_what_was_asked_for_last_is_what_stands_there(visit: Callable[..., Visitor]) -> None:
+def test_what_was_asked_for_last_is_what_stands_there(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     page.evaluate(
@@ -304,7 +200,7 @@ def test_what_was_asked_for_last_is_what_stands_there(visit: Callable[..., Visit
     assert page.inner_text(".bar-row h2") == "greensleeves.mid"
 
 
-def test_nothing_is_opened_over_what_is_being_written(visit: Callable[..., Visitor]) -> None:
+def test_nothing_is_opened_over_what_is_being_written(visit: Visit) -> None:
     visitor = visit()
     visitor.set("amount", "200")
     visitor.go()
@@ -318,20 +214,7 @@ def test_nothing_is_opened_over_what_is_being_written(visit: Callable[..., Visit
     visitor.wait_for_status("Stopped")
 
 
-def test_letters_of_any_writing_are_shown_as_they_are_in_the_file(visit: Callable[..., Visitor]) -> None:
-    visitor = visit()
-    page = visitor.page
-    visitor.choose("text", "fog")
-    page.fill(".muse-prompt textarea", "Four cats \U0001f600\U0001f600 and a clef \U0001d11e; naïve, 鐘. Then she said")
-    visitor.continue_(amount="120", seed="4")
-    assert page.evaluate("document.querySelector('.muse-words').textContent") == visitor.take("text")[1].decode()
-    token = page.locator(".muse-words .token[data-step='9']")
-    token.click()
-    page.wait_for_selector(".muse-why h3 strong")
-    assert page.inner_text(".muse-why h3 strong").strip() == token.inner_text().strip()
-
-
-def test_a_refresh_leaves_no_orphan_running(visit: Callable[..., Visitor]) -> None:
+def test_a_refresh_leaves_no_orphan_running(visit: Visit) -> None:
     visitor = visit()
     visitor.set("amount", "300")
     visitor.go()
@@ -344,103 +227,7 @@ def test_a_refresh_leaves_no_orphan_running(visit: Callable[..., Visitor]) -> No
     visitor.page.wait_for_function(DONE, timeout=10_000)
 
 
-def test_a_text_dropped_as_midi_is_told_in_one_line(visit: Callable[..., Visitor], tmp_path: Path) -> None:
-    visitor = visit()
-    (tmp_path / "letter.mid").write_text("Dear all, this is no music.\n")
-    visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "letter.mid")
-    assert "letter.mid" in visitor.problem()
-    assert "/" not in visitor.problem()
-    (tmp_path / "letter.txt").write_text("Dear all\n")
-    visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "letter.txt")
-    visitor.page.wait_for_function("document.querySelector('.problem').textContent.includes('letter.txt is for Text')")
-
-
-def test_an_upload_that_is_too_large_is_told_before_it_is_sent(visit: Callable[..., Visitor], tmp_path: Path) -> None:
-    visitor = visit()
-    (tmp_path / "long.mid").write_bytes(b"MThd" + bytes(2**21))
-    visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "long.mid")
-    assert visitor.problem() == "long.mid has 2.0 MiB; allowed: up to 1.0 MiB"
-
-
-def test_a_file_is_opened_and_the_cut_is_dragged(visit: Callable[..., Visitor], prompt_file: Path) -> None:
-    visitor = visit()
-    page = visitor.page
-    page.set_input_files(".muse-prompt input[type=file]", prompt_file)
-    visitor.wait_for_status("bach-prelude")
-    box, edge = (
-        page.locator(".muse-roll").bounding_box(),
-        page.evaluate("document.querySelector('.muse-roll').clientWidth"),
-    )
-    # The cut stands at the end of the piece; it is dragged to its middle, and stays on a bar line.
-    page.mouse.move(box["x"] + edge - 2, box["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + edge / 2, box["y"] + 40, steps=5)
-    page.mouse.up()
-    assert page.inner_text(".cut-row output") == "0:13.3"
-    visitor.continue_(amount="3", seed="1")
-    assert json.loads(visitor.take("recipe (json)")[1])["prompt"]["cut"] == pytest.approx(13.333, abs=0.01)
-
-
-def test_notes_that_are_played_and_words_that_are_typed_are_continued(visit: Callable[..., Visitor]) -> None:
-    visitor = visit()
-    page = visitor.page
-    page.click(".muse-prompt summary")
-    page.focus(".muse-piano")
-    for letter in "adgj":
-        page.keyboard.down(letter)
-        page.wait_for_timeout(120)
-        page.keyboard.up(letter)
-    assert page.inner_text(".muse-prompt details .quiet >> nth=0") == "4 notes"
-    page.click("button:has-text('Continue these')")
-    visitor.wait_for_status("played")
-    visitor.continue_(amount="4")
-    visitor.choose("text", "fog")
-    page.fill(".muse-prompt textarea", "The harbour lay still, and nobody came.")
-    visitor.continue_(amount="100")
-    assert page.inner_text(".muse-words").startswith("The harbour lay still, and nobody came.")
-
-
-def test_a_recording_is_continued(visit: Callable[..., Visitor]) -> None:
-    visitor = visit()
-    page = visitor.page
-    page.context.grant_permissions(["microphone"])
-    visitor.choose("audio", "speech")
-    page.click("button:has-text('Record')")
-    page.wait_for_function("document.querySelector('.muse-prompt').textContent.includes('0:02')")
-    page.click("button:has-text('End the recording')")
-    visitor.wait_for_status("recording.wav: 0:02")
-    visitor.continue_(amount="1")
-
-
-def test_without_a_microphone_it_says_so(visit: Callable[..., Visitor]) -> None:
-    visitor = visit()
-    visitor.choose("audio", "speech")
-    visitor.page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no')); }")
-    visitor.page.click("button:has-text('Record')")
-    assert "microphone" in visitor.problem()
-
-
-def test_a_midi_keyboard_is_listened_to(visit: Callable[..., Visitor]) -> None:
-    visitor = visit()
-    page = visitor.page
-    page.evaluate(
-        "() => { window.keyboard = { name: 'Keys 49' }; navigator.requestMIDIAccess = () =>"
-        " Promise.resolve({ inputs: new Map([['1', window.keyboard]]) }); }"
-    )
-    page.click(".muse-prompt summary")
-    page.click("button:has-text('MIDI keyboard')")
-    page.wait_for_function("document.querySelector('.muse-prompt').textContent.includes('Listening to Keys 49.')")
-    for pitch in (60, 64):
-        page.evaluate("(pitch) => window.keyboard.onmidimessage({ data: [0x91, pitch, 100] })", pitch)
-        page.wait_for_timeout(150)
-        # A note that is begun with velocity 0 ends.
-        page.evaluate("(pitch) => window.keyboard.onmidimessage({ data: [pitch < 62 ? 0x81 : 0x91, pitch, 0] })", pitch)
-    page.click("button:has-text('Continue these')")
-    visitor.wait_for_status("played")
-    visitor.continue_(amount="2")
-
-
-def test_the_music_is_heard_and_the_map_follows_it(visit: Callable[..., Visitor]) -> None:
+def test_the_music_is_heard_and_the_map_follows_it(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     visitor.continue_(amount="6", seed="2")
@@ -455,7 +242,7 @@ def test_the_music_is_heard_and_the_map_follows_it(visit: Callable[..., Visitor]
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_the_screen_in_light_and_dark(visit: Callable[..., Visitor], width: int, scheme: str) -> None:
+def test_it_fits_the_screen_in_light_and_dark(visit: Visit, width: int, scheme: str) -> None:
     visitor = visit(width=width, height=844, scheme=scheme)
     visitor.continue_(amount="3")
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -468,7 +255,7 @@ def test_it_fits_the_screen_in_light_and_dark(visit: Callable[..., Visitor], wid
     assert [one for one in outside if "muse-piano" not in one and 'class="white' not in one] == []
 
 
-def test_a_seed_is_diced_or_used_again(visit: Callable[..., Visitor]) -> None:
+def test_a_seed_is_diced_or_used_again(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     visitor.continue_(amount="2")
@@ -486,7 +273,7 @@ def test_a_seed_is_diced_or_used_again(visit: Callable[..., Visitor]) -> None:
     assert visitor.take("MIDI")[1] == first
 
 
-def test_everything_can_be_reached_with_the_keyboard(visit: Callable[..., Visitor]) -> None:
+def test_everything_can_be_reached_with_the_keyboard(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     visitor.continue_(amount="3", seed="4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,8 +86,7 @@ def write_candidates(
 
     tokenizer, request = checkpoint.tokenizer, generation.request
     if interrupted:
-        # What makes it again is a generation that ends where this one was stopped.
-        request = replace(request, max_steps=max(1, generation.steps))
+        request = request.stopped_after(generation.steps)
     number = free_number(stem.parent, stem.name)
     written: list[tuple[int, Path, Any]] = []
     continuations = generation.continuations()

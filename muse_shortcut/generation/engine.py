@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,10 @@ class Request:
         for name, value in (("--silence", self.wishes.silence), ("--repeats", self.wishes.repeats)):
             if value is not None and not 0 < value < float("inf"):
                 raise ArgumentsError(f"{name} is {value}; allowed: more than 0, or 0 for any")
+
+    def stopped_after(self, steps: int) -> Request:
+        """The request that makes again what was stopped after so many steps: one that ends there by itself."""
+        return replace(self, max_steps=max(1, steps))
 
     @property
     def limit(self) -> int:

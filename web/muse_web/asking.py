@@ -23,7 +23,7 @@ from muse_tokenizers.midi.playing import score_of_notes
 from muse_web.session import Candidate, Limits, Run, Source, Visitor
 from muse_web.shelf import DOMAINS, Shelf
 
-__all__ = ["Asked", "new_run", "new_source", "source_of_file", "source_of_notes", "source_of_words"]
+__all__ = ["Asked", "new_run", "new_source"]
 
 Asked = Mapping[str, Any]
 """JSON of a browser or of a client: anything may stand in it."""
@@ -47,7 +47,7 @@ def new_source(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, upl
         if path is None:
             known = ", ".join(prompt_names(str(domain))) if domain in DOMAINS else "none"
             raise ArgumentsError(f"example is {name!r}; allowed of {domain}: {known}")
-        return source_of_file(visitor, shelf, limits, (domain, checkpoint), path, path.name)
+        return _source_of_file(visitor, shelf, limits, (domain, checkpoint), path, path.name)
     if asked.get("upload"):
         path = _uploaded(asked["upload"], uploads)
         name = Path(str(asked.get("name") or path.name)).name
@@ -57,13 +57,13 @@ def new_source(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, upl
         except OSError as error:
             raise ArgumentsError(f"{name} did not arrive whole; send it again") from error
         try:
-            return source_of_file(visitor, shelf, limits, (domain, checkpoint), kept, name)
+            return _source_of_file(visitor, shelf, limits, (domain, checkpoint), kept, name)
         except Exception:
             kept.unlink(missing_ok=True)
             raise
     if asked.get("notes") is not None:
-        return source_of_notes(visitor, shelf, limits, checkpoint, asked)
-    return source_of_words(visitor, shelf, limits, checkpoint, asked.get("words"))
+        return _source_of_notes(visitor, shelf, limits, checkpoint, asked)
+    return _source_of_words(visitor, shelf, limits, checkpoint, asked.get("words"))
 
 
 def _uploaded(path: object, uploads: Path) -> Path:
@@ -76,7 +76,7 @@ def _uploaded(path: object, uploads: Path) -> Path:
     raise ArgumentsError("the upload is not there (any more); send it again")
 
 
-def source_of_file(
+def _source_of_file(
     visitor: Visitor, shelf: Shelf, limits: Limits, chosen: tuple[Any, Any], path: Path, name: str
 ) -> Source:
     """Of a file, which stays where it is.
@@ -101,7 +101,7 @@ def source_of_file(
     return _held(visitor, limits, checkpoint, piece, name, path)
 
 
-def source_of_notes(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: object, asked: Asked) -> Source:
+def _source_of_notes(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: object, asked: Asked) -> Source:
     """Of notes that were played. Raises ArgumentsError, UnreadablePiece."""
     notes = asked["notes"]
     try:
@@ -117,7 +117,7 @@ def source_of_notes(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: 
     return _held(visitor, limits, shelf.take("midi", checkpoint), score_of_notes(played, tempo), "played", None)
 
 
-def source_of_words(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: object, words: object) -> Source:
+def _source_of_words(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: object, words: object) -> Source:
     """Of words that were typed. Raises ArgumentsError, UnreadablePiece."""
     if not isinstance(words, str) or not words:
         raise ArgumentsError("there are no words to continue; type some, or begin from nothing")

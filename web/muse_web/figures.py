@@ -19,7 +19,16 @@ from muse_shortcut.pictures.timeline import make_timeline
 from muse_tokenizers.audio.measures import log_mel
 from muse_tokenizers.base import Ids, Token, Tokenizer, Waveform
 
-__all__ = ["SoundGrid", "continuation_view", "growth_view", "packed", "palette_view", "piece_view", "tile_of"]
+__all__ = [
+    "SoundGrid",
+    "continuation_view",
+    "growth_view",
+    "packed",
+    "palette_view",
+    "piece_view",
+    "shares_view",
+    "tile_of",
+]
 
 _BANDS = 64
 _WINDOW = 2048
@@ -86,6 +95,11 @@ def _bytes(shares: NDArray[Any]) -> NDArray[np.uint8]:
     """Shares of 1 as 0 to 255."""
     found: NDArray[np.uint8] = np.round(np.clip(shares, 0.0, 1.0) * 255).astype(np.uint8)
     return found
+
+
+def shares_view(shares: NDArray[np.float32]) -> dict[str, Any]:
+    """(S, n, H): how much of each head's attention lay at each depth."""
+    return packed(_bytes(shares), "u1")
 
 
 def piece_view(tokenizer: Tokenizer[Any], piece: Any) -> dict[str, Any]:
@@ -160,7 +174,7 @@ def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: 
         "base": base,
         "end": tokenizer.duration(piece),
         "log_probability": packed(trace.log_probability.sum(1), "f4"),
-        "shares": packed(_bytes(trace.depth_share), "u1"),
+        "shares": shares_view(trace.depth_share),
     }
     if tokenizer.steps_per_second is not None:
         places = (np.arange(base, prompt + steps + 1) - prompt) / tokenizer.steps_per_second

@@ -16,7 +16,7 @@ from muse_shortcut.generation.engine import Generation, StepEvent
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.base import Ids, Prompt, Waveform
-from muse_web.figures import SoundGrid, continuation_view, growth_view, packed, palette_view
+from muse_web.figures import SoundGrid, continuation_view, growth_view, palette_view, shares_view
 from muse_web.session import Candidate, Run, Visitor
 
 __all__ = ["grow"]
@@ -82,15 +82,14 @@ def _begun(run: Run) -> Told:
         "candidates": run.request.candidates,
         "depths": list(config.depths),
         "heads": config.heads,
-        "streams": config.streams,
         "colours": palette_view(len(config.depths)),
         "steps_per_second": run.checkpoint.tokenizer.steps_per_second,
         "sound_rate": run.checkpoint.tokenizer.sound_rate,
-        "wished": wished_length(run),
+        "wished": _wished_length(run),
     }
 
 
-def wished_length(run: Run) -> float | None:
+def _wished_length(run: Run) -> float | None:
     """How long a run's continuations should become, in the domain's unit; None where only their steps are counted."""
     wishes = run.request.wishes
     length: float | None = getattr(wishes, run.checkpoint.tokenizer.unit)
@@ -99,12 +98,11 @@ def wished_length(run: Run) -> float | None:
 
 def _grew(run: Run, telling: list[_Telling], event: StepEvent, seconds: float) -> Told:
     elapsed = float(np.min(event.elapsed)) if np.isfinite(event.elapsed).all() else 0.0
-    wished = wished_length(run)
+    wished = _wished_length(run)
     return {
         "type": "grew",
         "steps": event.step + 1,
         "rate": (event.step + 1) / max(seconds, 1e-6),
-        "elapsed": elapsed,
         "left": None if not wished or elapsed <= 0 else max(0.0, seconds / elapsed * (wished - elapsed)),
         "candidates": [one.tell() for one in telling],
     }
@@ -162,7 +160,7 @@ class _Telling:
             ready = len(sound) / self._sound.sample_rate
         self._run.candidates[self._number] = Candidate(ids=ids, ready=ready, sound=sound)
         self._told = len(ids)
-        return part | {"steps": len(ids), "ready": ready, "shares": packed(np.round(shares * 255), "u1")}
+        return part | {"steps": len(ids), "ready": ready, "shares": shares_view(shares)}
 
     def end(self) -> tuple[Ids, Any]:
         """All ids, and the piece that they are with their prompt."""

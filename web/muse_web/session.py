@@ -6,7 +6,6 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ class NotThere(MuseError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of the machine one visitor may take."""
+    """How much of the machine a visitor may take, and all of them together."""
 
     upload_bytes: int = 25 * 2**20
     piece: dict[str, float] = field(default_factory=lambda: {"midi": 1800.0, "audio": 600.0, "text": 1_000_000.0})
@@ -105,6 +104,11 @@ class Run:
     finished: bool = False
     steps: int = 0
 
+    def end(self) -> None:
+        """Ask it to end. One that is over stays as it is: how it ended stands in its sidecar."""
+        if not self.finished:
+            self.stop.set()
+
     @property
     def nbytes(self) -> int:
         """Of sound in memory and of traces on disk."""
@@ -164,9 +168,7 @@ class Visitor:
     def stop(self) -> None:
         """Ask everything that is being written to end."""
         for run in list(self.runs.values()):
-            # One that is over stays as it is: how it ended stands in its sidecar.
-            if not run.finished:
-                run.stop.set()
+            run.end()
 
     def keep(self, run: Run, limits: Limits) -> None:
         """Keep a run, and of the others the newest."""
@@ -177,9 +179,7 @@ class Visitor:
             self._drop(next(iter(self.runs)))
 
     def _drop(self, key: str) -> None:
-        run = self.runs.pop(key)
-        if not run.finished:
-            run.stop.set()
+        self.runs.pop(key).end()
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
     def hold(self, source: Source, most: int) -> None:
@@ -198,9 +198,6 @@ class Visitors:
         self._folder, self._limits = folder, limits
         self._visitors: dict[str, Visitor] = {}
         self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[Visitor]:
-        return iter(list(self._visitors.values()))
 
     def __len__(self) -> int:
         return len(self._visitors)

@@ -6,7 +6,6 @@ import io
 import threading
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +106,7 @@ _MAKERS: dict[str, Callable[[Run, Candidate, str], bytes]] = {
 
 def _sidecar(run: Run, number: int, candidate: Candidate, name: str) -> str:
     tokenizer = run.checkpoint.tokenizer
-    request = run.request
-    if run.stop.is_set():
-        # What makes it again is a generation that ends where this one was stopped.
-        request = replace(request, max_steps=max(1, run.steps))
+    request = run.request.stopped_after(run.steps) if run.stop.is_set() else run.request
     return sidecar_text(
         tokenizer,
         request,

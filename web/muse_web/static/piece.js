@@ -1,6 +1,5 @@
 // What is on the stage, as numbers: a prompt, its continuations as they grow, and what their tokens looked at.
 
-import { countUpTo } from "./dom.js";
 import { call, unpack } from "./wire.js";
 
 const HELD_ROWS = 600;
@@ -187,10 +186,6 @@ export class Candidate {
   /** The new step at a place of the axis; null before the cut. */
   stepAt(place) {
     if (!this.steps || place < this.edge(0)) return null;
-    if (this.done) {
-      const edges = this.edges.subarray(this.promptSteps - this.base);
-      return Math.min(this.steps, countUpTo(edges, place)) - 1;
-    }
     let low = 0;
     let high = this.steps;
     while (low < high) {
@@ -284,7 +279,6 @@ export class Piece {
     this.run = null;
     this.candidates = [];
     this.chosen = 0;
-    this.writing = false;
     this.depths = [];
     this.step = null;
   }
@@ -306,15 +300,13 @@ export class Piece {
     if (part.type === "begun") {
       Object.assign(this, {
         run: part.run, seed: part.seed, cut: part.cut, promptSteps: part.prompt_steps, depths: part.depths, heads: part.heads,
-        streams: part.streams, colours: part.colours, stepsPerSecond: part.steps_per_second, soundRate: part.sound_rate, wished: part.wished, writing: true,
+        colours: part.colours, stepsPerSecond: part.steps_per_second, soundRate: part.sound_rate, wished: part.wished,
       });
       this.candidates = Array.from({ length: part.candidates }, (_, number) => new Candidate(this, number));
     } else if (part.type === "grew") {
       part.candidates.forEach((one, i) => this.candidates[i].grew(one));
-      this.progress = part;
     } else if (part.type === "done") {
       part.candidates.forEach((one, i) => this.candidates[i].finish(one));
-      this.writing = false;
     }
   }
 

@@ -73,10 +73,7 @@ export class Player {
       this.put(got, start, part >= first);
     }
     while (this.turn === turn && this.now() < this.end()) await sleep(50);
-    if (this.turn === turn) {
-      this.stop();
-      this.told("end");
-    }
+    if (this.turn === turn) this.stop();
   }
 
   /** Nothing is heard until there is more. */

@@ -45,7 +45,6 @@ export class Writing {
     } catch (found) {
       problem = found;
     }
-    piece.writing = false;
     this.busy = false;
     if (problem) {
       stage.tell(problem);

@@ -1,0 +1,234 @@
+"""What every tokenizer promises of prompts, of what joins them, and of the ids that may come next."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from all_tokenizers import Domain
+from midi_pieces import draw, grow, note_rows, seconds_at
+
+from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
+from muse_tokenizers.errors import TokenizerError
+
+pytest_plugins = ["all_tokenizers"]
+
+
+# Continuing
+
+
+def test_no_piece_gives_nothing_but_begin(some: Tokenizer[Any]) -> None:
+    prompt = some.prompt(None)
+    assert prompt.ids.tolist() == [[some.begin] * some.streams]
+    assert prompt.ids.dtype == np.int64
+    assert (prompt.piece, prompt.cut, prompt.cut_step) == (None, 0.0, 0)
+
+
+def test_a_prompt_is_the_beginning_of_the_ids_of_its_piece(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        ids = some.encode(piece)
+        for seconds in (0.5, 2.0, 5.0):
+            prompt = some.prompt(piece, seconds)
+            assert prompt.ids[0].tolist() == [some.begin] * some.streams
+            assert prompt.ids[1:].tolist() == ids[: len(prompt.ids) - 1].tolist()
+
+
+def test_a_longer_prompt_is_no_shorter_in_ids(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        prompts = [some.prompt(piece, seconds) for seconds in np.arange(0.25, 12, 0.5)]
+        lengths, cuts = [len(prompt.ids) for prompt in prompts], [prompt.cut for prompt in prompts]
+        assert lengths == sorted(lengths)
+        assert cuts == sorted(cuts)
+
+
+def test_nothing_joined_to_a_prompt_is_the_prompts_piece(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        prompt = some.prompt(piece, 3.0)
+        nothing = np.zeros((0, some.streams), dtype=np.int64)
+        joined, kept = some.join(prompt, nothing), prompt.piece
+        assert some.duration(joined) == pytest.approx(some.duration(kept))
+        if not some.steps_per_second:
+            # Sound is decoded.
+            assert some.encode(joined).tolist() == some.encode(kept).tolist()
+
+
+def test_joining_leaves_the_prompt_as_it_is(some: Tokenizer[Any], domain: Domain) -> None:
+    piece = domain.pieces()[0]
+    prompt = some.prompt(piece, 3.0)
+    before = some.dumps(prompt.piece)
+    ids = draw(grammar_after(some, prompt), 60, seed=1)[0]
+    assert some.dumps(some.join(prompt, ids)) == some.dumps(some.join(prompt, ids))
+    assert some.dumps(prompt.piece) == before
+
+
+def grammar_after(some: Tokenizer[Any], prompt: Prompt[Any], candidates: int = 1, wishes: Wishes | None = None) -> Any:
+    grammar = some.grammar(prompt.ids, candidates, wishes, prompt.begun)
+    if grammar is None:
+        pytest.skip("a domain without a grammar")
+    return grammar
+
+
+def test_the_grammar_accepts_every_piece(some: Tokenizer[Any], domain: Domain) -> None:
+    for piece in domain.pieces():
+        grammar = grammar_after(some, some.prompt(None))
+        for step in some.encode(piece):
+            assert grammar.allowed()[0, np.arange(some.streams), step].all()
+            grammar.advance(step[None])
+        assert grammar.whole[0]
+        assert grammar.allowed()[0, :, some.end].all()
+
+
+def test_the_grammar_ends_with_the_end_and_goes_on_with_padding(some: Tokenizer[Any], domain: Domain) -> None:
+    grammar = grammar_after(some, some.prompt(None))
+    for step in some.encode(domain.pieces()[0]):
+        grammar.advance(step[None])
+    for i in (some.end, some.pad, some.pad):
+        grammar.advance(np.full((1, some.streams), i))
+        assert grammar.finished[0]
+        allowed = grammar.allowed()[0]
+        assert allowed[:, some.pad].all()
+        assert allowed.sum() == some.streams
+
+
+def test_begin_and_padding_are_never_drawn_in_a_piece(some: Tokenizer[Any]) -> None:
+    endless = Wishes(seconds=1e9) if some.unit == "seconds" else Wishes(bytes=10**9)
+    ids = draw(grammar_after(some, some.prompt(None), 4, endless), 400, seed=0)
+    assert not np.isin(ids, [some.begin, some.end]).any()
+    assert not (ids[:, some.streams - 1 :] == some.pad).any()
+
+
+def test_a_grammar_has_the_promised_shapes(some: Tokenizer[Any]) -> None:
+    grammar = grammar_after(some, some.prompt(None), 3)
+    allowed = grammar.allowed()
+    assert allowed.shape == (3, some.streams, some.vocabulary_size)
+    assert allowed.dtype == bool
+    for state in (grammar.whole, grammar.finished, grammar.elapsed):
+        assert state.shape == (3,)
+    assert not grammar.finished.any()
+
+
+def test_what_is_allowed_can_be_changed_without_harm(some: Tokenizer[Any]) -> None:
+    grammar = grammar_after(some, some.prompt(None), 2)
+    first = grammar.allowed()
+    copy = first.copy()
+    first[:] = False
+    assert (grammar.allowed() == copy).all()
+
+
+def test_elapsed_counts_from_the_cut(some: Tokenizer[Any], domain: Domain) -> None:
+    prompt = some.prompt(domain.pieces()[0], 3.0)
+    grammar = grammar_after(some, prompt, 2)
+    assert np.isnan(grammar.elapsed).all() or (grammar.elapsed == 0).all()
+
+
+# Going on from a continuation
+
+
+def continued(some: Tokenizer[Any], prompt: Prompt[Any], steps: int, seed: int = 3) -> Ids:
+    """(T, K) ids that a generation would keep: up to the last step at which nothing is left dangling."""
+    endless = Wishes().lasting(10**6, some.unit)
+    if not steps:
+        return np.zeros((0, some.streams), dtype=np.int64)
+    return grow(some.grammar(prompt.ids, 1, endless, prompt.begun), steps, seed)[0]  # type: ignore[arg-type]
+
+
+def test_a_continuation_can_be_the_prompt_of_a_further_one(some: Tokenizer[Any], domain: Domain) -> None:
+    nothing = np.zeros((0, some.streams), dtype=np.int64)
+    for piece, steps in itertools.product((None, *domain.pieces()), (0, 1, 2, 3, 70)):
+        prompt = some.prompt(piece, None if piece is None else 2.0)
+        ids = continued(some, prompt, steps)
+        joined = some.join(prompt, ids)
+        if some.kind == "midi" and not note_rows(joined):
+            continue
+        extended = some.extended(prompt, ids)
+        assert extended.ids[0].tolist() == [some.begin] * some.streams
+        again = some.join(extended, nothing)
+        if some.steps_per_second is not None:
+            # Of sound nothing is encoded once more.
+            assert extended.ids.tolist() == np.concatenate([prompt.ids, ids]).tolist()
+            assert extended.begun is not None
+            assert prompt.begun is not None
+            assert extended.begun.tolist() == prompt.begun[len(ids) :].tolist()
+            np.testing.assert_allclose(again.samples, joined.samples, atol=1e-4)
+            assert extended.cut_step == joined.samples.shape[1]
+            assert extended.cut == pytest.approx(some.duration(joined))
+        elif some.unit == "bytes":
+            assert again == joined
+            assert extended.cut == extended.cut_step == len(joined)
+        else:
+            assert some.encode(again).tolist() == some.encode(joined).tolist()
+            # Only ticks may have become shorter.
+            finer = again.ticks_per_quarter / joined.ticks_per_quarter
+            rows = [(program, at * finer, long * finer, *rest) for program, at, long, *rest in note_rows(joined)]
+            assert [tuple(row) for row in note_rows(again)] == rows
+            # Up to the end of the bar, or to the last event: whatever rings on later, every note has begun.
+            last = some.describe(some.encode(joined))[-1][0]
+            assert last.start - 1e-6 <= extended.cut <= last.end + 10
+            assert max(onset for _, onset, *_ in note_rows(joined)) <= extended.cut_step
+            assert extended.cut == pytest.approx(float(seconds_at(joined, extended.cut_step)), abs=0.02)
+
+
+def test_a_continuation_in_which_nothing_was_heard_yet_is_extended_or_refused(some: Tokenizer[Any]) -> None:
+    prompt = some.prompt(None)
+    for steps in range(8):
+        ids = continued(some, prompt, steps)
+        with contextlib.suppress(TokenizerError):
+            extended = some.extended(prompt, ids)
+            assert (grammar_after(some, extended).elapsed == 0).all()
+
+
+def test_what_extends_a_prompt_goes_on_by_its_grammar(some: Tokenizer[Any], domain: Domain) -> None:
+    prompt = some.prompt(domain.pieces()[0], 2.0)
+    for _ in range(3):
+        ids = continued(some, prompt, 50)
+        extended = some.extended(prompt, ids)
+        assert extended.cut > prompt.cut
+        assert len(extended.ids) > len(prompt.ids)
+        grammar = grammar_after(some, extended)
+        assert np.isnan(grammar.elapsed).all() or (grammar.elapsed == 0).all()
+        assert not grammar.finished.any()
+        more = continued(some, extended, 50)
+        # To what was there before, the further one adds and changes nothing.
+        longer, before = some.join(extended, more), some.join(prompt, ids)
+        assert some.duration(longer) > some.duration(before)
+        if some.unit == "bytes":
+            assert longer.startswith(before)
+        elif some.steps_per_second is not None:
+            length = before.samples.shape[1]
+            np.testing.assert_allclose(longer.samples[:, :length], before.samples, atol=1e-4)
+        else:
+            assert len(note_rows(longer)) >= len(note_rows(before))
+        prompt = extended
+
+
+def test_ids_after_an_end_extend_nothing(some: Tokenizer[Any], domain: Domain) -> None:
+    prompt = some.prompt(domain.pieces()[0], 2.0)
+    ids = continued(some, prompt, 40)
+    ends = np.concatenate([ids, np.full((1, some.streams), some.end)])
+    plain, ended = some.extended(prompt, ids), some.extended(prompt, ends)
+    assert ended.ids.tolist() == plain.ids.tolist()
+    assert (ended.cut, ended.cut_step) == (plain.cut, plain.cut_step)
+
+
+def test_the_label_of_another_id_is_the_one_it_would_have_in_its_place(some: Tokenizer[Any], domain: Domain) -> None:
+    random = np.random.default_rng(0)
+    piece = domain.pieces()[-1]
+    ids = np.concatenate([some.prompt(None).ids, some.encode(piece)])
+    for place in (0, 1, 2, 7, 20, min(150, len(ids))):
+        for stream in range(some.streams):
+            grammar = grammar_after(some, some.prompt(None))
+            for step in ids[1:place]:
+                grammar.advance(step[None])
+            allowed = np.flatnonzero(grammar.allowed()[0, stream])
+            others = [*random.permutation(allowed)[:20], *random.integers(0, some.vocabulary_size, 20)]
+            others += [some.pad, some.begin, some.end, *np.unique(ids[:, stream])[:40]]
+            expected = []
+            for other in others:
+                instead = np.concatenate([ids[:place], np.full((1, some.streams), some.pad)])
+                instead[place, stream] = other
+                expected.append(some.describe(instead)[place][stream].label)
+            assert some.labels_after(ids[:place], stream, [int(other) for other in others]) == expected
+    assert some.labels_after(ids[:5], 0, []) == []
