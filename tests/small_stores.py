@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from muse_shortcut.data import preparing
 from muse_shortcut.data.preparing import Preparation, prepare
 from muse_shortcut.data.survey import SourceFile
-from muse_tokenizers.base import Grammar, Ids, Measure, Passage, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
+from muse_tokenizers.measures import Measure, Passage
 
 if TYPE_CHECKING:
     import pytest
@@ -117,7 +118,7 @@ class Numbers(Tokenizer[list[int]]):
     def __init__(self, log: str = "") -> None:
         self._log = log
 
-    def read(self, path: Path) -> list[int]:
+    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> list[int]:
         if self._log:
             with Path(self._log).open("a") as log:
                 log.write(f"{os.getpid()} {path.name}\n")
@@ -170,7 +171,7 @@ class Numbers(Tokenizer[list[int]]):
     def dumps(self, piece: list[int]) -> bytes:
         raise AssertionError
 
-    def loads(self, data: bytes, name: str = "") -> list[int]:
+    def loads(self, data: bytes, name: str = "", *, warn: Warn = warn_about_file) -> list[int]:
         raise AssertionError
 
     def render(self, piece: list[int], soundfont: Path | None = None) -> Waveform | None:

@@ -20,9 +20,10 @@ from muse_tokenizers.audio import waveforms
 from muse_tokenizers.audio.delay import delayed, undelayed
 from muse_tokenizers.audio.measures import log_mel
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
-from muse_tokenizers.base import Histogram, Number, Waveform, Wishes
+from muse_tokenizers.base import Waveform, Wishes
 from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnusableCodec
 from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.measures import Histogram, Number
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from muse_shortcut.evaluation import copying
 from muse_shortcut.evaluation.copies import Copied, summarise_copies
 from muse_shortcut.evaluation.copying import CopyIndex, Run
-from muse_tokenizers.base import Quotation
+from muse_tokenizers.measures import Quotation
 
 
 def slow_longest(sequences: list[list[int]], query: list[int]) -> int:

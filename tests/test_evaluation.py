@@ -25,8 +25,9 @@ from muse_shortcut.evaluation.distances import compare, distance, distances, rat
 from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, Scoring, pool, score_pieces, windows_of
 from muse_shortcut.evaluation.sources import pieces_by_source, read_ids
 from muse_shortcut.evaluation.windows import Choice, Window, WindowWishes, choose_windows, shared_out
-from muse_tokenizers.base import Histogram, Number, Quotation, Wishes
+from muse_tokenizers.base import Wishes
 from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.measures import Histogram, Number, Quotation
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from midi_pieces import DRUMS, band, make_score, scale, tokenizer
 
-from muse_tokenizers.base import Histogram, Measure, Number, Passage
+from muse_tokenizers.measures import Histogram, Measure, Number, Passage
 
 REMI = tokenizer("remi")
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from midi_pieces import draw, grammar_of, kinds, scale, tokenizer
 
-from muse_tokenizers.base import Grammar, Ids, Number, Wishes
+from muse_tokenizers.base import Grammar, Ids, Wishes
 from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.measures import Number
 from muse_tokenizers.midi.loops import LoopWatch
 
 FOREVER = 1e9

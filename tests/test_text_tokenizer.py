@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from midi_pieces import draw
 from small_texts import CONTENT, MANY_WRITINGS, VERSES, bpe, characters
 
-from muse_tokenizers.base import Histogram, Number, Wishes
+from muse_tokenizers.base import Wishes
 from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece
 from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.measures import Histogram, Number
 from muse_tokenizers.text import files, segmenting
 from muse_tokenizers.text.files import read_text, spans_of
 from muse_tokenizers.text.measures import measure_text

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from all_tokenizers import DOMAINS, Domain
 
-from muse_tokenizers.base import Histogram, Tokenizer, Waveform
+from muse_tokenizers.base import Tokenizer, Waveform
 from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece
 from muse_tokenizers.loading import load_tokenizer, tokenizer_class
+from muse_tokenizers.measures import Histogram
 
 pytest_plugins = ["all_tokenizers"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say, warn_on_terminal
 from muse_shortcut.commands.writing import Wanted, parse_moment, write_candidates
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
@@ -224,7 +224,7 @@ def _find_prompt(arguments: Namespace, tokenizer: Tokenizer[Any]) -> tuple[Any, 
     if not _exists(arguments.prompt):
         path = shipped_prompt(arguments.domain, arguments.prompt)
     if path is not None:
-        return tokenizer.read(path), path
+        return tokenizer.read(path, limit=arguments.prompt_seconds, warn=warn_on_terminal(PROGRAM)), path
     if tokenizer.kind == "text":
         if Path(arguments.prompt).suffix in tokenizer.suffixes and " " not in arguments.prompt:
             raise ArgumentsError(f"no prompt {arguments.prompt!r}: it is no file here, and looks like no words")

@@ -15,9 +15,9 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from muse_shortcut.errors import MuseError
-from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.errors import TokenizerError, Warn
 
-__all__ = ["CommandLine", "StopSwitch", "run_command", "say"]
+__all__ = ["CommandLine", "StopSwitch", "run_command", "say", "warn_on_terminal"]
 
 
 class CommandLine(ArgumentParser):
@@ -77,6 +77,11 @@ def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
         _say_no_more()
         code = 1
     raise SystemExit(code)
+
+
+def warn_on_terminal(program: str) -> Warn:
+    """What prints a reader's warnings to standard error, a line each."""
+    return lambda message: print(f"{program}: {_one_line(message)}", file=sys.stderr)
 
 
 def say(text: str) -> None:

@@ -11,7 +11,8 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.evaluation.windows import Window
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Ids, Measure, Passage, Tokenizer, Wishes
+from muse_tokenizers.base import Ids, Tokenizer, Wishes
+from muse_tokenizers.measures import Measure, Passage
 
 __all__ = ["CANDIDATES", "Outcome", "continue_window", "listen"]
 

@@ -14,7 +14,8 @@ from muse_shortcut.data.store import Store
 from muse_shortcut.evaluation.continuations import Outcome
 from muse_shortcut.evaluation.copying import CopyIndex, Run
 from muse_shortcut.evaluation.sources import read_ids
-from muse_tokenizers.base import Passage, Quotation, Tokenizer
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.measures import Passage, Quotation
 
 __all__ = ["Copied", "CopySummary", "TrainingPieces", "find_copies", "summarise_copies"]
 

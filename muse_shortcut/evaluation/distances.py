@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from muse_shortcut.evaluation.bootstrap import Interval, mean_interval
 from muse_shortcut.evaluation.continuations import CANDIDATES, Outcome
 from muse_shortcut.evaluation.overlap import overlap_interval
-from muse_tokenizers.base import Histogram, Measure, Number
+from muse_tokenizers.measures import Histogram, Measure, Number
 
 __all__ = [
     "CONTROLS",

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.evaluation.distances import FAULTS, distance, is_over
-from muse_tokenizers.base import Measure, Number, Prompt, Tokenizer
+from muse_tokenizers.base import Prompt, Tokenizer
+from muse_tokenizers.measures import Measure, Number
 
 __all__ = ["Ranked", "rank"]
 

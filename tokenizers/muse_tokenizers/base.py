@@ -17,18 +17,14 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.errors import ImpossibleWish, Warn, warn_about_file
+from muse_tokenizers.measures import Measure, Passage, Quotation
 
 __all__ = [
     "EMBEDDED",
     "Grammar",
-    "Histogram",
     "Ids",
-    "Measure",
-    "Number",
-    "Passage",
     "Prompt",
-    "Quotation",
     "Span",
     "Token",
     "Tokenizer",
@@ -43,9 +39,6 @@ EMBEDDED = "the embedded prompt"
 
 Unit = Literal["seconds", "bytes"]
 """What places in a piece are counted in."""
-
-Quotation = tuple[Literal["count", "length", "bars"], float]
-"""What a copied run must pass to be a quotation: so many of what passages count, or of the domain's unit, or bars."""
 
 Span = tuple[int, int]
 """The first, and the one after the last, of bytes or characters."""
@@ -147,49 +140,6 @@ class Variations:
     """(A, V): False where map a leads out of the domain for id v."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Histogram:
-    """What a stretch of a piece is made of: how often each of several things comes, as shares of all."""
-
-    shares: NDArray[np.float64]
-    """(N,) not negative; they sum to 1."""
-    bins: tuple[str, ...]
-    """N names."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Number:
-    """What a stretch of a piece is like, as one number."""
-
-    value: float
-    unit: str
-    """"notes/s", "bits"; empty for a share of 1."""
-    floor: float | None = None
-    """Two of this number are compared by their ratio, and what is less than this counts as this; None: by their
-    difference."""
-
-
-Measure = Histogram | Number
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Passage:
-    """A stretch of a piece as what a copied run is counted in."""
-
-    numbers: NDArray[np.int64]
-    """(N,) not negative; 0 has no predecessor, so it equals nothing that stands inside a piece."""
-    places: NDArray[np.float64]
-    """(N, 2): where each begins, in the domain's unit and in bars from the start of the piece; NaN where a domain has
-    no bars."""
-
-    @classmethod
-    def of_codes(cls, codes: NDArray[np.int64], alphabet: int, starts: NDArray[np.float64]) -> Passage:
-        """Of (N,) codes below `alphabet`, each counted together with the one before it, in a domain without bars."""
-        numbers = 1 + codes[:-1] * alphabet + codes[1:]
-        numbers = np.concatenate([np.zeros(min(1, len(codes)), dtype=np.int64), numbers])
-        return cls(numbers=numbers, places=np.stack([starts, np.full(len(codes), np.nan)], axis=1))
-
-
 class Grammar(ABC):
     """Which ids may come next, for C candidates that grow one step at a time.
 
@@ -242,8 +192,18 @@ class Tokenizer(ABC, Generic[Piece]):
     # Files
 
     @abstractmethod
-    def read(self, path: Path) -> Piece:
-        """Raises UnreadablePiece: not a piece of this domain, an empty or an endless one."""
+    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Piece:
+        """The piece in a file.
+
+        Args:
+            path: the file.
+            limit: how much of it is wanted from its beginning, in the domain's unit; a domain whose files can be
+                large reads no further. None: all of it.
+            warn: called with one line for each thing that was repaired or left out.
+
+        Raises:
+            UnreadablePiece: not a piece of this domain, an empty or an endless one.
+        """
 
     @abstractmethod
     def write(self, piece: Piece, path: Path) -> None:
@@ -254,12 +214,12 @@ class Tokenizer(ABC, Generic[Piece]):
         """The bytes that `write` writes."""
 
     @abstractmethod
-    def loads(self, data: bytes, name: str = EMBEDDED) -> Piece:
+    def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Piece:
         """The piece that `dumps` made these bytes of; `name` is what a message calls it. Raises UnreadablePiece."""
 
-    def read_part(self, path: Path, part: Span | None) -> Piece:
+    def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> Piece:
         """`read` of a file or a part of it that is prepared. Raises UnreadablePiece."""
-        return self.read(path)
+        return self.read(path, warn=warn)
 
     @abstractmethod
     def duration(self, piece: Piece) -> float:

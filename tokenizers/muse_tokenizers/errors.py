@@ -6,16 +6,28 @@ TokenizerError            one line for a person: what was found, where, what is 
 ├── UnknownTokenizer      a folder that does not hold a tokenizer, or one of another kind
 ├── UnusableCodec         a codec that is not there, damaged, or of another shape than is needed
 └── ImpossibleWish        a wish (instrument, key, tempo, ...) that this tokenizer cannot grant
+
+What could be read only after a repair is a warning: readers call a `Warn` with one line for each, and where the caller
+gives none, it becomes a Python warning, `FileWarning`.
 """
 
+import warnings
+from collections.abc import Callable
+
 __all__ = [
+    "FileWarning",
     "ImpossibleWish",
     "TokenizerError",
     "UnknownTokenizer",
     "UnreadablePiece",
     "UnusableCodec",
     "UnwritablePiece",
+    "Warn",
+    "warn_about_file",
 ]
+
+Warn = Callable[[str], None]
+"""Called with one line that names a file and says what was repaired or left out."""
 
 
 class TokenizerError(Exception):
@@ -40,3 +52,12 @@ class ImpossibleWish(TokenizerError):
 
 class UnusableCodec(TokenizerError):
     """A codec that is not there, damaged, or of another shape than is needed."""
+
+
+class FileWarning(UserWarning):
+    """A file was read, but not as it stands: something was repaired, converted or left out."""
+
+
+def warn_about_file(message: str) -> None:
+    """Issue a `FileWarning` at the line that called the reader."""
+    warnings.warn(message, FileWarning, stacklevel=3)

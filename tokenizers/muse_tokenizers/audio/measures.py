@@ -11,7 +11,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Histogram, Measure, Number, Waveform
+from muse_tokenizers.base import Waveform
+from muse_tokenizers.measures import Histogram, Measure, Number
 
 __all__ = ["log_mel", "measure_sound", "mel_filters"]
 

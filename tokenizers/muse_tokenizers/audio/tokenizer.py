@@ -18,21 +18,9 @@ from muse_tokenizers.audio.delay import delayed, undelayed
 from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import measure_sound
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
-from muse_tokenizers.base import (
-    EMBEDDED,
-    Grammar,
-    Ids,
-    Measure,
-    Passage,
-    Prompt,
-    Quotation,
-    Token,
-    Tokenizer,
-    Variations,
-    Waveform,
-    Wishes,
-)
-from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnusableCodec
+from muse_tokenizers.base import EMBEDDED, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnusableCodec, Warn, warn_about_file
+from muse_tokenizers.measures import Measure, Passage, Quotation
 
 __all__ = ["AudioTokenizer"]
 
@@ -80,7 +68,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     # Files
 
-    def read(self, path: Path) -> Waveform:
+    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Waveform:
         return self._long_enough(read_waveform(path, self.codec.shape.sample_rate), str(path))
 
     def _long_enough(self, piece: Waveform, name: str) -> Waveform:
@@ -95,7 +83,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def dumps(self, piece: Waveform) -> bytes:
         return wav_bytes(piece)
 
-    def loads(self, data: bytes, name: str = EMBEDDED) -> Waveform:
+    def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Waveform:
         return self._long_enough(read_waveform(io.BytesIO(data), self.codec.shape.sample_rate, name), name)
 
     def duration(self, piece: Waveform) -> float:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Histogram, Measure, Number
+from muse_tokenizers.measures import Histogram, Measure, Number
 from muse_tokenizers.midi.labels import pitch_name
 from muse_tokenizers.midi.stretches import DRUMS, GRID, Bar, Stretch
 

@@ -11,20 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import (
-    EMBEDDED,
-    Grammar,
-    Ids,
-    Measure,
-    Passage,
-    Prompt,
-    Quotation,
-    Token,
-    Tokenizer,
-    Variations,
-    Waveform,
-    Wishes,
-)
+from muse_tokenizers.base import EMBEDDED, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.errors import Warn, warn_about_file
+from muse_tokenizers.measures import Measure, Passage, Quotation
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
@@ -65,7 +54,7 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     # Files
 
-    def read(self, path: Path) -> Score:
+    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Score:
         return read_score(path)
 
     def write(self, piece: Score, path: Path) -> None:
@@ -74,7 +63,7 @@ class MidiTokenizer(Tokenizer["Score"]):
     def dumps(self, piece: Score) -> bytes:
         return dump_score(piece)
 
-    def loads(self, data: bytes, name: str = EMBEDDED) -> Score:
+    def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Score:
         return parse_score(data, name)
 
     def duration(self, piece: Score) -> float:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from muse_tokenizers.base import Histogram, Measure, Number
+from muse_tokenizers.measures import Histogram, Measure, Number
 
 __all__ = ["measure_text"]
 

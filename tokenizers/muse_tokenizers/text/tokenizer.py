@@ -14,10 +14,7 @@ from muse_tokenizers.base import (
     EMBEDDED,
     Grammar,
     Ids,
-    Measure,
-    Passage,
     Prompt,
-    Quotation,
     Span,
     Token,
     Tokenizer,
@@ -26,7 +23,8 @@ from muse_tokenizers.base import (
     Waveform,
     Wishes,
 )
-from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece
+from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece, Warn, warn_about_file
+from muse_tokenizers.measures import Measure, Passage, Quotation
 from muse_tokenizers.text.files import LINE_ENDS, LOOKED_AT, LineEnds, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
 from muse_tokenizers.text.measures import measure_text
@@ -77,7 +75,7 @@ class TextTokenizer(Tokenizer[bytes]):
 
     # Files
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> bytes:
         with suppress(OSError):
             size = path.stat().st_size
             if size > _LONGEST_PROMPT:
@@ -94,7 +92,7 @@ class TextTokenizer(Tokenizer[bytes]):
             raise UnreadablePiece(f"{name} is not of this alphabet: {error}") from error
         return data
 
-    def read_part(self, path: Path, part: Span | None) -> bytes:
+    def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> bytes:
         return self._checked(read_text(path, part, self._line_ends), str(path))
 
     def write(self, piece: bytes, path: Path) -> None:
@@ -106,7 +104,7 @@ class TextTokenizer(Tokenizer[bytes]):
     def dumps(self, piece: bytes) -> bytes:
         return piece
 
-    def loads(self, data: bytes, name: str = EMBEDDED) -> bytes:
+    def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> bytes:
         return self._checked(data, name)
 
     def duration(self, piece: bytes) -> float:
