@@ -116,6 +116,7 @@ class Generation:
         self._history = prompt
         """(C, room, K): prompt and new ids; doubled when it is full."""
         self._steps = 0
+        self._finished = np.zeros(request.candidates, dtype=bool)
         self._whole_steps = np.zeros(request.candidates, dtype=np.int64)
         self._log_probability, self._whole_log_probability = np.zeros((2, request.candidates))
         """Of all steps so far; of those up to the last at which nothing is left dangling."""
@@ -123,11 +124,15 @@ class Generation:
         self._recorder = Recorder(request.candidates, core.config.depths) if trace else None
 
     def __iter__(self) -> Iterator[StepEvent]:
-        finished = np.zeros(self.request.candidates, dtype=bool)
-        while self._steps < self.request.limit and not finished.all():
-            event = self._next(finished)
-            finished = event.finished
+        while not self.finished:
+            event = self._next(self._finished)
+            self._finished = event.finished
             yield event
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to come."""
+        return self._steps >= self.request.limit or bool(self._finished.all())
 
     def _next(self, was_finished: NDArray[np.bool_]) -> StepEvent:
         tokenizer, grammar = self._tokenizer, self._grammar
@@ -209,14 +214,14 @@ class Generation:
         """Of each candidate's continuation, in nats, all streams together."""
         return [float(value) for value in self._whole_log_probability]
 
-    def trace(self, candidate: int) -> Trace:
-        """What each step of a candidate's continuation attended to, so far.
+    def trace(self, candidate: int, steps: int | None = None) -> Trace:
+        """What each step of a candidate's continuation attended to, so far; of its first `steps` alone.
 
         Raises:
             ValueError: nothing was kept.
         """
         recorder, ids = self._recorded(candidate)
-        return recorder.trace(candidate, self.request.prompt.ids, ids)
+        return recorder.trace(candidate, self.request.prompt.ids, ids[:steps])
 
     def depth_shares(self, candidate: int, since: int = 0) -> NDArray[np.float32]:
         """(S, n, H): how much of each head's attention lay at each depth, of the steps from `since` on.
@@ -227,15 +232,15 @@ class Generation:
         recorder, _ = self._recorded(candidate)
         return recorder.shares(candidate, since)
 
-    def save_trace(self, candidate: int, path: Path) -> None:
-        """Write a candidate's trace without holding it in memory.
+    def save_trace(self, candidate: int, path: Path, steps: int | None = None) -> None:
+        """Write a candidate's trace, of its first `steps` alone, without holding it in memory.
 
         Raises:
             ValueError: nothing was kept.
             OutputError: it could not be written.
         """
         recorder, ids = self._recorded(candidate)
-        recorder.save(candidate, self.request.prompt.ids, ids, path)
+        recorder.save(candidate, self.request.prompt.ids, ids[:steps], path)
 
     def _recorded(self, candidate: int) -> tuple[Recorder, Ids]:
         if self._recorder is None:

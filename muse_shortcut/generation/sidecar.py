@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from muse_shortcut import __version__
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.engine import Request
+from muse_shortcut.version import __version__
 from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
 from muse_tokenizers.errors import TokenizerError
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import gradio as gr
 
-from muse_shortcut import __version__
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.shipped import prompt_names
+from muse_shortcut.version import __version__
 from muse_tokenizers.midi.labels import program_name
 from muse_web.endpoints import Desk
 from muse_web.figures import palette_view

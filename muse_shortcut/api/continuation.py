@@ -1,0 +1,290 @@
+"""Continuations: while they are generated, and what they are: piece, ids, trace, sidecar, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+from muse_shortcut.api.options import Options, build_request
+from muse_shortcut.api.prompts import Source
+from muse_shortcut.checkpoints import Checkpoint
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.files import write_bytes, write_text
+from muse_shortcut.generation.engine import Generation, Request, StepEvent
+from muse_shortcut.generation.explaining import Explanation, explain
+from muse_shortcut.generation.sidecar import sidecar_text
+from muse_shortcut.generation.trace import Trace, save_trace
+from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
+from muse_tokenizers.base import Ids, Tokenizer, Waveform
+
+__all__ = ["Continuation", "Stream"]
+
+
+class Continuation:
+    """What a model made of a prompt.
+
+    Attributes:
+        request: with it, and the same weights, the same ids are generated again.
+        candidate: its number among the request's samples, from 0.
+        ids: (S, K) new token ids, up to where the piece is complete.
+        log_probability: of all of them, in nats.
+        source: what it continues.
+    """
+
+    def __init__(
+        self,
+        *,
+        checkpoint: Checkpoint,
+        request: Request,
+        candidate: int,
+        ids: Ids,
+        log_probability: float,
+        source: Source,
+        generation: Generation | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        self._checkpoint, self._generation, self._trace = checkpoint, generation, trace
+        self.request, self.candidate = request, candidate
+        self.ids, self.log_probability = ids, log_probability
+        self.source = source
+
+    @property
+    def tokenizer(self) -> Tokenizer[Any]:
+        """Of its ids."""
+        return self._checkpoint.tokenizer
+
+    @property
+    def seed(self) -> int:
+        """With it and the same options the same continuation is generated again."""
+        return self.request.seed
+
+    @property
+    def start(self) -> float:
+        """Where it begins in its piece: seconds, or bytes of text."""
+        return self.request.prompt.cut
+
+    @cached_property
+    def piece(self) -> Any:
+        """The prompt and what follows: `symusic.Score`, `Waveform`, or `bytes` of text."""
+        return self.tokenizer.join(self.request.prompt, self.ids)
+
+    @cached_property
+    def trace(self) -> Trace:
+        """What each new token attended to.
+
+        Raises:
+            ArgumentsError: it was generated with `trace=False`.
+        """
+        if self._trace is not None:
+            return self._trace
+        return self._traced().trace(self.candidate, len(self.ids))
+
+    def _traced(self) -> Generation:
+        if self._generation is None:
+            raise ArgumentsError("this continuation was generated without a trace")
+        return self._generation
+
+    def sound(self, soundfont: Path | None = None) -> Waveform | None:
+        """The piece as sound; None for text.
+
+        Args:
+            soundfont: MIDI: an .sf2 or .sf3 file; None for the default one.
+        """
+        return self.piece if isinstance(self.piece, Waveform) else self.tokenizer.render(self.piece, soundfont)
+
+    def sidecar(
+        self,
+        *,
+        name: str | None = None,
+        sound: dict[str, Any] | None = None,
+        ranking: dict[str, Any] | None = None,
+    ) -> str:
+        """JSON from which `muse-generate --from-json` makes the same bytes again.
+
+        Args:
+            name: of the files; None: the prompt's.
+            sound: what its sound was made with, as `Tokenizer.describe_sound` gives it; None without sound.
+            ranking: its place among the candidates; None where they were not ranked.
+        """
+        return sidecar_text(
+            self.tokenizer,
+            self.request,
+            checkpoint=self._checkpoint.digest,
+            candidate=self.candidate,
+            ids=self.ids,
+            log_probability=self.log_probability,
+            name=name or self.source.name,
+            source=self.source.file,
+            sound=sound,
+            ranking=ranking,
+        )
+
+    def save(self, path: str | Path, *, soundfont: Path | None = None) -> Path:
+        """Write a file; what it is follows from its ending.
+
+        Args:
+            path: ends in .mid, .wav, .flac, .txt (as the domain has them), .json (the sidecar), .npz (the trace),
+                .png or .svg (the picture).
+            soundfont: MIDI: what .wav and .flac are rendered with.
+
+        Raises:
+            ArgumentsError: the domain has no such file.
+            OutputError: it could not be written.
+        """
+        path = Path(path)
+        ending = path.suffix.lower()
+        if ending == ".npz":
+            self.save_trace(path)
+        elif ending in _PICTURES:
+            self.plot(path)
+        elif ending == ".json":
+            write_text(path, self.sidecar(name=path.stem, sound=self.tokenizer.describe_sound(soundfont)))
+        elif ending == self.tokenizer.suffix:
+            write_bytes(path, self.tokenizer.dumps(self.piece))
+        elif ending in _SOUND and (waveform := self.sound(soundfont)) is not None:
+            write_bytes(path, _SOUND[ending](waveform))
+        else:
+            sound = () if self.tokenizer.sound_rate is None else tuple(_SOUND)
+            allowed = dict.fromkeys((self.tokenizer.suffix, *sound, ".json", ".npz", *_PICTURES))
+            raise ArgumentsError(f"{path}: allowed endings for {self.tokenizer.kind}: {', '.join(allowed)}")
+        return path
+
+    def save_trace(self, path: Path) -> None:
+        """Write the trace without holding it in memory. Raises ArgumentsError, OutputError."""
+        if self._trace is None:
+            self._traced().save_trace(self.candidate, path, len(self.ids))
+        else:
+            save_trace(self._trace, path)
+
+    def explain(self, step: int) -> Explanation:
+        """What a token was drawn from: every depth and span of the past, its attention, and what hiding it changes.
+
+        Args:
+            step: of the continuation, from 0.
+
+        Raises:
+            ArgumentsError: there is no such step, or no trace.
+        """
+        return explain(self._checkpoint.core, self.tokenizer, self.request, self.trace, step)
+
+    def plot(self, path: str | Path, *, step: int | None = None, title: str | None = None) -> Path:
+        """Draw the piece, the depth share of every new token, and what one of them attended to.
+
+        Args:
+            path: ends in .png or .svg.
+            step: the token whose sources are shown; None: the most telling one.
+            title: above it; None: the file's name.
+
+        Raises:
+            ArgumentsError: neither .png nor .svg, or no trace.
+            OutputError: it could not be written.
+        """
+        from muse_shortcut.pictures.continuation import draw_continuation
+        from muse_shortcut.pictures.style import picture_bytes
+
+        path = Path(path)
+        kind = _PICTURES.get(path.suffix.lower())
+        if kind is None:
+            raise ArgumentsError(f"{path}: allowed endings for a picture: {', '.join(_PICTURES)}")
+        figure = draw_continuation(self.tokenizer, self.trace, self.piece, self.start, title or path.stem, step)
+        write_bytes(path, picture_bytes(figure, kind))
+        return path
+
+    def stream(self, *, trace: bool = True, **options: Unpack[Options]) -> Stream:
+        """Continue this continuation step by step; see `Model.stream`."""
+        if options.get("prompt_seconds") is not None:
+            raise ArgumentsError("--prompt-seconds is for the prompt of a first continuation")
+        prompt = self.tokenizer.extended(self.request.prompt, self.ids)
+        return self._stream(build_request(self.tokenizer, prompt, self._checkpoint.sampling, options), trace)
+
+    def continue_(self, *, trace: bool = True, **options: Unpack[Options]) -> list[Continuation]:
+        """Continue this continuation; see `Model.continue_`."""
+        return self.stream(trace=trace, **options).run()
+
+    def branch(self, step: int, id: int, *, stream: int = 0, trace: bool = True) -> Stream:  # noqa: A002
+        """The same continuation with another id at one step, and from there on sampled anew.
+
+        Args:
+            step: from 0.
+            id: that takes the place of the one that was drawn.
+            stream: in which of the K streams.
+
+        Raises:
+            ArgumentsError: there is no such step, or the id is not allowed there.
+        """
+        if not (0 <= step < len(self.ids) and 0 <= stream < self.ids.shape[1]):
+            raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {len(self.ids)} steps")
+        forced = self.ids[: step + 1].copy()
+        forced[step, stream] = id
+        return self._stream(replace(self.request, candidates=1, given=forced), trace)
+
+    def _stream(self, request: Request, trace: bool) -> Stream:
+        return Stream(self._checkpoint, request, self.source, trace=trace)
+
+    def __repr__(self) -> str:
+        unit = {"seconds": "s", "bytes": "bytes"}[self.tokenizer.unit]
+        length = self.tokenizer.duration(self.piece) - self.start
+        nats = -self.log_probability / max(1, self.ids.size)
+        return (
+            f"Continuation({self.source.name!r}, {length:.4g} {unit} after {self.start:.4g} {unit}, "
+            f"{len(self.ids)} steps, {nats:.3f} nats per token, seed {self.seed})"
+        )
+
+
+_SOUND = {".wav": wav_bytes, ".flac": flac_bytes}
+_PICTURES: dict[str, Literal["png", "svg"]] = {".png": "png", ".svg": "svg"}
+
+
+class Stream:
+    """An iterator of `StepEvent`; leaving it, and coming back to it, is fine.
+
+    Attributes:
+        request: what is generated.
+        generation: the engine behind it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, request: Request, source: Source, *, trace: bool) -> None:
+        self._checkpoint, self._source, self._trace = checkpoint, source, trace
+        self.request = request
+        self.generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=trace)
+        self._events = iter(self.generation)
+
+    def __iter__(self) -> Iterator[StepEvent]:
+        return self._events
+
+    def __next__(self) -> StepEvent:
+        return next(self._events)
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are so far."""
+        return self.generation.steps
+
+    def run(self) -> list[Continuation]:
+        """Generate what is left; all continuations."""
+        for _ in self._events:
+            pass
+        return self.continuations()
+
+    def continuations(self) -> list[Continuation]:
+        """What exists so far, up to where each is complete (no note without its end, no half of a letter)."""
+        request = self.request if self.generation.finished else self.request.stopped_after(self.steps)
+        nats = self.generation.log_probabilities()
+        return [
+            Continuation(
+                checkpoint=self._checkpoint,
+                request=request,
+                candidate=candidate,
+                ids=ids,
+                log_probability=nats[candidate],
+                source=self._source,
+                generation=self.generation if self._trace else None,
+            )
+            for candidate, ids in enumerate(self.generation.continuations())
+        ]
+
+    def __repr__(self) -> str:
+        return f"Stream({self.request.candidates} continuations, {self.steps} steps)"

@@ -1,0 +1,114 @@
+"""A model that is loaded: what it is, and how it continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Unpack
+
+from muse_shortcut.api.continuation import Continuation, Stream
+from muse_shortcut.api.options import Options, build_request, check_prompt_seconds
+from muse_shortcut.api.prompts import Source, read_prompt
+from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.devices import choose_device, use_decoding_threads
+from muse_shortcut.generation.engine import Request
+from muse_shortcut.model.core import Core
+from muse_shortcut.shipped import default_checkpoint
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.errors import Warn, warn_about_file
+
+__all__ = ["Model", "load"]
+
+_SHIPPED = ("midi", "audio", "text")
+
+
+def load(name: str | Path, *, device: str = "auto") -> Model:
+    """Load a model.
+
+    Args:
+        name: "midi", "audio" or "text" for the one that ships; otherwise the folder of a checkpoint.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+        ArgumentsError: there is no such device.
+
+    Example:
+        >>> import muse_shortcut as muse
+        >>> model = muse.load("midi")
+        >>> [best] = model.continue_("bach-prelude", seconds=4, seed=7)
+    """
+    folder = default_checkpoint(str(name)) if name in _SHIPPED else Path(name)
+    return Model(load_checkpoint(folder, choose_device(device)))
+
+
+class Model:
+    """A core, its tokenizer and its defaults, ready to continue prompts.
+
+    Attributes:
+        checkpoint: what it was loaded from: facts of its training, card, digest of its weights.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        use_decoding_threads(checkpoint.core.parameter_count())
+
+    @property
+    def domain(self) -> str:
+        """ "midi", "audio" or "text"."""
+        return self.tokenizer.kind
+
+    @property
+    def core(self) -> Core:
+        """The network, a `torch.nn.Module`."""
+        return self.checkpoint.core
+
+    @property
+    def tokenizer(self) -> Tokenizer[Any]:
+        """Files and pieces to token ids, and back."""
+        return self.checkpoint.tokenizer
+
+    def continue_(self, prompt: Any = None, *, trace: bool = True, **options: Unpack[Options]) -> list[Continuation]:
+        """Continue a prompt.
+
+        Args:
+            prompt: see `read_prompt`: a path, bytes, the domain's own object, or None to begin from nothing.
+            trace: keep what each token attended to.
+            **options: see `Options`.
+
+        Returns:
+            `num_samples` continuations.
+
+        Raises:
+            ArgumentsError: an option is unknown or out of its range.
+            TokenizerError: the prompt cannot be read, or a constraint cannot be met.
+        """
+        return self.stream(prompt, trace=trace, **options).run()
+
+    def stream(
+        self, prompt: Any = None, *, trace: bool = True, warn: Warn = warn_about_file, **options: Unpack[Options]
+    ) -> Stream:
+        """Continue a prompt step by step: an iterator of `StepEvent`. What exists so far can be taken at any time.
+
+        Args:
+            prompt: see `continue_`.
+            trace: keep what each token attended to.
+            warn: called with one line for each thing in the prompt's file that was repaired or left out.
+            **options: see `Options`.
+
+        Raises:
+            ArgumentsError, TokenizerError: see `continue_`.
+        """
+        if isinstance(prompt, Continuation):
+            return prompt.stream(trace=trace, **options)
+        seconds = options.get("prompt_seconds")
+        check_prompt_seconds(self.tokenizer, seconds, has_prompt=prompt is not None)
+        source = read_prompt(self.tokenizer, prompt, limit=seconds, warn=warn)
+        cut = self.tokenizer.prompt(source.piece, seconds)
+        return self.start(build_request(self.tokenizer, cut, self.checkpoint.sampling, options), source, trace=trace)
+
+    def start(self, request: Request, source: Source, *, trace: bool = True) -> Stream:
+        """Run a request that has been built: for whoever has one, from a sidecar say."""
+        return Stream(self.checkpoint, request, source, trace=trace)
+
+    def __repr__(self) -> str:
+        return f"Model({self.domain!r}, {self.core.parameter_count():,} parameters)"

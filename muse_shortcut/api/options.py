@@ -1,0 +1,135 @@
+"""What can be asked of a continuation, checked and completed with the defaults of the model and its domain."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, TypedDict
+
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.engine import Request
+from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit, Wishes
+
+__all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds"]
+
+DEFAULT_LENGTH: dict[Unit, float] = {"seconds": 20.0, "bytes": 800.0}
+"""Length of a continuation where none is asked for, by the unit of its domain."""
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `Model.continue_` and `Model.stream`. What is left out or None has its default."""
+
+    prompt_seconds: float | None
+    """Music and sound: continue the first so many seconds of the prompt, cut at a bar line or a frame. Default: all."""
+    seconds: float | None
+    """Music and sound: length of the continuation. Default: 20."""
+    bytes: int | None
+    """Text: length of the continuation. Default: 800."""
+    bars: int | None
+    """MIDI: length of the continuation in bars."""
+    max_new_tokens: int | None
+    """Length in steps of the model."""
+    num_samples: int | None
+    """Continuations, generated side by side. Default: 1."""
+    seed: int | None
+    """Same seed and options, same continuation. Default: a random one, found in `Continuation.seed`."""
+    instruments: str | Sequence[str] | None
+    """MIDI: the only instruments allowed to play, by name, family or General MIDI program."""
+    key: str | None
+    """MIDI: "F# minor", or pitch classes "0,4,7"."""
+    tempo: float | str | None
+    """MIDI: beats per minute of the continuation."""
+    silence: float | None
+    """MIDI: the longest silence in seconds; 0: any. Default: 2."""
+    repeats: int | None
+    """MIDI: the most bars in a row that repeat earlier ones; 0: any. Default: 4."""
+    temperature: float | None
+    """Below 1 the likely ids become likelier, above 1 less so. Sampling defaults are the checkpoint's."""
+    top_k: int | None
+    """Only the k likeliest ids; 0: all."""
+    top_p: float | None
+    """Only the likeliest ids that together have this probability; 1: all."""
+    min_p: float | None
+    """Only ids at least this fraction as likely as the likeliest; 0: all."""
+    repetition_penalty: float | None
+    """Divides the odds of recent ids; 1: off."""
+    no_repeat_ngram: int | None
+    """No run of n ids twice; 0: off."""
+    greedy: bool | None
+    """Always the likeliest id."""
+
+
+OPTION_NAMES = tuple(Options.__annotations__)
+_SAMPLING = tuple(field.name for field in fields(SamplingConfig))
+
+
+def check_prompt_seconds(tokenizer: Tokenizer[Any], seconds: float | None, *, has_prompt: bool) -> None:
+    """Raises ArgumentsError: a part of the prompt is asked for where there is none, or where it has no seconds."""
+    if seconds is None:
+        return
+    if not 0 < seconds < float("inf"):
+        raise ArgumentsError(f"--prompt-seconds is {seconds}; allowed: more than 0")
+    if not has_prompt:
+        raise ArgumentsError("--prompt-seconds needs a --prompt")
+    if tokenizer.unit != "seconds":
+        raise ArgumentsError(f"--prompt-seconds is an option of music and sound, not of {tokenizer.kind}")
+
+
+def build_request(
+    tokenizer: Tokenizer[Any],
+    prompt: Prompt[Any],
+    sampling: SamplingConfig,
+    options: Options | Mapping[str, Any],
+    forced: Ids | None = None,
+) -> Request:
+    """The request that a model's engine runs.
+
+    Args:
+        tokenizer: of the model.
+        prompt: cut already: `prompt_seconds` has no effect here.
+        sampling: the checkpoint's defaults.
+        options: what is asked for.
+        forced: (G, K) first new steps that are given, not sampled.
+
+    Raises:
+        ArgumentsError: an option is unknown or out of its range.
+    """
+    unknown = set(options) - set(OPTION_NAMES)
+    if unknown:
+        raise ArgumentsError(f"no option is called {sorted(unknown)[0]!r}; allowed: {', '.join(OPTION_NAMES)}")
+    asked: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    seed = asked.get("seed")
+    return Request(
+        prompt=prompt,
+        sampling=replace(sampling, **{name: asked[name] for name in _SAMPLING if name in asked}),
+        wishes=_constraints(tokenizer, asked),
+        candidates=asked.get("num_samples", 1),
+        max_steps=asked.get("max_new_tokens"),
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        given=forced,
+    )
+
+
+def _constraints(tokenizer: Tokenizer[Any], asked: Mapping[str, Any]) -> Wishes:
+    usual = tokenizer.usual_wishes()
+    lengths = {name: asked.get(name) for name in ("seconds", "bytes", "bars")}
+    if all(value is None for value in lengths.values()) and "max_new_tokens" not in asked:
+        usual = usual.lasting(DEFAULT_LENGTH[tokenizer.unit], tokenizer.unit)
+        lengths = {}
+    changed: dict[str, Any] = {name: value for name, value in lengths.items() if value is not None}
+    if "instruments" in asked:
+        changed["instruments"] = _instruments(asked["instruments"])
+    changed |= {name: asked[name] for name in ("key", "tempo") if name in asked}
+    # 0 is how a person says "any".
+    changed |= {name: asked[name] or None for name in ("silence", "repeats") if name in asked}
+    return replace(usual, **changed)
+
+
+def _instruments(named: str | Sequence[str]) -> tuple[str, ...]:
+    names = named.split(",") if isinstance(named, str) else named
+    kept = tuple(name.strip() for name in names if name.strip())
+    if not kept:
+        raise ArgumentsError("--instruments is empty; allowed: names or numbers with commas between them")
+    return kept

@@ -1,0 +1,114 @@
+"""What a prompt may be given as, and the piece that it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_tokenizers.base import Tokenizer, Waveform
+from muse_tokenizers.errors import Warn, warn_about_file
+
+__all__ = ["Source", "read_prompt"]
+
+FROM_NOTHING = "from-nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A prompt that has been read."""
+
+    piece: Any
+    """The domain's object; None where a continuation begins from nothing."""
+    name: str
+    """What files of its continuations are called."""
+    file: str | None = None
+    """The name of its file, if it was one."""
+
+
+def read_prompt(
+    tokenizer: Tokenizer[Any], prompt: Any, *, limit: float | None = None, warn: Warn = warn_about_file
+) -> Source:
+    """The piece that a prompt is.
+
+    Args:
+        tokenizer: of the model.
+        prompt: a path, or the name of a shipped prompt, or (text) the words themselves, as `str`; a `Path`; the bytes
+            of a file; the domain's own object (`symusic.Score`; `Waveform`, or an array (N,) or (C, N) of floats and
+            its sample rate in Hz; `bytes` of text); None for nothing.
+        limit: how much of it is wanted from its beginning, in the domain's unit.
+        warn: called with one line for each thing in a file that was repaired or left out.
+
+    Raises:
+        ArgumentsError: it is nothing of that.
+        UnreadablePiece: it cannot be read as a piece of the model's domain.
+    """
+    if prompt is None:
+        return Source(None, FROM_NOTHING)
+    if isinstance(prompt, str):
+        return _named(tokenizer, prompt, limit, warn)
+    if isinstance(prompt, PathLike):
+        path = Path(prompt)
+        return Source(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
+    if isinstance(prompt, bytes | bytearray | memoryview):
+        return Source(
+            tokenizer.loads(bytes(prompt), "the prompt", warn=warn), "words" if _is_text(tokenizer) else "prompt"
+        )
+    # The domain's own object is written and read once, so that what a file may be, an object may be too and no more.
+    if tokenizer.kind == "midi" and hasattr(prompt, "ticks_per_quarter"):
+        return Source(tokenizer.loads(tokenizer.dumps(prompt), "the score", warn=warn), "score")
+    if tokenizer.kind == "audio":
+        return Source(tokenizer.loads(tokenizer.dumps(_waveform(prompt)), "the waveform", warn=warn), "waveform")
+    raise ArgumentsError(
+        f"a prompt of {tokenizer.kind} cannot be a {type(prompt).__name__}; allowed: a path, bytes, "
+        f"{_OBJECTS.get(tokenizer.kind, 'the object of its domain')}, or None"
+    )
+
+
+_OBJECTS = {"midi": "a symusic.Score in ticks", "audio": "a pair of an array and its sample rate", "text": "a str"}
+
+
+def _is_text(tokenizer: Tokenizer[Any]) -> bool:
+    return tokenizer.unit == "bytes"
+
+
+def _waveform(prompt: Any) -> Waveform:
+    if isinstance(prompt, Waveform):
+        return prompt
+    try:
+        samples, sample_rate = prompt
+        array, rate = np.atleast_2d(np.asarray(samples, dtype=np.float32)), int(sample_rate)
+    except (TypeError, ValueError) as error:
+        raise ArgumentsError("a waveform is a pair of an array, (N,) or (C, N), and its sample rate in Hz") from error
+    return Waveform(samples=array, sample_rate=rate)
+
+
+def _named(tokenizer: Tokenizer[Any], word: str, limit: float | None, warn: Warn) -> Source:
+    if not word:
+        raise ArgumentsError("the prompt is empty; leave it out to begin from nothing")
+    path: Path | None = Path(word)
+    if not _exists(word):
+        path = shipped_prompt(tokenizer.kind, word)
+    if path is not None:
+        return Source(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
+    if _is_text(tokenizer):
+        if Path(word).suffix in tokenizer.suffixes and " " not in word:
+            raise ArgumentsError(f"no prompt {word!r}: it is no file here, and looks like no words")
+        return Source(tokenizer.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
+    shipped = ", ".join(prompt_names(tokenizer.kind))
+    raise ArgumentsError(
+        f"no prompt {word!r}: it is no file here" + (f", nor one of the shipped {shipped}" if shipped else "")
+    )
+
+
+def _exists(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):
+        # Words may be longer than any file's name.
+        return False

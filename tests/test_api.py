@@ -1,0 +1,182 @@
+"""Promises of `import muse_shortcut as muse`: what is public, and that it does what the command line does."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+from conftest import RunCommand
+from symusic import Score
+
+import muse_shortcut as muse
+from muse_tokenizers.errors import UnreadablePiece
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def model() -> muse.Model:
+    return muse.load("midi", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def continuation(model: muse.Model) -> muse.Continuation:
+    [one] = model.continue_("bach-prelude", prompt_seconds=5, seconds=2, seed=7)
+    return one
+
+
+def test_every_public_name_is_there_and_nothing_else_is_promised() -> None:
+    assert set(muse.__all__) == set(muse._HOMES)
+    assert set(muse.__all__) <= set(dir(muse))
+    for name in muse.__all__:
+        assert getattr(muse, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Models'"):
+        _ = muse.Models  # type: ignore[attr-defined]
+
+
+def test_importing_it_imports_no_torch() -> None:
+    code = "import sys, muse_shortcut as muse; muse.MuseError; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_public_types_are_typed_for_those_who_import_them() -> None:
+    assert (ROOT / "muse_shortcut" / "py.typed").is_file()
+    assert (ROOT / "tokenizers" / "muse_tokenizers" / "py.typed").is_file()
+
+
+def test_the_same_seed_gives_the_bytes_of_the_command_line(
+    run: RunCommand, continuation: muse.Continuation, tmp_path: Path
+) -> None:
+    words = ("--prompt", "bach-prelude", "--prompt-seconds", "5", "--seconds", "2", "--seed", "7", "--sound", "false")
+    run("generate", "midi", *words, "--out", tmp_path)
+    continuation.save(tmp_path / "api.mid")
+    assert (tmp_path / "api.mid").read_bytes() == (tmp_path / "bach-prelude-1.mid").read_bytes()
+    continuation.save(tmp_path / "api.npz")
+    assert (tmp_path / "api.npz").read_bytes() == (tmp_path / "bach-prelude-1.trace.npz").read_bytes()
+
+
+def test_a_continuation_is_saved_as_what_its_path_ends_in(continuation: muse.Continuation, tmp_path: Path) -> None:
+    assert mido.MidiFile(continuation.save(tmp_path / "a.mid")).length > continuation.start
+    sound, rate = soundfile.read(continuation.save(str(tmp_path / "a.wav")))
+    assert len(sound) > 5.5 * rate
+    assert np.array_equal(muse.load_trace(continuation.save(tmp_path / "a.trace.npz")).ids, continuation.trace.ids)
+    assert continuation.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in continuation.plot(tmp_path / "why.svg", step=3).read_bytes()
+    assert continuation.save(tmp_path / "a.json").read_text().startswith('{"version"')
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.mp3"])
+def test_what_a_domain_cannot_be_saved_as_is_refused_by_its_ending(
+    continuation: muse.Continuation, name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(muse.ArgumentsError, match=r"allowed endings for midi: \.mid, \.wav, \.flac, \.json, \.npz"):
+        continuation.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_score_its_bytes_and_its_file_are_the_same_prompt(model: muse.Model, tmp_path: Path) -> None:
+    path = ROOT / "muse_shortcut" / "shipped" / "prompts" / "midi" / "bach-prelude.mid"
+    found = [
+        model.continue_(prompt, prompt_seconds=4, max_new_tokens=8, seed=3, trace=False)[0].ids.tolist()
+        for prompt in (path, str(path), path.read_bytes(), Score(str(path)), "bach-prelude")
+    ]
+    assert all(ids == found[0] for ids in found)
+
+
+def test_an_array_with_its_rate_is_a_prompt_of_sound() -> None:
+    model = muse.load("audio", device="cpu")
+    wave = 0.3 * np.sin(np.arange(16000) / 10).astype(np.float32)
+    [one] = model.continue_((wave, 16000), seconds=0.2, seed=1, trace=False)
+    assert one.piece.sample_rate == 24000
+    assert one.start == pytest.approx(1.0, abs=0.05)
+    with pytest.raises(muse.ArgumentsError, match="a pair of an array"):
+        model.continue_(3.5, seconds=0.2)
+
+
+def test_words_are_a_prompt_of_text() -> None:
+    model = muse.load("text", device="cpu")
+    [one] = model.continue_("The sea was", bytes=20, seed=1, trace=False)
+    assert one.piece.startswith(b"The sea was")
+    assert "nats per token, seed 1" in repr(one)
+    with pytest.raises(muse.ArgumentsError, match="generated without a trace"):
+        _ = one.trace
+
+
+def test_what_exists_can_be_taken_at_any_time_and_goes_on(model: muse.Model) -> None:
+    options: muse.Options = {"prompt_seconds": 4, "seconds": 2, "seed": 5}
+    stream = model.stream("bach-prelude", **options)
+    for _ in range(20):
+        next(stream)
+    [early] = stream.continuations()
+    [late] = stream.run()
+    assert 0 < len(early.ids) <= 20 < len(late.ids)
+    assert early.trace.steps == len(early.ids)
+    assert np.array_equal(late.ids[: len(early.ids)], early.ids)
+    assert early.request.max_steps == 20
+    assert late.request.max_steps is None
+    [whole] = model.continue_("bach-prelude", **options)
+    assert np.array_equal(whole.ids, late.ids)
+
+
+def test_a_continuation_is_continued_further(continuation: muse.Continuation) -> None:
+    [further] = continuation.continue_(seconds=1, seed=2)
+    assert further.start >= continuation.start + 1.5
+    assert further.source.name == "bach-prelude"
+    with pytest.raises(muse.ArgumentsError, match="first continuation"):
+        continuation.continue_(prompt_seconds=3)
+
+
+def test_a_branch_takes_another_id_and_keeps_what_came_before(continuation: muse.Continuation) -> None:
+    step = 10
+    other = int(continuation.trace.alternatives[step, 0, 1])
+    [branch] = continuation.branch(step, other).run()
+    assert np.array_equal(branch.ids[:step], continuation.ids[:step])
+    assert branch.ids[step, 0] == other
+    with pytest.raises(muse.ArgumentsError, match="this continuation has"):
+        continuation.branch(10_000, other)
+
+
+def test_an_explanation_names_the_token_that_was_drawn(continuation: muse.Continuation) -> None:
+    found = continuation.explain(step=4)
+    assert found.tokens[0].id == continuation.ids[4, 0]
+    assert found.depths
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"temprature": 1.0}, "no option is called 'temprature'; allowed: prompt_seconds"),
+        ({"prompt_seconds": -1}, "prompt-seconds is -1; allowed: more than 0"),
+        ({"num_samples": 0}, "num-samples is 0; allowed: 1 to 64"),
+        ({"instruments": " , "}, "instruments is empty"),
+    ],
+)
+def test_impossible_options_are_one_clear_error(model: muse.Model, options: dict[str, object], line: str) -> None:
+    with pytest.raises(muse.ArgumentsError, match=line):
+        model.stream("bach-prelude", **options)  # type: ignore[arg-type]
+
+
+def test_a_prompt_that_is_nothing_is_an_error(model: muse.Model, tmp_path: Path) -> None:
+    with pytest.raises(muse.ArgumentsError, match="nor one of the shipped"):
+        model.continue_("bach-preludium")
+    (tmp_path / "x.mid").write_bytes(b"not music")
+    with pytest.raises(UnreadablePiece):
+        model.continue_(tmp_path / "x.mid")
+
+
+def test_no_public_class_name_is_defined_twice_in_the_api() -> None:
+    names = Counter(
+        node.name
+        for path in (ROOT / "muse_shortcut" / "api").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
