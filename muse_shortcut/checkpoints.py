@@ -21,6 +21,7 @@ from muse_shortcut.config import ModelConfig, SamplingConfig
 from muse_shortcut.errors import ArgumentsError, CheckpointError, OutputError
 from muse_shortcut.files import hash_file, write_bytes, write_text
 from muse_shortcut.model.core import Core
+from muse_shortcut.runs import find_checkpoint
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import UnknownTokenizer
 from muse_tokenizers.loading import load_tokenizer
@@ -47,13 +48,14 @@ class Checkpoint:
 
 
 def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a checkpoint; the core is in float32, in evaluation mode, on `device`.
+    """Read a checkpoint, of a run its best, else its latest; the core is in float32, in evaluation mode, on `device`.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the parts do not belong together.
     """
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint at {folder}: there is no such folder")
+    folder = find_checkpoint(folder)
     config = _read_json(folder / "config.json")
     if not isinstance(config, dict) or config.get("version") != VERSION:
         raise CheckpointError(f"{folder / 'config.json'} is not a checkpoint's: it should say version {VERSION}")

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.commands.naming import checkpoint_folder, codec_name
 from muse_shortcut.config import PRESETS, SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
@@ -160,7 +160,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     from muse_shortcut.checkpoints import load_checkpoint
     from muse_shortcut.devices import use_decoding_threads
 
-    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     checkpoint = load_checkpoint(folder, device)
     if arguments.threads is None:
         use_decoding_threads(checkpoint.core.parameter_count())
@@ -225,7 +225,7 @@ def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
 
     from muse_tokenizers.audio.codecs import SHIPPED, find_codec
 
-    codec = find_codec(arguments.checkpoint or SHIPPED).to(device)
+    codec = find_codec(codec_name(arguments.checkpoint or SHIPPED)).to(device)
     count, books = round(_SECONDS * codec.shape.sample_rate), codec.shape.codebook_counts[-1]
     sound = np.random.default_rng(0).uniform(-0.3, 0.3, count).astype(np.float32)
     codes = codec.encode(sound, books)

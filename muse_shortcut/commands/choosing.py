@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.naming import checkpoint_folder, codec_name
 from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.runs import find_checkpoint
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -53,8 +55,8 @@ def choose_tokenizer(
     """
     from muse_tokenizers.loading import load_tokenizer
 
-    if arguments.tokenizer is not None and (Path(arguments.tokenizer) / "tokenizer").is_dir():
-        found = load_tokenizer(Path(arguments.tokenizer) / "tokenizer")
+    if arguments.tokenizer is not None and _is_checkpoint(Path(arguments.tokenizer)):
+        found = load_tokenizer(checkpoint_folder(arguments.tokenizer) / "tokenizer")
         if found.kind != arguments.domain:
             raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
         for option in _CHOOSING:
@@ -66,6 +68,10 @@ def choose_tokenizer(
     if arguments.domain == "audio":
         return _audio(arguments, named)
     return _text(arguments, named, sources) if arguments.domain == "text" else _midi(arguments, named)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / "tokenizer").is_dir() or find_checkpoint(folder) != folder
 
 
 def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
@@ -84,7 +90,7 @@ def _audio(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
 
     if arguments.tokenizer is not None:
         raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder; see --codec")
-    name = arguments.codec or named or SHIPPED
+    name = codec_name(arguments.codec or named or SHIPPED)
     if name == META:
         with Bar(f"fetching {META}", None) as bar:
             fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.naming import checkpoint_folder
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import default_checkpoint
@@ -113,7 +114,7 @@ def _evaluate(arguments: Namespace) -> int:
 
     _check(arguments)
     device = choose_device(arguments.device)
-    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     store = open_store(Path(arguments.data))
     if store.domain != arguments.domain:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.commands.naming import codec_name
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _evaluate(arguments: Namespace) -> None:
     from muse_tokenizers.audio.codecs import SHIPPED, find_codec
 
     check_json(arguments.json)
-    codec = find_codec(arguments.checkpoint or SHIPPED)
+    codec = find_codec(codec_name(arguments.checkpoint or SHIPPED))
     least = 8 * codec.shape.hop / codec.shape.sample_rate
     if not least <= arguments.seconds <= 3600:
         raise ArgumentsError(f"--seconds is {arguments.seconds}; allowed: {least:.2g} to 3600")

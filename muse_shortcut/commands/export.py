@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.commands.naming import checkpoint_folder, require_codec
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -42,15 +43,8 @@ def _export(arguments: Namespace) -> None:
     from muse_shortcut.checkpoints import load_checkpoint, save_checkpoint
     from muse_shortcut.files import atomic_folder
 
-    folder, out = Path(arguments.checkpoint), Path(arguments.out)
-    if (folder / "checkpoints").is_dir():
-        from muse_shortcut.training.run import RunFolder
-
-        run = RunFolder(folder)
-        found = run.best() or run.latest()
-        if found is None:
-            raise ArgumentsError(f"{folder} has no checkpoint yet")
-        folder = found
+    folder, out = checkpoint_folder(arguments.checkpoint), Path(arguments.out)
+    require_codec(folder)
     if (
         out.exists()
         and any(out.iterdir())

@@ -13,6 +13,7 @@ from unicodedata import category
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say, warn_on_terminal
+from muse_shortcut.commands.naming import checkpoint_folder
 from muse_shortcut.commands.writing import Wanted, parse_moment, write_candidates
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
@@ -101,7 +102,7 @@ def _generate(arguments: Namespace) -> int:
     from muse_shortcut.generation.sidecar import read_sidecar
 
     device = choose_device(arguments.device)
-    folder = Path(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     checkpoint = load_checkpoint(folder, device)
     use_decoding_threads(checkpoint.core.parameter_count())
     if checkpoint.tokenizer.kind != arguments.domain:

@@ -13,6 +13,7 @@ from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.naming import checkpoint_folder
 from muse_shortcut.config import PRESETS, ModelConfig, TrainConfig
 from muse_shortcut.errors import ArgumentsError
 
@@ -94,7 +95,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     if resumed is not None:
         checkpoint = resumed_checkpoint(resumed, store, device, seed=arguments.seed, train=config, shape=asked)
     elif getattr(arguments, "from"):
-        checkpoint = tuned_checkpoint(Path(getattr(arguments, "from")), store, device, shape=asked)
+        checkpoint = tuned_checkpoint(checkpoint_folder(getattr(arguments, "from")), store, device, shape=asked)
     else:
         checkpoint = fresh_checkpoint(made.model, store, device)
     shape = checkpoint.core.config

@@ -13,6 +13,7 @@ from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.naming import codec_name
 from muse_shortcut.commands.sources import SOURCE_HELP, find_files, name_source
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_tokenizers.audio.codec import CodecShape
@@ -87,7 +88,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     if arguments["from"]:
         from muse_tokenizers.audio.codecs import find_codec
 
-        codec = find_codec(arguments["from"])
+        codec = find_codec(codec_name(arguments["from"]))
         if arguments.preset != "small" or made.codec not in (codec.shape, CODEC_PRESETS["small"]):
             raise ArgumentsError("--codec cannot be changed beside --from: the shape of that codec rules")
         shape, start, digest = codec.shape, codec.tensors(), codec.digest

@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 from muse_shortcut.checkpoints import Checkpoint, read_tensors, save_checkpoint
 from muse_shortcut.errors import CheckpointError, OutputError
 from muse_shortcut.files import atomic_folder, clear_left_overs, make_folder, write_bytes, write_text
+from muse_shortcut.runs import named_checkpoint
 from muse_shortcut.training.optimiser import Optimiser
 
 __all__ = ["Progress", "RunFolder"]
@@ -66,21 +67,11 @@ class RunFolder:
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint; None for a new run."""
-        return self._named("latest")
+        return named_checkpoint(self.checkpoints, "latest")
 
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation."""
-        return self._named("best")
-
-    def _named(self, pointer: str) -> Path | None:
-        path = self.checkpoints / pointer
-        if not path.is_file():
-            return None
-        name = path.read_text(encoding="utf-8", errors="replace").strip()
-        folder = self.checkpoints / name
-        if folder.parent != self.checkpoints or not name.startswith("step-") or not folder.is_dir():
-            raise CheckpointError(f"{path} names {name!r}, which is not a checkpoint beside it")
-        return folder
+        return named_checkpoint(self.checkpoints, "best")
 
     def save(
         self, checkpoint: Checkpoint, optimiser: Optimiser, progress: Progress, *, is_best: bool, keep: int

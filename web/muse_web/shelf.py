@@ -9,6 +9,7 @@ from pathlib import Path
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.devices import choose_device, use_decoding_threads
 from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import default_checkpoint
 
 __all__ = ["DOMAINS", "Shelf"]
@@ -24,7 +25,8 @@ class Shelf:
     def __init__(self, folder: Path | None, device: str = "auto") -> None:
         """
         Args:
-            folder: whose subfolders, and theirs, may be checkpoints; None for those that ship alone.
+            folder: which is, or whose subfolders, and theirs, may be checkpoints or runs, each of which stands for its
+                best; None for those that ship alone.
             device: where cores compute.
 
         Raises:
@@ -34,11 +36,11 @@ class Shelf:
             raise ArgumentsError(f"--checkpoints is {folder}; allowed: a folder that holds checkpoints")
         self._device = choose_device(device)
         self._folders = {domain: {default_checkpoint(domain).name: default_checkpoint(domain)} for domain in DOMAINS}
-        for config in sorted(folder.rglob("config.json")) if folder is not None else []:
-            domain = _domain_of(config.parent)
+        for found in _checkpoints(folder) if folder is not None else []:
+            domain = _domain_of(found)
             if domain in self._folders and folder is not None:
-                name = str(config.parent.relative_to(folder)) if config.parent != folder else folder.name
-                self._folders[domain].setdefault(name, config.parent)
+                name = str(found.relative_to(folder)) if found != folder else folder.absolute().name
+                self._folders[domain].setdefault(name, found)
         self._loaded: dict[Path, Checkpoint] = {}
         self._lock = threading.Lock()
 
@@ -79,10 +81,24 @@ class Shelf:
         return checkpoint
 
 
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints and runs below a folder, itself included."""
+    found = (config.parent for config in sorted(folder.rglob("config.json")))
+    return list(dict.fromkeys(_run_of(one, folder) or one for one in found))
+
+
+def _run_of(checkpoint: Path, folder: Path) -> Path | None:
+    """The run of a checkpoint, or its `checkpoints` where that is the folder; None for one that is of no run."""
+    if checkpoint.parent.name != "checkpoints" or not checkpoint.name.startswith("step-"):
+        return None
+    return folder if checkpoint.parent == folder else checkpoint.parents[1]
+
+
 def _domain_of(folder: Path) -> str | None:
     """What a folder continues if it is a checkpoint; a damaged one is told of when it is chosen."""
     try:
+        folder = find_checkpoint(folder)
         kind = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, CheckpointError):
         return None
     return kind if isinstance(kind, str) else None
