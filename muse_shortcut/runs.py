@@ -1,43 +1,187 @@
-"""Where a run keeps its checkpoints, and which of them is meant where only the run is named. Free of torch.
+"""Which checkpoints a run's folder has, found by looking. Free of torch.
 
-Does not know how a run is written: that is `muse_shortcut.training.run`'s affair.
+    run/checkpoints/step-000500/training/progress.json   how far it had come
+                                        /checksums.json  SHA-256 of what must not change
+
+`latest` and `best` beside them are for people and scripts: they may be missing, stale, or name what is not there. Does
+not know how a run is written: that is `muse_shortcut.training.run`'s affair.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from pathlib import Path
+from typing import Any
 
 from muse_shortcut.errors import CheckpointError
+from muse_shortcut.files import hash_file, write_text
+from muse_tokenizers.json_files import parse_json, read_json
 
-__all__ = ["find_checkpoint", "named_checkpoint"]
+__all__ = [
+    "best_checkpoint",
+    "checkpoint_steps",
+    "find_checkpoint",
+    "newest_checkpoint",
+    "problem_of",
+    "read_progress",
+    "write_checksums",
+]
+
+_NAME = re.compile(r"step-(\d{1,15})")
+_CHECKSUMS = Path("training") / "checksums.json"
+
+
+def checkpoint_steps(checkpoints: Path) -> dict[int, Path]:
+    """The checkpoints of a folder by step, rising, whole or not."""
+    named = [(_NAME.fullmatch(path.name), path) for path in checkpoints.glob("step-*") if path.is_dir()]
+    return dict(sorted((int(match[1]), path) for match, path in named if match is not None))
+
+
+def newest_checkpoint(checkpoints: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that a training can go on from, None where there are none at all; and of each newer one
+    why it cannot.
+
+    Raises:
+        CheckpointError: there are some, and none of them is whole.
+    """
+    problems: list[str] = []
+    for folder in reversed(checkpoint_steps(checkpoints).values()):
+        problem = problem_of(folder)
+        if problem is None:
+            return folder, problems
+        problems.append(problem)
+    if problems:
+        raise CheckpointError(f"{checkpoints} has no whole checkpoint to go on from: {problems[0]}")
+    return None, []
+
+
+def problem_of(folder: Path) -> str | None:
+    """What keeps a training from going on from a checkpoint; None where nothing does."""
+    training = folder / "training"
+    codec = (training / "state.safetensors").is_file()
+    needed = ["state.safetensors"] if codec else ["../config.json", "../model.safetensors", "optimiser.safetensors"]
+    for name in needed:
+        if not (training / name).is_file():
+            return f"{folder / 'training' / name} is missing".replace("training/../", "")
+    try:
+        if not codec and not isinstance(read_json(folder / "config.json", CheckpointError), dict):
+            return f"{folder / 'config.json'} is damaged: it is not an object"
+        read_progress(folder)
+        _check_sums(folder)
+    except CheckpointError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot read {error.filename or folder}: {error.strerror or error}"
+    return None
+
+
+def best_checkpoint(checkpoints: Path, up_to: int | None = None) -> Path | None:
+    """The checkpoint that was judged best, up to a step: the first of those that say what the newest says of the best
+    so far."""
+    steps = checkpoint_steps(checkpoints)
+    among = [folder for step, folder in steps.items() if up_to is None or step <= up_to]
+    said: list[tuple[Path, float | None]] = []
+    for folder in among:
+        try:
+            best = read_progress(folder).get("best")
+        except CheckpointError:
+            continue
+        said.append((folder, best))
+    lowest = said[-1][1] if said else None
+    if lowest is not None:
+        return next(folder for folder, best in said if best == lowest)
+    return _named(checkpoints, "best", among)
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The checkpoint that a folder stands for: a run's best one, else its latest; any other folder is itself.
+    """The checkpoint that a folder stands for: of a run its best, else its newest; any other folder is itself.
 
     Raises:
-        CheckpointError: the run has no checkpoint yet, or names one that is not there.
+        CheckpointError: the run has none.
     """
-    for checkpoints in (folder / "checkpoints", folder):
-        if checkpoints.is_dir() and (checkpoints != folder or (folder / "latest").is_file()):
-            found = named_checkpoint(checkpoints, "best") or named_checkpoint(checkpoints, "latest")
-            if found is None:
-                raise CheckpointError(f"the run {folder} has no checkpoint yet")
-            return found
-    return folder
+    checkpoints = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    steps = checkpoint_steps(checkpoints)
+    if not steps and checkpoints == folder:
+        return folder
+    found = best_checkpoint(checkpoints) or next(reversed(steps.values()), None)
+    if found is None:
+        raise CheckpointError(f"the run {folder} has no checkpoint yet")
+    return found
 
 
-def named_checkpoint(checkpoints: Path, pointer: str) -> Path | None:
-    """The checkpoint that `latest` or `best` names; None where there is no such file.
-
-    Raises:
-        CheckpointError: it names something else than a checkpoint beside it.
-    """
-    path = checkpoints / pointer
-    if not path.is_file():
+def _named(checkpoints: Path, pointer: str, among: list[Path]) -> Path | None:
+    try:
+        name = (checkpoints / pointer).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
         return None
-    name = path.read_text(encoding="utf-8", errors="replace").strip()
-    folder = checkpoints / name
-    if folder.parent != checkpoints or not name.startswith("step-") or not folder.is_dir():
-        raise CheckpointError(f"{path} names {name!r}, which is not a checkpoint beside it")
-    return folder
+    return next((folder for folder in among if folder.name == name), None)
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """How far the training of a checkpoint had come: numbers that can be, by name.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or of another checkpoint.
+    """
+    path = folder / "training" / "progress.json"
+    content = read_json(path, CheckpointError)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: it is not an object")
+    for name, value in content.items():
+        if value is not None and not (type(value) in (int, float) and math.isfinite(value) and abs(value) < 2**63):
+            raise CheckpointError(f"{path} is damaged: {name} is {repr(value)[:40]}; allowed: a finite number")
+    step, named = content.get("step"), _NAME.fullmatch(folder.name)
+    if type(step) is not int or step < 0:
+        raise CheckpointError(f"{path} is damaged: step is {step!r}; allowed: a whole number from 0")
+    if named is not None and int(named[1]) != step:
+        raise CheckpointError(f"{path} is damaged: it says step {step:,}, its folder is called {folder.name}")
+    return content
+
+
+def write_checksums(folder: Path) -> None:
+    """Keep the SHA-256 of a checkpoint's weights and of what its training goes on from, in a file among these.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    files = sorted({*folder.rglob("*.safetensors"), *(folder / "training").glob("*")} - {folder / _CHECKSUMS})
+    sums = {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+    write_text(folder / _CHECKSUMS, json.dumps(sums, indent=2) + "\n")
+
+
+def _check_sums(folder: Path) -> None:
+    """Checkpoints made before there were checksums have none: of those the files' own headings are checked."""
+    path = folder / _CHECKSUMS
+    if not path.exists():
+        for tensors in folder.rglob("*.safetensors"):
+            _check_length(tensors)
+        return
+    sums = read_json(path, CheckpointError)
+    if not isinstance(sums, dict):
+        raise CheckpointError(f"{path} is damaged: it is not an object")
+    for name, digest in sums.items():
+        file = folder / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise CheckpointError(f"{path} is damaged: it names {name!r}, which is not in its checkpoint")
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing")
+        if hash_file(file) != digest:
+            raise CheckpointError(f"{file} is damaged: it is not what was written (its SHA-256 is another)")
+
+
+def _check_length(path: Path) -> None:
+    """A safetensors file ends where its heading says."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+        if not 2 <= length <= size - 8:
+            raise CheckpointError(f"{path} is damaged: it is cut short")
+        heading = parse_json(file.read(length), str(path), CheckpointError)
+    try:
+        end = max((entry["data_offsets"][1] for name, entry in heading.items() if name != "__metadata__"), default=0)
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(f"{path} is damaged: its heading is no table of tensors") from error
+    if end != size - 8 - length:
+        raise CheckpointError(f"{path} is damaged: its length is not what its heading says")

@@ -260,31 +260,123 @@ def test_a_store_of_another_tokenizer_is_refused(
         assert done.err.count("\n") == 1
 
 
-def test_a_checkpoint_that_training_cannot_go_on_from_is_refused(
+# What there is is found by looking
+
+
+@pytest.mark.parametrize("damage", ["missing", "step-000000", "../step-000024", "step-000007", "\xff", "a folder"])
+def test_whatever_latest_and_best_say_it_goes_on_from_what_is_there(
+    damage: str, nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    for pointer in ("latest", "best"):
+        path = run / "checkpoints" / pointer
+        path.unlink()
+        if damage == "a folder":
+            path.mkdir()
+        elif damage != "missing":
+            path.write_bytes(damage.encode("latin-1"))
+    if damage == "a folder":
+        done = nursery.train(*words(store, run), "--resume", "auto")
+        assert done.code == 2
+        assert f"cannot write {run / 'checkpoints' / 'best'}: " in done.err
+        return
+    done = finish(nursery, words(store, run))
+    assert f"going on from {run / 'checkpoints' / 'step-000024'}\n" in done.err
+    assert_same_training(run, undisturbed)
+    assert not (run / "metrics.superseded.jsonl").exists()
+
+
+def test_without_latest_a_training_given_more_steps_loses_nothing(
     nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    for part, damage in (
-        ("training/optimiser.safetensors", None),
-        ("training/optimiser.safetensors", b"noise"),
-        ("training/progress.json", None),
-        ("training/progress.json", b"[]"),
-        ("training/progress.json", b'{"step": "3"}'),
-        ("training/progress.json", b'{"steps": 3}'),
-        ("../latest", b"../step-000024"),
-        ("../latest", b"step-000007"),
-        ("../latest", b"\xff"),
-        ("../latest", b""),
-    ):
-        shutil.rmtree(run, ignore_errors=True)
-        shutil.copytree(undisturbed, run)
-        path = latest(run) / part
-        path.unlink() if damage is None else path.write_bytes(damage)
-        done = nursery.train(*words(store, run, max_steps=27), "--resume", "auto")
-        assert done.code == 2, (part, damage, done)
-        assert path.resolve().name in done.err
-        assert done.err.splitlines()[-1].startswith("muse-train: ")
-        assert "Traceback" not in done.err
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    for name in ("checkpoints/latest", "checkpoints/best", "config.yaml"):
+        (run / name).unlink()
+    before = metrics(run)
+    assert nursery.train(*words(store, run, max_steps=26, keep=9), "--resume", "auto").code == 0
+    assert metrics(run)[: len(before)] == before
+    assert [line["step"] for line in metrics(run)] == list(range(27))
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert names >= {path.name for path in (undisturbed / "checkpoints").iterdir()} | {"step-000026"}
+    assert (run / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("part", "damage", "reason"),
+    [
+        ("training/optimiser.safetensors", None, "is missing"),
+        ("training/optimiser.safetensors", b"noise", "is damaged"),
+        ("training/optimiser.safetensors", 5000, "is damaged: it is not what was written"),
+        ("model.safetensors", 5000, "is damaged: it is not what was written"),
+        ("training/progress.json", None, "No such file"),
+        ("training/progress.json", b"[]", "is damaged: it is not an object"),
+        ("training/progress.json", b'{"step": "3"}', "step is '3'"),
+        ("training/progress.json", b'{"step": 100000000000000}', "it says step 100,000,000,000,000"),
+        ("training/progress.json", b'{"step": 24, "seconds": NaN}', "seconds is nan"),
+        ("training/checksums.json", b"noise", "is damaged: it is not JSON"),
+        ("config.json", b"", "is damaged: it is not JSON"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_and_said(
+    part: str, damage: bytes | int | None, reason: str, nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    damage_file(latest(run) / part, damage)
+    before = metrics(run)
+    done = finish(nursery, words(store, run))
+    said, going_on, *_ = done.err.splitlines()
+    assert said.startswith("muse-train: a newer checkpoint is passed over: ")
+    assert str(latest(undisturbed).name) in said
+    assert reason in said
+    assert going_on == f"going on from {run / 'checkpoints' / 'step-000021'}"
+    assert_same_training(run, undisturbed)
+    superseded = [json.loads(line) for line in (run / "metrics.superseded.jsonl").read_text().splitlines()]
+    assert superseded == before[22:]
+
+
+def damage_file(path: Path, damage: bytes | int | None) -> None:
+    """Remove a file, write another, or turn over one bit of a byte."""
+    if damage is None:
+        path.unlink()
+    elif isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        content = bytearray(path.read_bytes())
+        content[damage] ^= 16
+        path.write_bytes(content)
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_changed(
+    nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    for folder in (run / "checkpoints").glob("step-*"):
+        (folder / "model.safetensors").unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = nursery.train(*words(store, run), "--resume", "auto")
+    assert done.code == 2
+    assert done.err == (
+        f"muse-train: {run / 'checkpoints'} has no whole checkpoint to go on from: "
+        f"{latest(run) / 'model.safetensors'} is missing\n"
+    )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+@pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/step-*"])
+def test_a_training_that_lost_its_checkpoints_is_not_begun_anew(
+    lost: str, resume: str, nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    for path in run.glob(lost):
+        shutil.rmtree(path)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = nursery.train(*words(store, run), "--resume", resume)
+    assert done.code == 2
+    assert done.err.startswith(f"muse-train: {run} has a ")
+    assert ("log up to step 24 of a training" if resume == "auto" else "training already") in done.err
+    assert done.err.count("\n") == 1
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_a_full_disk_is_one_line_and_the_checkpoints_before_it_stay(

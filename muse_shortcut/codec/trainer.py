@@ -30,6 +30,7 @@ from muse_shortcut.codec.sounds import Sounds
 from muse_shortcut.codec.starting import start_at_unit_variance
 from muse_shortcut.errors import ArgumentsError, CheckpointError, TrainingError
 from muse_shortcut.files import make_folder, write_bytes, write_text
+from muse_shortcut.runs import read_progress
 from muse_shortcut.training.log import MetricsLog
 from muse_shortcut.training.run import RunFolder
 from muse_tokenizers.audio.codec import CodecShape, build_model, codec_of, save_codec
@@ -161,10 +162,11 @@ class CodecTrainer:
                     for part in ("step", "exp_avg", "exp_avg_sq"):
                         value = tensors[f"{name}.{part}/{key}"]
                         optimiser.state[parameter][part] = value if part == "step" else value.to(self._device)
-            progress = json.loads((folder / "training" / "progress.json").read_text(encoding="utf-8"))
-            self.progress = CodecProgress(**progress)
-        except (KeyError, RuntimeError, OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{folder} is damaged, or of another shape: {error}") from error
+            self.progress = CodecProgress(**read_progress(folder))
+        except (KeyError, RuntimeError, TypeError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise CheckpointError(f"{folder} is damaged, or of another shape: {reason}") from error
+        self._run.settle(folder, keep=self._config.keep)
 
     def _save(self, *, is_best: bool) -> None:
         facts = self._facts | {"steps": self.progress.step, "training_seconds": round(self.progress.seconds, 1)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
 from muse_shortcut.config import PRESETS, ModelConfig, TrainConfig
 from muse_shortcut.errors import ArgumentsError
@@ -86,10 +86,10 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
     device = choose_device(arguments.device)
     run = RunFolder(Path(arguments.out))
-    if run.has_checkpoints() and arguments.resume == "never":
-        raise ArgumentsError(f"{arguments.out} has a training already: --resume auto goes on, or name another --out")
-    run.claim()
-    resumed = run.latest()
+    run.claim(go_on=arguments.resume == "auto")
+    resumed = run.latest(warn_on_terminal(PROGRAM))
+    if resumed is None and run.logged() is not None:
+        print(f"{run.folder} has no checkpoint yet: beginning at step 0", file=sys.stderr)
     torch.manual_seed(arguments.seed)
     asked = None if made.model == PRESETS[arguments.preset] else made.model
     if resumed is not None:

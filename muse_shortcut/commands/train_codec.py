@@ -12,7 +12,7 @@ from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
 from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import codec_name
 from muse_shortcut.commands.sources import SOURCE_HELP, find_files, name_source
 from muse_shortcut.errors import ArgumentsError, CheckpointError
@@ -80,9 +80,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     made = parser.instantiate(arguments)
     config: CodecTrainConfig = made.train
     run = RunFolder(Path(arguments.out))
-    if run.has_checkpoints() and arguments.resume == "never":
-        raise ArgumentsError(f"{arguments.out} has a training already: --resume auto goes on, or name another --out")
-    run.claim()
+    run.claim(go_on=arguments.resume == "auto", first_save=config.save_every)
     device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
     shape, start, digest = made.codec, None, None
     if arguments["from"]:
@@ -103,7 +101,9 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         "from": digest, "codec": asdict(shape), "train": asdict(config),
     }  # fmt: skip
     options = json.loads(json.dumps(options))
-    latest = run.latest()
+    latest = run.latest(warn_on_terminal(PROGRAM))
+    if latest is None and run.logged() is not None:
+        print(f"{run.folder} has no checkpoint yet: beginning at step 0", file=sys.stderr)
     if latest is not None:
         _compare(run.folder / _OPTIONS, options)
     write_text(run.folder / _OPTIONS, json.dumps(options, indent=1) + "\n")

@@ -10,11 +10,37 @@ from typing import Any
 from muse_shortcut.errors import OutputError
 from muse_shortcut.files import write_text
 
-__all__ = ["MetricsLog"]
+__all__ = ["MetricsLog", "read_log"]
+
+
+_LOG, _SUPERSEDED = "metrics.jsonl", "metrics.superseded.jsonl"
+
+
+def read_log(run: Path) -> list[tuple[int | None, str]]:
+    """The lines of a run's log and the step each is of, None of a damaged one.
+
+    Raises:
+        OutputError: it cannot be read, and so neither be gone on with.
+    """
+    path = run / _LOG
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    return [(_step(line), line) for line in text.split("\n") if line]
+
+
+def _step(line: str) -> int | None:
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if type(step) is int and step >= 0 else None
 
 
 class MetricsLog:
-    """Appends a line a step; opened again after a kill it forgets what came after the checkpoint."""
+    """Appends a line a step; opened again after a kill it goes on after the checkpoint. Lines of steps that are made
+    once more, and damaged ones, are kept in `metrics.superseded.jsonl`."""
 
     def __init__(self, run: Path, last_step: int, tensorboard: bool) -> None:
         """
@@ -23,9 +49,18 @@ class MetricsLog:
             last_step: the step of the checkpoint that training goes on from; -1 for a new run.
             tensorboard: write TensorBoard's files too.
         """
-        self._path = run / "metrics.jsonl"
-        write_text(self._path, "".join(line + "\n" for line in self._lines_up_to(last_step)))
-        self._file = self._path.open("a", encoding="utf-8")
+        self._path = run / _LOG
+        lines = read_log(run)
+        kept = [line for step, line in lines if step is not None and step <= last_step]
+        superseded = [line for step, line in lines if step is None or step > last_step]
+        try:
+            if superseded:
+                with (run / _SUPERSEDED).open("a", encoding="utf-8") as file:
+                    file.writelines(line + "\n" for line in superseded)
+            write_text(self._path, "".join(line + "\n" for line in kept))
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
         self._board: Any = None
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter
@@ -34,18 +69,6 @@ class MetricsLog:
                 self._board = SummaryWriter(str(run / "tensorboard"), purge_step=last_step + 1)
             except OSError as error:
                 raise OutputError(f"cannot write {run / 'tensorboard'}: {error.strerror}") from error
-
-    def _lines_up_to(self, step: int) -> list[str]:
-        kept = []
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
-                try:
-                    if json.loads(line)["step"] > step:
-                        break
-                except (ValueError, KeyError, TypeError):
-                    break
-                kept.append(line)
-        return kept
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Append one step.

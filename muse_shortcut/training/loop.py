@@ -99,6 +99,7 @@ class Trainer:
         if folder is None:
             return False
         self.progress = self._run.restore(folder, self.optimiser)
+        self._run.settle(folder, keep=self._config.keep)
         return True
 
     def train(

@@ -1,6 +1,8 @@
 """A run's folder: its checkpoints, which of them is the latest and which the best, and what training needs to go on.
 
 run/  config.yaml  metrics.jsonl  samples/step-000500/  checkpoints/step-000500/  checkpoints/latest
+
+What is there is found by looking (`muse_shortcut.runs`). Nothing is removed but the run's own older checkpoints.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from pathlib import Path
 from safetensors.torch import save as save_tensors
 
 from muse_shortcut.checkpoints import Checkpoint, read_tensors, save_checkpoint
-from muse_shortcut.errors import CheckpointError, OutputError
+from muse_shortcut.errors import ArgumentsError, CheckpointError, OutputError
 from muse_shortcut.files import atomic_folder, clear_left_overs, make_folder, write_bytes, write_text
-from muse_shortcut.runs import named_checkpoint
+from muse_shortcut.runs import best_checkpoint, checkpoint_steps, newest_checkpoint, read_progress, write_checksums
+from muse_shortcut.training.log import read_log
 from muse_shortcut.training.optimiser import Optimiser
+from muse_tokenizers.errors import Warn
 
 __all__ = ["Progress", "RunFolder"]
 
@@ -49,29 +53,62 @@ class RunFolder:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
 
-    def has_checkpoints(self) -> bool:
-        """Whether there has been a training."""
-        return any(self.checkpoints.glob("*step-*"))
-
-    def claim(self) -> None:
+    def claim(self, *, go_on: bool = True, first_save: int = 0) -> None:
         """Make the folder ready to be written to, and clear away what a kill left there.
 
+        Args:
+            go_on: a training that is there already may go on.
+            first_save: the step at which a training has its first checkpoint at the latest; what is logged beyond it
+                had one.
+
         Raises:
+            ArgumentsError: a training is there and may not go on.
+            CheckpointError: a training is there that has lost its checkpoints.
             OutputError: it cannot be made, or it has other things in it.
         """
+        has_checkpoints, logged = any(self.checkpoints.glob("*step-*")), self.logged()
+        has_samples = any((self.folder / "samples").glob("*"))
+        if not go_on and (has_checkpoints or has_samples or logged is not None):
+            raise ArgumentsError(f"{self.folder} has a training already: --resume auto goes on, or name another --out")
+        if not has_checkpoints and (has_samples or (logged or 0) > first_save):
+            what = "samples" if logged is None else f"a log up to step {logged:,}"
+            raise CheckpointError(
+                f"{self.folder} has {what} of a training and no checkpoint to go on from; name another --out, or put "
+                f"its checkpoints back into {self.checkpoints}"
+            )
         if not self.checkpoints.is_dir() and self.folder.is_dir() and any(self.folder.iterdir()):
             raise OutputError(f"{self.folder} has other files in it; a run wants a folder of its own")
         make_folder(self.checkpoints)
         for written_to in (self.folder, self.checkpoints):
             clear_left_overs(written_to)
 
-    def latest(self) -> Path | None:
-        """The newest whole checkpoint; None for a new run."""
-        return named_checkpoint(self.checkpoints, "latest")
+    def logged(self) -> int | None:
+        """The last step in the log; None where there is no log."""
+        return max((step for step, _ in read_log(self.folder) if step is not None), default=None)
+
+    def latest(self, warn: Warn = lambda _: None) -> Path | None:
+        """The newest whole checkpoint, with a line to `warn` for each newer one; None for a new run.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none is whole.
+        """
+        found, problems = newest_checkpoint(self.checkpoints)
+        for problem in problems:
+            warn(f"a newer checkpoint is passed over: {problem}")
+        return found
 
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation."""
-        return named_checkpoint(self.checkpoints, "best")
+        return best_checkpoint(self.checkpoints)
+
+    def settle(self, newest: Path, *, keep: int) -> None:
+        """Do what a kill after the writing of a checkpoint left undone: name it, and drop those no longer wanted."""
+        step = int(newest.name.removeprefix("step-"))
+        best = best_checkpoint(self.checkpoints, step)
+        if best is not None:
+            write_text(self.checkpoints / "best", best.name + "\n")
+        write_text(self.checkpoints / "latest", newest.name + "\n")
+        self._prune(step, keep)
 
     def save(
         self, checkpoint: Checkpoint, optimiser: Optimiser, progress: Progress, *, is_best: bool, keep: int
@@ -101,7 +138,8 @@ class RunFolder:
         folder = self.checkpoints / f"step-{step:06d}"
         with atomic_folder(folder) as temporary:
             write(temporary)
-        # `latest` comes last: a training that goes on from the one before judges and names this one once more.
+            write_checksums(temporary)
+        # Whoever goes on finds it by looking, and after a kill between these names it then.
         if is_best:
             write_text(self.checkpoints / "best", folder.name + "\n")
         write_text(self.checkpoints / "latest", folder.name + "\n")
@@ -109,15 +147,13 @@ class RunFolder:
         return folder
 
     def _prune(self, newest: int, keep: int) -> None:
-        steps = {
-            int(folder.name[5:]): folder for folder in self.checkpoints.glob("step-*") if folder.name[5:].isdigit()
-        }
-        # One above the newest was made before a kill, and never named.
-        kept = {*sorted(step for step in steps if step <= newest)[-keep:]}
-        best = self.best()
-        for step, folder in steps.items():
-            if step not in kept and folder != best:
-                shutil.rmtree(folder, ignore_errors=True)
+        steps = checkpoint_steps(self.checkpoints)
+        best = best_checkpoint(self.checkpoints, newest)
+        # Those above the newest are damaged, and not ours to remove: training comes to them again.
+        ours = [step for step in steps if step <= newest]
+        for step in ours[:-keep]:
+            if steps[step] != best:
+                shutil.rmtree(steps[step], ignore_errors=True)
 
     @staticmethod
     def restore(folder: Path, optimiser: Optimiser) -> Progress:
@@ -130,18 +166,17 @@ class RunFolder:
         optimiser.load(read_tensors(state), str(state))
         path = folder / "training" / "progress.json"
         try:
-            return _checked(Progress(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise CheckpointError(f"{path} is missing or damaged") from error
+            progress = Progress(**read_progress(folder))
+        except TypeError as error:
+            raise CheckpointError(f"{path} is damaged: {str(error).partition('() ')[2] or error}") from error
+        _check(progress, path)
+        return progress
 
 
-def _checked(progress: Progress) -> Progress:
-    counts = (progress.step, progress.stale, progress.tokens)
-    numbers = (progress.best or 0.0, progress.reference or 0.0, progress.seconds)
-    if progress.falling_from is not None and type(progress.falling_from) is not int:
-        raise ValueError(progress.falling_from)
-    if not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError(counts)
-    if not all(type(number) in (int, float) for number in numbers):
-        raise ValueError(numbers)
-    return progress
+def _check(progress: Progress, path: Path) -> None:
+    for name, most in (("stale", progress.step), ("tokens", 2**63), ("falling_from", progress.step)):
+        value = getattr(progress, name)
+        if not (type(value) is int and 0 <= value <= most) and not (name == "falling_from" and value is None):
+            raise CheckpointError(f"{path} is damaged: {name} is {value!r}; allowed: a whole number from 0 to {most:,}")
+    if progress.seconds is None or progress.seconds < 0:
+        raise CheckpointError(f"{path} is damaged: seconds is {progress.seconds}; allowed: 0 or more")

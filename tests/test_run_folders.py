@@ -1,0 +1,154 @@
+"""What a run's folder holds is found by looking, whatever its pointers say."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.runs import (
+    best_checkpoint,
+    find_checkpoint,
+    newest_checkpoint,
+    problem_of,
+    read_progress,
+    write_checksums,
+)
+from muse_shortcut.training.run import RunFolder
+
+TENSORS = struct.pack("<Q", 60) + b'{"a": {"dtype": "U8", "shape": [5], "data_offsets": [0, 5]}}' + b"12345"
+
+
+def make(run: Path, step: int, best: float | None = None, *, sums: bool = True) -> Path:
+    """A checkpoint as a training of a core leaves it."""
+    folder = run / "checkpoints" / f"step-{step:06d}"
+    (folder / "training").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    for name in ("model.safetensors", "training/optimiser.safetensors"):
+        (folder / name).write_bytes(TENSORS)
+    (folder / "training" / "progress.json").write_text(json.dumps({"step": step, "best": best}))
+    if sums:
+        write_checksums(folder)
+    return folder
+
+
+def test_the_newest_is_by_number_and_the_best_by_what_was_judged(tmp_path: Path) -> None:
+    for step, best in ((0, 5.0), (999_999, 3.0), (1_000_000, 3.0), (1_000_001, 3.0)):
+        made = make(tmp_path, step, best)
+    checkpoints = tmp_path / "checkpoints"
+    assert newest_checkpoint(checkpoints) == (made, [])
+    best = best_checkpoint(checkpoints)
+    assert best is not None
+    assert best.name == "step-999999"
+    for named in (tmp_path, checkpoints):
+        assert find_checkpoint(named) == best
+    assert find_checkpoint(made) == made
+
+
+def test_where_nothing_was_judged_the_newest_stands_for_the_run(tmp_path: Path) -> None:
+    older, newest = make(tmp_path, 1), make(tmp_path, 2)
+    assert find_checkpoint(tmp_path) == newest
+    (tmp_path / "checkpoints" / "best").write_text(older.name)
+    assert find_checkpoint(tmp_path) == older
+    for nonsense in ("../checkpoints/step-000001", "step-000009", "", "\0", "."):
+        (tmp_path / "checkpoints" / "best").write_text(nonsense)
+        assert find_checkpoint(tmp_path) == newest
+
+
+def test_a_run_without_checkpoints_says_so(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        find_checkpoint(tmp_path)
+    assert newest_checkpoint(tmp_path / "checkpoints") == (None, [])
+
+
+@pytest.mark.parametrize("sums", [True, False])
+@pytest.mark.parametrize("part", ["model.safetensors", "training/optimiser.safetensors"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"12345678", TENSORS[:-1], TENSORS + b"0", TENSORS.replace(b"5]}", b"x]}")]
+)
+def test_damage_of_weights_or_state_is_seen(part: str, content: bytes | None, sums: bool, tmp_path: Path) -> None:
+    folder = make(tmp_path, 3, sums=sums)
+    assert problem_of(folder) is None
+    (folder / part).unlink() if content is None else (folder / part).write_bytes(content)
+    problem = problem_of(folder)
+    assert problem is not None
+    assert str(folder / part) in problem
+
+
+def test_every_changed_byte_of_weights_or_state_is_seen(tmp_path: Path) -> None:
+    folder = make(tmp_path, 3)
+    for part in ("model.safetensors", "training/optimiser.safetensors", "training/progress.json"):
+        good = (folder / part).read_bytes()
+        for place in range(len(good)):
+            (folder / part).write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+            assert problem_of(folder) is not None, (part, place)
+        (folder / part).write_bytes(good)
+    assert problem_of(folder) is None
+
+
+def test_checksums_name_nothing_outside_their_checkpoint(tmp_path: Path) -> None:
+    folder = make(tmp_path, 3)
+    for name in ("../outside", "/etc/passwd"):
+        (folder / "training" / "checksums.json").write_text(json.dumps({name: "0"}))
+        assert "which is not in its checkpoint" in str(problem_of(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"step": 4}, "it says step 4, its folder is called step-000003"),
+        ({"step": 3.0}, "step is 3.0"),
+        ({"step": True}, "step is True"),
+        ({}, "step is None"),
+        ({"step": 3, "best": float("inf")}, "best is inf"),
+        ({"step": 3, "tokens": 10**30}, "tokens is 1000"),
+        ({"step": 3, "seconds": "3"}, "seconds is '3'"),
+        ([], "it is not an object"),
+    ],
+)
+def test_progress_that_cannot_be_is_refused(content: Any, reason: str, tmp_path: Path) -> None:
+    folder = make(tmp_path, 3)
+    (folder / "training" / "progress.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError) as refused:
+        read_progress(folder)
+    assert reason in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_newer_damaged_checkpoint_is_left_where_it_is(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    older, newer = make(tmp_path, 5, 2.0), make(tmp_path, 9, 1.0)
+    (newer / "model.safetensors").write_bytes(b"")
+    said: list[str] = []
+    assert run.latest(said.append) == older
+    assert said == [
+        f"a newer checkpoint is passed over: {newer / 'model.safetensors'} is damaged: it is not what was written "
+        "(its SHA-256 is another)"
+    ]
+    run.settle(older, keep=1)
+    assert newer.is_dir()
+    assert {name: (run.checkpoints / name).read_text() for name in ("latest", "best")} == {
+        "latest": "step-000005\n",
+        "best": "step-000005\n",
+    }
+
+
+def test_samples_alone_are_a_training_too(tmp_path: Path) -> None:
+    (tmp_path / "samples" / "step-000010").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="has samples of a training and no checkpoint"):
+        RunFolder(tmp_path).claim()
+    with pytest.raises(ArgumentsError, match="has a training already"):
+        RunFolder(tmp_path).claim(go_on=False)
+
+
+def test_a_training_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 7}\n{"step": 8}\n')
+    with pytest.raises(CheckpointError, match="has a log up to step 8 of a training and no checkpoint"):
+        RunFolder(tmp_path).claim(first_save=7)
+    RunFolder(tmp_path).claim(first_save=8)
