@@ -43,7 +43,8 @@ def _parser() -> CommandLine:
         prog=PROGRAM,
         description="Hold a checkpoint against pieces it was not trained on: how likely they are to it, how near its "
         "continuations come to the true ones, and how much of them stands in the training pieces. How it samples comes "
-        "from the checkpoint where it is not said here.",
+        "from the checkpoint where it is not said here. `muse-evaluate midi --continue --help` tells of "
+        "continued files beside what truly follows in them.",
     )
     parser.add_argument("domain", choices=["midi", "audio", "text"], help="what the store holds")
     parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
@@ -88,6 +89,10 @@ def main() -> NoReturn:
         from muse_shortcut.commands.evaluate_codec import main as evaluate_codec
 
         evaluate_codec()
+    if "--continue" in sys.argv[1:]:
+        from muse_shortcut.commands.evaluate_continue import main as evaluate_continue
+
+        evaluate_continue()
     arguments = _parser().parse_line()
     run_command(PROGRAM, lambda: _evaluate(arguments))
 

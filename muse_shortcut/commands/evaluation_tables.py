@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from muse_shortcut.codec.judging import Judgement
     from muse_shortcut.evaluation.bootstrap import Interval
+    from muse_shortcut.evaluation.continuing import Row
     from muse_shortcut.evaluation.copies import Copied, CopySummary
     from muse_shortcut.evaluation.distances import Comparison, Rate
     from muse_shortcut.evaluation.likelihood import Likelihood
@@ -25,6 +26,7 @@ _UNITS = (
 )  # fmt: skip
 """In which likelihoods of different tokenizers can be compared: title, field, digits; a domain has some of them."""
 _CANDIDATES = ("model", "other", "repeated", "elsewhere")
+_CONTINUED = ("true", "ours", "another", "repeated")
 _PLAIN_WIDTH = 120
 """Columns where there is no terminal to ask."""
 
@@ -113,6 +115,45 @@ class Tables:
                 for one in found
             ],
         )
+
+    def continued(
+        self,
+        rows: Sequence[Row],
+        pieces: int,
+        continuations: int,
+        prompt: float,
+        seconds: float,
+        told: Mapping[str, float | None] | None,
+    ) -> None:
+        """Continued files beside what truly follows; `told` is the accuracy of a classifier, by candidate."""
+        self._print(
+            f"{continuations} continuations of {pieces} pieces ({prompt:g} s of prompt, {seconds:g} s): means",
+            ("feature", "true", "ours", "another piece", "prompt repeated"),
+            [
+                (f"{row.feature}, {row.unit}", *(_number(row.means.get(name)) for name in _CONTINUED))
+                for row in rows
+                if row.means
+            ],
+        )
+        self._print(
+            "Mean distance from the true continuation, with 95 % intervals; last, another piece's less ours",
+            ("feature", "ours", "another piece", "prompt repeated", "another - ours"),
+            [
+                (
+                    f"{row.feature}, {row.unit}",
+                    *(_distance(row.distances.get(name)) for name in _CONTINUED[1:]),
+                    "-" if row.nearer is None else f"{row.nearer.low:+.2f} to {row.nearer.high:+.2f}",
+                )
+                for row in rows
+                if row.distances
+            ],
+        )
+        if told is not None:
+            self._print(
+                "How often a classifier tells true from generated (0.5: it cannot)",
+                ("", "ours", "another piece", "prompt repeated"),
+                [("accuracy", *(_number(told.get(name)) for name in _CONTINUED[1:]))],
+            )
 
     def comparisons(self, found: Sequence[Comparison], windows: Mapping[str, int]) -> None:
         """Every measure; `windows` says how many there are of each source."""
@@ -225,3 +266,9 @@ def _interval(interval: Interval | None) -> str:
         return "-"
     sure = "*" if interval.low > 0 or interval.high < 0 else " "
     return f"{interval.mean:+.3f} [{interval.low:+.3f} {interval.high:+.3f}]{sure}"
+
+
+def _distance(found: Interval | float | None) -> str:
+    if found is None:
+        return "-"
+    return _number(found) if isinstance(found, float) else f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"

@@ -1,0 +1,145 @@
+"""muse-evaluate midi --continue: music files continued, beside what truly follows in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.errors import ArgumentsError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from muse_shortcut.evaluation.continuing import Measured
+
+__all__ = ["main"]
+
+PROGRAM = "muse-evaluate"
+_OPTIONS = (
+    "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+    "no_repeat_ngram",
+)  # fmt: skip
+"""Of `Model.continue_`, by which other sampling and constraints are tried."""
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Continue music files and compare each continuation with what truly follows in its file, with "
+        "another piece at the same time, and with the prompt repeated. Files are read as they are, not from a store.",
+    )
+    parser.add_argument("domain", choices=["midi"], help="what the files are")
+    parser.add_argument("--continue", action="store_true", dest="continue_", help="this comparison")
+    parser.add_argument(
+        "--data", type=str, required=True, metavar="SOURCE", help="a folder of files, or RECIPE=FOLDER for its splits"
+    )
+    parser.add_argument(
+        "--split",
+        choices=["train", "validation", "test", "all"],
+        help="which of the files (default: test for a recipe with an official split, otherwise all)",
+    )
+    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="the model (default: the one that ships)")
+    parser.add_argument("--pieces", type=int, default=20, help="how many pieces, chosen at random (20)")
+    parser.add_argument("--samples", type=int, default=2, help="continuations of each piece (2)")
+    parser.add_argument("--prompt_seconds", type=float, default=15.0, help="length of the prompts in seconds (15)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the continuations in seconds (30)")
+    for name, kind in (("instruments", str), ("key", str), ("tempo", str), ("silence", float), ("repeats", int)):
+        parser.add_argument(f"--{name}", type=kind, help="as for muse-generate")
+    for name, kind in (("temperature", float), ("top_k", int), ("top_p", float), ("min_p", float)):
+        parser.add_argument(f"--{name}", type=kind, help="as for muse-generate")
+    parser.add_argument("--repetition_penalty", type=float, help="as for muse-generate")
+    parser.add_argument("--no_repeat_ngram", type=int, help="as for muse-generate")
+    parser.add_argument(
+        "--classifier", type=bool, default=True, help="also train a classifier to tell true from generated (true)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the chosen pieces, the samples and the intervals (0)")
+    parser.add_argument("--json", type=str, metavar="FILE", help="write every continuation's features")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _evaluate(arguments))
+
+
+def _evaluate(arguments: Namespace) -> None:
+    from muse_shortcut.api.model import load
+    from muse_shortcut.commands.evaluate import check_json
+    from muse_shortcut.commands.evaluation_tables import Tables
+    from muse_shortcut.evaluation.classifier import accuracy_of_telling
+    from muse_shortcut.evaluation.continuing import CANDIDATES, Lengths, choose_excerpts, continue_excerpts, table
+    from muse_shortcut.files import write_text
+
+    check_json(arguments.json)
+    for name, most in (("pieces", 100_000), ("samples", 64)):
+        if not 1 <= getattr(arguments, name) <= most:
+            raise ArgumentsError(f"--{name} is {getattr(arguments, name)}; allowed: 1 to {most}")
+    if not 0 <= arguments.seed < 2**32:
+        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^32 - 1")
+    lengths = Lengths(prompt=arguments.prompt_seconds, continuation=arguments.seconds)
+    model = load(arguments.checkpoint or arguments.domain, device=arguments.device)
+    files = _files(arguments, model.tokenizer.suffixes)
+    options = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
+    with Bar("choosing", arguments.pieces) as bar:
+        excerpts = choose_excerpts(
+            model, files, lengths, arguments.pieces, arguments.seed, lambda done: bar.show(done, "pieces")
+        )
+    with Bar("continuing", len(excerpts)) as bar:
+        measured = continue_excerpts(
+            model,
+            excerpts,
+            lengths,
+            options,
+            samples=arguments.samples,
+            seed=arguments.seed,
+            watch=lambda done: bar.show(done, "pieces"),
+        )
+    rows = table(measured, arguments.seed)
+    told = (
+        {name: accuracy_of_telling(measured, name, arguments.seed) for name in CANDIDATES}
+        if arguments.classifier
+        else None
+    )
+    Tables().continued(rows, len(excerpts), len(measured), lengths.prompt, lengths.continuation, told)
+    if arguments.json:
+        content = {
+            "checkpoint": model.checkpoint.digest,
+            "data": arguments.data,
+            "prompt_seconds": lengths.prompt,
+            "seconds": lengths.continuation,
+            "seed": arguments.seed,
+            "options": options,
+            "classifier": told,
+            "rows": [row.to_json() for row in rows],
+            "continuations": [_json_of(one) for one in measured],
+        }
+        write_text(Path(arguments.json), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _json_of(one: Measured) -> dict[str, Any]:
+    features = {
+        candidate: {name: value if isinstance(value, float) else value.tolist() for name, value in found.items()}
+        for candidate, found in one.features.items()
+    }
+    return {"piece": one.name, "sample": one.sample, "start": one.start, "steps": one.steps, "features": features}
+
+
+def _files(arguments: Namespace, suffixes: frozenset[str]) -> list[tuple[str, Path]]:
+    from muse_shortcut.commands.sources import find_files, name_source
+    from muse_shortcut.data.splits import split_files
+
+    [files] = find_files([name_source(arguments.data, arguments.domain)], suffixes, None)
+    wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
+    if wanted == "all":
+        return [(file.name, file.path) for file in files]
+    # Where a source has no official split, the one that muse-prepare draws by default.
+    splits = split_files(files, seed=0, held_out=0.05)
+    kept = [(file.name, file.path) for file, split in zip(files, splits, strict=True) if split == wanted]
+    if not kept:
+        raise ArgumentsError(f"the {wanted} split of {arguments.data} has no files")
+    return kept

@@ -1,0 +1,69 @@
+"""Whether true and generated music can be told apart: the accuracy of a small classifier; 0.5 is perfect for music."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.evaluation.continuing import Measured
+from muse_tokenizers.midi.continuity import feature_vector
+
+__all__ = ["accuracy_of_telling"]
+
+_FOLDS = 5
+
+
+def accuracy_of_telling(measured: Sequence[Measured], candidate: str, seed: int) -> float | None:
+    """Cross-validated accuracy of gradient-boosted trees that tell a candidate's segments from the true ones.
+
+    Folds are by piece, so that no piece is both learned from and asked about; classes are weighed equally.
+
+    Args:
+        measured: the continuations.
+        candidate: "ours", "another" or "repeated".
+        seed: of the folds and the trees.
+
+    Returns:
+        None where there are fewer than two pieces for each fold.
+
+    Raises:
+        ArgumentsError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.model_selection import GroupKFold
+    except ImportError as error:
+        raise ArgumentsError(
+            "the classifier needs scikit-learn: pip install 'muse-shortcut[evaluate]', or --classifier false"
+        ) from error
+    pieces = sorted({one.name for one in measured})
+    if len(pieces) < 2 * _FOLDS:
+        return None
+    rows, labels, groups = _examples(measured, candidate, pieces)
+    correct = np.zeros(len(rows), dtype=bool)
+    for train, test in GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(rows, labels, groups):
+        model: Any = HistGradientBoostingClassifier(
+            max_iter=60, max_depth=3, min_samples_leaf=5, class_weight="balanced", random_state=seed
+        )
+        # Trees cannot be grown on a feature that no segment has.
+        useful = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in rows[train].T])
+        correct[test] = model.fit(rows[train][:, useful], labels[train]).predict(rows[test][:, useful]) == labels[test]
+    return float((correct[labels == 0].mean() + correct[labels == 1].mean()) / 2)
+
+
+def _examples(measured: Sequence[Measured], candidate: str, pieces: Sequence[str]) -> tuple[Any, Any, Any]:
+    """(rows, labels, groups): every segment of the candidate is 1; the true one of a piece, once for each, is 0."""
+    rows, labels, groups = [], [], []
+    seen: set[tuple[str, str]] = set()
+    for one in measured:
+        for label, name in ((0, "true"), (1, candidate)):
+            # A candidate that is the same for every sample of a piece counts once too.
+            if name == "ours" or (one.name, name) not in seen:
+                seen.add((one.name, name))
+                rows.append(feature_vector(one.features[name]))
+                labels.append(label)
+                groups.append(pieces.index(one.name))
+    return np.array(rows), np.array(labels), np.array(groups)

@@ -1,0 +1,101 @@
+"""The notes of a score as columns in real time, for whoever measures music and needs no bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.midi.stretches import DRUMS
+from muse_tokenizers.midi.tempo_map import TempoMap
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+
+__all__ = ["NoteTable", "note_table"]
+
+Column = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoteTable:
+    """N notes in the order of their onset, and the tempo changes. Times are seconds."""
+
+    onset: Column
+    """(N,)"""
+    end: Column
+    """(N,): where the key is released."""
+    pitch: Column
+    """(N,) MIDI numbers."""
+    velocity: Column
+    """(N,) 1 to 127."""
+    program: NDArray[np.int64]
+    """(N,) General MIDI programs; -1 for drums."""
+    tempo_changes: Column
+    """(M,)"""
+
+    @property
+    def drums(self) -> NDArray[np.bool_]:
+        """(N,)"""
+        found: NDArray[np.bool_] = self.program == DRUMS
+        return found
+
+    def between(self, start: float, end: float) -> NoteTable:
+        """What begins in [start, end), with `start` as 0. Notes keep their length."""
+        kept = (self.onset >= start) & (self.onset < end)
+        tempos = self.tempo_changes[(self.tempo_changes >= start) & (self.tempo_changes < end)]
+        return self._taken(kept, start, tempos - start)
+
+    def pitched(self) -> NoteTable:
+        """Without drums."""
+        return self._taken(~self.drums, 0.0, self.tempo_changes)
+
+    def repeated(self, period: float, end: float) -> NoteTable:
+        """The same, played again every `period` seconds, up to `end`."""
+        times = int(np.ceil(end / period))
+        shifts = np.repeat(np.arange(times) * period, len(self.onset))
+        onset = np.tile(self.onset, times) + shifts
+        tempos = np.add.outer(np.arange(times) * period, self.tempo_changes).ravel()
+        tiled = NoteTable(
+            onset=onset,
+            end=np.tile(self.end, times) + shifts,
+            pitch=np.tile(self.pitch, times),
+            velocity=np.tile(self.velocity, times),
+            program=np.tile(self.program, times),
+            tempo_changes=tempos,
+        )
+        return tiled.between(0.0, end)
+
+    def _taken(self, kept: NDArray[np.bool_], shift: float, tempos: Column) -> NoteTable:
+        return NoteTable(
+            onset=self.onset[kept] - shift,
+            end=self.end[kept] - shift,
+            pitch=self.pitch[kept],
+            velocity=self.velocity[kept],
+            program=self.program[kept],
+            tempo_changes=tempos,
+        )
+
+
+def note_table(score: Score) -> NoteTable:
+    """The notes of a score in seconds of its tempo map."""
+    tempo = TempoMap(score)
+    columns: list[NDArray[np.int64]] = [np.zeros((5, 0), dtype=np.int64)]
+    for track in score.tracks:
+        notes = track.notes.numpy()
+        time = notes["time"].astype(np.int64)
+        program = np.full(len(time), DRUMS if track.is_drum else track.program, dtype=np.int64)
+        ends = time + notes["duration"]
+        columns.append(np.stack([time, ends, notes["pitch"], notes["velocity"], program]).astype(np.int64))
+    time, ends, pitch, velocity, program = np.concatenate(columns, axis=1)
+    order = np.lexsort((program, pitch, time))
+    return NoteTable(
+        onset=tempo.seconds(time[order]),
+        end=tempo.seconds(ends[order]),
+        pitch=pitch[order].astype(np.float64),
+        velocity=velocity[order].astype(np.float64),
+        program=program[order],
+        tempo_changes=np.sort(tempo.seconds(score.tempos.numpy()["time"].astype(np.int64))),
+    )
