@@ -35,6 +35,7 @@ def accuracy_of_telling(measured: Sequence[Measured], candidate: str, seed: int)
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.model_selection import GroupKFold
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise ArgumentsError(
             "the classifier needs scikit-learn: pip install 'muse-shortcut[evaluate]', or --classifier false"
@@ -44,13 +45,18 @@ def accuracy_of_telling(measured: Sequence[Measured], candidate: str, seed: int)
         return None
     rows, labels, groups = _examples(measured, candidate, pieces)
     correct = np.zeros(len(rows), dtype=bool)
-    for train, test in GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(rows, labels, groups):
-        model: Any = HistGradientBoostingClassifier(
-            max_iter=60, max_depth=3, min_samples_leaf=5, class_weight="balanced", random_state=seed
-        )
-        # Trees cannot be grown on a feature that no segment has.
-        useful = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in rows[train].T])
-        correct[test] = model.fit(rows[train][:, useful], labels[train]).predict(rows[test][:, useful]) == labels[test]
+    folds = GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(rows, labels, groups)
+    # Its threads wait for one another thousands of times, which takes minutes beside a busy program.
+    with threadpool_limits(1):
+        for train, test in folds:
+            model: Any = HistGradientBoostingClassifier(
+                max_iter=60, max_depth=3, min_samples_leaf=5, class_weight="balanced", random_state=seed
+            )
+            # Trees cannot be grown on a feature that no segment has.
+            useful = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in rows[train].T])
+            correct[test] = (
+                model.fit(rows[train][:, useful], labels[train]).predict(rows[test][:, useful]) == labels[test]
+            )
     return float((correct[labels == 0].mean() + correct[labels == 1].mean()) / 2)
 
 
