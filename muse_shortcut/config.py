@@ -8,7 +8,7 @@ from typing import Any, Literal
 from muse_shortcut.checks import require, require_mix, require_types
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 
-__all__ = ["PRESETS", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
+__all__ = ["PRESETS", "PRESET_WORDS", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
 
 
 def _require_fields(kind: Any, name: str, content: Any) -> None:
@@ -68,11 +68,11 @@ class ModelConfig:
     context: int = 1024
     """T, the most steps it can see."""
     layers: int = 7
-    """L, the last one included."""
+    """L, how many there are, the last one included. With fewer name --model.shortcut.taps too."""
     width: int = 192
-    """D."""
+    """D, numbers in each vector between two layers."""
     heads: int = 6
-    """H; D / H must be even, for rotary positions."""
+    """H, of attention; D / H must be even, for rotary positions."""
     feed_forward: int = 768
     """Hidden width of the feed-forward layers."""
     dropout: float = 0.0
@@ -80,7 +80,7 @@ class ModelConfig:
     tied_embeddings: bool = False
     """The head is the embedding's transpose."""
     shortcut: ShortcutConfig | None = ShortcutConfig()
-    """None: a plain GPT, whose last layer attends like the others."""
+    """The last layer's attention to several depths; null: a plain GPT, whose last layer attends like the others."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -96,11 +96,13 @@ class ModelConfig:
         require(self.shortcut is None or isinstance(self.shortcut, ShortcutConfig), "shortcut", self.shortcut, allowed)
         if self.shortcut is not None:
             deepest = self.layers - 1
+            fitting = ",".join(str(tap) for tap in self.shortcut.taps if tap <= deepest) or deepest
             require(
                 all(tap <= deepest for tap in self.shortcut.taps),
                 "shortcut taps",
                 list(self.shortcut.taps),
-                f"depths up to {deepest}, the last below layer {self.layers}",
+                f"depths up to {deepest}, the last below layer {self.layers}; for so many layers name the taps too: "
+                f"--model.shortcut.taps {fitting}",
             )
             require(len(self.depths) > 0, "shortcut taps", [], "at least one depth")
 
@@ -199,10 +201,18 @@ PRESETS: dict[str, ModelConfig] = {
         shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=1024, norm=False),
     ),
 }
-"""Shapes by name. `small` is what ships for MIDI, about 4 M parameters, `audio` and `text` for sound, where every
-stream has an embedding and a head, and for a vocabulary of 4,096: there the two are one, to keep it as small; `base`
-about 25 M; `medium` has GPT-2 small's shape; `paper` is arXiv 2409.10870 as far as it is known (ten layers, four taps,
-MLPs of 1,024); its width and context are chosen."""
+"""Shapes by name."""
+
+PRESET_WORDS: dict[str, str] = {
+    "tiny": "4 layers of width 64, for trying things out",
+    "small": "7 layers of width 192, about 4 M parameters; the model for MIDI that ships",
+    "audio": "small with one matrix for embedding and head of each codebook; the model for sound that ships",
+    "text": "the same shape; the model for text that ships",
+    "base": "10 layers of width 416, about 25 M parameters",
+    "medium": "12 layers of width 768, as GPT-2 small",
+    "paper": "arXiv 2409.10870 as far as it is known: 10 layers, 4 taps, MLPs of 1,024; width and context are chosen",
+}
+"""What each of them is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,9 +231,9 @@ class TrainConfig:
     optimiser: Literal["muon", "adamw"] = "muon"
     """muon: Muon for matrices, AdamW for embeddings, heads and vectors. adamw: AdamW for all."""
     learning_rate: float = 6e-3
-    """The highest, of what `optimiser` names."""
+    """The highest learning rate of what `optimiser` names."""
     final_learning_rate: float = 3e-4
-    """Where it ends."""
+    """The learning rate of the last step."""
     embedding_learning_rate: float = 2e-3
     """muon: the highest of embeddings, heads and vectors; it falls with the other."""
     warmup_steps: int = 100
@@ -234,11 +244,11 @@ class TrainConfig:
     weight_decay: float = 0.1
     """On matrices; vectors and embeddings, and beside Muon heads, are left alone."""
     beta1: float = 0.9
-    """AdamW's."""
+    """AdamW's, of its mean of gradients."""
     beta2: float = 0.95
-    """AdamW's."""
+    """AdamW's, of its mean of squared gradients."""
     clip: float = 1.0
-    """The longest gradient; 0: any."""
+    """The largest norm of a gradient, which is scaled down to it; 0: any."""
     mix: dict[str, float] = field(default_factory=dict)
     """How often an epoch sees each source of the store, {"mutopia": 1, "groove": 0.5}; those not named once."""
     augment: bool = True

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import RunCommand
 from small_codecs import HOP, RATE, SHAPE, gather, random_model, tone, write_codec, write_music
 
@@ -210,8 +211,14 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     assert "--train.batch_size is 3, the training began with 2" in done.err
     done = run(*words, "--resume", "auto")
     assert done.code == 0, done.err
-    options = json.loads((tmp_path / "run" / "options.json").read_text())
+    options = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert options["codec"]["filters"] == 4
+    # Its options alone are the whole command; a run of 0.1.0 has them in another file.
+    (tmp_path / "run" / "config.yaml").rename(tmp_path / "config.yaml")
+    old = {name: options[name] for name in ("data", "group_by", "held_out", "seed", "from", "codec", "train")}
+    (tmp_path / "run" / "options.json").write_text(json.dumps(old))
+    done = run("train", "--config", tmp_path / "config.yaml", "--resume", "auto")
+    assert done.code == 0, done.err
     # Given away, and held against what was held out.
     card = tmp_path / "card.md"
     card.write_text("# Tones\n")

@@ -28,15 +28,19 @@ class CodecTrainConfig:
     mix: dict[str, float] = field(default_factory=dict)
     """How often a second of each source is heard, {"librispeech": 2, "piano": 0.5}; those not named once."""
     clip_seconds: float = 1.0
+    """Length of a clip."""
     learning_rate: float = 4e-4
     """The highest; AdamW."""
     final_learning_rate: float = 1e-5
     """Where it ends, after a cosine."""
     warmup_steps: int = 50
+    """Steps of linear rise."""
     beta1: float = 0.8
+    """AdamW's, of its mean of gradients."""
     beta2: float = 0.99
+    """AdamW's, of its mean of squared gradients."""
     clip_gradient: float = 1.0
-    """The longest gradient."""
+    """The largest norm of a gradient, which is scaled down to it."""
     time_weight: float = 1.0
     """Share of the gradient at the sound that comes of the mean absolute difference of samples ..."""
     mel_weight: float = 1.0
@@ -50,7 +54,9 @@ class CodecTrainConfig:
     feature_weight: float = 1.0
     """Of feature matching."""
     discriminator_filters: int = 8
+    """Channels of the discriminator's first layer."""
     discriminator_learning_rate: float = 3e-4
+    """The highest learning rate of the discriminator."""
     quantise_after: int = 600
     """Steps in which encoder and decoder learn to pass sound without codebooks, which are then fitted to what the
     encoder gives. Codebooks from the first step on follow an encoder that still moves, and all sound falls to one."""
@@ -63,12 +69,15 @@ class CodecTrainConfig:
     softest_gain: float = -12.0
     """... and down to this."""
     eval_every: int = 500
+    """Steps between evaluations."""
     eval_seconds: float = 120.0
     """Of held-out sound that is judged while training, always the same."""
     save_every: int = 500
+    """Steps between checkpoints."""
     keep: int = 1
     """Checkpoints that are kept, the best one besides."""
     tensorboard: bool = True
+    """Write TensorBoard's files beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
         require_types(self)

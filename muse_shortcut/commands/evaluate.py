@@ -46,11 +46,15 @@ def _parser() -> CommandLine:
         "from the checkpoint where it is not said here. `muse-evaluate midi --continue --help` tells of "
         "continued files beside what truly follows in them.",
     )
-    parser.add_argument("domain", choices=["midi", "audio", "text"], help="what the store holds")
-    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
-    parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
-    parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")
-    parser.add_argument("--sources", type=str, metavar="LIST", help="only these: mutopia,groove")
+    parser.add_argument(
+        "domain", choices=["midi", "audio", "text"], metavar="DOMAIN", help="what the store holds: midi, audio or text"
+    )
+    parser.add_argument(
+        "--checkpoint", type=str, metavar="DIR", help="a checkpoint or a run; default: the model that ships"
+    )
+    parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
+    parser.add_argument("--split", choices=["validation", "test", "train"], default="validation", help="which pieces")
+    parser.add_argument("--sources", type=str, metavar="LIST", help="only these sources of the store: mutopia,groove")
     parser.add_argument("--likelihood", type=bool, default=True, help="score all pieces of the split")
     parser.add_argument(
         "--hide_depths",
@@ -76,10 +80,14 @@ def _parser() -> CommandLine:
             parser.add_argument(f"--{item.name}", action="store_true", help="see muse-generate")
         else:
             parser.add_argument(f"--{item.name}", type=_TYPES[str(item.type)], help="see muse-generate")
-    parser.add_argument("--rules", type=bool, default=True, help="keep to the usual bounds of silence and repeats")
-    parser.add_argument("--seed", type=int, default=0, help="another one: other pieces, cuts and continuations")
-    parser.add_argument("--json", type=str, metavar="FILE", help="write everything, window by window")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--rules", type=bool, default=True, help="bound silence and repeats as muse-generate does")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the choice of pieces and cuts, and of continuations"
+    )
+    parser.add_argument("--json", type=str, metavar="FILE", help="write all results, window by window")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where the model computes"
+    )
     return parser
 
 

@@ -22,10 +22,16 @@ def _parser() -> CommandLine:
         prog=PROGRAM,
         description="Copy a checkpoint, or a codec, without its optimiser, in half precision, with a model card.",
     )
-    parser.add_argument("checkpoint", type=str, help="a checkpoint's folder, or a run's: then its best")
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="the folder of the copy")
-    parser.add_argument("--precision", choices=["float16", "bfloat16", "float32"], default="float16")
-    parser.add_argument("--card", type=str, metavar="FILE.md", help="its model card")
+    parser.add_argument(
+        "checkpoint", type=str, metavar="CHECKPOINT", help="folder of a checkpoint or a codec, or of a run: its best"
+    )
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of the copy")
+    parser.add_argument(
+        "--precision", choices=["float16", "bfloat16", "float32"], default="float16", help="of the weights"
+    )
+    parser.add_argument(
+        "--card", type=str, metavar="FILE.md", help="the model card; default: written from what is known"
+    )
     return parser
 
 

@@ -5,33 +5,99 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from argparse import ArgumentError
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from muse_shortcut.errors import MuseError
+from muse_shortcut.commands.complaints import one_line, plainly
+from muse_shortcut.commands.helping import HelpFormatter
+from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_tokenizers.errors import TokenizerError, Warn
 
-__all__ = ["CommandLine", "StopSwitch", "run_command", "say", "warn_on_terminal"]
+__all__ = ["CommandLine", "Given", "StopSwitch", "run_command", "say", "warn_on_terminal"]
 
 
 class CommandLine(ArgumentParser):
-    """A parser that takes `--top-k` for `--top_k` and says what is wrong in one line."""
+    """A parser that takes `--top-k` for `--top_k`, lets the command line win over a file of options wherever that
+    stands, and says what is wrong in one line."""
 
-    def parse_line(self, arguments: Sequence[str] | None = None) -> Namespace:
-        """Parse arguments, or those of the process."""
-        return self.parse_args([_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+    def __init__(self, *, nested: Mapping[str, type[Any]] | None = None, **kwargs: Any) -> None:
+        """
+        Args:
+            nested: configurations inside others, which jsonargparse has no options for, by name.
+            kwargs: jsonargparse's.
+        """
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+        self._fields = {
+            f"{name}.{one.name}": str(one.type) for name, kind in (nested or {}).items() for one in fields(kind)
+        }
+
+    def parse_line(self, arguments: Sequence[str] | None = None, *, without: Collection[str] = ()) -> Namespace:
+        """Parse arguments, or those of the process.
+
+        Args:
+            arguments: words.
+            without: what of a file of options does not count.
+        """
+        words = _words(arguments)
+        if any(action.dest == "config" for action in self._actions):
+            files, words = _files_of_options(words)
+            content = [name_value for file in files for name_value in self._read(file, without)]
+            words = [*content, *words]
+        return self.parse_args(self._lists(words))
+
+    def _read(self, file: str, without: Collection[str]) -> list[str]:
+        try:
+            content = read_options(Path(file))
+        except ArgumentsError as error:
+            self.error(str(error))
+        return ["--config", json.dumps({name: content[name] for name in content if name not in without}, default=str)]
+
+    def _lists(self, words: list[str]) -> list[str]:
+        """Numbers with commas between them, as jsonargparse wants them: [2,4]."""
+        wanted = {f"--{name}" for name, kind in self._fields.items() if kind.startswith("tuple")}
+        wanted |= {
+            one for a in self._actions for one in a.option_strings if "tuple" in str(getattr(a, "_typehint", ""))
+        }
+        made: list[str] = []
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals and name in wanted:
+                word = f"{name}={_as_list(value)}"
+            elif made and made[-1] in wanted:
+                word = _as_list(word)
+            made.append(word)
+        return made
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with 2."""
-        del ex
-        print(f"{self.prog}: {_plainly(_one_line(message))} (see --help)", file=sys.stderr)
+        if not self.exit_on_error:
+            raise ArgumentError(None, message) from ex
+        options = [one.removeprefix("--") for action in self._actions for one in action.option_strings if one != "-h"]
+        places = {name: _place(a) for a in self._actions if not a.option_strings for name in (a.dest, str(a.metavar))}
+        said = plainly(one_line(message), [*options, *self._fields], places)
+        print(f"{self.prog}: {said} (see --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _place(action: Any) -> str:
+    """How usage calls an argument that is told by its place, and what is allowed."""
+    name = str(action.metavar or action.dest)
+    return f"{name} ({', '.join(action.choices)})" if action.choices else name
+
+
+def _words(arguments: Sequence[str] | None) -> list[str]:
+    return [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
 
 
 def _with_underscores(word: str) -> str:
@@ -42,24 +108,74 @@ def _with_underscores(word: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
-_WRONG_TYPE = re.compile(
-    r"Parser key \"(?P<key>[\w.]+)\": Expected a <class '(?P<type>\w+)'>. Got value: (?P<value>.*)"
-)
-_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+def _as_list(value: str) -> str:
+    return f"[{value}]" if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", value) else value
 
 
-def _plainly(message: str) -> str:
-    """jsonargparse's words for a value of the wrong type, as the other messages put it."""
-    found = _WRONG_TYPE.fullmatch(message)
-    if found is None:
-        return message
-    option = found["key"].replace("_", "-") if "." not in found["key"] else found["key"]
-    return f"--{option} is {found['value']!r}; allowed: {_NAMES.get(found['type'], found['type'])}"
+def _files_of_options(words: list[str]) -> tuple[list[str], list[str]]:
+    """What `--config` names, in order, and the words without it."""
+    files: list[str] = []
+    others: list[str] = []
+    for word in words:
+        if others and others[-1] == "--config":
+            others.pop()
+            files.append(word)
+        elif word.startswith("--config="):
+            files.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    return files, others
 
 
-def _one_line(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines)
+def read_options(path: Path) -> dict[str, Any]:
+    """A file of options. Raises ArgumentsError."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentsError(f"--config: cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ArgumentsError(f"--config: {path} is not YAML{place}") from error
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ArgumentsError(f"--config: {path} has no options; allowed: lines such as `preset: tiny`")
+    return content
+
+
+class Given:
+    """What options are given, before a parser is there: what it will have as defaults may depend on them."""
+
+    def __init__(self, arguments: Sequence[str] | None = None) -> None:
+        """What cannot be read is left to the parser, which says so."""
+        files, self._line = _files_of_options(_words(arguments))
+        self._file: dict[str, Any] = {}
+        for file in files:
+            with suppress(ArgumentsError):
+                self._file |= read_options(Path(file))
+
+    def on_line(self, name: str) -> str | None:
+        """The value of an option on the command line."""
+        found = None
+        for word, following in zip(self._line, [*self._line[1:], None], strict=False):
+            if word == f"--{name}" and following is not None:
+                found = following
+            elif word.startswith(f"--{name}="):
+                found = word.partition("=")[2]
+        return found
+
+    def value(self, name: str) -> Any:
+        """The value of an option: that of the command line, else of the last file of options that has it."""
+        on_line = self.on_line(name)
+        return self._file.get(name) if on_line is None else on_line
+
+    def domain(self, allowed: Collection[str]) -> Any:
+        """What stands at its place on the command line, else in a file of options."""
+        for before, word in zip(["", *self._line], self._line, strict=False):
+            if word in allowed and (not before.startswith("--") or "=" in before or before == "--print_config"):
+                return word
+        return self._file.get("domain")
 
 
 def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
@@ -68,7 +184,7 @@ def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
         code = body() or 0
         sys.stdout.flush()
     except (MuseError, TokenizerError) as error:
-        print(f"{program}: {_one_line(str(error))}", file=sys.stderr)
+        print(f"{program}: {one_line(str(error))}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
@@ -81,7 +197,7 @@ def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
 
 def warn_on_terminal(program: str) -> Warn:
     """What prints a reader's warnings to standard error, a line each."""
-    return lambda message: print(f"{program}: {_one_line(message)}", file=sys.stderr)
+    return lambda message: print(f"{program}: {one_line(message)}", file=sys.stderr)
 
 
 def say(text: str) -> None:

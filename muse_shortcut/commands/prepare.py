@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.choosing import VOCABULARY, choose_tokenizer, refuse_others_options
 from muse_shortcut.commands.line import CommandLine, run_command
-from muse_shortcut.commands.sources import SOURCE_HELP, find_files, is_recipe, name_source, of_domain
+from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, find_files, is_recipe, name_source, of_domain
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -22,39 +22,52 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 PROGRAM = "muse-prepare"
+_EXAMPLES = """examples:
+  muse-prepare midi ~/my-music --out stores/mine
+  muse-prepare midi maestro=~/maestro-v3.0.0 ~/more --out stores/piano
+  muse-prepare text novel.txt --tokenizer characters --out stores/novel
+  muse-prepare text mine.yaml=~/tunes --out stores/tunes"""
 
 
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description=f"Turn files into a token store to train on. {SOURCE_HELP} Books of Project Gutenberg go by "
-        "number: gutenberg:84,1342.",
+        f"number: gutenberg:84,1342.\n\n{_EXAMPLES}",
     )
-    parser.add_argument("domain", choices=["midi", "audio", "text"], help="what the files are")
+    parser.add_argument(
+        "domain", choices=["midi", "audio", "text"], metavar="DOMAIN", help="what the files are: midi, audio or text"
+    )
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
-    parser.add_argument("--out", type=str, required=True, metavar="STORE", help="the folder of the store")
-    parser.add_argument("--from_folder", type=str, metavar="DIR", help="where the one recipe's files are")
+    parser.add_argument("--out", type=str, required=True, metavar="STORE", help="folder of the store")
+    parser.add_argument("--from_folder", type=str, metavar="DIR", help="folder of the files of the one recipe")
     parser.add_argument(
         "--tokenizer",
         type=str,
         metavar="NAME",
         help="midi: remi or performance; text: bpe (learned from what is trained on), characters, letters (a to z and "
-        "space), or a tokenizer.json of byte-level BPE; any: a checkpoint whose to use",
+        "space), or a tokenizer.json of byte-level BPE; all: a checkpoint or a run, whose tokenizer is used",
     )
     parser.add_argument("--vocabulary_size", type=int, help=f"text: of bpe and characters; default {VOCABULARY:,}")
     parser.add_argument("--line_ends", choices=["lf", "keep"], help="text: lf (default) leaves out carriage returns")
     parser.add_argument(
-        "--codec", type=str, metavar="NAME", help="audio: muse_24khz (ships), encodec_24khz (Meta's), or a folder"
+        "--codec",
+        type=str,
+        metavar="NAME",
+        help="audio: muse_24khz (ships), encodec_24khz (Meta's), or the folder of a codec or of its run",
     )
     parser.add_argument("--codebooks", type=int, help="audio: how many are used, 1, 2, 4 or 8; default 4")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="audio: where codes are computed")
-    parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
+    parser.add_argument("--group_by", choices=["file", "folder"], help=GROUP_HELP)
     parser.add_argument(
-        "--exclude", type=str, metavar="GLOBS", help="leave these out, as the store would name them; commas between"
+        "--exclude",
+        type=str,
+        metavar="GLOBS",
+        help="leave out files whose names in the store match one of these; commas between them",
     )
     parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another split")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random split")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that read files")
     return parser
 
 

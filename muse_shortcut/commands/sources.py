@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from muse_shortcut.data.recipe import GroupBy, Recipe
     from muse_shortcut.data.survey import SourceFile
 
-__all__ = ["SOURCE_HELP", "find_files", "is_recipe", "name_source", "of_domain"]
+__all__ = ["GROUP_HELP", "SOURCE_HELP", "find_files", "is_recipe", "name_source", "of_domain"]
 
 NUMBER = "{number}"
 """In the address of a recipe whose files have one each."""
@@ -23,6 +23,8 @@ SOURCE_HELP = (
     "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/), or RECIPE=FOLDER for a recipe whose files "
     "are here already."
 )
+
+GROUP_HELP = "keep all of a file, or all of a folder, in one split"
 
 
 def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:

@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
+from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, warn_on_terminal
+from muse_shortcut.commands.helping import describe_fields
+from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
-from muse_shortcut.config import PRESETS, ModelConfig, TrainConfig
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.config import PRESET_WORDS, PRESETS, ModelConfig, ShortcutConfig, TrainConfig
+from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_shortcut.runs import find_checkpoint
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -26,46 +28,89 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 PROGRAM = "muse-train"
+DOMAINS = ("midi", "audio", "text")
+_EXAMPLES = """examples:
+  muse-train midi --data stores/mine --out runs/mine --from muse_shortcut/shipped/midi-small
+  muse-train text --data stores/novels --out runs/novels --preset small --train.max_steps 20000
+  muse-train --config runs/mine/config.yaml --out runs/again
+  muse-train --config runs/mine/config.yaml --resume auto"""
 
 
-def _parser(preset: str) -> CommandLine:
+def _parser(preset: str, shape: ModelConfig) -> CommandLine:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = CommandLine(
         prog=PROGRAM,
-        description="Train a core on a token store. Any field of a preset can be changed: --model.layers 8, "
-        "--model.shortcut null for a plain GPT, --train.max_steps 5000.",
+        description="Train a model on a token store, or fine-tune one that is trained. Any field of the model and of "
+        "the training can be changed: --model.layers 8, --model.shortcut null for a plain GPT, "
+        f"--train.max_steps 5000.\n\n{_EXAMPLES}",
+        epilog=_epilog(shape),
+        nested={"model.shortcut": ShortcutConfig},
     )
-    known = "what the store holds; for a codec see muse-train codec --help"
-    parser.add_argument("domain", choices=["midi", "audio", "text"], help=known)
-    parser.add_argument("--data", type=str, required=True, metavar="STORE", help="what muse-prepare made")
-    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
-    parser.add_argument("--preset", choices=list(PRESETS), default=preset, help="the shape to start from")
-    parser.add_argument("--from", type=str, metavar="CHECKPOINT", help="fine-tune this one; its shape rules")
-    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE.yaml", help="read options from a file")
-    parser.add_argument("--resume", choices=["auto", "never"], default="never", help="auto: go on where RUN stopped")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and dropout")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    parser.add_argument("--model", type=ModelConfig, default=PRESETS[preset], help="the shape, field by field")
+    known = "what the store holds: midi, audio or text; for a codec see muse-train codec --help"
+    parser.add_argument("domain", choices=DOMAINS, metavar="DOMAIN", help=known)
+    parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
+    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--preset", choices=list(PRESETS), default=preset, help="the shape of the model; see below")
+    parser.add_argument(
+        "--from",
+        type=str,
+        metavar="CHECKPOINT",
+        help="start from this checkpoint, or a run's best; its shape replaces --preset and --model",
+    )
+    parser.add_argument(
+        "--config",
+        action=ActionConfigFile,
+        metavar="FILE.yaml",
+        help="read options from a file, such as a run's config.yaml; those of the command line win",
+    )
+    parser.add_argument(
+        "--resume", choices=["auto", "never"], default="never", help="auto: continue the training that RUN has"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and dropout")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where the model is trained"
+    )
+    parser.add_argument("--model", type=ModelConfig, default=shape, help="the model, field by field")
     parser.add_argument("--train", type=TrainConfig, default=TrainConfig(), help="the training, field by field")
     return parser
 
 
+def _epilog(shape: ModelConfig) -> str:
+    shortcut = describe_fields("model.shortcut", ShortcutConfig, shape.shortcut)
+    presets = "\n".join(f"  {name:<8} {words}" for name, words in PRESET_WORDS.items())
+    return f"the last layer's shortcut, field by field:\n{shortcut}\n\npresets:\n{presets}"
+
+
 def main() -> NoReturn:
     """The command."""
-    if sys.argv[1:2] == ["codec"]:
+    options = Given()
+    domain = options.domain((*DOMAINS, "codec"))
+    if domain == "codec":
         from muse_shortcut.commands.train_codec import main as train_codec
 
         train_codec()
-    usual = sys.argv[1] if sys.argv[1:2] in (["audio"], ["text"]) else "small"
-    parser = _parser(usual)
-    arguments = parser.parse_line()
-    if arguments.preset != usual:
-        # Read again with that preset's fields as the defaults of --model, wherever the preset was asked for.
-        parser = _parser(arguments.preset)
-        arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _train(arguments, parser))
+    preset = options.value("preset")
+    if preset not in PRESETS:
+        preset = domain if domain in ("audio", "text") else "small"
+    parent = options.value("from")
+    shape = (_shape_of(parent) if isinstance(parent, str) else None) or PRESETS[preset]
+    parser = _parser(preset, shape)
+    # A shape that is asked for on the command line is not changed by the fields of a file.
+    without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
+    arguments = parser.parse_line(without=without)
+    run_command(PROGRAM, lambda: _train(arguments, parser, shape))
 
 
-def _train(arguments: Namespace, parser: CommandLine) -> int:
+def _shape_of(checkpoint: str) -> ModelConfig | None:
+    """The shape of a checkpoint or a run; None where it cannot be read, which is told where it is loaded."""
+    try:
+        content = json.loads((find_checkpoint(Path(checkpoint)) / "config.json").read_text(encoding="utf-8"))
+        return ModelConfig.from_json(content["model"])
+    except (MuseError, OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> int:
     import torch
 
     from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, mix_of
@@ -91,7 +136,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     if resumed is None and run.logged() is not None:
         print(f"{run.folder} has no checkpoint yet: beginning at step 0", file=sys.stderr)
     torch.manual_seed(arguments.seed)
-    asked = None if made.model == PRESETS[arguments.preset] else made.model
+    asked = None if made.model == default else made.model
     if resumed is not None:
         checkpoint = resumed_checkpoint(resumed, store, device, seed=arguments.seed, train=config, shape=asked)
     elif getattr(arguments, "from"):
@@ -143,7 +188,7 @@ def _configuration(arguments: Namespace, shape: ModelConfig, config: TrainConfig
     import yaml
 
     model = {key: value for key, value in shape.to_json().items() if key not in ("vocabulary_size", "streams")}
-    named = ("data", "out", "preset", "from", "seed", "device")
+    named = ("domain", "data", "out", "preset", "from", "seed", "device")
     content = {name: getattr(arguments, name) for name in named} | {"model": model, "train": asdict(config)}
     return str(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
 

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
+import yaml
+from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
 from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, warn_on_terminal
+from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import codec_name
-from muse_shortcut.commands.sources import SOURCE_HELP, find_files, name_source
+from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, find_files, name_source
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_tokenizers.audio.codec import CodecShape
 
@@ -28,42 +29,62 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 PROGRAM = "muse-train"
-_OPTIONS = "options.json"
+_OPTIONS = "config.yaml"
+_OLD_OPTIONS = "options.json"
+"""What runs of 0.1.0 have instead; `from` is there the SHA-256 of a codec."""
+_PARENT = "from_sha256"
+"""In a run's options: of the codec that it began with. No option, but what a training that goes on is held to."""
+_EXAMPLES = """examples:
+  muse-train codec --data ~/recordings --out runs/codec
+  muse-train codec --data librispeech,~/piano --out runs/codec --preset base --train.adversarial true
+  muse-train --config runs/codec/config.yaml --resume auto"""
 _FREE = frozenset({"eval_every", "save_every", "keep", "tensorboard"})
 """What may be another when a training goes on."""
 
 
 def _parser(preset: str) -> CommandLine:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = CommandLine(
         prog=PROGRAM,
-        description=f"Train a codec on sound. {SOURCE_HELP} Any field can be changed: --codec.filters 12, "
-        "--train.adversarial true. Its run's checkpoints are what --codec of muse-prepare audio takes.",
+        description=f"Train a neural codec on sound. {SOURCE_HELP} Any field can be changed: --codec.filters 12, "
+        f"--train.adversarial true. The run is what --codec of muse-prepare audio takes.\n\n{_EXAMPLES}",
     )
-    parser.add_argument("domain", choices=["codec"], help="a codec, not a core")
-    parser.add_argument("--data", type=str, required=True, metavar="SOURCES", help="of sound, commas between them")
-    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="the folder of the run")
-    parser.add_argument("--preset", choices=list(CODEC_PRESETS), default=preset, help="the shape to start from")
+    parser.add_argument("domain", choices=["codec"], metavar="codec", help="the word codec")
+    parser.add_argument("--data", type=str, required=True, metavar="SOURCES", help="SOURCEs with commas between them")
+    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--preset", choices=list(CODEC_PRESETS), default=preset, help="the shape of the codec")
     parser.add_argument(
-        "--from", type=str, metavar="CODEC", help="go on with its decoder alone; codes stay as they are"
+        "--from",
+        type=str,
+        metavar="CODEC",
+        help="train only the decoder of this codec further; encoder and codebooks are frozen, so stores stay valid",
     )
-    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE.yaml", help="read options from a file")
-    parser.add_argument("--group_by", choices=["file", "folder"], help="what no split may tear apart")
+    parser.add_argument(
+        "--config",
+        action=ActionConfigFile,
+        metavar="FILE.yaml",
+        help="read options from a file, such as a run's config.yaml; those of the command line win",
+    )
+    parser.add_argument("--group_by", choices=["file", "folder"], help=GROUP_HELP)
     parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
-    parser.add_argument("--resume", choices=["auto", "never"], default="never", help="auto: go on where RUN stopped")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, clips, splits")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--codec", type=CodecShape, default=CODEC_PRESETS[preset], help="the shape, field by field")
+    parser.add_argument(
+        "--resume", choices=["auto", "never"], default="never", help="auto: continue the training that RUN has"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, clips and the random split")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the codec is trained")
+    parser.add_argument("--codec", type=CodecShape, default=CODEC_PRESETS[preset], help="the codec, field by field")
     parser.add_argument("--train", type=CodecTrainConfig, default=CodecTrainConfig(), help="the training, likewise")
     return parser
 
 
 def main() -> NoReturn:
     """The command."""
-    parser = _parser("small")
-    arguments = parser.parse_line()
-    if arguments.preset != "small":
-        parser = _parser(arguments.preset)
-        arguments = parser.parse_line()
+    options = Given()
+    preset = options.value("preset")
+    parser = _parser(preset if preset in CODEC_PRESETS else "small")
+    # A shape that is asked for on the command line is not changed by the fields of a file.
+    without = [_PARENT, *(["codec"] if options.on_line("preset") is not None else [])]
+    arguments = parser.parse_line(without=without)
     run_command(PROGRAM, lambda: _train(arguments, parser))
 
 
@@ -96,18 +117,19 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
             "codebook would be learned"
         )
     sounds = _sounds(arguments, run, shape)
-    options: dict[str, Any] = {
-        "data": arguments.data, "group_by": arguments.group_by, "held_out": arguments.held_out, "seed": arguments.seed,
-        "from": digest, "codec": asdict(shape), "train": asdict(config),
+    named = ("domain", "data", "out", "preset", "from", "group_by", "held_out", "seed", "device")
+    options: dict[str, Any] = {name: arguments[name] for name in named} | {
+        _PARENT: digest, "codec": asdict(shape), "train": asdict(config),
     }  # fmt: skip
     options = json.loads(json.dumps(options))
     latest = run.latest(warn_on_terminal(PROGRAM))
     if latest is None and run.logged() is not None:
         print(f"{run.folder} has no checkpoint yet: beginning at step 0", file=sys.stderr)
     if latest is not None:
-        _compare(run.folder / _OPTIONS, options)
-    write_text(run.folder / _OPTIONS, json.dumps(options, indent=1) + "\n")
-    trainer = CodecTrainer(shape, sounds, run, config, seed=arguments.seed, device=device, facts=options, start=start)
+        _compare(run.folder, options)
+    write_text(run.folder / _OPTIONS, str(yaml.safe_dump(options, sort_keys=False)))
+    facts = {name: value for name, value in options.items() if name not in ("domain", "out", "device", "from")}
+    trainer = CodecTrainer(shape, sounds, run, config, seed=arguments.seed, device=device, facts=facts, start=start)
     if latest is not None:
         trainer.resume(latest)
         print(f"going on from {latest}", file=sys.stderr)
@@ -163,18 +185,24 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
     return open_sounds(folder, shape.sample_rate, made_of)
 
 
-def _compare(path: Path, now: dict[str, Any]) -> None:
+def _compare(run: Path, now: dict[str, Any]) -> None:
     """A training goes on only as it began."""
+    path = run / _OPTIONS
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        if not path.exists() and (run / _OLD_OPTIONS).exists():
+            path = run / _OLD_OPTIONS
+            before = json.loads(path.read_text(encoding="utf-8"))
+            before[_PARENT] = before["from"]
+        else:
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
         pairs = [
-            (name, before[name], now[name]) for name in ("data", "group_by", "held_out", "seed", "from", "codec")
+            (name, before[name], now[name]) for name in ("data", "group_by", "held_out", "seed", _PARENT, "codec")
         ] + [(f"train.{name}", value, now["train"].get(name)) for name, value in before["train"].items()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         raise CheckpointError(f"{path} is missing or damaged") from error
     for name, then, value in pairs:
         if name.removeprefix("train.") not in _FREE and then != value:
-            option = name if "." in name else name.replace("_", "-")
+            option = "from" if name == _PARENT else name if "." in name else name.replace("_", "-")
             raise ArgumentsError(
                 f"--{option} is {value}, the training began with {then}: it would not go on as if it had never stopped"
             )

@@ -55,6 +55,7 @@ class CodecShape:
     filters: int = 32
     """Channels of the outermost convolutions; they double with each stage."""
     residual_layers: int = 1
+    """Residual layers of each stage."""
     dimension: int = 128
     """Of what is quantised."""
     lstm: int = 2

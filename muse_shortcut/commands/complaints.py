@@ -1,0 +1,89 @@
+"""A parser's complaints in this project's words: what was found, what is allowed, what may have been meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from muse_shortcut.commands.suggesting import did_you_mean, options_like, spelt
+
+__all__ = ["one_line", "plainly"]
+
+_WRONG_TYPE = re.compile(r"Parser key \"(?P<key>[\w.]+)\": Expected an? (?P<type>.*?)\. Got value: (?P<value>.*)")
+_WRONG_CHOICE = re.compile(
+    r"argument (?:--)?(?P<key>[\w.]+): invalid choice: '?(?P<value>.*?)'? \(choose from (?P<all>.*)\)"
+)
+_NO_VALUE = re.compile(r"argument --(?P<key>[\w.]+): expected (?:one|at least one) argument")
+_UNKNOWN_FIELD = re.compile(r"(?:Group '(?P<group>[\w.]+)' does not accept option|Option) '(?P<key>[\w.]+)'.*")
+_NESTED = re.compile(
+    r"Parser key \"(?P<key>[\w.]+)\": Does not validate .*?Problem with given class_path '[^']*': (?P<inner>.*?)"
+    r"(?: - Expected a .*)?"
+)
+_NO_FIELDS = re.compile(
+    r"Parser key \"(?P<key>[\w.]+)\": "
+    r"(?:Does not validate .*Given value: (?P<value>.*)|Unable to load config '(?P<text>.*?)'.*)"
+)
+_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+_LIST = "whole numbers with commas between them"
+
+
+def one_line(message: str) -> str:
+    """Lines as one."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines)
+
+
+def plainly(message: str, options: Collection[str], places: Mapping[str, str]) -> str:
+    """What argparse and jsonargparse say, as the other messages put it.
+
+    Args:
+        message: theirs, on one line.
+        options: all that there are, without dashes before and with underscores in them.
+        places: of each argument that is told by its place, how usage calls it and what is allowed.
+    """
+
+    inside = ""
+    if found := _NESTED.fullmatch(message):
+        inside, message = f"{found['key']}.", found["inner"]
+
+    def called(key: str) -> str:
+        return places[key].split()[0] if key in places else spelt(inside + key)
+
+    if found := _WRONG_TYPE.fullmatch(message):
+        return f"{called(found['key'])} is {_quoted(found['value'])}; allowed: {_type(found['type'])}"
+    if found := _NO_FIELDS.fullmatch(message):
+        return f"{called(found['key'])} is {_quoted(found['value'] or found['text'])}; allowed: its fields, one by one"
+    if found := _WRONG_CHOICE.fullmatch(message):
+        allowed = [one.strip("' ") for one in found["all"].split(",")]
+        hint = did_you_mean(found["value"], allowed)
+        return f"{called(found['key'])} is {found['value']!r}; allowed: {', '.join(allowed)}{hint}"
+    if found := _NO_VALUE.fullmatch(message):
+        return f"{called(found['key'])} wants a value"
+    if found := _UNKNOWN_FIELD.fullmatch(message):
+        key = found["key"] if found["group"] is None else f"{found['group']}.{found['key']}"
+        return _unknown(inside + key, options)
+    if message.startswith("unrecognized arguments: "):
+        unknown = re.findall(r"(?<!\S)--?([A-Za-z][\w.]*)", message)
+        return "; ".join(_unknown(key, options) for key in unknown) or f"cannot place {message.partition(': ')[2]}"
+    if message.startswith("the following arguments are required: "):
+        missing = message.partition(": ")[2].split(", ")
+        return f"missing: {', '.join(places.get(key) or spelt(key.removeprefix('--')) for key in missing)}"
+    return message
+
+
+def _quoted(value: str) -> str:
+    return value if value.startswith(("'", '"')) else repr(value)
+
+
+def _type(name: str) -> str:
+    if found := re.fullmatch(r"<class '(\w+)'>", name):
+        name = found[1]
+    if found := re.fullmatch(r"(?:typing\.)?Literal\[(.*)\]", name):
+        return found[1].replace("'", "").replace('"', "")
+    return _LIST if name.startswith("tuple") else _NAMES.get(name, name)
+
+
+def _unknown(key: str, options: Collection[str]) -> str:
+    found = [spelt(one) for one in options_like(key, options)]
+    hint = f"; did you mean {' or '.join(found)}?" if found else ""
+    return f"there is no option {spelt(key)}{hint}"
