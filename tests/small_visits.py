@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from muse_web.asking import new_run, new_source
 from muse_web.growing import grow
 from muse_web.session import Limits, Run, Source, Visitor
 from muse_web.shelf import Shelf
+from muse_web.uploads import Uploads
 
 DOMAINS = ("midi", "audio", "text")
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -37,7 +39,7 @@ class Visit:
     """One visitor, and what they may."""
 
     visitor: Visitor
-    uploads: Path
+    uploads: Uploads
     limits: Limits
     shelf: Shelf
 
@@ -63,15 +65,17 @@ class Visit:
 
     def upload(self, data: bytes, name: str = "piece.mid") -> str:
         """A file as if it had been sent."""
-        path = make_folder(self.uploads / f"{len(list(self.uploads.iterdir()))}") / name
+        self.uploads.begin()
+        path = make_folder(self.uploads.folder / hashlib.sha256(data).hexdigest()) / name
         path.write_bytes(data)
+        self.uploads.end([str(path)])
         return str(path)
 
 
 def visit(folder: Path, shelf_: Shelf | None = None, **limits: Any) -> Visit:
     """In a folder of one's own."""
     visitor = Visitor(folder=make_folder(folder / "visitors" / "one"))
-    return Visit(visitor, make_folder(folder / "uploads"), Limits(**limits), shelf_ or shelf())
+    return Visit(visitor, Uploads(make_folder(folder / "uploads")), Limits(**limits), shelf_ or shelf())
 
 
 def unpacked(view: dict[str, Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.base import Waveform
 from muse_web.growing import grow
 from muse_web.session import Limits, Run, Source, Visitor, Visitors
+from muse_web.uploads import Uploads
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -22,7 +23,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def visitor_run(visitor: Visitor, folder: Path) -> Run:
-    return Visit(visitor, folder, Limits(), shelf()).ask(domain="text", amount=10, seed=0)
+    return Visit(visitor, Uploads(folder), Limits(), shelf()).ask(domain="text", amount=10, seed=0)
 
 
 def test_who_leaves_is_forgotten(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_where_all_have_too_much_the_longest_idle_go(tmp_path: Path) -> None:
             id="s",
             domain="audio",
             name="s",
-            path=None,
+            file=None,
             checkpoint=None,
             piece=piece,  # type: ignore[arg-type]
         )

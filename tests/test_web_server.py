@@ -31,6 +31,13 @@ def client(served: Process) -> Any:
     return Client(served.url, verbose=False)
 
 
+def _sent(served: Process, body: bytes) -> str:
+    address = f"{served.url}/gradio_api/upload"
+    request = urllib.request.Request(address, body, {"Content-Type": "multipart/form-data; boundary=b"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return str(json.load(answer)[0])
+
+
 def _status(url: str, body: bytes | None = None, kind: str = "application/json") -> int:
     try:
         request = urllib.request.Request(url, body, {"Content-Type": kind})
@@ -100,7 +107,7 @@ def test_what_the_page_offers_no_client_can_reach_beyond(served: Process) -> Non
     assert _status(f"{served.url}/muse-static/main.js") == 200
     caller = Caller(served.url)
     for path in ("/etc/passwd", "../../etc/passwd", "", None, 3, []):
-        problem = caller.call("open", {"domain": "midi", "upload": path or "x"})["problem"]
+        problem = caller.open({"domain": "midi", "upload": path or "x"})["problem"]
         assert problem == "the upload is not there (any more); send it again"
 
 
@@ -119,14 +126,37 @@ def test_a_file_that_is_too_large_or_too_long_is_refused(served: Process, tmp_pa
     body = (
         b'--b\r\nContent-Disposition: form-data; name="files"; filename="long.flac"\r\n\r\n' + data + b"\r\n--b--\r\n"
     )
-    request = urllib.request.Request(
-        f"{served.url}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=b"}
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        path = json.load(answer)[0]
-    problem = Caller(served.url).call("open", {"domain": "audio", "upload": path, "name": "long.flac"})["problem"]
-    assert problem == "long.flac is 61 seconds long; allowed: up to 60 seconds long"
+    path = _sent(served, body)
+    problem = Caller(served.url).open({"domain": "audio", "upload": path, "name": "long.flac"})["problem"]
+    assert problem == "long.flac is too long; allowed: up to 60 seconds"
     assert not Path(path).exists()
+
+
+def test_two_visitors_who_send_the_same_file_can_both_open_it(served: Process) -> None:
+    prompt = shipped_prompt("midi", "saints")
+    assert prompt is not None
+    data = prompt.read_bytes()
+    body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mid"\r\n\r\n' + data + b"\r\n--b--\r\n"
+    paths = [_sent(served, body) for _ in range(2)]
+    assert paths[0] == paths[1]
+    opened = [Caller(served.url).open({"domain": "midi", "upload": path, "name": "saints.mid"}) for path in paths]
+    assert [(one["name"], one["warnings"]) for one in opened] == [("saints.mid", [])] * 2
+    assert not Path(paths[0]).exists()
+    assert "send it again" in Caller(served.url).open({"domain": "midi", "upload": paths[0]})["problem"]
+
+
+def test_what_a_client_was_given_is_there_until_they_leave(served: Process) -> None:
+    from gradio_client import Client
+
+    client = Client(served.url, verbose=False, download_files=False)
+    files = client.predict(words="The fog came", length=30, api_name="/continue_text")
+    paths = [file["path"] for file in files]
+    assert Caller(served.url).fetch(paths[0]).startswith(b"The fog came")
+    client.predict({}, api_name="/bye")
+    assert [_status(f"{served.url}/gradio_api/file={path}") for path in paths] == [403] * 3
+    assert not any(Path(path).exists() for path in paths)
+    # Nor is there a copy that gradio serves.
+    assert all(Path(path).parents[3].name == "visitors" for path in paths)
 
 
 def test_a_place_in_the_queue_is_told(served: Process) -> None:
@@ -165,7 +195,7 @@ def test_a_word_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
 
 def test_ended_it_leaves_nothing_behind(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
-        assert "source" in Caller(served.url).call("open", {"domain": "midi", "example": "saints"})
+        assert "source" in Caller(served.url).open({"domain": "midi", "example": "saints"})
         assert len(list((tmp_path / "temporary").glob("muse-web-*"))) == 1
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=20) == 0

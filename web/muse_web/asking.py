@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,10 +17,11 @@ from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.engine import Request
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_tokenizers.base import Prompt, Wishes
-from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.midi.playing import score_of_notes
 from muse_web.session import Candidate, Limits, Run, Source, Visitor
 from muse_web.shelf import DOMAINS, Shelf
+from muse_web.uploads import Uploads
 
 __all__ = ["Asked", "new_run", "new_source"]
 
@@ -34,8 +34,14 @@ _BEYOND = 1e100
 """What is multiplied must stay finite."""
 
 
-def new_source(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, uploads: Path) -> Source:
+def new_source(
+    visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, uploads: Uploads, warn: Warn = warn_about_file
+) -> Source:
     """Open what is asked for: a shipped `example`, an `upload` (its path and `name`), `notes`, or `words`.
+
+    Args:
+        uploads: where uploads wait; one that is opened is not there any more.
+        warn: told of what was repaired or left out.
 
     Raises:
         ArgumentsError, TokenizerError: it is not there, not of its domain, or too long.
@@ -47,44 +53,26 @@ def new_source(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked, upl
         if path is None:
             known = ", ".join(prompt_names(str(domain))) if domain in DOMAINS else "none"
             raise ArgumentsError(f"example is {name!r}; allowed of {domain}: {known}")
-        return _source_of_file(visitor, shelf, limits, (domain, checkpoint), path, path.name)
+        return _source_of_file(visitor, shelf, limits, (domain, checkpoint), path, path.name, warn)
     if asked.get("upload"):
-        path = _uploaded(asked["upload"], uploads)
-        name = Path(str(asked.get("name") or path.name)).name
-        kept = visitor.folder / f"{secrets.token_hex(4)}{path.suffix.lower()}"
-        try:
-            shutil.move(path, kept)
-        except OSError as error:
-            raise ArgumentsError(f"{name} did not arrive whole; send it again") from error
-        try:
-            return _source_of_file(visitor, shelf, limits, (domain, checkpoint), kept, name)
-        except Exception:
-            kept.unlink(missing_ok=True)
-            raise
+        with uploads.opened(asked["upload"]) as path:
+            name = Path(str(asked.get("name") or path.name)).name
+            return _source_of_file(visitor, shelf, limits, (domain, checkpoint), path, name, warn)
     if asked.get("notes") is not None:
         return _source_of_notes(visitor, shelf, limits, checkpoint, asked)
     return _source_of_words(visitor, shelf, limits, checkpoint, asked.get("words"))
 
 
-def _uploaded(path: object, uploads: Path) -> Path:
-    """A file that was uploaded here: no other can be named."""
-    # What no file can be called is not there either.
-    with suppress(OSError, ValueError):
-        found = Path(str(path)).resolve()
-        if uploads.resolve() in found.parents and found.is_file():
-            return found
-    raise ArgumentsError("the upload is not there (any more); send it again")
-
-
 def _source_of_file(
-    visitor: Visitor, shelf: Shelf, limits: Limits, chosen: tuple[Any, Any], path: Path, name: str
+    visitor: Visitor, shelf: Shelf, limits: Limits, chosen: tuple[Any, Any], path: Path, name: str, warn: Warn
 ) -> Source:
-    """Of a file, which stays where it is.
+    """Of a file, which stays where it is; of a longer one no more is read than a visitor may have.
 
     Args:
         chosen: domain and checkpoint.
         path: the file.
         name: what the visitor calls it.
+        warn: told of what was repaired or left out.
 
     Raises:
         ArgumentsError, UnreadablePiece: it is too large, too long, or not of its domain.
@@ -93,12 +81,17 @@ def _source_of_file(
     size = path.stat().st_size
     if size > limits.upload_bytes:
         raise ArgumentsError(f"{name} has {size / 2**20:.1f} MiB; allowed: up to {limits.upload_bytes / 2**20:.0f}")
-    try:
-        piece = checkpoint.tokenizer.read(path)
-    except TokenizerError as error:
+    tokenizer, most = checkpoint.tokenizer, limits.piece[checkpoint.tokenizer.kind]
+
+    def by_name(message: object) -> str:
         # Visitors know their files by name, not by where they lie here.
-        raise type(error)(str(error).replace(str(path), name)) from error
-    return _held(visitor, limits, checkpoint, piece, name, path)
+        return str(message).replace(str(path), name)
+
+    try:
+        piece = tokenizer.read(path, limit=most + 1, warn=lambda message: warn(by_name(message)))
+    except TokenizerError as error:
+        raise type(error)(by_name(error)) from error
+    return _held(visitor, limits, checkpoint, piece, name, name)
 
 
 def _source_of_notes(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint: object, asked: Asked) -> Source:
@@ -126,13 +119,13 @@ def _source_of_words(visitor: Visitor, shelf: Shelf, limits: Limits, checkpoint:
     return _held(visitor, limits, chosen, piece, "words", None)
 
 
-def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, path: Path | None) -> Source:
+def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, file: str | None) -> Source:
     tokenizer = checkpoint.tokenizer
-    length, most = tokenizer.duration(piece), limits.piece[tokenizer.kind]
-    if length > most:
-        raise ArgumentsError(f"{name} is {_long(length, tokenizer.unit)}; allowed: up to {_long(most, tokenizer.unit)}")
+    most = limits.piece[tokenizer.kind]
+    if tokenizer.duration(piece) > most:
+        raise ArgumentsError(f"{name} is too long; allowed: up to {_long(most, tokenizer.unit)}")
     source = Source(
-        id=secrets.token_hex(8), domain=tokenizer.kind, name=name, path=path, checkpoint=checkpoint, piece=piece
+        id=secrets.token_hex(8), domain=tokenizer.kind, name=name, file=file, checkpoint=checkpoint, piece=piece
     )
     visitor.hold(source, limits.sources)
     return source
@@ -140,8 +133,8 @@ def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: s
 
 def _long(length: float, unit: str) -> str:
     if unit == "bytes":
-        return f"{length:,.0f} bytes long"
-    return f"{length:.0f} seconds long" if length < 120 else f"{length / 60:.1f} minutes long"
+        return f"{length:,.0f} bytes"
+    return f"{length:g} seconds" if length < 120 else f"{length / 60:g} minutes"
 
 
 def new_run(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run:
@@ -161,7 +154,8 @@ def new_run(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run
 
 
 def _continuation(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run:
-    checkpoint, name = shelf.take(asked.get("domain"), asked.get("checkpoint")), "from-nothing"
+    checkpoint = shelf.take(asked.get("domain"), asked.get("checkpoint"))
+    name, file = "from-nothing", None
     tokenizer = checkpoint.tokenizer
     prompt: Prompt[Any]
     if asked.get("run"):
@@ -173,7 +167,7 @@ def _continuation(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) 
             prompt = tokenizer.extended(before.request.prompt, candidate.ids)
         else:
             prompt = tokenizer.prompt(tokenizer.loads(before.checkpoint.tokenizer.dumps(candidate.piece)))
-        name = before.name
+        name, file = before.name, before.file
     elif asked.get("source"):
         source = visitor.source(asked["source"])
         if source.domain != tokenizer.kind:
@@ -184,7 +178,7 @@ def _continuation(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) 
         length = _number(asked.get("length"), "length of the prompt", None)
         if length is not None and length <= 0:
             raise ArgumentsError(f"the prompt's length is {length:g}; allowed: more than 0")
-        prompt, name = tokenizer.prompt(piece, length), Path(source.name).stem
+        prompt, name, file = tokenizer.prompt(piece, length), Path(source.name).stem, source.file
     else:
         prompt = tokenizer.prompt(None)
     request = Request(
@@ -194,7 +188,7 @@ def _continuation(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) 
         candidates=_candidates(asked, limits),
         seed=_seed(asked),
     )
-    return _prepared(checkpoint, name, request)
+    return _prepared(checkpoint, name, file, request)
 
 
 def _branch(visitor: Visitor, asked: Asked) -> Run:
@@ -210,16 +204,17 @@ def _branch(visitor: Visitor, asked: Asked) -> Run:
         raise ArgumentsError(f"id is {other}; allowed: one of the five alternatives of that step")
     given = candidate.ids[: step + 1].copy()
     given[step, stream] = other
-    return _prepared(before.checkpoint, before.name, replace(before.request, candidates=1, given=given))
+    return _prepared(before.checkpoint, before.name, before.file, replace(before.request, candidates=1, given=given))
 
 
-def _prepared(checkpoint: Any, name: str, request: Request) -> Run:
+def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) -> Run:
     nothing = np.zeros((0, checkpoint.tokenizer.streams), dtype=np.int64)
     candidates = [Candidate(ids=nothing, ready=request.prompt.cut) for _ in range(request.candidates)]
     return Run(
         id=secrets.token_hex(8),
         domain=checkpoint.tokenizer.kind,
         name=name,
+        file=file,
         checkpoint=checkpoint,
         request=request,
         candidates=candidates,

@@ -151,7 +151,7 @@ def _many(url: str) -> dict[str, Any]:
 
     def visit(number: int) -> None:
         caller = Caller(url)
-        source = caller.call("open", {"domain": "midi", "example": ("saints", "greensleeves")[number % 2]})
+        source = caller.open({"domain": "midi", "example": ("saints", "greensleeves")[number % 2]})
         ready.wait()
         asked = {"domain": "midi", "source": source["source"], "amount": _SECONDS, "seed": 1000 + number}
 

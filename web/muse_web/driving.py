@@ -115,8 +115,13 @@ class Caller:
         found: dict[str, Any] = self._post(f"run/{name}", asked)["data"][0]
         return found
 
+    def open(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Have a prompt read, as of `muse_web.asking.new_source`."""
+        found: dict[str, Any] = self.queued("open", asked)[-1]
+        return found
+
     def grow(
-        self, asked: dict[str, Any], hear: Callable[[str, float, dict[str, Any] | None], None] | None = None
+        self, asked: dict[str, Any], hear: Callable[[str, float, dict[str, Any] | None], None] = lambda *_: None
     ) -> list[dict[str, Any]]:
         """Have a continuation written -> all its parts.
 
@@ -124,8 +129,15 @@ class Caller:
             asked: as of `muse_web.asking.new_run`.
             hear: told of each message as it comes: its kind, the seconds since it was asked for, and its part.
         """
-        started, parts = time.perf_counter(), []
-        self._post("call/grow", asked)
+        return self.queued("grow", asked, hear=hear)
+
+    def queued(
+        self, name: str, *asked: Any, hear: Callable[[str, float, dict[str, Any] | None], None] = lambda *_: None
+    ) -> list[Any]:
+        """A function that waits its turn -> all that it says."""
+        started = time.perf_counter()
+        parts: list[Any] = []
+        self._post(f"call/{name}", *asked)
         stream = f"{self._url}/queue/data?session_hash={self._key}"
         with urllib.request.urlopen(stream, timeout=600) as lines:
             for line in lines:
@@ -133,12 +145,13 @@ class Caller:
                     continue
                 message = json.loads(line[5:])
                 kind, data = message["msg"], (message.get("output") or {}).get("data")
-                part = data[0] if data and kind == "process_generating" else None
-                if hear is not None:
-                    hear(kind, time.perf_counter() - started, part)
+                # What is written in parts ends with the last one once more.
+                said = kind == "process_generating" or (kind == "process_completed" and not parts)
+                part = data[0] if data and said else None
+                hear(kind, time.perf_counter() - started, part)
                 if part is not None:
                     parts.append(part)
-                if kind in ("process_completed", "unexpected_error", "server_stopped"):
+                if kind in ("close_stream", "unexpected_error", "server_stopped"):
                     break
         return parts
 
@@ -148,8 +161,8 @@ class Caller:
             data: bytes = answer.read()
         return data
 
-    def _post(self, path: str, asked: dict[str, Any]) -> Any:
-        body = json.dumps({"data": [asked], "session_hash": self._key}).encode()
+    def _post(self, path: str, *asked: Any) -> Any:
+        body = json.dumps({"data": asked, "session_hash": self._key}).encode()
         request = urllib.request.Request(
             f"{self._url}/{path}", body, {"Content-Type": "application/json"}, method="POST"
         )

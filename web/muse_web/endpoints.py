@@ -6,6 +6,7 @@ arguments and give files, and raise.
 
 # Without `from __future__ import annotations`: gradio reads what a function takes and gives from its annotations.
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +22,40 @@ from muse_web.looking import cut, look, matrix, rows, sound
 from muse_web.session import Limits, Run, Source, Visitor, Visitors
 from muse_web.shelf import Shelf
 from muse_web.taking import take
+from muse_web.uploads import Uploads
 
 __all__ = ["Desk"]
 
 Json = dict[str, Any]
 
+_WARNINGS = 8
+"""Of one file, that are told."""
+
 
 class Desk:
     """Where visitors are served."""
 
-    def __init__(self, shelf: Shelf, folder: Path, uploads: Path, limits: Limits, at_once: int) -> None:
+    def __init__(self, shelf: Shelf, folder: Path, uploads: Uploads, limits: Limits, at_once: int) -> None:
         """
         Args:
             shelf: of checkpoints.
             folder: where visitors' folders are made.
-            uploads: where gradio puts what is uploaded.
+            uploads: what waits where gradio puts what is uploaded.
             limits: of one visitor.
             at_once: how many generations run side by side; the others wait.
         """
         self.shelf, self.limits, self.at_once = shelf, limits, at_once
         self.visitors = Visitors(folder, limits)
-        self._uploads = uploads
+        self.uploads = uploads
 
     def register(self) -> None:
         """Give the functions their names; inside a `gr.Blocks`."""
         for name, function in self._quick().items():
             api(function, api_name=name, queue=False, api_visibility="undocumented")
         api(self.bye, api_name="bye", queue=False, api_visibility="undocumented")
+        # What is opened may be large: no more than two are read at once, whoever sent them.
+        reading: Json = {"concurrency_limit": 2, "concurrency_id": "reading"}
+        api(self._plainly(self._open), api_name="open", api_visibility="undocumented", **reading)
         queued: Json = {"concurrency_limit": self.at_once, "concurrency_id": "generation"}
         api(self._plainly_many(self._grow), api_name="grow", api_visibility="undocumented", **queued)
         api(self.continue_midi, api_name="continue_midi", **queued)
@@ -57,17 +65,7 @@ class Desk:
     # The page's own
 
     def _quick(self) -> dict[str, Callable[..., Json]]:
-        def plainly(serve: Callable[[Visitor, Json], Json]) -> Callable[[Json, gr.Request], Json]:
-            def served(asked: Json, request: gr.Request) -> Json:
-                try:
-                    return serve(self.visitors.of(request.session_hash), _object(asked))
-                except (MuseError, TokenizerError) as error:
-                    return _problem(error)
-
-            return served
-
         served = {
-            "open": self._open,
             "here": lambda visitor, asked: {},
             "stop": self._stop,
             "look": self._look,
@@ -77,7 +75,16 @@ class Desk:
             "sound": self._sound,
             "take": self._take,
         }
-        return {name: plainly(serve) for name, serve in served.items()}
+        return {name: self._plainly(serve) for name, serve in served.items()}
+
+    def _plainly(self, serve: Callable[[Visitor, Json], Json]) -> Callable[[Json, gr.Request], Json]:
+        def served(asked: Json, request: gr.Request) -> Json:
+            try:
+                return serve(self.visitors.of(request.session_hash), _object(asked))
+            except (MuseError, TokenizerError) as error:
+                return _problem(error)
+
+        return served
 
     def _plainly_many(self, serve: Callable[[Visitor, Json], Iterator[Json]]) -> Callable[..., Iterator[Json]]:
         def served(asked: Json, request: gr.Request) -> Iterator[Json]:
@@ -89,7 +96,8 @@ class Desk:
         return served
 
     def _open(self, visitor: Visitor, asked: Json) -> Json:
-        source = new_source(visitor, self.shelf, self.limits, asked, self._uploads)
+        warnings: list[str] = []
+        source = new_source(visitor, self.shelf, self.limits, asked, self.uploads, warnings.append)
         tokenizer = source.checkpoint.tokenizer
         return {
             "source": source.id,
@@ -98,6 +106,7 @@ class Desk:
             "length": tokenizer.duration(source.piece),
             "sound_rate": tokenizer.sound_rate,
             "view": piece_view(tokenizer, source.piece),
+            "warnings": [_line(message) for message in warnings[:_WARNINGS]],
         }
 
     def _grow(self, visitor: Visitor, asked: Json) -> Iterator[Json]:
@@ -213,7 +222,7 @@ class Desk:
                 given = _object(prompt)
                 asked |= {"upload": given.get("path"), "name": given.get("orig_name")}
             if prompt is not None or asked.get("words"):
-                source = new_source(visitor, self.shelf, self.limits, asked, self._uploads)
+                source = new_source(visitor, self.shelf, self.limits, asked, self.uploads, _warn_client)
                 asked["source"] = source.id
             run = new_run(visitor, self.shelf, self.limits, asked)
             for _ in grow(run, visitor):
@@ -235,7 +244,16 @@ class Desk:
 
 
 def _problem(error: Exception) -> Json:
-    return {"problem": " ".join(str(error).split()).removeprefix("--")}
+    return {"problem": _line(str(error)).removeprefix("--")}
+
+
+def _line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _warn_client(message: str) -> None:
+    # Gradio shows it as HTML where it is shown.
+    gr.Warning(escape(_line(message)))
 
 
 def _object(asked: object) -> Json:

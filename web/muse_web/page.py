@@ -56,8 +56,7 @@ def make_theme() -> gr.themes.Base:
 
 def make_page(desk: Desk) -> Any:
     """The whole page and its named functions, a `gr.Blocks`."""
-    # What is uploaded is moved to its visitor's folder at once; what nobody opened goes within the hour.
-    with gr.Blocks(title="muse-shortcut", fill_width=True, analytics_enabled=False, delete_cache=(900, 3600)) as page:
+    with gr.Blocks(title="muse-shortcut", fill_width=True, analytics_enabled=False) as page:
         gr.HTML(
             f"<header class='muse-header'><h1>muse-shortcut</h1><p>Give it a beginning. Watch it go on, hear it, and "
             f"see why.</p><span>{html.escape(__version__)}</span></header>",

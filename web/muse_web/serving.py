@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from muse_shortcut.errors import ArgumentsError
-from muse_web.session import Limits, Visitors
+from muse_web.session import Limits
+from muse_web.uploads import CountUploads, Uploads
+
+if TYPE_CHECKING:
+    from muse_web.endpoints import Desk
 
 __all__ = ["Served", "Serving", "serve"]
 
@@ -71,6 +76,7 @@ def serve(serving: Serving) -> Iterator[Served]:
         # gradio reads these when it is imported, or when something is uploaded.
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from starlette.middleware import Middleware
         from starlette.routing import Mount
         from starlette.staticfiles import StaticFiles
 
@@ -79,8 +85,9 @@ def serve(serving: Serving) -> Iterator[Served]:
         from muse_web.shelf import Shelf
 
         shelf = Shelf(serving.checkpoints, serving.device)
-        visitors = folder / "visitors"
-        desk = Desk(shelf, visitors, uploads, serving.limits, serving.at_once)
+        # In gradio's folder: what lies elsewhere it would copy there for whoever fetches it, and keep.
+        visitors = uploads / "visitors"
+        desk = Desk(shelf, visitors, Uploads(uploads), serving.limits, serving.at_once)
         page = make_page(desk)
         auth = (serving.username, serving.password) if serving.username and serving.password else None
         try:
@@ -99,12 +106,15 @@ def serve(serving: Serving) -> Iterator[Served]:
                 footer_links=[],
                 theme=make_theme(),
                 css_paths=[STATIC / "muse.css"],
-                app_kwargs={"routes": [Mount("/muse-static", StaticFiles(directory=STATIC))]},
+                app_kwargs={
+                    "routes": [Mount("/muse-static", StaticFiles(directory=STATIC))],
+                    "middleware": [Middleware(CountUploads, uploads=desk.uploads)],
+                },
             )
         except OSError as error:
             raise ArgumentsError(f"--host {serving.host}: {error}") from error
         ended = threading.Event()
-        threading.Thread(target=_sweep, args=(desk.visitors, ended), daemon=True).start()
+        threading.Thread(target=_sweep, args=(desk, ended), daemon=True).start()
         try:
             yield Served(url=url, share_url=share_url)
         finally:
@@ -112,6 +122,7 @@ def serve(serving: Serving) -> Iterator[Served]:
             page.close(verbose=False)
 
 
-def _sweep(visitors: Visitors, ended: threading.Event) -> None:
+def _sweep(desk: Desk, ended: threading.Event) -> None:
     while not ended.wait(_SWEPT_EVERY):
-        visitors.sweep()
+        desk.visitors.sweep()
+        desk.uploads.sweep(desk.limits.waiting_seconds, desk.limits.waiting_bytes)

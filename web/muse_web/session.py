@@ -45,6 +45,10 @@ class Limits:
     visitors: int = 200
     all_bytes: int = 6 * 2**30
     """Of all visitors' sources, sounds and traces together; those longest idle go."""
+    waiting_bytes: int = 2 * 2**30
+    """Of all uploads that nobody has opened yet; those sent first go."""
+    waiting_seconds: float = 3600.0
+    """After so long an upload that nobody has opened goes."""
     idle_seconds: float = 1800.0
     """Who has not called for so long is forgotten; a page that is open calls every minute."""
     left_seconds: float = 600.0
@@ -58,8 +62,8 @@ class Source:
     id: str
     domain: str
     name: str
-    path: Path | None
-    """Its file, in the visitor's folder or among what ships; None for what was played or typed."""
+    file: str | None
+    """What its file is called; None for what was played or typed."""
     checkpoint: Checkpoint
     """Whose tokenizer read it."""
     piece: Any
@@ -97,6 +101,8 @@ class Run:
     id: str
     domain: str
     name: str
+    file: str | None
+    """What the file was called that its prompt was read from."""
     checkpoint: Checkpoint
     request: Request
     candidates: list[Candidate]
@@ -186,9 +192,7 @@ class Visitor:
         """Keep a source, and of the others the newest."""
         self.sources[source.id] = source
         for key in list(self.sources)[:-most]:
-            old = self.sources.pop(key)
-            if old.path is not None and self.folder in old.path.parents:
-                old.path.unlink(missing_ok=True)
+            del self.sources[key]
 
 
 class Visitors:

@@ -115,7 +115,7 @@ def _sidecar(run: Run, number: int, candidate: Candidate, name: str) -> str:
         ids=candidate.ids,
         log_probability=candidate.log_probability,
         name=name,
-        source=None if request.prompt.piece is None else run.name,
+        source=run.file,
         sound=tokenizer.describe_sound(),
     )
 

@@ -4,7 +4,7 @@ import { clock, el, show } from "./dom.js";
 import { Microphone } from "./microphone.js";
 import { Piano } from "./piano.js";
 import { Base } from "./piece.js";
-import { Problem, call, upload } from "./wire.js";
+import { Problem, open, upload } from "./wire.js";
 
 const WAYS = { midi: "Drop a MIDI file here, or choose one", audio: "Drop a WAV, FLAC, OGG or MP3 here, or choose one", text: "Drop a text here, or choose one" };
 
@@ -43,10 +43,11 @@ export class Prompt {
     this.recorded.textContent = window.isSecureContext ? "" : MICROPHONE;
     this.sing = el("div", { className: "row" }, this.record, this.recorded);
     this.nothing = el("button", { className: "chip", onclick: () => this.openNothing() }, "from nothing");
+    this.warnings = el("div", { className: "warnings", role: "status", hidden: true });
     this.turn = 0; // of what was asked for last
     this.pending = Promise.resolve();
     root.replaceChildren(
-      el("div", { className: "muse-prompt" }, el("h2", {}, "Begin with"), this.examples, this.words, this.drop, this.sing, this.keys),
+      el("div", { className: "muse-prompt" }, el("h2", {}, "Begin with"), this.examples, this.words, this.drop, this.warnings, this.sing, this.keys),
     );
     this.listen();
   }
@@ -70,6 +71,7 @@ export class Prompt {
   choose(domain) {
     this.domain = domain;
     this.turn += 1;
+    this.warn([]);
     if (this.microphone) this.endRecording().catch(() => {}); // nobody waits for it any more
     const { examples, suffixes } = this.configuration.domains[domain];
     this.examples.replaceChildren(
@@ -112,8 +114,15 @@ export class Prompt {
     return `up to ${(uploadBytes / 2 ** 20).toLocaleString("en")} MiB and ${(longest / 60).toLocaleString("en")} minutes`;
   }
 
+  /** What was not read as it stands in the file. */
+  warn(warnings) {
+    this.warnings.replaceChildren(...warnings.map((line) => el("p", {}, line)));
+    show(this.warnings, warnings.length > 0);
+  }
+
   openNothing() {
     if (!this.mayOpen()) return;
+    this.warn([]);
     this.turn += 1;
     this.typed = false;
     this.opened(this.empty());
@@ -124,7 +133,7 @@ export class Prompt {
     if (!this.mayOpen()) return Promise.resolve(false);
     const turn = ++this.turn;
     this.pending = this.guarded(async () => {
-      const { source, name, length, view, domain, sound_rate: soundRate } = await call("open", { domain: this.domain, ...asked });
+      const { source, name, length, view, domain, sound_rate: soundRate, warnings } = await open({ domain: this.domain, ...asked });
       if (turn !== this.turn) return false;
       const base = new Base({ of: { source }, name, length, view, domain, soundRate });
       if (domain === "text") {
@@ -132,6 +141,7 @@ export class Prompt {
         this.typed = false;
       }
       this.opened(base);
+      this.warn(warnings);
       return true;
     });
     return this.pending;

@@ -55,7 +55,7 @@ export async function call(name, asked) {
   return data[0];
 }
 
-let waitingFor = null; // the event that is asked for and has not begun
+let waitingFor = null; // the event that is to be written and has not begun
 
 /** Give up a place in the queue; false where there is none. */
 export async function leaveQueue() {
@@ -65,38 +65,72 @@ export async function leaveQueue() {
   return true;
 }
 
+let turn = Promise.resolve(); // what waits its turn is told of in one stream a visitor, so one thing at a time
+
+/** Call a function that waits its turn on the server: `hear` gets every message of it. Resolves with what it says last. */
+async function queued(name, asked, hear, lost) {
+  const before = turn;
+  let free;
+  turn = new Promise((resolve) => (free = resolve));
+  await before;
+  let event;
+  try {
+    ({ event_id: event } = await post(`call/${name}`, { data: [asked], session_hash: key }, "it could not be asked for"));
+  } catch (problem) {
+    free();
+    throw problem;
+  }
+  hear({ msg: "asked" }, undefined, event);
+  return new Promise((resolve, reject) => {
+    const source = new EventSource(at(`queue/data?session_hash=${key}`));
+    const end = () => {
+      source.close();
+      free();
+    };
+    source.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      // Closed before the server closes it, it would take along what is asked for next.
+      if (message.msg === "close_stream") end();
+      if (message.event_id && message.event_id !== event) return;
+      const part = message.output?.data?.[0];
+      if (part?.problem) reject(new Problem(part.problem));
+      hear(message, part, event);
+      if (message.msg === "process_completed") {
+        if (message.success) resolve(part);
+        else reject(new Problem(message.output?.error ?? "something went wrong on the server"));
+      } else if (message.msg === "unexpected_error" || message.msg === "server_stopped") {
+        end();
+        reject(new Problem("the server has stopped"));
+      }
+    };
+    source.onerror = () => {
+      end();
+      reject(new Problem(lost));
+    };
+  });
+}
+
+/** Have a prompt read. */
+export function open(asked) {
+  return queued("open", asked, () => {}, "the connection was lost before the prompt was read; open it again");
+}
+
 /**
  * Have a continuation written: `hear` gets its parts as they come, `wait` the place in the queue.
  * Resolves when all of it is there.
  */
 export async function grow(asked, hear, wait) {
-  const { event_id: event } = await post("call/grow", { data: [asked], session_hash: key }, "it could not be asked for");
-  waitingFor = event;
-  return new Promise((resolve, reject) => {
-    const source = new EventSource(at(`queue/data?session_hash=${key}`));
-    const end = (finish, value) => {
-      source.close();
-      waitingFor = null;
-      finish(value);
-    };
-    source.onmessage = ({ data }) => {
-      const message = JSON.parse(data);
-      if (message.event_id && message.event_id !== event) return;
-      const part = message.output?.data?.[0];
-      if (message.msg === "estimation") wait(message.rank + 1, message.queue_size, message.rank_eta);
-      else if (message.msg === "process_starts") waitingFor = null;
-      else if (message.msg === "process_generating" && part) {
-        if (part.problem) end(reject, new Problem(part.problem));
-        else hear(part);
-      } else if (message.msg === "process_completed") {
-        if (!message.success) end(reject, new Problem(message.output?.error ?? "something went wrong on the server"));
-        else end(resolve);
-      } else if (message.msg === "unexpected_error" || message.msg === "server_stopped") {
-        end(reject, new Problem("the server has stopped"));
-      }
-    };
-    source.onerror = () => end(reject, new Problem("the connection was lost, and with it what was being written"));
-  });
+  const told = (message, part, event) => {
+    if (message.msg === "asked") waitingFor = event;
+    else if (message.msg === "estimation") wait(message.rank + 1, message.queue_size, message.rank_eta);
+    else if (message.msg === "process_starts") waitingFor = null;
+    else if (message.msg === "process_generating" && part && !part.problem) hear(part);
+  };
+  try {
+    await queued("grow", asked, told, "the connection was lost, and with it what was being written");
+  } finally {
+    waitingFor = null;
+  }
 }
 
 /** Send a file; what comes back is what `open` takes. */
