@@ -15,6 +15,7 @@ from small_models import make_core, small_config
 from small_stores import Numbers, midi_store, two_sources
 from torch.nn import functional as F
 
+from muse_shortcut.api.model import Model
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.data.store import Piece, Store, open_store
@@ -349,10 +350,10 @@ def choose_long(choice: Choice) -> list[Any]:
 
 
 def test_a_seed_continues_in_the_same_way(choice: Choice, checkpoint: Checkpoint) -> None:
-    core, tokenizer, window = checkpoint.core, checkpoint.tokenizer, choice.windows[0]
+    model, window = Model(checkpoint), choice.windows[0]
 
     def continued(seed: int) -> bytes:
-        return continue_window(core, tokenizer, window, Wishes(seconds=1.0), SamplingConfig(), seed)[0].tobytes()
+        return continue_window(model, window, Wishes(seconds=1.0), SamplingConfig(), seed)[0].tobytes()
 
     made = [continued(seed) for seed in range(4)]
     assert made == [continued(seed) for seed in range(4)]

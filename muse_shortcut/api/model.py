@@ -24,6 +24,9 @@ _SHIPPED = ("midi", "audio", "text")
 def load(name: str | Path, *, device: str = "auto") -> Model:
     """Load a model.
 
+    A model of less than 16 M parameters is decoded with one thread, for the whole process (`torch.set_num_threads`):
+    more gain little and lose much beside another busy program.
+
     Args:
         name: "midi", "audio" or "text" for the one that ships; otherwise the folder of a checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
@@ -38,7 +41,9 @@ def load(name: str | Path, *, device: str = "auto") -> Model:
         >>> [best] = model.continue_("bach-prelude", seconds=4, seed=7)
     """
     folder = default_checkpoint(str(name)) if name in _SHIPPED else Path(name)
-    return Model(load_checkpoint(folder, choose_device(device)))
+    model = Model(load_checkpoint(folder, choose_device(device)))
+    use_decoding_threads(model.core.parameter_count())
+    return model
 
 
 class Model:
@@ -50,7 +55,6 @@ class Model:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        use_decoding_threads(checkpoint.core.parameter_count())
 
     @property
     def domain(self) -> str:
@@ -106,9 +110,18 @@ class Model:
         cut = self.tokenizer.prompt(source.piece, seconds)
         return self.start(build_request(self.tokenizer, cut, self.checkpoint.sampling, options), source, trace=trace)
 
-    def start(self, request: Request, source: Source, *, trace: bool = True) -> Stream:
-        """Run a request that has been built: for whoever has one, from a sidecar say."""
-        return Stream(self.checkpoint, request, source, trace=trace)
+    def start(self, request: Request, source: Source | None = None, *, trace: bool = True) -> Stream:
+        """Run a request that has been built: for whoever has one, from a sidecar say.
+
+        Args:
+            request: what to generate.
+            source: what its prompt was read from.
+            trace: keep what each token attended to.
+
+        Raises:
+            TokenizerError: a constraint cannot be met.
+        """
+        return Stream(self.checkpoint, request, source or Source(request.prompt.piece, "continuation"), trace=trace)
 
     def __repr__(self) -> str:
         return f"Model({self.domain!r}, {self.core.parameter_count():,} parameters)"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.evaluate_results import Evaluation, compared, copied, shown
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
 from muse_shortcut.commands.naming import checkpoint_folder
 from muse_shortcut.config import SamplingConfig
@@ -18,12 +19,8 @@ from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import default_checkpoint
 
 if TYPE_CHECKING:
-    import torch
     from jsonargparse import Namespace
 
-    from muse_shortcut.checkpoints import Checkpoint
-    from muse_shortcut.commands.evaluation_tables import Tables
-    from muse_shortcut.data.store import Store
     from muse_shortcut.evaluation.continuations import Outcome
     from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood
     from muse_shortcut.evaluation.windows import Choice, WindowWishes
@@ -105,18 +102,6 @@ def main() -> NoReturn:
     run_command(PROGRAM, lambda: _evaluate(arguments))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Evaluation:
-    """What all parts need."""
-
-    arguments: Namespace
-    checkpoint: Checkpoint
-    store: Store
-    device: torch.device
-    sources: dict[str, list[int]]
-    tables: Tables
-
-
 def _evaluate(arguments: Namespace) -> int:
     from muse_shortcut.checkpoints import load_checkpoint
     from muse_shortcut.commands.evaluation_tables import Tables
@@ -136,7 +121,7 @@ def _evaluate(arguments: Namespace) -> int:
     only = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
     if arguments.sources is not None and not only:
         raise ArgumentsError("--sources is empty; allowed: names with commas between them")
-    evaluation = _Evaluation(
+    evaluation = Evaluation(
         arguments=arguments,
         checkpoint=checkpoint,
         store=store,
@@ -170,17 +155,6 @@ def _evaluate(arguments: Namespace) -> int:
     return 130 if stop.pressed else 0
 
 
-def _shown(bar: Bar, unit: str, stop: StopSwitch) -> Callable[[int], None]:
-    """What long work calls with how far it has come; ends it where a person asked for that."""
-
-    def watch(done: int) -> None:
-        bar.show(done, unit)
-        if stop():
-            raise KeyboardInterrupt
-
-    return watch
-
-
 def _check(arguments: Namespace) -> None:
     if not any(getattr(arguments, part) for part in _PARTS):
         raise ArgumentsError(f"there is nothing to do: {', '.join(f'--{part}' for part in _PARTS)} are all false")
@@ -197,7 +171,7 @@ def check_json(name: str | None) -> None:
         raise ArgumentsError(f"--json is {name!r}; there is no folder {Path(name).parent}")
 
 
-def _scoring(evaluation: _Evaluation) -> Any:
+def _scoring(evaluation: Evaluation) -> Any:
     from muse_shortcut.devices import choose_precision
     from muse_shortcut.evaluation.likelihood import Scoring
 
@@ -239,7 +213,7 @@ def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
     )
 
 
-def _likelihood(evaluation: _Evaluation, scoring: Any, stop: StopSwitch) -> dict[str, Any]:
+def _likelihood(evaluation: Evaluation, scoring: Any, stop: StopSwitch) -> dict[str, Any]:
     from muse_shortcut.evaluation.likelihood import pool, score_pieces, windows_of
 
     store, most = evaluation.store, evaluation.arguments.max_pieces
@@ -249,7 +223,7 @@ def _likelihood(evaluation: _Evaluation, scoring: Any, stop: StopSwitch) -> dict
 
     def score(without: Sequence[int] = ()) -> tuple[dict[str, list[PieceLikelihood]], dict[str, Likelihood]]:
         with Bar("scoring", total) as bar:
-            watch = _shown(bar, "windows", stop)
+            watch = shown(bar, "windows", stop)
             scored = score_pieces(core, tokenizer, store, sources, scoring, watch, without=without)
         everything = [piece for pieces in scored.values() for piece in pieces]
         return scored, {source: pool(pieces) for source, pieces in scored.items()} | {"together": pool(everything)}
@@ -287,16 +261,16 @@ def _evenly(pieces: Sequence[int], most: int | None) -> list[int]:
     return [pieces[(2 * place + 1) * len(pieces) // (2 * most)] for place in range(most)]
 
 
-def _choose(evaluation: _Evaluation, wishes: WindowWishes, stop: StopSwitch) -> Choice:
+def _choose(evaluation: Evaluation, wishes: WindowWishes, stop: StopSwitch) -> Choice:
     from muse_shortcut.evaluation.windows import choose_windows
 
     tokenizer = evaluation.checkpoint.tokenizer
     with Bar("cutting", wishes.count) as bar:
-        return choose_windows(evaluation.store, tokenizer, evaluation.sources, wishes, _shown(bar, "pieces", stop))
+        return choose_windows(evaluation.store, tokenizer, evaluation.sources, wishes, shown(bar, "pieces", stop))
 
 
 def _continuations(
-    evaluation: _Evaluation,
+    evaluation: Evaluation,
     choice: Choice,
     wishes: WindowWishes,
     sampling: SamplingConfig,
@@ -304,11 +278,12 @@ def _continuations(
     result: dict[str, Any],
 ) -> None:
     """Continue pieces, and put what was asked for of them into the result; after a Ctrl-C of those that are there."""
+    from muse_shortcut.api.model import Model
     from muse_shortcut.devices import use_decoding_threads
     from muse_shortcut.evaluation.continuations import continue_window, listen
     from muse_tokenizers.base import Wishes
 
-    core, tokenizer = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer
+    model, tokenizer = Model(evaluation.checkpoint), evaluation.checkpoint.tokenizer
     use_decoding_threads(evaluation.checkpoint.core.parameter_count())
     rules = tokenizer.usual_wishes() if evaluation.arguments.rules else Wishes()
     asked = rules.lasting(wishes.length, tokenizer.unit)
@@ -317,84 +292,15 @@ def _continuations(
         for window in choice.windows:
             if stop():
                 break
-            ids, steps = continue_window(core, tokenizer, window, asked, sampling, wishes.seed)
+            ids, steps = continue_window(model, window, asked, sampling, wishes.seed)
             outcomes.append(listen(tokenizer, window, ids, steps, wishes.length))
             bar.show(len(outcomes), "pieces")
     if evaluation.arguments.continuations and outcomes:
-        result["continuations"] = _compare(evaluation, outcomes, choice.left_out) | {
+        result["continuations"] = compared(evaluation, outcomes, choice.left_out) | {
             wishes.unit: wishes.length,
             f"{wishes.unit}_before": wishes.before,
             "sampling": asdict(sampling),
             "wishes": asdict(asked),
         }
     if evaluation.arguments.copies and outcomes:
-        result["copies"] = _copies(evaluation, outcomes, stop)
-
-
-def _compare(evaluation: _Evaluation, outcomes: Sequence[Outcome], left_out: Mapping[str, int]) -> dict[str, Any]:
-    from muse_shortcut.evaluation.distances import compare, distances, rates
-
-    seed, store = evaluation.arguments.seed, evaluation.store
-    by_source: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_source.setdefault(outcome.window.source, []).append(outcome)
-    whole, whole_rates = compare(outcomes, seed), rates(outcomes)
-    apart = {source: (compare(found, seed), rates(found)) for source, found in by_source.items()}
-    evaluation.tables.comparisons(whole, {source: len(found) for source, found in by_source.items()})
-    evaluation.tables.by_source({source: found for source, (found, _) in apart.items()})
-    evaluation.tables.rates(whole_rates)
-    return {
-        "left_out": dict(left_out),
-        "comparisons": [comparison.to_json() for comparison in whole],
-        "rates": [rate.to_json() for rate in whole_rates],
-        "sources": {
-            source: {
-                "windows": len(by_source[source]),
-                "comparisons": [comparison.to_json() for comparison in found],
-                "rates": [rate.to_json() for rate in their_rates],
-            }
-            for source, (found, their_rates) in apart.items()
-        },
-        "windows": [
-            {
-                "piece": store.pieces[outcome.window.number].name,
-                "source": outcome.window.source,
-                "cut": outcome.window.prompt.cut,
-                "other": store.pieces[outcome.window.other_number].name,
-                "other_start": outcome.window.other_start,
-                "elsewhere": outcome.window.elsewhere,
-                "steps": outcome.steps,
-                "distances": distances(outcome),
-            }
-            for outcome in outcomes
-        ],
-    }
-
-
-def _copies(evaluation: _Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch) -> dict[str, Any]:
-    from muse_shortcut.evaluation.copies import TrainingPieces, find_copies, summarise_copies
-
-    store, tokenizer = evaluation.store, evaluation.checkpoint.tokenizer
-    training = TrainingPieces(store, tokenizer)
-    with Bar("reading the training pieces", len(training)) as bar:
-        copies = find_copies(training, outcomes, _shown(bar, "pieces", stop))
-    found = dict(zip(("model", "true"), copies, strict=True))
-    names = [store.pieces[outcome.window.number].name for outcome in outcomes]
-    summaries = {kind: summarise_copies(copies, tokenizer.quotation) for kind, copies in found.items()}
-    longest = {
-        kind: max(
-            ((name, copy) for name, copy in zip(names, copies, strict=True) if copy is not None),
-            key=lambda pair: pair[1].count,
-            default=None,
-        )
-        for kind, copies in found.items()
-    }
-    evaluation.tables.copies(summaries, training.searched, longest, tokenizer)
-    return {
-        "searched": training.searched,
-        **{kind: summary and summary.to_json() for kind, summary in summaries.items()},
-        "windows": [
-            {"piece": name} | {kind: copy and asdict(copy) for kind, copy in zip(found, pair, strict=True)}
-            for name, *pair in zip(names, *found.values(), strict=True)
-        ],
-    }
+        result["copies"] = copied(evaluation, outcomes, stop)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from muse_shortcut.api.model import Model
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.evaluation.windows import Window
-from muse_shortcut.generation.engine import Generation, Request
-from muse_shortcut.model.core import Core
+from muse_shortcut.generation.engine import Request
 from muse_tokenizers.base import Ids, Tokenizer, Wishes
 from muse_tokenizers.measures import Measure, Passage
 
@@ -41,16 +41,15 @@ class Outcome:
 
 
 def continue_window(
-    core: Core, tokenizer: Tokenizer[Any], window: Window, wishes: Wishes, sampling: SamplingConfig, seed: int
+    model: Model, window: Window, wishes: Wishes, sampling: SamplingConfig, seed: int
 ) -> tuple[Ids, int]:
     """What the model makes of the wishes after a window's cut, (T, K); the steps that it made."""
     words = (seed, 3, window.number, *([window.first] if window.first else []))
     own = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
     request = Request(prompt=window.prompt, sampling=sampling, wishes=wishes, seed=own)
-    generation = Generation(core, tokenizer, request, trace=False)
-    for _ in generation:
-        pass
-    return generation.continuations()[0], generation.steps
+    stream = model.start(request, trace=False)
+    [made] = stream.run()
+    return made.ids, stream.steps
 
 
 def listen(tokenizer: Tokenizer[Any], window: Window, ids: Ids, steps: int, length: float) -> Outcome:

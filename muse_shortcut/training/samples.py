@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from muse_shortcut.api.model import Model
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.files import make_folder
-from muse_shortcut.generation.engine import Generation, Request
-from muse_shortcut.generation.outputs import write_piece, write_sound
+from muse_shortcut.generation.engine import Request
 from muse_tokenizers.base import Ids, Prompt
 
 __all__ = ["write_samples"]
@@ -42,12 +42,8 @@ def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, see
             max_steps=core.config.context,
             seed=seed,
         )
-        generation = Generation(core, tokenizer, request)
-        for _ in generation:
-            pass
-        piece = tokenizer.join(request.prompt, generation.continuations()[0])
-        written.append(write_piece(tokenizer, piece, folder / name))
-        sound = write_sound(tokenizer, piece, folder / name)
-        if sound is not None:
-            written.append(sound)
+        [made] = Model(checkpoint).start(request, trace=False).run()
+        written.append(made.save(folder / f"{name}{tokenizer.suffix}"))
+        if tokenizer.sound_rate is not None and tokenizer.suffix != ".wav":
+            written.append(made.save(folder / f"{name}.wav"))
     return written

@@ -1,0 +1,113 @@
+"""What muse-evaluate found of continuations, as the JSON that it writes and the tables that it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.line import StopSwitch
+
+if TYPE_CHECKING:
+    import torch
+    from jsonargparse import Namespace
+
+    from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.commands.evaluation_tables import Tables
+    from muse_shortcut.data.store import Store
+    from muse_shortcut.evaluation.continuations import Outcome
+
+__all__ = ["Evaluation", "compared", "copied", "shown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What all parts need."""
+
+    arguments: Namespace
+    checkpoint: Checkpoint
+    store: Store
+    device: torch.device
+    sources: dict[str, list[int]]
+    tables: Tables
+
+
+def shown(bar: Bar, unit: str, stop: StopSwitch) -> Callable[[int], None]:
+    """What long work calls with how far it has come; ends it where a person asked for that."""
+
+    def watch(done: int) -> None:
+        bar.show(done, unit)
+        if stop():
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def compared(evaluation: Evaluation, outcomes: Sequence[Outcome], left_out: Mapping[str, int]) -> dict[str, Any]:
+    from muse_shortcut.evaluation.distances import compare, distances, rates
+
+    seed, store = evaluation.arguments.seed, evaluation.store
+    by_source: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_source.setdefault(outcome.window.source, []).append(outcome)
+    whole, whole_rates = compare(outcomes, seed), rates(outcomes)
+    apart = {source: (compare(found, seed), rates(found)) for source, found in by_source.items()}
+    evaluation.tables.comparisons(whole, {source: len(found) for source, found in by_source.items()})
+    evaluation.tables.by_source({source: found for source, (found, _) in apart.items()})
+    evaluation.tables.rates(whole_rates)
+    return {
+        "left_out": dict(left_out),
+        "comparisons": [comparison.to_json() for comparison in whole],
+        "rates": [rate.to_json() for rate in whole_rates],
+        "sources": {
+            source: {
+                "windows": len(by_source[source]),
+                "comparisons": [comparison.to_json() for comparison in found],
+                "rates": [rate.to_json() for rate in their_rates],
+            }
+            for source, (found, their_rates) in apart.items()
+        },
+        "windows": [
+            {
+                "piece": store.pieces[outcome.window.number].name,
+                "source": outcome.window.source,
+                "cut": outcome.window.prompt.cut,
+                "other": store.pieces[outcome.window.other_number].name,
+                "other_start": outcome.window.other_start,
+                "elsewhere": outcome.window.elsewhere,
+                "steps": outcome.steps,
+                "distances": distances(outcome),
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def copied(evaluation: Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch) -> dict[str, Any]:
+    from muse_shortcut.evaluation.copies import TrainingPieces, find_copies, summarise_copies
+
+    store, tokenizer = evaluation.store, evaluation.checkpoint.tokenizer
+    training = TrainingPieces(store, tokenizer)
+    with Bar("reading the training pieces", len(training)) as bar:
+        copies = find_copies(training, outcomes, shown(bar, "pieces", stop))
+    found = dict(zip(("model", "true"), copies, strict=True))
+    names = [store.pieces[outcome.window.number].name for outcome in outcomes]
+    summaries = {kind: summarise_copies(copies, tokenizer.quotation) for kind, copies in found.items()}
+    longest = {
+        kind: max(
+            ((name, copy) for name, copy in zip(names, copies, strict=True) if copy is not None),
+            key=lambda pair: pair[1].count,
+            default=None,
+        )
+        for kind, copies in found.items()
+    }
+    evaluation.tables.copies(summaries, training.searched, longest, tokenizer)
+    return {
+        "searched": training.searched,
+        **{kind: summary and summary.to_json() for kind, summary in summaries.items()},
+        "windows": [
+            {"piece": name} | {kind: copy and asdict(copy) for kind, copy in zip(found, pair, strict=True)}
+            for name, *pair in zip(names, *found.values(), strict=True)
+        ],
+    }
