@@ -7,6 +7,7 @@ Weights are safetensors; nothing is unpickled. What training needs to go on lies
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,11 +20,12 @@ from safetensors.torch import save as save_tensors
 
 from muse_shortcut.config import ModelConfig, SamplingConfig
 from muse_shortcut.errors import ArgumentsError, CheckpointError, OutputError
-from muse_shortcut.files import hash_file, write_bytes, write_text
+from muse_shortcut.files import write_bytes, write_text
 from muse_shortcut.model.core import Core
 from muse_shortcut.runs import find_checkpoint
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import UnknownTokenizer
+from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.loading import load_tokenizer
 
 __all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_sampling", "read_tensors", "save_checkpoint"]
@@ -56,9 +58,12 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint at {folder}: there is no such folder")
     folder = find_checkpoint(folder)
-    config = _read_json(folder / "config.json")
-    if not isinstance(config, dict) or config.get("version") != VERSION:
+    config = read_json(folder / "config.json", CheckpointError)
+    if not isinstance(config, dict) or "version" not in config:
         raise CheckpointError(f"{folder / 'config.json'} is not a checkpoint's: it should say version {VERSION}")
+    problem = version_problem(config["version"], VERSION)
+    if problem is not None:
+        raise CheckpointError(f"{folder / 'config.json'} cannot be read: {problem}")
     if not isinstance(config.get("facts", {}), dict):
         raise CheckpointError(f"{folder / 'config.json'} is damaged: its facts should be an object")
     try:
@@ -74,18 +79,23 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
             f"checkpoint {folder}: the model has {model.vocabulary_size} ids in {model.streams} streams, "
             f"its tokenizer {tokenizer.vocabulary_size} in {tokenizer.streams}"
         )
+    weights = folder / "model.safetensors"
+    data = _read_bytes(weights)
+    digest = hashlib.sha256(data).hexdigest()
+    # Those made before it was written there have none.
+    if config.get("sha256", digest) != digest:
+        raise CheckpointError(f"{weights} is damaged: it is not what was written (its SHA-256 is another)")
     return Checkpoint(
-        core=_read_core(model, folder / "model.safetensors").to(device).eval(),
+        core=_make_core(model, parse_tensors(data, weights), weights).to(device).eval(),
         tokenizer=tokenizer,
         sampling=read_sampling(folder / "generation.json"),
         facts=config.get("facts", {}),
         card=_read_card(folder / "README.md"),
-        digest=hash_file(folder / "model.safetensors"),
+        digest=digest,
     )
 
 
-def _read_core(model: ModelConfig, weights: Path) -> Core:
-    tensors = read_tensors(weights)
+def _make_core(model: ModelConfig, tensors: dict[str, torch.Tensor], weights: Path) -> Core:
     if model.tied_embeddings:
         tied = {f"heads.{k}.weight": tensors.get(f"embeddings.{k}.weight") for k in range(model.streams)}
         tensors |= {name: tensor for name, tensor in tied.items() if tensor is not None}
@@ -118,8 +128,10 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in core.state_dict().items()}
     if core.config.tied_embeddings:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
-    write_bytes(folder / "model.safetensors", save_tensors(state))
-    content = {"version": VERSION, "model": core.config.to_json(), "facts": checkpoint.facts}
+    data = save_tensors(state)
+    write_bytes(folder / "model.safetensors", data)
+    digest = hashlib.sha256(data).hexdigest()
+    content = {"version": VERSION, "model": core.config.to_json(), "facts": checkpoint.facts, "sha256": digest}
     write_text(folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "generation.json", json.dumps(asdict(checkpoint.sampling), indent=2) + "\n")
     write_text(folder / "README.md", checkpoint.card)
@@ -133,23 +145,28 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        CheckpointError: it is missing, truncated, or something else.
+        CheckpointError: it is missing, truncated, something else, or holds what is no number.
     """
+    return parse_tensors(_read_bytes(path), path)
+
+
+def parse_tensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
+    """The same of what has been read from a file. Raises CheckpointError."""
     try:
-        return load_tensors(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+        tensors = load_tensors(data)
     except (SafetensorError, KeyError) as error:  # KeyError: of a type that torch has none for
         raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+            raise CheckpointError(f"{path} is damaged: {name} has entries that are infinite or no numbers")
+    return tensors
 
 
-def _read_json(path: Path) -> Any:
+def _read_bytes(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: it is not JSON") from error
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _read_card(path: Path) -> str:
@@ -163,7 +180,7 @@ def _read_card(path: Path) -> str:
 
 def read_sampling(path: Path) -> SamplingConfig:
     """What a checkpoint's generation.json says it is best sampled with. Raises CheckpointError."""
-    content = _read_json(path)
+    content = read_json(path, CheckpointError)
     known = {item.name for item in fields(SamplingConfig)}
     if not isinstance(content, dict) or not set(content) <= known:
         raise CheckpointError(f"{path} is damaged: its fields are {sorted(known)}")

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from muse_shortcut.errors import OutputError
+from muse_tokenizers.errors import TokenizerError
 
 __all__ = ["atomic_folder", "atomic_path", "clear_left_overs", "hash_file", "make_folder", "write_bytes", "write_text"]
 
@@ -117,6 +118,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         _sync_folder(folder.parent)
     except OSError as error:
         raise _cannot_write(folder, error) from error
+    except (OutputError, TokenizerError) as error:
+        # Of a file inside: by the name that it would have had, since nobody knows the other.
+        raise type(error)(str(error).replace(str(temporary), str(folder))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -142,6 +146,9 @@ def clear_left_overs(folder: Path) -> None:
 
     One that was killed between its two renames has left no `NAME`, but the old one beside it: that one goes back.
     Files that others named, and those that a living process is writing, are left alone.
+
+    Raises:
+        OutputError: the old one could not be put back.
     """
     for left_over in folder.glob(".*.tmp"):
         named = _LEFT_OVER.fullmatch(left_over.name)
@@ -149,7 +156,10 @@ def clear_left_overs(folder: Path) -> None:
             continue
         old = folder / named["name"]
         if named["old"] and not old.exists():
-            left_over.replace(old)
+            try:
+                left_over.replace(old)
+            except OSError as error:
+                raise _cannot_write(old, error) from error
         elif left_over.is_dir():
             shutil.rmtree(left_over, ignore_errors=True)
         else:

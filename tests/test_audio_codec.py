@@ -161,6 +161,21 @@ def test_a_shape_that_is_not_the_weights_is_refused(tmp_path: Path, changes: dic
     assert str(tmp_path / "codec") in str(caught.value)
 
 
+def test_a_changed_bit_of_its_weights_is_seen(tmp_path: Path) -> None:
+    write_codec(tmp_path)
+    path = tmp_path / "codec.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UnusableCodec, match=r"codec.safetensors is damaged: it is not what was written"):
+        load_codec(tmp_path)
+    # Those made before their weights had a checksum are read all the same.
+    shape = json.loads((tmp_path / "codec.json").read_text())
+    del shape["sha256"]
+    (tmp_path / "codec.json").write_text(json.dumps(shape))
+    load_codec(tmp_path)
+
+
 def test_damaged_files_are_one_clear_line(tmp_path: Path) -> None:
     folder = write_codec(tmp_path / "codec")
     with pytest.raises(UnusableCodec, match=r"^cannot read the codec .*codec.json: No such file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import random
@@ -224,6 +225,7 @@ def test_a_tied_checkpoint_without_an_embedding_is_refused(folder: Path) -> None
     weights = load_file(folder / "model.safetensors")
     del weights["embeddings.0.weight"]
     save_file(weights, folder / "model.safetensors")
+    without_checksum(folder)
     assert "does not fit its config.json" in refusal(folder)
 
 
@@ -240,10 +242,47 @@ def test_an_impossible_shape_is_refused_with_the_field(folder: Path) -> None:
     assert "a model's fields are vocabulary_size, streams" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", [{"model": {}}, {"version": 2}, {"version": None}, [], None, "x"])
-def test_another_version_is_refused(folder: Path, content: Any) -> None:
+@pytest.mark.parametrize("content", [{"model": {}}, {}, [], None, "x"])
+def test_a_config_of_something_else_is_refused(folder: Path, content: Any) -> None:
     (folder / "config.json").write_text(json.dumps(content))
     assert refusal(folder) == f"{folder / 'config.json'} is not a checkpoint's: it should say version 1"
+
+
+@pytest.mark.parametrize("version", [2, 0, -1, 10**30, "1", 1.0, True, None, [1]])
+def test_another_version_is_refused_with_what_it_is(folder: Path, version: Any) -> None:
+    (folder / "config.json").write_text(json.dumps({"version": version}))
+    said = "it has version 2, of a newer muse-shortcut; this one reads up to version 1"
+    if version != 2:
+        said = f"its version is {repr(version)[:40]}; allowed: the number 1"
+    assert refusal(folder) == f"{folder / 'config.json'} cannot be read: {said}"
+
+
+def without_checksum(folder: Path) -> None:
+    """As checkpoints were before their weights had one."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_changed_bit_of_the_weights_is_seen(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1001] ^= 1
+    path.write_bytes(content)
+    assert refusal(folder) == f"{path} is damaged: it is not what was written (its SHA-256 is another)"
+    without_checksum(folder)
+    load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused(folder: Path, value: float, dtype: torch.dtype) -> None:
+    path = folder / "model.safetensors"
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    weights["norm.weight"][3] = value
+    save_file(weights, path)
+    without_checksum(folder)
+    assert refusal(folder) == f"{path} is damaged: norm.weight has entries that are infinite or no numbers"
 
 
 def test_facts_that_are_none_are_refused(folder: Path) -> None:

@@ -22,6 +22,7 @@ from muse_shortcut.files import (
     write_bytes,
     write_text,
 )
+from muse_tokenizers.errors import UnwritablePiece
 
 
 def names(folder: Path) -> list[str]:
@@ -141,6 +142,25 @@ def test_a_folder_keeps_its_old_content_whichever_call_finds_no_room(
     monkeypatch.undo()
     assert contents(tmp_path) == {"f/one": "old", "f/inner/two": "old"}
     assert names(tmp_path) == ["f", "inner", "one", "two"]
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG])
+def test_what_could_not_be_written_inside_a_folder_is_named_as_it_would_have_been(
+    tmp_path: Path, reason: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    with pytest.raises(OutputError) as refused, atomic_folder(tmp_path / "step-5") as temporary:  # noqa: PT012
+        monkeypatch.setattr(os, "fsync", fails)
+        write_text(temporary / "model", "new")
+    assert str(refused.value) == f"cannot write {tmp_path / 'step-5' / 'model'}: {os.strerror(reason)}"
+    with (
+        pytest.raises(UnwritablePiece, match=rf"cannot write {tmp_path / 'step-5' / 'a.mid'}: "),
+        atomic_folder(tmp_path / "step-5") as temporary,
+    ):
+        raise UnwritablePiece(f"cannot write {temporary / 'a.mid'}: {os.strerror(reason)}")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", range(1, 5))

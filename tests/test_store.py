@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import random
 import shutil
@@ -145,11 +146,18 @@ def test_a_missing_entry_of_the_manifest_is_named(store: Path) -> None:
 
 
 def test_another_version_is_refused(store: Path) -> None:
-    change(store / "manifest.json", version=2)
-    assert refusal(store) == f"{store} has version 2; this program reads version 1"
+    for version, reason in (
+        (2, "it has version 2, of a newer muse-shortcut; this one reads up to version 1"),
+        ("1", "its version is '1'; allowed: the number 1"),
+        (1.0, "its version is 1.0; allowed: the number 1"),
+        (True, "its version is True; allowed: the number 1"),
+        (10**40, f"its version is {'1' + 39 * '0'}; allowed: the number 1"),
+    ):
+        change(store / "manifest.json", version=version)
+        assert refusal(store) == f"the store {store} cannot be read: {reason}"
 
 
-@pytest.mark.parametrize(("name", "value"), [("tokens", 3), ("streams", 1), ("pieces", 8), ("tokens", "many")])
+@pytest.mark.parametrize(("name", "value"), [("tokens", 3), ("streams", 1), ("pieces", 8), ("tokens", -1)])
 def test_a_manifest_that_counts_otherwise_is_refused(store: Path, name: str, value: Any) -> None:
     change(store / "manifest.json", **{name: value})
     assert "its manifest counts (tokens, streams, pieces)" in refusal(store)
@@ -178,6 +186,50 @@ def test_pieces_in_another_order_are_refused(store: Path) -> None:
         path.write_text("".join(json.dumps(p) + "\n" for p in pieces))
         assert "its pieces are not in the order train, validation, test" in refusal(store)
         piece["split"] = before
-    for broken in ({"tokens": "3"}, {"tokens": None}, {"colour": 1}):
-        path.write_text("".join(json.dumps(p | broken) + "\n" for p in pieces))
-        assert "is damaged: " in refusal(store)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"tokens": "3"}, {"tokens": None}, {"tokens": 5.0}, {"tokens": -5}, {"tokens": 10**30}, {"colour": 1}, {"name": 1},
+     {"group": None}, {"seconds": math.nan}, {"seconds": "1"}, {"bytes": 0.5}, {"split": ["train"]}],
+)  # fmt: skip
+def test_a_piece_that_cannot_be_is_refused_with_its_line(store: Path, broken: dict[str, Any]) -> None:
+    path = store / "pieces.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:4], json.dumps(json.loads(lines[4]) | broken), *lines[5:]]))
+    assert f"the store {store} is damaged: pieces.jsonl, line 5, " in refusal(store)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("sha256", 7), ("domain", None), ("fingerprint", []), ("tokens", "many"), ("streams", True)]
+)
+def test_a_manifest_of_other_types_is_refused(store: Path, name: str, value: Any) -> None:
+    change(store / "manifest.json", **{name: value})
+    assert f"its manifest's {name} is {value!r}; allowed: " in refusal(store)
+
+
+def test_every_changed_id_is_seen(store: Path) -> None:
+    opened = open_store(store)
+    read: list[int] = []
+    opened.check_ids(100, read.append)
+    assert read == [opened.tokens.nbytes]
+    content = (store / "tokens.npy").read_bytes()
+    for place in (len(content) - opened.tokens.nbytes, len(content) - 1):
+        (store / "tokens.npy").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(StoreError, match=r"the ids in tokens.npy are not those that were prepared"):
+            open_store(store).check_ids(100)
+
+
+def test_an_id_beyond_the_vocabulary_is_seen_where_the_checksum_agrees(store: Path) -> None:
+    with pytest.raises(StoreError, match=r"it has the id 99, its vocabulary 99 ids"):
+        open_store(store).check_ids(99)
+
+
+def test_a_heading_asks_for_no_more_memory_than_there_are_bytes(store: Path) -> None:
+    for part, kind in (("tokens.npy", "<u2"), ("offsets.npy", "<i8")):
+        good = (store / part).read_bytes()
+        for shape in ((10**12,), (2**63, 2), (-1,), (2**31, 2**31), (1.5,), ("3",)):
+            with (store / part).open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+            assert part in refusal(store)
+        (store / part).write_bytes(good)

@@ -273,7 +273,8 @@ DAMAGED = [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe{}", b"{}", b'{"kind": "mi
 @pytest.mark.parametrize("content", DAMAGED, ids=[str(content[:12]) for content in DAMAGED])
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     message = refusal(tmp_path, content)
-    assert message == f"{tmp_path / 'tokenizer.json'} is damaged: it should hold kind, fingerprint and configuration"
+    assert message.startswith(f"{tmp_path / 'tokenizer.json'} is damaged: ")
+    assert "it is not JSON" in message or message.endswith("it should hold kind, fingerprint and configuration")
 
 
 @pytest.mark.parametrize("kind", ["flute", "", 3, None, ["midi"], {"midi": 1}])

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_shortcut.arrays import map_array
 from muse_shortcut.checks import require_sources
 from muse_shortcut.data.splits import split_files
 from muse_shortcut.data.store import SPLITS
@@ -180,17 +181,27 @@ def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None
     try:
         heading, *lines = (folder / _FILES).read_text(encoding="utf-8").splitlines()
         files = tuple(SoundFile(**json.loads(line)) for line in lines)
-        samples = np.load(folder / _SAMPLES, mmap_mode="r", allow_pickle=False)
+        samples = map_array(folder / _SAMPLES)
         said = json.loads(heading)
-        rate, made_of = int(said["sample_rate"]), said["source"]
+        rate, made_of = said["sample_rate"], said["source"]
     except FileNotFoundError as error:
         raise ArgumentsError(f"{folder.parent} is no run of muse-train codec: it has no {folder.name}") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArgumentsError(f"{folder} is damaged: {error}; delete it to read the sounds again") from error
-    if samples.dtype != np.int16 or (files and files[-1].stop != len(samples)):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArgumentsError(f"{folder} is damaged: {reason}; delete it to read the sounds again") from error
+    if samples.dtype != np.int16 or samples.ndim != 1 or type(rate) is not int or not _follow(files, len(samples)):
         raise ArgumentsError(f"{folder} is damaged: its files do not fit its samples; delete it to read them again")
     if source is None and rate != sample_rate:
         raise ArgumentsError(f"{folder} holds sounds of {rate} Hz; the codec is of {sample_rate}")
     if rate != sample_rate or (source is not None and made_of != source):
         raise ArgumentsError(f"{folder} holds sounds of another rate, seed or folder; delete it to read them again")
     return Sounds(samples=samples, files=files, sample_rate=rate)
+
+
+def _follow(files: Sequence[SoundFile], samples: int) -> bool:
+    """Whether files lie one after another, and fill the samples."""
+    ends = [0, *(file.stop for file in files)]
+    return ends[-1] == samples and all(
+        isinstance(file.name, str) and isinstance(file.split, str) and type(file.stop) is int and file.first == end
+        and file.stop >= end for file, end in zip(files, ends, strict=False)
+    )  # fmt: skip

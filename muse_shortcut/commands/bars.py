@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-__all__ = ["Bar"]
+if TYPE_CHECKING:
+    from muse_shortcut.data.store import Store
+
+__all__ = ["Bar", "check_ids"]
 
 _PLAIN_SECONDS = 10.0
 """How often a plain line is written where there is no terminal."""
@@ -55,3 +59,9 @@ class Bar:
             self._last = now
             total = "" if self._total is None else f"/{self._total:g}"
             print(f"{self._label} {done:g}{total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def check_ids(store: Store, vocabulary_size: int) -> None:
+    """`Store.check_ids` under a bar. Raises StoreError."""
+    with Bar("checking the store", store.tokens.nbytes / 2**20) as bar:
+        store.check_ids(vocabulary_size, lambda done: bar.show(done / 2**20, "MiB"))

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.bars import Bar, check_ids
 from muse_shortcut.commands.evaluate_results import Evaluation, compared, copied, shown
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
 from muse_shortcut.commands.naming import checkpoint_folder
@@ -118,6 +118,7 @@ def _evaluate(arguments: Namespace) -> int:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
     checkpoint = load_checkpoint(folder, device)
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), str(folder))
+    check_ids(store, checkpoint.tokenizer.vocabulary_size)
     only = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
     if arguments.sources is not None and not only:
         raise ArgumentsError("--sources is empty; allowed: names with commas between them")

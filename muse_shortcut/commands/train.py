@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
-from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.bars import Bar, check_ids
 from muse_shortcut.commands.helping import describe_fields
 from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
@@ -143,6 +143,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
         checkpoint = tuned_checkpoint(checkpoint_folder(getattr(arguments, "from")), store, device, shape=asked)
     else:
         checkpoint = fresh_checkpoint(made.model, store, device)
+    check_ids(store, checkpoint.tokenizer.vocabulary_size)
     shape = checkpoint.core.config
     checkpoint.facts.update(
         data=store.manifest["source"], store=store.manifest["sha256"], seed=arguments.seed, train=asdict(config)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from muse_shortcut.data.journal import Entry, Journal
 from muse_shortcut.data.splits import keep_one_of_each, split_files
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.data.survey import SourceFile
-from muse_shortcut.errors import StoreError
+from muse_shortcut.errors import OutputError, StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, clear_left_overs, make_folder, write_text
 from muse_tokenizers.base import Tokenizer, Unit
 from muse_tokenizers.errors import TokenizerError
@@ -205,7 +205,12 @@ def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparat
         files = sorted(files, key=lambda file: (file.size(), file.name))
     waiting = deque(files)
     with TemporaryDirectory() as folder:
-        tokenizer.save(Path(folder))
+        try:
+            tokenizer.save(Path(folder))
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to the folder of temporary files, {gettempdir()}: {error.strerror}"
+            ) from error
         yield from _read_all(waiting, Path(folder), how)
 
 
@@ -297,7 +302,7 @@ def _write_store(
         if file.name not in gone and split_of[file.name] == split
     ]
     # Without it the store is unfinished; with it, what replaces an older store could be half of each.
-    (out / "manifest.json").unlink(missing_ok=True)
+    _remove(out / "manifest.json")
     tokens_digest = _write_tokens([entry for entry, _ in pieces], journal.ids(), out)
     write_text(out / "pieces.jsonl", "".join(json.dumps(asdict(piece)) + "\n" for _, piece in pieces))
     with atomic_folder(out / "tokenizer") as folder:
@@ -320,8 +325,16 @@ def _write_store(
         "rejects": sorted(rejects, key=lambda reject: str(reject["name"])),
     }
     write_text(out / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    shutil.rmtree(out / "partial")
+    # The store is whole: what cannot be removed does no harm.
+    shutil.rmtree(out / "partial", ignore_errors=True)
     return manifest
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot replace {path}: {error.strerror}") from error
 
 
 def _counts(pieces: list[Piece], unit: Unit) -> dict[str, Any]:

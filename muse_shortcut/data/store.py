@@ -8,23 +8,28 @@ The pieces of a split lie together, so a split is one slice. Does not know what 
 
 from __future__ import annotations
 
-import json
+import hashlib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_shortcut.arrays import map_array
 from muse_shortcut.data.survey import source_of
 from muse_shortcut.errors import StoreError
+from muse_tokenizers.json_files import parse_json, read_json, version_problem
 
 __all__ = ["SPLITS", "VERSION", "Piece", "Store", "open_store"]
 
 SPLITS = ("train", "validation", "test")
 VERSION = 1
+_READ_AT_ONCE = 2**24
+"""Bytes of ids."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +85,8 @@ class Store:
         In a store of several the names of its pieces begin with it and its number: "mutopia-1/midi/...".
         """
         described = self.manifest["source"]
-        several = isinstance(described, dict) and len(described.get("sources", [])) > 1
+        sources = described.get("sources") if isinstance(described, dict) else None
+        several = isinstance(sources, list) and len(sources) > 1
         return source_of(self.pieces[piece].name) if several else "all"
 
     def split(self, name: str) -> NDArray[np.unsignedinteger[Any]]:
@@ -97,6 +103,34 @@ class Store:
         start, end = int(self.offsets[longest]), int(self.offsets[longest + 1]) - 1
         return self.tokens[start : min(end, start + steps)].astype(np.int64)
 
+    def check_ids(self, vocabulary_size: int, watch: Callable[[int], None] = lambda _: None) -> None:
+        """Read all ids once: they are those that were prepared, and ids of a vocabulary. A gigabyte takes a second.
+
+        Args:
+            vocabulary_size: of the tokenizer that made them.
+            watch: called with the bytes read so far.
+
+        Raises:
+            StoreError: one has been changed.
+        """
+        digest, steps = hashlib.sha256(), max(1, _READ_AT_ONCE // (self.tokens.itemsize * self.tokens.shape[1] or 1))
+        highest = 0
+        for start in range(0, len(self.tokens), steps):
+            ids = np.ascontiguousarray(self.tokens[start : start + steps])
+            digest.update(ids.data)
+            highest = max(highest, int(ids.max(initial=0)))
+            watch((start + len(ids)) * self.tokens.itemsize * self.tokens.shape[1])
+        if digest.hexdigest() != self.manifest["sha256"]:
+            raise StoreError(
+                f"the store {self.folder} is damaged: the ids in tokens.npy are not those that were prepared (their "
+                "SHA-256 is another); prepare it again"
+            )
+        if highest >= vocabulary_size:
+            raise StoreError(
+                f"the store {self.folder} is damaged: it has the id {highest}, its vocabulary {vocabulary_size} ids; "
+                "prepare it again"
+            )
+
     def check_tokenizer(self, fingerprint: str, owner: str) -> None:
         """Raises StoreError: `owner` uses another vocabulary."""
         if fingerprint != self.fingerprint:
@@ -107,7 +141,7 @@ class Store:
 
 
 def open_store(folder: Path) -> Store:
-    """Open a store and check that its parts agree.
+    """Open a store and check that its parts agree; `Store.check_ids` looks at the ids themselves.
 
     Raises:
         StoreError: it is missing, unfinished, damaged or of another version.
@@ -120,45 +154,64 @@ def open_store(folder: Path) -> Store:
             if unfinished
             else f"{folder} is not a token store: it has no manifest.json; muse-prepare makes one"
         )
+
+    def refuse(reason: str) -> StoreError:
+        return StoreError(f"the store {folder} is damaged: {reason}")
+
+    manifest = _read_manifest(manifest_path, refuse)
     try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        if manifest["version"] != VERSION:
-            raise StoreError(f"{folder} has version {manifest['version']}; this program reads version {VERSION}")
-        for name in ("domain", "fingerprint", "source", "sha256"):
-            manifest[name]
-        tokens = _load(folder / "tokens.npy", mmap_mode="r")
-        offsets = _load(folder / "offsets.npy")
-        lines = (folder / "pieces.jsonl").read_text(encoding="utf-8").splitlines()
-        pieces = tuple(Piece(**json.loads(line)) for line in lines)
-        counts = (manifest["tokens"], manifest["streams"], manifest["pieces"])
-        ends = [0, *accumulate(piece.tokens for piece in pieces)]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise StoreError(f"the store {folder} is damaged: {_reason(error)}") from error
+        tokens, offsets = (map_array(folder / name) for name in ("tokens.npy", "offsets.npy"))
+        lines = (folder / "pieces.jsonl").read_bytes().splitlines()
+        pieces = tuple(_read_piece(line, f"pieces.jsonl, line {n + 1},", refuse) for n, line in enumerate(lines))
+    except (OSError, ValueError) as error:
+        raise refuse((str(error).splitlines() or [type(error).__name__])[0]) from error
+    counts = (manifest["tokens"], manifest["streams"], manifest["pieces"])
     if (*tokens.shape, len(pieces)) != counts or tokens.dtype not in (np.uint16, np.uint32):
-        raise StoreError(
-            f"the store {folder} is damaged: its manifest counts (tokens, streams, pieces) {counts}, "
+        raise refuse(
+            f"its manifest counts (tokens, streams, pieces) {counts}, "
             f"its files {(*tokens.shape, len(pieces))} of {tokens.dtype}"
         )
-    if offsets.tolist() != ends or ends[-1] != len(tokens):
-        raise StoreError(f"the store {folder} is damaged: offsets.npy and pieces.jsonl tell other lengths")
+    ends = [0, *accumulate(piece.tokens for piece in pieces)]
+    if offsets.dtype != np.int64 or offsets.tolist() != ends or ends[-1] != len(tokens):
+        raise refuse("offsets.npy and pieces.jsonl tell other lengths")
     if [piece.split for piece in pieces] != [name for name in SPLITS for piece in pieces if piece.split == name]:
-        raise StoreError(f"the store {folder} is damaged: its pieces are not in the order {', '.join(SPLITS)}")
-    return Store(folder=folder, manifest=manifest, tokens=tokens, offsets=offsets, pieces=pieces)
+        raise refuse(f"its pieces are not in the order {', '.join(SPLITS)}")
+    return Store(folder=folder, manifest=manifest, tokens=tokens, offsets=np.array(offsets), pieces=pieces)
 
 
-def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
-    # An empty file, and one that is a zip, are no arrays to numpy in ways of their own.
+def _read_manifest(path: Path, refuse: Callable[[str], StoreError]) -> dict[str, Any]:
+    manifest = read_json(path, StoreError)
+    if not isinstance(manifest, dict):
+        raise refuse("manifest.json is not an object")
+    kinds = {"domain": str, "fingerprint": str, "sha256": str, "tokens": int, "streams": int, "pieces": int}
+    for name in ("version", "source", *kinds):
+        if name not in manifest:
+            raise refuse(f"its manifest has no {name!r}")
+    problem = version_problem(manifest["version"], VERSION)
+    if problem is not None:
+        raise StoreError(f"the store {path.parent} cannot be read: {problem}")
+    for name, kind in kinds.items():
+        if type(manifest[name]) is not kind:
+            wanted = "a text" if kind is str else "a whole number"
+            raise refuse(f"its manifest's {name} is {repr(manifest[name])[:40]}; allowed: {wanted}")
+    return manifest
+
+
+def _read_piece(line: bytes, where: str, refuse: Callable[[str], StoreError]) -> Piece:
+    content = parse_json(line, where.rstrip(","), refuse)
     try:
-        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (EOFError, BadZipFile) as error:
-        raise ValueError(f"{path.name} is no array") from error
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{path.name} is no array")
-    return array
-
-
-def _reason(error: Exception) -> str:
-    text = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"its manifest has no {text}" if isinstance(error, KeyError) else text
+        piece = Piece(**content)
+    except TypeError as error:
+        raise refuse(f"{where} is no piece") from error
+    checks = {
+        "name": isinstance(piece.name, str),
+        "split": isinstance(piece.split, str),
+        "group": isinstance(piece.group, str),
+        "tokens": type(piece.tokens) is int and 1 <= piece.tokens < 2**62,
+        "seconds": piece.seconds is None or (type(piece.seconds) in (int, float) and 0 <= piece.seconds < math.inf),
+        "bytes": piece.bytes is None or (type(piece.bytes) is int and 0 <= piece.bytes < 2**62),
+    }
+    for name, holds in checks.items():
+        if not holds:
+            raise refuse(f"{where} has an impossible {name}, {repr(getattr(piece, name))[:40]}")
+    return piece

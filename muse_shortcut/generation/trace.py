@@ -13,14 +13,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_shortcut.arrays import read_heading
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.files import atomic_path
 from muse_tokenizers.base import Ids
+from muse_tokenizers.json_files import version_problem
 
 __all__ = ["ALTERNATIVES", "Trace", "load_trace", "save_trace"]
 
@@ -154,14 +156,17 @@ def load_trace(path: Path) -> Trace:
     names = [field.name for field in fields(Trace)]
     try:
         with ZipFile(path) as archive, path.open("rb") as file:
-            version = int(_member(archive, "version")[0])
-            if version != Trace.VERSION:
-                raise ArgumentsError(f"{path} has version {version}; this program reads version {Trace.VERSION}")
+            version = _member(archive, "version")
+            found = version.flat[0].item() if version.size else None
+            problem = version_problem(found, Trace.VERSION)
+            if problem is not None:
+                raise ArgumentsError(f"{path} cannot be read: {problem}")
             arrays = {name: _member(archive, name) for name in names if name != "attention"}
             attention = _mapped(archive, path, file)
     except OSError as error:
         raise ArgumentsError(f"cannot read {path}: {error.strerror or error}") from error
-    except (BadZipFile, ValueError, LookupError, EOFError, TypeError, struct.error) as error:
+    # Of an encrypted member, and of one in a compression that is not here, zipfile says so in the last two.
+    except (BadZipFile, ValueError, LookupError, EOFError, TypeError, struct.error, RuntimeError) as error:
         raise ArgumentsError(f"{path} is not a whole trace: {(str(error).splitlines() or [''])[0]}") from error
     trace = Trace(**arrays, attention=attention)
     trace.check(str(path))
@@ -169,24 +174,30 @@ def load_trace(path: Path) -> Trace:
 
 
 def _member(archive: ZipFile, name: str) -> Any:
-    with archive.open(f"{name}.npy") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    member = _stored(archive, name)
+    with archive.open(member) as file:
+        shape, dtype = read_heading(file, member.filename, member.file_size)
+        return np.frombuffer(file.read(), dtype).reshape(shape).copy()
+
+
+def _stored(archive: ZipFile, name: str) -> ZipInfo:
+    """A member as it is written, uncompressed: so that nothing takes more memory than its file has bytes."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != ZIP_STORED or member.file_size != member.compress_size:
+        raise ValueError(f"{name} is compressed")
+    return member
 
 
 def _mapped(archive: ZipFile, path: Path, file: BinaryIO) -> NDArray[np.float16]:
     """The rows as a memory map of the uncompressed member."""
-    member = archive.getinfo("attention.npy")
-    if member.compress_type != 0:
-        raise ValueError("attention is compressed")
+    member = _stored(archive, "attention")
     file.seek(member.header_offset)
     name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[-4:])
-    file.seek(member.header_offset + _LOCAL_HEADER + name + extra)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("attention has another format")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    file.seek(start := member.header_offset + _LOCAL_HEADER + name + extra)
+    shape, dtype = read_heading(file, "attention.npy", start + member.file_size)
     if dtype != np.float16 or len(shape) != 1:
         raise ValueError(f"attention is {dtype} {shape}")
-    if file.tell() + 2 * shape[0] > path.stat().st_size:
+    if start + member.file_size > path.stat().st_size:
         raise ValueError("attention is cut short")
     if not shape[0]:
         return np.zeros(0, dtype=np.float16)

@@ -10,7 +10,7 @@ import torch
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import ModelConfig, TrainConfig
 from muse_shortcut.data.store import Store
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_shortcut.model.core import Core
 from muse_tokenizers.loading import load_tokenizer
 
@@ -69,7 +69,10 @@ def resumed_checkpoint(
     facts = checkpoint.facts
     if facts.get("store") != store.manifest["sha256"]:
         raise ArgumentsError(f"{folder} was trained on another store than {store.folder}; use --from to go on with it")
-    before = {"seed": facts.get("seed")} | {f"train.{name}": value for name, value in facts.get("train", {}).items()}
+    trained = facts.get("train", {})
+    if not isinstance(trained, dict):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: facts.train is not an object")
+    before = {"seed": facts.get("seed")} | {f"train.{name}": value for name, value in trained.items()}
     now = {"seed": seed} | {f"train.{field.name}": asdict(train)[field.name] for field in fields(TrainConfig)}
     for name, value in before.items():
         if name.removeprefix("train.") not in _FREE and now.get(name) != value:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import UnknownTokenizer
+from muse_tokenizers.json_files import read_json
 
 __all__ = ["load_tokenizer", "tokenizer_class"]
 
@@ -40,12 +40,10 @@ def load_tokenizer(folder: Path) -> Tokenizer[Any]:
         UnknownTokenizer: the folder holds none, a damaged one, or one whose vocabulary this version makes otherwise.
     """
     path = folder / "tokenizer.json"
+    content = read_json(path, UnknownTokenizer)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         kind, fingerprint, configuration = content["kind"], content["fingerprint"], content["configuration"]
-    except OSError as error:
-        raise UnknownTokenizer(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise UnknownTokenizer(f"{path} is damaged: it should hold kind, fingerprint and configuration") from error
     tokenizer = tokenizer_class(kind).from_configuration(configuration, folder)
     if tokenizer.fingerprint() != fingerprint:

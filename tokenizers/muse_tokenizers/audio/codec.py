@@ -3,7 +3,7 @@
 What is worked out piece by piece is what would come of the whole: the convolutions are causal, so each piece is
 given the end of the one before it, and the recurrent layers are given their state.
 
-    codec/   codec.json (its shape)   codec.safetensors   README.md
+    codec/   codec.json (its shape, SHA-256 of its weights)   codec.safetensors   README.md
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.audio.package import import_encodec
 from muse_tokenizers.base import Ids
 from muse_tokenizers.errors import UnusableCodec
+from muse_tokenizers.json_files import parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Codec", "CodecShape", "build_model", "codec_of", "load_codec", "save_codec"]
 
 _WEIGHTS, _SHAPE = "codec.safetensors", "codec.json"
+_SUM = "sha256"
+"""In the shape's file: of the weights."""
 _CONTEXT = 8
 """Frames of the past that a convolutional part is given with each piece. The farthest that one of them looks back is 6
 frames, the seven of a convolution at the frame rate."""
@@ -310,8 +313,10 @@ def save_codec(
         if _is_used(name)
     }
     # Not its own way to a file: that would be readable to nobody else, and calls a full disk by another name.
-    (folder / _WEIGHTS).write_bytes(save(kept))
-    (folder / _SHAPE).write_text(json.dumps(asdict(shape), indent=2) + "\n", encoding="utf-8")
+    data = save(kept)
+    (folder / _WEIGHTS).write_bytes(data)
+    content = asdict(shape) | {_SUM: hashlib.sha256(data).hexdigest()}
+    (folder / _SHAPE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -326,21 +331,24 @@ def load_codec(folder: Path) -> Codec:
 
     try:
         files = {name: (folder / name).read_bytes() for name in (_SHAPE, _WEIGHTS)}
-        content = json.loads(files[_SHAPE].decode("utf-8"))
     except OSError as error:
         raise UnusableCodec(f"cannot read the codec {error.filename}: {error.strerror}") from error
-    except ValueError as error:
-        raise UnusableCodec(f"{folder / _SHAPE} is damaged: {error}") from error
+    content = parse_json(files[_SHAPE], str(folder / _SHAPE), UnusableCodec)
     names = {field.name for field in fields(CodecShape)}
-    if not isinstance(content, dict) or set(content) != names or not isinstance(content["ratios"], list):
+    if not isinstance(content, dict) or set(content) - {_SUM} != names or not isinstance(content["ratios"], list):
         raise UnusableCodec(f"{folder / _SHAPE} is damaged: its fields are {', '.join(sorted(names))}")
+    digest = hashlib.sha256(files[_WEIGHTS]).hexdigest()
+    # Those made before it was written there have none.
+    if content.pop(_SUM, digest) != digest:
+        raise UnusableCodec(f"{folder / _WEIGHTS} is damaged: it is not what was written (its SHA-256 is another)")
     try:
         shape = CodecShape(**{**content, "ratios": tuple(content["ratios"])})
         return codec_of(load(files[_WEIGHTS]), shape, files)
     except UnusableCodec as error:
         raise UnusableCodec(f"{folder}: {error}") from error
-    except SafetensorError as error:
-        raise UnusableCodec(f"{folder / _WEIGHTS} is damaged: {error}") from error
+    except (SafetensorError, KeyError) as error:  # KeyError: of a type that torch has none for
+        reason = (str(error).splitlines() or [""])[0]
+        raise UnusableCodec(f"{folder / _WEIGHTS} is damaged: {reason}") from error
 
 
 def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapping[str, bytes] | None = None) -> Codec:
@@ -354,6 +362,9 @@ def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapp
     wrong = next((name for name in sorted(expected | given) if expected.get(name) != given.get(name)), None)
     if wrong is not None:
         raise UnusableCodec(f"the weights do not fit the shape: {wrong}")
+    for name in given:
+        if not bool(torch.isfinite(tensors[name].float()).all()):
+            raise UnusableCodec(f"the weights are damaged: {name} has entries that are infinite or no numbers")
     model = build_model(shape)
     model.load_state_dict({name: tensors[name].float() for name in given}, strict=False)
     return Codec(model, shape, files or {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -132,10 +131,10 @@ def _convert(file: Path, folder: Path, shape: CodecShape) -> None:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
         raise UnusableCodec(f"{file} holds no weights that can be read safely; delete it") from error
     codec_of(tensors, shape)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        save_codec(tensors, shape, part, half=False)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as part:
+            save_codec(tensors, shape, Path(part, folder.name), half=False)
+            Path(part, folder.name).rename(folder)
+    except OSError as error:
+        raise UnusableCodec(f"cannot write the codec {folder}: {error.strerror or error}") from error
