@@ -23,7 +23,7 @@ from muse_shortcut.data.survey import SourceFile, source_of
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.files import atomic_folder
 from muse_tokenizers.audio.waveforms import read_waveform
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
 
 __all__ = ["Sounds", "gather_sounds", "open_sounds"]
 
@@ -104,6 +104,7 @@ def gather_sounds(
     held_out: float,
     made_of: dict[str, object],
     watch: Callable[[int, int], None] = lambda _done, _total: None,
+    warn: Warn = warn_about_file,
 ) -> list[str]:
     """Read sound files into one folder, which appears when it is whole.
 
@@ -115,6 +116,7 @@ def gather_sounds(
         held_out: the fraction of a source's groups for validation, and again for test.
         made_of: what decides which sounds there are, kept beside them.
         watch: called with the files that are read, of how many.
+        warn: called with a line for each thing that was mended in a file.
 
     Returns:
         A line for each file that was left out: unreadable, or the same sound as another.
@@ -134,7 +136,7 @@ def gather_sounds(
                 for done, (file, split) in enumerate(zip(files, splits, strict=True)):
                     watch(done, len(files))
                     try:
-                        samples = read_waveform(file.path, sample_rate).samples[0]
+                        samples = read_waveform(file.path, sample_rate, warn=warn).samples[0]
                     except UnreadablePiece as error:
                         rejects.append(str(error))
                         continue

@@ -179,6 +179,7 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
                 held_out=arguments.held_out,
                 made_of=made_of,
                 watch=lambda done, total: bar.show(done, f"of {total} files"),
+                warn=warn_on_terminal(PROGRAM),
             )
         for line in rejects:
             print(f"left out: {line}", file=sys.stderr)

@@ -69,7 +69,13 @@ class AudioTokenizer(Tokenizer[Waveform]):
     # Files
 
     def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Waveform:
-        return self._long_enough(read_waveform(path, self.codec.shape.sample_rate), str(path))
+        return self._read(path, str(path), limit, warn)
+
+    def _read(self, file: Path | io.BytesIO, name: str, limit: float | None, warn: Warn) -> Waveform:
+        rate = self.codec.shape.sample_rate
+        # Nothing is shorter than a frame.
+        limit = None if limit is None else max(limit, self.codec.shape.hop / rate)
+        return self._long_enough(read_waveform(file, rate, name, limit=limit, warn=warn), name)
 
     def _long_enough(self, piece: Waveform, name: str) -> Waveform:
         least = self.codec.shape.hop
@@ -84,7 +90,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         return wav_bytes(piece)
 
     def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Waveform:
-        return self._long_enough(read_waveform(io.BytesIO(data), self.codec.shape.sample_rate, name), name)
+        return self._read(io.BytesIO(data), name, None, warn)
 
     def duration(self, piece: Waveform) -> float:
         return float(piece.samples.shape[1] / piece.sample_rate)

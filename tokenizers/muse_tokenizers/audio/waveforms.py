@@ -1,110 +1,157 @@
-"""Sound files: any that soundfile reads, any rate, any number of channels, as one channel of one rate."""
+"""Sound files: any kind, any rate, any number of channels, as one channel of one rate."""
 
 from __future__ import annotations
 
 import io
-import re
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.audio.decoding import HAS_MEDIA, Sound, open_sound
+from muse_tokenizers.audio.mixing import Mixer
+from muse_tokenizers.audio.quiet import quiet_libraries
 from muse_tokenizers.base import Waveform
-from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
+from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece, Warn, warn_about_file
 
-__all__ = ["LONGEST_SECONDS", "SUFFIXES", "flac_bytes", "read_waveform", "wav_bytes", "write_waveform"]
+__all__ = [
+    "LONGEST_SECONDS",
+    "MEDIA_SUFFIXES",
+    "SUFFIXES",
+    "flac_bytes",
+    "read_waveform",
+    "wav_bytes",
+    "write_waveform",
+]
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au"})
+MEDIA_SUFFIXES = frozenset({".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".webm", ".weba", ".mka", ".wma", ".amr"})
+"""Of what is read with PyAV alone."""
+SUFFIXES = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".caf", ".au"}
+) | (MEDIA_SUFFIXES if HAS_MEDIA else frozenset())
 LONGEST_SECONDS = 4 * 3600.0
-"""Of a file: what a piece weighs in memory grows with it, 5.8 MB a minute at 24 kHz."""
-
-_BLOCK = 2**18
-"""Frames that are read at once, whatever the file's length."""
-_CHANNELS = 64
-_SEARCHED = 4096
-"""Bytes in which the first frame of an MP3 without a heading is looked for."""
-_BY_NAME = (".mp3", ".mp2", ".mp1")
-_BEGINNINGS = (b"ID3", b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
-"""Of an MP3 with a heading, and of what only bears its name."""
+"""Of what is read of a file: it weighs 5.8 MB a minute in memory at 24 kHz."""
 
 
-def read_waveform(file: Path | io.BytesIO, sample_rate: int, name: str | None = None) -> Waveform:
+def read_waveform(
+    file: Path | io.BytesIO,
+    sample_rate: int,
+    name: str | None = None,
+    *,
+    limit: float | None = None,
+    warn: Warn = warn_about_file,
+) -> Waveform:
     """A sound file as one channel at `sample_rate`.
 
-    Channels are averaged. What is beyond full scale (files of floats may be) is brought back to it as a whole.
+    Channels are averaged; where they cancel one another, the loudest is taken. What is beyond full scale (files of
+    floats may be) is brought back to it as a whole. What was cut off is read as far as it goes.
 
     Args:
         file: where it is, or its bytes.
         sample_rate: Hz.
         name: what a message calls it; default: its path.
+        limit: seconds that are wanted of its beginning; no more is read, and those are as in the whole.
+        warn: called with a line for what is missing or was mended.
 
     Raises:
-        UnreadablePiece: it cannot be read, or is empty, endless, damaged on the way, or not of numbers.
+        UnreadablePiece: it cannot be read, is empty, lasts longer than LONGEST_SECONDS, or is not of numbers.
     """
-    import soundfile
-
     name = name or str(file)
-    try:
-        if not _begins_like_sound(file):
-            raise UnreadablePiece(f"{name} is not sound that can be read: no frame of MP3 is in it")
-        with soundfile.SoundFile(file) as source:
-            if source.channels > _CHANNELS:
-                raise UnreadablePiece(f"{name} has {source.channels} channels; allowed: up to {_CHANNELS}")
-            if source.frames > LONGEST_SECONDS * source.samplerate:
-                hours = source.frames / source.samplerate / 3600
-                raise UnreadablePiece(
-                    f"{name} lasts {hours:.1f} hours; allowed: up to {LONGEST_SECONDS / 3600:g}; cut it into parts"
-                )
-            parts = list(_resampled(_mono_blocks(source, name), source.samplerate, sample_rate))
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else _reason(str(error))
-        raise UnreadablePiece(f"{name} is not sound that can be read: {reason}") from error
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if not len(samples):
-        raise UnreadablePiece(f"{name} is empty: it has no samples")
-    peak = float(np.abs(samples).max())
-    if peak > 1.0:
-        samples /= peak
+    wanted = None if limit is None else math.ceil(min(limit, LONGEST_SECONDS) * sample_rate)
+    with quiet_libraries():
+        reading = _Reading(file, name, sample_rate, wanted)
+        samples = reading.samples()
+        if reading.mixer.cancels:
+            del samples
+            loudest = reading.mixer.loudest
+            reading = _Reading(file, name, sample_rate, wanted, loudest)
+            samples = reading.samples()
+            reading.said.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is taken")
+    for line in reading.said:
+        warn(f"{name} {line}")
     return Waveform(samples=samples[None], sample_rate=sample_rate)
 
 
-def _begins_like_sound(file: Path | io.BytesIO) -> bool:
-    """Whether a decoder should look at it. That of MP3 takes anything for sound that is called so, and complains to the
-    terminal; the others know their own."""
-    if isinstance(file, io.BytesIO) or file.suffix.lower() not in _BY_NAME:
-        return True
-    with file.open("rb") as source:
-        beginning = source.read(_SEARCHED)
-    if beginning.startswith(_BEGINNINGS):
-        return True
-    # Frames of MP3 need no heading; each begins with eleven bits that are set.
-    return re.search(rb"\xff[\xe0-\xff]", beginning) is not None
+class _Reading:
+    """One pass over a file."""
+
+    def __init__(
+        self, file: Path | io.BytesIO, name: str, sample_rate: int, wanted: int | None, only: int | None = None
+    ) -> None:
+        self._file, self._name, self._sample_rate, self._wanted, self._only = file, name, sample_rate, wanted, only
+        self.said: list[str] = []
+        """What a person should know, each the end of a sentence that begins with the file's name."""
+        self.mixer: Mixer
+        self._frames = 0
+
+    def samples(self) -> NDArray[np.float32]:
+        """(N,), within full scale."""
+        parts, count, peak, rest = [], 0, 0.0, True
+        most = math.ceil(LONGEST_SECONDS * self._sample_rate) if self._wanted is None else self._wanted
+        with open_sound(self._file, self._name) as sound:
+            self.mixer = Mixer(sound.channels, self._only)
+            if self._wanted is None and sound.frames is not None:
+                # Before any work, where it says so.
+                self._refuse_long(sound.frames / sound.rate)
+            for part in _resampled(self._mono_blocks(sound), sound.rate, self._sample_rate):
+                parts.append(part)
+                count += len(part)
+                if self._wanted is not None and count >= most:
+                    rest = False
+                    break
+                if count > most:
+                    self._refuse_long(count / self._sample_rate)
+            if rest:
+                self._say_what_is_missing(sound)
+        if not count:
+            raise UnreadablePiece(f"{self._name} is empty: it has no samples")
+        samples = _joined(parts, min(count, most))
+        peak = max(float(samples.max()), -float(samples.min()))
+        if peak > 1.0:
+            samples /= peak
+        return samples
+
+    def _refuse_long(self, seconds: float) -> None:
+        if seconds > LONGEST_SECONDS:
+            raise UnreadablePiece(
+                f"{self._name} lasts {seconds / 3600:.1f} hours; allowed: up to {LONGEST_SECONDS / 3600:g}; "
+                "cut it into parts"
+            )
+
+    def _mono_blocks(self, sound: Sound) -> Iterator[NDArray[np.float32]]:
+        for block in sound.blocks:
+            self._frames += len(block)
+            mono = self.mixer.mix(block)
+            if not np.isfinite(mono).all():
+                raise UnreadablePiece(f"{self._name} has samples that are not numbers")
+            yield mono
+
+    def _say_what_is_missing(self, sound: Sound) -> None:
+        there = f"{self._frames / sound.rate:.2f} s of it were read"
+        if sound.container.lacks is not None:
+            self.said.append(f"{sound.container.lacks}; {there}")
+        elif sound.exactly and sound.frames is not None and self._frames < sound.frames:
+            self.said.append(f"is cut off or damaged: of {sound.frames / sound.rate:.2f} s {there}")
+        elif sound.damaged:
+            self.said.append(f"is damaged: {there}")
 
 
-def _reason(text: str) -> str:
-    """libsndfile's message without the path that stands before it."""
-    reason = (text.rpartition("': ")[2] or text).strip().rstrip(".").splitlines()[0]
-    # What it says of MP3 without a frame in it, though the file is there.
-    return "its format is not known" if reason.startswith("File does not exist") else reason
+def _joined(parts: list[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
+    """The first `length` samples of parts, which are given up on the way: at no time is all of it there twice."""
+    samples = np.empty(length, dtype=np.float32)
+    at = 0
+    for part in _taken(parts):
+        samples[at : at + len(part)] = part[: length - at]
+        at += len(part)
+    return samples
 
 
-def _mono_blocks(source: Any, name: str) -> Iterator[NDArray[np.float32]]:
-    read = 0
-    while True:
-        block = source.read(_BLOCK, dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        read += len(block)
-        mono = block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            raise UnreadablePiece(f"{name} has samples that are not numbers")
-        yield mono
-    # libsndfile reads on to the end of a file that was cut off, and says nothing. Only FLAC says how long it should be:
-    # of MP3 the length is a guess, of WAV what is there.
-    if source.format == "FLAC" and 0 < source.frames < 2**62 and read < source.frames:
-        raise UnreadablePiece(f"{name} is cut off: it has {read:,} of {source.frames:,} samples")
+def _taken(parts: list[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    parts.reverse()
+    while parts:
+        yield parts.pop()
 
 
 def _resampled(blocks: Iterator[NDArray[np.float32]], before: int, after: int) -> Iterator[NDArray[np.float32]]:

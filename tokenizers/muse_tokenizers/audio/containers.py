@@ -1,0 +1,286 @@
+"""What kind of sound a file begins like, and headers that do not fit the rest of the file. Decodes nothing.
+
+A recorder that was switched off leaves a WAV whose header says 0 bytes of sound, or 4 GiB; a download that broke off
+leaves less than the header says. Both are read as far as they go: `Container.patches` are the bytes of a header as
+they should be.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+__all__ = ["Container", "PatchedFile", "look_at"]
+
+Family = Literal["sndfile", "media"]
+
+_SEARCHED = 4096
+"""Bytes in which the first frame of an MP3 without a heading is looked for."""
+_BY_NAME = (".mp3", ".mp2", ".mp1")
+_BEGINNINGS: tuple[tuple[bytes, str, Family, str | None], ...] = (
+    (rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE", "WAV", "sndfile", "wav"),
+    (rb"riff\x2e\x91\xcf\x11", "W64", "sndfile", "w64"),
+    (rb"FORM....AIF[FC]", "AIFF", "sndfile", "aiff"),
+    (rb"FORM....(8SVX|16SV)", "SVX", "sndfile", None),
+    (rb"caff\x00\x01", "CAF", "sndfile", "caf"),
+    (rb"\.snd|dns\.", "AU", "sndfile", "au"),
+    (rb"fLaC", "FLAC", "sndfile", "flac"),
+    (rb"OggS", "OGG", "sndfile", "ogg"),
+    (rb"NIST_1A", "NIST SPHERE", "sndfile", None),
+    (rb"Creative Voice File\x1a", "VOC", "sndfile", None),
+    (rb"\x64\xa3[\x01-\x04]\x00|\x00[\x01-\x04]\xa3\x64", "IRCAM", "sndfile", None),
+    (rb"ID3[\x02-\x04]", "MP3", "sndfile", "mp3"),
+    (rb"....(ftyp|moov|mdat|wide|free|skip)", "MP4", "media", "mov"),
+    (rb"\x1aE\xdf\xa3", "WebM", "media", "matroska"),
+    (rb"\xff[\xf0\xf1\xf8\xf9]", "AAC", "media", "aac"),
+    (rb"ADIF", "AAC", "media", "aac"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA", "media", "asf"),
+    (rb"#!AMR", "AMR", "media", "amr"),
+    # Layers I to III of MPEG 1, 2 and 2.5 need no heading: each frame begins with eleven bits that are set.
+    (rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]", "MP3", "sndfile", "mp3"),
+)
+"""What files begin with; how messages call it; who reads it first; what FFmpeg calls it. No others are given to a
+decoder: FFmpeg would open playlists that name other files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What a file begins like."""
+
+    kind: str
+    family: Family
+    media_format: str | None
+    """FFmpeg's name of it; None where FFmpeg is not asked."""
+    patches: tuple[tuple[int, bytes], ...] = ()
+    """Bytes of the header that should be others, by their place."""
+    lacks: str | None = None
+    """What is wrong with its length, as the end of a sentence that begins with its name."""
+    has_index: bool = True
+    """Of MP4, whether what says where its sound is can be found."""
+
+
+def look_at(file: BinaryIO, suffix: str = "") -> Container | None:
+    """What a file is; None where it begins like no sound.
+
+    Args:
+        file: open, at any place.
+        suffix: of its name, in lower case: an MP3 may begin with anything.
+    """
+    file.seek(0)
+    beginning = file.read(_SEARCHED)
+    kind: str
+    family: Family
+    media_format: str | None
+    for begins, kind, family, media_format in _BEGINNINGS:  # noqa: B007
+        if re.match(begins, beginning, re.DOTALL):
+            break
+    else:
+        if suffix not in _BY_NAME or re.search(rb"\xff[\xe2-\xff]", beginning) is None:
+            return None
+        kind, family, media_format = "MP3", "sndfile", "mp3"
+    patches, lacks = _check_length(file, kind)
+    return Container(
+        kind=kind,
+        family=family,
+        media_format=media_format,
+        patches=tuple(patches),
+        lacks=lacks,
+        has_index=kind != "MP4" or _has_index(file),
+    )
+
+
+def _check_length(file: BinaryIO, kind: str) -> tuple[list[tuple[int, bytes]], str | None]:
+    size = file.seek(0, io.SEEK_END)
+    if kind == "OGG":
+        return [], None if _has_last_page(file, size) else "is cut off"
+    found: _Data | None = None
+    if kind == "WAV":
+        found = _data_of_wav(file, size)
+    elif kind == "AIFF":
+        found = _data_of_aiff(file, size)
+    elif kind == "CAF":
+        found = _data_of_caf(file, size)
+    elif kind == "W64":
+        found = _data_of_w64(file, size)
+    elif kind == "AU":
+        found = _data_of_au(file)
+    if found is None or found.start >= size:
+        return [], None
+    there = size - found.start
+    if found.declared == 0 and not found.ends_rightly:
+        return found.with_length(there), "says that it has no sound, but has some"
+    if found.declared > there:
+        unknown = found.declared >= found.endless
+        lacks = (
+            "does not say how long it is" if unknown else f"is cut off: {there:,} of {found.declared:,} bytes of sound"
+        )
+        return found.with_length(there), lacks
+    return [], None
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Where the samples of a file are, and how long its header says they are."""
+
+    start: int
+    declared: int
+    endless: int
+    """From which declared length on it only says that it is not known."""
+    fields: tuple[tuple[int, str, int], ...]
+    """Where lengths stand: place, struct format, how many bytes of samples one unit is."""
+    ends_rightly: bool = False
+    """Whether what follows the samples is what may follow them."""
+
+    def with_length(self, length: int) -> list[tuple[int, bytes]]:
+        patches = []
+        for place, form, unit in self.fields:
+            most = 2 ** (8 * struct.calcsize(form)) // 2 - 1
+            patches.append((place, struct.pack(form, min(length // unit, most))))
+        return patches
+
+
+def _chunks(file: BinaryIO, size: int, order: str, at: int = 12) -> Iterator[tuple[bytes, int, int]]:
+    """Names, places of contents and declared lengths of the chunks of a RIFF or IFF file, as far as they go."""
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
+        yield name, at + 8, length
+        at += 8 + length + length % 2
+
+
+def _follows(file: BinaryIO, size: int, at: int, order: str) -> bool:
+    """Whether from here on nothing comes but whole chunks."""
+    for name, start, length in _chunks(file, size, order, at):
+        if not re.fullmatch(rb"[ -~]{4}", name) or start + length > size:
+            return False
+        at = start + length + length % 2
+    return at >= size
+
+
+def _data_of_wav(file: BinaryIO, size: int) -> _Data | None:
+    file.seek(0)
+    order = ">" if file.read(4) == b"RIFX" else "<"
+    large = 0
+    place = None
+    for name, start, length in _chunks(file, size, order):
+        if name == b"ds64" and start + 16 <= size:
+            file.seek(start + 8)
+            (large,) = struct.unpack("<Q", file.read(8))
+            place = start + 8
+        if name == b"data":
+            ends = length == 0 and _follows(file, size, start, order)
+            if place is not None and length == 2**32 - 1:
+                return _Data(start, large, 2**63, ((place, "<Q", 1),), ends_rightly=large == 0 and start == size)
+            return _Data(start, length, 2**31 - 2**16, ((start - 4, f"{order}I", 1),), ends)
+    return None
+
+
+def _data_of_aiff(file: BinaryIO, size: int) -> _Data | None:
+    frame, frames_at = 0, 0
+    for name, start, length in _chunks(file, size, ">"):
+        if name == b"COMM" and start + 8 <= size:
+            file.seek(start)
+            channels, _, bits = struct.unpack(">HIH", file.read(8))
+            frame, frames_at = channels * -(-bits // 8), start + 2
+        if name == b"SSND" and frame:
+            ends = length <= 8 and _follows(file, size, start + length, ">")
+            # Eight bytes of the chunk are no samples.
+            fields = ((start - 4, ">I", 1), (frames_at, ">I", frame))
+            return _Data(start, 0 if length <= 8 else length, 2**31 - 2**16, fields, ends)
+    return None
+
+
+def _data_of_caf(file: BinaryIO, size: int) -> _Data | None:
+    at = 8
+    while at + 12 <= size:
+        file.seek(at)
+        name, length = struct.unpack(">4sq", file.read(12))
+        if name == b"data":
+            # A length of -1 is how a CAF says that its samples go to the end.
+            return None if length < 0 else _Data(at + 12, length, 2**62, ((at + 4, ">q", 1),), ends_rightly=True)
+        if length < 0:
+            return None
+        at += 12 + length
+    return None
+
+
+def _data_of_w64(file: BinaryIO, size: int) -> _Data | None:
+    at = 40
+    while at + 24 <= size:
+        file.seek(at)
+        name, length = struct.unpack("<16sQ", file.read(24))
+        if name.startswith(b"data"):
+            return _Data(at + 24, max(0, length - 24), 2**62, (), ends_rightly=True)
+        at += max(24, length + -length % 8)
+    return None
+
+
+def _data_of_au(file: BinaryIO) -> _Data | None:
+    file.seek(0)
+    head = file.read(12)
+    if len(head) < 12:
+        return None
+    start, length = struct.unpack(">II" if head[:1] == b"." else "<II", head[4:])
+    # This length means that the samples go to the end.
+    return None if length == 2**32 - 1 else _Data(start, length, 2**32, (), ends_rightly=True)
+
+
+def _has_index(file: BinaryIO) -> bool:
+    size, at = file.seek(0, io.SEEK_END), 0
+    while at + 8 <= size:
+        file.seek(at)
+        length, name = struct.unpack(">I4s", file.read(8))
+        if name in (b"moov", b"moof"):
+            return True
+        if length == 1:
+            length = int.from_bytes(file.read(8), "big")
+        if length < 8:
+            break
+        at += length
+    return False
+
+
+def _has_last_page(file: BinaryIO, size: int) -> bool:
+    """Whether an Ogg file ends with a whole page that says it is the last."""
+    file.seek(max(0, size - 2**17))
+    end = file.read(2**17)
+    place = end.rfind(b"OggS")
+    if place < 0 or place + 27 > len(end):
+        return False
+    table = end[place + 27 : place + 27 + end[place + 26]]
+    return bool(end[place + 5] & 4) and place + 27 + end[place + 26] + sum(table) <= len(end)
+
+
+class PatchedFile:
+    """A file with some of its bytes replaced, as far as soundfile needs one."""
+
+    def __init__(self, file: BinaryIO, patches: tuple[tuple[int, bytes], ...]) -> None:
+        self._file, self._patches = file, patches
+        self.name = "patched"
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        start = self._file.tell()
+        data = bytearray(self._file.read(size))
+        for place, replaced in self._patches:
+            for number, byte in enumerate(replaced, place - start):
+                if 0 <= number < len(data):
+                    data[number] = byte
+        return bytes(data)
+
+
+def opened(file: Path | io.BytesIO) -> BinaryIO:
+    """A file to look at, from its beginning. Raises OSError."""
+    if isinstance(file, io.BytesIO):
+        return io.BytesIO(file.getvalue())
+    return file.open("rb")
