@@ -1,0 +1,45 @@
+"""`python -m muse_shortcut`: the commands, and `python -m muse_shortcut generate ...` for `muse-generate ...`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, distribution
+
+__all__ = ["main"]
+
+_SUMMARIES = {
+    "generate": "continue music, sound or text",
+    "web": "the page: continue in a browser, and see why each token came",
+    "prepare": "turn files into a token store",
+    "train": "train or fine-tune a model, or a codec",
+    "evaluate": "measure a model or a codec on pieces it has not seen",
+    "export": "make a checkpoint of a run ready to be given away",
+    "bench": "measure speed on this machine",
+    "compare": "train several cores on the same batches, and compare them",
+    "doctor": "say what is installed, and what is missing",
+}
+
+
+def _commands() -> dict[str, EntryPoint]:
+    scripts = [one for one in distribution("muse-shortcut").entry_points if one.group == "console_scripts"]
+    return {one.name.removeprefix("muse-"): one for one in scripts}
+
+
+def main() -> None:
+    """Run a command, or list them."""
+    commands, words = _commands(), sys.argv[1:]
+    if words and words[0] in commands:
+        sys.argv = [f"muse-{words[0]}", *words[1:]]
+        commands[words[0]].load()()
+        return
+    if words and words[0] not in ("-h", "--help"):
+        print(f"muse_shortcut: no command {words[0]!r}; allowed: {', '.join(sorted(commands))}", file=sys.stderr)
+        raise SystemExit(2)
+    print("usage: python -m muse_shortcut COMMAND [OPTIONS]\n\nEach command is also a program: muse-COMMAND.\n")
+    for name in sorted(commands, key=lambda name: list(_SUMMARIES).index(name)):
+        print(f"  {name:<10} {_SUMMARIES[name]}")
+    print("\n`python -m muse_shortcut COMMAND --help` lists a command's options.")
+
+
+if __name__ == "__main__":
+    main()

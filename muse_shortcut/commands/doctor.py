@@ -1,0 +1,50 @@
+"""muse-doctor: what is installed, which devices and precisions there are, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NoReturn
+
+from muse_shortcut.commands.line import CommandLine, run_command, say
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+__all__ = ["main"]
+
+PROGRAM = "muse-doctor"
+
+
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        prog=PROGRAM,
+        description="Say what is installed, which devices and precisions there are, what is missing and how to get it.",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def main() -> NoReturn:
+    """The command."""
+    arguments = _parser().parse_line()
+    run_command(PROGRAM, lambda: _look(arguments))
+
+
+def _look(arguments: Namespace) -> int:
+    from muse_shortcut.installation import inspect_installation
+
+    found = inspect_installation()
+    missing = [one for one in found if one.value == "missing"]
+    if arguments.json:
+        say(json.dumps([one.to_json() for one in found], ensure_ascii=False, indent=1) + "\n")
+        return 1 if missing else 0
+    group = ""
+    for one in found:
+        if one.group != group:
+            group = one.group
+            say(f"{group}\n")
+        say(f"  {one.name:<16} {one.value}\n")
+        if one.mend:
+            say(f"  {'':<16} -> {one.mend}\n")
+    say("something is missing\n" if missing else "everything that is needed is here\n")
+    return 1 if missing else 0

@@ -1,0 +1,120 @@
+"""What this installation has: versions, devices and precisions, extras, shipped models. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from typing import Any
+
+from muse_shortcut.shipped import default_checkpoint
+from muse_shortcut.version import __version__
+
+__all__ = ["Finding", "inspect_installation"]
+
+_PACKAGES = ("torch", "numpy", "miditok", "symusic", "soundfile", "soxr", "encodec", "tokenizers", "gradio")
+_EXTRAS = {
+    "evaluate": ("sklearn", "a classifier that tells true music from generated"),
+    "media": ("av", "reads m4a, AAC, webm and what else FFmpeg reads"),
+}
+"""Optional dependencies: the module each brings, and what it is for."""
+_LEAST_FREE = 2**30
+"""Bytes: a long trace, and a download, are written to the temporary folder first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    group: str
+    name: str
+    value: str
+    mend: str | None = None
+    """What to do about it; None where all is well."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def inspect_installation() -> list[Finding]:
+    """Everything, in the order in which it is worth reading."""
+    return [*_versions(), *_devices(), *_extras(), *_models(), *_places()]
+
+
+def _versions() -> list[Finding]:
+    found = [
+        Finding(group="versions", name="muse-shortcut", value=__version__),
+        Finding(group="versions", name="python", value=platform.python_version()),
+        Finding(group="versions", name="system", value=f"{platform.system()} {platform.machine()}"),
+    ]
+    for name in _PACKAGES:
+        try:
+            found.append(Finding(group="versions", name=name, value=version(name)))
+        except PackageNotFoundError:
+            wanted = next((one for one in requires("muse-shortcut") or [] if one.startswith(name)), name)
+            found.append(Finding(group="versions", name=name, value="missing", mend=f"pip install '{wanted}'"))
+    return found
+
+
+def _devices() -> list[Finding]:
+    import torch
+
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    amx = torch.cpu._is_amx_tile_supported()
+    kind = torch.backends.cpu.get_cpu_capability()
+    precision = "bfloat16 by its tiles, and float32" if amx else "float32; bfloat16 where --train.precision asks for it"
+    found = [Finding(group="devices", name="cpu", value=f"{cores} cores, {kind}; {precision}")]
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(number)
+            has_bfloat16 = torch.cuda.get_device_capability(number) >= (8, 0)
+            value = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB; "
+            found.append(
+                Finding(
+                    group="devices",
+                    name=f"cuda:{number}",
+                    value=value + ("bfloat16 and float32" if has_bfloat16 else "float32"),
+                )
+            )
+    else:
+        built = torch.version.cuda is not None
+        why = "torch is built for it, and finds no NVIDIA driver" if built else "this build of torch has none"
+        mend = None if not shutil.which("nvidia-smi") else "install a CUDA build of torch: make music CUDA=1"
+        found.append(Finding(group="devices", name="cuda", value=f"no: {why}", mend=mend))
+    found.append(
+        Finding(group="devices", name="mps", value="yes; float32" if torch.backends.mps.is_available() else "no")
+    )
+    return found
+
+
+def _extras() -> list[Finding]:
+    found = []
+    for name, (module, purpose) in _EXTRAS.items():
+        there = find_spec(module) is not None
+        mend = None if there else f"pip install 'muse-shortcut[{name}]' if you want it"
+        found.append(Finding(group="extras", name=name, value=f"{'yes' if there else 'no'}: {purpose}", mend=mend))
+    return found
+
+
+def _models() -> list[Finding]:
+    found = []
+    for domain in ("midi", "audio", "text"):
+        path = default_checkpoint(domain) / "model.safetensors"
+        if path.is_file():
+            value = f"{path.parent.name}, {path.stat().st_size / 2**20:.1f} MiB"
+            found.append(Finding(group="models", name=domain, value=value))
+        else:
+            mend = "install muse-shortcut again: its wheel has the models"
+            found.append(Finding(group="models", name=domain, value="missing", mend=mend))
+    return found
+
+
+def _places() -> list[Finding]:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    mend = None if free >= _LEAST_FREE else "make room there, or name another folder by TMPDIR"
+    return [Finding(group="places", name="temporary files", value=f"{folder}, {free / 2**30:.1f} GiB free", mend=mend)]
