@@ -149,8 +149,8 @@ def test_the_prompt_is_the_codecs_own_whatever_follows(generate: Any, music: Pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--tempo", 90), "tempo cannot be wished for with this checkpoint"),
-        (("--bars", 4), "bars cannot be wished for with this checkpoint"),
+        (("--tempo", 90), "--tempo is an option of music, not of sound"),
+        (("--bars", 4), "--bars is an option of music, not of sound; sound takes --seconds"),
         (("--prompt", "{music}/broken.mp3"), "is not sound that can be read"),
         (("--prompt", "flute"), "no prompt 'flute': it is no file here, nor one of the shipped bach-fugue, speech"),
         (("--seconds", 0.2, "--explain", "0:09"), "--explain is at 9 seconds; this continuation goes from 0.00 to 0."),

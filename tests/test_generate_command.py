@@ -330,7 +330,8 @@ def test_a_sidecar_that_was_tampered_with(generate: Any, tmp_path: Path, place: 
 
 
 def test_a_sidecar_is_not_changed_by_options(generate: Any, tmp_path: Path) -> None:
-    done = generate("--from-json", "any.json", "--seed", 3)
+    assert generate("--max-new-tokens", 9, out=tmp_path / "made").code == 0
+    done = generate("--from-json", tmp_path / "made" / "from-nothing-1.json", "--seed", 3)
     _refused(done, tmp_path / "out", "--from-json makes the same again: --seed cannot be changed beside it")
 
 

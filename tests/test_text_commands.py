@@ -212,8 +212,8 @@ def test_a_file_is_continued_and_kept_as_it_is(generate: Any, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--seconds", 3), "seconds cannot be wished for with this checkpoint: text has none"),
-        (("--tempo", 90), "tempo cannot be wished for with this checkpoint"),
+        (("--seconds", 3), "--seconds is an option of music and sound, not of text; text takes --bytes"),
+        (("--tempo", 90), "--tempo is an option of music, not of text"),
         (("--prompt", "x y", "--prompt-seconds", 3), "--prompt-seconds is an option of music and sound, not of text"),
         (("--prompt", ""), "--prompt is empty"),
         (("--prompt", "{library}/binary.txt"), "is no text: byte 5 is zero"),

@@ -5,32 +5,32 @@ from __future__ import annotations
 import codecs
 import secrets
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say, warn_on_terminal
+from muse_shortcut.commands.generate_options import DEFAULT_LENGTHS, build_parser
+from muse_shortcut.commands.line import StopSwitch, run_command, say, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
-from muse_shortcut.commands.writing import Wanted, parse_moment, write_candidates
+from muse_shortcut.commands.progress import Progress
+from muse_shortcut.commands.prompts import check_options, choose_target, find_prompt, places_first
+from muse_shortcut.commands.writing import Wanted, choose_output, parse_moment, say_what_next, write_candidates
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
-from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
+from muse_shortcut.shipped import default_checkpoint
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from muse_shortcut.checkpoints import Checkpoint
-    from muse_shortcut.generation.engine import Generation, Request, StepEvent
+    from muse_shortcut.generation.engine import Generation, Request
     from muse_tokenizers.base import Tokenizer
 
 __all__ = ["main"]
 
 PROGRAM = "muse-generate"
-DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800}
-"""Of a continuation, by the unit of its domain."""
 _SHOWN_EVERY = 16
 _REQUEST_OPTIONS = (
     "prompt", "prompt_seconds", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "keep", "seed",
@@ -39,77 +39,35 @@ _REQUEST_OPTIONS = (
 )  # fmt: skip
 
 
-def _parser() -> CommandLine:
-    parser = CommandLine(
-        prog=PROGRAM,
-        description="Continue a prompt, or begin from nothing. Writes NAME-1.mid or NAME-1.wav, of MIDI its sound too, "
-        "and NAME-1.json, from which --from-json makes the same bytes again. What is not said here comes from the "
-        "checkpoint.",
-    )
-    parser.add_argument("domain", choices=["midi", "audio", "text"], help="what to continue")
-    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="default: the one that ships")
-    parser.add_argument("--prompt", type=str, metavar="FILE", help="a file, or a shipped prompt; of text words too")
-    parser.add_argument("--prompt_seconds", type=float, help="continue the first S seconds, of MIDI to a bar line")
-    parser.add_argument(
-        "--seconds", type=float, help=f"length of the continuation (default {DEFAULT_LENGTHS['seconds']:g})"
-    )
-    parser.add_argument("--bytes", type=int, help=f"text: its length (default {DEFAULT_LENGTHS['bytes']:g})")
-    parser.add_argument("--bars", type=int, help="midi: length of the continuation in bars")
-    parser.add_argument("--max_new_tokens", type=int, help="length in tokens")
-    parser.add_argument("--num_samples", type=int, help="candidates, made side by side (default 1)")
-    parser.add_argument("--keep", type=int, metavar="N", help="write the best N of them alone; their sidecars say why")
-    parser.add_argument(
-        "--instruments", type=str, metavar="LIST", help="midi: the only ones that may play: piano,drums,40"
-    )
-    parser.add_argument("--key", type=str, help="midi: 'C major', 'F# minor', or pitch classes 0,4,7")
-    parser.add_argument(
-        "--tempo", type=float, help="midi: beats a minute from the cut on (the nearest the vocabulary has)"
-    )
-    parser.add_argument("--silence", type=float, help="midi: the longest silence, seconds (default 2); 0: any")
-    parser.add_argument(
-        "--repeats", type=int, help="midi: the most bars in a row that repeat earlier ones (default 4); 0: any"
-    )
-    parser.add_argument("--temperature", type=float, help="below 1 safer, above 1 wilder")
-    parser.add_argument("--top_k", type=int, help="only the k likeliest ids; 0: off")
-    parser.add_argument("--top_p", type=float, help="only the likeliest ids that together have this chance; 1: off")
-    parser.add_argument("--min_p", type=float, help="only ids this fraction as likely as the likeliest; 0: off")
-    parser.add_argument("--repetition_penalty", type=float, help="lower the odds of recent ids; 1: off")
-    parser.add_argument("--no_repeat_ngram", type=int, help="never write a run of n ids twice; 0: off")
-    parser.add_argument("--greedy", action="store_true", help="always the likeliest id")
-    parser.add_argument("--seed", type=int, help="the same seed and options, the same bytes; default: a new one")
-    parser.add_argument("--from_json", type=str, metavar="FILE", help="make what a sidecar describes again")
-    parser.add_argument("--out", type=str, default="output", metavar="DIR", help="where to write")
-    parser.add_argument("--sound", type=bool, default=True, help="write a .wav too")
-    parser.add_argument("--trace", type=bool, default=True, help="write what each token attended to: .trace.npz")
-    parser.add_argument("--picture", action="store_true", help="draw the trace: .png and .svg")
-    parser.add_argument("--explain", type=str, metavar="STEP", help="what a step (or a time, 0:31) was drawn from")
-    parser.add_argument("--soundfont", type=str, metavar="FILE", help=".sf2 or .sf3; default: pretty_midi's")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    return parser
-
-
 def main() -> NoReturn:
     """The command."""
-    arguments = _parser().parse_line()
+    parser = build_parser(PROGRAM)
+    arguments = parser.parse_line(places_first(sys.argv[1:], parser))
     run_command(PROGRAM, lambda: _generate(arguments))
 
 
 def _generate(arguments: Namespace) -> int:
+    # What a person can get wrong comes before what takes seconds to load.
+    target = choose_target(arguments)
+    arguments.domain, arguments.prompt = target.domain, target.prompt
+    if arguments.from_json:
+        _refuse_with_sidecar(arguments)
+    path = find_prompt(target)
+    check_options(arguments, target.domain)
+    output = choose_output(arguments.out, target.domain)
     from muse_shortcut.checkpoints import load_checkpoint
     from muse_shortcut.devices import choose_device, use_decoding_threads
     from muse_shortcut.files import make_folder
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.sidecar import read_sidecar
 
-    device = choose_device(arguments.device)
     folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
-    checkpoint = load_checkpoint(folder, device)
+    checkpoint = load_checkpoint(folder, choose_device(arguments.device))
     use_decoding_threads(checkpoint.core.parameter_count())
     if checkpoint.tokenizer.kind != arguments.domain:
         raise ArgumentsError(f"{folder} continues {checkpoint.tokenizer.kind}, not {arguments.domain}")
     sidecar = None
     if arguments.from_json:
-        _refuse_with_sidecar(arguments)
         sidecar = read_sidecar(Path(arguments.from_json), checkpoint.tokenizer)
         if sidecar.checkpoint != checkpoint.digest:
             raise ArgumentsError(
@@ -119,17 +77,21 @@ def _generate(arguments: Namespace) -> int:
         request, name, source = sidecar.request, sidecar.name, sidecar.source
         only: int | None = sidecar.candidate
     else:
-        request, path = _make_request(arguments, checkpoint)
+        request = _make_request(arguments, checkpoint, path)
         name, source = ("from-nothing", None) if path is None else (path.stem, path.name)
         if path is None and request.prompt.piece is not None:
             name = "words"
         only = None
-        say(f"seed {request.seed}\n")
     # Before the work, so that a wrong soundfont costs no one a minute.
     wanted = _wanted(arguments, checkpoint)
-    out = make_folder(Path(arguments.out))
+    alone = only is not None or (wanted.keep or request.candidates) == 1
+    wanted = replace(wanted, named=alone and output.name is not None)
+    stem = output.stem(name, alone=alone)
+    make_folder(stem.parent)
     keep = wanted.trace or wanted.picture or wanted.explain is not None
     generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=keep)
+    if sidecar is None:
+        say(f"seed {request.seed}\n")
     with StopSwitch() as stop:
         problem: OutputError | None = None
         try:
@@ -143,7 +105,8 @@ def _generate(arguments: Namespace) -> int:
             wanted = replace(wanted, trace=False, picture=False, explain=None)
         stopped = interrupted or problem is not None
         try:
-            write_candidates(generation, checkpoint, out / name, source, wanted, only, interrupted=stopped)
+            written = write_candidates(generation, checkpoint, stem, source, wanted, only, interrupted=stopped)
+            say_what_next(written, generation.steps if interrupted else None, wanted)
         except ArgumentsError as error:
             if not interrupted:
                 raise
@@ -177,18 +140,16 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
         raise ArgumentsError(f"--from-json makes the same again: --{option} cannot be changed beside it")
 
 
-def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request, Path | None]:
+def _make_request(arguments: Namespace, checkpoint: Checkpoint, path: Path | None) -> Request:
     from muse_shortcut.generation.engine import Request
     from muse_tokenizers.base import Wishes
 
     tokenizer = checkpoint.tokenizer
     if arguments.prompt_seconds is not None and not 0 < arguments.prompt_seconds < float("inf"):
         raise ArgumentsError(f"--prompt-seconds is {arguments.prompt_seconds}; allowed: more than 0")
-    piece, path = _find_prompt(arguments, tokenizer)
+    piece = _read_prompt(arguments, tokenizer, path)
     if piece is None and arguments.prompt_seconds is not None:
         raise ArgumentsError("--prompt-seconds needs a --prompt")
-    if arguments.prompt_seconds is not None and tokenizer.unit != "seconds":
-        raise ArgumentsError(f"--prompt-seconds is an option of music and sound, not of {tokenizer.kind}")
     lengths = {name: getattr(arguments, name) for name in DEFAULT_LENGTHS}
     if not any(value is not None for value in (*lengths.values(), arguments.bars, arguments.max_new_tokens)):
         lengths[tokenizer.unit] = DEFAULT_LENGTHS[tokenizer.unit]
@@ -196,7 +157,7 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request
     if arguments.instruments is not None and not instruments:
         raise ArgumentsError("--instruments is empty; allowed: names or numbers with commas between them")
     usual = tokenizer.usual_wishes()
-    request = Request(
+    return Request(
         prompt=tokenizer.prompt(piece, arguments.prompt_seconds),
         sampling=_sampling(arguments, checkpoint.sampling),
         wishes=Wishes(
@@ -212,37 +173,15 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint) -> tuple[Request
         max_steps=arguments.max_new_tokens,
         seed=secrets.randbelow(2**32) if arguments.seed is None else arguments.seed,
     )
-    return request, path
 
 
-def _find_prompt(arguments: Namespace, tokenizer: Tokenizer[Any]) -> tuple[Any, Path | None]:
-    """The piece to continue and its file; either may be missing."""
-    if arguments.prompt is None:
-        return None, None
-    if not arguments.prompt:
-        raise ArgumentsError("--prompt is empty; leave it out to begin from nothing")
-    path: Path | None = Path(arguments.prompt)
-    if not _exists(arguments.prompt):
-        path = shipped_prompt(arguments.domain, arguments.prompt)
+def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | None) -> Any:
+    """The piece to continue; None where there is none."""
     if path is not None:
-        return tokenizer.read(path, limit=arguments.prompt_seconds, warn=warn_on_terminal(PROGRAM)), path
-    if tokenizer.kind == "text":
-        if Path(arguments.prompt).suffix in tokenizer.suffixes and " " not in arguments.prompt:
-            raise ArgumentsError(f"no prompt {arguments.prompt!r}: it is no file here, and looks like no words")
-        return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt"), None
-    shipped = ", ".join(prompt_names(arguments.domain))
-    raise ArgumentsError(
-        f"no prompt {arguments.prompt!r}: it is no file here"
-        + (f", nor one of the shipped {shipped}" if shipped else "")
-    )
-
-
-def _exists(word: str) -> bool:
-    try:
-        return Path(word).exists()
-    except (OSError, ValueError):
-        # Words may be longer than any file's name.
-        return False
+        return tokenizer.read(path, limit=arguments.prompt_seconds, warn=warn_on_terminal(PROGRAM))
+    if arguments.prompt is None:
+        return None
+    return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
 
 
 def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
@@ -256,18 +195,15 @@ def _grow(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -
     if tokenizer.kind == "text" and generation.request.candidates == 1:
         _say_words(generation, tokenizer, stop)
         return
-    wishes, request = generation.request.wishes, generation.request
-    length = getattr(wishes, tokenizer.unit)
-    total = length or (None if wishes.bars else request.limit)
-    unit = tokenizer.unit if length else "tokens"
-    started = time.perf_counter()
-    with Bar("generating", total) as bar:
+    progress = Progress(generation.request, tokenizer)
+    with Bar("generating", progress.total) as bar:
         for event in generation:
+            progress.advance(event)
             if event.step % _SHOWN_EVERY == 0:
-                rate = (event.step + 1) / (time.perf_counter() - started)
-                bar.show(_place(event, length), f"{unit}, {rate:.0f} steps/s")
+                bar.show(progress.done, progress.note)
             if stop():
                 break
+        bar.show(progress.done, progress.note)
 
 
 def _say_words(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
@@ -285,10 +221,6 @@ def _say_words(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwit
 def _harmless(text: str) -> str:
     """Words as they are, but for what would command a terminal."""
     return "".join(one if category(one) != "Cc" or one in "\n\t" else "\ufffd" for one in text.replace("\r\n", "\n"))
-
-
-def _place(event: StepEvent, length: float | None) -> float:
-    return round(min(float(event.elapsed.min()), length), 1) if length else event.step + 1
 
 
 def _equal(generation: Generation, candidate: int, ids: Any) -> bool:

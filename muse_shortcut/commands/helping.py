@@ -22,9 +22,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
     def _format_usage(self, usage: Any, actions: Iterable[Action], groups: Any, prefix: Any) -> str:
         required = [action for action in actions if action.required and action.help != SUPPRESS]
-        words = [
-            str(one.metavar or one.dest) + (" ..." if one.nargs == "+" else "") for one in actions if _is_place(one)
-        ]
+        words = [_place_in_usage(one) for one in actions if _is_place(one)]
         words += [f"{spelt(one.dest)} {one.metavar}" for one in required if one.option_strings]
         return f"usage: {' '.join([self._prog, *words])} [OPTIONS]\n\n"
 
@@ -60,6 +58,11 @@ class HelpFormatter(DefaultHelpFormatter):
 def _is_place(action: Action) -> bool:
     """Whether an argument is told by its place."""
     return not action.option_strings and action.help != SUPPRESS
+
+
+def _place_in_usage(action: Action) -> str:
+    name = str(action.metavar or action.dest)
+    return f"[{name}]" if action.nargs == "?" else f"{name} ..." if action.nargs == "+" else name
 
 
 def describe_fields(name: str, config: type[Any], default: object, width: int = 100) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from argparse import ArgumentError
+from argparse import ArgumentError, _HelpAction
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -49,6 +49,8 @@ class CommandLine(ArgumentParser):
             arguments: words.
             without: what of a file of options does not count.
         """
+        # Here, since jsonargparse makes parsers of this class for parts of options too.
+        self.add_argument("--version", action=_Version, help="show the program's version and exit")
         words = _words(arguments)
         if any(action.dest == "config" for action in self._actions):
             files, words = _files_of_options(words)
@@ -88,6 +90,16 @@ class CommandLine(ArgumentParser):
         said = plainly(one_line(message), [*options, *self._fields], places)
         print(f"{self.prog}: {said} (see --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+class _Version(_HelpAction):
+    """Prints the version, which takes a while to look up. Like --help it is none of the options."""
+
+    def __call__(self, parser: Any, *_: object) -> NoReturn:
+        from muse_shortcut.version import __version__
+
+        print(f"{parser.prog} {__version__}")
+        raise SystemExit(0)
 
 
 def _place(action: Any) -> str:

@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from muse_shortcut.generation.trace import Trace
     from muse_tokenizers.base import Tokenizer, Unit
 
-__all__ = ["Moment", "Wanted", "parse_moment", "write_candidates"]
+__all__ = ["Moment", "Output", "Wanted", "choose_output", "parse_moment", "say_what_next", "write_candidates"]
 
 _LISTED = 8
 """Sources of an explained step that are printed; all of them are in its file."""
+_ENDINGS = (".mid", ".wav", ".txt", ".json", ".trace.npz", ".png", ".svg", ".explain.json")
+"""Of all that is written."""
+_OFTEN_WANTED = (".midi", ".mp3", ".flac", ".ogg", ".m4a", ".text", ".npz")
+"""Endings of files that are not written: no folder is meant."""
+_WRITTEN = {"midi": (".mid", ".wav"), "audio": (".wav",), "text": (".txt",)}
+"""Endings of the piece and its sound."""
 _CLOCK = re.compile(r"(\d+):([0-5]?\d(?:\.\d+)?)")
 
 
@@ -47,6 +53,51 @@ class Wanted:
     sound: dict[str, Any] | None = None
     """What it is made with; None for no sound."""
     soundfont: Path | None = None
+    named: bool = False
+    """The one file was named by whoever asked: it gets no number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """Where is written: a folder, or a file that was named."""
+
+    folder: Path
+    name: str | None = None
+    """Of the one file, without its ending."""
+
+    def stem(self, name: str, *, alone: bool) -> Path:
+        """What all files begin with, but for their number, where they have one.
+
+        Args:
+            name: where none was named.
+            alone: one candidate alone is written.
+
+        Raises:
+            ArgumentsError: the file that was named is there.
+        """
+        if self.name is None or not alone:
+            return self.folder / (self.name or name)
+        taken = next(
+            (self.folder / (self.name + one) for one in _ENDINGS if (self.folder / (self.name + one)).exists()), None
+        )
+        if taken is not None:
+            raise ArgumentsError(f"{taken} is there already, and nothing is written over; name another --out")
+        return self.folder / self.name
+
+
+def choose_output(place: str, domain: str) -> Output:
+    """What `--out` names.
+
+    Raises:
+        ArgumentsError: it is a file of another domain.
+    """
+    path = Path(place)
+    allowed = _WRITTEN[domain]
+    if path.is_dir() or path.suffix.lower() not in {*_ENDINGS, *_OFTEN_WANTED}:
+        return Output(folder=path)
+    if path.suffix.lower() not in allowed:
+        raise ArgumentsError(f"--out is {place}; allowed: a folder, or a file that ends in {' or '.join(allowed)}")
+    return Output(folder=path.parent, name=path.stem)
 
 
 def parse_moment(text: str) -> Moment:
@@ -72,8 +123,11 @@ def write_candidates(
     only: int | None,
     *,
     interrupted: bool,
-) -> None:
+) -> list[Path]:
     """Write every candidate, or only one, as STEM-NUMBER and their endings; print what was written.
+
+    Returns:
+        What the files of each begin with.
 
     Raises:
         OutputError: a file could not be written.
@@ -100,7 +154,7 @@ def write_candidates(
         ids, piece = continuations[candidate], pieces[candidate]
         if piece is None:
             continue
-        numbered = stem.with_name(f"{stem.name}-{number}")
+        numbered = stem if wanted.named else stem.with_name(f"{stem.name}-{number}")
         number += 1
         text = sidecar_text(
             tokenizer,
@@ -145,6 +199,26 @@ def write_candidates(
             _explain(generation, checkpoint, saved, step, numbered)
     if problems:
         raise ArgumentsError("; ".join(problems))
+    return [numbered for _, numbered, _ in written]
+
+
+def say_what_next(written: Sequence[Path], steps: int | None, wanted: Wanted) -> None:
+    """The last line: what there is now, and what can be done with it.
+
+    Args:
+        written: what the files of each candidate begin with.
+        steps: at which the work was interrupted; None: it was not.
+        wanted: what was asked for.
+    """
+    if not written:
+        return
+    first = written[0]
+    made = [one for one in (".wav", ".mid", ".txt") if _beside(first, one).exists()]
+    verb = "listen to" if ".wav" in made else "open" if ".mid" in made else "read"
+    kept = "" if steps is None else f"interrupted after {steps} steps, what was written so far is kept; "
+    also = " (or open the .mid in a notation program)" if made[:2] == [".wav", ".mid"] else ""
+    why = "" if wanted.picture or wanted.explain is not None else "; --picture and --explain show its attention"
+    say(f"{kept}{verb} {_beside(first, made[0])}{also}{why}\n")
 
 
 def _rank(generation: Generation, tokenizer: Tokenizer[Any], pieces: Sequence[Any]) -> list[Ranked]:

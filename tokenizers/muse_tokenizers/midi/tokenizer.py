@@ -24,6 +24,7 @@ from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, sco
 from muse_tokenizers.midi.stretches import take_stretch
 from muse_tokenizers.midi.synthesis import SAMPLE_RATE, describe_soundfont, render_between, render_score
 from muse_tokenizers.midi.tempo_map import TempoMap
+from muse_tokenizers.suffixes import MIDI
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -35,7 +36,7 @@ class MidiTokenizer(Tokenizer["Score"]):
     """Scores to ids and back, in one of two forms: bars and positions, or events in real time."""
 
     kind: ClassVar[str] = "midi"
-    suffixes: ClassVar[frozenset[str]] = frozenset({".mid", ".midi"})
+    suffixes: ClassVar[frozenset[str]] = MIDI
     suffix: ClassVar[str] = ".mid"
     counted: ClassVar[str] = "notes"
     quotation: ClassVar[Quotation] = ("bars", 2.0)

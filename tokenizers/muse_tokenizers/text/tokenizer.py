@@ -25,6 +25,7 @@ from muse_tokenizers.base import (
 )
 from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece, Warn, warn_about_file
 from muse_tokenizers.measures import Measure, Passage, Quotation
+from muse_tokenizers.suffixes import TEXT
 from muse_tokenizers.text.files import LINE_ENDS, LOOKED_AT, LineEnds, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
 from muse_tokenizers.text.measures import measure_text
@@ -48,7 +49,7 @@ class TextTokenizer(Tokenizer[bytes]):
     """Bytes of text to ids and back."""
 
     kind: ClassVar[str] = "text"
-    suffixes: ClassVar[frozenset[str]] = frozenset({".txt", ".text"})
+    suffixes: ClassVar[frozenset[str]] = TEXT
     suffix: ClassVar[str] = ".txt"
     unit: ClassVar[Unit] = "bytes"
     counted: ClassVar[str] = "characters"

@@ -1,0 +1,98 @@
+"""The options of muse-generate, grouped by what they are for."""
+
+from __future__ import annotations
+
+from muse_shortcut.commands.line import CommandLine
+from muse_shortcut.commands.prompts import DOMAINS
+
+__all__ = ["DEFAULT_LENGTHS", "build_parser"]
+
+DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800}
+"""Of a continuation, by the unit of its domain."""
+_EXAMPLES = """examples:
+  muse-generate song.mid
+  muse-generate song.mid --prompt-seconds 20 --seconds 30 --num-samples 4
+  muse-generate midi bach-prelude --key "A minor" --tempo 90 --bars 8
+  muse-generate recording.wav --prompt-seconds 8 --seconds 5
+  muse-generate text "It was a dark and stormy night;" --bytes 600
+  muse-generate --from-json output/song-2.json"""
+
+
+def build_parser(program: str) -> CommandLine:
+    """Its command line."""
+    parser = CommandLine(
+        prog=program,
+        description="Continue a piece of music, a recording or a text, or begin from nothing. Writes NAME-1.mid, .wav "
+        "or .txt (of MIDI its sound too, as .wav), NAME-1.trace.npz, and NAME-1.json, from which --from-json makes the "
+        f"same bytes again.\n\n{_EXAMPLES}",
+    )
+    parser.add_argument(
+        "domain", nargs="?", metavar="DOMAIN", help=f"{', '.join(DOMAINS)}; may be left out where the prompt shows it"
+    )
+    parser.add_argument(
+        "file", nargs="?", metavar="PROMPT", help="a file, the name of a shipped prompt, or words to continue as text"
+    )
+    prompt = parser.add_argument_group("what is continued, and how far")
+    prompt.add_argument("--prompt", type=str, metavar="PROMPT", help="the prompt, if it is not given by its place")
+    prompt.add_argument(
+        "--prompt_seconds", type=float, help="music and sound: continue the first X seconds only, of MIDI to a bar line"
+    )
+    prompt.add_argument(
+        "--seconds",
+        type=float,
+        help=f"music and sound: length of the continuation (default: {DEFAULT_LENGTHS['seconds']:g})",
+    )
+    prompt.add_argument("--bars", type=int, help="music: length of the continuation in bars")
+    prompt.add_argument(
+        "--bytes", type=int, help=f"text: length of the continuation (default: {DEFAULT_LENGTHS['bytes']:g})"
+    )
+    prompt.add_argument("--max_new_tokens", type=int, help="length of the continuation in steps of the model")
+    prompt.add_argument("--num_samples", type=int, help="number of continuations, made side by side (default: 1)")
+    prompt.add_argument("--keep", type=int, metavar="N", help="of --num-samples, write only the best N")
+    prompt.add_argument(
+        "--from_json", type=str, metavar="FILE", help="make the continuation again that this .json belongs to"
+    )
+    music = parser.add_argument_group("music")
+    music.add_argument("--instruments", type=str, metavar="LIST", help="the only ones that may play: piano,drums,40")
+    music.add_argument("--key", type=str, help='keep to a key, "F# minor", or to pitch classes, 0,4,7')
+    music.add_argument(
+        "--tempo", type=float, help="beats a minute of the continuation (the nearest tempo the vocabulary has)"
+    )
+    music.add_argument("--silence", type=float, help="the longest silence in seconds; 0: any length (default: 2)")
+    music.add_argument(
+        "--repeats", type=int, help="the most bars in a row that repeat earlier ones; 0: any number (default: 4)"
+    )
+    sampling = parser.add_argument_group("how tokens are chosen (defaults: the checkpoint's)")
+    sampling.add_argument("--temperature", type=float, help="below 1: safer, above 1: wilder")
+    sampling.add_argument("--top_k", type=int, help="only the N likeliest tokens; 0: off")
+    sampling.add_argument(
+        "--top_p", type=float, help="only the likeliest tokens that together have this chance; 1: off"
+    )
+    sampling.add_argument("--min_p", type=float, help="only tokens this fraction as likely as the likeliest; 0: off")
+    sampling.add_argument("--repetition_penalty", type=float, help="lower the odds of recent tokens; 1: off")
+    sampling.add_argument("--no_repeat_ngram", type=int, help="never write the same N tokens in a row twice; 0: off")
+    sampling.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    sampling.add_argument(
+        "--seed", type=int, help="the same seed and options give the same bytes (default: a new one, which is printed)"
+    )
+    output = parser.add_argument_group("what is written")
+    output.add_argument(
+        "--out",
+        type=str,
+        default="output",
+        metavar="PLACE",
+        help="the folder to write to, or one file's name: piece.mid; nothing that is there is written over",
+    )
+    output.add_argument("--sound", type=bool, default=True, help="music: write its sound too, as .wav")
+    output.add_argument("--soundfont", type=str, metavar="FILE", help="music: .sf2 or .sf3 (default: pretty_midi's)")
+    output.add_argument("--trace", type=bool, default=True, help="write what each token attended to, as .trace.npz")
+    output.add_argument("--picture", action="store_true", help="draw what each token attended to: .png and .svg")
+    output.add_argument(
+        "--explain", type=str, metavar="STEP", help="print what a step, or the note at a time (0:31), was drawn from"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--checkpoint", type=str, metavar="DIR", help="a checkpoint or a run (default: the one that ships)"
+    )
+    model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it computes")
+    return parser

@@ -1,0 +1,196 @@
+"""What muse-generate is to continue: domain, prompt and options, checked before anything that is slow to load."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from muse_shortcut.commands.suggesting import did_you_mean
+from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_shortcut.runs import find_checkpoint
+from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_tokenizers.suffixes import domain_of
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+__all__ = ["DOMAINS", "Target", "check_options", "choose_target", "find_prompt", "places_first"]
+
+DOMAINS = ("midi", "audio", "text")
+_CALLED = {"midi": "MIDI", "audio": "sound", "text": "text"}
+"""What is in a file."""
+_SORTS = {"midi": "music", "audio": "sound", "text": "text"}
+_LENGTHS = {"midi": "seconds", "audio": "seconds", "text": "bytes"}
+_ONLY = {
+    "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
+    "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
+    "soundfont": ("midi",),
+}  # fmt: skip
+"""Options that not every domain has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is to be continued."""
+
+    domain: str
+    prompt: str | None
+    """A file, the name of a shipped prompt, or words; None: begin from nothing."""
+
+
+def places_first(words: Sequence[str], parser: ArgumentParser) -> list[str]:
+    """The words of a command line with those that are told by their place before the options, wherever they stood.
+
+    Before Python 3.12 argparse takes an optional one only where it stands beside the others.
+    """
+    flags = {option for action in parser._actions if action.nargs == 0 for option in action.option_strings}
+    places: list[str] = []
+    options: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-") or word == "-":
+            places.append(word)
+            continue
+        options.append(word)
+        if "=" not in word and word.replace("-", "_").replace("__", "--", 1) not in flags:
+            options += [value for value in [next(rest, None)] if value is not None]
+    return [*places, *options]
+
+
+def choose_target(arguments: Namespace) -> Target:
+    """The domain and the prompt of a command line; the domain may follow from the rest.
+
+    Raises:
+        ArgumentsError: neither can be found, or they do not fit each other.
+    """
+    words = [word for word in (arguments.domain, arguments.file) if word is not None]
+    domain = words.pop(0) if words and words[0] in DOMAINS else None
+    if len(words) > 1:
+        raise ArgumentsError(
+            f"{words[0]!r} is no domain; allowed: {', '.join(DOMAINS)}{did_you_mean(words[0], DOMAINS)}"
+        )
+    if words and arguments.prompt is not None:
+        raise ArgumentsError(f"two prompts are named, {words[0]!r} and --prompt {arguments.prompt!r}; allowed: one")
+    prompt = words[0] if words else arguments.prompt
+    if prompt == "":
+        raise ArgumentsError("--prompt is empty; leave it out to begin from nothing")
+    if prompt is None and arguments.from_json is not None:
+        return Target(domain=_domain_of_sidecar(arguments.from_json, domain), prompt=None)
+    found = None if prompt is None else _domain_of_prompt(prompt)
+    if domain is None:
+        domain = found or _domain_of_checkpoint(arguments.checkpoint) or _unknown(prompt)
+    elif found not in (None, domain) and prompt is not None and exists(prompt):
+        raise ArgumentsError(
+            f"{prompt} is {_CALLED[str(found)]}, not {_CALLED[domain]}; leave out {domain}, or name another file"
+        )
+    return Target(domain=domain, prompt=prompt)
+
+
+def find_prompt(target: Target) -> Path | None:
+    """The file of a prompt; None where there is none, of words too.
+
+    Raises:
+        ArgumentsError: it is not there.
+    """
+    if target.prompt is None:
+        return None
+    if exists(target.prompt):
+        return Path(target.prompt)
+    shipped = shipped_prompt(target.domain, target.prompt)
+    if shipped is not None:
+        return shipped
+    names = prompt_names(target.domain)
+    if target.domain == "text":
+        if domain_of(Path(target.prompt)) == "text" and " " not in target.prompt:
+            raise ArgumentsError(f"no prompt {target.prompt!r}: it is no file here, and looks like no words")
+        return None
+    raise ArgumentsError(
+        f"no prompt {target.prompt!r}: it is no file here"
+        + (f", nor one of the shipped {', '.join(names)}" if names else "")
+        + did_you_mean(target.prompt, names)
+    )
+
+
+def check_options(arguments: Namespace, domain: str) -> None:
+    """What can be known to be wrong before a model is loaded.
+
+    Raises:
+        ArgumentsError, ImpossibleWish: an option is another domain's, or its words mean nothing.
+    """
+    for name, domains in _ONLY.items():
+        if getattr(arguments, name) is not None and domain not in domains:
+            option, others = name.replace("_", "-"), " and ".join(_SORTS[one] for one in domains)
+            length = (
+                f"; {_SORTS[domain]} takes --{_LENGTHS[domain]}" if name in _LENGTHS.values() or name == "bars" else ""
+            )
+            raise ArgumentsError(f"--{option} is an option of {others}, not of {_SORTS[domain]}{length}")
+    if arguments.key is not None or arguments.instruments is not None:
+        from muse_tokenizers.midi.wishes import parse_instruments, parse_key
+
+        if arguments.key is not None:
+            parse_key(arguments.key)
+        if arguments.instruments is not None:
+            parse_instruments(tuple(name for name in arguments.instruments.split(",") if name.strip()))
+
+
+def exists(word: str) -> bool:
+    """Whether a file or folder is called so."""
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):
+        # Words may be longer than any file's name.
+        return False
+
+
+def _domain_of_prompt(word: str) -> str | None:
+    if exists(word):
+        return domain_of(Path(word))
+    shipped = next((one for one in DOMAINS if shipped_prompt(one, word) is not None), None)
+    return shipped or (domain_of(Path(word)) if " " not in word else None)
+
+
+def _domain_of_sidecar(file: str, domain: str | None) -> str:
+    """Of a sidecar; what else is wrong with it is told where it is read."""
+    try:
+        found = json.loads(Path(file).read_text(encoding="utf-8"))["domain"]
+    except OSError as error:
+        raise ArgumentsError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if domain is not None:
+            return domain
+        raise ArgumentsError(f"{file} is not a whole sidecar") from error
+    if domain is None and found in DOMAINS:
+        return str(found)
+    if domain is None or (found in DOMAINS and found != domain):
+        raise ArgumentsError(f"{file} is a sidecar of {found}; allowed: {domain or ', '.join(DOMAINS)}")
+    return domain
+
+
+def _domain_of_checkpoint(word: str | None) -> str | None:
+    if word is None:
+        return None
+    try:
+        path = find_checkpoint(Path(word).expanduser()) / "tokenizer" / "tokenizer.json"
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+    except (MuseError, OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return kind if kind in DOMAINS else None
+
+
+def _unknown(prompt: str | None) -> str:
+    names = [name for domain in DOMAINS for name in prompt_names(domain)]
+    if prompt is None:
+        raise ArgumentsError(
+            "nothing is named that could be continued; allowed: a file, a shipped prompt "
+            f"({', '.join(names)}), or one of {', '.join(DOMAINS)}, which begins from nothing"
+        )
+    if exists(prompt):
+        raise ArgumentsError(f"the ending of {prompt} is no domain's; say which it is: {', '.join(DOMAINS)}")
+    raise ArgumentsError(
+        f"{prompt!r} is no file here, no shipped prompt ({', '.join(names)}) and no domain ({', '.join(DOMAINS)})"
+        + (did_you_mean(prompt, [*names, *DOMAINS]) or '; words are continued by: muse-generate text "WORDS"')
+    )

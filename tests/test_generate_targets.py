@@ -1,0 +1,151 @@
+"""Promises of muse-generate's face: the domain follows from what is named, an output has the name that was given."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import RunCommand
+
+from muse_shortcut.commands.progress import Progress
+from muse_shortcut.generation.engine import Request, StepEvent
+from muse_tokenizers.base import Wishes
+from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+SHORT = ("--max-new-tokens", 12, "--seed", 1, "--sound", "false")
+
+
+@pytest.fixture
+def generate(run: RunCommand, random_checkpoint: Path, tmp_path: Path) -> Any:
+    """muse-generate with the random checkpoint, into tmp_path/out where nothing else is said."""
+
+    def call(*words: object, out: Path = tmp_path / "out") -> Any:
+        return run("generate", *words, "--checkpoint", random_checkpoint, "--out", out)
+
+    return call
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_alone_says_its_domain_wherever_it_stands(generate: Any, prompt_file: Path, tmp_path: Path) -> None:
+    for number, words in enumerate(
+        (
+            (prompt_file, *SHORT),
+            (*SHORT, prompt_file),
+            ("midi", *SHORT, prompt_file),
+            ("midi", "--prompt", prompt_file, *SHORT),
+            ("bach-prelude", *SHORT),
+        )
+    ):
+        assert generate(*words, out=tmp_path / str(number)).code == 0
+        assert _names(tmp_path / str(number)) == [f"bach-prelude-1.{end}" for end in ("json", "mid", "trace.npz")]
+        made = (tmp_path / str(number) / "bach-prelude-1.mid").read_bytes()
+        assert made == (tmp_path / "0" / "bach-prelude-1.mid").read_bytes()
+
+
+def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Path) -> None:
+    assert generate(*SHORT).code == 0
+    again = generate("--from-json", tmp_path / "out" / "from-nothing-1.json", "--sound", "false", out=tmp_path / "b")
+    assert again.code == 0
+    assert _names(tmp_path / "b") == _names(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["audio", "{prompt}"], "bach-prelude.mid is MIDI, not sound; leave out audio, or name another file"),
+        (["text", "--prompt", "{prompt}"], "bach-prelude.mid is MIDI, not text"),
+        (["{folder}/song.xyz"], "song.xyz is no domain's; say which it is: midi, audio, text"),
+        (["midi", "{prompt}", "--prompt", "saints"], "two prompts are named"),
+        (["Once upon a time"], 'words are continued by: muse-generate text "WORDS"'),
+        (["bach-prelud"], "did you mean bach-prelude?"),
+        (["midi", "bach-prelud"], "did you mean bach-prelude?"),
+        ([], "nothing is named that could be continued; allowed: a file, a shipped prompt (bach-prelude, "),
+        (["--from-json", "{folder}/none.json"], "cannot read {folder}/none.json: No such file"),
+        (["--from-json", "{folder}/song.xyz"], "song.xyz is not a whole sidecar"),
+        (["midi", "--key", "H"], "no key is called 'H'"),
+        (["midi", "--bytes", "3"], "--bytes is an option of text, not of music; music takes --seconds"),
+        (["midi", "--out", "{folder}/piece.mp3"], "piece.mp3; allowed: a folder, or a file that ends in .mid or .wav"),
+        (["text", "--out", "{folder}/piece.mid"], "piece.mid; allowed: a folder, or a file that ends in .txt"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_anything_is_loaded(
+    run: RunCommand, prompt_file: Path, tmp_path: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "song.xyz").write_bytes(b"la la la")
+    # Whoever loads a model now finds none.
+    monkeypatch.setitem(sys.modules, "muse_shortcut.checkpoints", None)
+    done = run("generate", *(word.format(prompt=prompt_file, folder=tmp_path) for word in words))
+    assert done.code == 2
+    assert (done.out, done.err.count("\n")) == ("", 1)
+    assert message.format(folder=tmp_path) in done.err
+
+
+def test_no_seed_is_printed_where_nothing_is_made(generate: Any) -> None:
+    assert generate("midi", "--instruments", "kazoo").out == ""
+
+
+def test_an_out_with_an_ending_names_the_file(generate: Any, tmp_path: Path) -> None:
+    assert generate("midi", *SHORT, out=tmp_path / "new" / "mine.mid").code == 0
+    assert _names(tmp_path / "new") == ["mine.json", "mine.mid", "mine.trace.npz"]
+    before = (tmp_path / "new" / "mine.mid").read_bytes()
+    again = generate("midi", *SHORT, out=tmp_path / "new" / "mine.mid")
+    assert (again.code, again.out) == (2, "")
+    assert "mine.mid is there already, and nothing is written over" in again.err
+    assert (tmp_path / "new" / "mine.mid").read_bytes() == before
+    # Several have numbers.
+    assert generate("midi", *SHORT, "--num-samples", 2, out=tmp_path / "two" / "mine.mid").code == 0
+    assert [name for name in _names(tmp_path / "two") if name.endswith(".mid")] == ["mine-1.mid", "mine-2.mid"]
+    # A folder that is there is one, whatever it is called.
+    (tmp_path / "album.mid").mkdir()
+    assert generate("midi", *SHORT, out=tmp_path / "album.mid").code == 0
+    assert "from-nothing-1.mid" in _names(tmp_path / "album.mid")
+
+
+def test_the_last_line_says_what_to_do_with_it(generate: Any, tmp_path: Path, prompt_file: Path) -> None:
+    silent = generate("midi", *SHORT)
+    assert silent.out.splitlines()[-1].startswith(f"open {tmp_path}/out/from-nothing-1.mid; ")
+    shutil.rmtree(tmp_path / "out")
+    heard = generate(prompt_file, *SHORT[:4], "--prompt-seconds", 4, "--instruments", "piano", "--picture")
+    assert heard.out.splitlines()[-1] == (
+        f"listen to {tmp_path}/out/bach-prelude-1.wav (or open the .mid in a notation program)"
+    )
+
+
+def test_the_version_is_printed(run: RunCommand) -> None:
+    done = run("generate", "--version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("muse-generate ")
+
+
+def test_progress_counts_what_was_asked_for() -> None:
+    tokenizer = MidiTokenizer()
+    vocabulary = {tokenizer.describe(np.array([[id_]]))[0][0].kind: id_ for id_ in range(tokenizer.vocabulary_size)}
+    prompt = tokenizer.prompt(None)
+
+    def event(step: int, kinds: list[str], elapsed: float, ended: list[bool]) -> StepEvent:
+        ids = np.array([[vocabulary[kind]] for kind in kinds])
+        return StepEvent(
+            step=step,
+            ids=ids,
+            log_probabilities=np.zeros((2, 1)),
+            elapsed=np.full(2, elapsed),
+            finished=np.array(ended),
+        )
+
+    bars = Progress(Request(prompt=prompt, candidates=2, wishes=Wishes(bars=3)), tokenizer)
+    assert bars.total == 3
+    bars.advance(event(0, ["bar", "bar"], 0.0, [False, False]))
+    bars.advance(event(1, ["bar", "pitch"], 1.0, [False, False]))
+    assert (bars.done, bars.note.split(",")[0]) == (1, "bars")
+    bars.advance(event(2, ["bar", "pitch"], 1.0, [False, True]))
+    assert bars.done == 3
+    seconds = Progress(Request(prompt=prompt, candidates=2, wishes=Wishes(seconds=20.0)), tokenizer)
+    seconds.advance(event(0, ["pitch", "pitch"], 21.3, [True, True]))
+    assert (seconds.done, seconds.total) == (20.0, 20.0)

@@ -1,0 +1,19 @@
+"""What a file's ending says of its domain. Cheap to import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["MIDI", "TEXT", "domain_of"]
+
+MIDI = frozenset({".mid", ".midi"})
+TEXT = frozenset({".txt", ".text"})
+
+
+def domain_of(path: Path) -> str | None:
+    """ "midi", "audio" or "text" by a file's ending; None where it is no domain's."""
+    from muse_tokenizers.audio.waveforms import SUFFIXES
+
+    suffix = path.suffix.lower()
+    known = {"midi": MIDI, "audio": SUFFIXES, "text": TEXT}
+    return next((domain for domain, suffixes in known.items() if suffix in suffixes), None)
