@@ -223,11 +223,11 @@ def prepare_numbers(folder: Path, sources: list[list[dict[str, Any]]], **how: An
     Args:
         folder: where the files are; the store is `folder / store`, the log of what was read `folder / log`.
         sources: for every source its files, as {"name", "split", "group"}.
-        how: workers, seed, held_out, out. kill_at, interrupt_at: when so many files are done it kills itself, or its
-            terminal gets a Ctrl-C. kill_before: it kills itself before it puts a file of that name in its place.
-            largest_file: bytes that a file can have.
+        how: workers, seed, held_out, out, overwrite. kill_at, interrupt_at: when so many files are done it kills
+            itself, or its terminal gets a Ctrl-C. kill_before: it kills itself before it puts a file of that name in
+            its place. largest_file: bytes that a file can have.
     """
-    options = {"workers": 1, "seed": 0, "held_out": 0.2, "out": "store"} | how
+    options = {"workers": 1, "seed": 0, "held_out": 0.2, "out": "store", "overwrite": False} | how
     # Files and not pipes: workers that outlived their parent would hold a pipe open.
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         done = subprocess.run(
@@ -275,7 +275,11 @@ def _main(folder: Path, sources: list[list[dict[str, Any]]], options: dict[str, 
             os.killpg(0, signal.SIGINT)
 
     how = Preparation(
-        workers=options["workers"], seed=options["seed"], held_out=options["held_out"], source={"from": "numbers"}
+        workers=options["workers"],
+        seed=options["seed"],
+        held_out=options["held_out"],
+        source={"from": "numbers"},
+        overwrite=options["overwrite"],
     )
     try:
         manifest = prepare(

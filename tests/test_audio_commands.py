@@ -43,7 +43,7 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(music: Path, codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("store") / "store"
     words = ("prepare", "audio", music, "--out", out, "--codec", codec, "--held-out", 0.34, "--workers", 2)
-    assert "rejected" in run_apart(*words).stdout
+    assert "not used" in run_apart(*words).stdout
     return out
 
 

@@ -11,6 +11,7 @@ from small_codecs import RATE, gather, tone, write_music
 
 from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds
 from muse_shortcut.commands.sources import find_files
+from muse_shortcut.data.splits import assign_splits
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.audio.waveforms import SUFFIXES
 
@@ -33,7 +34,7 @@ def test_sounds_are_read_once_into_one_file(music: Path, tmp_path: Path) -> None
     assert "broken.wav" in rejects[0]
     sounds = open_sounds(tmp_path / "sounds", RATE)
     assert len(sounds.files) == 7
-    assert [len(sounds.of_split(split)) for split in ("train", "validation", "test")] == [3, 2, 2]
+    assert [len(sounds.of_split(split)) for split in ("train", "validation", "test")] == [5, 1, 1]
     for file in sounds.files:
         original, _ = soundfile.read(music / file.name, dtype="float32")
         np.testing.assert_allclose(sounds.take(file.first, file.stop), original, atol=2e-4)
@@ -60,7 +61,7 @@ def test_a_mix_says_how_often_a_source_is_heard(tmp_path: Path) -> None:
                 tmp_path / name / f"{number}.wav", tone(0.5, (100 if name == "low" else 3000) + number), RATE
             )
         sources.append((None, tmp_path / name))
-    gather_sounds(find_files(sources, SUFFIXES, None), tmp_path / "out", RATE, seed=0, held_out=0, made_of={})
+    gather_sounds(find_files(sources, SUFFIXES, None)[0], tmp_path / "out", RATE, seed=0, held_out=0, made_of={})
     sounds = open_sounds(tmp_path / "out", RATE)
     assert sounds.weights({"low": 3}).tolist() == pytest.approx([0.25] * 3 + [1 / 12] * 3)
     weights = sounds.weights({"low": 0})
@@ -94,7 +95,7 @@ def test_a_speakers_folder_is_not_torn_apart(tmp_path: Path) -> None:
     assert {split for found in splits.values() for split in found} == {"train", "validation", "test"}
 
 
-def test_the_same_sound_twice_is_there_once_and_held_out_if_either_is(tmp_path: Path) -> None:
+def test_the_same_sound_twice_is_there_once_and_splits_are_drawn_without_it(tmp_path: Path) -> None:
     names = [f"{number}.wav" for number in range(8)]
     for number, name in enumerate(names):
         path = tmp_path / "in" / name
@@ -109,7 +110,9 @@ def test_the_same_sound_twice_is_there_once_and_held_out_if_either_is(tmp_path: 
     assert len(files) == 7
     assert len(rejects) == 1
     assert "is the same sound as" in rejects[0]
-    assert next(file.split for file in files if file.name in (held, trained)) == "test"
+    staying = [name for name in names if name != max(held, trained)]
+    drawn = assign_splits(dict.fromkeys(staying), 0, 0.2)
+    assert [file.split for file in files] == [drawn[name] for name in staying]
 
 
 def test_nothing_to_train_on_is_one_clear_line(tmp_path: Path) -> None:

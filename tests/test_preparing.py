@@ -74,8 +74,8 @@ def test_the_same_files_give_the_same_bytes_whatever_the_number_of_workers(tmp_p
 def test_prepared_again_with_another_seed_the_store_is_another_as_a_whole(tmp_path: Path) -> None:
     files = many(tmp_path, 17)
     first = prepare_numbers(tmp_path, [files])
-    again = prepare_numbers(tmp_path, [files])
-    other = prepare_numbers(tmp_path, [files], seed=5)
+    again = prepare_numbers(tmp_path, [files], overwrite=True)
+    other = prepare_numbers(tmp_path, [files], seed=5, overwrite=True)
     assert first.manifest == again.manifest
     assert first.manifest["sha256"] != other.manifest["sha256"]
     assert open_store(tmp_path / "store").manifest == other.manifest
@@ -189,7 +189,7 @@ def test_a_store_that_is_being_replaced_is_never_half_of_each(tmp_path: Path) ->
     assert prepare_numbers(tmp_path, [files]).code == 0
     old = contents(tmp_path / "store")
     # Another seed gives another order, but the same counts. Nothing but the manifest would tell.
-    done = prepare_numbers(tmp_path, [files], seed=5, kill_before="pieces.jsonl")
+    done = prepare_numbers(tmp_path, [files], seed=5, kill_before="pieces.jsonl", overwrite=True)
     assert done.code == -9
     assert contents(tmp_path / "store")["tokens.npy"] != old["tokens.npy"]
     with pytest.raises(StoreError, match="is unfinished; run the same muse-prepare again to go on"):
@@ -216,10 +216,10 @@ def test_every_bad_file_is_listed_with_its_reason(tmp_path: Path) -> None:
     manifest = prepare_numbers(tmp_path, [files], workers=2).manifest
     assert manifest["pieces"] == 5
     assert manifest["rejects"] == [
-        {"name": "again.txt", "reason": "the same content as n02.txt"},
         {"name": "bug.txt", "reason": "ZeroDivisionError: in bug.txt"},
         {"name": "empty.txt", "reason": "has no numbers"},
         {"name": "gone.txt", "reason": "FileNotFoundError: [Errno 2] No such file or directory: 'gone.txt'"},
+        {"name": "n02.txt", "reason": "the same content as again.txt"},
         {"name": "odd.txt", "reason": "ValueError: cannot reshape array of size 3 into shape (2)"},
         {"name": "words.txt", "reason": "it holds more than numbers"},
     ]

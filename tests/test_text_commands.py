@@ -44,7 +44,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("store") / "store"
     words = ("prepare", "text", library, "--out", out, "--vocabulary-size", 300, "--held-out", 0.3, "--workers", 2)
-    assert "rejected" in run_apart(*words).stdout
+    assert "not used" in run_apart(*words).stdout
     return out
 
 

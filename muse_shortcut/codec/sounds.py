@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from muse_shortcut.arrays import map_array
 from muse_shortcut.checks import require_sources
-from muse_shortcut.data.splits import split_files
-from muse_shortcut.data.store import SPLITS
+from muse_shortcut.data.splits import draw_splits
 from muse_shortcut.data.survey import SourceFile, source_of
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.files import atomic_folder
@@ -126,14 +125,15 @@ def gather_sounds(
         OutputError: it cannot be written.
     """
     files = [file for source in sources for file in source]
-    splits = [split for source in sources for split in split_files(source, seed, held_out)]
-    rejects, kept, seen, first = list[str](), list[SoundFile](), dict[bytes, int](), 0
+    readable: dict[int, list[tuple[SourceFile, str]]] = {number: [] for number in range(len(sources))}
+    rejects, kept, seen, first = list[str](), list[SoundFile](), dict[str, SoundFile](), 0
     with atomic_folder(out) as temporary:
         try:
             with (temporary / _SAMPLES).open("wb") as samples_file:
                 # The header is written again when the length is known: numpy leaves it room to grow.
                 _write_header(samples_file, 0)
-                for done, (file, split) in enumerate(zip(files, splits, strict=True)):
+                numbered = [(number, file) for number, source in enumerate(sources) for file in source]
+                for done, (number, file) in enumerate(numbered):
                     watch(done, len(files))
                     try:
                         samples = read_waveform(file.path, sample_rate, warn=warn).samples[0]
@@ -141,19 +141,20 @@ def gather_sounds(
                         rejects.append(str(error))
                         continue
                     data = np.round(samples * (2**15 - 1)).astype("<i2").tobytes()
-                    digest = hashlib.sha256(data).digest()
+                    digest = hashlib.sha256(data).hexdigest()
+                    readable[number].append((file, digest))
                     if digest in seen:
-                        before = kept[seen[digest]]
-                        rejects.append(f"{file.path} is the same sound as {before.name}")
-                        # What is held out anywhere is not trained on.
-                        kept[seen[digest]] = replace(before, split=max(before.split, split, key=SPLITS.index))
+                        rejects.append(f"{file.path} is the same sound as {seen[digest].name}")
                         continue
                     samples_file.write(data)
-                    seen[digest] = len(kept)
-                    kept.append(SoundFile(name=file.name, split=split, first=first, stop=first + len(samples)))
+                    seen[digest] = SoundFile(name=file.name, split="", first=first, stop=first + len(samples))
+                    kept.append(seen[digest])
                     first += len(samples)
                 samples_file.seek(0)
                 _write_header(samples_file, first)
+            splits, gone = draw_splits([*readable.values()], seed, held_out)
+            # Of equal sounds the first has been written, and has the split of the one that stays.
+            kept = [replace(file, split=splits[gone.get(file.name, file.name)]) for file in kept]
             heading = {"sample_rate": sample_rate, "source": made_of}
             lines = [json.dumps(heading), *(json.dumps(asdict(f)) for f in kept)]
             (temporary / _FILES).write_text("\n".join(lines) + "\n", encoding="utf-8")

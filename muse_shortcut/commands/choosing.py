@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from muse_tokenizers.base import Tokenizer
     from muse_tokenizers.text.segmenting import Segmenter
 
-__all__ = ["VOCABULARY", "choose_tokenizer", "refuse_others_options"]
+__all__ = ["VOCABULARY", "choose_tokenizer", "problem_of_text", "refuse_others_options"]
 
 VOCABULARY = 4096
 """Ids that are learned where nobody says how many."""
@@ -125,15 +126,13 @@ def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[So
 
 def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]], bar: Bar) -> Iterator[bytes]:
     """What is trained on, file by file; of very much every second, third, ... file or part."""
-    from muse_shortcut.data.splits import split_files
+    from muse_shortcut.data.splits import draw_splits
     from muse_tokenizers.text.files import read_text
 
-    files = []
-    for source in sources:
-        # As the store will split them: what cannot be used has no part in it.
-        usable = [file for file in source if file.reason is None and _is_text(file)]
-        splits = split_files(usable, arguments.seed, arguments.held_out)
-        files += [file for file, split in zip(usable, splits, strict=True) if split == "train"]
+    # As the store will split them: what cannot be used, or is there twice, has no part in it.
+    usable = [[(file, digest) for file in source if (digest := _digest(file, arguments))] for source in sources]
+    splits, _ = draw_splits(usable, arguments.seed, arguments.held_out)
+    files = [file for source in usable for file, _ in source if splits.get(file.name) == "train"]
     if not files:
         raise ArgumentsError("no text comes to training, from which a vocabulary could be learned; name a --tokenizer")
     total = sum(file.size() for file in files)
@@ -145,13 +144,25 @@ def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]
         yield data
 
 
-def _is_text(file: SourceFile) -> bool:
+def problem_of_text(file: SourceFile) -> str | None:
+    """Why a file is no text, as far as its beginning shows; None where it may be one."""
     from muse_tokenizers.errors import UnreadablePiece
     from muse_tokenizers.text.files import LOOKED_AT, read_text
 
-    start, stop = file.part or (0, file.size())
     try:
-        read_text(file.path, (start, min(stop, start + LOOKED_AT)), "lf")
+        read_text(file.path, (0, min(file.size(), LOOKED_AT)), "lf")
+    except UnreadablePiece as error:
+        return str(error).replace(str(file.path), file.name).removeprefix(f"{file.name} ")
+    return None
+
+
+def _digest(file: SourceFile, arguments: Namespace) -> str | None:
+    """Of what is read of a file of text; None where it cannot be used."""
+    from muse_tokenizers.errors import UnreadablePiece
+    from muse_tokenizers.text.files import read_text
+
+    try:
+        text = None if file.reason else read_text(file.path, file.part, arguments.line_ends or "lf")
     except UnreadablePiece:
-        return False
-    return True
+        return None
+    return None if text is None else hashlib.sha256(text).hexdigest()

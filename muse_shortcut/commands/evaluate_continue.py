@@ -133,7 +133,7 @@ def _files(arguments: Namespace, suffixes: frozenset[str]) -> list[tuple[str, Pa
     from muse_shortcut.commands.sources import find_files, name_source
     from muse_shortcut.data.splits import split_files
 
-    [files] = find_files([name_source(arguments.data, arguments.domain)], suffixes, None)
+    [files], _ = find_files([name_source(arguments.data, arguments.domain)], suffixes, None)
     wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
     if wanted == "all":
         return [(file.name, file.path) for file in files]

@@ -32,6 +32,7 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "--card", type=str, metavar="FILE.md", help="the model card; default: written from what is known"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace DIR where it is a checkpoint or a codec")
     return parser
 
 
@@ -57,6 +58,8 @@ def _export(arguments: Namespace) -> None:
         and not any((out / name).is_file() for name in ("config.json", "codec.json"))
     ):
         raise ArgumentsError(f"{out} has other files in it; a checkpoint wants a folder of its own")
+    if not arguments.overwrite and any((out / name).is_file() for name in ("config.json", "codec.json")):
+        raise ArgumentsError(f"{out} is a checkpoint; --overwrite replaces it, or name another --out")
     if (folder / "codec.json").is_file():
         _export_codec(arguments, folder, out)
         return

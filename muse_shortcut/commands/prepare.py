@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.choosing import VOCABULARY, choose_tokenizer, refuse_others_options
+from muse_shortcut.commands.choosing import VOCABULARY, choose_tokenizer, problem_of_text, refuse_others_options
 from muse_shortcut.commands.line import CommandLine, run_command
-from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, find_files, is_recipe, name_source, of_domain
+from muse_shortcut.commands.sources import (
+    GROUP_HELP,
+    SOURCE_HELP,
+    count_reasons,
+    find_files,
+    is_recipe,
+    name_source,
+    of_domain,
+)
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -67,6 +77,7 @@ def _parser() -> CommandLine:
     )
     parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random split")
+    parser.add_argument("--overwrite", action="store_true", help="replace STORE where it is a finished store")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that read files")
     return parser
 
@@ -78,10 +89,8 @@ def main() -> NoReturn:
 
 
 def _prepare(arguments: Namespace) -> None:
-    from muse_shortcut.data.preparing import Preparation, prepare
-    from muse_shortcut.data.survey import in_parts
+    from muse_shortcut.data.preparing import Preparation, check_place, prepare
     from muse_tokenizers.loading import tokenizer_class
-    from muse_tokenizers.text.files import spans_of as text_parts
 
     if not 0.0 <= arguments.held_out <= 0.4:
         raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
@@ -90,11 +99,15 @@ def _prepare(arguments: Namespace) -> None:
     named = _name_sources(arguments)
     refuse_others_options(arguments)
     excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
+    # Before anything is fetched or learned.
+    check_place(Path(arguments.out), overwrite=arguments.overwrite)
     kind = tokenizer_class(arguments.domain)
-    sources = find_files(named, kind.suffixes, arguments.group_by)
-    if arguments.domain == "text":
-        sources = [in_parts(files, recipe, text_parts) for files, (recipe, _) in zip(sources, named, strict=True)]
-    sources = _without(sources, excluded)
+    is_text = arguments.domain == "text"
+    sources, unused = find_files(named, kind.suffixes, arguments.group_by, any_ending=is_text)
+    sources, excluded_files = _without(sources, excluded)
+    if is_text:
+        recipes = [recipe for recipe, _ in named]
+        sources = [_in_parts(files, one, arguments.held_out) for files, one in zip(sources, recipes, strict=True)]
     tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources)
     described = [_describe(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)
@@ -104,6 +117,8 @@ def _prepare(arguments: Namespace) -> None:
         seed=arguments.seed,
         held_out=arguments.held_out,
         source={"sources": described} | ({"excluded": excluded} if excluded else {}),
+        unused=(*unused, *excluded_files),
+        overwrite=arguments.overwrite,
     )
     started = time.monotonic()
     with Bar("preparing", total) as bar:
@@ -138,8 +153,35 @@ def _device(arguments: Namespace) -> str:
     return "cuda" if found == "cuda" else "cpu"
 
 
-def _without(sources: list[list[SourceFile]], excluded: list[str]) -> list[list[SourceFile]]:
-    """The files whose names none of the globs fits, each of which must fit one."""
+def _in_parts(files: list[SourceFile], recipe: Recipe | None, held_out: float) -> list[SourceFile]:
+    """The texts of one source in the parts that become pieces; one text alone is divided between the splits."""
+    from muse_shortcut.data.recipe import RandomSplit
+    from muse_shortcut.data.survey import in_parts
+    from muse_tokenizers.text.cutting import held_out_marks
+    from muse_tokenizers.text.files import spans_of
+
+    free = recipe is None or isinstance(recipe.split, RandomSplit)
+    files = _without_twins(files) if free else files
+    alone = free and sum(file.reason is None for file in files) == 1
+    return in_parts(files, recipe, spans_of, partial(held_out_marks, held_out=held_out) if alone else None)
+
+
+def _without_twins(files: list[SourceFile]) -> list[SourceFile]:
+    """The files; what is no text says so, and of several that are all alike all but the first."""
+    from muse_shortcut.files import hash_file
+
+    files = [replace(file, reason=file.reason or problem_of_text(file)) for file in files]
+    readable = [file for file in files if file.reason is None]
+    if len({file.size() for file in readable}) != 1 or len({hash_file(file.path) for file in readable}) != 1:
+        return files
+    reason = f"the same content as {readable[0].name}"
+    return [replace(file, reason=reason) if file in readable[1:] else file for file in files]
+
+
+def _without(
+    sources: list[list[SourceFile]], excluded: list[str]
+) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
+    """The files whose names none of the globs fits, each of which must fit one; and the others."""
     from muse_shortcut.data.survey import name_matcher
 
     names = [file.name for files in sources for file in files]
@@ -150,7 +192,8 @@ def _without(sources: list[list[SourceFile]], excluded: list[str]) -> list[list[
     kept = [[file for file in files if not fits(file.name)] for files in sources]
     if not any(kept):
         raise ArgumentsError(f"--exclude {','.join(excluded)!r} leaves none of the {len(names)} files")
-    return kept
+    left_out = [(name, "is left out by --exclude") for name in names if fits(name)]
+    return kept, left_out
 
 
 def _describe(recipe: Recipe | None, files: int) -> dict[str, Any]:
@@ -172,8 +215,23 @@ def _summarise(manifest: dict[str, Any], out: str, seconds: float) -> None:
     )
     for split, counts in manifest["splits"].items():
         print(f"  {split:<10} {counts['pieces']:>6,} pieces {counts['tokens']:>12,} tokens")
-    rejects = manifest["rejects"]
-    if rejects:
-        print(f"  rejected   {len(rejects):>6,} files, with reasons in {out}/manifest.json:")
-        for reject in rejects[:5]:
-            print(f"    {reject['name']}: {reject['reason']}")
+    for line in _lacking(manifest):
+        print(f"  {line}")
+    for title, name, words in (("not used", "rejects", "reason"), ("read, but", "warnings", "warning")):
+        found = manifest[name]
+        if found:
+            files = len({one["name"] for one in found})
+            print(f"  {title:<10} {files:>6,} files, each of them in {out}/manifest.json:")
+            for line in count_reasons((one["name"], one[words]) for one in found):
+                print(f"    {line}")
+
+
+def _lacking(manifest: dict[str, Any]) -> list[str]:
+    """What a store has not that is commonly wanted."""
+    none = [split for split, counts in manifest["splits"].items() if not counts["pieces"]]
+    if "train" in none:
+        return ["there is no train split: nothing can be trained on this store"]
+    if not none or manifest["held_out"] == 0:
+        return []
+    pieces = "one piece" if manifest["pieces"] == 1 else f"{manifest['pieces']:,} pieces"
+    return [f"there is no {' and no '.join(none)} split: {pieces} cannot be divided further"]

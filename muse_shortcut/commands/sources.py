@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.suggesting import did_you_mean
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
     from muse_shortcut.data.recipe import GroupBy, Recipe
     from muse_shortcut.data.survey import SourceFile
 
-__all__ = ["GROUP_HELP", "SOURCE_HELP", "find_files", "is_recipe", "name_source", "of_domain"]
+__all__ = ["GROUP_HELP", "SOURCE_HELP", "count_reasons", "find_files", "is_recipe", "name_source", "of_domain"]
 
 NUMBER = "{number}"
 """In the address of a recipe whose files have one each."""
 
 SOURCE_HELP = (
-    "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/), or RECIPE=FOLDER for a recipe whose files "
-    "are here already."
+    "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/) or your own recipe.yaml, or RECIPE=FOLDER "
+    "for a recipe whose files are here already."
 )
 
 GROUP_HELP = "keep all of a file, or all of a folder, in one split"
@@ -39,14 +41,14 @@ def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
     if colon and name in recipe_names() and not Path(word).exists():
         return _numbered(of_domain(load_recipe(name), domain), numbers), None
     name, equals, folder = word.partition("=")
-    if equals and name in recipe_names():
+    if equals and (name in recipe_names() or (is_recipe(name) and Path(name).is_file())) and not Path(word).exists():
         return of_domain(load_recipe(name), domain), Path(folder).expanduser()
     if is_recipe(word) and not Path(word).is_dir():
         return of_domain(load_recipe(word), domain), None
     if not Path(word).expanduser().exists():
         raise ArgumentsError(
             f"no source {word!r}: it is neither a file nor a folder here, nor one of the recipes "
-            f"{', '.join(recipe_names())}"
+            f"{', '.join(recipe_names())}{did_you_mean(name.partition(':')[0], recipe_names())}"
         )
     return None, Path(word).expanduser()
 
@@ -66,26 +68,61 @@ def of_domain(recipe: Recipe, domain: str) -> Recipe:
 
 
 def find_files(
-    named: list[tuple[Recipe | None, Path | None]], suffixes: frozenset[str], group_by: GroupBy | None
-) -> list[list[SourceFile]]:
+    named: list[tuple[Recipe | None, Path | None]],
+    suffixes: frozenset[str],
+    group_by: GroupBy | None,
+    *,
+    any_ending: bool = False,
+) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
     """The files of each source, fetched where they are not here; of several sources, names say which they are of.
+
+    Args:
+        named: recipes and folders.
+        suffixes: endings that count.
+        group_by: which files no split divides.
+        any_ending: a file that is itself a source counts whatever its ending.
+
+    Returns:
+        The files of each source, and the name of every other file that was seen, with why it does not count.
 
     Raises:
         RecipeError: there are none.
     """
-    from muse_shortcut.data.survey import labelled, survey
+    from muse_shortcut.data.survey import label, labelled, survey
 
-    sources = []
+    sources: list[list[SourceFile]] = []
+    unused: list[tuple[str, str]] = []
     for number, (recipe, folder) in enumerate(named):
-        files = [
-            file
-            for place in ([folder] if folder else _fetched(recipe))
-            for file in survey(place, recipe, suffixes, group_by)
-        ]
+        files: list[SourceFile] = []
+        left_out: list[tuple[str, str]] = []
+        for place in [folder] if folder else _fetched(recipe):
+            own = {place.suffix.lower()} if any_ending and place.is_file() else set[str]()
+            files += survey(place, recipe, suffixes | own, group_by, lambda *one: left_out.append(one))  # noqa: B023
         if len(named) > 1:
-            files = labelled(files, _source_name(recipe, folder), number + 1)
+            name = _source_name(recipe, folder)
+            files = labelled(files, name, number + 1)
+            left_out = [(f"{label(name, number + 1)}/{file}", reason) for file, reason in left_out]
         sources.append(files)
-    return sources
+        unused += left_out
+    return sources, unused
+
+
+def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
+    """What was said of files as lines for a terminal: how many of a kind, what was said, of which file first.
+
+    Args:
+        found: names of files, and what was said of each.
+        most: lines; a last one says how many more kinds there are.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for name, words in found:
+        # What differs in its numbers and quotations alone is of one kind.
+        kinds.setdefault(re.sub(r"\d[\d,.]*|'[^']*'|(?<=the same content as ).*", "#", words), []).append((name, words))
+    ranked = sorted(kinds.values(), key=len, reverse=True)
+    lines = [f"{len(ones):>6,}  {ones[0][0]}{', ...' if len(ones) > 1 else ''}: {ones[0][1]}" for ones in ranked[:most]]
+    if len(ranked) > most:
+        lines.append(f"{sum(map(len, ranked[most:])):>6,}  for {len(ranked) - most} other reasons")
+    return lines
 
 
 def _source_name(recipe: Recipe | None, folder: Path | None) -> str:

@@ -15,7 +15,7 @@ from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import codec_name
-from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, find_files, name_source
+from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, find_files, name_source
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_tokenizers.audio.codec import CodecShape
 
@@ -169,7 +169,9 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
         "held_out": arguments.held_out,
     }
     if not folder.is_dir():
-        sources = find_files(named, SUFFIXES, arguments.group_by)
+        sources, unused = find_files(named, SUFFIXES, arguments.group_by)
+        for line in count_reasons(unused):
+            print(f"not read: {line.strip()}", file=sys.stderr)
         with Bar("reading", None) as bar:
             rejects = gather_sounds(
                 sources,

@@ -39,6 +39,8 @@ class Entry:
     """The bytes of the file that it is, where it is not all of it."""
     reason: str | None = None
     """Why it was rejected; None for a file that was taken."""
+    warnings: tuple[str, ...] = ()
+    """What was repaired, converted or left out while it was read."""
 
 
 class Journal:
@@ -79,7 +81,7 @@ class Journal:
                 if number == 0:
                     heading = content
                 else:
-                    entries.append(Entry(**content))
+                    entries.append(Entry(**(content | {"warnings": tuple(content.get("warnings", ()))})))
             except (ValueError, TypeError):
                 break
         return heading, entries

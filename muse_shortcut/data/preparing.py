@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.data.journal import Entry, Journal
-from muse_shortcut.data.splits import keep_one_of_each, split_files
+from muse_shortcut.data.splits import draw_splits
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.errors import OutputError, StoreError
@@ -32,7 +32,7 @@ from muse_tokenizers.base import Tokenizer, Unit
 from muse_tokenizers.errors import TokenizerError
 from muse_tokenizers.loading import load_tokenizer
 
-__all__ = ["Preparation", "prepare"]
+__all__ = ["Preparation", "check_place", "prepare"]
 
 _SIDE_BY_SIDE = 16
 """Files whose ids a GPU computes at once."""
@@ -56,6 +56,10 @@ class Preparation:
     held_out: float
     source: dict[str, Any]
     """Where the files came from, for the manifest: recipe, licence, checksum."""
+    unused: tuple[tuple[str, str], ...] = ()
+    """Other files that were seen, by name, and why they are not among those that are read; for the manifest."""
+    overwrite: bool = False
+    """Replace a finished store."""
 
 
 def prepare(
@@ -82,8 +86,7 @@ def prepare(
         StoreError: no file could be used, or `out` holds something else.
         OutputError: something could not be written.
     """
-    if out.is_dir() and any(out.iterdir()) and not ((out / "partial").is_dir() or (out / "manifest.json").is_file()):
-        raise StoreError(f"{out} has other files in it; a store wants a folder of its own")
+    check_place(out, overwrite=how.overwrite)
     files = [file for source in sources for file in source]
     dtype = np.dtype(np.uint16 if tokenizer.vocabulary_size <= 2**16 else np.uint32)
     heading = {
@@ -109,6 +112,15 @@ def prepare(
     finally:
         journal.close()
     return _write_store(sources, journal, tokenizer, out, how)
+
+
+def check_place(out: Path, *, overwrite: bool) -> None:
+    """Raises StoreError: a store may not be made there, since that folder has other things, or a finished store."""
+    finished = (out / "manifest.json").is_file()
+    if finished and not overwrite:
+        raise StoreError(f"{out} is a finished store; --overwrite replaces it, or name another --out")
+    if not finished and out.is_dir() and any(out.iterdir()) and not (out / "partial").is_dir():
+        raise StoreError(f"{out} has other files in it; a store wants a folder of its own")
 
 
 def _is_known(journal: Journal, file: SourceFile) -> bool:
@@ -162,8 +174,10 @@ class _Read:
             entry = replace(entry, size=stat.st_size, modified=stat.st_mtime_ns)
             if file.reason is not None:
                 return cls(file, entry)
-            piece = _tokenizer.read_part(file.path, file.part)
-            return cls(file, replace(entry, length=_tokenizer.duration(piece)), piece)
+            warnings: list[str] = []
+            piece = _tokenizer.read_part(file.path, file.part, warn=warnings.append)
+            said = tuple(_inside(warning, file) for warning in dict.fromkeys(warnings))
+            return cls(file, replace(entry, length=_tokenizer.duration(piece), warnings=said), piece)
         except Exception as error:  # a file must never stop a preparation
             return cls(file, replace(entry, reason=file.reason or _reason(error, file)))
 
@@ -176,9 +190,13 @@ class _Read:
 def _reason(error: Exception, file: SourceFile) -> str:
     """Why a file is left out. Reasons are kept beside names inside the source: the folder is this machine's affair."""
     if isinstance(error, TokenizerError):
-        reason = str(error).replace(str(file.path), file.name).removeprefix(f"cannot read {file.name}: ")
-        return reason.removeprefix(f"{file.name} ")
+        return _inside(str(error), file).removeprefix(f"cannot read {file.name}: ")
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".replace(str(file.path), file.name)
+
+
+def _inside(message: str, file: SourceFile) -> str:
+    """A line about a file that begins with its path, as one about its name, which stands beside it."""
+    return " ".join(message.split()).replace(str(file.path), file.name).removeprefix(f"{file.name} ")
 
 
 def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
@@ -285,21 +303,22 @@ def _write_store(
     entries = [(file, journal.entries[file.name]) for source in sources for file in source]
     taken = [(file, entry) for file, entry in entries if entry.reason is None]
     rejects = [{"name": file.name, "reason": entry.reason} for file, entry in entries if entry.reason is not None]
+    warnings = [{"name": file.name, "warning": line} for file, entry in taken for line in entry.warnings]
     if not taken:
         first = f"; the first: {rejects[0]['name']}: {rejects[0]['reason']}" if rejects else ""
         raise StoreError(f"none of the {len(entries)} files could be used{first}")
-    split_of: dict[str, str] = {}
-    for source in sources:
-        readable = [file for file in source if journal.entries[file.name].reason is None]
-        splits = split_files(readable, how.seed, how.held_out)
-        split_of |= {file.name: split for file, split in zip(readable, splits, strict=True)}
-    gone = keep_one_of_each((file.name, split_of[file.name], entry.digest) for file, entry in taken)
+    readable = [
+        [(file, entry.digest) for file in source if (entry := journal.entries[file.name]).reason is None]
+        for source in sources
+    ]
+    split_of, gone = draw_splits(readable, how.seed, how.held_out)
+    rejects += [{"name": name, "reason": reason} for name, reason in how.unused]
     rejects += [{"name": name, "reason": f"the same content as {kept}"} for name, kept in sorted(gone.items())]
     pieces = [
         (entry, _piece(file, split, entry, tokenizer.unit))
         for split in SPLITS
         for file, entry in taken
-        if file.name not in gone and split_of[file.name] == split
+        if split_of.get(file.name) == split
     ]
     # Without it the store is unfinished; with it, what replaces an older store could be half of each.
     _remove(out / "manifest.json")
@@ -323,6 +342,7 @@ def _write_store(
         "sha256": tokens_digest,
         "source": how.source,
         "rejects": sorted(rejects, key=lambda reject: str(reject["name"])),
+        "warnings": sorted(warnings, key=lambda warning: str(warning["name"])),
     }
     write_text(out / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     # The store is whole: what cannot be removed does no harm.

@@ -25,7 +25,10 @@ from muse_shortcut.data.recipe import (
 )
 from muse_shortcut.errors import RecipeError
 
-__all__ = ["SourceFile", "in_parts", "labelled", "name_matcher", "source_of", "survey"]
+__all__ = ["LeftOut", "SourceFile", "in_parts", "label", "labelled", "name_matcher", "source_of", "survey"]
+
+LeftOut = Callable[[str, str], None]
+"""Called with the name of a file that does not count, and why."""
 
 _GLOB_WORDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
@@ -56,27 +59,36 @@ class SourceFile:
         return 0
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
+def _walk(root: Path, left_out: LeftOut) -> Iterator[tuple[str, Path]]:
     """Every plain file below the root, as (name with /, path).
 
-    Links are not followed: one that stays in the folder would give the same file twice, perhaps to two splits, and
-    one that leaves it gives what is not in the folder.
+    Links are not followed, but told of: one that stays in the folder would give the same file twice, perhaps to two
+    splits, and one that leaves it gives what is not in the folder.
     """
 
     def refuse(error: OSError) -> None:
         raise RecipeError(f"cannot read the folder {error.filename}: {error.strerror or error}") from error
 
-    for parent, _, names in os.walk(root, onerror=refuse):
-        for path in (Path(parent, name) for name in names):
-            if path.is_file() and not path.is_symlink():
-                # A name need not be UTF-8 on the disk, but it must be where it is written down.
-                yield os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace"), path
+    for parent, folders, names in os.walk(root, onerror=refuse):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for path in (Path(parent, name) for name in [*names, *links]):
+            # A name need not be UTF-8 on the disk, but it must be where it is written down.
+            name = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+            if path.is_symlink():
+                left_out(name, "is a link, and links are not followed")
+            elif path.is_file():
+                yield name, path
 
 
 def labelled(files: Sequence[SourceFile], source: str, number: int) -> list[SourceFile]:
     """The files of one source of several: their names and groups begin with "mutopia-1/"."""
-    label = f"{source}-{number}"
-    return [replace(file, name=f"{label}/{file.name}", group=f"{label}/{file.group}") for file in files]
+    before = label(source, number)
+    return [replace(file, name=f"{before}/{file.name}", group=f"{before}/{file.group}") for file in files]
+
+
+def label(source: str, number: int) -> str:
+    """What stands before the names of one source of several."""
+    return f"{source}-{number}"
 
 
 def source_of(name: str) -> str:
@@ -135,7 +147,11 @@ def _pattern_group(name: str, pattern: str | None) -> str:
 
 
 def survey(
-    root: Path, recipe: Recipe | None, suffixes: frozenset[str], group_by: GroupBy | None = None
+    root: Path,
+    recipe: Recipe | None,
+    suffixes: frozenset[str],
+    group_by: GroupBy | None = None,
+    left_out: LeftOut = lambda _name, _reason: None,
 ) -> list[SourceFile]:
     """The files of a folder, or of a single file, that count, sorted by name.
 
@@ -144,6 +160,7 @@ def survey(
         recipe: its globs and its official split are applied; without one every file with a suffix counts.
         suffixes: endings with their dot, in small letters; a file's own may be in capitals.
         group_by: which files must stay together in a random split; None takes the recipe's word, else 'file'.
+        left_out: told of every other file, in the order of their names, and why it does not count.
 
     Raises:
         RecipeError: nothing is found, a folder cannot be read, or the recipe's table is missing or wrong.
@@ -151,19 +168,26 @@ def survey(
     if not root.exists():
         raise RecipeError(f"found no file or folder {root}")
     root = root.absolute()
-    files = dict(_walk(root)) if root.is_dir() else {root.name: root}
+    unused: dict[str, str] = {}
+    files = dict(_walk(root, unused.__setitem__)) if root.is_dir() else {root.name: root}
     # Texts have any ending; which of them count a recipe says.
     any_ending = recipe is not None and recipe.domain == "text"
     names = sorted(name for name, path in files.items() if any_ending or path.suffix.lower() in suffixes)
+    for name in files.keys() - set(names):
+        ending = files[name].suffix.lower()
+        unused[name] = f"{f'ends in {ending}' if ending else 'has no ending'}; read are {', '.join(sorted(suffixes))}"
     wanted = f"with the ending {' or '.join(sorted(suffixes))}"
     if recipe is not None:
         included, excluded = name_matcher(recipe.include), name_matcher(recipe.exclude)
+        unused |= dict.fromkeys(names, f"is not among what the recipe {recipe.name} takes")
         names = [name for name in names if included(name) and not excluded(name)]
         wanted += f" that recipe {recipe.name} takes: {', '.join(recipe.include)}"
         wanted += f" without {', '.join(recipe.exclude)}" if recipe.exclude else ""
     if not names:
         raise RecipeError(f"{root}: found no file {wanted} (looked at {len(files)} files; links are not followed)")
 
+    for name in sorted(unused.keys() - set(names)):
+        left_out(name, unused[name])
     split = recipe.split if recipe is not None else None
     splits: dict[str, SplitName] = {}
     if recipe is not None and isinstance(split, TableSplit):
@@ -188,13 +212,20 @@ Spans = Callable[[Path, tuple[int, ...]], "list[tuple[int, int]]"]
 """The parts of a file of text; at the bytes that it is told one ends."""
 
 
-def in_parts(files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans) -> list[SourceFile]:
+Cut = Callable[[Path, int, int], "tuple[int, int] | None"]
+"""Where validation and test begin in a file of text of which these bytes count; None where it is too short."""
+
+
+def in_parts(
+    files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans, cut: Cut | None = None
+) -> list[SourceFile]:
     """The files, those that become several pieces in parts, NAME#1, NAME#2, ...
 
     Args:
         files: of one source.
         recipe: its own; it may say where splits begin and which lines a text stands between.
         spans_of: gives the parts of a file.
+        cut: of a source that is one file and has no split of its own: where that is divided between the splits.
 
     What cannot be read, or has not the lines that the recipe names, says so in its `reason`.
     """
@@ -207,6 +238,8 @@ def in_parts(files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans
         try:
             size = file.path.stat().st_size
             first, last = _between(file.path, recipe) if recipe is not None and recipe.between else (0, size)
+            if cut is not None and file.reason is None:
+                marks = cut(file.path, first, last) or ()
             spans = spans_of(file.path, (*marks, first, last))
             spans = [(start, stop) for start, stop in spans if first <= start and stop <= last]
             reason = None if spans else "is empty between the lines where it should begin and end"
@@ -214,8 +247,8 @@ def in_parts(files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans
             reason = f"cannot be read: {error.strerror or error}"
         except RecipeError as error:
             reason = str(error)
-        if reason is not None:
-            found.append(replace(file, reason=reason))
+        if reason is not None or file.reason is not None:
+            found.append(replace(file, reason=file.reason or reason))
             continue
         for number, (start, stop) in enumerate(spans):
             of_bytes: SplitName | None = None
