@@ -179,6 +179,11 @@ def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path
     del content["given"]
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_sidecar(path, tokenizer).request.given is None
+    # Those from before the second edition of the rules keep to the first.
+    assert again.request.wishes.rules == 2
+    del content["wishes"]["rules"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_sidecar(path, tokenizer).request.wishes.rules == 1
     for damaged in ([[-1] * tokenizer.streams], [[10**9] * tokenizer.streams], [["x"]], {}, "many"):
         path.write_text(json.dumps(content | {"given": damaged}), encoding="utf-8")
         with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):

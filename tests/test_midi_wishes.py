@@ -53,13 +53,33 @@ def test_instruments_are_names_and_numbers(words: tuple[str, ...], programs: set
     assert parse_instruments(words) == programs
 
 
-def test_a_part_of_a_name_means_all_that_have_it() -> None:
-    pianos = parse_instruments(("piano",))
-    assert {0, 1} <= pianos
-    assert all("piano" in program_name(program).lower() for program in pianos)
-    guitars = parse_instruments(("guitar",))
-    assert len(guitars) >= 7
-    assert parse_instruments(("piano", "guitar")) == pianos | guitars
+@pytest.mark.parametrize(
+    ("word", "programs"),
+    [
+        *(("bass", set(range(32, 40))), ("Basses", set(range(32, 40))), ("bassoon", {70}), ("bassoons", {70})),
+        *(("double bass", {32, 43}), ("upright bass", {32, 43}), ("bass guitar", {*range(33, 38)})),
+        *(("piano", set(range(6))), ("electric piano", {4, 5}), ("Rhodes", {4, 5}), ("harpsichord", {6})),
+        *(("keyboard", {*range(9), *range(16, 21)}), ("organ", {*range(16, 21)}), ("Hammond", {16, 17, 18})),
+        *(("guitar", {*range(24, 32)}), ("acoustic guitar", {24, 25}), ("electric guitar", {*range(26, 31)})),
+        *(("strings", {*range(40, 46), *range(48, 52)}), ("String Ensemble 1", {48}), ("string ensembles", {48, 49})),
+        *(("harp", {46}), ("horn", {60}), ("French horns", {60}), ("brass", {*range(56, 64)}), ("trumpets", {56})),
+        *(("saxophone", {64, 65, 66, 67}), ("sax", {64, 65, 66, 67}), ("Alto Saxophone", {65}), ("tenor saxes", {66})),
+        *(("woodwind", {*range(64, 76)}), ("woodwinds", {*range(64, 76)}), ("flute", {73}), ("pan pipes", {75})),
+        *(("vocals", {52, 53, 54}), ("choir", {52, 53, 54}), ("voices", {52, 53, 54}), ("voice oohs", {53})),
+        *(("synth lead", {*range(80, 88)}), ("pads", {*range(88, 96)}), ("synth bass", {38, 39})),
+        *(("drum kit", {DRUMS}), ("Drum-Kit", {DRUMS}), ("steel drums", {114}), ("vibes", {11}), ("harpsi", {6})),
+    ],
+)  # fmt: skip
+def test_instruments_are_families_aliases_and_whole_words_as_musicians_use_them(word: str, programs: set[int]) -> None:
+    assert parse_instruments((word,)) == programs
+
+
+def test_a_sidecar_of_the_first_rules_has_every_name_with_a_part() -> None:
+    assert parse_instruments(("bass",), rules=1) == {*range(32, 40), 43, 70, 87}
+    grammars = [grammar_of("remi", 1, Wishes(instruments=("oon",), rules=1)), grammar_of("remi", 1, Wishes(key="C"))]
+    assert len(grammars) == 2
+    with pytest.raises(ImpossibleWish, match=r"^no instrument is called 'oon'"):
+        grammar_of("remi", 1, Wishes(instruments=("oon",)))
 
 
 def test_every_general_midi_name_means_itself() -> None:
@@ -68,11 +88,18 @@ def test_every_general_midi_name_means_itself() -> None:
         assert len(parse_instruments((program_name(program),))) == 1
 
 
-@pytest.mark.parametrize("word", ["", " ", "128", "-1", "1.5", "kazoo", "vio lin", "²", "piano,violin"])
-def test_an_unknown_instrument_is_named_with_what_is_allowed(word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        *((word, "") for word in ("", " ", "128", "-1", "1.5", "kazoo", "²", "piano,violin", "bas")),
+        *(("trumpt", " (did you mean trumpet?)"), ("vioiln", " (did you mean violin?)")),
+        ("clarinett", " (did you mean clarinet or clavinet?)"),
+    ],
+)
+def test_an_unknown_instrument_is_named_with_what_is_allowed(word: str, meant: str) -> None:
     message = (
-        f"no instrument is called {word!r}; allowed: drums, a program from 0 to 127, or a General MIDI "
-        "name or a part of one, such as piano, violin, electric guitar"
+        f"no instrument is called {word!r}{meant}; allowed: drums, a program from 0 to 127, a General MIDI name, "
+        "or words of several, such as piano, strings, electric guitar"
     )
     with pytest.raises(ImpossibleWish, match=f"^{re.escape(message)}$"):
         parse_instruments(("piano", word))
@@ -92,6 +119,17 @@ A_MINOR = {9, 11, 0, 2, 4, 5, 7, 8}
         ("F♯m", {6, 8, 9, 11, 1, 2, 4, 5}),
         *(("Bb", {10, 0, 2, 3, 5, 7, 9}), ("B♭ major", {10, 0, 2, 3, 5, 7, 9}), ("Cb", {11, 1, 3, 4, 6, 8, 10})),
         *(("b minor", {11, 1, 2, 4, 6, 7, 9, 10}), ("B", {11, 1, 3, 4, 6, 8, 10}), ("bb", {10, 0, 2, 3, 5, 7, 9})),
+        *(("A MINOR", A_MINOR), ("a-minor", A_MINOR), ("C Major", C_MAJOR), ("a", {9, 11, 1, 2, 4, 6, 8})),
+        *(
+            (key, {6, 8, 9, 11, 1, 2, 4, 5})
+            for key in ("f# minor", "F# Minor", "F-sharp minor", "f sharp MINOR", "F # m")
+        ),
+        *((key, {3, 5, 7, 8, 10, 0, 2}) for key in ("Eb", "e flat major", "E-flat-major", "Eb Major")),
+        *((key, C_MAJOR) for key in ("D dorian", "E Phrygian", "F LYDIAN", "G mixolydian", "A aeolian", "B locrian")),
+        *(("C ionian", C_MAJOR), ("d dorian mode", C_MAJOR), ("A natural minor", C_MAJOR)),
+        *(("A harmonic minor", {9, 11, 0, 2, 4, 5, 8}), ("A melodic minor", {9, 11, 0, 2, 4, 6, 8})),
+        *(("C pentatonic", {0, 2, 4, 7, 9}), ("A minor pentatonic", {0, 2, 4, 7, 9})),
+        *(("E blues", {4, 7, 9, 10, 11, 2}), ("Eb blues", {3, 6, 8, 9, 10, 1}), ("B blues scale", {11, 2, 4, 5, 6, 9})),
         *(("0", {0}), ("0,4,7", {0, 4, 7}), (" 11 , 0 ", {0, 11}), ("7,7", {7})),
     ],
 )
@@ -100,12 +138,19 @@ def test_keys_are_tonics_with_modes_or_pitch_classes(key: str, classes: set[int]
 
 
 @pytest.mark.parametrize(
-    "key", ["", " ", "H", "C dorian", "C#b", "12", "0,12", "0,,4", ",", "-1", "minor", "Cmm", "1.5", "C  # major", "²"]
+    ("key", "meant"),
+    [
+        *(
+            (key, "")
+            for key in ("", " ", "H", "C#b", "12", "0,12", "0,,4", ",", "-1", "minor", "Cmm", "1.5", "²", "C-")
+        ),
+        *(("C dorain", " (did you mean dorian?)"), ("F# minro", " (did you mean minor?)")),
+    ],
 )
-def test_an_unknown_key_is_named_with_what_is_allowed(key: str) -> None:
+def test_an_unknown_key_is_named_with_what_is_allowed(key: str, meant: str) -> None:
     message = (
-        f"no key is called {key!r}; allowed: a tonic and a mode such as 'C major', 'F# minor', 'Bbm', "
-        "or pitch classes from 0 to 11 such as '0,4,7'"
+        f"no key is called {key!r}{meant}; allowed: a tonic (alone: major) and a mode such as 'C major', 'F# minor', "
+        "'Bbm', 'D dorian', 'A harmonic minor', 'E blues', or pitch classes from 0 to 11 such as '0,4,7'"
     )
     with pytest.raises(ImpossibleWish, match=f"^{re.escape(message)}$"):
         parse_key(key)

@@ -15,7 +15,7 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.engine import Request
 from muse_shortcut.version import __version__
-from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
+from muse_tokenizers.base import RULES, Ids, Prompt, Tokenizer, Wishes
 from muse_tokenizers.errors import TokenizerError
 
 __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
@@ -166,7 +166,11 @@ def _wishes(content: Any) -> Wishes:
     key, instruments = content["key"], tuple(content["instruments"])
     if not all(isinstance(text, str) for text in (*instruments, key or "")):
         raise ValueError("wishes")
-    return Wishes(instruments=instruments, key=key, **numbers)
+    # What was made before there were rules 2 repeats by rules 1.
+    rules = content.get("rules", 1)
+    if type(rules) is not int or not 1 <= rules <= RULES:
+        raise ValueError("wishes.rules")
+    return Wishes(instruments=instruments, key=key, rules=rules, **numbers)
 
 
 def _begun(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:

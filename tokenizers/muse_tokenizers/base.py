@@ -22,6 +22,7 @@ from muse_tokenizers.measures import Measure, Passage, Quotation
 
 __all__ = [
     "EMBEDDED",
+    "RULES",
     "Grammar",
     "Ids",
     "Prompt",
@@ -97,6 +98,10 @@ class Prompt(Generic[Piece]):
     last frames), -1 where they are open; None where every step is whole."""
 
 
+RULES = 2
+"""The edition of the rules by which wishes are understood. What instruments or repeats mean changes with it alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:
     """What a person asks of a continuation; each becomes a mask over ids or the end of the piece."""
@@ -118,10 +123,13 @@ class Wishes:
     repeats: int | None = None
     """The most bars in a row that may each be what stood 1 to 4 bars before; None: any."""
 
+    rules: int = RULES
+    """By which edition the others are understood: 1 by sidecars made before there was a second, which repeat."""
+
     def only(self, names: Collection[str], lacks: str) -> Wishes:
         """The same. Raises ImpossibleWish: something else than these is wished for, which `lacks` it."""
         for field in fields(self):
-            if field.name not in names and getattr(self, field.name) not in (None, ()):
+            if field.name not in (*names, "rules") and getattr(self, field.name) not in (None, ()):
                 raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: {lacks} has none")
         return self
 

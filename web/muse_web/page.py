@@ -170,7 +170,7 @@ class _Controls:
         )  # fmt: skip
         self.instruments = gr.Dropdown(
             [program_name(program) for program in range(-1, 128)], value=[], multiselect=True, allow_custom_value=True,
-            label="Instruments", info="The only ones that may play. None: any. Parts of names do: guitar.",
+            label="Instruments", info="The only ones that may play. None: any. Families too: strings.",
             elem_id="muse-instruments",
         )  # fmt: skip
         self.key = gr.Dropdown(

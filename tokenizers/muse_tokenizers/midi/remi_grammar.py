@@ -140,7 +140,8 @@ class RemiGrammar(Grammar):
         self._instruments = np.ones(PROGRAMS, dtype=bool)
         if wishes.instruments:
             self._instruments[:] = False
-            self._instruments[[program + 1 for program in parse_instruments(wishes.instruments)]] = True
+            programs = parse_instruments(wishes.instruments, wishes.rules)
+            self._instruments[[program + 1 for program in programs]] = True
         self._pitches = np.ones((PROGRAMS, 128), dtype=bool)
         if wishes.key is not None:
             self._pitches[1:] = np.isin(np.arange(128) % 12, sorted(parse_key(wishes.key)))

@@ -2,53 +2,64 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
+
+from muse_tokenizers.base import RULES
 from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.midi.earlier import programs_by_parts_of_names
+from muse_tokenizers.midi.instruments import DRUMS, instrument_programs
 
 __all__ = ["DRUMS", "parse_instruments", "parse_key"]
 
-DRUMS = -1
-"""The program number that stands for the drum kit."""
+_NATURALS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
+_SCALES = {
+    "major, maj, ionian": (0, 2, 4, 5, 7, 9, 11),
+    "minor, min": (0, 2, 3, 5, 7, 8, 10, 11),
+    "natural minor, aeolian": (0, 2, 3, 5, 7, 8, 10),
+    "harmonic minor": (0, 2, 3, 5, 7, 8, 11),
+    "melodic minor": (0, 2, 3, 5, 7, 9, 11),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "locrian": (0, 1, 3, 5, 6, 8, 10),
+    "pentatonic, major pentatonic, pentatonic major": (0, 2, 4, 7, 9),
+    "minor pentatonic, pentatonic minor": (0, 3, 5, 7, 10),
+    "blues, minor blues": (0, 3, 5, 6, 7, 10),
+    "major blues": (0, 2, 3, 4, 7, 9),
+    "whole tone": (0, 2, 4, 6, 8, 10),
+    "chromatic": tuple(range(12)),
+}
+_MODES = {name: steps for names, steps in _SCALES.items() for name in names.split(", ")}
+_LETTERS = {"": "major", "M": "major", "m": "minor"}
+"""What a mode of one letter means: here alone its case counts."""
+_KEY = re.compile(r"([a-g])(?:(b(?!lues))|[\s_-]*(#|♯|♭|sharp|flat))?(?:[\s_-]*(\w.*))?", re.IGNORECASE)
 
-_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
-_MAJOR = (0, 2, 4, 5, 7, 9, 11)
-_MINOR = (0, 2, 3, 5, 7, 8, 10, 11)
 
-
-def parse_instruments(names: tuple[str, ...]) -> frozenset[int]:
-    """General MIDI programs (drums: -1) for names, parts of names, families or numbers.
+def parse_instruments(names: tuple[str, ...], rules: int = RULES) -> frozenset[int]:
+    """General MIDI programs (drums: -1) for names, words of names, families, aliases or numbers.
 
     >>> sorted(parse_instruments(("violin", "drums", "0")))
     [-1, 0, 40]
 
+    Args:
+        names: as a person writes them.
+        rules: of `Wishes`.
+
     Raises:
         ImpossibleWish: no instrument is called so.
     """
-    from miditok.constants import MIDI_INSTRUMENTS
-
-    known = [str(instrument["name"]).lower() for instrument in MIDI_INSTRUMENTS]
-    programs: set[int] = set()
-    for name in names:
-        word = name.strip().lower()
-        if word in ("drums", "drum", "percussion"):
-            programs.add(DRUMS)
-        elif word.isdecimal() and int(word) < len(known):
-            programs.add(int(word))
-        elif word in known:
-            programs.add(known.index(word))
-        else:
-            found = {program for program, other in enumerate(known) if word and word in other}
-            if not found:
-                raise ImpossibleWish(
-                    f"no instrument is called {name!r}; allowed: drums, a program from 0 to 127, or a General MIDI "
-                    "name or a part of one, such as piano, violin, electric guitar"
-                )
-            programs |= found
-    return frozenset(programs)
+    programs = programs_by_parts_of_names if rules == 1 else instrument_programs
+    return frozenset(program for name in names for program in programs(name))
 
 
 def parse_key(key: str) -> frozenset[int]:
-    """Pitch classes (C is 0) of a key or of a list of them. A minor key has the natural and the raised seventh.
+    """Pitch classes (C is 0) of a key or of a list of them.
+
+    Upper and lower case are the same, so a tonic alone is major; only "M" and "m" differ. A minor key has the natural
+    and the raised seventh; harmonic and melodic (ascending) minor have the raised one alone, natural minor the other.
 
     >>> sorted(parse_key("G major"))
     [0, 2, 4, 6, 7, 9, 11]
@@ -62,19 +73,23 @@ def parse_key(key: str) -> frozenset[int]:
         classes = frozenset(int(part) for part in parts)
         if max(classes) < 12:
             return classes
-    elif text and text[0].upper() in _NATURALS:
-        rest = text[1:]
-        accidental = rest[:1] if rest[:1] in ("#", "♯", "b", "♭") else ""
-        mode = rest[len(accidental) :].strip()
-        steps = {"": _MAJOR, "major": _MAJOR, "maj": _MAJOR, "M": _MAJOR}.get(mode) or {
-            "minor": _MINOR,
-            "min": _MINOR,
-            "m": _MINOR,
-        }.get(mode)
+    mode, found = "", _KEY.fullmatch(text)
+    if found:
+        given = found[4] or ""
+        mode = _LETTERS.get(given) or _mode(given)
+        steps = _MODES.get(mode)
         if steps:
-            tonic = _NATURALS[text[0].upper()] + _ACCIDENTALS[accidental]
+            tonic = _NATURALS[found[1].lower()] + _ACCIDENTALS[(found[2] or found[3] or "").lower()]
             return frozenset((tonic + step) % 12 for step in steps)
+    close = get_close_matches(mode, _MODES, n=1)
     raise ImpossibleWish(
-        f"no key is called {key!r}; allowed: a tonic and a mode such as 'C major', 'F# minor', 'Bbm', "
-        "or pitch classes from 0 to 11 such as '0,4,7'"
+        f"no key is called {key!r}{f' (did you mean {close[0]}?)' if close else ''}; allowed: a tonic (alone: major) "
+        "and a mode such as 'C major', 'F# minor', 'Bbm', 'D dorian', 'A harmonic minor', 'E blues', or pitch classes "
+        "from 0 to 11 such as '0,4,7'"
     )
+
+
+def _mode(text: str) -> str:
+    """A mode's name as it stands in `_MODES`."""
+    words = re.split(r"[\s_-]+", text.casefold())
+    return " ".join(words[:-1] if len(words) > 1 and words[-1] in ("scale", "mode") else words)
