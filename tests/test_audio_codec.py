@@ -21,7 +21,17 @@ from small_codecs import HOP, RATE, SHAPE, random_model, tone, write_codec
 from small_models import DEVICES
 
 from muse_shortcut.files import hash_file
-from muse_tokenizers.audio.codec import Codec, CodecShape, _Stream, build_model, codec_of, load_codec, save_codec
+from muse_tokenizers.audio.codec import (
+    Codec,
+    CodecShape,
+    _is_used,
+    _shapes,
+    _Stream,
+    build_model,
+    codec_of,
+    load_codec,
+    save_codec,
+)
 from muse_tokenizers.audio.codecs import META, codec_folder, fetch_codec, find_codec
 from muse_tokenizers.audio.package import import_encodec
 from muse_tokenizers.errors import UnusableCodec
@@ -331,3 +341,24 @@ def test_the_stand_ins_spectrogram_is_the_short_time_fourier_transform(normalize
             expected = expected / window.pow(2).sum().sqrt()
         torch.testing.assert_close(found[..., frame], expected, atol=1e-5, rtol=1e-4)
     assert import_encodec().__version__ == "0.1.1"
+
+
+WITHOUT_A_COMPILER = """
+import sys
+from pathlib import Path
+from muse_tokenizers.audio.codec import load_codec
+load_codec(Path(sys.argv[1]))
+print("torch" in sys.modules, "torch._dynamo" in sys.modules, "sympy" in sys.modules)
+"""
+
+
+def test_a_codec_is_loaded_without_torchs_compiler(folder: Path) -> None:
+    words = [sys.executable, "-c", WITHOUT_A_COMPILER, str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, residual_layers=2, lstm=1, ratios=(5, 3))])
+def test_the_shapes_that_are_expected_are_those_of_a_model(shape: CodecShape) -> None:
+    built = build_model(shape).state_dict()
+    assert _shapes(shape) == {name: tuple(tensor.shape) for name, tensor in built.items() if _is_used(name)}

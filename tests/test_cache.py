@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from muse_shortcut.config import ModelConfig, ShortcutConfig
-from muse_shortcut.model.core import Core
+from muse_shortcut.model.attention import row_attend
+from muse_shortcut.model.cache import Cache
+from muse_shortcut.model.core import Core, LastBlock
 
 CONTEXT = 150
 
@@ -51,3 +56,48 @@ def test_a_long_past_is_kept_once_for_all_candidates(core: Core) -> None:
     cache.repeat(64)
     assert cache.shared_length == 140
     assert cache.keys.shape == (3, 64, 3, CONTEXT - 140, 10)
+
+
+class _OwnAttention(LastBlock):
+    """What somebody writes who has not read cache.py: attention over what `put_taps` gives."""
+
+    def forward(self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
+        if cache is None or h.shape[1] > 1:
+            return super().forward(h, depths, turns, cache)
+        keys, values = cache.put_taps(*self.keys_and_values(depths, turns))
+        seen, weights = row_attend(self._query(h, turns), keys, values)
+        return self._finish(h, seen), weights
+
+
+@pytest.mark.parametrize("read", [127, 128, 139])
+@torch.inference_mode()
+def test_an_attention_of_ones_own_sees_the_shared_past_too(core: Core, read: int, monkeypatch: Any) -> None:
+    ids = torch.randint(0, 13, (2, CONTEXT, 2), generator=torch.Generator().manual_seed(2))
+    ids[:, :read] = ids[:1, :read]
+    found = []
+    for kind in (LastBlock, _OwnAttention):
+        monkeypatch.setattr(core.last, "__class__", kind)
+        cache = core.make_cache(1)
+        core.prefill(ids[:1, :read], cache)
+        cache.repeat(2)
+        found.append([core.step(ids[:, t], cache) for t in range(read, CONTEXT)])
+    for t, (usual, own) in enumerate(zip(*found, strict=True)):
+        assert own.weights.shape == (2, 3, len(core.config.depths), read + t + 1)
+        torch.testing.assert_close(own.weights, usual.weights, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(own.logits, usual.logits, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_what_a_layer_holds_is_whole_unless_its_parts_are_asked_for(core: Core) -> None:
+    cache = core.make_cache(1)
+    core.prefill(torch.zeros(1, 140, 2, dtype=torch.long), cache)
+    cache.repeat(3)
+    new = torch.randn(3, 3, 1, 10)
+    held = cache.put(1, new, -new)
+    keys, values = held
+    assert keys.shape == values.shape == (3, 3, 141, 10)
+    assert (keys[:, :, -1:] == new).all()
+    assert (values[:, :, -1:] == -new).all()
+    assert held.shared is not None
+    assert (keys[:, :, :140] == held.shared[0]).all()
+    assert held.own_keys.shape == (3, 3, 1, 10)

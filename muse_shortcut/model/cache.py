@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from muse_shortcut.config import ModelConfig
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "Held"]
 
 _WORTH_SHARING = 128
 """Below so many steps a copy for each candidate is read as fast as one that is shared and joined."""
+
+
+@dataclass(slots=True)
+class Held:
+    """The keys and values that a cache holds of a layer, or of n depths: of the steps that the batch shares, and of
+    those after them.
+
+    `keys, values = held` are all of them, joined. Taking the parts is for whoever reads the shared one once.
+    """
+
+    own_keys: Tensor
+    """(..., B, H, T, C), of the steps after the shared ones."""
+    own_values: Tensor
+    shared: tuple[Tensor, Tensor] | None
+    """Keys and values (..., 1, H, T', C) of the steps that the batch shares; None where it shares none."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Keys, then values, (..., B, H, T' + T, C)."""
+        if self.shared is None:
+            return iter((self.own_keys, self.own_values))
+        pairs = zip(self.shared, (self.own_keys, self.own_values), strict=True)
+        return iter([torch.cat((first.expand(*own.shape[:-2], -1, -1), own), dim=-2) for first, own in pairs])
 
 
 class Cache:
@@ -38,29 +63,23 @@ class Cache:
         shape = (layers, batch, heads, self.capacity - self.shared_length, width)
         return torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype)
 
-    def put(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, H, T', C) to an ordinary layer; return all of it that is not shared, (B, H, T + T', C)."""
+    def put(self, layer: int, key: Tensor, value: Tensor) -> Held:
+        """Add (B, H, T, C) to an ordinary layer; return all of it."""
         start = self.length - self.shared_length
         end = start + key.shape[2]
         self.keys[layer, :, :, start:end] = key
         self.values[layer, :, :, start:end] = value
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        shared = None if self._shared is None else (self._shared[0][layer], self._shared[1][layer])
+        return Held(self.keys[layer, :, :, :end], self.values[layer, :, :, :end], shared)
 
-    def put_taps(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (n, B, H, T', C) to the depths; return all of them that is not shared, (n, B, H, T + T', C)."""
+    def put_taps(self, keys: Tensor, values: Tensor) -> Held:
+        """Add (n, B, H, T, C) to the depths; return all of them."""
         start = self.length - self.shared_length
         end = start + keys.shape[3]
         self.tap_keys[:, :, :, start:end] = keys
         self.tap_values[:, :, :, start:end] = values
-        return self.tap_keys[:, :, :, :end], self.tap_values[:, :, :, :end]
-
-    def shared(self, layer: int) -> tuple[Tensor, Tensor] | None:
-        """Keys and values (1, 1, H, T', C) of an ordinary layer that the batch shares; None where it shares none."""
-        return None if self._shared is None else (self._shared[0][layer, None], self._shared[1][layer, None])
-
-    def shared_taps(self) -> tuple[Tensor, Tensor] | None:
-        """Keys and values (n, 1, H, T', C) of the depths that the batch shares; None where it shares none."""
-        return None if self._shared is None else self._shared[2:]
+        shared = None if self._shared is None else self._shared[2:]
+        return Held(self.tap_keys[:, :, :, :end], self.tap_values[:, :, :, :end], shared)
 
     def repeat(self, batch: int) -> None:
         """Turn a batch of one into `batch` candidates, who share what has been read so far if it is long."""

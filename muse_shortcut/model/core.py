@@ -120,17 +120,22 @@ class Block(nn.Module):
         query = rotate(self.attention.split(self.attention.query(x)), turns)
         key, value = self.attention.keys_and_values(x)
         key = rotate(key, turns)
-        shared = None
-        if cache is not None:
-            key, value = cache.put(layer, key, value)
-            shared = cache.shared(layer)
-        if shared is not None:
-            seen, _ = row_attend(query, key[None], value[None], shared)
-        elif key.shape[2] > query.shape[2]:
+        held = None if cache is None else cache.put(layer, key, value)
+        if held is not None and held.shared is not None:
+            shared_key, shared_value = held.shared
+            shared = (shared_key[None], shared_value[None])
+            seen, _ = row_attend(query, held.own_keys[None], held.own_values[None], shared)
+            return self._finish(h, seen)
+        if held is not None:
+            key, value = held
+        if key.shape[2] > query.shape[2]:
             # One step, and all that is cached came before it.
             seen = F.scaled_dot_product_attention(query, key, value)
         else:
             seen = attend(query, key, value)
+        return self._finish(h, seen)
+
+    def _finish(self, h: Tensor, seen: Tensor) -> Tensor:
         h = h + self.dropout(self.attention.merge(seen))
         return h + self.dropout(self.feed_forward(self.feed_forward_norm(h)))  # type: ignore[no-any-return]
 
@@ -168,13 +173,12 @@ class LastBlock(nn.Module):
         query = self._query(h, turns)
         keys, values = self.keys_and_values(depths, turns)
         weights = h.new_empty(0)
-        if cache is not None:
-            all_keys, all_values = cache.put_taps(keys, values)
+        held = None if cache is None else cache.put_taps(keys, values)
         if self.scope == "column":
             seen, columns = column_attend(query, keys, values)
             weights = columns[:, :, -1, :, None].float()
-        elif cache is not None and h.shape[1] == 1:
-            seen, weights = row_attend(query, all_keys, all_values, cache.shared_taps())
+        elif held is not None and h.shape[1] == 1:
+            seen, weights = row_attend(query, held.own_keys, held.own_values, held.shared)
         else:
             seen = joint_attend(query, keys, values)
         return self._finish(h, seen), weights

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,13 +96,13 @@ class CodecShape:
         return self.sample_rate / self.hop
 
 
-def build_model(shape: CodecShape) -> Any:
-    """An `encodec.EncodecModel` with new weights, in training mode."""
+def build_model(shape: CodecShape, *, norm: Literal["weight_norm", "none"] = "weight_norm") -> Any:
+    """An `encodec.EncodecModel` with new weights, in training mode; its convolutions with a weight norm or none."""
     encodec = import_encodec()
     common: dict[str, Any] = {
         "channels": 1, "dimension": shape.dimension, "n_filters": shape.filters, "causal": True,
         "n_residual_layers": shape.residual_layers, "ratios": list(shape.ratios), "lstm": shape.lstm,
-        "norm": "weight_norm",
+        "norm": norm,
     }  # fmt: skip
     with warnings.catch_warnings():
         # It builds with torch's older form of weight normalisation, which says so.
@@ -355,10 +355,8 @@ def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapp
     """A codec of weights by name, read from `files` if from any. Raises UnusableCodec: they are not of that shape."""
     import torch
 
-    with torch.device("meta"):
-        # A file must not ask for more memory than its own weights take.
-        expected = {name: t.shape for name, t in build_model(shape).state_dict().items() if _is_used(name)}
-    given = {name: tensor.shape for name, tensor in tensors.items() if _is_used(name)}
+    expected = _shapes(shape)
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items() if _is_used(name)}
     wrong = next((name for name in sorted(expected | given) if expected.get(name) != given.get(name)), None)
     if wrong is not None:
         raise UnusableCodec(f"the weights do not fit the shape: {wrong}")
@@ -368,6 +366,22 @@ def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapp
     model = build_model(shape)
     model.load_state_dict({name: tensors[name].float() for name in given}, strict=False)
     return Codec(model, shape, files or {})
+
+
+def _shapes(shape: CodecShape) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of `build_model`, by name, without room for them: a file must not ask for more memory
+    than its own weights take."""
+    import torch
+
+    with torch.device("meta"):
+        # A weight norm would be worked out there, for which torch loads its compiler, a second of every start.
+        model = build_model(shape, norm="none")
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if _is_used(name)}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
+            direction = shapes.pop(f"{name}.weight")
+            shapes |= {f"{name}.weight_g": (direction[0], 1, 1), f"{name}.weight_v": direction}
+    return shapes
 
 
 def _is_used(name: str) -> bool:
