@@ -222,3 +222,23 @@ def test_percentages_have_the_places_that_mean_something(share: float, text: str
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (59.7, "1:00"), (75.2, "1:15"), (3661, "61:01")])
 def test_clocks_count_minutes(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_a_note_however_short_on_the_axis_has_a_width_and_no_edge_that_hides_it(
+    checkpoint: Checkpoint, trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def widths_and_edges() -> tuple[list[float], list[float]]:
+        roll = draw_trace(trace, checkpoint.tokenizer, "t").axes[0]
+        left, right = roll.get_xlim()
+        paths = [path for one in roll.collections[:2] for path in one.get_paths()]
+        edges = [float(edge) for one in roll.collections[:2] for edge in np.atleast_1d(one.get_linewidth())]
+        return [float(path.get_extents().width / (right - left)) for path in paths], edges
+
+    widths, edges = widths_and_edges()
+    assert min(widths) >= 0.99 / 600
+    assert max(edges) > 0
+    # As where an hour is on the axis.
+    monkeypatch.setattr("muse_shortcut.pictures.drawing._LEAST_WIDTH", 0.5)
+    widths, edges = widths_and_edges()
+    assert min(widths) >= 0.49
+    assert max(edges) == 0

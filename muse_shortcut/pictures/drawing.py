@@ -44,6 +44,8 @@ _WIDEST = 0.02
 """The share of all attention, at a depth of a source, that gets the widest strand; the strongest's if that is more"""
 _LEAST_STRAND = 0.12
 """A depth of a source that has less than this fraction of the widest gets none."""
+_LEAST_WIDTH = 1 / 600
+"""Of a note, as a share of the axis: two dots and a half of the picture."""
 _BINS = 420
 """Of the time axis: what falls into one is drawn as one bar."""
 _PROMPT_SHARE = 1.0
@@ -119,8 +121,11 @@ def _draw_roll(axes: Axes, timeline: Timeline, left: float, right: float) -> Non
             axes.axhline(octave - 0.5, color=FAINT, linewidth=0.8, zorder=0)
     axes.axvspan(timeline.cut, right, color="#f6f7f9", zorder=-1, linewidth=0)
     for is_new, colour in ((False, PROMPT), (True, NEW)):
-        patches = [_patch(Rectangle, note) for note in shown if note.is_new == is_new]
-        axes.add_collection(PatchCollection(patches, facecolor=colour, edgecolor=PAPER, linewidth=0.4, zorder=2))
+        notes = [note for note in shown if note.is_new == is_new]
+        patches = [_patch(Rectangle, note, _LEAST_WIDTH * (right - left)) for note in notes]
+        # The edge parts a note from its neighbours. Of a narrow one it would leave nothing.
+        widths = [0.4 if patch.get_width() > 5 * _LEAST_WIDTH * (right - left) else 0.0 for patch in patches]
+        axes.add_collection(PatchCollection(patches, facecolor=colour, edgecolor=PAPER, linewidth=widths, zorder=2))
     axes.axvline(timeline.cut, color=INK, linewidth=1.0, zorder=1)
     axes.set_ylim(low, high)
     ticks = [pitch for pitch in range(low, high + 1) if pitch % 12 == 0]
@@ -134,10 +139,10 @@ def _draw_roll(axes: Axes, timeline: Timeline, left: float, right: float) -> Non
         axes.text(timeline.cut, top, "given  ", ha="right", va="top", color=MUTED, fontsize=9)
 
 
-def _patch(rectangle: Any, note: Note) -> Any:
+def _patch(rectangle: Any, note: Note, least: float = 0.03) -> Any:
     height = 0.86
     # A drum has no length: it is drawn as a mark.
-    length = 0.09 if note.is_drum else max(note.end - note.start, 0.03)
+    length = max(0.09 if note.is_drum else note.end - note.start, 0.03, least)
     return rectangle((note.start, note.pitch - height / 2), length, height)
 
 
