@@ -223,16 +223,21 @@ def test_what_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
-def test_text_that_is_not_utf8_is_read_as_it_is(tmp_path: Path) -> None:
-    data = "Größe".encode("latin-1")
-    assert bpe().read(_write(tmp_path / "a.txt", data)) == data
+def test_bytes_that_are_no_text_known_come_back(tmp_path: Path) -> None:
+    data, said = b"\x81\x40\xfd\xfe text", list[str]()
+    tokenizer = bpe()
+    piece = tokenizer.read(_write(tmp_path / "a.txt", data), warn=said.append)
+    assert piece == tokenizer.loads(tokenizer.dumps(piece)) == data
+    assert said == [
+        f"{tmp_path}/a.txt is neither UTF-8 nor Latin-1: its bytes are kept as they are; --encoding says what they mean"
+    ]
 
 
 def test_prompts_keep_their_line_ends_and_stores_do_not(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.txt", b"\xef\xbb\xbfone\r\ntwo\r\n")
-    assert bpe().read(path) == path.read_bytes()
+    assert bpe().read(path) == b"one\r\ntwo\r\n"
     assert bpe().read_part(path, None) == b"one\ntwo\n"
-    assert TextTokenizer(bpe().segmenter, "keep").read_part(path, None) == path.read_bytes()
+    assert TextTokenizer(bpe().segmenter, "keep").read_part(path, None) == b"one\r\ntwo\r\n"
     assert read_text(path, (3, 8), "lf") == b"one\n"
 
 

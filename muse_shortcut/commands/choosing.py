@@ -26,7 +26,7 @@ VOCABULARY = 4096
 """Ids that are learned where nobody says how many."""
 _LEARNED_FROM = 2**27
 """Bytes of the training split that a vocabulary is learned from, at most, evenly over all of it."""
-_OWN = {"audio": ("codec", "codebooks", "device"), "text": ("vocabulary_size", "line_ends")}
+_OWN = {"audio": ("codec", "codebooks", "device"), "text": ("vocabulary_size", "line_ends", "encoding")}
 """Options of one domain alone."""
 _CHOOSING = ("codec", "codebooks", "vocabulary_size", "line_ends")
 """Of them those that choose a tokenizer."""
@@ -55,6 +55,7 @@ def choose_tokenizer(
         ArgumentsError, TokenizerError: it is not there, or not of this domain.
     """
     from muse_tokenizers.loading import load_tokenizer
+    from muse_tokenizers.text.tokenizer import TextTokenizer
 
     if arguments.tokenizer is not None and _is_checkpoint(Path(arguments.tokenizer)):
         found = load_tokenizer(checkpoint_folder(arguments.tokenizer) / "tokenizer")
@@ -64,6 +65,9 @@ def choose_tokenizer(
             if getattr(arguments, option) is not None:
                 name = option.replace("_", "-")
                 raise ArgumentsError(f"--{name} chooses a tokenizer; --tokenizer names a checkpoint, which has its own")
+        if isinstance(found, TextTokenizer):
+            # What these files are in, and not those that it was learned from.
+            found.encoding = arguments.encoding
         return found
     named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
     if arguments.domain == "audio":
@@ -121,13 +125,12 @@ def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[So
         raise ArgumentsError(
             f"--tokenizer is {name!r}; allowed: bpe, characters, letters, a tokenizer.json, or a checkpoint's folder"
         )
-    return TextTokenizer(segmenter, arguments.line_ends or "lf")
+    return TextTokenizer(segmenter, arguments.line_ends or "lf", arguments.encoding)
 
 
 def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]], bar: Bar) -> Iterator[bytes]:
     """What is trained on, file by file; of very much every second, third, ... file or part."""
     from muse_shortcut.data.splits import draw_splits
-    from muse_tokenizers.text.files import read_text
 
     # As the store will split them: what cannot be used, or is there twice, has no part in it.
     usable = [[(file, digest) for file in source if (digest := _digest(file, arguments))] for source in sources]
@@ -138,19 +141,28 @@ def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]
     total = sum(file.size() for file in files)
     stride, read = -(-total // _LEARNED_FROM) or 1, 0
     for file in files[::stride]:
-        data = read_text(file.path, file.part, arguments.line_ends or "lf")
+        data = _read(file, arguments)
         read += len(data)
         bar.show(round(read / 2**20, 1), "MiB read")
         yield data
 
 
-def problem_of_text(file: SourceFile) -> str | None:
+def _read(file: SourceFile, arguments: Namespace) -> bytes:
+    """A text as the store will have it; what had to be converted is told when that is made. Raises UnreadablePiece."""
+    from muse_tokenizers.text.files import read_text
+
+    encoding: str | None = arguments.encoding
+    return read_text(file.path, file.part, arguments.line_ends or "lf", encoding=encoding, warn=lambda _: None)
+
+
+def problem_of_text(file: SourceFile, encoding: str | None) -> str | None:
     """Why a file is no text, as far as its beginning shows; None where it may be one."""
     from muse_tokenizers.errors import UnreadablePiece
     from muse_tokenizers.text.files import LOOKED_AT, read_text
 
     try:
-        read_text(file.path, (0, min(file.size(), LOOKED_AT)), "lf")
+        beginning = (0, min(file.size(), LOOKED_AT))
+        read_text(file.path, beginning, "lf", encoding=encoding, warn=lambda _: None)
     except UnreadablePiece as error:
         return str(error).replace(str(file.path), file.name).removeprefix(f"{file.name} ")
     return None
@@ -159,10 +171,9 @@ def problem_of_text(file: SourceFile) -> str | None:
 def _digest(file: SourceFile, arguments: Namespace) -> str | None:
     """Of what is read of a file of text; None where it cannot be used."""
     from muse_tokenizers.errors import UnreadablePiece
-    from muse_tokenizers.text.files import read_text
 
     try:
-        text = None if file.reason else read_text(file.path, file.part, arguments.line_ends or "lf")
+        text = None if file.reason else _read(file, arguments)
     except UnreadablePiece:
         return None
     return None if text is None else hashlib.sha256(text).hexdigest()

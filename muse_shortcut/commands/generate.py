@@ -15,7 +15,14 @@ from muse_shortcut.commands.generate_options import DEFAULT_LENGTHS, build_parse
 from muse_shortcut.commands.line import StopSwitch, run_command, say, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
 from muse_shortcut.commands.progress import Progress
-from muse_shortcut.commands.prompts import check_options, choose_target, find_prompt, places_first
+from muse_shortcut.commands.prompts import (
+    STANDARD_INPUT,
+    check_options,
+    choose_target,
+    find_prompt,
+    places_first,
+    read_standard_input,
+)
 from muse_shortcut.commands.writing import Wanted, choose_output, parse_moment, say_what_next, write_candidates
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
@@ -27,13 +34,14 @@ if TYPE_CHECKING:
     from muse_shortcut.checkpoints import Checkpoint
     from muse_shortcut.generation.engine import Generation, Request
     from muse_tokenizers.base import Tokenizer
+    from muse_tokenizers.errors import Warn
 
 __all__ = ["main"]
 
 PROGRAM = "muse-generate"
 _SHOWN_EVERY = 16
 _REQUEST_OPTIONS = (
-    "prompt", "prompt_seconds", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "keep", "seed",
+    "prompt", "prompt_seconds", "encoding", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "keep", "seed",
     "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
     "no_repeat_ngram",
 )  # fmt: skip
@@ -177,8 +185,17 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint, path: Path | Non
 
 def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | None) -> Any:
     """The piece to continue; None where there is none."""
+    from muse_tokenizers.text.encodings import check_encoding
+
+    more: dict[str, Any] = {} if arguments.encoding is None else {"encoding": check_encoding(arguments.encoding)}
+
+    def read(file: Path, warn: Warn) -> Any:
+        return tokenizer.read(file, limit=arguments.prompt_seconds, warn=warn, **more)
+
+    if arguments.prompt == STANDARD_INPUT:
+        return read_standard_input(read, warn_on_terminal(PROGRAM))
     if path is not None:
-        return tokenizer.read(path, limit=arguments.prompt_seconds, warn=warn_on_terminal(PROGRAM))
+        return read(path, warn_on_terminal(PROGRAM))
     if arguments.prompt is None:
         return None
     return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")

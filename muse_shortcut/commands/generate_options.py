@@ -33,7 +33,15 @@ def build_parser(program: str) -> CommandLine:
         "file", nargs="?", metavar="PROMPT", help="a file, the name of a shipped prompt, or words to continue as text"
     )
     prompt = parser.add_argument_group("what is continued, and how far")
-    prompt.add_argument("--prompt", type=str, metavar="PROMPT", help="the prompt, if it is not given by its place")
+    prompt.add_argument(
+        "--prompt", type=str, metavar="PROMPT", help="the prompt, if it is not given by its place; - is standard input"
+    )
+    prompt.add_argument(
+        "--encoding",
+        type=str,
+        metavar="NAME",
+        help="text: encoding of the prompt, such as latin-1; default: found out",
+    )
     prompt.add_argument(
         "--prompt_seconds", type=float, help="music and sound: continue the first X seconds only, of MIDI to a bar line"
     )

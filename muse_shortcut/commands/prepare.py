@@ -61,6 +61,9 @@ def _parser() -> CommandLine:
     parser.add_argument("--vocabulary_size", type=int, help=f"text: of bpe and characters; default {VOCABULARY:,}")
     parser.add_argument("--line_ends", choices=["lf", "keep"], help="text: lf (default) leaves out carriage returns")
     parser.add_argument(
+        "--encoding", type=str, metavar="NAME", help="text: encoding of the files, such as latin-1; default: found out"
+    )
+    parser.add_argument(
         "--codec",
         type=str,
         metavar="NAME",
@@ -91,6 +94,7 @@ def main() -> NoReturn:
 def _prepare(arguments: Namespace) -> None:
     from muse_shortcut.data.preparing import Preparation, check_place, prepare
     from muse_tokenizers.loading import tokenizer_class
+    from muse_tokenizers.text.encodings import check_encoding
 
     if not 0.0 <= arguments.held_out <= 0.4:
         raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
@@ -98,6 +102,8 @@ def _prepare(arguments: Namespace) -> None:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 or more")
     named = _name_sources(arguments)
     refuse_others_options(arguments)
+    if arguments.encoding is not None:
+        arguments.encoding = check_encoding(arguments.encoding)
     excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
     # Before anything is fetched or learned.
     check_place(Path(arguments.out), overwrite=arguments.overwrite)
@@ -107,7 +113,7 @@ def _prepare(arguments: Namespace) -> None:
     sources, excluded_files = _without(sources, excluded)
     if is_text:
         recipes = [recipe for recipe, _ in named]
-        sources = [_in_parts(files, one, arguments.held_out) for files, one in zip(sources, recipes, strict=True)]
+        sources = [_in_parts(files, one, arguments) for files, one in zip(sources, recipes, strict=True)]
     tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources)
     described = [_describe(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)
@@ -153,24 +159,26 @@ def _device(arguments: Namespace) -> str:
     return "cuda" if found == "cuda" else "cpu"
 
 
-def _in_parts(files: list[SourceFile], recipe: Recipe | None, held_out: float) -> list[SourceFile]:
+def _in_parts(files: list[SourceFile], recipe: Recipe | None, arguments: Namespace) -> list[SourceFile]:
     """The texts of one source in the parts that become pieces; one text alone is divided between the splits."""
     from muse_shortcut.data.recipe import RandomSplit
     from muse_shortcut.data.survey import in_parts
     from muse_tokenizers.text.cutting import held_out_marks
     from muse_tokenizers.text.files import spans_of
 
+    held_out, encoding = arguments.held_out, arguments.encoding
     free = recipe is None or isinstance(recipe.split, RandomSplit)
-    files = _without_twins(files) if free else files
+    files = _without_twins(files, encoding) if free else files
     alone = free and sum(file.reason is None for file in files) == 1
-    return in_parts(files, recipe, spans_of, partial(held_out_marks, held_out=held_out) if alone else None)
+    cut = partial(held_out_marks, held_out=held_out, encoding=encoding) if alone else None
+    return in_parts(files, recipe, partial(spans_of, encoding=encoding), cut)
 
 
-def _without_twins(files: list[SourceFile]) -> list[SourceFile]:
+def _without_twins(files: list[SourceFile], encoding: str | None) -> list[SourceFile]:
     """The files; what is no text says so, and of several that are all alike all but the first."""
     from muse_shortcut.files import hash_file
 
-    files = [replace(file, reason=file.reason or problem_of_text(file)) for file in files]
+    files = [replace(file, reason=file.reason or problem_of_text(file, encoding)) for file in files]
     readable = [file for file in files if file.reason is None]
     if len({file.size() for file in readable}) != 1 or len({hash_file(file.path) for file in readable}) != 1:
         return files

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from muse_shortcut.commands.suggesting import did_you_mean
-from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_shortcut.errors import ArgumentsError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_tokenizers.errors import TokenizerError, UnreadablePiece, Warn
 from muse_tokenizers.suffixes import domain_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-__all__ = ["DOMAINS", "Target", "check_options", "choose_target", "find_prompt", "places_first"]
+__all__ = [
+    "DOMAINS", "STANDARD_INPUT", "Target", "check_options", "choose_target", "find_prompt", "places_first",
+    "read_standard_input",
+]  # fmt: skip
+
+Piece = TypeVar("Piece")
 
 DOMAINS = ("midi", "audio", "text")
+STANDARD_INPUT = "-"
+_LONGEST_INPUT = 2**30
+"""Bytes of standard input."""
 _CALLED = {"midi": "MIDI", "audio": "sound", "text": "text"}
 """What is in a file."""
 _SORTS = {"midi": "music", "audio": "sound", "text": "text"}
@@ -28,7 +38,7 @@ _LENGTHS = {"midi": "seconds", "audio": "seconds", "text": "bytes"}
 _ONLY = {
     "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
     "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
-    "soundfont": ("midi",),
+    "soundfont": ("midi",), "encoding": ("text",),
 }  # fmt: skip
 """Options that not every domain has."""
 
@@ -98,6 +108,8 @@ def find_prompt(target: Target) -> Path | None:
     """
     if target.prompt is None:
         return None
+    if target.prompt == STANDARD_INPUT:
+        return Path("stdin")
     if exists(target.prompt):
         return Path(target.prompt)
     shipped = shipped_prompt(target.domain, target.prompt)
@@ -113,6 +125,32 @@ def find_prompt(target: Target) -> Path | None:
         + (f", nor one of the shipped {', '.join(names)}" if names else "")
         + did_you_mean(target.prompt, names)
     )
+
+
+def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piece:
+    """What `read` makes of a file of all that comes on standard input; messages call it stdin.
+
+    Raises:
+        UnreadablePiece: it is too long, or not what it should be.
+        OutputError: there is no room for it.
+    """
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        size = 0
+        try:
+            with path.open("wb") as file:
+                while block := sys.stdin.buffer.read(2**20):
+                    size += file.write(block)
+                    if size > _LONGEST_INPUT:
+                        raise UnreadablePiece(f"stdin has more than {_LONGEST_INPUT:,} bytes")
+        except OSError as error:
+            raise OutputError(f"cannot keep standard input in {folder}: {error.strerror}") from error
+        try:
+            return read(path, lambda line: warn(line.replace(str(path), "stdin")))
+        except TokenizerError as error:
+            raise type(error)(str(error).replace(str(path), "stdin")) from error
 
 
 def check_options(arguments: Namespace, domain: str) -> None:
@@ -183,6 +221,8 @@ def _domain_of_checkpoint(word: str | None) -> str | None:
 
 def _unknown(prompt: str | None) -> str:
     names = [name for domain in DOMAINS for name in prompt_names(domain)]
+    if prompt == STANDARD_INPUT:
+        raise ArgumentsError(f"nothing shows what standard input is; say which it is: {', '.join(DOMAINS)}")
     if prompt is None:
         raise ArgumentsError(
             "nothing is named that could be continued; allowed: a file, a shipped prompt "

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
-from muse_shortcut.config import ModelConfig, TrainConfig
+from muse_shortcut.config import ModelConfig, SamplingConfig, TrainConfig
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_shortcut.model.core import Core
@@ -30,7 +30,8 @@ def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> 
     tokenizer = load_tokenizer(store.tokenizer_folder)
     store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
     core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
-    return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={})
+    sampling = SamplingConfig(temperature=tokenizer.usual_temperature)
+    return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={}, sampling=sampling)
 
 
 def tuned_checkpoint(folder: Path, store: Store, device: torch.device, *, shape: ModelConfig | None) -> Checkpoint:

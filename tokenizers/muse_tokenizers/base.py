@@ -184,6 +184,8 @@ class Tokenizer(ABC, Generic[Piece]):
     counted: ClassVar[str]
     """What passages count: "notes"."""
     quotation: ClassVar[Quotation]
+    usual_temperature: ClassVar[float] = 1.0
+    """What a new checkpoint is sampled with where nobody says otherwise."""
 
     streams: int
     """K, the ids of one step."""

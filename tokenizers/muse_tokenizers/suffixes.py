@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = ["MIDI", "TEXT", "domain_of"]
 
 MIDI = frozenset({".mid", ".midi"})
-TEXT = frozenset({".txt", ".text"})
+TEXT = frozenset({".txt", ".text", ".md"})
 
 
 def domain_of(path: Path) -> str | None:

@@ -11,6 +11,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -26,7 +27,6 @@ _BEGINNINGS: tuple[tuple[bytes, str, Family, str | None], ...] = (
     (rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE", "WAV", "sndfile", "wav"),
     (rb"riff\x2e\x91\xcf\x11", "W64", "sndfile", "w64"),
     (rb"FORM....AIF[FC]", "AIFF", "sndfile", "aiff"),
-    (rb"FORM....(8SVX|16SV)", "SVX", "sndfile", None),
     (rb"caff\x00\x01", "CAF", "sndfile", "caf"),
     (rb"\.snd|dns\.", "AU", "sndfile", "au"),
     (rb"fLaC", "FLAC", "sndfile", "flac"),
@@ -257,21 +257,35 @@ def _has_last_page(file: BinaryIO, size: int) -> bool:
 
 
 class PatchedFile:
-    """A file with some of its bytes replaced, as far as soundfile needs one."""
+    """A file with some of its bytes replaced, as far as soundfile needs one.
 
-    def __init__(self, file: BinaryIO, patches: tuple[tuple[int, bytes], ...]) -> None:
+    It is called from C, where nobody catches what is raised: cffi would print it.
+
+    Attributes:
+        failure: why something could not be read.
+    """
+
+    def __init__(self, file: BinaryIO, patches: tuple[tuple[int, bytes], ...] = ()) -> None:
         self._file, self._patches = file, patches
         self.name = "patched"
+        self.failure: OSError | None = None
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        # Headers that lie lead to places before the beginning; then it stays where it is, by which libsndfile knows.
+        with suppress(OSError, ValueError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
 
     def tell(self) -> int:
         return self._file.tell()
 
     def read(self, size: int = -1) -> bytes:
         start = self._file.tell()
-        data = bytearray(self._file.read(size))
+        try:
+            data = bytearray(self._file.read(size))
+        except OSError as error:
+            self.failure = error
+            return b""
         for place, replaced in self._patches:
             for number, byte in enumerate(replaced, place - start):
                 if 0 <= number < len(data):

@@ -104,8 +104,9 @@ def _open_sndfile(stream: Any, container: Container, name: str) -> tuple[Sound, 
     # Of most MP3s the length is a guess from the size of the file.
     counted = container.kind != "MP3" or _counts_frames(stream)
     stream.seek(0)
+    file = PatchedFile(stream, container.patches)
     try:
-        source = Forward(PatchedFile(stream, container.patches) if container.patches else stream)
+        source = Forward(file)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         if container.media_format is not None and HAS_MEDIA:
             return _open_media(stream, container, name)
@@ -118,11 +119,13 @@ def _open_sndfile(stream: Any, container: Container, name: str) -> tuple[Sound, 
         container=container,
         blocks=iter(()),
     )
-    sound.blocks = _sndfile_blocks(source, sound, soundfile.SoundFileError)
+    sound.blocks = _sndfile_blocks(source, file, sound, soundfile.SoundFileError)
     return sound, source.close
 
 
-def _sndfile_blocks(source: Any, sound: Sound, failure: type[Exception]) -> Iterator[NDArray[np.float32]]:
+def _sndfile_blocks(
+    source: Any, file: PatchedFile, sound: Sound, failure: type[Exception]
+) -> Iterator[NDArray[np.float32]]:
     room = np.empty((BLOCK, sound.channels), dtype=np.float32)
     while True:
         room.fill(np.nan)
@@ -132,6 +135,8 @@ def _sndfile_blocks(source: Any, sound: Sound, failure: type[Exception]) -> Iter
             # It does not say how much it had decoded before: what it has not written is as it was.
             sound.damaged = True
             read = int(np.argmax(np.isnan(room).all(axis=1))) if np.isnan(room[-1]).all() else BLOCK
+        if file.failure is not None:
+            raise file.failure
         if read:
             yield room[:read]
         if read < BLOCK or sound.damaged:

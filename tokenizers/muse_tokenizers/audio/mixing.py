@@ -28,16 +28,17 @@ class Mixer:
         """(n, C) -> (n,)."""
         if self._only is not None:
             return np.array(block[:, self._only])
-        mono: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
-        if block.shape[1] > 1:
-            starts = np.arange(0, len(block), _WINDOW)
-            with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            # What is no number is refused by whoever asks.
+            mono: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
+            if block.shape[1] > 1:
+                starts = np.arange(0, len(block), _WINDOW)
                 each = np.add.reduceat(np.square(block, dtype=np.float64), starts, axis=0)
                 left = np.add.reduceat(np.square(mono, dtype=np.float64), starts)
-            self._energies += each.sum(axis=0)
-            # Of C unrelated channels the mean has a C-th of their mean energy.
-            unrelated = each.mean(axis=1) / block.shape[1]
-            self._lost += float(each.sum(axis=1)[left < _LEAST * unrelated].sum())
+                self._energies += each.sum(axis=0)
+                # Of C unrelated channels the mean has a C-th of their mean energy.
+                unrelated = each.mean(axis=1) / block.shape[1]
+                self._lost += float(each.sum(axis=1)[left < _LEAST * unrelated].sum())
         return mono
 
     @property

@@ -5,20 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from muse_tokenizers.text.encodings import encoding_by_mark, unit_of
+
 __all__ = ["held_out_marks"]
 
 _WIDEST = 2**18
 """Bytes on each side of the exact place in which a seam is looked for, at most."""
-_MARKS = {
-    b"\xff\xfe\0\0": "utf-32-le",
-    b"\0\0\xfe\xff": "utf-32-be",
-    b"\xff\xfe": "utf-16-le",
-    b"\xfe\xff": "utf-16-be",
-}
-"""Byte order marks of texts whose characters are several bytes wide."""
 
 
-def held_out_marks(path: Path, first: int, last: int, held_out: float) -> tuple[int, int] | None:
+def held_out_marks(
+    path: Path, first: int, last: int, held_out: float, encoding: str | None = None
+) -> tuple[int, int] | None:
     """The bytes at which validation and test begin.
 
     Args:
@@ -26,6 +23,7 @@ def held_out_marks(path: Path, first: int, last: int, held_out: float) -> tuple[
         first: the first byte of the text in it.
         last: the byte after its last.
         held_out: the fraction that is for validation, and again for test; the end of the text is held out.
+        encoding: what the text is in where no mark says it.
 
     Returns:
         Both are after an empty line where there is one near, else after a line, else after a space, else between two
@@ -38,8 +36,8 @@ def held_out_marks(path: Path, first: int, last: int, held_out: float) -> tuple[
     if part < 1:
         return None
     with path.open("rb") as file:
-        head = file.read(4)
-        encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
+        by_mark = encoding_by_mark(file.read(4))
+        encoding = by_mark[0] if by_mark is not None else encoding or "utf-8"
         reach = min(part // 2, _WIDEST)
         found = []
         for place in (last - 2 * part, last - part):
@@ -52,7 +50,7 @@ def held_out_marks(path: Path, first: int, last: int, held_out: float) -> tuple[
 
 def _seam(data: bytes, wanted: int, start: int, encoding: str) -> int:
     """The end of the seam in these bytes that is nearest to a place; `start` is where they begin in their file."""
-    width = {"utf-16": 2, "utf-32": 4}.get(encoding[:6], 1)
+    width = unit_of(encoding)
     for seam in ("\n\n", "\r\n\r\n", "\n", " "):
         ends = [end for end in _ends(data, seam.encode(encoding)) if (start + end) % width == 0]
         if ends:

@@ -7,42 +7,70 @@ from pathlib import Path
 from typing import Literal
 
 from muse_tokenizers.base import Span
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
+from muse_tokenizers.text.encodings import encoding_by_mark, to_utf8, unit_of
 
 __all__ = ["LINE_ENDS", "LOOKED_AT", "LineEnds", "check_text", "read_text", "spans_of"]
 
 LineEnds = Literal["lf", "keep"]
 LINE_ENDS = ("lf", "keep")
 
-_MARK = b"\xef\xbb\xbf"
-"""The byte order mark, which says UTF-8 and is no text."""
 _LONGEST = 4 * 2**20
 """Bytes of a part, at most."""
 LOOKED_AT = 2**16
 """Bytes in which a zero byte is looked for, which no text has."""
 
 
-def read_text(path: Path, part: Span | None = None, line_ends: LineEnds = "keep") -> bytes:
-    """A file of text, or a part of it.
+_NOT_TEXT = (
+    (b"%PDF-", "a PDF"), (b"{\\rtf", "RTF"), (b"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file"), (b"\x1f\x8b", "a gzip archive"), (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+)  # fmt: skip
+"""What files begin with that are taken for text."""
+
+
+def read_text(
+    path: Path,
+    part: Span | None = None,
+    line_ends: LineEnds = "keep",
+    *,
+    encoding: str | None = None,
+    warn: Warn = warn_about_file,
+) -> bytes:
+    """A file of text, or a part of it, as UTF-8, without a byte order mark.
 
     Args:
         path: where it is.
         part: its first byte, and the byte after its last.
-        line_ends: `lf` leaves out carriage returns before line feeds, and the byte order mark; `keep` nothing.
+        line_ends: `lf` leaves out carriage returns before line feeds; `keep` nothing.
+        encoding: what it is in where no mark says it; None: UTF-8, or what it looks like. Bytes that look like nothing
+            are kept.
+        warn: called with a line where it was converted.
 
     Raises:
         UnreadablePiece: it cannot be read, or is empty, or no text.
     """
     try:
         with path.open("rb") as file:
-            start, stop = part or (0, path.stat().st_size)
+            head, size = file.read(16), path.stat().st_size
+            start, stop = part or (0, size)
             file.seek(start)
             data = file.read(stop - start)
     except OSError as error:
         raise UnreadablePiece(f"cannot read {path}: {error.strerror}") from error
+    kind = next((kind for begins, kind in _NOT_TEXT if head.startswith(begins)), None)
+    if kind is not None:
+        raise UnreadablePiece(f"{path} is no text: it is {kind}")
+    mark = encoding_by_mark(head)
+    if mark is not None:
+        encoding, length = mark
+        data = data[max(0, length - start) :]
+    data, said = to_utf8(data, encoding, str(path), goes_on=stop < size)
     if line_ends == "lf":
-        data = data.removeprefix(_MARK).replace(b"\r\n", b"\n")
+        data = data.replace(b"\r\n", b"\n")
     check_text(data, str(path))
+    if said is not None:
+        warn(f"{path} {said}")
     return data
 
 
@@ -55,21 +83,39 @@ def check_text(data: bytes, name: str) -> None:
         raise UnreadablePiece(f"{name} is no text: byte {place + 1:,} is zero")
 
 
-def spans_of(path: Path, marks: tuple[int, ...] = ()) -> list[Span]:
+def spans_of(path: Path, marks: tuple[int, ...] = (), *, encoding: str | None = None) -> list[Span]:
     """The parts of a file, none of them larger than 4 MiB, cut after an empty line where there is one; at `marks` one
-    ends. Raises OSError."""
+    ends. `encoding` is what it is in where no mark says it. Raises OSError."""
     size = path.stat().st_size
-    edges = [0, *sorted({mark for mark in marks if 0 < mark < size}), size]
     spans: list[Span] = []
     with path.open("rb") as file:
+        by_mark = encoding_by_mark(file.read(4))
+        encoding = by_mark[0] if by_mark is not None else encoding or "utf-8"
+        unit = unit_of(encoding)
+        edges = [0, *sorted({mark - mark % unit for mark in marks if unit <= mark < size}), size]
         for start, end in pairwise(edges):
             while end - start > _LONGEST:
                 file.seek(start + _LONGEST // 2)
-                stop = start + _LONGEST // 2 + _seam(file.read(_LONGEST // 2))
+                data = file.read(_LONGEST // 2)
+                stop = start + _LONGEST // 2 + (_seam(data) if unit == 1 else _wide_seam(data, encoding, unit))
                 spans.append((start, stop))
                 start = stop
             spans.append((start, end))
     return spans
+
+
+def _wide_seam(data: bytes, encoding: str, unit: int) -> int:
+    """The same, where every character has a multiple of `unit` bytes."""
+    line_end = "\n".encode(encoding)
+    place = data.rfind(line_end)
+    while place >= 0:
+        if place % unit == 0:
+            return place + unit
+        place = data.rfind(line_end, 0, place + unit - 1)
+    end = len(data) - len(data) % unit - unit
+    # Not between the two halves of a character beyond the first 65,536.
+    halved = unit == 2 and 0xD8 <= data[end - 1 if encoding.endswith("le") else end - 2] < 0xDC
+    return end - unit * halved
 
 
 def _seam(data: bytes) -> int:

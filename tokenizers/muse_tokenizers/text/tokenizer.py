@@ -26,6 +26,7 @@ from muse_tokenizers.base import (
 from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece, Warn, warn_about_file
 from muse_tokenizers.measures import Measure, Passage, Quotation
 from muse_tokenizers.suffixes import TEXT
+from muse_tokenizers.text.encodings import check_encoding
 from muse_tokenizers.text.files import LINE_ENDS, LOOKED_AT, LineEnds, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
 from muse_tokenizers.text.measures import measure_text
@@ -57,13 +58,17 @@ class TextTokenizer(Tokenizer[bytes]):
     streams = 1
     steps_per_second = None
 
-    def __init__(self, segmenter: Segmenter, line_ends: LineEnds = "lf") -> None:
+    usual_temperature: ClassVar[float] = 0.8
+
+    def __init__(self, segmenter: Segmenter, line_ends: LineEnds = "lf", encoding: str | None = None) -> None:
         """
         Args:
             segmenter: makes the ids.
-            line_ends: of files that are prepared: `lf` leaves out carriage returns before line feeds, and the byte
-                order mark; `keep` nothing. Prompts are always taken as they are.
+            line_ends: of files that are prepared: `lf` leaves out carriage returns before line feeds; `keep` nothing.
+                Prompts keep theirs.
+            encoding: of files that are prepared, where no mark in them says it; None: UTF-8, or what they look like.
         """
+        self.encoding = encoding
         self.segmenter, self._line_ends = segmenter, line_ends
         plain = len(segmenter.tokens)
         self.pad, self.begin, self.end = plain, plain + 1, plain + 2
@@ -76,14 +81,23 @@ class TextTokenizer(Tokenizer[bytes]):
 
     # Files
 
-    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> bytes:
+    def read(
+        self,
+        path: Path,
+        *,
+        limit: float | None = None,
+        warn: Warn = warn_about_file,
+        encoding: str | None = None,
+    ) -> bytes:
+        """As of every tokenizer; `encoding` is what the file is in where no mark says it. What is continued is its end,
+        so that all of it is read."""
         with suppress(OSError):
             size = path.stat().st_size
             if size > _LONGEST_PROMPT:
                 raise UnreadablePiece(
                     f"{path} has {size:,} bytes; allowed: up to {_LONGEST_PROMPT:,}. What is continued is its end"
                 )
-        return self._checked(read_text(path), str(path))
+        return self._checked(read_text(path, encoding=encoding, warn=warn), str(path))
 
     def _checked(self, data: bytes, name: str) -> bytes:
         check_text(data, name)
@@ -94,7 +108,8 @@ class TextTokenizer(Tokenizer[bytes]):
         return data
 
     def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> bytes:
-        return self._checked(read_text(path, part, self._line_ends), str(path))
+        data = read_text(path, part, self._line_ends, encoding=self.encoding, warn=warn)
+        return self._checked(data, str(path))
 
     def write(self, piece: bytes, path: Path) -> None:
         try:
@@ -213,28 +228,33 @@ class TextTokenizer(Tokenizer[bytes]):
         own: dict[str, Any] = {"sha256": self.segmenter.digest()}
         if isinstance(self.segmenter, CharacterSegmenter):
             own = {"characters": self.segmenter.characters, "closed": self.segmenter.closed}
-        return {"form": self.segmenter.form, "line_ends": self._line_ends, **own}
+        files = {} if self.encoding is None else {"encoding": self.encoding}
+        return {"form": self.segmenter.form, "line_ends": self._line_ends, **files, **own}
 
     @classmethod
     def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> TextTokenizer:
         try:
-            form, line_ends = configuration["form"], configuration["line_ends"]
+            form, line_ends, encoding = (
+                configuration["form"], configuration["line_ends"], configuration.get("encoding")
+            )  # fmt: skip
+            if encoding is not None:
+                encoding = check_encoding(encoding)
             if line_ends not in LINE_ENDS:
                 raise UnknownTokenizer(f"line_ends is {line_ends!r}; allowed: {', '.join(LINE_ENDS)}")
             if form == CharacterSegmenter.form:
                 characters, closed = configuration["characters"], configuration["closed"]
                 if not isinstance(characters, str) or not isinstance(closed, bool):
                     raise TypeError
-                return cls(CharacterSegmenter(characters, closed=closed), line_ends)
+                return cls(CharacterSegmenter(characters, closed=closed), line_ends, encoding)
             digest = configuration["sha256"]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, UnreadablePiece) as error:
             raise UnknownTokenizer("a text tokenizer's fields are form, line_ends, and what its form needs") from error
         if form != BpeSegmenter.form or folder is None:
             raise UnknownTokenizer(f"form is {form!r}; allowed: characters, or bpe with its file")
         segmenter = read_bpe(folder / _BPE)
         if segmenter.digest() != digest:
             raise UnknownTokenizer(f"{folder / _BPE} is another one: its SHA-256 begins {segmenter.digest()[:12]}")
-        return cls(segmenter, line_ends)
+        return cls(segmenter, line_ends, encoding)
 
     def save(self, folder: Path) -> None:
         super().save(folder)
