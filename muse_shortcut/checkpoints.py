@@ -28,7 +28,7 @@ from muse_tokenizers.errors import UnknownTokenizer
 from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.loading import load_tokenizer
 
-__all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_sampling", "read_tensors", "save_checkpoint"]
+__all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_core", "read_sampling", "read_tensors", "save_checkpoint"]
 
 VERSION = 1
 
@@ -93,6 +93,15 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
         card=_read_card(folder / "README.md"),
         digest=digest,
     )
+
+
+def read_core(model: ModelConfig, weights: Path) -> Core:
+    """A core of a shape with the weights of a file, on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or of another shape.
+    """
+    return _make_core(model, read_tensors(weights), weights)
 
 
 def _make_core(model: ModelConfig, tensors: dict[str, torch.Tensor], weights: Path) -> Core:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.checks import require_sources
-from muse_shortcut.data.store import Store
 from muse_shortcut.errors import StoreError
 from muse_tokenizers.base import Variations
+
+if TYPE_CHECKING:
+    from muse_shortcut.data.store import Store  # which needs yaml
 
 __all__ = ["Mix", "TrainingBatches", "evaluation_windows", "mix_of"]
 

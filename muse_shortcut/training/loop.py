@@ -207,13 +207,14 @@ class Trainer:
         return losses.view_as(wanted), scored
 
     @torch.inference_mode()
-    def evaluate(self) -> Validation:
-        """Nats a token over the evaluation windows."""
+    def evaluate(self, windows: np.ndarray[Any, Any] | None = None) -> Validation:
+        """Nats a token over the evaluation windows, or over others (W, T + 1, K)."""
         self._core.eval()
-        streams = self._windows.shape[-1]
+        windows = self._windows if windows is None else windows
+        streams = windows.shape[-1]
         total, count = torch.zeros(streams, dtype=torch.float64), torch.zeros(streams, dtype=torch.float64)
-        for start in range(0, len(self._windows), self._config.batch_size):
-            window = self._put(self._windows[start : start + self._config.batch_size])
+        for start in range(0, len(windows), self._config.batch_size):
+            window = self._put(windows[start : start + self._config.batch_size])
             losses, scored = self._losses(window[:, :-1], window[:, 1:])
             total += losses.sum((0, 1)).double().cpu()
             count += scored.sum((0, 1)).cpu()

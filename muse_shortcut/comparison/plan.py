@@ -1,0 +1,260 @@
+"""What is compared: cores x seeds x stores x learning rates, as plain data, read from YAML. Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from muse_shortcut.checks import require, require_types
+from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
+from muse_shortcut.errors import ArgumentsError
+
+__all__ = ["Job", "Plan", "plan_names", "read_plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run: a core, trained once."""
+
+    store: str
+    """The name of a store, which is a folder's."""
+    core: str
+    """Its name in the plan."""
+    seed: int
+    """Of weights, batches and dropout."""
+    rate: float
+    """The training's learning rates, times this."""
+    model: ModelConfig
+    """The vocabulary aside, which is the store's."""
+    train: TrainConfig
+    test_windows: int
+    """Windows of the validation and of the test split that the finished core is measured on."""
+
+    def digest(self, data: str) -> str:
+        """Of all that decides the result, the machine aside: `data` is the digest of the store.
+
+        Finished runs are known by it, so a plan may grow: what has been done stands.
+        """
+        decisive = [data, self.seed, self.test_windows, _chosen(self.model), _chosen(self.train)]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def name(self, digest: str) -> str:
+        """Of its folder."""
+        return f"{self.store}-{self.core}-seed{self.seed}-rate{self.rate:g}-{digest[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A comparison."""
+
+    name: str
+    about: str = ""
+    """What it is to find out."""
+    stores: tuple[str, ...]
+    """Names of stores."""
+    seeds: tuple[int, ...] = (0,)
+    rates: tuple[float, ...] = (1.0,)
+    """What the three learning rates of `train` are multiplied with."""
+    tokens: int = 2_000_000
+    """That each core is trained on."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises."""
+    fall: float = 0.4
+    """Share of the steps, at the end, in which it falls in a line."""
+    evaluations: int = 10
+    """Of the validation split, on the way."""
+    test_windows: int = 256
+    """Windows of the validation and of the test split that a finished core is measured on."""
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of ModelConfig that all cores share."""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of TrainConfig; lengths and intervals follow from the fields above."""
+    cores: Mapping[str, Mapping[str, Any]]
+    """By name: the fields of ModelConfig in which each is another. The first one is what the others are compared to."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        for name in ("tokens", "evaluations", "test_windows"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("stores", "seeds", "rates", "cores"):
+            require(len(getattr(self, name)) > 0, name, "empty", "at least one")
+        require(0 <= self.warmup < 1 and 0 < self.fall <= 1 - self.warmup, "fall", self.fall, "0 to 1 less warmup")
+        for names in (self.stores, tuple(self.cores)):
+            for name in names:
+                sound = isinstance(name, str) and name and all(c.isalnum() or c in "_-" for c in name)
+                require(bool(sound), "a name", repr(name), "letters, digits, _ and -")
+        require(all(type(seed) is int and 0 <= seed < 2**63 for seed in self.seeds), "seeds", self.seeds, "0 to 2^63")
+        require(all(type(r) in (int, float) and r > 0 for r in self.rates), "rates", self.rates, "numbers above 0")
+        for core in self.cores:
+            self.model(core)
+        self.training(1.0)
+
+    @property
+    def baseline(self) -> str:
+        """The core that the others are compared to."""
+        return next(iter(self.cores))
+
+    def model(self, core: str) -> ModelConfig:
+        """Of one of the cores."""
+        return _model({**self.shape, **self.cores[core]}, core)
+
+    def training(self, rate: float) -> TrainConfig:
+        """Of every run at one of the rates."""
+        given = dict(self.train)
+        own = {"max_steps", "warmup_steps", "decay_steps", "eval_every", "save_every", "patience", "sample_every"}
+        for name in own & given.keys():
+            raise ArgumentsError(f"train.{name} follows from the plan's own fields; leave it out")
+        base = _build(TrainConfig, given, "train")
+        steps = max(1, round(self.tokens / (base.batch_size * base.accumulation * self._context())))
+        every = max(1, round(steps / self.evaluations))
+        return replace(
+            base,
+            max_steps=steps,
+            warmup_steps=int(steps * self.warmup),
+            decay_steps=max(1, int(steps * self.fall)),
+            eval_every=every,
+            save_every=every,
+            keep=1,
+            sample_every=0,
+            tensorboard=False,
+            learning_rate=base.learning_rate * rate,
+            final_learning_rate=base.final_learning_rate * rate,
+            embedding_learning_rate=base.embedding_learning_rate * rate,
+        )
+
+    def _context(self) -> int:
+        """Of all cores: they see the same batches."""
+        contexts = {self.model(core).context for core in self.cores}
+        require(len(contexts) == 1, "context", sorted(contexts), "one for all cores, which see the same batches")
+        return contexts.pop()
+
+    def jobs(self) -> Iterator[Job]:
+        """All runs; those that are compared with one another come together."""
+        for seed in self.seeds:
+            for store in self.stores:
+                for core in self.cores:
+                    for rate in self.rates:
+                        yield Job(
+                            store=store,
+                            core=core,
+                            seed=seed,
+                            rate=float(rate),
+                            model=self.model(core),
+                            train=self.training(rate),
+                            test_windows=self.test_windows,
+                        )
+
+    def shrunk(self, factor: float) -> Plan:
+        """The same with so many times the tokens and the windows measured on."""
+        require(0 < factor <= 1000, "--shrink", factor, "more than 0, up to 1000")
+        if factor == 1.0:
+            return self
+        return replace(
+            self,
+            tokens=max(1, round(self.tokens * factor)),
+            test_windows=max(1, round(self.test_windows * factor)),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @classmethod
+    def from_json(cls, content: Any) -> Plan:
+        """Raises ArgumentsError: a field is unknown, missing or impossible."""
+        if not isinstance(content, dict):
+            raise ArgumentsError(f"a plan is {type(content).__name__}; allowed: a mapping of fields")
+        given = {str(name): tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        for name in ("shape", "train", "cores"):
+            if not isinstance(given.get(name, {}), Mapping):
+                raise ArgumentsError(f"{name} is {given[name]!r}; allowed: a mapping of fields")
+        for name, core in given.get("cores", {}).items():
+            if not isinstance(core, Mapping):
+                raise ArgumentsError(f"cores.{name} is {core!r}; allowed: a mapping of fields, {{}} for none")
+        return _build(cls, given, "a plan")
+
+
+def _chosen(config: Any) -> dict[str, Any]:
+    """The fields that are not as they are by default: one that is added later must not disown what has been done."""
+    found = {item.name: getattr(config, item.name) for item in fields(config)}
+    default = {item.name: getattr(type(config)(), item.name) for item in fields(config)}
+    return {
+        name: _chosen(value) if is_dataclass(value) else value
+        for name, value in found.items()
+        if value != default[name] or is_dataclass(value)
+    }
+
+
+def _model(given: Mapping[str, Any], core: str) -> ModelConfig:
+    content = dict(given)
+    if isinstance(content.get("shortcut"), Mapping):
+        shortcut = {name: tuple(v) if isinstance(v, list) else v for name, v in content["shortcut"].items()}
+        content["shortcut"] = _build(ShortcutConfig, shortcut, f"cores.{core}.shortcut")
+    return _build(ModelConfig, content, f"cores.{core}")
+
+
+def _build(kind: Any, content: Mapping[str, Any], place: str) -> Any:
+    allowed = [item.name for item in fields(kind)]
+    for name in content:
+        if name not in allowed:
+            raise ArgumentsError(f"{place} has {name!r}; allowed: {', '.join(allowed)}")
+    try:
+        return kind(**content)
+    except TypeError as error:
+        raise ArgumentsError(f"{place}: {str(error).split('() ')[-1]}") from error
+    except ArgumentsError as error:
+        raise error if kind is Plan else ArgumentsError(f"{place}: {error}") from error
+
+
+def _plan_folder() -> Path:
+    """The wheel carries the plans inside the package; a checkout keeps them beside it."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "data_recipes"
+    return (installed if installed.is_dir() else package.parent / "data_recipes") / "comparisons"
+
+
+def plan_names() -> tuple[str, ...]:
+    """The plans that come with the project, in order."""
+    return tuple(sorted(path.stem for path in _plan_folder().glob("*.yaml")))
+
+
+def read_plan(name_or_path: str) -> Plan:
+    """A plan that comes with the project, by its name, or anybody's, by the path of its .yaml or .json file.
+
+    Raises:
+        ArgumentsError: there is none, or it cannot be read, or a field is unknown, missing or impossible.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        if name_or_path not in plan_names():
+            allowed = f"{', '.join(plan_names())}, or the path of a .yaml file"
+            raise ArgumentsError(f"found no plan {name_or_path!r}; allowed: {allowed}")
+        path = _plan_folder() / f"{name_or_path}.yaml"
+    try:
+        return Plan.from_json(_read(path))
+    except ArgumentsError as error:
+        raise ArgumentsError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ArgumentsError(f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ArgumentsError("is not text") from error
+    if path.suffix == ".json":
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ArgumentsError("is not JSON") from error
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ArgumentsError(f"is not YAML{f' at line {mark.line + 1}' if mark is not None else ''}") from error

@@ -1,0 +1,200 @@
+"""Runs a plan: several workers side by side, each a process of its own, until all is done or somebody stops it.
+
+    OUT/  plan.json  results.jsonl   cores/NAME/ (finished, as checkpoints)   runs/NAME/ (as `muse-train` has them)
+
+Whatever is killed, and when, is gone on with: a run from its own last checkpoint, all others from the plan.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from muse_shortcut.comparison.material import digest_of
+from muse_shortcut.comparison.plan import Plan
+from muse_shortcut.comparison.results import append_result, read_results
+from muse_shortcut.comparison.worker import Order, put_away, serve
+from muse_shortcut.errors import OutputError, TrainingError
+from muse_shortcut.files import make_folder, write_text
+
+__all__ = ["News", "run_plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """How far a comparison has come."""
+
+    steps: int
+    """Of all its runs, those of finished ones included."""
+    total: int
+    done: int
+    """Runs that are finished."""
+    runs: int
+    seconds_left: float | None
+    """At the pace so far; None before there is one."""
+    result: dict[str, Any] | None = None
+    """Of the run that has just been finished."""
+
+
+class _Worker:
+    """A process that trains one core."""
+
+    def __init__(self, order: Order) -> None:
+        self.order, self.steps = order, 0
+        # A process that begins anew: torch bears no fork once it has threads.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=serve, args=(order, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def close(self) -> None:
+        self.connection.close()
+        self.process.join()
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    stores: Path,
+    out: Path,
+    workers: int = 1,
+    device: str = "cpu",
+    watch: Callable[[News], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Make all runs of a plan that are not yet made; whether all are.
+
+    Args:
+        plan: what to run.
+        stores: the folder in which the plan's stores are.
+        out: the comparison's folder.
+        workers: how many runs are made at once, each with one thread.
+        device: `cpu`, `cuda` or `auto`.
+        watch: told what happens.
+        should_stop: asked many times a second; runs that have begun are then kept, to go on with.
+
+    Raises:
+        StoreError: a store is missing.
+        OutputError: another process writes to the same folder, or the disk is full.
+        TrainingError: a run cannot go on.
+    """
+    make_folder(out)
+    with _alone(out):
+        write_text(out / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
+        orders = list(_orders(plan, stores, out, device))
+        finished = {result["digest"] for result in read_results(out)}
+        for order in orders:
+            if order.digest in finished:
+                put_away(order)
+        return _Run(orders, finished, out, watch).through(workers, should_stop)
+
+
+def _orders(plan: Plan, stores: Path, out: Path, device: str) -> Iterator[Order]:
+    digests = {store: digest_of(stores / store) for store in plan.stores}
+    for job in plan.jobs():
+        yield Order(
+            job=job,
+            plan=plan.name,
+            digest=job.digest(digests[job.store]),
+            stores=stores,
+            out=out,
+            device=device,
+            threads=1,
+        )
+
+
+class _Run:
+    def __init__(self, orders: list[Order], finished: set[str], out: Path, watch: Callable[[News], None]) -> None:
+        self._out, self._watch, self._workers = out, watch, list[_Worker]()
+        self._orders = orders
+        self._waiting = [order for order in orders if order.digest not in finished]
+        self._done = len(orders) - len(self._waiting)
+        self._steps = sum(order.job.train.max_steps for order in orders if order.digest in finished)
+        self._total = sum(order.job.train.max_steps for order in orders)
+        self._began, self._made = time.monotonic(), 0
+
+    def through(self, workers: int, should_stop: Callable[[], bool]) -> bool:
+        stopping = False
+        try:
+            while self._workers or (self._waiting and not stopping):
+                while self._waiting and not stopping and len(self._workers) < workers:
+                    self._workers.append(_Worker(self._waiting.pop(0)))
+                if not stopping and should_stop():
+                    stopping = True
+                    for worker in self._workers:
+                        with suppress(OSError):
+                            worker.connection.send("stop")
+                by_connection = {worker.connection: worker for worker in self._workers}
+                for connection in wait(list(by_connection), timeout=0.2):
+                    assert isinstance(connection, Connection)
+                    self._hear(by_connection[connection])
+        finally:
+            for worker in self._workers:
+                worker.process.terminate()
+        return self._done == len(self._orders)
+
+    def _hear(self, worker: _Worker) -> None:
+        name = worker.order.job.name(worker.order.digest)
+        try:
+            kind, content = worker.connection.recv()
+        except (EOFError, OSError) as error:
+            worker.process.join()
+            raise TrainingError(
+                f"the run {name} ended with code {worker.process.exitcode}; the same command goes on"
+            ) from error
+        if kind == "step":
+            if worker.steps:  # The first tells where it goes on.
+                self._made += content - worker.steps
+            worker.steps = content
+            self._tell(None)
+            return
+        self._workers.remove(worker)
+        worker.close()
+        if kind == "failed":
+            raise TrainingError(f"the run {name}: {content}")
+        if kind == "done":
+            append_result(self._out, content)
+            put_away(worker.order)
+            self._done += 1
+            self._steps += worker.order.job.train.max_steps
+            self._tell(content)
+
+    def _tell(self, result: dict[str, Any] | None) -> None:
+        steps = self._steps + sum(worker.steps for worker in self._workers)
+        pace = self._made / (time.monotonic() - self._began)
+        left = (self._total - steps) / pace if pace else None
+        self._watch(
+            News(
+                steps=steps,
+                total=self._total,
+                done=self._done,
+                runs=len(self._orders),
+                seconds_left=left,
+                result=result,
+            )
+        )
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Two comparisons in one folder would train the same runs into the same files."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has none: there it is on whoever starts two.
+        yield
+        return
+    with (out / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(f"another muse-compare writes to {out}") from error
+        yield
