@@ -8,7 +8,7 @@ from typing import Any, Literal
 from muse_shortcut.checks import require, require_mix, require_types
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 
-__all__ = ["PRESETS", "PRESET_WORDS", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
+__all__ = ["PRESETS", "PRESET_WORDS", "MixingConfig", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
 
 
 def _require_fields(kind: Any, name: str, content: Any) -> None:
@@ -35,8 +35,9 @@ class ShortcutConfig:
     norm: bool = True
     """Norm every head's queries and keys: depths then compete on equal terms, and none can take all attention by the
     size of its keys."""
-    scope: Literal["context", "column"] = "context"
-    """Attend to all positions up to one's own, or to the depths of one's own position alone."""
+    scope: Literal["context", "column", "cross"] = "context"
+    """Attend to all positions up to one's own (context), to the depths of one's own position alone (column), or to all
+    positions of the depth just below the last layer and of the other depths to one's own alone (cross)."""
     start: Literal["normal", "zero"] = "normal"
     """How the attention's output matrix begins: like the others, or at zero."""
 
@@ -48,13 +49,31 @@ class ShortcutConfig:
         maps = ("mlp", "residual", "linear", "norm")
         require(self.feature_map in maps, "feature_map", self.feature_map, ", ".join(maps))
         require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
-        require(self.scope in ("context", "column"), "scope", self.scope, "context, column")
+        require(self.scope in ("context", "column", "cross"), "scope", self.scope, "context, column, cross")
         require(self.start in ("normal", "zero"), "start", self.start, "normal, zero")
 
     @property
     def mlp_width(self) -> int:
         """Hidden width of a depth's MLP; 0 where it has none."""
         return self.feature_width if self.feature_map in ("mlp", "residual") else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixingConfig:
+    """How else layers can be given what those below them have made, to compare the shortcut with. Each is a class with
+    its source in `muse_shortcut.model.stream_mixing` or `memory_mixing`."""
+
+    kind: Literal["weights", "query", "key_value", "value_residual", "depth_attention"]
+    """Of the stream that a layer reads: `weights`, a learned number for each depth; `query`, one learned query over
+    depths. Of its keys and values: `key_value`, those of all layers and heads, each with a learned number;
+    `value_residual`, the first layer's values; `depth_attention`, the values of one's own column."""
+    layers: Literal["last", "every"] = "last"
+    """The last layer alone, or every one that has others below."""
+
+    def __post_init__(self) -> None:
+        kinds = ("weights", "query", "key_value", "value_residual", "depth_attention")
+        require(self.kind in kinds, "mixing kind", self.kind, ", ".join(kinds))
+        require(self.layers in ("last", "every"), "mixing layers", self.layers, "last, every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +100,10 @@ class ModelConfig:
     """The head is the embedding's transpose."""
     shortcut: ShortcutConfig | None = ShortcutConfig()
     """The last layer's attention to several depths; null: a plain GPT, whose last layer attends like the others."""
+    query_key_norm: bool = False
+    """Norm every head's queries and keys in all ordinary layers, a plain GPT's last one among them."""
+    mixing: MixingConfig | None = None
+    """Another way from depth to depth, beside `shortcut: null` alone."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -94,6 +117,9 @@ class ModelConfig:
         require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 up to but not 1")
         allowed = "a ShortcutConfig, or null for a plain GPT"
         require(self.shortcut is None or isinstance(self.shortcut, ShortcutConfig), "shortcut", self.shortcut, allowed)
+        allowed = "a MixingConfig beside shortcut null, or null"
+        mixing_fits = self.mixing is None or (isinstance(self.mixing, MixingConfig) and self.shortcut is None)
+        require(mixing_fits, "mixing", self.mixing, allowed)
         if self.shortcut is not None:
             deepest = self.layers - 1
             fitting = ",".join(str(tap) for tap in self.shortcut.taps if tap <= deepest) or deepest
@@ -105,6 +131,8 @@ class ModelConfig:
                 f"--model.shortcut.taps {fitting}",
             )
             require(len(self.depths) > 0, "shortcut taps", [], "at least one depth")
+            crosses = self.shortcut.scope != "cross" or deepest in self.depths
+            require(crosses, "shortcut taps", list(self.shortcut.taps), "include_last true with scope cross")
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -113,6 +141,12 @@ class ModelConfig:
             return (self.layers - 1,)
         extra = {self.layers - 1} if self.shortcut.include_last else set[int]()
         return tuple(sorted({*self.shortcut.taps} | extra | ({0} if self.shortcut.include_embedding else set())))
+
+    @property
+    def remembered(self) -> tuple[int, ...]:
+        """The depths of S whose past is attended to, and cached."""
+        scope = "context" if self.shortcut is None else self.shortcut.scope
+        return {"context": self.depths, "column": (), "cross": self.depths[-1:]}[scope]
 
     @property
     def head_width(self) -> int:
@@ -126,7 +160,14 @@ class ModelConfig:
     def from_json(cls, content: Any) -> ModelConfig:
         """Raises CheckpointError: a field is missing, unknown or impossible."""
         try:
+            if isinstance(content, dict):
+                # Checkpoints of 0.1.0 had neither.
+                content = {"query_key_norm": False, "mixing": None} | content
             _require_fields(cls, "a model", content)
+            mixing = content["mixing"]
+            if mixing is not None:
+                _require_fields(MixingConfig, "a mixing", mixing)
+                mixing = MixingConfig(**mixing)
             shortcut = content["shortcut"]
             if isinstance(shortcut, dict):
                 # Checkpoints of 0.1.0 had none.
@@ -134,7 +175,7 @@ class ModelConfig:
             if shortcut is not None:
                 _require_fields(ShortcutConfig, "a shortcut", shortcut)
                 shortcut = ShortcutConfig(**{**shortcut, "taps": tuple(shortcut["taps"])})
-            return cls(**{**content, "shortcut": shortcut})
+            return cls(**{**content, "shortcut": shortcut, "mixing": mixing})
         except (TypeError, KeyError, ArgumentsError) as error:
             raise CheckpointError(f"impossible model: {error}") from error
 

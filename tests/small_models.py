@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from muse_shortcut.config import ModelConfig, ShortcutConfig
+from muse_shortcut.config import MixingConfig, ModelConfig, ShortcutConfig
 from muse_shortcut.model.core import Core
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -36,9 +36,25 @@ SHORTCUTS: dict[str, ShortcutConfig | None] = {
     "norm": ShortcutConfig(taps=(0, 2), feature_map="norm"),
     "column": ShortcutConfig(taps=(1, 2), scope="column", include_last=True, feature_width=17, norm=False),
     "column, one depth": ShortcutConfig(taps=(2,), scope="column", feature_map="norm"),
+    "cross": ShortcutConfig(taps=(1, 2), scope="cross", include_last=True, feature_width=17),
     "nothing but the embedding": ShortcutConfig(taps=(), include_embedding=True, feature_map="linear"),
 }
 """One core of each kind; `small_config` has four layers, so depths 0 to 3."""
+
+CORES: dict[str, dict[str, Any]] = {name: {"shortcut": shortcut} for name, shortcut in SHORTCUTS.items()} | {
+    "norm in all layers": {"query_key_norm": True},
+    **{
+        f"{kind}, {layers} layers": {"mixing": MixingConfig(kind=kind, layers=layers)}
+        for kind in get_args(get_type_hints(MixingConfig)["kind"])
+        for layers in ("last", "every")
+    },
+}
+"""These and the cores that are no shortcuts, as the fields in which each is another."""
+
+
+def core_config(name: str, **changes: Any) -> ModelConfig:
+    """Of one of CORES, at the sizes of `small_config`."""
+    return small_config(**({"shortcut": None} | CORES[name] | changes))
 
 
 def small_config(shortcut: ShortcutConfig | None, **changes: Any) -> ModelConfig:

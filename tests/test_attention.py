@@ -8,7 +8,15 @@ from small_models import DEVICES
 from torch import Tensor
 
 from muse_shortcut.model import attention
-from muse_shortcut.model.attention import attend, column_attend, joint_attend, joint_attend_spelled_out, row_attend
+from muse_shortcut.model.attention import (
+    attend,
+    column_attend,
+    cross_attend,
+    cross_attend_spelled_out,
+    joint_attend,
+    joint_attend_spelled_out,
+    row_attend,
+)
 
 SIZES = [(2, 3, 7, 10, 1), (1, 1, 1, 2, 1), (2, 3, 1, 10, 2), (2, 3, 7, 10, 2), (1, 5, 11, 6, 4), (3, 2, 67, 14, 4)]
 """B, H, T, C, n. T = 67 is more than one block of the fused kernel."""
@@ -138,3 +146,27 @@ def test_a_column_is_a_softmax_over_the_depths_of_one_position() -> None:
         share = torch.softmax(keys[:, b, h, t] @ query[b, h, t] / 10**0.5, 0)
         torch.testing.assert_close(weights[b, h, t], share)
         torch.testing.assert_close(out[b, h, t], share @ values[:, b, h, t])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_cross_attention_is_the_masked_concatenation(
+    sizes: tuple[int, int, int, int, int], dtype: torch.dtype, tolerance: float, device: str
+) -> None:
+    inputs = draw(*sizes, dtype, device)
+    merged = out_and_gradients(cross_attend, inputs)
+    spelled_out = out_and_gradients(lambda q, k, v: cross_attend_spelled_out(q, k, v)[0], inputs)
+    for name, fast, slow in zip(("out", "query", "keys", "values"), merged, spelled_out, strict=True):
+        torch.testing.assert_close(fast, slow, atol=tolerance, rtol=tolerance, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize(("B", "H", "T", "C", "n"), [(2, 3, 7, 16, 2), (1, 5, 67, 8, 4)])
+def test_cross_attention_in_bfloat16_stays_near_the_definition(B: int, H: int, T: int, C: int, n: int) -> None:
+    query, keys, values = draw(B, H, T, C, n, torch.bfloat16, "cpu")
+    exact = tuple(x.detach().double().requires_grad_() for x in (query, keys, values))
+    merged = out_and_gradients(cross_attend, (query, keys, values))
+    spelled_out = out_and_gradients(lambda q, k, v: cross_attend_spelled_out(q, k, v)[0], exact)  # type: ignore[arg-type]
+    for fast, slow in zip(merged, spelled_out, strict=True):
+        assert fast.dtype == torch.bfloat16
+        assert (fast.double() - slow).norm() < 0.02 * slow.norm()

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import DEVICES, SHORTCUTS, make_core, random_ids, small_config
+from small_models import CORES, DEVICES, SHORTCUTS, core_config, make_core, random_ids, small_config
 from torch import Tensor
 from torch.nn import functional as F
 
 from muse_shortcut.config import PRESETS, ModelConfig, ShortcutConfig
 from muse_shortcut.model.attention import joint_attend_spelled_out
-from muse_shortcut.model.core import Core, LastBlock
+from muse_shortcut.model.core import Core
+from muse_shortcut.model.last import LastBlock
+from muse_shortcut.model.memory_mixing import DepthAttention, KeyValueMixing, ValueResidual
+from muse_shortcut.model.stream_mixing import DepthQuery, DepthWeights
 
-EVERY_KIND = pytest.mark.parametrize("kind", SHORTCUTS)
+EVERY_KIND = pytest.mark.parametrize("kind", CORES)
 EVERY_DEVICE = pytest.mark.parametrize("device", DEVICES)
 
 
@@ -43,29 +46,91 @@ def unit(vector: Tensor, wanted: bool) -> Tensor:
     return vector / (vector.pow(2).mean() + 1e-6).sqrt() if wanted else vector
 
 
+Rows = list[Tensor]
+"""T of (D,) or (H, C)."""
+
+
+def heads_of(rows: Rows, matrix: Tensor, heads: int, *, normed: bool = False, turn: bool = False) -> Rows:
+    """T of (D,) -> T of (H, C)."""
+    out = [[unit(part, normed) for part in (matrix @ row).chunk(heads)] for row in rows]
+    return [torch.stack([turned(part, i) if turn else part for part in parts]) for i, parts in enumerate(out)]
+
+
 def attended(
-    h: list[Tensor], sources: list[list[Tensor]], attention: Any, heads: int, *, column: bool, normed: bool = False
-) -> list[Tensor]:
-    """One attention layer: queries of `h` (T of (D,), normed), keys and values of `sources` (n times T of (D,))."""
-    C = len(h[0]) // heads
+    h: Rows, sources: list[Rows], attention: Any, heads: int, *, scope: str = "context", normed: bool, mix: Any = None
+) -> tuple[Rows, tuple[Rows, Rows]]:
+    """One attention layer: queries of `h` (T of (D,), normed), keys and values of `sources` (n times T of (D,)).
+
+    Also the keys and values of the last source, before `mix` has changed them.
+    """
     key_matrix, value_matrix = attention.key_value.weight.chunk(2)
-    out = []
-    for i, x in enumerate(h):
+    queries = heads_of(h, attention.query.weight, heads, normed=normed, turn=True)
+    keys = [heads_of(source, key_matrix, heads, normed=normed, turn=True) for source in sources]
+    values = [heads_of(source, value_matrix, heads) for source in sources]
+    own = keys[-1], values[-1]
+    if mix is not None:
+        keys[-1], values[-1] = mix(queries, *own)
+    out, n = [], len(sources)
+    for i, query in enumerate(queries):
         parts = []
         for head in range(heads):
-            piece = slice(head * C, (head + 1) * C)
-            query = turned(unit((attention.query.weight @ x)[piece], normed), i)
-            keys = {
-                (s, j): turned(unit((key_matrix @ k)[piece], normed), j)
-                for s, t in enumerate(sources)
-                for j, k in enumerate(t)
-            }
-            seen = [(s, j) for s in range(len(sources)) for j in range(i + 1) if j == i or not column]
-            scores = [query @ keys[s, j] / math.sqrt(C) for s, j in seen]
+            reach = {"context": range(i + 1), "column": [i], "cross": [i]}
+            seen = [
+                (s, j) for s in range(n) for j in (range(i + 1) if scope == "cross" and s == n - 1 else reach[scope])
+            ]
+            scores = [query[head] @ keys[s][j][head] / math.sqrt(query.shape[-1]) for s, j in seen]
             weights = torch.stack(scores).softmax(0)
-            values = torch.stack([(value_matrix @ sources[s][j])[piece] for s, j in seen])
-            parts.append(weights @ values)
+            parts.append(weights @ torch.stack([values[s][j][head] for s, j in seen]))
         out.append(attention.output.weight @ torch.cat(parts))
+    return out, own
+
+
+def memory_mix(mixing: Any, layer: int, below: list[tuple[Rows, Rows]]) -> Any:
+    """What a layer's keys and values become, from the equations in memory_mixing.py."""
+
+    def mix(queries: Rows, keys: Rows, values: Rows) -> tuple[Rows, Rows]:
+        heads, T = len(keys[0]), len(keys)
+        column = [*below, (keys, values)]
+        if isinstance(mixing, KeyValueMixing):
+            route = mixing.routes.view(layer + 1, heads, heads)
+            return tuple(  # type: ignore[return-value]
+                [
+                    torch.stack(
+                        [
+                            sum(route[s, h, g] * column[s][which][j][h] for s in range(layer + 1) for h in range(heads))
+                            for g in range(heads)
+                        ]
+                    )
+                    for j in range(T)
+                ]
+                for which in (0, 1)
+            )
+        if isinstance(mixing, ValueResidual):
+            a, b = mixing.shares
+            return keys, [a * own + b * lowest for own, lowest in zip(values, below[0][1], strict=True)]
+        assert isinstance(mixing, DepthAttention)
+        found = []
+        for j in range(T):
+            scores = torch.stack([(queries[j] * k[j]).sum(-1) / math.sqrt(keys[0].shape[-1]) for k, _ in column])
+            found.append((scores.softmax(0)[..., None] * torch.stack([v[j] for _, v in column])).sum(0))
+        return keys, found
+
+    return None if mixing is None else mix
+
+
+def stream_mix(mixing: Any, depths: list[Rows], heads: int) -> Rows:
+    """What a layer reads instead of the last of the depths, from the equations in stream_mixing.py."""
+    T = len(depths[0])
+    if isinstance(mixing, DepthWeights):
+        return [sum(w * depth[j] for w, depth in zip(mixing.weights, depths, strict=True)) for j in range(T)]  # type: ignore[misc]
+    assert isinstance(mixing, DepthQuery)
+    out = []
+    for j in range(T):
+        normed = torch.stack([norm(depth[j], n.weight) for n, depth in zip(mixing.norms, depths, strict=True)])  # type: ignore[arg-type]
+        parts = []
+        for query, matrix in zip(mixing.query.chunk(heads), mixing.value.weight.chunk(heads), strict=True):
+            parts.append(matrix @ ((normed @ query / math.sqrt(len(query))).softmax(0) @ normed))
+        out.append(depths[-1][j] + mixing.output.weight @ torch.cat(parts))
     return out
 
 
@@ -77,13 +142,18 @@ def spelled_out(core: Core, ids: Tensor) -> Tensor:
     """Logits (T, K, V) of ids (T, K), from the equations at the head of core.py."""
     config, last = core.config, core.last
     h = [sum(e.weight[k_id] for e, k_id in zip(core.embeddings, row, strict=True)) for row in ids]
-    depths = [h]
-    for block in core.blocks:
+    outputs, below = [h], list[tuple[Rows, Rows]]()
+    for layer, block in enumerate(core.blocks):
         normed = [norm(x, block.attention_norm.weight) for x in h]
-        seen = attended(normed, [normed], block.attention, config.heads, column=False)
+        mix = memory_mix(block.mixing, layer, below)
+        seen, own = attended(normed, [normed], block.attention, config.heads, normed=config.query_key_norm, mix=mix)
+        below.append(own)
         h = [x + y for x, y in zip(h, seen, strict=True)]
         h = [x + feed_forward(block.feed_forward, norm(x, block.feed_forward_norm.weight)) for x in h]
-        depths.append(h)
+        outputs.append(h)
+        if str(layer + 1) in core.mixings:
+            h = stream_mix(core.mixings[str(layer + 1)], outputs, config.heads)
+    depths = [*outputs[:-1], h]
     features = []
     for feature, depth in zip(last.features, config.depths, strict=True):
         normed = [norm(x, feature.norm.weight) for x in depths[depth]]
@@ -95,19 +165,22 @@ def spelled_out(core: Core, ids: Tensor) -> Tensor:
         elif kind == "linear":
             normed = [feature.map.weight @ x for x in normed]
         features.append(normed)
-    column = config.shortcut is not None and config.shortcut.scope == "column"
+    scope = "context" if config.shortcut is None else config.shortcut.scope
     queries = [norm(x, last.query_norm.weight) for x in h]
-    unit_norm = config.shortcut is not None and config.shortcut.norm
-    seen = attended(queries, features, last.attention, config.heads, column=column, normed=unit_norm)
+    unit_norm = config.query_key_norm if config.shortcut is None else config.shortcut.norm
+    mix = memory_mix(last.mixing, config.layers - 1, below)
+    seen, _ = attended(queries, features, last.attention, config.heads, scope=scope, normed=unit_norm, mix=mix)
     h = [x + y for x, y in zip(h, seen, strict=True)]
     h = [x + feed_forward(last.feed_forward, norm(x, last.feed_forward_norm.weight)) for x in h]
+    if str(config.layers) in core.mixings:
+        h = stream_mix(core.mixings[str(config.layers)], [*outputs, h], config.heads)
     return torch.stack([torch.stack([head.weight @ norm(x, core.norm.weight) for head in core.heads]) for x in h])
 
 
 @EVERY_KIND
 @torch.no_grad()
 def test_the_core_is_its_equations(kind: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind]))
+    core = make_core(core_config(kind))
     ids = random_ids(2, 5, 1)
     logits = core(ids)
     assert logits.shape == (2, 5, 1, 11)
@@ -131,7 +204,7 @@ def test_streams_are_summed_at_the_bottom_and_have_a_head_each() -> None:
 @EVERY_KIND
 @pytest.mark.parametrize("streams", [1, 3])
 def test_no_logit_has_a_gradient_to_a_later_token(kind: str, streams: int, device: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind], streams=streams), device)
+    core = make_core(core_config(kind, streams=streams), device)
     found: list[Tensor] = []
     core.dropout.register_forward_hook(lambda _m, _i, h: found.append(h) or h.retain_grad())  # type: ignore[func-returns-value]
     logits = core(random_ids(2, 7, streams, device=device))
@@ -154,7 +227,7 @@ def test_the_last_layer_never_looks_ahead_through_any_depth(scope: Any, feature_
     h, *depths = (
         torch.randn(2, 7, 30, generator=generator, dtype=torch.float64).to(device).requires_grad_() for _ in range(5)
     )
-    out, _ = core.last(h, depths, core.turns[:, :7], None)  # type: ignore[index]
+    out, _ = core.last(h, depths, core.turns[:, :7], None, [])  # type: ignore[index]
     for t in range(7):
         gradients = torch.autograd.grad(out[:, t].sin().sum(), [h, *depths], retain_graph=True)
         own = gradients[0].abs().amax((0, 2)) > 0
@@ -198,7 +271,7 @@ def cached(core: Core, ids: Tensor, read_at_once: int) -> Tensor:
 @pytest.mark.parametrize("streams", [1, 3])
 @torch.no_grad()
 def test_cached_steps_equal_one_pass(kind: str, streams: int, device: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind], streams=streams), device)
+    core = make_core(core_config(kind, streams=streams), device)
     ids = random_ids(2, 13, streams, device=device)  # up to the last step that the context holds
     whole = core(ids)
     for read_at_once in (0, 1, 5, 12):
@@ -218,7 +291,7 @@ def test_cached_steps_equal_one_pass_in_float32(device: str) -> None:
 @pytest.mark.parametrize("read", [4, 131])  # a long prompt is shared, a short one copied
 @torch.no_grad()
 def test_a_cache_of_one_can_be_handed_to_many_candidates(read: int, kind: str, device: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind], context=read + 3, streams=2), device)
+    core = make_core(core_config(kind, context=read + 3, streams=2), device)
     ids = random_ids(5, read + 3, 2, device=device)
     ids[:, :read] = ids[:1, :read]
     handed, own = core.make_cache(1), core.make_cache(5)
@@ -255,8 +328,8 @@ def inside_the_last_layer(core: Core, ids: Tensor) -> tuple[Tensor, Tensor]:
     found: list[Tensor] = []
 
     def keep(last: LastBlock, inputs: tuple[Any, ...]) -> None:
-        h, depths, turns, _ = inputs
-        found.extend((last._query(h, turns), last.keys_and_values(depths, turns)[0]))
+        h, depths, turns, _, below = inputs
+        found.extend(last.project(h, depths, turns, below)[:2])
 
     hook = core.last.register_forward_pre_hook(keep)
     core(ids)
@@ -265,10 +338,12 @@ def inside_the_last_layer(core: Core, ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @EVERY_DEVICE
-@pytest.mark.parametrize("kind", [kind for kind, shortcut in SHORTCUTS.items() if shortcut and "column" not in kind])
+@pytest.mark.parametrize(
+    "kind", [kind for kind, shortcut in SHORTCUTS.items() if shortcut and shortcut.scope == "context"]
+)
 @torch.no_grad()
 def test_the_weights_of_a_step_are_the_last_row_of_the_definition(kind: str, device: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind]), device)
+    core = make_core(core_config(kind), device)
     n = len(core.config.depths)
     ids = random_ids(2, 7, 1, device=device)
     queries, keys = inside_the_last_layer(core, ids)
@@ -286,7 +361,7 @@ def test_the_weights_of_a_step_are_the_last_row_of_the_definition(kind: str, dev
 @EVERY_KIND
 @torch.no_grad()
 def test_the_weights_of_every_step_sum_to_one(kind: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind]))
+    core = make_core(core_config(kind))
     shortcut = core.config.shortcut
     cache = core.make_cache(2)
     for t in range(5):
@@ -300,7 +375,7 @@ def test_the_weights_of_every_step_sum_to_one(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["column", "column, one depth"])
 @torch.no_grad()
 def test_the_weights_of_a_column_step_are_the_shares_of_its_own_depths(kind: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind]))
+    core = make_core(core_config(kind))
     ids = random_ids(2, 4, 1)
     queries, keys = inside_the_last_layer(core, ids)
     shares = torch.einsum("bhtc,sbhtc->bhts", queries, keys).div(math.sqrt(10)).softmax(-1)
@@ -341,8 +416,8 @@ def test_the_last_block_of_the_plain_core_is_a_block_like_the_others() -> None:
     last.query_norm.load_state_dict(last.features[0].norm.state_dict())
     h = torch.randn(2, 7, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     turns = shallow.turns[:, :7]  # type: ignore[index]
-    expected = block(h, turns, None, 0)
-    torch.testing.assert_close(last(h, [h], turns, None)[0], expected, atol=1e-12, rtol=1e-12)
+    expected = block(h, turns, None, [])
+    torch.testing.assert_close(last(h, [h], turns, None, [])[0], expected, atol=1e-12, rtol=1e-12)
 
 
 def test_a_plain_and_a_shortcut_core_differ_in_one_field() -> None:
@@ -417,8 +492,8 @@ def test_a_fresh_core_is_as_unsure_as_its_vocabulary_is_large() -> None:
 
 
 def test_every_parameter_learns() -> None:
-    for kind, shortcut in SHORTCUTS.items():
-        core = make_core(small_config(shortcut, streams=3))
+    for kind in CORES:
+        core = make_core(core_config(kind, streams=3))
         core(random_ids(2, 7, 3)).sin().sum().backward()
         one_depth_column = kind == "column, one depth"  # a softmax over one thing asks for no query
         for name, parameter in core.named_parameters():
@@ -456,7 +531,7 @@ def test_dropout_acts_in_training_alone_and_never_inside_attention() -> None:
 @EVERY_KIND
 def test_autocast_to_bfloat16_stays_near_float32(kind: str, device: str) -> None:
     torch.manual_seed(0)
-    core = Core(small_config(SHORTCUTS[kind], width=48, heads=3)).to(device)  # C = 16, which CUDA's fused kernel wants
+    core = Core(core_config(kind, width=48, heads=3)).to(device)  # C = 16, which CUDA's fused kernel wants
     ids, targets = random_ids(2, 7, 1, device=device), random_ids(2, 7, 1, device=device, seed=1)
     exact = F.cross_entropy(core(ids).flatten(0, -2), targets.flatten())
     exact.backward()
@@ -480,18 +555,18 @@ def test_autocast_to_bfloat16_stays_near_float32(kind: str, device: str) -> None
 @EVERY_KIND
 @torch.no_grad()
 def test_a_core_in_bfloat16_generates_from_its_cache(kind: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind])).to(torch.bfloat16)
+    core = make_core(core_config(kind)).to(torch.bfloat16)
     ids = random_ids(2, 9, 1)
     logits = cached(core, ids, 4)
     assert torch.isfinite(logits).all()
-    exact = make_core(small_config(SHORTCUTS[kind]))(ids)[:, 4:]
+    exact = make_core(core_config(kind))(ids)[:, 4:]
     assert (logits.double() - exact).norm() < 0.1 * exact.norm()
 
 
 @EVERY_KIND
 @torch.no_grad()
 def test_cached_steps_bear_autocast(kind: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind]), dtype=torch.float32)
+    core = make_core(core_config(kind), dtype=torch.float32)
     ids = random_ids(2, 9, 1)
     exact = core(ids)[:, 4:]
     with torch.autocast("cpu", torch.bfloat16):
@@ -500,8 +575,8 @@ def test_cached_steps_bear_autocast(kind: str) -> None:
 
 
 def test_a_context_of_one_step_is_a_context() -> None:
-    for shortcut in SHORTCUTS.values():
-        core = make_core(small_config(shortcut, context=1))
+    for kind in CORES:
+        core = make_core(core_config(kind, context=1))
         ids = random_ids(2, 1, 1)
         assert core(ids).shape == (2, 1, 1, 11)
         torch.testing.assert_close(core.step(ids[:, 0], core.make_cache(2)).logits, core(ids)[:, 0])
@@ -518,7 +593,7 @@ def test_a_single_layer_can_be_plain() -> None:
 @EVERY_KIND
 @torch.no_grad()
 def test_depths_that_are_hidden_are_as_if_they_were_not_there(kind: str) -> None:
-    core = make_core(small_config(SHORTCUTS[kind]))
+    core = make_core(core_config(kind))
     ids, depths = random_ids(2, 7, 1), core.config.depths
     torch.testing.assert_close(core.forward_without(ids, ()), core(ids))
     for left in range(len(depths)):
@@ -536,6 +611,5 @@ def test_under_autocast_queries_keys_and_values_have_one_type(device: str) -> No
     core = make_core(small_config(SHORTCUTS["two taps"]), device, torch.float32)
     h = torch.randn(1, 5, 30, device=device)
     with torch.autocast(device, torch.bfloat16):
-        query = core.last._query(h, core.turns[:, :5])
-        keys, values = core.last.keys_and_values([h, h], core.turns[:, :5])
+        query, keys, values = core.last.project(h, [h, h], core.turns[:, :5], [])
     assert query.dtype == keys.dtype == values.dtype == torch.bfloat16

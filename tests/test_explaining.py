@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import RunCommand
-from small_models import SHORTCUTS, make_core, random_ids, small_config
+from small_models import CORES, SHORTCUTS, core_config, make_core, random_ids, small_config
 from torch import Tensor
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
@@ -24,12 +24,11 @@ from muse_tokenizers.base import Wishes
 
 def _without(core: Core, ids: Tensor, hidden: Tensor) -> Tensor:
     """Logits (K, V) after (1, T, K) ids, with keys and values of (n, T) sources taken away from the last layer."""
-    h, depths, turns = core._below(ids, None)
-    keys, values = core.last.keys_and_values(depths, turns)
-    query = core.last._query(h, turns)[:, :, -1]
-    reach = ~hidden
-    if core.last.scope == "column":
-        reach[:, :-1] = False
+    below = core._below(ids, None)
+    query, keys, values = core.last.project(below.h, below.depths, below.turns, below.memory)
+    query, h, reach = query[:, :, -1], below.h, ~hidden
+    if core.last.scope != "context":
+        reach[: len(keys) - (core.last.scope == "cross"), :-1] = False
     parts = [(keys[s, 0, :, j], values[s, 0, :, j]) for s, j in reach.nonzero().tolist()]
     seen = torch.zeros_like(query)
     if parts:
@@ -38,12 +37,13 @@ def _without(core: Core, ids: Tensor, hidden: Tensor) -> Tensor:
         seen = torch.einsum("hm,hmc->hc", scores.softmax(-1), value)[None]
     u = h[:, -1] + core.last.attention.output(seen.flatten(1))
     y = u + core.last.feed_forward(core.last.feed_forward_norm(u))
-    return core._logits(y)[0]
+    outputs = [output[:, -1] for output in below.outputs]
+    return core._logits(core._mixed(y, below._replace(outputs=outputs)))[0]
 
 
-@pytest.mark.parametrize("name", [*SHORTCUTS])
+@pytest.mark.parametrize("name", [*CORES])
 def test_a_cut_equals_attention_over_what_is_left(name: str) -> None:
-    core = make_core(small_config(SHORTCUTS[name], streams=2))
+    core = make_core(core_config(name, streams=2))
     ids = random_ids(1, 9, 2)
     n = len(core.config.depths)
     hidden = torch.rand(6, n, 9, generator=torch.Generator().manual_seed(1)) < 0.4

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import SHORTCUTS, make_core, small_config
+from small_models import CORES, core_config, make_core
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
@@ -20,7 +20,7 @@ from muse_shortcut.generation import recording
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.generation.recording import Recorder, step_chances
 from muse_shortcut.generation.trace import Trace, load_trace
-from muse_shortcut.model.attention import joint_attend_spelled_out
+from muse_shortcut.model.attention import cross_attend_spelled_out, joint_attend_spelled_out
 from muse_shortcut.model.core import Core
 from muse_tokenizers.base import Prompt, Wishes
 
@@ -52,20 +52,20 @@ def _spelled_out(core: Core, ids: Any) -> tuple[Any, Any]:
     """Weights (H, n, T) with which the last of (T, K) ids looks at all, from the masked concatenation; and logits."""
     with torch.inference_mode():
         batch = torch.from_numpy(ids)[None]
-        h, depths, turns = core._below(batch, None)
-        keys, values = core.last.keys_and_values(depths, turns)
+        below = core._below(batch, None)
+        query, keys, values = core.last.project(below.h, below.depths, below.turns, below.memory)
         if core.last.scope == "column":
-            keys, values = keys[..., -1:, :], values[..., -1:, :]
-            h, turns = h[:, -1:], turns[:, -1:]
-        _, weights = joint_attend_spelled_out(core.last._query(h, turns), keys, values)
+            query, keys, values = query[..., -1:, :], keys[..., -1:, :], values[..., -1:, :]
+        spelled_out = cross_attend_spelled_out if core.last.scope == "cross" else joint_attend_spelled_out
+        _, weights = spelled_out(query, keys, values)
         return weights[0, :, -1].float().numpy(), core(batch)[0, -1].double().numpy()
 
 
-@pytest.mark.parametrize("name", [*SHORTCUTS])
+@pytest.mark.parametrize("name", [*CORES])
 @pytest.mark.parametrize("streams", [1, 3])
 def test_recorded_rows_equal_a_spelled_out_forward_over_the_same_tokens(name: str, streams: int) -> None:
     # A context of 13 and 5 + 23 steps: the window begins anew twice.
-    core = make_core(small_config(SHORTCUTS[name], streams=streams), dtype=torch.float32)
+    core = make_core(core_config(name, streams=streams), dtype=torch.float32)
     trace = _grow(core, prompt=5, steps=23).trace(0)
     assert (trace.steps, trace.prompt_steps) == (23, 5)
     assert len({int(first) for first in trace.first}) >= 3

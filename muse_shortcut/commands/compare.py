@@ -23,9 +23,9 @@ PROGRAM = "muse-compare"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Train the cores of a plan on the same batches, and compare them. The same command goes on where it "
-        "was stopped or killed. muse-compare report DIR: what has come of it so far. muse-compare time PLAN --out DIR: "
-        "what a step of each core costs, measured in turns; let nothing else run meanwhile.",
+        description="Train the cores of a plan on the same batches, and compare them. The same command goes on where "
+        "it was stopped or killed. muse-compare report DIR: what has come of it so far. muse-compare time PLAN --out "
+        "DIR: what a step of each core costs, measured in turns; let nothing else run meanwhile.",
     )
     parser.add_argument("plan", type=str, help="a name in data_recipes/comparisons/, or a .yaml file")
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="the comparison's folder")

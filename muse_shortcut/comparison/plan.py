@@ -7,13 +7,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from muse_shortcut.checks import require, require_types
 from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import ArgumentsError
 
 __all__ = ["Job", "Plan", "plan_names", "read_plan"]
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +173,8 @@ class Plan:
         for name in ("shape", "train", "cores"):
             if not isinstance(given.get(name, {}), Mapping):
                 raise ArgumentsError(f"{name} is {given[name]!r}; allowed: a mapping of fields")
-        for name, core in given.get("cores", {}).items():
+        cores: Any = given.get("cores", {})
+        for name, core in cores.items():
             if not isinstance(core, Mapping):
                 raise ArgumentsError(f"cores.{name} is {core!r}; allowed: a mapping of fields, {{}} for none")
         return _build(cls, given, "a plan")
@@ -196,8 +199,8 @@ def _model(given: Mapping[str, Any], core: str) -> ModelConfig:
     return _build(ModelConfig, content, f"cores.{core}")
 
 
-def _build(kind: Any, content: Mapping[str, Any], place: str) -> Any:
-    allowed = [item.name for item in fields(kind)]
+def _build(kind: type[Kind], content: Mapping[str, Any], place: str) -> Kind:
+    allowed = [item.name for item in fields(kind)]  # type: ignore[arg-type]
     for name in content:
         if name not in allowed:
             raise ArgumentsError(f"{place} has {name!r}; allowed: {', '.join(allowed)}")

@@ -19,7 +19,17 @@ from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["attend", "column_attend", "cut_attend", "joint_attend", "joint_attend_spelled_out", "row_attend"]
+__all__ = [
+    "attend",
+    "column_attend",
+    "cross_attend",
+    "cross_attend_spelled_out",
+    "cross_row_attend",
+    "cut_attend",
+    "joint_attend",
+    "joint_attend_spelled_out",
+    "row_attend",
+]
 
 _CPU_FUSED = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _CUDA_FUSED = (torch.bfloat16, torch.float16)
@@ -55,9 +65,14 @@ def joint_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tup
         (B, H, T, C) and the weights (B, H, T, n, T).
     """
     steps = query.shape[2]
+    hidden = torch.ones(steps, steps, dtype=torch.bool, device=query.device).triu(1)
+    return _attend_spelled_out(query, keys, values, hidden[:, None])
+
+
+def _attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """With what is hidden from each position: (T, 1 or n, T) bool."""
     scores = torch.einsum("bhic,sbhjc->bhisj", query, keys) / math.sqrt(query.shape[-1])
-    future = torch.ones(steps, steps, dtype=torch.bool, device=query.device).triu(1)
-    scores = scores.masked_fill(future[:, None, :], float("-inf"))
+    scores = scores.masked_fill(hidden, float("-inf"))
     weights = _softmax(scores.flatten(-2)).to(query.dtype).view(*scores.shape)
     return torch.einsum("bhisj,sbhjc->bhic", weights, values), weights
 
@@ -67,6 +82,57 @@ def column_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, 
     scores = torch.einsum("bhtc,sbhtc->bhts", query, keys) / math.sqrt(query.shape[-1])
     weights = _softmax(scores).to(query.dtype)
     return torch.einsum("bhts,sbhtc->bhtc", weights, values), weights
+
+
+def cross_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Causal attention over all positions of the last depth and one's own position of the others, in one softmax.
+
+    Shapes as in `joint_attend`.
+    """
+    if len(keys) == 1:
+        return attend(query, keys[0], values[0])
+    if _has_fused_kernel(query):
+        return _CrossAttention.apply(query, keys, values)  # type: ignore[no-any-return, no-untyped-call]
+    return cross_attend_spelled_out(query, keys, values)[0]
+
+
+def cross_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, as its definition; also the weights (B, H, T, n, T)."""
+    steps, n = query.shape[2], len(keys)
+    hidden = torch.ones(steps, steps, dtype=torch.bool, device=query.device).triu(1)
+    elsewhere = ~torch.eye(steps, dtype=torch.bool, device=query.device)
+    return _attend_spelled_out(query, keys, values, torch.stack([elsewhere] * (n - 1) + [hidden], dim=1))
+
+
+def cross_row_attend(
+    query: Tensor,
+    column_keys: Tensor,
+    column_values: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    shared: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One position's attention as in `cross_attend`, over what a cache holds of the last depth.
+
+    Args:
+        query: (B, H, 1, C).
+        column_keys: (n - 1, B, H, 1, C), the position's own of the other depths.
+        column_values: likewise.
+        keys: (1, B, H, T, C), none of them later than the query.
+        values: likewise.
+        shared: as in `row_attend`.
+
+    Returns:
+        (B, H, 1, C) and the weights (B, H, n, T' + T) in float32.
+    """
+    # A softmax has no order: the column is that many more places of the last depth's row.
+    places = [x.squeeze(3).permute(1, 2, 0, 3)[None] for x in (column_keys, column_values)]
+    out, row = row_attend(query, torch.cat((keys, places[0]), 3), torch.cat((values, places[1]), 3), shared)
+    others = len(column_keys)
+    weights = row.new_zeros(*row.shape[:2], others + 1, row.shape[-1] - others)
+    weights[:, :, -1] = row[:, :, 0, : row.shape[-1] - others]
+    weights[:, :, :-1, -1] = row[:, :, 0, row.shape[-1] - others :]
+    return out, weights
 
 
 def row_attend(
@@ -186,3 +252,39 @@ class _JointAttention(Function):
         ]
         grad_query = torch.stack([part[0] for part in parts]).sum(0)
         return grad_query, torch.stack([part[1] for part in parts]), torch.stack([part[2] for part in parts])
+
+
+class _CrossAttention(Function):
+    """Of the last depth the fused kernel, merged by their log-sum-exp with the column, which is spelled out."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        row, row_lse, rest = _forward(query, keys[-1], values[-1])
+        scores = _column_scores(query, keys[:-1])
+        lse = torch.logsumexp(torch.cat((scores, row_lse[None])), 0)
+        shares = torch.exp(scores - lse)
+        out = torch.exp(row_lse - lse).unsqueeze(-1) * row + (shares.unsqueeze(-1) * values[:-1]).sum(0)
+        out = out.to(query.dtype)
+        ctx.save_for_backward(query, keys, values, out, lse.contiguous(), shares)
+        ctx.rest = rest  # type: ignore[attr-defined]
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, keys, values, out, lse, shares = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        grad_query, grad_key, grad_value = _backward(gradient, query, keys[-1], values[-1], out, lse, ctx.rest)
+        # Of a softmax: each score's gradient is its share times how much more its value helps than the whole does.
+        helps = (gradient * values[:-1]).sum(-1, dtype=shares.dtype) - (gradient * out).sum(-1, dtype=shares.dtype)
+        grad_scores = (shares * helps / math.sqrt(query.shape[-1])).unsqueeze(-1).to(query.dtype)
+        grad_query = grad_query + (grad_scores * keys[:-1]).sum(0)
+        grad_keys = torch.cat((grad_scores * query, grad_key[None]))
+        grad_values = torch.cat((shares.unsqueeze(-1).to(values.dtype) * gradient, grad_value[None]))
+        return grad_query, grad_keys, grad_values
+
+
+def _column_scores(query: Tensor, keys: Tensor) -> Tensor:
+    """(B, H, T, C) and (n, B, H, T, C) -> (n, B, H, T), in float32 or finer."""
+    exact = torch.promote_types(query.dtype, torch.float32)
+    return (query * keys).sum(-1, dtype=exact) / math.sqrt(query.shape[-1])

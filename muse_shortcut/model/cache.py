@@ -47,7 +47,7 @@ class Cache:
         length: T so far, the shared ones included.
         capacity: the most steps it can hold, the context.
         keys, values: (L - 1, B, H, capacity - shared_length, C), of the ordinary layers.
-        tap_keys, tap_values: (n, B, H, capacity - shared_length, C), of the depths the last layer attends to.
+        tap_keys, tap_values: (n, B, H, capacity - shared_length, C), of the depths whose past the last one sees.
     """
 
     def __init__(self, config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -56,7 +56,7 @@ class Cache:
         self._shape = (config.heads, config.head_width)
         self._shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self.keys, self.values = self._room(config.layers - 1, batch, device, dtype)
-        self.tap_keys, self.tap_values = self._room(len(config.depths), batch, device, dtype)
+        self.tap_keys, self.tap_values = self._room(len(config.remembered), batch, device, dtype)
 
     def _room(self, layers: int, batch: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         heads, width = self._shape

@@ -15,19 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from muse_shortcut.config import ModelConfig, ShortcutConfig
-from muse_shortcut.model.attention import attend, column_attend, cut_attend, joint_attend, row_attend
+from muse_shortcut.config import ModelConfig
+from muse_shortcut.model.blocks import Block, Memory
 from muse_shortcut.model.cache import Cache
+from muse_shortcut.model.last import LastBlock
+from muse_shortcut.model.stream_mixing import DepthQuery, stream_mixing
 
 __all__ = ["Core", "StepOutput"]
-
-_EPSILON = 1e-6
-"""Of the norm of queries and keys. torch's default depends on the type, and would outweigh the keys of a new core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,171 +40,19 @@ class StepOutput:
     step's own position."""
 
 
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv 2104.09864): x (..., T, C), turns (2, T, C / 2) of cosines and sines."""
-    first, second = x.chunk(2, dim=-1)
-    cosine, sine = turns.to(x.dtype)
-    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+class Below(NamedTuple):
+    """What the layers below the last one leave to it."""
 
-
-class FeedForward(nn.Module):
-    """D -> feed_forward -> D with GELU."""
-
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.dropout(F.gelu(self.up(x))))  # type: ignore[no-any-return]
-
-
-class FeatureMap(nn.Module):
-    """F_s = M_s(norm(h_s)), of one depth."""
-
-    def __init__(self, config: ModelConfig, shortcut: ShortcutConfig | None) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(config.width, bias=False)
-        self.map: nn.Module = nn.Identity()
-        self.residual = shortcut is not None and shortcut.feature_map == "residual"
-        if shortcut is not None and shortcut.mlp_width:
-            self.map = FeedForward(config.width, shortcut.mlp_width, 0.0)
-        elif shortcut is not None and shortcut.feature_map == "linear":
-            self.map = nn.Linear(config.width, config.width, bias=False)
-
-    def forward(self, h: Tensor) -> Tensor:
-        x = self.norm(h)
-        mapped: Tensor = self.map(x)
-        return x + mapped if self.residual else mapped
-
-
-class Attention(nn.Module):
-    """The matrices of one attention layer, and how a width splits into heads."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.query = nn.Linear(config.width, config.width, bias=False)
-        self.key_value = nn.Linear(config.width, 2 * config.width, bias=False)
-        self.output = nn.Linear(config.width, config.width, bias=False)
-
-    def split(self, x: Tensor) -> Tensor:
-        """(..., T, D) -> (..., H, T, C)."""
-        return x.view(*x.shape[:-1], self.heads, -1).transpose(-2, -3)
-
-    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., T, D) -> two of (..., H, T, C)."""
-        key, value = self.key_value(x).chunk(2, dim=-1)
-        return self.split(key), self.split(value)
-
-    def merge(self, x: Tensor) -> Tensor:
-        """(..., H, T, C) -> (..., T, D), through the output matrix."""
-        return self.output(x.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
-
-
-class Block(nn.Module):
-    """An ordinary pre-norm causal block."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width, bias=False)
-        self.attention = Attention(config)
-        self.feed_forward_norm = nn.LayerNorm(config.width, bias=False)
-        self.feed_forward = FeedForward(config.width, config.feed_forward, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, h: Tensor, turns: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        x = self.attention_norm(h)
-        query = rotate(self.attention.split(self.attention.query(x)), turns)
-        key, value = self.attention.keys_and_values(x)
-        key = rotate(key, turns)
-        held = None if cache is None else cache.put(layer, key, value)
-        if held is not None and held.shared is not None:
-            shared_key, shared_value = held.shared
-            shared = (shared_key[None], shared_value[None])
-            seen, _ = row_attend(query, held.own_keys[None], held.own_values[None], shared)
-            return self._finish(h, seen)
-        if held is not None:
-            key, value = held
-        if key.shape[2] > query.shape[2]:
-            # One step, and all that is cached came before it.
-            seen = F.scaled_dot_product_attention(query, key, value)
-        else:
-            seen = attend(query, key, value)
-        return self._finish(h, seen)
-
-    def _finish(self, h: Tensor, seen: Tensor) -> Tensor:
-        h = h + self.dropout(self.attention.merge(seen))
-        return h + self.dropout(self.feed_forward(self.feed_forward_norm(h)))  # type: ignore[no-any-return]
-
-
-class LastBlock(nn.Module):
-    """The last block: its attention is over the depths S."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.scope = config.shortcut.scope if config.shortcut is not None else "context"
-        self.norm = config.shortcut is not None and config.shortcut.norm
-        self.query_norm = nn.LayerNorm(config.width, bias=False)
-        self.features = nn.ModuleList(FeatureMap(config, config.shortcut) for _ in config.depths)
-        self.attention = Attention(config)
-        self.feed_forward_norm = nn.LayerNorm(config.width, bias=False)
-        self.feed_forward = FeedForward(config.width, config.feed_forward, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def _query(self, h: Tensor, turns: Tensor) -> Tensor:
-        return rotate(self._normed(self.attention.split(self.attention.query(self.query_norm(h)))), turns)
-
-    def _normed(self, x: Tensor) -> Tensor:
-        """(..., C), each head's vector with root mean square 1 (Henry et al. 2020, arXiv 2010.04245)."""
-        # Under autocast a norm gives float32 on some devices, for which there may be no fused attention.
-        return F.rms_norm(x, x.shape[-1:], eps=_EPSILON).to(x.dtype) if self.norm else x
-
-    def keys_and_values(self, depths: list[Tensor], turns: Tensor) -> tuple[Tensor, Tensor]:
-        """n of (B, T, D) -> two of (n, B, H, T, C)."""
-        features = torch.stack([feature(depth) for feature, depth in zip(self.features, depths, strict=True)])
-        keys, values = self.attention.keys_and_values(features)
-        return rotate(self._normed(keys), turns), values
-
-    def forward(self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> (B, T, D), and for one cached position the weights (B, H, n, T), else an empty tensor."""
-        query = self._query(h, turns)
-        keys, values = self.keys_and_values(depths, turns)
-        weights = h.new_empty(0)
-        held = None if cache is None else cache.put_taps(keys, values)
-        if self.scope == "column":
-            seen, columns = column_attend(query, keys, values)
-            weights = columns[:, :, -1, :, None].float()
-        elif held is not None and h.shape[1] == 1:
-            seen, weights = row_attend(query, held.own_keys, held.own_values, held.shared)
-        else:
-            seen = joint_attend(query, keys, values)
-        return self._finish(h, seen), weights
-
-    def forward_without(self, h: Tensor, depths: list[Tensor], turns: Tensor, hidden: set[int]) -> Tensor:
-        """(B, T, D) -> (B, T, D) where some depths, by number, are not seen; nothing is attended to if none is left."""
-        query = self._query(h, turns)
-        left = [s for s in range(len(depths)) if s not in hidden]
-        if not left:
-            return self._finish(h, torch.zeros_like(query))
-        keys, values = self.keys_and_values(depths, turns)
-        attend_to = column_attend if self.scope == "column" else joint_attend
-        seen = attend_to(query, keys[left], values[left])
-        return self._finish(h, seen if isinstance(seen, Tensor) else seen[0])
-
-    def cut(self, h: Tensor, depths: list[Tensor], turns: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n, T)."""
-        keys, values = self.keys_and_values(depths, turns)
-        if self.scope == "column":
-            hidden = hidden.clone()
-            hidden[:, :, :-1] = True
-        seen, weights = cut_attend(self._query(h[:, -1:], turns[:, -1:]), keys, values, hidden)
-        return self._finish(h[:, -1:], seen), weights
-
-    def _finish(self, h: Tensor, seen: Tensor) -> Tensor:
-        h = h + self.dropout(self.attention.merge(seen))
-        return h + self.dropout(self.feed_forward(self.feed_forward_norm(h)))  # type: ignore[no-any-return]
+    h: Tensor
+    """(B, T, D): what the last layer reads."""
+    depths: list[Tensor]
+    """n of (B, T, D): the outputs of the depths that it attends to."""
+    turns: Tensor
+    """(2, T, C / 2), of the positions."""
+    outputs: list[Tensor]
+    """L of (B, T, D): of all depths, as they came out of their layers."""
+    memory: Memory
+    """Keys and values of the layers below."""
 
 
 class Core(nn.Module):
@@ -218,12 +65,13 @@ class Core(nn.Module):
             nn.Embedding(config.vocabulary_size, config.width) for _ in range(config.streams)
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers - 1))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers - 1))
         self.last = LastBlock(config)
         self.norm = nn.LayerNorm(config.width, bias=False)
         self.heads = nn.ModuleList(
             nn.Linear(config.width, config.vocabulary_size, bias=False) for _ in range(config.streams)
         )
+        self.mixings = stream_mixing(config)
         self.register_buffer("turns", _turns(config.context, config.head_width), persistent=False)
         self._initialise()
 
@@ -236,6 +84,9 @@ class Core(nn.Module):
         for block in [*self.blocks, self.last]:
             nn.init.normal_(block.attention.output.weight, std=scale)
             nn.init.normal_(block.feed_forward.down.weight, std=scale)
+        for mixing in self.mixings.values():
+            if isinstance(mixing, DepthQuery):
+                nn.init.normal_(mixing.output.weight, std=scale)
         if self.config.shortcut is not None and self.config.shortcut.start == "zero":
             nn.init.zeros_(self.last.attention.output.weight)
         if self.config.tied_embeddings:
@@ -258,9 +109,10 @@ class Core(nn.Module):
 
     def forward_without(self, ids: Tensor, depths: Collection[int]) -> Tensor:
         """Logits as of `forward`, with some depths hidden from the last layer; all of them: its attention adds 0."""
-        h, outputs, turns = self._below(ids, None)
+        below = self._below(ids, None)
         hidden = {number for number, depth in enumerate(self.config.depths) if depth in depths}
-        return self._logits(self.last.forward_without(h, outputs, turns, hidden))
+        h = self.last.forward_without(below.h, below.depths, below.turns, below.memory, hidden)
+        return self._logits(self._mixed(h, below))
 
     def prefill(self, ids: Tensor, cache: Cache) -> None:
         """Read (B, T, K) into an empty cache."""
@@ -284,28 +136,37 @@ class Core(nn.Module):
         Returns:
             Logits (M, K, V) and weights (M, H, n, T), for scope `column` too.
         """
-        h, depths, turns = self._below(ids, None)
-        h, weights = self.last.cut(h, depths, turns, hidden)
-        return StepOutput(self._logits(h[:, -1]), weights)
+        below = self._below(ids, None)
+        h, weights = self.last.cut(below.h, below.depths, below.turns, below.memory, hidden)
+        below = below._replace(outputs=[output[:, -1:] for output in below.outputs])
+        return StepOutput(self._logits(self._mixed(h, below)[:, -1]), weights)
 
     def _run(self, ids: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
-        h, depths, turns = self._below(ids, cache)
-        h, weights = self.last(h, depths, turns, cache)
+        below = self._below(ids, cache)
+        h, weights = self.last(below.h, below.depths, below.turns, cache, below.memory)
         if cache is not None:
             cache.length += ids.shape[1]
-        return h, weights
+        return self._mixed(h, below), weights
 
-    def _below(self, ids: Tensor, cache: Cache | None) -> tuple[Tensor, list[Tensor], Tensor]:
-        """h_{L-1} (B, T, D), the outputs of the depths that the last layer attends to, and the positions' turns."""
+    def _below(self, ids: Tensor, cache: Cache | None) -> Below:
         start = 0 if cache is None else cache.length
         turns = self.turns[:, start : start + ids.shape[1]]  # type: ignore[index]
         embedded = [embedding(ids[..., k]) for k, embedding in enumerate(self.embeddings)]
         h = self.dropout(torch.stack(embedded).sum(0) if len(embedded) > 1 else embedded[0])
-        tapped = {0: h}
-        for layer, block in enumerate(self.blocks):
-            h = block(h, turns, cache, layer)
-            tapped[layer + 1] = h
-        return h, [tapped[depth] for depth in self.config.depths], turns
+        outputs, memory = [h], Memory()
+        for depth, block in enumerate(self.blocks, 1):
+            h = block(h, turns, cache, memory)
+            outputs.append(h)
+            if str(depth) in self.mixings:
+                h = self.mixings[str(depth)](outputs)
+        # The last layer meets what it reads, where that is mixed.
+        depths = [*outputs[:-1], h]
+        return Below(h, [depths[depth] for depth in self.config.depths], turns, outputs, memory)
+
+    def _mixed(self, h: Tensor, below: Below) -> Tensor:
+        """What the heads read: the last layer's output, with the others where all are mixed."""
+        name = str(self.config.layers)
+        return self.mixings[name]([*below.outputs, h]) if name in self.mixings else h
 
     def _logits(self, h: Tensor) -> Tensor:
         y = self.norm(h)
