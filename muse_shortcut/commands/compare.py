@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,6 +33,7 @@ def _parser() -> CommandLine:
     parser.add_argument("--stores", type=str, default="stores", metavar="DIR", help="where the plan's stores are")
     parser.add_argument("--workers", type=int, default=1, help="runs that are made at once, with one thread each")
     parser.add_argument("--shrink", type=float, default=1.0, help="so many times the plan's tokens")
+    parser.add_argument("--rate", type=float, metavar="R", help="instead of the plan's: R times its learning rates")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     return parser
 
@@ -49,6 +51,8 @@ def _compare(arguments: Namespace) -> int:
     if not 1 <= arguments.workers <= 1000:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 to 1000")
     plan = read_plan(arguments.plan).shrunk(arguments.shrink)
+    if arguments.rate is not None:
+        plan = replace(plan, rates=(arguments.rate,))
     runs = sum(1 for _ in plan.jobs())
     with Bar(plan.name, None) as bar, StopSwitch() as stop:
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from muse_shortcut.checks import require, require_types
-from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
+from muse_shortcut.config import MixingConfig, ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import ArgumentsError
 
 __all__ = ["Job", "Plan", "plan_names", "read_plan"]
@@ -182,13 +182,14 @@ class Plan:
 
 def _chosen(config: Any) -> dict[str, Any]:
     """The fields that are not as they are by default: one that is added later must not disown what has been done."""
-    found = {item.name: getattr(config, item.name) for item in fields(config)}
-    default = {item.name: getattr(type(config)(), item.name) for item in fields(config)}
-    return {
-        name: _chosen(value) if is_dataclass(value) else value
-        for name, value in found.items()
-        if value != default[name] or is_dataclass(value)
-    }
+    chosen: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            chosen[item.name] = _chosen(value)
+        elif value != (item.default if item.default_factory is MISSING else item.default_factory()):
+            chosen[item.name] = value
+    return chosen
 
 
 def _model(given: Mapping[str, Any], core: str) -> ModelConfig:
@@ -196,6 +197,8 @@ def _model(given: Mapping[str, Any], core: str) -> ModelConfig:
     if isinstance(content.get("shortcut"), Mapping):
         shortcut = {name: tuple(v) if isinstance(v, list) else v for name, v in content["shortcut"].items()}
         content["shortcut"] = _build(ShortcutConfig, shortcut, f"cores.{core}.shortcut")
+    if isinstance(content.get("mixing"), Mapping):
+        content["mixing"] = _build(MixingConfig, content["mixing"], f"cores.{core}.mixing")
     return _build(ModelConfig, content, f"cores.{core}")
 
 
