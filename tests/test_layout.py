@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 COMMANDS = {
     f"muse-{name}": f"muse_shortcut.commands.{name}"
-    for name in ("prepare", "train", "generate", "bench", "export", "evaluate", "doctor")
+    for name in ("prepare", "train", "generate", "bench", "export", "evaluate", "compare", "doctor")
 } | {"muse-web": "muse_web.command"}
 
 

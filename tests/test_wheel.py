@@ -29,6 +29,7 @@ def test_the_wheel_holds_what_ships_and_nothing_that_hides_another_package(wheel
     assert {top for top in tops if not top.endswith(".dist-info")} == {"muse_shortcut", "muse_tokenizers", "muse_web"}
     for wanted in (
         "muse_shortcut/data_recipes/maestro.yaml",
+        "muse_shortcut/data_recipes/comparisons/cores.yaml",
         "muse_shortcut/shipped/prompts/midi/bach-prelude.mid",
         "muse_shortcut/shipped/midi-small/model.safetensors",
         "muse_shortcut/shipped/midi-small/README.md",

@@ -1,7 +1,8 @@
-"""muse-compare: several cores on the same batches, one line of JSON a run."""
+"""muse-compare: several cores on the same batches, one line of JSON a run; what has come of it; what a step costs."""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from muse_shortcut.errors import ArgumentsError
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
+    from muse_shortcut.comparison.plan import Plan
     from muse_shortcut.comparison.runner import News
 
 __all__ = ["main"]
@@ -28,31 +30,54 @@ def _parser() -> CommandLine:
         "it was stopped or killed. muse-compare report DIR: what has come of it so far. muse-compare time PLAN --out "
         "DIR: what a step of each core costs, measured in turns; let nothing else run meanwhile.",
     )
-    parser.add_argument("plan", type=str, help="a name in data_recipes/comparisons/, or a .yaml file")
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="the comparison's folder")
-    parser.add_argument("--stores", type=str, default="stores", metavar="DIR", help="where the plan's stores are")
+    _add_plan(parser)
     parser.add_argument("--workers", type=int, default=1, help="runs that are made at once, with one thread each")
     parser.add_argument("--shrink", type=float, default=1.0, help="so many times the plan's tokens")
     parser.add_argument("--rate", type=float, metavar="R", help="instead of the plan's: R times its learning rates")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     return parser
+
+
+def _add_plan(parser: CommandLine) -> None:
+    parser.add_argument("plan", type=str, help="a name in data_recipes/comparisons/, or a .yaml file")
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="the comparison's folder")
+    parser.add_argument("--stores", type=str, default="stores", metavar="DIR", help="where the plan's stores are")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
 
 
 def main() -> NoReturn:
     """The command."""
-    arguments = _parser().parse_line()
+    what = sys.argv[1] if sys.argv[1:2] in (["report"], ["time"]) else None
+    words = sys.argv[1:] if what is None else sys.argv[2:]
+    if what == "report":
+        parser = CommandLine(
+            prog=f"{PROGRAM} report", description="Write report.md and report.png, and print the former."
+        )
+        parser.add_argument("folder", type=str, metavar="DIR", help="a comparison's folder")
+        reported = parser.parse_line(words)
+        run_command(PROGRAM, lambda: _report(reported))
+    if what == "time":
+        parser = CommandLine(prog=f"{PROGRAM} time", description="What a step of each core costs, into DIR/times.json.")
+        _add_plan(parser)
+        parser.add_argument("--rounds", type=int, default=7, help="the median of so many counts")
+        timed = parser.parse_line(words)
+        run_command(PROGRAM, lambda: _time(timed))
+    arguments = _parser().parse_line(words)
     run_command(PROGRAM, lambda: _compare(arguments))
 
 
-def _compare(arguments: Namespace) -> int:
+def _plan(arguments: Namespace) -> Plan:
     from muse_shortcut.comparison.plan import read_plan
+
+    plan = read_plan(arguments.plan).shrunk(arguments.shrink)
+    return plan if arguments.rate is None else replace(plan, rates=(arguments.rate,))
+
+
+def _compare(arguments: Namespace) -> int:
     from muse_shortcut.comparison.runner import run_plan
 
     if not 1 <= arguments.workers <= 1000:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 to 1000")
-    plan = read_plan(arguments.plan).shrunk(arguments.shrink)
-    if arguments.rate is not None:
-        plan = replace(plan, rates=(arguments.rate,))
+    plan = _plan(arguments)
     runs = sum(1 for _ in plan.jobs())
     with Bar(plan.name, None) as bar, StopSwitch() as stop:
 
@@ -62,7 +87,7 @@ def _compare(arguments: Namespace) -> int:
             if news.result is None:
                 bar.show(news.steps, note)
             else:
-                bar.show(news.steps, f"{_line(news.result)} ({note})", line=True)
+                bar.show(news.steps, f"{note}: {_line(news.result)}", line=True)
 
         complete = run_plan(
             plan,
@@ -80,9 +105,48 @@ def _compare(arguments: Namespace) -> int:
     return 130
 
 
+def _report(arguments: Namespace) -> None:
+    from muse_shortcut.comparison.report import write_report
+
+    say(write_report(Path(arguments.folder)))
+
+
+def _time(arguments: Namespace) -> None:
+    import torch
+
+    from muse_shortcut.comparison.material import open_material
+    from muse_shortcut.comparison.plan import read_plan
+    from muse_shortcut.comparison.timing import time_cores
+    from muse_shortcut.devices import choose_device
+    from muse_shortcut.files import make_folder, write_text
+
+    if not 1 <= arguments.rounds <= 1000:
+        raise ArgumentsError(f"--rounds is {arguments.rounds}; allowed: 1 to 1000")
+    plan, device, out = read_plan(arguments.plan), choose_device(arguments.device), make_folder(Path(arguments.out))
+    # As the runs are made.
+    torch.set_num_threads(1)
+    vocabulary = open_material(Path(arguments.stores) / plan.stores[0]).vocabulary
+    with Bar(f"timing {len(plan.cores)} cores", arguments.rounds + 1) as bar:
+        cores = time_cores(
+            plan,
+            vocabulary_size=vocabulary.vocabulary_size,
+            streams=vocabulary.streams,
+            rounds=arguments.rounds,
+            device=device,
+            watch=lambda done: bar.show(done, "rounds"),
+        )
+    content = {"device": device.type, "torch": torch.__version__, "rounds": arguments.rounds, "cores": cores}
+    write_text(out / "times.json", json.dumps(content, indent=2) + "\n")
+    for name, times in cores.items():
+        step, decode = (
+            f"{1000 * times[f'{kind}_seconds']:.1f} ms ({times[f'{kind}_ratio']:.2f})" for kind in ("step", "decode")
+        )
+        say(f"{name:<20} step {step:<20} decode {decode}\n")
+
+
 def _line(result: dict[str, object]) -> str:
     return (
-        f"{result['store']} {result['core']} seed {result['seed']} rate {result['rate']:g}: "
+        f"{result['store']} {result['core']} seed {result['seed']} rate {result['rate']:g}, "
         f"validation {result['validation']:.4f}, test {result['test']:.4f} nats a token, {result['seconds']:.0f} s"
     )
 

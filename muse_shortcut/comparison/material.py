@@ -22,7 +22,7 @@ from muse_shortcut.errors import StoreError
 from muse_shortcut.files import atomic_folder, write_text
 from muse_tokenizers.base import Variations
 
-__all__ = ["Material", "Vocabulary", "digest_of", "open_material", "pack_store"]
+__all__ = ["Material", "Vocabulary", "digest_of", "open_material", "write_pack"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -109,15 +109,13 @@ def _open_store(folder: Path) -> Material:
     )
 
 
-def pack_store(folder: Path, out: Path, *, tokens: int) -> None:
+def write_pack(material: Material, out: Path, *, tokens: int) -> None:
     """Copy a store for machines that have no tokenizer: the first so many steps of its training split, and an eighth of
     as many of each of the others.
 
     Raises:
-        StoreError: it is not a store.
         OutputError: the copy cannot be written.
     """
-    material = open_material(folder)
     most = {"train": tokens}
     with atomic_folder(out) as temporary:
         for split, ids in material.splits.items():

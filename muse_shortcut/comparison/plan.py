@@ -91,8 +91,10 @@ class Plan:
                 require(bool(sound), "a name", repr(name), "letters, digits, _ and -")
         require(all(type(seed) is int and 0 <= seed < 2**63 for seed in self.seeds), "seeds", self.seeds, "0 to 2^63")
         require(all(type(r) in (int, float) and r > 0 for r in self.rates), "rates", self.rates, "numbers above 0")
+        models: dict[ModelConfig, str] = {}
         for core in self.cores:
-            self.model(core)
+            same = models.setdefault(self.model(core), core)
+            require(same == core, f"cores.{core}", same, "each core once")
         self.training(1.0)
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from muse_shortcut.comparison.plan import Job
-from muse_shortcut.errors import MuseError
+from muse_shortcut.errors import CheckpointError, MuseError
 from muse_shortcut.files import make_folder
 
 __all__ = ["Order", "Stopped", "put_away", "serve", "train"]
@@ -77,8 +77,14 @@ def train(order: Order, watch: Callable[[int], None], should_stop: Callable[[], 
     material = open_material(order.stores / job.store)
     model = job.model.for_vocabulary(material.vocabulary.vocabulary_size, material.vocabulary.streams)
     folder = RunFolder(order.run)
-    folder.claim()
-    begun = folder.latest()
+    try:
+        folder.claim()
+        begun = folder.latest()
+    except CheckpointError:
+        # A run is short: what lost its checkpoints is begun again.
+        shutil.rmtree(order.run)
+        folder.claim()
+        begun = None
     torch.manual_seed(job.seed)
     core = (Core(model) if begun is None else read_core(model, begun / "model.safetensors")).to(device)
 

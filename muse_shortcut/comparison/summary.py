@@ -1,0 +1,100 @@
+"""What finished runs say of the cores: means, spreads, and differences within pairs that saw the same batches."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from muse_shortcut.comparison.plan import Plan
+
+__all__ = ["Difference", "Row", "rows_of", "runs_of"]
+
+_T95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Student's t, two-sided 95 %, by degrees of freedom from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The mean of differences within pairs, nats a token; below 0 is better than the first core."""
+
+    mean: float
+    half: float | None
+    """Half the width of its 95 % interval (Student's t over pairs); None of a single pair."""
+    error: float | None
+    """Its standard error."""
+    pairs: int
+
+    def __str__(self) -> str:
+        interval = "" if self.half is None else f" ± {self.half:.4f}"
+        return f"{self.mean:+.4f}{interval}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One core, at one learning rate, on one store or on all of them."""
+
+    core: str
+    rate: float
+    runs: tuple[dict[str, Any], ...]
+    validation: float
+    """Mean, nats a token."""
+    spread: float | None
+    """Standard deviation over seeds; None of one."""
+    test: float
+    difference: Difference | None
+    """Of validation, to the plan's first core at the same rate, store and seed."""
+    test_difference: Difference | None
+
+
+def runs_of(plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results that are a plan's own: of its cores as they stand in it, and of its length."""
+    jobs = {(job.store, job.core, job.seed, job.rate): job for job in plan.jobs()}
+    found: dict[str, dict[str, Any]] = {}
+    for result in results:
+        job = jobs.get((result["store"], result["core"], result["seed"], result["rate"]))
+        if job is not None and job.digest(result["data"]) == result["digest"]:
+            found[result["digest"]] = result
+    return list(found.values())
+
+
+def rows_of(plan: Plan, runs: Sequence[dict[str, Any]], stores: Sequence[str]) -> list[Row]:
+    """A row a core and rate, in the plan's order, over some of the stores."""
+    rows = []
+    first = {(run["store"], run["seed"], run["rate"]): run for run in runs if run["core"] == plan.baseline}
+    for core in plan.cores:
+        for rate in plan.rates:
+            own = [run for run in runs if (run["core"], run["rate"]) == (core, rate) and run["store"] in stores]
+            if not own:
+                continue
+            pairs = [(run, first.get((run["store"], run["seed"], run["rate"]))) for run in own]
+            both = [(run, other) for run, other in pairs if other is not None and core != plan.baseline]
+            values = [run["validation"] for run in own]
+            rows.append(
+                Row(
+                    core=core,
+                    rate=rate,
+                    runs=tuple(own),
+                    validation=statistics.fmean(values),
+                    spread=statistics.stdev(values) if len(values) > 1 and len(stores) == 1 else None,
+                    test=statistics.fmean(run["test"] for run in own),
+                    difference=_difference([run["validation"] - other["validation"] for run, other in both]),
+                    test_difference=_difference([run["test"] - other["test"] for run, other in both]),
+                )
+            )
+    return rows
+
+
+def _difference(values: list[float]) -> Difference | None:
+    if not values:
+        return None
+    mean, pairs = statistics.fmean(values), len(values)
+    if pairs == 1:
+        return Difference(mean, None, None, 1)
+    error = statistics.stdev(values) / math.sqrt(pairs)
+    return Difference(mean, error * (_T95[pairs - 2] if pairs - 2 < len(_T95) else 1.96), error, pairs)
