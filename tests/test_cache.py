@@ -10,8 +10,10 @@ from torch import Tensor
 
 from muse_shortcut.config import ModelConfig, ShortcutConfig
 from muse_shortcut.model.attention import row_attend
+from muse_shortcut.model.blocks import Memory
 from muse_shortcut.model.cache import Cache
-from muse_shortcut.model.core import Core, LastBlock
+from muse_shortcut.model.core import Core
+from muse_shortcut.model.last import LastBlock
 
 CONTEXT = 150
 
@@ -61,11 +63,14 @@ def test_a_long_past_is_kept_once_for_all_candidates(core: Core) -> None:
 class _OwnAttention(LastBlock):
     """What somebody writes who has not read cache.py: attention over what `put_taps` gives."""
 
-    def forward(self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None, below: Memory
+    ) -> tuple[Tensor, Tensor]:
         if cache is None or h.shape[1] > 1:
-            return super().forward(h, depths, turns, cache)
-        keys, values = cache.put_taps(*self.keys_and_values(depths, turns))
-        seen, weights = row_attend(self._query(h, turns), keys, values)
+            return super().forward(h, depths, turns, cache, below)
+        query, own_keys, own_values = self.project(h, depths, turns, below)
+        keys, values = cache.put_taps(own_keys, own_values)
+        seen, weights = row_attend(query, keys, values)
         return self._finish(h, seen), weights
 
 

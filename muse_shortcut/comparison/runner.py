@@ -70,6 +70,7 @@ def run_plan(
     device: str = "cpu",
     watch: Callable[[News], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> bool:
     """Make all runs of a plan that are not yet made; whether all are.
 
@@ -81,6 +82,7 @@ def run_plan(
         device: `cpu`, `cuda` or `auto`.
         watch: told what happens.
         should_stop: asked many times a second; runs that have begun are then kept, to go on with.
+        may_begin: asked before a run begins; once it says no, those that have begun are the last.
 
     Raises:
         StoreError: a store is missing.
@@ -95,7 +97,7 @@ def run_plan(
         for order in orders:
             if order.digest in finished:
                 put_away(order)
-        return _Run(orders, finished, out, watch).through(workers, should_stop)
+        return _Run(orders, finished, out, watch).through(workers, should_stop, may_begin)
 
 
 def _orders(plan: Plan, stores: Path, out: Path, device: str) -> Iterator[Order]:
@@ -122,12 +124,14 @@ class _Run:
         self._total = sum(order.job.train.max_steps for order in orders)
         self._began, self._made = time.monotonic(), 0
 
-    def through(self, workers: int, should_stop: Callable[[], bool]) -> bool:
-        stopping = False
+    def through(self, workers: int, should_stop: Callable[[], bool], may_begin: Callable[[], bool]) -> bool:
+        stopping = closed = False
         try:
-            while self._workers or (self._waiting and not stopping):
-                while self._waiting and not stopping and len(self._workers) < workers:
-                    self._workers.append(_Worker(self._waiting.pop(0)))
+            while self._workers or (self._waiting and not stopping and not closed):
+                while self._waiting and not stopping and not closed and len(self._workers) < workers:
+                    closed = not may_begin()
+                    if not closed:
+                        self._workers.append(_Worker(self._waiting.pop(0)))
                 if not stopping and should_stop():
                     stopping = True
                     for worker in self._workers:

@@ -80,9 +80,7 @@ class LastBlock(nn.Module):
             seen, columns = column_attend(query, keys, values)
             weights = columns[:, :, -1, :, None].float()
         elif self.scope == "cross" and held is not None and h.shape[1] == 1:
-            seen, weights = cross_row_attend(
-                query, keys[:-1], values[:-1], held.own_keys, held.own_values, held.shared
-            )
+            seen, weights = cross_row_attend(query, keys[:-1], values[:-1], held.own_keys, held.own_values, held.shared)
         elif self.scope == "cross":
             seen = cross_attend(query, keys, values)
         elif held is not None and h.shape[1] == 1:
