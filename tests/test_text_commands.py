@@ -69,6 +69,8 @@ def test_a_store_of_text_has_its_bytes_without_carriage_returns(store: Path, lib
     for number, piece in enumerate(opened.pieces):
         ids = opened.tokens[opened.offsets[number] : opened.offsets[number + 1]].astype(np.int64)
         raw = (library / piece.name).read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+        # Text in another encoding is there as UTF-8.
+        raw = raw.decode("latin-1").encode() if piece.name == "latin.txt" else raw
         assert tokenizer.decode(ids) == raw
         assert (piece.seconds, piece.bytes, piece.length) == (None, len(raw), float(len(raw)))
 
