@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -37,9 +39,12 @@ def read_heading(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...]
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"its format is {version}")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        with warnings.catch_warnings():
+            # Of a heading that Python 2 may have written.
+            warnings.simplefilter("ignore", UserWarning)
+            shape, fortran, dtype = read(file)
     # The heading is an expression of Python, which can be wrong in all of Python's ways.
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name} is no array: {reason}") from error
     if (fortran and len(shape) > 1) or dtype.hasobject or not all(type(side) is int and side >= 0 for side in shape):

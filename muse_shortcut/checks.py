@@ -8,7 +8,30 @@ from dataclasses import fields
 
 from muse_shortcut.errors import ArgumentsError
 
-__all__ = ["require", "require_mix", "require_sources", "require_types"]
+__all__ = ["RANGES", "require", "require_mix", "require_range", "require_sources", "require_types"]
+
+RANGES: dict[str, float] = {
+    "seconds": 86_400, "prompt-seconds": 86_400, "bytes": 2**24, "prompt-bytes": 2**24, "bars": 100_000,
+    "max-new-tokens": 10_000_000, "tempo": 1000, "silence": 86_400, "repeats": 100_000, "windows": 1_000_000,
+}  # fmt: skip
+"""The most that an option of a length may say, a day or so of music or sound. All are more than 0."""
+
+
+def require_range(option: str, value: float | None, *, or_none: bool = False) -> None:
+    """A length is more than 0 and no more than can ever be meant.
+
+    Args:
+        option: its name, without dashes before it.
+        value: as it was given; None passes.
+        or_none: 0 is allowed too where it is given, for any; here it has become None.
+
+    Raises:
+        ArgumentsError: it is not.
+    """
+    most = RANGES[option]
+    if value is not None and not (type(value) in (int, float) and 0 < value <= most):
+        other = ", or 0 for any" if or_none else ""
+        raise ArgumentsError(f"--{option} is {repr(value)[:40]}; allowed: more than 0, up to {most:,}{other}")
 
 
 def require(holds: bool, name: str, found: object, allowed: str) -> None:

@@ -388,9 +388,11 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        require(self.repetition_penalty >= 1.0, "repetition_penalty", self.repetition_penalty, "1 or more")
-        require(self.no_repeat_ngram >= 0, "no_repeat_ngram", self.no_repeat_ngram, "0 (off) or more")
+        penalty = self.repetition_penalty
+        require(1.0 <= penalty <= 1000, "repetition_penalty", penalty, "1 or more, up to 1,000")
+        for name in ("no_repeat_ngram", "top_k"):
+            value = getattr(self, name)
+            require(0 <= value <= 10**6, name, value, "0 (off) or more, up to 1,000,000")
         require(0.0 < self.temperature <= 10.0, "temperature", self.temperature, "more than 0, up to 10")
-        require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
         require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "more than 0, up to 1 (off)")
         require(0.0 <= self.min_p < 1.0, "min_p", self.min_p, "0 (off) up to but not 1")

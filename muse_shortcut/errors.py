@@ -13,6 +13,8 @@ The tokenizers have a tree of their own, `muse_tokenizers.errors.TokenizerError`
 with 2 for either.
 """
 
+from muse_tokenizers.errors import one_line
+
 __all__ = [
     "ArgumentsError",
     "CheckpointError",
@@ -27,6 +29,9 @@ __all__ = [
 
 class MuseError(Exception):
     """A mistake that a person can mend; its text is one line."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ArgumentsError(MuseError):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypedDict
 
+from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.engine import Request
@@ -69,8 +70,7 @@ def check_prompt_seconds(tokenizer: Tokenizer[Any], seconds: float | None, *, ha
     """Raises ArgumentsError: a part of the prompt is asked for where there is none, or where it has no seconds."""
     if seconds is None:
         return
-    if not 0 < seconds < float("inf"):
-        raise ArgumentsError(f"--prompt-seconds is {seconds}; allowed: more than 0")
+    require_range("prompt-seconds", seconds)
     if not has_prompt:
         raise ArgumentsError("--prompt-seconds needs a --prompt")
     if tokenizer.unit != "seconds":

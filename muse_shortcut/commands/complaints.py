@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from muse_shortcut.commands.suggesting import did_you_mean, options_like, spelt
 
-__all__ = ["one_line", "plainly"]
+__all__ = ["plainly"]
 
 _WRONG_TYPE = re.compile(r"Parser key \"(?P<key>[\w.]+)\": Expected an? (?P<type>.*?)\. Got value: (?P<value>.*)")
 _WRONG_CHOICE = re.compile(
@@ -25,12 +25,6 @@ _NO_FIELDS = re.compile(
 )
 _NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
 _LIST = "whole numbers with commas between them"
-
-
-def one_line(message: str) -> str:
-    """Lines as one."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines)
 
 
 def plainly(message: str, options: Collection[str], places: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category
 
+from muse_shortcut.checks import require_range
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.generate_options import DEFAULT_LENGTHS, build_parser
 from muse_shortcut.commands.line import StopSwitch, run_command, say, warn_on_terminal
@@ -76,7 +77,7 @@ def _generate(arguments: Namespace) -> int:
         raise ArgumentsError(f"{folder} continues {checkpoint.tokenizer.kind}, not {arguments.domain}")
     sidecar = None
     if arguments.from_json:
-        sidecar = read_sidecar(Path(arguments.from_json), checkpoint.tokenizer)
+        sidecar = read_sidecar(Path(arguments.from_json), checkpoint.tokenizer, warn=warn_on_terminal(PROGRAM))
         if sidecar.checkpoint != checkpoint.digest:
             raise ArgumentsError(
                 f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
@@ -153,8 +154,7 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint, path: Path | Non
     from muse_tokenizers.base import Wishes
 
     tokenizer = checkpoint.tokenizer
-    if arguments.prompt_seconds is not None and not 0 < arguments.prompt_seconds < float("inf"):
-        raise ArgumentsError(f"--prompt-seconds is {arguments.prompt_seconds}; allowed: more than 0")
+    require_range("prompt-seconds", arguments.prompt_seconds)
     piece = _read_prompt(arguments, tokenizer, path)
     if piece is None and arguments.prompt_seconds is not None:
         raise ArgumentsError("--prompt-seconds needs a --prompt")

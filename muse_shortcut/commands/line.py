@@ -19,10 +19,10 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from muse_shortcut.commands.complaints import one_line, plainly
+from muse_shortcut.commands.complaints import plainly
 from muse_shortcut.commands.helping import HelpFormatter
 from muse_shortcut.errors import ArgumentsError, MuseError
-from muse_tokenizers.errors import TokenizerError, Warn
+from muse_tokenizers.errors import TokenizerError, Warn, one_line
 
 __all__ = ["CommandLine", "Given", "StopSwitch", "run_command", "say", "warn_on_terminal"]
 
@@ -196,7 +196,7 @@ def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
         code = body() or 0
         sys.stdout.flush()
     except (MuseError, TokenizerError) as error:
-        print(f"{program}: {one_line(str(error))}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

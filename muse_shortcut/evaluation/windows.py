@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from muse_shortcut.checks import require_range
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError, StoreError
 from muse_shortcut.evaluation.sources import read_ids
@@ -41,8 +42,7 @@ class WindowWishes:
     def __post_init__(self) -> None:
         names = {"count": "windows", "prompt_length": f"prompt-{self.unit}", "length": self.unit}
         for name, option in names.items():
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ArgumentsError(f"--{option} is {getattr(self, name)}; allowed: more than 0")
+            require_range(option, getattr(self, name))
         if not 0 <= self.seed < 2**63:
             raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.recording import Recorder
@@ -50,18 +51,11 @@ class Request:
             raise ArgumentsError(f"--num-samples is {self.candidates}; allowed: 1 to {MAXIMUM_CANDIDATES}")
         if self.seed < 0 or self.seed >= 2**63:
             raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
-        for name, value in (
-            ("--max-new-tokens", self.max_steps),
-            ("--bars", self.wishes.bars),
-            ("--seconds", self.wishes.seconds),
-            ("--bytes", self.wishes.bytes),
-            ("--tempo", self.wishes.tempo),
-        ):
-            if value is not None and not 0 < value < float("inf"):
-                raise ArgumentsError(f"{name} is {value}; allowed: more than 0")
-        for name, value in (("--silence", self.wishes.silence), ("--repeats", self.wishes.repeats)):
-            if value is not None and not 0 < value < float("inf"):
-                raise ArgumentsError(f"{name} is {value}; allowed: more than 0, or 0 for any")
+        require_range("max-new-tokens", self.max_steps)
+        for name in ("bars", "seconds", "bytes", "tempo"):
+            require_range(name, getattr(self.wishes, name))
+        for name in ("silence", "repeats"):
+            require_range(name, getattr(self.wishes, name), or_none=True)
 
     def stopped_after(self, steps: int) -> Request:
         """The request that makes again what was stopped after so many steps: one that ends there by itself."""

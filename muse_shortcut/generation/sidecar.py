@@ -7,20 +7,30 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import torch
 
+from muse_shortcut.checks import RANGES
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.engine import MAXIMUM_CANDIDATES, Request
 from muse_shortcut.version import __version__
 from muse_tokenizers.base import RULES, Ids, Prompt, Tokenizer, Wishes
-from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
+from muse_tokenizers.json_files import read_json, version_problem
 
 __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
 
 VERSION = 1
+_MOST_STEPS = int(RANGES["max-new-tokens"])
+_LARGEST_STEP = 2**30
+"""Ticks, samples or bytes of a prompt. What follows it is counted from there in 32 bits."""
+_LARGEST_CUT = 2**24
+"""Bytes of a prompt, and more than its seconds."""
+_LONGEST_NAME = 200
+"""Bytes; a file's name has 255 with its number and its ending."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +83,7 @@ def sidecar_text(
         "domain": tokenizer.kind,
         "tokenizer": tokenizer.fingerprint(),
         "checkpoint": checkpoint,
-        "name": name,
+        "name": _plain(name),
         "candidate": candidate,
         "candidates": request.candidates,
         "seed": request.seed,
@@ -90,7 +100,7 @@ def sidecar_text(
         "given": None if request.given is None else request.given.tolist(),
         "ids": ids.tolist(),
         "log_probability": log_probability,
-        "source": source,
+        "source": None if source is None else _plain(source),
         "sound": sound,
         "ranking": ranking,
         "made_with": {
@@ -102,86 +112,149 @@ def sidecar_text(
     return json.dumps(content, ensure_ascii=False) + "\n"
 
 
-def read_sidecar(path: Path, tokenizer: Tokenizer[Any]) -> Sidecar:
+def _plain(name: str) -> str:
+    """A file's name whose bytes are no UTF-8 as text that can be written."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_about_file) -> Sidecar:
     """Read a sidecar that belongs to a tokenizer.
+
+    Args:
+        path: the file.
+        tokenizer: of its ids.
+        warn: called with one line for whatever the prompt in it needed repaired.
 
     Raises:
         ArgumentsError: it is missing, damaged, or of another tokenizer.
     """
+    content = read_json(path, ArgumentsError)
+    if not isinstance(content, dict) or "version" not in content:
+        raise ArgumentsError(f"{path} is not a sidecar: it should say version {VERSION}")
+    problem = version_problem(content["version"], VERSION)
+    if problem is not None:
+        raise ArgumentsError(f"{path} cannot be read: {problem}")
+    if content.get("tokenizer") != tokenizer.fingerprint():
+        raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArgumentsError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ArgumentsError(f"{path} is not a sidecar: it is not JSON") from error
-    try:
-        if content["version"] != VERSION:
-            raise ArgumentsError(f"{path} has version {content['version']}; this program reads version {VERSION}")
-        if content["tokenizer"] != tokenizer.fingerprint():
-            raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
-        given = content["prompt"]
-        piece = None if given["piece"] is None else tokenizer.loads(base64.b64decode(given["piece"], validate=True))
-        ids = _ids(given["ids"], tokenizer)
-        if not len(ids) or (ids[0] != tokenizer.begin).any() or (piece is not None and len(ids) == 1):
-            raise ValueError("ids of the prompt")
-        request = Request(
-            prompt=Prompt(
-                ids=ids,
-                piece=piece,
-                cut=float(given["cut"]),
-                cut_step=int(given["cut_step"]),
-                begun=_begun(given.get("begun"), tokenizer),
-            ),
-            sampling=SamplingConfig(**content["sampling"]),
-            wishes=_wishes(content["wishes"]),
-            candidates=content["candidates"],
-            max_steps=None if content["max_steps"] is None else int(content["max_steps"]),
-            seed=content["seed"],
-            # Those made before there were branches have none.
-            given=None if content.get("given") is None else _ids(content["given"], tokenizer),
-        )
-        candidate = int(content["candidate"])
-        if not 0 <= candidate < request.candidates:
-            raise ValueError("candidate")
-        return Sidecar(
-            domain=content["domain"],
-            request=request,
-            checkpoint=str(content["checkpoint"]),
-            candidate=candidate,
-            ids=_ids(content["ids"], tokenizer),
-            name=Path(str(content["name"])).name or "again",
-            source=None if content["source"] is None else str(content["source"]),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, TokenizerError) as error:
-        raise ArgumentsError(f"{path} is not a whole sidecar: {type(error).__name__} at {error}") from error
+        return _sidecar(content, tokenizer, warn)
+    except KeyError as error:
+        raise ArgumentsError(f"{path} is not a whole sidecar: it has no {error}") from error
+    except (TypeError, ValueError, OverflowError, ArgumentsError, TokenizerError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArgumentsError(f"{path} is not a whole sidecar: {reason}") from error
 
 
-def _wishes(content: Any) -> Wishes:
+def _sidecar(content: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Sidecar:
+    if content["domain"] != tokenizer.kind:
+        raise ValueError(f"domain is {_shown(content['domain'])}; allowed: {tokenizer.kind}")
+    request = Request(
+        prompt=_prompt(_object(content, "prompt"), tokenizer, warn),
+        sampling=SamplingConfig(**_object(content, "sampling")),
+        wishes=_wishes(_object(content, "wishes")),
+        candidates=_whole(content, "candidates", 1, MAXIMUM_CANDIDATES),
+        max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MOST_STEPS),
+        seed=_whole(content, "seed", 0, 2**63 - 1),
+        # Those made before there were branches have none.
+        given=None if content.get("given") is None else _ids(content["given"], tokenizer),
+    )
+    return Sidecar(
+        domain=tokenizer.kind,
+        request=request,
+        checkpoint=_text(content, "checkpoint"),
+        candidate=_whole(content, "candidate", 0, request.candidates - 1),
+        ids=_ids(content["ids"], tokenizer),
+        name=_name(_text(content, "name")),
+        source=None if content["source"] is None else _text(content, "source"),
+    )
+
+
+def _prompt(given: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Prompt[Any]:
+    piece = None
+    if given["piece"] is not None:
+        data = base64.b64decode(_text(given, "piece", "prompt."), validate=True)
+        piece = tokenizer.loads(data, warn=warn)
+    ids = _ids(given["ids"], tokenizer)
+    if not len(ids) or (ids[0] != tokenizer.begin).any() or (piece is not None and len(ids) == 1):
+        raise ValueError("prompt.ids do not begin a piece")
+    cut, step = given["cut"], _whole(given, "cut_step", 0, _LARGEST_STEP, "prompt.")
+    if not (type(cut) in (int, float) and 0 <= cut <= _LARGEST_CUT):
+        raise ValueError(f"prompt.cut is {_shown(cut)}; allowed: a number from 0 to {_LARGEST_CUT:,}")
+    return Prompt(ids=ids, piece=piece, cut=float(cut), cut_step=step, begun=_begun(given.get("begun"), tokenizer))
+
+
+def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
+    found = content[name]
+    if not isinstance(found, dict):
+        raise TypeError(f"{name} is {_shown(found)}; allowed: an object")
+    return found
+
+
+def _whole(content: dict[str, Any], name: str, low: int, high: int, inside: str = "") -> int:
+    value = content[name]
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{inside}{name} is {_shown(value)}; allowed: a whole number from {low:,} to {high:,}")
+    return value
+
+
+def _text(content: dict[str, Any], name: str, inside: str = "") -> str:
+    value = content[name]
+    if not _is_text(value):
+        raise TypeError(f"{inside}{name} is {_shown(value)}; allowed: a text")
+    return str(value)
+
+
+def _is_text(value: Any) -> bool:
+    """JSON can name halves of characters, which no file can."""
+    return isinstance(value, str) and not any(category(one) == "Cs" for one in value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _name(text: str) -> str:
+    """Of an output: one that a file can have, inside its folder."""
+    name = "".join("_" if category(one) == "Cc" else one for one in text.replace("\\", "/").rpartition("/")[2])
+    return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore").lstrip(".") or "again"
+
+
+def _wishes(content: dict[str, Any]) -> Wishes:
     # Those made before there were the last three had none of them.
     numbers = {name: content[name] for name in ("tempo", "bars", "seconds")}
     numbers |= {name: content.get(name) for name in ("silence", "repeats", "bytes")}
     for name, value in numbers.items():
         if value is not None and type(value) not in ((int,) if name in ("bars", "repeats", "bytes") else (int, float)):
-            raise ValueError(f"wishes.{name}")
-    key, instruments = content["key"], tuple(content["instruments"])
-    if not all(isinstance(text, str) for text in (*instruments, key or "")):
-        raise ValueError("wishes")
+            raise ValueError(f"wishes.{name} is {_shown(value)}; allowed: a number, or null")
+    key, instruments = content["key"], content["instruments"]
+    if key is not None and not _is_text(key):
+        raise TypeError(f"wishes.key is {_shown(key)}; allowed: a text, or null")
+    if not isinstance(instruments, list) or not all(map(_is_text, instruments)):
+        raise TypeError(f"wishes.instruments is {_shown(instruments)}; allowed: a list of texts")
     # What was made before there were rules 2 repeats by rules 1.
-    rules = content.get("rules", 1)
-    if type(rules) is not int or not 1 <= rules <= RULES:
-        raise ValueError("wishes.rules")
-    return Wishes(instruments=instruments, key=key, rules=rules, **numbers)
+    rules = _whole({"rules": 1} | content, "rules", 1, RULES, "wishes.")
+    return Wishes(instruments=tuple(instruments), key=key, rules=rules, **numbers)
 
 
 def _begun(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:
-    """Ids, or -1 where they are open."""
+    """Ids, or -1 where they are open; of fewer steps than there are streams."""
     if rows is None:
         return None
-    return _ids(np.array(rows, dtype=np.int64).reshape(-1, tokenizer.streams) + 1, tokenizer) - 1
+    begun = _ids(rows, tokenizer, lowest=-1)
+    if len(begun) >= tokenizer.streams:
+        raise ValueError(f"prompt.begun has {len(begun)} steps; allowed: up to {tokenizer.streams - 1}")
+    return begun
 
 
-def _ids(rows: Any, tokenizer: Tokenizer[Any]) -> Ids:
-    ids = np.array(rows, dtype=np.int64).reshape(-1, tokenizer.streams)
-    if ids.size and not (ids.min() >= 0 and ids.max() < tokenizer.vocabulary_size):
-        raise ValueError("ids")
+def _ids(rows: Any, tokenizer: Tokenizer[Any], lowest: int = 0) -> Ids:
+    ids = np.array(rows) if isinstance(rows, list) else None
+    if ids is not None and not ids.size:
+        return np.zeros((0, tokenizer.streams), dtype=np.int64)
+    if ids is None or ids.dtype != np.int64 or ids.ndim != 2 or ids.shape[1] != tokenizer.streams:
+        raise ValueError(f"ids are {_shown(rows)}; allowed: rows of {tokenizer.streams} whole numbers")
+    if ids.min() < lowest or ids.max() >= tokenizer.vocabulary_size:
+        raise ValueError(
+            f"ids go from {ids.min()} to {ids.max()}; allowed: {lowest} to {tokenizer.vocabulary_size - 1}"
+        )
     return ids

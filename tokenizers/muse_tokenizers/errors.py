@@ -13,6 +13,7 @@ gives none, it becomes a Python warning, `FileWarning`.
 
 import warnings
 from collections.abc import Callable
+from unicodedata import category
 
 __all__ = [
     "FileWarning",
@@ -23,6 +24,7 @@ __all__ = [
     "UnusableCodec",
     "UnwritablePiece",
     "Warn",
+    "one_line",
     "warn_about_file",
 ]
 
@@ -30,8 +32,21 @@ Warn = Callable[[str], None]
 """Called with one line that names a file and says what was repaired or left out."""
 
 
+def one_line(text: str) -> str:
+    """A text as one line that can be written and commands no terminal, whatever damaged file is quoted in it.
+
+    >>> one_line("no key\\nis called '\\x1b'")
+    "no key is called '\\\\x1b'"
+    """
+    joined = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return "".join(repr(one)[1:-1] if category(one) in ("Cc", "Cs") else one for one in joined)
+
+
 class TokenizerError(Exception):
     """A mistake that a person can mend; its text is one line."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UnreadablePiece(TokenizerError):

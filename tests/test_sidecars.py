@@ -1,0 +1,149 @@
+"""A sidecar's fields are what they can be, or the sidecar is refused in one line that says which is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.sidecar import Sidecar, read_sidecar, sidecar_text
+from muse_tokenizers.text.segmenting import LETTERS, CharacterSegmenter
+from muse_tokenizers.text.tokenizer import TextTokenizer
+
+TOKENIZER = TextTokenizer(CharacterSegmenter(LETTERS, closed=False))
+
+
+def content(**request: Any) -> dict[str, Any]:
+    prompt = TOKENIZER.prompt(b"all that is gold")
+    text = sidecar_text(
+        TOKENIZER, Request(prompt=prompt, **request), checkpoint="0" * 64, candidate=0,
+        ids=TOKENIZER.encode(b" does not glitter"), log_probability=-3.0, name="gold", source="gold.txt", sound=None,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def changed(place: str, value: Any) -> dict[str, Any]:
+    """A good one with another value at a place such as "prompt.cut"."""
+    whole = content()
+    *outer, last = place.split(".")
+    inner = whole
+    for name in outer:
+        inner = inner[name]
+    inner[last] = value
+    return whole
+
+
+def read(tmp_path: Path, found: object) -> Sidecar:
+    (tmp_path / "a.json").write_text(json.dumps(found))
+    return read_sidecar(tmp_path / "a.json", TOKENIZER)
+
+
+def refusal(tmp_path: Path, found: object) -> str:
+    with pytest.raises(ArgumentsError) as refused:
+        read(tmp_path, found)
+    assert str(refused.value).isprintable()
+    return str(refused.value).removeprefix(str(tmp_path / "a.json"))
+
+
+def test_a_good_one_is_read(tmp_path: Path) -> None:
+    found = read(tmp_path, content(seed=7, candidates=3))
+    assert (found.name, found.source, found.request.seed, found.request.candidates) == ("gold", "gold.txt", 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("1", "its version is '1'; allowed: the number 1"),
+        (1.0, "its version is 1.0; allowed: the number 1"),
+        (True, "its version is True; allowed: the number 1"),
+        (99, "it has version 99, of a newer muse-shortcut; this one reads up to version 1"),
+    ],
+)
+def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any, reason: str) -> None:
+    assert refusal(tmp_path, changed("version", version)) == f" cannot be read: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (
+            "prompt.cut_step",
+            10**30,
+            "prompt.cut_step is 1000000000000000000000000000000; allowed: a whole number from 0",
+        ),
+        ("prompt.cut_step", -1, "prompt.cut_step is -1"),
+        ("prompt.cut_step", 1.0, "prompt.cut_step is 1.0"),
+        ("prompt.cut", 1e30, "prompt.cut is 1e+30; allowed: a number from 0 to 16,777,216"),
+        ("prompt.cut", float("nan"), "prompt.cut is nan"),
+        ("prompt.piece", "AA", "Incorrect padding"),
+        ("prompt.piece", 3, "prompt.piece is 3; allowed: a text"),
+        ("prompt.piece", "YQBi", "the embedded prompt"),
+        ("prompt.ids", [[1.5]], "ids are [[1.5]]; allowed: rows of 1 whole numbers"),
+        ("prompt.ids", [["1"]], "ids are [['1']]"),
+        ("prompt.ids", [[10**30]], "ids are [[1000"),
+        ("prompt.ids", [[0]], "prompt.ids do not begin a piece"),
+        ("prompt.begun", [[1]], "prompt.begun has 1 steps; allowed: up to 0"),
+        ("prompt", [], "prompt is []; allowed: an object"),
+        ("ids", [[-1]], "ids go from -1 to -1; allowed: 0 to "),
+        ("wishes.seconds", 1e30, "--seconds is 1e+30; allowed: more than 0, up to 86,400"),
+        ("wishes.bytes", 10**30, "--bytes is 1000"),
+        ("wishes.bars", 1.5, "wishes.bars is 1.5; allowed: a number, or null"),
+        ("wishes.tempo", True, "wishes.tempo is True"),
+        ("wishes.instruments", "piano", "wishes.instruments is 'piano'; allowed: a list of texts"),
+        ("wishes.key", 3, "wishes.key is 3"),
+        ("wishes.rules", 10**30, "wishes.rules is 1000"),
+        ("sampling.top_k", 10**30, "top_k is 1000"),
+        ("sampling.temperature", float("nan"), "temperature is nan"),
+        ("max_steps", 10**30, "max_steps is 1000"),
+        ("seed", -1, "seed is -1; allowed: a whole number from 0 to 9,223,372,036,854,775,807"),
+        ("candidates", 65, "candidates is 65; allowed: a whole number from 1 to 64"),
+        ("candidate", 1, "candidate is 1; allowed: a whole number from 0 to 0"),
+        ("domain", "midi", "domain is 'midi'; allowed: text"),
+        ("name", 7, "name is 7; allowed: a text"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named(tmp_path: Path, place: str, value: Any, reason: str) -> None:
+    assert reason in refusal(tmp_path, changed(place, value))
+
+
+@pytest.mark.parametrize("place", [name for name in content() if name in ("prompt", "ids", "seed", "name", "wishes")])
+def test_a_field_that_is_missing_is_named(tmp_path: Path, place: str) -> None:
+    found = content()
+    del found[place]
+    assert refusal(tmp_path, found) == f" is not a whole sidecar: it has no '{place}'"
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("a\0b", "a_b"), ("../../x", "x"), ("..\\x", "x"), ("..", "again"), ("", "again"),
+     ("é" * 300, "é" * 100), ("line\nbreak", "line_break")],
+)  # fmt: skip
+def test_the_name_of_an_output_stays_one_in_its_folder(tmp_path: Path, name: str, kept: str) -> None:
+    assert read(tmp_path, changed("name", name)).name == kept
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[" * 100_000, b"1" * 10_000, b"[1]", b"null", b'{"a": 1}'])
+def test_what_is_no_sidecar_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(ArgumentsError, match=r"a.json is (damaged: it is not JSON|not a sidecar)[^\n]*$"):
+        read_sidecar(tmp_path / "a.json", TOKENIZER)
+
+
+def test_a_prompt_whose_name_is_no_utf_8_has_a_sidecar(tmp_path: Path) -> None:
+    text = sidecar_text(
+        TOKENIZER, Request(prompt=TOKENIZER.prompt(b"gold")), checkpoint="", candidate=0, ids=TOKENIZER.encode(b"x"),
+        log_probability=0.0, name="caf\udce9", source="caf\udce9.txt", sound=None,
+    )  # fmt: skip
+    (tmp_path / "a.json").write_bytes(text.encode("utf-8"))
+    assert read_sidecar(tmp_path / "a.json", TOKENIZER).name == "caf?"
+
+
+def test_lengths_have_ends() -> None:
+    for name, value in (("max_steps", 10**8), ("max_steps", 0)):
+        with pytest.raises(ArgumentsError, match=r"--max-new-tokens is \d+; allowed: more than 0, up to 10,000,000"):
+            Request(prompt=TOKENIZER.prompt(None), **{name: value})  # type: ignore[arg-type]
