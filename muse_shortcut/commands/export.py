@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.line import CommandLine, run_command
 from muse_shortcut.commands.naming import checkpoint_folder, require_codec
@@ -11,6 +11,8 @@ from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+
+    from muse_shortcut.checkpoints import Checkpoint
 
 __all__ = ["main"]
 
@@ -65,11 +67,37 @@ def _export(arguments: Namespace) -> None:
         return
     checkpoint = load_checkpoint(folder)
     card = _card(arguments)
-    if card is not None:
-        checkpoint = replace(checkpoint, card=card)
+    if card is None:
+        card = _written_card(checkpoint, folder, out)
+    checkpoint = replace(checkpoint, card=card)
     with atomic_folder(out) as temporary:
         save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
     _say(out, checkpoint.core.parameter_count())
+
+
+def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
+    """The card that a checkpoint has, or one of what is known of it."""
+    from muse_shortcut.cards import model_card
+
+    facts = checkpoint.facts
+    if not (folder / "training").is_dir():
+        if checkpoint.card.strip():
+            return checkpoint.card
+    elif "parent" not in facts:
+        # Runs of 0.1.0 carry the card of what they were fine-tuned from, and name that in their options alone.
+        facts = facts | _old_parent(folder.parents[1] / "config.yaml" if len(folder.parents) > 1 else None)
+    core = checkpoint.core
+    return model_card(out.absolute().name, checkpoint.tokenizer.kind, core.config, core.parameter_count(), facts)
+
+
+def _old_parent(options: Path | None) -> dict[str, Any]:
+    from muse_shortcut.commands.line import read_options
+
+    try:
+        named = read_options(options).get("from") if options is not None else None
+    except ArgumentsError:
+        return {}
+    return {"parent": {"name": Path(named).name}} if isinstance(named, str) else {}
 
 
 def _export_codec(arguments: Namespace, folder: Path, out: Path) -> None:

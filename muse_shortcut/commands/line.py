@@ -24,7 +24,7 @@ from muse_shortcut.commands.helping import HelpFormatter
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_tokenizers.errors import TokenizerError, Warn, one_line
 
-__all__ = ["CommandLine", "Given", "StopSwitch", "run_command", "say", "warn_on_terminal"]
+__all__ = ["CommandLine", "Given", "StopSwitch", "read_options", "run_command", "say", "warn_on_terminal"]
 
 
 class CommandLine(ArgumentParser):

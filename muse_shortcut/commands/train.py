@@ -146,7 +146,11 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     check_ids(store, checkpoint.tokenizer.vocabulary_size)
     shape = checkpoint.core.config
     checkpoint.facts.update(
-        data=store.manifest["source"], store=store.manifest["sha256"], seed=arguments.seed, train=asdict(config)
+        data=store.manifest["source"],
+        store=store.manifest["sha256"],
+        splits=store.manifest["splits"],
+        seed=arguments.seed,
+        train=asdict(config),
     )
     held_out = store.split("validation")
     if not len(held_out):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from muse_shortcut.cards import model_card
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import TrainConfig
 from muse_shortcut.data.batches import TrainingBatches
@@ -276,8 +277,10 @@ class Trainer:
             "training_seconds": round(progress.seconds, 1),
             "best_validation_nats_per_token": progress.best,
         }
+        core, domain = self._core, self._checkpoint.tokenizer.kind
+        card = model_card(self._run.folder.absolute().name, domain, core.config, core.parameter_count(), facts)
         self._run.save(
-            replace(self._checkpoint, facts=facts),
+            replace(self._checkpoint, facts=facts, card=card),
             self.optimiser,
             progress,
             is_best=is_best,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from muse_shortcut.cards import parent_facts
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import ModelConfig, SamplingConfig, TrainConfig
 from muse_shortcut.data.store import Store
@@ -46,6 +47,9 @@ def tuned_checkpoint(folder: Path, store: Store, device: torch.device, *, shape:
     """
     checkpoint = load_checkpoint(folder, device)
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+    parent = parent_facts(_name_of(folder), checkpoint.digest, checkpoint.facts, checkpoint.card)
+    # Neither what is known of the parent nor its card is of what comes of it.
+    checkpoint = replace(checkpoint, facts={"parent": parent}, card="")
     if shape is None:
         return checkpoint
     own = checkpoint.core.config
@@ -84,6 +88,12 @@ def resumed_checkpoint(
     if shape is not None and _for(shape, checkpoint.core.config) != checkpoint.core.config:
         raise ArgumentsError(f"--model cannot be changed where a training goes on: the shape of {folder} rules")
     return checkpoint
+
+
+def _name_of(folder: Path) -> str:
+    """What a checkpoint is called: its folder, after that of its run where it is of one."""
+    place = folder.absolute()
+    return f"{place.parents[1].name}/{place.name}" if place.parent.name == "checkpoints" else place.name
 
 
 def _for(shape: ModelConfig, own: ModelConfig) -> ModelConfig:

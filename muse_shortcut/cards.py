@@ -1,0 +1,166 @@
+"""Model cards: what is known of a checkpoint as a page for whoever it is given to. Knows facts, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from muse_shortcut.config import ModelConfig
+
+__all__ = ["licence_of", "model_card", "parent_facts"]
+
+_CONTINUES = {"midi": "MIDI", "audio": "sound", "text": "text"}
+
+
+def parent_facts(name: str, digest: str, facts: dict[str, Any], card: str) -> dict[str, Any]:
+    """What a fine-tuned checkpoint says of the one that it began with.
+
+    Args:
+        name: of that one.
+        digest: SHA-256 of its weights.
+        facts: its own.
+        card: its own.
+    """
+    return {"name": name, "sha256": digest, "licence": licence_of(card), "facts": facts}
+
+
+def licence_of(card: str) -> str:
+    """The paragraph on the licence in a model card; empty where it has none."""
+    _, _, after = card.partition("\n## Licence\n")
+    return " ".join(after.partition("\n## ")[0].split())
+
+
+def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, facts: dict[str, Any]) -> str:
+    """The card of a checkpoint, from what is known of it.
+
+    Args:
+        name: what it is called.
+        domain: midi, audio or text.
+        shape: of its core.
+        parameters: how many it has.
+        facts: of its training, its parent's inside.
+    """
+    kind = "a plain GPT" if shape.shortcut is None else f"its last layer attends to {_depths(shape)}"
+    lines = [
+        f"# {name}",
+        "",
+        f"Continues {_CONTINUES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: {shape.layers} "
+        f"layers, width {shape.width}, {shape.heads} heads, context {shape.context:,}; {kind}. This card was written "
+        "by the program from what it knows of the training.",
+        "",
+    ]
+    parents = list(_ancestors(facts))
+    for one in parents[:1]:
+        lines += ["## Parent", "", f"Fine-tuned from {_called(one)}.{_training(one['facts'])}", ""]
+    lines += ["## Data", "", *_data(facts), ""]
+    for one in parents:
+        lines += [f"The parent {one['name']} was trained on:", "", *_data(one["facts"]), ""]
+    lines += ["## Training", "", *_details(facts), "", "## Figures", "", _figures(facts, shape), ""]
+    return "\n".join([*lines, "## Licence", "", *_licences(facts, parents)]) + "\n"
+
+
+def _depths(shape: ModelConfig) -> str:
+    words = [str(depth) for depth in shape.depths]
+    return f"depth {words[0]}" if len(words) == 1 else f"depths {', '.join(words[:-1])} and {words[-1]}"
+
+
+def _ancestors(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parent, its parent, and so on, as far as they are known."""
+    parent = facts.get("parent")
+    while isinstance(parent, dict):
+        known = parent.get("facts")
+        one = {
+            "name": "of unknown name",
+            "sha256": "",
+            "licence": "",
+            **parent,
+            "facts": known if isinstance(known, dict) else {},
+        }
+        yield one
+        parent = one["facts"].get("parent")
+
+
+def _called(parent: dict[str, Any]) -> str:
+    return f"{parent['name']} (SHA-256 of its weights: {parent['sha256'] or 'not known'})"
+
+
+def _training(facts: dict[str, Any]) -> str:
+    if "steps" not in facts or "tokens_seen" not in facts:
+        return ""
+    return f" The parent was trained for {facts['steps']:,} steps, over {facts['tokens_seen']:,} tokens."
+
+
+def _sources(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    data = facts.get("data")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    return [one for one in sources if isinstance(one, dict)] if isinstance(sources, list) else []
+
+
+def _data(facts: dict[str, Any]) -> list[str]:
+    sources = _sources(facts)
+    if not sources:
+        return ["Not known."]
+    rows = ["| source | files | licence |", "| --- | --- | --- |"]
+    for one in sources:
+        title = one.get("title") or "a folder of the owner's"
+        rows.append(f"| {title} | {one.get('files', 'not known')} | {one.get('licence') or 'not stated'} |")
+    splits = facts.get("splits")
+    if isinstance(splits, dict):
+        counts = [
+            f"{split}: {_number(of, 'pieces')} pieces, {_number(of, 'tokens')} tokens" for split, of in splits.items()
+        ]
+        rows += ["", "; ".join(counts) + "."]
+    return rows
+
+
+def _number(counts: Any, name: str) -> str:
+    found = counts.get(name) if isinstance(counts, dict) else None
+    return f"{found:,}" if isinstance(found, int) else "unknown"
+
+
+def _details(facts: dict[str, Any]) -> list[str]:
+    if "steps" not in facts:
+        return ["Not trained, or not known."]
+    train = facts.get("train") if isinstance(facts.get("train"), dict) else {}
+    assert isinstance(train, dict)
+    said = [f"{facts['steps']:,} steps", f"{facts.get('tokens_seen', 0):,} tokens"]
+    said += [f"{facts['training_seconds']:,.0f} seconds"] if "training_seconds" in facts else []
+    said += [
+        f"{name.replace('_', ' ')} {train[name]}"
+        for name in ("optimiser", "learning_rate", "batch_size")
+        if name in train
+    ]
+    said += [f"seed {facts['seed']}"] if "seed" in facts else []
+    return [", ".join(said) + ". All options are in `config.json`."]
+
+
+def _figures(facts: dict[str, Any], shape: ModelConfig) -> str:
+    best = facts.get("best_validation_nats_per_token")
+    if not isinstance(best, (int, float)):
+        return "None were measured while it was trained."
+    train, splits = facts.get("train"), facts.get("splits")
+    windows = train.get("eval_windows") if isinstance(train, dict) else None
+    held_out = splits.get("validation") if isinstance(splits, dict) else None
+    where = "the validation split"
+    if isinstance(held_out, dict) and not held_out.get("pieces"):
+        where = "the training pieces, since the store has no validation split"
+    return (
+        f"Validation {best:.4f} nats a token, the lowest of the training, over up to {windows or 'some'} windows of "
+        f"{shape.context:,} steps of {where}."
+    )
+
+
+def _licences(facts: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]:
+    everything = [*_sources(facts), *(source for one in parents for source in _sources(one["facts"]))]
+    known = sorted({str(one["licence"]) for one in everything if one.get("licence")})
+    said = ", ".join(known) or "none are known"
+    lines = [f"Licences of the data: {said}. Whoever gives the weights away sees to it that these allow it."]
+    barred = [str(one.get("title")) for one in everything if one.get("weights_may_ship") is False]
+    if barred:
+        titles = ", ".join(dict.fromkeys(barred))
+        lines += ["", f"As far as the recipes know, weights trained on these may not be given away: {titles}."]
+    if any(not one.get("licence") for one in everything):
+        lines += ["", "Of folders of the owner's no licence is known to the program."]
+    for one in parents:
+        lines += ["", f"The parent {one['name']}: {one['licence'] or 'its card states no licence.'}"]
+    return lines
