@@ -70,7 +70,10 @@ def test_a_preset_in_a_file_is_the_preset_that_is_trained(run: RunCommand, store
     done = run("train", "midi", "--config", path, "--data", store, "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "4 layers" in done.err
-    again = run("train", "midi", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again")
+    assert f"to try it: muse-generate midi --checkpoint {tmp_path / 'run'}" in done.err
+    assert "\nstep 1 of 1: validation " in done.err
+    # The options of a run alone are the whole command.
+    again = run("train", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again")
     assert again.code == 0, again.err
     weights = [tmp_path / name / "checkpoints" / "step-000001" / "model.safetensors" for name in ("run", "again")]
     assert weights[0].read_bytes() == weights[1].read_bytes()

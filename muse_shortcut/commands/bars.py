@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 if TYPE_CHECKING:
     from muse_shortcut.data.store import Store
 
-__all__ = ["Bar", "check_ids"]
+__all__ = ["Bar", "check_ids", "duration"]
 
 _PLAIN_SECONDS = 10.0
 """How often a plain line is written where there is no terminal."""
@@ -28,6 +28,8 @@ class Bar:
         self._rich: Progress | None = None
         self._task: TaskID | None = None
         self._last = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        """When the first step that was shown was done, and which it was: work may go on from any."""
 
     def __enter__(self) -> Bar:
         if sys.stderr.isatty():
@@ -55,10 +57,27 @@ class Bar:
             self._rich.update(self._task, completed=done, note="" if line else note)
             return
         now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
         if line or now - self._last >= _PLAIN_SECONDS:
             self._last = now
             total = "" if self._total is None else f"/{self._total:g}"
-            print(f"{self._label} {done:g}{total} {note}".rstrip(), file=sys.stderr, flush=True)
+            said = note if line else f"{self._label} {done:g}{total} {note}".rstrip()
+            print(f"{said}{self._left(now, done)}", file=sys.stderr, flush=True)
+
+    def _left(self, now: float, done: float) -> str:
+        """How long the rest will take at the rate so far; empty where that cannot be told."""
+        if self._total is None or self._first is None or done >= self._total or done <= self._first[1]:
+            return ""
+        return f", about {duration((now - self._first[0]) / (done - self._first[1]) * (self._total - done))} left"
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def check_ids(store: Store, vocabulary_size: int) -> None:

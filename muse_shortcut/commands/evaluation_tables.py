@@ -184,6 +184,13 @@ class Tables:
                 for one in found
             ],
         )
+        if not any(gain for one in found for gain in one.gains.values()):
+            count = sum(windows.values())
+            self._console.print(
+                f"No interval can be given of {count} {'window' if count == 1 else 'windows'}: at least eight must "
+                "differ; more pieces in the split give them.",
+                soft_wrap=True,
+            )
 
         numbers = [one for one in found if one.overlaps["model"] is not None]
         if numbers:

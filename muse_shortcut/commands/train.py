@@ -185,7 +185,14 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
         str(precision),
     )
     prompt = store.opening("validation" if len(store.split("validation")) else "train", shape.context // 4)
-    return _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
+    code = _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
+
+    options = run.folder / "config.yaml"
+    if code:
+        print(f"stopped; muse-train --config {options} --resume auto goes on from here", file=sys.stderr)
+    else:
+        print(f"to try it: muse-generate {arguments.domain} --checkpoint {run.folder}", file=sys.stderr)
+    return code
 
 
 def _configuration(arguments: Namespace, shape: ModelConfig, config: TrainConfig) -> str:
@@ -215,7 +222,8 @@ def _watch(trainer: Trainer, config: TrainConfig, sample: Any) -> int:
         def show(status: Status) -> None:
             rate = f"{status.tokens_per_second:,.0f} tokens/s"
             if status.validation is not None:
-                bar.show(status.step, f"step {status.step}: validation {status.validation:.4f} nats a token", line=True)
+                words = f"validation {status.validation:.4f} nats a token"
+                bar.show(status.step, f"step {status.step:,} of {config.max_steps:,}: {words}", line=True)
             else:
                 bar.show(status.step, f"loss {status.loss:.4f}, {rate}")
 

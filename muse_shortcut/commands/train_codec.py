@@ -140,7 +140,8 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
 
         def show(status: CodecStatus) -> None:
             if status.distance is not None:
-                bar.show(status.step, f"step {status.step}: held out {status.distance:.3f} dB mel distance", line=True)
+                words = f"held out {status.distance:.3f} dB mel distance"
+                bar.show(status.step, f"step {status.step:,} of {config.max_steps:,}: {words}", line=True)
             else:
                 bar.show(status.step, f"loss {status.loss:.3f}, {status.speed:.1f} times real time")
 
