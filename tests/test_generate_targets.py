@@ -149,3 +149,12 @@ def test_progress_counts_what_was_asked_for() -> None:
     seconds = Progress(Request(prompt=prompt, candidates=2, wishes=Wishes(seconds=20.0)), tokenizer)
     seconds.advance(event(0, ["pitch", "pitch"], 21.3, [True, True]))
     assert (seconds.done, seconds.total) == (20.0, 20.0)
+
+
+def test_a_frame_of_sound_is_explained_by_its_time(run: RunCommand, tmp_path: Path) -> None:
+    done = run(
+        "generate", "speech", "--prompt-seconds", 1, "--seconds", 0.2, "--seed", 1, "--explain", 3, "--out", tmp_path
+    )
+    line = next(line for line in done.out.splitlines() if line.startswith("step 3: "))
+    assert line.startswith("step 3: a frame at 1.04 s (codes ")
+    assert not [line for line in done.out.splitlines() if line.startswith("code ")]

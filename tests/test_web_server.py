@@ -77,9 +77,19 @@ def test_the_page_and_the_command_write_the_same_bytes(client: Any, run: Any, tm
     from gradio_client import handle_file
 
     prompt = shipped_prompt("midi", "greensleeves")
-    by_page = client.predict(prompt=handle_file(prompt), seconds=3, seed=11, api_name="/continue_midi")
-    run("generate", "midi", "--prompt", prompt, "--seconds", 3, "--seed", 11, "--out", tmp_path)
-    assert Path(by_page[0]).read_bytes() == (tmp_path / "greensleeves-1.mid").read_bytes()
+    asked = {"bars": 2, "silence": 0.0, "repeats": 1, "no_repeat_ngram": 40, "repetition_penalty": 1.1}
+    by_page = client.predict(prompt=handle_file(prompt), **asked, seed=11, api_name="/continue_midi")
+    words = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    run("generate", prompt, *words, "--seed", 11, "--out", tmp_path)
+    for path in map(Path, by_page):
+        if path.suffix != ".json":
+            assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+    # But for how many threads there were.
+    sidecars = [json.loads(path.read_text()) for path in (Path(by_page[3]), tmp_path / "greensleeves-1.json")]
+    assert [sidecar.pop("made_with")["muse_shortcut"] for sidecar in sidecars] == ["0.1.0", "0.1.0"]
+    assert sidecars[0] == sidecars[1]
+    greedy = [client.predict(words="The", length=20, greedy=True, api_name="/continue_text")[0] for _ in range(2)]
+    assert Path(greedy[0]).read_bytes() == Path(greedy[1]).read_bytes()
     again = run("generate", "midi", "--from-json", by_page[3], "--out", tmp_path / "again")
     assert again.code == 0
     assert Path(by_page[0]).read_bytes() == (tmp_path / "again" / "greensleeves-1.mid").read_bytes()

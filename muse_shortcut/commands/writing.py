@@ -291,16 +291,20 @@ def _explain(generation: Generation, checkpoint: Checkpoint, trace: Trace, step:
 def _lines(found: Explanation, unit: Unit) -> list[str]:
     """What was found of a step, as lines for a terminal."""
     token = found.tokens[0]
+    # A code of sound tells nobody anything: a frame is known by when it is.
+    of_sound = token.kind.startswith("codebook")
+    what = "a frame" if of_sound else token.label
+    codes = f" (codes {', '.join(str(one.id) for one in found.tokens)})" if of_sound else ""
 
     def place(start: float) -> str:
         return f"{start:.2f} s" if unit == "seconds" else f"byte {start:.0f}"
 
     lines = [
-        f"step {found.step}: {token.label} at {place(token.start)}, {sum(found.log_probability):.3f} nats",
+        f"step {found.step}: {what} at {place(token.start)}{codes}, {sum(found.log_probability):.3f} nats",
         f"{'source':<24}{'at':>10}{'weight':>10}{'if cut, nats':>15}",
     ]
     for cut in (*found.depths, *found.spans[:_LISTED]):
-        name = f"depth {cut.depth}" if cut.span is None else cut.span.label
+        name = f"depth {cut.depth}" if cut.span is None else "a frame" if of_sound else cut.span.label
         at = "" if cut.span is None else place(cut.span.start)
         lines.append(f"{name:<24}{at:>10}{100 * cut.weight:>8.1f} %{sum(cut.change):>+15.3f}")
     return lines

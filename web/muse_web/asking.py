@@ -224,15 +224,28 @@ def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) ->
 def _sampling(asked: Asked, usual: SamplingConfig) -> SamplingConfig:
     given: dict[str, Any] = {name: _number(asked.get(name), name, None) for name in _NUMBERS}
     given |= {name: _whole(asked.get(name), name, None) for name in _WHOLE_NUMBERS}
+    given["greedy"] = _yes(asked.get("greedy"), "greedy")
     return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 def _wishes(asked: Asked, tokenizer: Any, limits: Limits) -> Wishes:
     most = limits.new[tokenizer.kind]
-    amount = _number(asked.get("amount"), "length", 20.0 if tokenizer.unit == "seconds" else 800.0)
-    if not 0 < amount <= most:
+    bars: int | None = _whole(asked.get("bars"), "bars", None)
+    if bars is not None and not 0 < bars <= limits.bars:
+        raise ArgumentsError(f"bars is {bars}; allowed: more than 0, up to {limits.bars}")
+    usual = None if bars is not None else 20.0 if tokenizer.unit == "seconds" else 800.0
+    amount = _number(asked.get("amount"), "length", usual)
+    if amount is not None and not 0 < amount <= most:
         raise ArgumentsError(f"length is {amount:g} {tokenizer.unit}; allowed: more than 0, up to {most:g}")
-    wishes: Wishes = tokenizer.usual_wishes().lasting(amount, tokenizer.unit)
+    wishes: Wishes = replace(tokenizer.usual_wishes(), bars=bars)
+    if amount is not None:
+        wishes = wishes.lasting(amount, tokenizer.unit)
+    silence, repeats = _number(asked.get("silence"), "silence", None), _whole(asked.get("repeats"), "repeats", None)
+    # 0 is how a person says "any".
+    if silence is not None:
+        wishes = replace(wishes, silence=silence or None)
+    if repeats is not None:
+        wishes = replace(wishes, repeats=repeats or None)
     named = asked.get("instruments") or ""
     words = named if isinstance(named, list) else str(named).split(",")
     return replace(
@@ -253,6 +266,12 @@ def _candidates(asked: Asked, limits: Limits) -> int:
 def _seed(asked: Asked) -> int:
     seed: int | None = _whole(asked.get("seed"), "seed", None)
     return secrets.randbelow(2**31) if seed is None else seed
+
+
+def _yes(value: object, name: str) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise ArgumentsError(f"{name} is {value!r}; allowed: true or false")
 
 
 def _number(value: object, name: str, usual: Any) -> Any:

@@ -23,18 +23,19 @@ PROGRAM = "muse-web"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Open the page that continues music, sound and text, and shows why. Ctrl-C ends it.",
+        description="Open the page that continues music, sound and text, and shows why. Ctrl-C ends it.\n\n"
+        "examples:\n  muse-web\n  muse-web --host 0.0.0.0 --username ada --password lovelace --checkpoints runs",
     )
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="0.0.0.0 lets the network in")
-    parser.add_argument("--port", type=int, help="default: the first that is free from 7860 on")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address; 0.0.0.0 lets the network in")
+    parser.add_argument("--port", type=int, help="port to serve on (default: the first that is free from 7860 on)")
     parser.add_argument("--share", action="store_true", help="a public address for a week, by gradio's tunnel")
-    parser.add_argument("--username", type=str, help="who may come in; with --password")
-    parser.add_argument("--password", type=str, help="and with which word")
+    parser.add_argument("--username", type=str, help="login name; with --password")
+    parser.add_argument("--password", type=str, help="login password")
     parser.add_argument("--checkpoints", type=str, metavar="DIR", help="a folder of checkpoints to choose from")
-    parser.add_argument("--at_once", type=int, default=1, help="generations that run side by side; others wait")
-    parser.add_argument("--upload_mb", type=float, help="the largest upload (default 25)")
-    parser.add_argument("--minutes", type=float, help="the longest prompt of music and sound (default 30 and 10)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--at_once", type=int, default=1, help="continuations written at the same time; others wait")
+    parser.add_argument("--upload_mb", type=float, help="largest upload in MiB (default: 25)")
+    parser.add_argument("--minutes", type=float, help="longest prompt of music and sound (default: 30 and 10)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it computes")
     return parser
 
 

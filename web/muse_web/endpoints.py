@@ -152,7 +152,7 @@ class Desk:
         self,
         request: gr.Request,
         prompt: Json | None = None,
-        seconds: float = 20.0,
+        seconds: float | None = None,
         prompt_seconds: float | None = None,
         candidates: int = 1,
         seed: int | None = None,
@@ -160,16 +160,25 @@ class Desk:
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        greedy: bool | None = None,
+        bars: int | None = None,
+        silence: float | None = None,
+        repeats: int | None = None,
         instruments: str = "",
         key: str = "",
         tempo: float | None = None,
         checkpoint: str = "",
     ) -> list[Json]:
-        """Continue a MIDI file, or begin from nothing: of each candidate .mid, .wav, the trace and the sidecar."""
+        """Continue a MIDI file by seconds (20) or by bars, or begin from nothing: of each candidate .mid, .wav, the
+        trace and the sidecar."""
         asked = {
             "domain": "midi", "checkpoint": checkpoint, "amount": seconds, "length": prompt_seconds,
             "candidates": candidates, "seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-            "min_p": min_p, "instruments": instruments, "key": key, "tempo": tempo,
+            "min_p": min_p, "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram,
+            "greedy": greedy, "bars": bars, "silence": silence, "repeats": repeats, "instruments": instruments,
+            "key": key, "tempo": tempo,
         }  # fmt: skip
         return self._continued(request, asked, prompt, ("mid", "wav", "trace", "json"))
 
@@ -185,13 +194,17 @@ class Desk:
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        greedy: bool | None = None,
         checkpoint: str = "",
     ) -> list[Json]:
         """Continue a recording, or begin from nothing: of each candidate the .wav, the trace and the sidecar."""
         asked = {
             "domain": "audio", "checkpoint": checkpoint, "amount": seconds, "length": prompt_seconds,
             "candidates": candidates, "seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-            "min_p": min_p,
+            "min_p": min_p, "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram,
+            "greedy": greedy,
         }  # fmt: skip
         return self._continued(request, asked, prompt, ("wav", "trace", "json"))
 
@@ -206,12 +219,17 @@ class Desk:
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        greedy: bool | None = None,
         checkpoint: str = "",
     ) -> list[Json]:
         """Continue words by `length` bytes, or begin from nothing: of each candidate .txt, trace and sidecar."""
         asked = {
             "domain": "text", "checkpoint": checkpoint, "amount": length, "candidates": candidates, "seed": seed,
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "words": words or None,
+            "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram,
+            "greedy": greedy,
         }  # fmt: skip
         return self._continued(request, asked, None, ("txt", "trace", "json"))
 

@@ -36,6 +36,8 @@ class Limits:
     """The longest piece of each domain, in its unit."""
     new: dict[str, float] = field(default_factory=lambda: {"midi": 300.0, "audio": 60.0, "text": 10_000.0})
     """The longest continuation of each."""
+    bars: int = 100
+    """The longest continuation where bars are counted."""
     candidates: int = 4
     runs: int = 24
     """Continuations that are kept; the oldest go."""
