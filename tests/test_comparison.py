@@ -232,16 +232,27 @@ def test_a_pack_is_what_it_was_made_of(stores: Path, tmp_path: Path) -> None:
         open_material(tmp_path / "again")
 
 
-def test_a_run_needs_torch_numpy_and_safetensors_alone(stores: Path, tmp_path: Path) -> None:
-    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
-    code = f"""
+REFUSED = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {{"yaml", "jsonargparse", "rich", "tensorboard", "miditok", "symusic", "mido", "pooch",
-                                  "matplotlib", "tokenizers", "soundfile", "soxr", "encodec", "gradio", "av"}}:
+        if name.split(".")[0] in {"yaml", "jsonargparse", "rich", "tensorboard", "miditok", "symusic", "mido", "pooch",
+                                  "matplotlib", "tokenizers", "soundfile", "soxr", "encodec", "gradio", "av"}:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
+"""
+"""All but torch, numpy and safetensors."""
+
+
+def without_other_libraries(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", REFUSED + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_needs_torch_numpy_and_safetensors_alone(stores: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
+    code = f"""
 from pathlib import Path
 from muse_shortcut.comparison.plan import read_plan
 from muse_shortcut.comparison.worker import Order, train
@@ -251,8 +262,20 @@ order = Order(job=job, plan="", digest="d", stores=Path({str(stores)!r}), out=Pa
               device="cpu", threads=1)
 print(train(order, lambda _: None, lambda: False)["steps"])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "15\n", done.stderr
+    assert without_other_libraries(code) == "15\n"
+
+
+def test_so_does_what_runs_on_a_gpu_and_there_cores_of_the_plan_compute_what_they_should() -> None:
+    script, plan = Path(__file__).parent.parent / "benchmarks" / "gpu.py", read_plan("gpu")
+    code = f"""
+import json, runpy
+gpu = runpy.run_path({str(script)!r})
+plan = gpu["Plan"].from_json(json.loads({json.dumps(plan.to_json())!r}))
+tiny = gpu["replace"](plan, shape=plan.shape | gpu["TINY"], cores={{n: gpu["_tiny"](c) for n, c in plan.cores.items()}})
+found = list(gpu["parity"](tiny, gpu["torch"].device("cpu")))
+print(len(found), [one for one in found if one[1] > one[2]])
+"""
+    assert without_other_libraries(code) == f"{4 + 5 * len(plan.cores)} []\n"
 
 
 # Results
