@@ -44,7 +44,9 @@ def test_the_printed_configuration_is_that_of_the_preset(printed: Any, preset: t
 
 def test_the_printed_configuration_is_that_of_the_checkpoint_that_is_tuned(printed: Any) -> None:
     found = printed("text", *NEEDED, "--from", default_checkpoint("text"))["model"]
-    assert found == json.loads((default_checkpoint("text") / "config.json").read_text())["model"]
+    content = json.loads((default_checkpoint("text") / "config.json").read_text())["model"]
+    # It has fields that the file is too old for.
+    assert found == json.loads(json.dumps(ModelConfig.from_json(content).to_json()))
 
 
 @pytest.mark.parametrize("first", [True, False])
