@@ -7,7 +7,8 @@ import io
 import mido
 from symusic import Note, Score, Track
 
-from muse_tokenizers.midi.scores import dump_score, parse_score
+from muse_tokenizers.midi.reading import parse_score
+from muse_tokenizers.midi.writing import dump_score
 
 
 def _orchestra(programs: list[int]) -> Score:

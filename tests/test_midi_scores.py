@@ -28,15 +28,20 @@ from midi_pieces import (
 from symusic import ControlChange, Pedal
 
 from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
-from muse_tokenizers.midi import scores
-from muse_tokenizers.midi.chunks import structure_problem
-from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
+from muse_tokenizers.midi import reading
+from muse_tokenizers.midi.reading import parse_score, read_score
+from muse_tokenizers.midi.scores import score_seconds
+from muse_tokenizers.midi.writing import dump_score, write_score
+
+
+def ignore(line: str) -> None:
+    assert re.match(r"^NAME: [^\n]+$", line)
 
 
 def tried(data: bytes) -> Any:
     """The score in these bytes, or what was said of them."""
     try:
-        score = parse_score(data, "NAME")
+        score = parse_score(data, "NAME", ignore)
     except UnreadablePiece as error:
         return str(error)
     return score
@@ -195,16 +200,12 @@ def test_a_file_too_large_to_be_meant_is_refused_unread(tmp_path: Path) -> None:
     assert refusal(tmp_path / "large.mid") == "NAME has 65 MiB; allowed: up to 64 MiB"
 
 
-def test_a_truncated_file_is_refused_wherever_it_ends() -> None:
+def test_a_truncated_file_is_read_as_far_as_it_goes_or_refused() -> None:
     data = dump_score(band())
     for length in range(4, len(data) - 8, 7):
         found = tried(data[:length])
         if isinstance(found, str):
-            assert re.match(r"^NAME (is a damaged MIDI file: [^\n]+|has no notes)$", found)
-        else:
-            # A file that ends between two tracks cannot be told from one that promises too many.
-            assert data[length:].startswith(b"MTrk")
-    assert refusal(data[:-1]) == "NAME is a damaged MIDI file: a track is cut off"
+            assert re.match(r"^NAME (is a damaged MIDI file: its header is cut off|has no notes)$", found)
 
 
 def test_a_file_without_notes_is_refused() -> None:
@@ -225,24 +226,24 @@ def test_a_million_notes_are_refused() -> None:
 
 def test_the_limits_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     data = dump_score(scale(2))
-    monkeypatch.setattr(scores, "MAXIMUM_NOTES", 8)
-    monkeypatch.setattr(scores, "MAXIMUM_SECONDS", 4)
+    monkeypatch.setattr(reading, "MAXIMUM_NOTES", 8)
+    monkeypatch.setattr(reading, "MAXIMUM_SECONDS", 4)
     assert parse_score(data, "NAME").note_num() == 8
-    monkeypatch.setattr(scores, "MAXIMUM_NOTES", 7)
+    monkeypatch.setattr(reading, "MAXIMUM_NOTES", 7)
     assert refusal(data) == "NAME has 8 notes; allowed: up to 7"
 
 
 def test_more_ticks_than_fit_are_refused() -> None:
     hour = b"\xff\xff\xff\x7f\xff\x01\x00"
     fast = b"\x00\xff\x51\x03\x00\x00\x01"
-    message = "NAME is a damaged MIDI file: it counts more ticks than fit into 31 bits"
+    message = "NAME is a damaged MIDI file: track 1, tick 2147483640: it counts more ticks than fit into 31 bits"
     assert refusal(midi_file(fast + hour * 9 + ON + OFF + END)) == message
 
 
 @pytest.mark.parametrize("nonsense", [b"\x00\xff\x58\x04\x00\x02\x18\x08", b"\x00\xff\x58\x04\x04\xc8\x18\x08"])
 def test_bars_and_beats_of_no_length_are_left_out(nonsense: bytes) -> None:
     no_time = b"\x00\xff\x51\x03\x00\x00\x00"
-    score = parse_score(midi_file(nonsense + no_time + ON + OFF + END), "NAME")
+    score = parse_score(midi_file(nonsense + no_time + ON + OFF + END), "NAME", ignore)
     assert (signature_rows(score), tempo_rows(score)) == ([], [])
     for name in ("remi", "performance"):
         assert len(tokenizer(name).encode(score))
@@ -256,81 +257,6 @@ def test_a_path_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
 
 
 # The bytes themselves
-
-DAMAGE = {
-    "its header is cut off": [WHOLE[:8], WHOLE[:13], b"MThd"],
-    "its header makes no sense": [
-        WHOLE[:4] + b"\x00\x00\x00\x08" + WHOLE[8:],
-        midi_file(ON + OFF + END, form=3),
-    ],
-    "it does not say how many ticks a quarter has": [
-        midi_file(ON + OFF + END, division=0),
-        midi_file(ON + OFF + END, division=0xE728),
-    ],
-    "a track is cut off": [
-        WHOLE[:-1],
-        midi_file(ON + OFF + END, count=2) + b"MTrk",
-        WHOLE[:14] + b"MTrk\x80\x00\x00\x10" + WHOLE[22:],
-        WHOLE[:14] + b"XFIH\xff\xff\xff\xff" + WHOLE[14:],
-    ],
-    "an event is damaged": [
-        # A data byte with its top bit set, a delta time of five bytes, data before any status, what ends in a message.
-        midi_file(b"\x00\x90\x3c\xff" + OFF + END),
-        midi_file(b"\x00\x90\xd8\x46" + OFF + END),
-        midi_file(b"\x80\x80\x80\x80\x00" + ON[1:] + OFF + END),
-        midi_file(b"\x00\x3c\x40" + OFF + END),
-        midi_file(ON + b"\x10\x80\x3c"),
-        midi_file(ON + b"\x10"),
-        midi_file(ON + b"\x81\x81"),
-        # Messages of a live line, and going on after an exclusive message.
-        midi_file(ON + b"\x00\xf1\x01" + OFF + END),
-        midi_file(ON + b"\x00\xf7\x02\x90\x99" + OFF + END),
-        midi_file(ON + b"\x00\xfe" + OFF + END),
-        midi_file(ON + b"\x00\xf0\x01\xf7" + b"\x10\x3c\x00" + END),
-    ],
-    "an event is cut off": [
-        midi_file(ON + OFF + b"\x00\xff\x01\x10abc"),
-        midi_file(ON + OFF + b"\x00\xf0\x81\x00abc"),
-        midi_file(ON + OFF + b"\x00\xff\x51\x02\x07\xa1" + END),
-        midi_file(ON + OFF + b"\x00\xff\x58\x03\x04\x02\x18" + END),
-        midi_file(ON + OFF + b"\x00\xff\x59\x01\x00" + END),
-    ],
-}
-
-
-@pytest.mark.parametrize(("problem", "data"), [(problem, data) for problem, all_ in DAMAGE.items() for data in all_])
-def test_bytes_that_lie_never_reach_the_reader(problem: str, data: bytes) -> None:
-    assert structure_problem(data) == problem
-    assert refusal(data) == f"NAME is a damaged MIDI file: {problem}"
-
-
-HARMLESS = {
-    "no end of the track": midi_file(ON + OFF),
-    "more tracks promised than there are": midi_file(ON + OFF + END, count=9),
-    "something after the tracks": WHOLE + b"\x00garbage at the end",
-    "an unknown chunk": WHOLE[:14] + b"XFIH\x00\x00\x00\x04abcd" + WHOLE[14:],
-    "events after the end": midi_file(ON + OFF + END + b"\xff\xff\xff"),
-    "running status": midi_file(ON + b"\x10\x3c\x00" + END),
-    "running status across a meta event": midi_file(ON + b"\x00\xff\x01\x01a" + b"\x10\x3c\x00" + END),
-    "running status of one data byte": midi_file(
-        b"\x00\xc0\x05\x00\x06\x00\xff\x01\x00\x00\x07" + ON + OFF + b"\x00\xd0\x01\x00\x02" + END
-    ),
-    "an exclusive message": midi_file(b"\x00\xf0\x03\x7e\x7f\xf7" + ON + OFF + END),
-    "a text that is no UTF-8": midi_file(b"\x00\xff\x03\x02\xff\xfe" + ON + OFF + END),
-}
-
-
-@pytest.mark.parametrize("name", HARMLESS)
-def test_files_with_harmless_oddities_are_read(name: str) -> None:
-    assert structure_problem(HARMLESS[name]) is None
-    assert [row[1:4] for row in note_rows(parse_score(HARMLESS[name], name))] == [(0, 16, 60)]
-
-
-def test_a_long_file_is_walked_quickly_and_a_hostile_one_too() -> None:
-    assert structure_problem(midi_file((ON + OFF) * 100_000)) is None
-    assert structure_problem(midi_file(b"\x00\xff\x01\x00" * 50_000 + ON)) is None
-    assert structure_problem(midi_file(b"\xff" * 100_000)) == "an event is damaged"
-
 
 VALID = [dump_score(band()), dump_score(scale(2)), dump_score(make_score({p: [(0, 1, 60, 63)] for p in range(20)}))]
 
@@ -347,7 +273,7 @@ def check_readable_or_refused(data: bytes) -> Any:
 def test_random_damage_gives_a_score_or_a_refusal() -> None:
     random = np.random.default_rng(0)
     read = 0
-    for _ in range(4000):
+    for _ in range(1000):
         data = bytearray(VALID[random.integers(len(VALID))])
         for _ in range(random.choice([1, 1, 2, 5, 20])):
             at, kind = int(random.integers(4, len(data))), random.random()
@@ -358,13 +284,13 @@ def test_random_damage_gives_a_score_or_a_refusal() -> None:
             else:
                 data[at:at] = random.bytes(int(random.integers(1, 9)))
         read += check_readable_or_refused(bytes(data)) is not None
-    assert read > 200
+    assert read > 100
 
 
 def test_a_damaged_score_can_be_encoded_or_is_refused() -> None:
     random = np.random.default_rng(1)
     encoded = 0
-    for _ in range(120):
+    for _ in range(40):
         data = bytearray(VALID[random.integers(2)])
         for _ in range(2):
             data[int(random.integers(22, len(data)))] = int(random.integers(128))
@@ -375,7 +301,7 @@ def test_a_damaged_score_can_be_encoded_or_is_refused() -> None:
                 ids = midi.encode(score)
                 assert midi.encode(midi.decode(ids)).shape[1] == 1
             encoded += 1
-    assert encoded > 20
+    assert encoded > 10
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from muse_tokenizers.midi.scores import write_score
+from muse_tokenizers.midi.writing import write_score
 
 __all__ = ["write_prompts"]
 

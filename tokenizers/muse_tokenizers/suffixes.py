@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["MIDI", "TEXT", "domain_of"]
 
-MIDI = frozenset({".mid", ".midi"})
+MIDI = frozenset({".kar", ".mid", ".midi", ".rmi"})
 TEXT = frozenset({".txt", ".text", ".md"})
 
 

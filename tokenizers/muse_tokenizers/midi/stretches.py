@@ -26,6 +26,9 @@ _EDGE = 0.002
 """Seconds by which a window's edges are early: a cut and the onset that stands on it are counted along different ways,
 and may differ by the rounding of a tempo to microseconds. A step of the grid lasts 10 ms even at 260 beats a minute."""
 
+_EMPTY_BARS = 1_000
+"""Bars after the end of a score that are counted: at a tempo of millions there is no end of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -72,8 +75,10 @@ class Stretch:
 def take_stretch(score: Score, start: float, end: float) -> Stretch:
     """The stretch [start, end) of a score, seconds from its start; it may pass the score's end."""
     tempo = TempoMap(score)
-    first, last, last_line = (float(tempo.ticks(at)) for at in (start - _EDGE, end - _EDGE, end + _EDGE))
     time, release, held, pitch, program = _all_notes(score)
+    room = _room(score, int(held.max(initial=0)))
+    places = (start - _EDGE, end - _EDGE, end + _EDGE)
+    first, last, last_line = (min(float(tempo.ticks(at)), room) for at in places)
     lines = _bar_lines(score, last_line)
     inside = (time >= first) & (time < last)
     order = np.flatnonzero(inside)[np.lexsort((program[inside], pitch[inside], time[inside]))]
@@ -95,6 +100,13 @@ def take_stretch(score: Score, start: float, end: float) -> Stretch:
         sounding_drums=program[heard] == DRUMS,
         bars=_whole_bars(lines, first, last_line, quarter, time, pitch, program),
     )
+
+
+def _room(score: Score, end: int) -> float:
+    """The tick up to which a score is looked at that ends at another."""
+    signatures = [(item.time, item.numerator / item.denominator) for item in score.time_signatures]
+    _, whole_notes = max(signatures, key=itemgetter(0), default=(0, 1.0))
+    return end + float(_EMPTY_BARS * 4 * score.ticks_per_quarter * whole_notes)
 
 
 def _all_notes(score: Score) -> tuple[NDArray[np.int64], ...]:

@@ -19,11 +19,13 @@ from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
 from muse_tokenizers.midi.measures import measure_beats, measure_notes
 from muse_tokenizers.midi.performance import PerformanceForm
+from muse_tokenizers.midi.reading import parse_score, read_score
 from muse_tokenizers.midi.remi import RemiForm
-from muse_tokenizers.midi.scores import dump_score, parse_score, read_score, score_seconds, write_score
+from muse_tokenizers.midi.scores import score_seconds
 from muse_tokenizers.midi.stretches import take_stretch
 from muse_tokenizers.midi.synthesis import SAMPLE_RATE, describe_soundfont, render_between, render_score
 from muse_tokenizers.midi.tempo_map import TempoMap
+from muse_tokenizers.midi.writing import dump_score, write_score
 from muse_tokenizers.suffixes import MIDI
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class MidiTokenizer(Tokenizer["Score"]):
     # Files
 
     def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Score:
-        return read_score(path)
+        return read_score(path, warn)
 
     def write(self, piece: Score, path: Path) -> None:
         write_score(piece, path)
@@ -65,7 +67,7 @@ class MidiTokenizer(Tokenizer["Score"]):
         return dump_score(piece)
 
     def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Score:
-        return parse_score(data, name)
+        return parse_score(data, name, warn)
 
     def duration(self, piece: Score) -> float:
         return score_seconds(piece)

@@ -1,0 +1,316 @@
+"""MIDI files as scores. This decides what is a readable piece; whatever has passed here, nothing behind it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
+from muse_tokenizers.midi import smf
+from muse_tokenizers.midi.channels import BEND, RESET, SUSTAIN, Part, find_parts
+from muse_tokenizers.midi.notes import Messages, Notes, pair_notes
+from muse_tokenizers.midi.smf import DamagedFile, MidiFile, Repairs, TrackEvents
+from muse_tokenizers.midi.tempo_map import TempoMap
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+    from symusic.core import TrackTick as Track
+
+__all__ = ["MAXIMUM_NOTES", "MAXIMUM_SECONDS", "parse_score", "read_score"]
+
+MAXIMUM_NOTES = 500_000
+MAXIMUM_SECONDS = 4 * 3600
+MAXIMUM_BYTES = 64 * 2**20
+MAXIMUM_TRACKS = 1_000
+MAXIMUM_CONTROLS = 2_000_000
+MAXIMUM_QUARTERS = 50_000
+"""Four hours at 208 beats a minute. At any of MIDI's resolutions 31 bits count so many, and a continuation."""
+MAXIMUM_BARS = 60_000
+_SHORTEST_QUARTER = 20_000
+"""Microseconds: 3,000 beats a minute. At a tempo of millions a second of music has more bars than can be counted."""
+_DRUMS = 9
+"""The channel of the drums on each port, counted from 0."""
+_PRESSED = 64
+"""The least value at which a pedal is down."""
+
+_Event = tuple[int, bytes]
+
+
+def read_score(path: Path, warn: Warn = warn_about_file) -> Score:
+    """Read a MIDI file.
+
+    Args:
+        path: the file.
+        warn: called with one line for each thing that was repaired.
+
+    Raises:
+        UnreadablePiece: no such file, not MIDI, damaged beyond repair, without notes, or longer than anyone can mean.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAXIMUM_BYTES:
+            raise UnreadablePiece(f"{path} has {size / 2**20:.0f} MiB; allowed: up to {MAXIMUM_BYTES // 2**20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadablePiece(f"cannot read {path}: {error.strerror}") from error
+    return parse_score(data, str(path), warn)
+
+
+def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
+    """The score in the bytes of a MIDI file; `name` is for messages.
+
+    Raises:
+        UnreadablePiece: see `read_score`.
+    """
+    repairs = Repairs()
+    try:
+        file = smf.parse_file(data, repairs)
+    except DamagedFile as error:
+        kind = "not a MIDI file" if b"MThd" not in data[: smf.JUNK] else "a damaged MIDI file"
+        raise UnreadablePiece(f"{name} is {kind}: {error}") from error
+    if len(file.tracks) > MAXIMUM_TRACKS:
+        raise UnreadablePiece(f"{name} has {len(file.tracks):,} tracks; allowed: up to {MAXIMUM_TRACKS:,}")
+    score = _score(file, name, repairs)
+    for line in repairs.lines():
+        warn(f"{name}: {line}")
+    return score
+
+
+def _score(file: MidiFile, name: str, repairs: Repairs) -> Score:
+    from symusic import Score
+
+    offsets = _offsets(file, repairs)
+    messages = _messages(file.tracks, offsets)
+    count = int(((messages.kind == 9) & (messages.second > 0)).sum())
+    if count == 0:
+        raise UnreadablePiece(f"{name} has no notes")
+    if count > MAXIMUM_NOTES:
+        raise UnreadablePiece(f"{name} has {count:,} notes; allowed: up to {MAXIMUM_NOTES:,}")
+    ends = np.array([offset + track.end for offset, track in zip(offsets, file.tracks, strict=True)], dtype=np.int64)
+    notes = pair_notes(messages, ends, file.ticks_per_quarter)
+    if notes.unclosed:
+        repairs.add(
+            "{count} note{s} without a note-off, ended at the next of the pitch, at All Notes Off, or with the track",
+            count=notes.unclosed,
+        )
+    parts = sorted(find_parts(messages, notes), key=lambda part: (part.track, part.channel, part.program))
+    if len(parts) > MAXIMUM_TRACKS:
+        raise UnreadablePiece(f"{name} has {len(parts):,} instruments; allowed: up to {MAXIMUM_TRACKS:,}")
+    controls = sum(len(part.controls) for part in parts)
+    if controls > MAXIMUM_CONTROLS:
+        raise UnreadablePiece(f"{name} has {controls:,} controllers; allowed: up to {MAXIMUM_CONTROLS:,}")
+    last = max(int(notes.end.max()), int(messages.tick.max()), *(m[0] + o for m, o in _last_meta(file, offsets)))
+    _check_ticks(last, file.ticks_per_quarter, name)
+    score = Score(file.ticks_per_quarter)
+    _add_meta(score, file, offsets, repairs)
+    _check_length(score, last, name)
+    for part in parts:
+        score.tracks.append(_track(file, messages, notes, part))
+    _add_words(score, file, parts, offsets)
+    return score
+
+
+def _offsets(file: MidiFile, repairs: Repairs) -> list[int]:
+    """The tick at which each track begins: those of format 2 follow one another."""
+    if file.form < 2 or len(file.tracks) < 2:
+        return [0] * len(file.tracks)
+    repairs.add(f"its {len(file.tracks)} tracks are pieces of their own (format 2); read one after the other")
+    offsets, at = [], 0
+    for track in file.tracks:
+        offsets.append(at)
+        at += _whole_bars(track, file.ticks_per_quarter)
+    return offsets
+
+
+def _whole_bars(track: TrackEvents, ticks_per_quarter: int) -> int:
+    """Ticks of a track up to the bar line at or after its end."""
+    metres = [(tick, data) for tick, kind, data in track.meta if kind == smf.TIME_SIGNATURE and not _metre(data)]
+    since, data = max(metres, key=itemgetter(0), default=(0, b"\x04\x02"))
+    bar = Fraction(4 * data[0] * ticks_per_quarter, 1 << data[1])
+    return since + ceil(ceil((track.end - since) / bar) * bar)
+
+
+def _messages(tracks: list[TrackEvents], offsets: list[int]) -> Messages:
+    columns = [np.frombuffer(track.channel, dtype=np.int64) for track in tracks if track.channel]
+    numbers = [number for number, track in enumerate(tracks) if track.channel]
+    packed = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
+    sizes = [len(column) for column in columns]
+    offset = np.repeat(np.array([offsets[number] for number in numbers], dtype=np.int64), sizes)
+    status = packed >> 16 & 255
+    return Messages(
+        tick=(packed >> 31) + offset,
+        track=np.repeat(np.array(numbers, dtype=np.int64), sizes),
+        channel=(packed >> 24 & 127) << 4 | status & 15,
+        kind=status >> 4,
+        first=packed >> 8 & 255,
+        second=packed & 255,
+    )
+
+
+def _last_meta(file: MidiFile, offsets: list[int]) -> Iterable[tuple[tuple[int, int, bytes], int]]:
+    return ((track.meta[-1], offset) for track, offset in zip(file.tracks, offsets, strict=True) if track.meta)
+
+
+def _check_ticks(last: int, ticks_per_quarter: int, name: str) -> None:
+    quarters = last / ticks_per_quarter
+    if quarters > MAXIMUM_QUARTERS:
+        raise UnreadablePiece(f"{name} has {quarters:,.0f} quarters; allowed: up to {MAXIMUM_QUARTERS:,}")
+
+
+def _check_length(score: Score, last: int, name: str) -> None:
+    seconds = float(TempoMap(score).seconds(last))
+    if seconds > MAXIMUM_SECONDS:
+        raise UnreadablePiece(
+            f"{name} is {seconds / 3600:.1f} hours long; allowed: up to {MAXIMUM_SECONDS // 3600} hours"
+        )
+    metres = [(item.time, 4 * item.numerator / item.denominator) for item in score.time_signatures]
+    bars = sum(
+        (end - start) / score.ticks_per_quarter / quarters
+        for (start, quarters), (end, _) in pairwise([(0, 4.0), *metres, (last, 4.0)])
+    )
+    if bars > MAXIMUM_BARS:
+        raise UnreadablePiece(f"{name} has {bars:,.0f} bars; allowed: up to {MAXIMUM_BARS:,}")
+
+
+# What holds for the whole piece
+
+
+def _add_meta(score: Score, file: MidiFile, offsets: list[int], repairs: Repairs) -> None:
+    from symusic import KeySignature, Tempo, TimeSignature
+
+    tempos = {time: int.from_bytes(data[:3]) for time, data in _metas(file, offsets, smf.TEMPO, _tempo, repairs)}
+    metres = dict(_metas(file, offsets, smf.TIME_SIGNATURE, _metre, repairs))
+    keys = dict(_metas(file, offsets, smf.KEY_SIGNATURE, _key, repairs))
+    if file.quarter is not None:
+        if tempos:
+            repairs.add("{count} tempo{s} left out: its ticks are parts of a second", count=len(tempos))
+        tempos = {0: file.quarter}
+    elif file.form == 2:
+        # Each piece begins anew, at MIDI's own tempo and metre unless it says another.
+        for offset in sorted(set(offsets)):
+            tempos.setdefault(offset, 500_000)
+            metres.setdefault(offset, b"\x04\x02")
+    for time, microseconds in sorted(tempos.items()):
+        tempo = Tempo(time, 120.0)
+        tempo.mspq = microseconds
+        score.tempos.append(tempo)
+    for time, data in sorted(metres.items()):
+        score.time_signatures.append(TimeSignature(time, data[0], 1 << data[1]))
+    for time, data in sorted(keys.items()):
+        score.key_signatures.append(KeySignature(time, _signed(data[0]), data[1]))
+
+
+def _metas(file: MidiFile, offsets: list[int], kind: int, problem: Any, repairs: Repairs) -> list[_Event]:
+    """(tick, data) of the sound events of a kind in all tracks; of several at one tick the last one counts."""
+    found: list[_Event] = []
+    for number, (track, offset) in enumerate(zip(file.tracks, offsets, strict=True)):
+        for tick, other, data in track.meta:
+            if other == kind:
+                wrong = problem(data)
+                if wrong:
+                    repairs.add(wrong, f"track {number + 1}, tick {tick}")
+                else:
+                    found.append((tick + offset, data))
+    return found
+
+
+def _tempo(data: bytes) -> str | None:
+    sound = len(data) >= 3 and int.from_bytes(data[:3]) >= _SHORTEST_QUARTER
+    return None if sound else "{count} tempo{s} beyond 3,000 beats a minute left out"
+
+
+def _metre(data: bytes) -> str | None:
+    sound = len(data) >= 2 and data[0] > 0 and data[1] <= 7
+    return None if sound else "{count} time signature{s} that no bar can have left out"
+
+
+def _key(data: bytes) -> str | None:
+    sound = len(data) >= 2 and -7 <= _signed(data[0]) <= 7 and data[1] <= 1
+    return None if sound else "{count} key signature{s} that there are not left out"
+
+
+def _signed(byte: int) -> int:
+    return byte - 256 if byte > 127 else byte
+
+
+# Tracks
+
+
+def _track(file: MidiFile, messages: Messages, notes: Notes, part: Part) -> Track:
+    from symusic import ControlChange, Note, Pedal, PitchBend, Track
+
+    name = next((data for _, kind, data in file.tracks[part.track].meta if kind == smf.TRACK_NAME), b"")
+    track = Track(program=part.program, is_drum=part.channel & 15 == _DRUMS, name=_text(name))
+    place = notes.place[part.notes]
+    order = np.argsort(messages.tick[place], kind="stable")
+    place, end = place[order], notes.end[part.notes][order]
+    time = messages.tick[place]
+    track.notes = Note.from_numpy(
+        time=time.astype(np.int32),
+        duration=(end - time).astype(np.int32),
+        pitch=messages.first[place].astype(np.int8),
+        velocity=messages.second[place].astype(np.int8),
+    )
+    time, number, value = part.controls.T
+    bent = number == BEND
+    if bent.any():
+        track.pitch_bends = PitchBend.from_numpy(time=time[bent].astype(np.int32), value=value[bent].astype(np.int32))
+    if not bent.all():
+        track.controls = ControlChange.from_numpy(
+            time=time[~bent].astype(np.int32),
+            number=number[~bent].astype(np.uint8),
+            value=value[~bent].astype(np.uint8),
+        )
+        down, up = _pedals(time[~bent], number[~bent], value[~bent])
+        if len(down):
+            track.pedals = Pedal.from_numpy(time=down.astype(np.int32), duration=(up - down).astype(np.int32))
+    return track
+
+
+def _pedals(
+    time: NDArray[np.int64], number: NDArray[np.int64], value: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where a channel's pedal goes down and up."""
+    some = (number == SUSTAIN) | (number == RESET)
+    time, pressed = time[some], (number[some] == SUSTAIN) & (value[some] >= _PRESSED)
+    change = np.diff(pressed.astype(np.int8), prepend=0)
+    down, up = time[change == 1], time[change == -1]
+    # One that is never released has no length that it could be given.
+    down = down[: len(up)]
+    return down[up > down], up[up > down]
+
+
+def _add_words(score: Score, file: MidiFile, parts: list[Part], offsets: list[int]) -> None:
+    """Markers, and lyrics: those of a track without notes go with the first that has some."""
+    from symusic import TextMeta
+
+    markers = [
+        TextMeta(tick + offset, _text(data))
+        for track, offset in zip(file.tracks, offsets, strict=True)
+        for tick, kind, data in track.meta
+        if kind == smf.MARKER
+    ]
+    score.markers = sorted(markers, key=lambda marker: marker.time)
+    for number, (track, offset) in enumerate(zip(file.tracks, offsets, strict=True)):
+        target = next((place for place, part in enumerate(parts) if part.track == number), 0)
+        lyrics = [TextMeta(tick + offset, _text(data)) for tick, kind, data in track.meta if kind == smf.LYRIC]
+        if lyrics:
+            both = [*score.tracks[target].lyrics, *lyrics]
+            score.tracks[target].lyrics = sorted(both, key=lambda lyric: lyric.time)
+
+
+def _text(data: bytes) -> str:
+    """Text in a MIDI file is meant to be ASCII; today's is UTF-8, older files' mostly Latin-1."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return text.replace("\0", "")
