@@ -11,7 +11,8 @@ from midi_pieces import draw, grammar_of, kinds, scale, tokenizer
 from muse_tokenizers.base import Grammar, Ids, Wishes
 from muse_tokenizers.errors import ImpossibleWish
 from muse_tokenizers.measures import Number
-from muse_tokenizers.midi.loops import LoopWatch
+from muse_tokenizers.midi.earlier import ExactLoopWatch
+from muse_tokenizers.midi.loops import LoopWatch, is_near_equal, is_repeat
 
 FOREVER = 1e9
 
@@ -124,29 +125,121 @@ def test_no_more_bars_repeat_than_wished(period: int, most: int) -> None:
     assert loop(Wishes(seconds=FOREVER, repeats=most)) <= most
 
 
-def test_a_bar_that_would_be_one_too_many_lacks_its_last_note_alone() -> None:
+def bar_of(*pitches: int) -> list[tuple[int, int, int]]:
+    return [(6 * place, 1, pitch) for place, pitch in enumerate(pitches)]
+
+
+def watching(bars: Any, most: int) -> LoopWatch:
     watch = LoopWatch()
+    for bar in bars:
+        for note in bar:
+            watch.strike(*note)
+        watch.next_bar(most)
+    return watch
+
+
+def test_bars_are_near_equal_up_to_a_tenth_of_their_notes_and_one_at_least() -> None:
+    def near(notes: int, altered: int, added: int = 0) -> bool:
+        bar = frozenset(bar_of(*range(40, 40 + notes)))
+        other = {(place, 1, pitch + 50 * (place < 6 * altered)) for place, _, pitch in bar}
+        other |= {(place, 2, 40) for place in range(added)}
+        found = is_near_equal(bar, frozenset(other))
+        assert found == is_near_equal(frozenset(other), bar)
+        return found
+
+    assert near(20, 2)
+    assert not near(20, 3)
+    assert near(10, 1)
+    assert near(5, 1)
+    assert near(5, 0, added=1)
+    assert not near(10, 1, added=1)
+    # Of a few notes each counts.
+    assert near(4, 0)
+    assert not near(4, 1)
+
+
+def test_from_the_middle_of_a_bar_too_many_on_no_note_of_its_model_is_left_until_enough_is_otherwise() -> None:
+    figure = bar_of(60, 64, 67, 72, 67, 64, 60, 64)
+    watch = watching([figure] * 3, most=2)
+    for note in figure[:4]:
+        assert watch.withheld(*note[:2]) == set()
+        watch.strike(*note)
+    assert [watch.withheld(*note[:2]) for note in figure[4:]] == [{67}, {64}, set(), set()]
+    watch.strike(24, 1, 69)
+    assert watch.withheld(30, 1) == {64}
+    watch.strike(30, 1, 65)
+    # Two of eight are otherwise: it has become another bar, whatever follows.
+    assert watch.withheld(36, 1) == watch.withheld(42, 1) == set()
+    assert watch.withheld(36, 2) == set()
+
+
+@pytest.mark.parametrize("distance", [1, 2, 5, 16])
+def test_a_bar_repeats_what_is_near_equal_up_to_sixteen_bars_before(distance: int) -> None:
+    phrase = [bar_of(*(40 + 3 * number + step for step in range(8))) for number in range(distance)]
+    # In every bar another note is another one, and it makes no difference.
+    altered = [[*bar[: place % 8], (1, 1, 100 + place), *bar[place % 8 + 1 :]] for place, bar in enumerate(phrase)]
+    whole = [*phrase, *(altered * 3)][: distance + 3]
+    watch = watching(whole, most=3)
+    following = phrase[3 % distance]
+    for note in following[:5]:
+        watch.strike(*note)
+    assert watch.withheld(*following[5][:2]) == {following[5][2]}
+    assert watching(whole, most=4).withheld(*following[5][:2]) == set()
+
+
+def test_what_lies_further_back_and_slow_notes_that_come_again_are_no_repeats() -> None:
+    phrase = [bar_of(*(30 + 3 * number + step for step in range(8))) for number in range(17)]
+    watch = watching([*phrase, *phrase, *phrase], most=1)
+    assert all(watch.withheld(*note[:2]) == set() for note in phrase[0])
+    slow = [bar_of(pitch) for pitch in (60, 62, 64, 65, 67)]
+    assert is_repeat(frozenset(slow[0]), [frozenset(bar) for bar in slow]) is False
+    assert is_repeat(frozenset(slow[1]), [frozenset(bar) for bar in slow]) is True
+
+
+def test_bars_of_nothing_are_no_loop_and_given_bars_do_not_count() -> None:
+    assert watching([[]] * 9, most=1).withheld(0, 1) == set()
+    watch = watching([bar_of(60)] * 9, most=2)
+    assert watch.withheld(0, 1) == {60}
+    given = watch.from_here()
+    assert given.withheld(0, 1) == set()
+    for _ in range(2):
+        given.strike(0, 1, 60)
+        given.next_bar(2)
+    assert given.withheld(0, 1) == {60}
+
+
+def test_no_pattern_leads_to_more_near_equal_bars_in_a_row_than_wished() -> None:
+    """Whoever always takes the note of some earlier bar, if it is allowed, and rarely another one, never loops."""
+    random = np.random.default_rng(0)
+    for most in (1, 2, 4):
+        for notes in (1, 3, 5, 8, 20):
+            figures = [bar_of(*random.integers(40, 80, notes).tolist()) for _ in range(3)]
+            watch, bars, run = LoopWatch(), [], 0
+            for _ in range(60):
+                bar = set()
+                for place, program, pitch in figures[random.integers(3)]:
+                    chosen = pitch if random.random() > 0.04 else int(random.integers(40, 80))
+                    while chosen in watch.withheld(place, program):
+                        chosen = int(random.integers(40, 80))
+                    watch.strike(place, program, chosen)
+                    bar.add((place, program, chosen))
+                watch.next_bar(most)
+                run = run + 1 if is_repeat(frozenset(bar), bars) else 0
+                bars.append(frozenset(bar))
+                assert run <= most
+
+
+def test_rules_of_the_first_edition_withhold_the_last_note_alone() -> None:
+    watch = ExactLoopWatch()
     for _ in range(3):
         for note in ((0, 1, 60), (12, 1, 62)):
             watch.strike(*note)
         watch.next_bar(2)
-    assert watch.closing_notes() == []
+    assert watch.withheld(0, 1) == watch.withheld(12, 1) == set()
     watch.strike(12, 1, 62)
-    assert watch.closing_notes() == [(0, 1, 60)]
+    assert (watch.withheld(0, 1), watch.withheld(12, 1), watch.withheld(0, 2)) == ({60}, set(), set())
     watch.strike(0, 1, 61)
-    assert watch.closing_notes() == []
-
-
-def test_bars_of_nothing_are_no_loop_and_given_bars_do_not_count() -> None:
-    watch = LoopWatch()
-    for _ in range(9):
-        watch.next_bar(1)
-    assert watch.closing_notes() == []
-    for _ in range(9):
-        watch.strike(0, 1, 60)
-        watch.next_bar(2)
-    assert set(watch.closing_notes()) == {(0, 1, 60)}
-    assert watch.from_here().closing_notes() == []
+    assert watch.withheld(0, 1) == set()
 
 
 @pytest.mark.parametrize("most", [1, 2, 4])
@@ -156,7 +249,8 @@ def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -
     midi = tokenizer("remi")
     names = midi.vocabulary()
     word = {name: names.index(name) for name in ("Bar_None", "TimeSig_4/4", "Position_0", "Program_0", "Velocity_63")}
-    note = {letter: names.index(f"Pitch_{pitch}") for letter, pitch in (("a", 60), ("b", 67), ("other", 72))}
+    note = {letter: names.index(f"Pitch_{pitch}") for letter, pitch in (("a", 60), ("b", 67))}
+    note |= {f"other {pitch}": names.index(f"Pitch_{pitch}") for pitch in range(70, 76)}
     beat = names.index("Duration_1.0.12")
     grammar = midi.grammar(np.array([[midi.begin]]), 1, Wishes(seconds=FOREVER, repeats=most))
     written: list[int] = []
@@ -176,7 +270,7 @@ def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -
             if grammar.allowed()[0, 0, word["Program_0"]] and word["Program_0"] not in written:
                 write(word["Program_0"])
             allowed = grammar.allowed()[0, 0]
-            others = [key for key in ("other", "b", "a") if key != letter and allowed[note[key]]]
+            others = [key for key in reversed(note) if key != letter and allowed[note[key]]]
             replaced += not allowed[note[letter]]
             write(note[letter if allowed[note[letter]] else others[replaced % len(others)]])
             write(word["Velocity_63"], beat)

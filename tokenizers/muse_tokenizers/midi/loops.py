@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-__all__ = ["PERIODS", "LoopWatch"]
+from bisect import bisect_left
+from collections import deque
 
-PERIODS = range(1, 5)
+__all__ = ["REACH", "LoopWatch", "Strike", "is_near_equal", "is_repeat"]
+
+REACH = 16
 """How many bars before a bar its model may stand."""
+_SPARSE, _SPARSE_REACH = 4, 4
+"""Notes of a bar up to which two are near-equal only if they are equal, and how far before its model may stand: whole
+notes of a slow melody come again soon, and are no loop."""
 
 Strike = tuple[int, int, int]
 """Position in the bar, program, pitch."""
+
+
+def _most_differing(notes: int) -> int:
+    """Of so many notes, how many may differ between bars that are near-equal: a tenth, but one at least."""
+    return 0 if notes <= _SPARSE else max(1, notes // 10)
+
+
+def is_near_equal(bar: frozenset[Strike], other: frozenset[Strike]) -> bool:
+    """Whether two bars have the same onsets and pitches but for a tenth; velocities, lengths and pedals are free."""
+    notes = max(len(bar), len(other))
+    return notes - len(bar & other) <= _most_differing(notes)
+
+
+def is_repeat(bar: frozenset[Strike], before: list[frozenset[Strike]]) -> bool:
+    """Whether a bar is near-equal to one of the bars before it, the last of which is the nearest."""
+    nearby = before[: -REACH - 1 : -1]
+    return any(
+        is_near_equal(bar, other)
+        for distance, other in enumerate(nearby, 1)
+        if distance <= _SPARSE_REACH or min(len(bar), len(other)) > _SPARSE
+    )
 
 
 class LoopWatch:
     """The bars of one piece as sets of notes, and which of them the bar under way must not become."""
 
     def __init__(self) -> None:
-        self._bars: list[frozenset[Strike]] = []
-        self._new = 0
+        self._bars: deque[frozenset[Strike]] = deque(maxlen=REACH)
+        self._run = 0
+        """New bars at the end that each are near-equal to an earlier one."""
         self._bar: set[Strike] = set()
-        self._forbidden: list[frozenset[Strike]] = []
+        self._models: list[_Model] = []
 
     def from_here(self) -> LoopWatch:
         """A watch of its own, to which the bars so far are only models: what was given may repeat as it likes."""
@@ -29,37 +57,69 @@ class LoopWatch:
     def strike(self, position: int, program: int, pitch: int) -> None:
         """A note begins in the bar under way."""
         self._bar.add((position, program, pitch))
+        for model in self._models:
+            model.strike((position, program, pitch))
 
     def next_bar(self, most: int | None) -> None:
         """The bar under way is whole, and another begins.
 
         Args:
-            most: how many new bars in a row, 1 or more, may each equal the one so many bars before; None: any number.
+            most: how many new bars in a row, 1 or more, may each be near-equal to an earlier one; None: any number.
         """
-        self._bars.append(frozenset(self._bar))
-        self._new += 1
-        self._bar, self._forbidden = set(), []
+        bar = frozenset(self._bar)
+        if most is not None:
+            self._run = self._run + 1 if is_repeat(bar, list(self._bars)) else 0
+        self._bars.append(bar)
+        self._bar, self._models = set(), []
         if most is None:
             return
-        for period in PERIODS:
-            if len(self._bars) < period or not self._bars[-period]:
-                continue
+        models, empty = [], 0
+        for distance, notes in enumerate(reversed(self._bars), 1):
             # Empty bars after this one would lengthen the loop, and no note could be withheld to break it.
-            following = self._bars[len(self._bars) - period + 1 :]
-            empty = next((place for place, bar in enumerate(following) if bar), len(following))
-            if self._run(period) + 1 + empty > most:
-                self._forbidden.append(self._bars[-period])
+            if notes and self._run + 1 + empty > most and (len(notes) > _SPARSE or distance <= _SPARSE_REACH):
+                models.append(notes)
+            empty = 0 if notes else empty + 1
+        self._models = [_Model(notes) for notes in dict.fromkeys(models)]
 
-    def _run(self, period: int) -> int:
-        """New bars at the end that each equal the one so many bars before."""
-        new = min(self._new, len(self._bars) - period)
-        places = range(1, new + 1)
-        return next((p - 1 for p in places if self._bars[-p] != self._bars[-p - period]), new)
+    def withheld(self, position: int, program: int) -> set[int]:
+        """The pitches that may not be struck now, or the bar under way would become one that it must not."""
+        found: set[int] = set()
+        for model in self._models:
+            pitches = model.pitches.get((position, program))
+            if pitches is not None and model.is_near(position):
+                found |= pitches
+        return found
 
-    def closing_notes(self) -> list[Strike]:
-        """The notes with each of which the bar under way would become one that it must not."""
-        return [
-            next(iter(model - self._bar))
-            for model in self._forbidden
-            if len(model) == len(self._bar) + 1 and self._bar < model
-        ]
+
+class _Model:
+    """A bar that the bar under way must not become.
+
+    The first half of its notes may be struck again. From there on none may until enough is otherwise: so it is in the
+    middle of a bar that another way is found, where the bar can still lead anywhere, and not at its last note.
+    """
+
+    def __init__(self, notes: frozenset[Strike]) -> None:
+        self._notes = notes
+        self._places = sorted(place for place, _, _ in notes)
+        self._most = _most_differing(len(notes))
+        self._taken = self._taken_before = self._added = 0
+        self._place = -1
+        self.pitches: dict[tuple[int, int], set[int]] = {}
+        for place, program, pitch in notes:
+            self.pitches.setdefault((place, program), set()).add(pitch)
+
+    def strike(self, note: Strike) -> None:
+        if note[0] != self._place:
+            self._place, self._taken_before = note[0], self._taken
+        if note in self._notes:
+            self._taken += 1
+        else:
+            self._added += 1
+
+    def is_near(self, position: int) -> bool:
+        """Whether the bar under way has taken half of the notes, and has not become another one for certain."""
+        if 2 * self._taken + 1 < len(self._notes):
+            return False
+        before = self._taken_before if self._place == position else self._taken
+        left_out = bisect_left(self._places, position) - before
+        return left_out <= self._most and self._added <= _most_differing(len(self._notes) + self._added)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, Wishes
 from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
 from muse_tokenizers.midi.wishes import parse_instruments, parse_key
@@ -76,7 +77,7 @@ class RemiGrammar(Grammar):
     _now: NDArray[np.int64]
     _heard: NDArray[np.int64]
     _quiet: NDArray[np.float64]
-    _loops: list[LoopWatch]
+    _loops: list[LoopWatch | ExactLoopWatch]
 
     def __init__(
         self,
@@ -91,7 +92,8 @@ class RemiGrammar(Grammar):
         self._length_is_wished = False
         self._last_bar: int | None = None
         self._last_second: float | None = None
-        self._start()
+        wishes = wishes or Wishes()
+        self._start(wishes.rules)
         self._wish(Wishes())
         for step in prompt:
             self.advance(step[None])
@@ -105,9 +107,9 @@ class RemiGrammar(Grammar):
             setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
         self._loops = [self._loops[0].from_here() for _ in range(candidates)]
         self._rows = np.arange(candidates)
-        self._wish(wishes or Wishes())
+        self._wish(wishes)
 
-    def _start(self) -> None:
+    def _start(self, rules: int) -> None:
         """One candidate, before the first id."""
         tables, common = self._tables, self._tables.common_time
         self._rows = np.arange(1)
@@ -130,7 +132,7 @@ class RemiGrammar(Grammar):
         self._tempo_due = np.zeros(1, dtype=bool)
         self._heard = np.zeros(1, dtype=np.int64)
         self._quiet = np.zeros(1)
-        self._loops = [LoopWatch()]
+        self._loops = [LoopWatch() if rules > 1 else ExactLoopWatch()]
         self.whole = np.zeros(1, dtype=bool)
         self.finished = np.zeros(1, dtype=bool)
         self.elapsed = np.zeros(1)
@@ -209,16 +211,16 @@ class RemiGrammar(Grammar):
                 mask[due, first] = True
 
     def _break_loops(self, mask: NDArray[np.bool_]) -> None:
-        """Forbid the one note with which a bar would be the next of too many that repeat."""
+        """Forbid the notes with which a bar would be the next of too many that repeat."""
         for row in np.flatnonzero(np.isin(self._kind, _BEFORE_PITCH)):
-            for position, program, pitch in self._loops[row].closing_notes():
-                if (position, program) == (self._position[row], self._program[row]):
-                    family = self._tables.ids[Kind.PitchDrum if program == 0 else Kind.Pitch]
-                    struck = family[pitch]
-                    # After a program something must be struck; and something must be allowed.
-                    instead = mask[row, family] if self._kind[row] == Kind.Program else mask[row]
-                    if instead.sum() > mask[row, struck]:
-                        mask[row, struck] = False
+            program = int(self._program[row])
+            for pitch in sorted(self._loops[row].withheld(int(self._position[row]), program)):
+                family = self._tables.ids[Kind.PitchDrum if program == 0 else Kind.Pitch]
+                struck = family[pitch]
+                # After a program something must be struck; and something must be allowed.
+                instead = mask[row, family] if self._kind[row] == Kind.Program else mask[row]
+                if instead.sum() > mask[row, struck]:
+                    mask[row, struck] = False
 
     def advance(self, ids: Ids) -> None:
         tables = self._tables

@@ -1,0 +1,70 @@
+"""How often continuations loop or stand still, under each edition of the rules: python benchmarks/loops.py FILE ..."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.checkpoints import load_checkpoint
+from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.shipped import default_checkpoint
+from muse_tokenizers.base import RULES, Wishes
+from muse_tokenizers.midi.loops import is_repeat
+from muse_tokenizers.midi.stretches import DRUMS, take_stretch
+
+_WINDOW = 10.0
+"""Seconds in which distinct pitches are counted."""
+
+
+def main() -> None:
+    """Continue each file under each edition, and print one line of JSON for each continuation, then the shares."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--prompt_seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    checkpoint = load_checkpoint(default_checkpoint("midi"), "cpu")
+    found: dict[int, list[dict[str, Any]]] = {rules: [] for rules in range(1, RULES + 1)}
+    for file in arguments.files:
+        piece = checkpoint.tokenizer.read(file, warn=lambda _: None)
+        prompt = checkpoint.tokenizer.prompt(piece, arguments.prompt_seconds)
+        for rules, ones in found.items():
+            wishes = Wishes(seconds=arguments.seconds, silence=2.0, repeats=arguments.repeats, rules=rules)
+            request = Request(prompt=prompt, sampling=checkpoint.sampling, wishes=wishes, seed=arguments.seed)
+            generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+            for _ in generation:
+                pass
+            joined = checkpoint.tokenizer.join(prompt, generation.continuations()[0])
+            one = _measured(joined, prompt.cut, prompt.cut + arguments.seconds)
+            ones.append(one)
+            print(json.dumps({"file": file.name, "rules": rules, **one}), flush=True)
+    for rules, ones in found.items():
+        loops = np.mean([one["longest_run"] > arguments.repeats for one in ones])
+        distinct = [one["fewest_pitches"] for one in ones]
+        print(
+            f"rules {rules}: {len(ones)} continuations of {arguments.seconds:g} s, {100 * loops:.0f} % loop, "
+            f"fewest distinct pitches in {_WINDOW:g} s: median {np.median(distinct):g}, least {min(distinct)}"
+        )
+
+
+def _measured(piece: Any, start: float, end: float) -> dict[str, Any]:
+    stretch = take_stretch(piece, start, end)
+    bars, run, longest = [bar.notes for bar in stretch.bars], 0, 0
+    for number, bar in enumerate(bars):
+        run = run + 1 if bar and is_repeat(bar, bars[:number]) else 0
+        longest = max(longest, run)
+    tuned = stretch.program != DRUMS
+    pitch, onset = stretch.pitch[tuned], stretch.onset_seconds[tuned]
+    windows = np.arange(start, max(start, end - _WINDOW) + 1e-6, 1.0)
+    fewest = min(len(set(pitch[(onset >= at) & (onset < at + _WINDOW)].tolist())) for at in windows)
+    return {"bars": len(bars), "longest_run": longest, "fewest_pitches": fewest}
+
+
+if __name__ == "__main__":
+    main()
