@@ -174,10 +174,10 @@ class Numbers(Tokenizer[list[int]]):
     def loads(self, data: bytes, name: str = "", *, warn: Warn = warn_about_file) -> list[int]:
         raise AssertionError
 
-    def render(self, piece: list[int], soundfont: Path | None = None) -> Waveform | None:
+    def render(self, piece: list[int], soundfont: Path | None = None, loudness: float | None = None) -> Waveform | None:
         raise AssertionError
 
-    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = None) -> dict[str, Any] | None:
         raise AssertionError
 
     def decode(self, ids: Ids) -> list[int]:

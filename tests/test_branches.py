@@ -184,6 +184,20 @@ def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path
     del content["wishes"]["rules"]
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_sidecar(path, tokenizer).request.wishes.rules == 1
+    # And those from before there was a choice are as loud as they were.
+    assert again.request.prompt.gain == request.prompt.gain
+    del content["prompt"]["gain"]
+    content["sound"] = {"soundfont": "TimGM6mb.sf2", "sha256": ""}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert (read_sidecar(path, tokenizer).request.prompt.gain, read_sidecar(path, tokenizer).loudness) == (1.0, None)
+    content["sound"]["loudness"] = -20
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_sidecar(path, tokenizer).loudness == -20.0
+    for changed in ({"sound": {"loudness": "loud"}}, {"sound": {"loudness": 1e30}}, {"wishes": {"rules": 3}}):
+        damaged = {name: content[name] | value for name, value in changed.items()}
+        path.write_text(json.dumps(content | damaged), encoding="utf-8")
+        with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
+            read_sidecar(path, tokenizer)
     for damaged in ([[-1] * tokenizer.streams], [[10**9] * tokenizer.streams], [["x"]], {}, "many"):
         path.write_text(json.dumps(content | {"given": damaged}), encoding="utf-8")
         with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):

@@ -55,7 +55,7 @@ def piece_of(name: str) -> Any:
 @pytest.mark.parametrize("name", ["saints", "greensleeves", "bach-prelude", "pedals, tempos, drums"])
 def test_the_parts_of_a_score_added_up_are_the_score(name: str) -> None:
     remi, score = tokenizer("remi"), piece_of(name)
-    whole = remi.render(score)
+    whole = remi.render(score, loudness=None)
     assert whole is not None
     # A louder one is brought down as a whole, which its parts cannot know.
     assert np.abs(whole.samples).max() < 0.88
@@ -231,7 +231,7 @@ def test_what_the_synthesiser_reads_beyond_its_samples_is_played_otherwise(
     program: int, pitch: int, by: int, at: int
 ) -> None:
     def heard(program: int, pitch: int) -> Any:
-        found = tokenizer("remi").render(make_score({program: [(0, 6, pitch, 90)]}))
+        found = tokenizer("remi").render(make_score({program: [(0, 6, pitch, 90)]}), loudness=None)
         assert found is not None
         return found.samples
 

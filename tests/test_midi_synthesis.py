@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from midi_pieces import DRUMS, band, make_score, scale, tokenizer
+from small_soundfonts import small_soundfont
 from symusic import Note, Score, Track
 
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.errors import UnreadablePiece
-from muse_tokenizers.midi import synthesis
-from muse_tokenizers.midi.synthesis import default_soundfont, describe_soundfont, render_score
+from muse_tokenizers.midi import soundfonts, synthesiser
+from muse_tokenizers.midi.soundfonts import default_soundfont
+from muse_tokenizers.midi.synthesis import describe_soundfont, render_score
 
 RATE = 44_100
 
@@ -135,9 +138,42 @@ def test_a_truncated_soundfont_is_named(tmp_path: Path) -> None:
         assert soundfont_refusal(font).startswith("cannot play with the soundfont FONT: ")
 
 
+def test_a_soundfont_that_ends_the_synthesiser_is_refused_in_one_line(tmp_path: Path) -> None:
+    font = tmp_path / "font.sf2"
+    font.write_bytes(small_soundfont())
+    whole = render_score(scale(1), font)
+    assert 0.01 < np.abs(whole.samples).max() < 1
+    # Read where nothing is, the first ends the process that plays it; of the others symusic says so.
+    damaged = {"start": 2**30, "end": 2**30 + 2**20}, {"end": 2**31}, {"sample": 900}
+    for changed in damaged:
+        font.write_bytes(small_soundfont(**changed))
+        assert re.fullmatch(r"cannot play with the soundfont FONT: [^\n]*damaged[^\n]*", soundfont_refusal(font))
+        with pytest.raises(UnreadablePiece, match=r"^cannot play with the soundfont [^\n]*damaged[^\n]*$"):
+            describe_soundfont(font)
+    font.write_bytes(small_soundfont())
+    assert (render_score(scale(1), font).samples == whole.samples).all()
+
+
+def test_what_is_no_file_or_larger_than_any_soundfont_is_not_read(tmp_path: Path) -> None:
+    font = tmp_path / "large.sf2"
+    with font.open("wb") as file:
+        file.write(small_soundfont())
+        file.truncate(30 * 2**30)
+    assert soundfont_refusal(font) == "the soundfont FONT has 30.0 GiB; allowed: up to 1 GiB"
+    os.mkfifo(tmp_path / "pipe.sf2")
+    assert soundfont_refusal(tmp_path / "pipe.sf2") == "FONT is not a soundfont: it should be an .sf2 or .sf3 file"
+
+
+def test_a_synthesiser_that_does_not_come_back_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    font = tmp_path / "font.sf2"
+    font.write_bytes(small_soundfont())
+    monkeypatch.setattr(synthesiser, "_PATIENCE", (0.001, 0.0))
+    assert soundfont_refusal(font).endswith("it is damaged, the synthesiser did not come back from it")
+
+
 def test_a_missing_pretty_midi_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     message = r"^pretty_midi's soundfont TimGM6mb\.sf2 is not installed; name another with --soundfont$"
-    monkeypatch.setattr(synthesis, "find_spec", lambda name: None)
+    monkeypatch.setattr(soundfonts, "find_spec", lambda name: None)
     with pytest.raises(UnreadablePiece, match=message):
         render_score(scale(1))
 

@@ -19,6 +19,7 @@ from muse_shortcut.generation.sidecar import sidecar_text
 from muse_shortcut.generation.trace import Trace, save_trace
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
 from muse_tokenizers.base import Ids, Tokenizer, Waveform
+from muse_tokenizers.levels import LOUDNESS
 
 __all__ = ["Continuation", "Stream"]
 
@@ -87,13 +88,16 @@ class Continuation:
             raise ArgumentsError("this continuation was generated without a trace")
         return self._generation
 
-    def sound(self, soundfont: Path | None = None) -> Waveform | None:
+    def sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
         """The piece as sound; None for text.
 
         Args:
             soundfont: MIDI: an .sf2 or .sf3 file; None for the default one.
+            loudness: MIDI: LUFS; None: as the soundfont has it.
         """
-        return self.piece if isinstance(self.piece, Waveform) else self.tokenizer.render(self.piece, soundfont)
+        return (
+            self.piece if isinstance(self.piece, Waveform) else self.tokenizer.render(self.piece, soundfont, loudness)
+        )
 
     def sidecar(
         self,
@@ -122,13 +126,14 @@ class Continuation:
             ranking=ranking,
         )
 
-    def save(self, path: str | Path, *, soundfont: Path | None = None) -> Path:
+    def save(self, path: str | Path, *, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Path:
         """Write a file; what it is follows from its ending.
 
         Args:
             path: ends in .mid, .wav, .flac, .txt (as the domain has them), .json (the sidecar), .npz (the trace),
                 .png or .svg (the picture).
             soundfont: MIDI: what .wav and .flac are rendered with.
+            loudness: MIDI: LUFS of .wav and .flac; None: as the soundfont has it.
 
         Raises:
             ArgumentsError: the domain has no such file.
@@ -141,10 +146,10 @@ class Continuation:
         elif ending in _PICTURES:
             self.plot(path)
         elif ending == ".json":
-            write_text(path, self.sidecar(name=path.stem, sound=self.tokenizer.describe_sound(soundfont)))
+            write_text(path, self.sidecar(name=path.stem, sound=self.tokenizer.describe_sound(soundfont, loudness)))
         elif ending == self.tokenizer.suffix:
             write_bytes(path, self.tokenizer.dumps(self.piece))
-        elif ending in _SOUND and (waveform := self.sound(soundfont)) is not None:
+        elif ending in _SOUND and (waveform := self.sound(soundfont, loudness)) is not None:
             write_bytes(path, _SOUND[ending](waveform))
         else:
             sound = () if self.tokenizer.sound_rate is None else tuple(_SOUND)

@@ -24,10 +24,18 @@ from muse_shortcut.commands.prompts import (
     places_first,
     read_standard_input,
 )
-from muse_shortcut.commands.writing import Wanted, choose_output, parse_moment, say_what_next, write_candidates
+from muse_shortcut.commands.writing import (
+    Wanted,
+    choose_output,
+    parse_loudness,
+    parse_moment,
+    say_what_next,
+    write_candidates,
+)
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint
+from muse_tokenizers.levels import LOUDNESS
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -92,7 +100,7 @@ def _generate(arguments: Namespace) -> int:
             name = "words"
         only = None
     # Before the work, so that a wrong soundfont costs no one a minute.
-    wanted = _wanted(arguments, checkpoint)
+    wanted = _wanted(arguments, checkpoint, LOUDNESS if sidecar is None else sidecar.loudness)
     alone = only is not None or (wanted.keep or request.candidates) == 1
     wanted = replace(wanted, named=alone and output.name is not None)
     stem = output.stem(name, alone=alone)
@@ -127,7 +135,8 @@ def _generate(arguments: Namespace) -> int:
     return 130 if interrupted else 0
 
 
-def _wanted(arguments: Namespace, checkpoint: Checkpoint) -> Wanted:
+def _wanted(arguments: Namespace, checkpoint: Checkpoint, usual: float | None) -> Wanted:
+    loudness = usual if arguments.loudness is None else parse_loudness(arguments.loudness)
     soundfont = Path(arguments.soundfont) if arguments.soundfont else None
     samples = 1 if arguments.num_samples is None else arguments.num_samples
     if arguments.keep is not None and not 1 <= arguments.keep <= samples:
@@ -137,8 +146,9 @@ def _wanted(arguments: Namespace, checkpoint: Checkpoint) -> Wanted:
         trace=arguments.trace,
         picture=arguments.picture,
         explain=None if arguments.explain is None else parse_moment(arguments.explain),
-        sound=checkpoint.tokenizer.describe_sound(soundfont) if arguments.sound else None,
+        sound=checkpoint.tokenizer.describe_sound(soundfont, loudness) if arguments.sound else None,
         soundfont=soundfont,
+        loudness=loudness,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from muse_shortcut.commands.line import CommandLine
 from muse_shortcut.commands.prompts import DOMAINS
+from muse_tokenizers.levels import LOUDNESS
 
 __all__ = ["DEFAULT_LENGTHS", "build_parser"]
 
@@ -93,6 +94,12 @@ def build_parser(program: str) -> CommandLine:
     )
     output.add_argument("--sound", type=bool, default=True, help="music: write its sound too, as .wav")
     output.add_argument("--soundfont", type=str, metavar="FILE", help="music: .sf2 or .sf3 (default: pretty_midi's)")
+    output.add_argument(
+        "--loudness",
+        type=str,
+        metavar="LUFS",
+        help=f"music: how loud the .wav is; off: as the soundfont has it (default: {LOUDNESS:g})",
+    )
     output.add_argument("--trace", type=bool, default=True, help="write what each token attended to, as .trace.npz")
     output.add_argument("--picture", action="store_true", help="draw what each token attended to: .png and .svg")
     output.add_argument(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from muse_shortcut.commands.suggesting import did_you_mean
+from muse_shortcut.commands.writing import parse_loudness
 from muse_shortcut.errors import ArgumentsError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
@@ -38,7 +39,7 @@ _LENGTHS = {"midi": "seconds", "audio": "seconds", "text": "bytes"}
 _ONLY = {
     "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
     "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
-    "soundfont": ("midi",), "encoding": ("text",),
+    "soundfont": ("midi",), "loudness": ("midi",), "encoding": ("text",),
 }  # fmt: skip
 """Options that not every domain has."""
 
@@ -166,6 +167,8 @@ def check_options(arguments: Namespace, domain: str) -> None:
                 f"; {_SORTS[domain]} takes --{_LENGTHS[domain]}" if name in _LENGTHS.values() or name == "bars" else ""
             )
             raise ArgumentsError(f"--{option} is an option of {others}, not of {_SORTS[domain]}{length}")
+    if arguments.loudness is not None:
+        parse_loudness(arguments.loudness)
     if arguments.key is not None or arguments.instruments is not None:
         from muse_tokenizers.midi.wishes import parse_instruments, parse_key
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muse_shortcut.commands.line import say
 from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.levels import LOUDNESS, QUIETEST
 
 if TYPE_CHECKING:
     from muse_shortcut.checkpoints import Checkpoint
@@ -20,7 +22,16 @@ if TYPE_CHECKING:
     from muse_shortcut.generation.trace import Trace
     from muse_tokenizers.base import Tokenizer, Unit
 
-__all__ = ["Moment", "Output", "Wanted", "choose_output", "parse_moment", "say_what_next", "write_candidates"]
+__all__ = [
+    "Moment",
+    "Output",
+    "Wanted",
+    "choose_output",
+    "parse_loudness",
+    "parse_moment",
+    "say_what_next",
+    "write_candidates",
+]
 
 _LISTED = 8
 """Sources of an explained step that are printed; all of them are in its file."""
@@ -53,6 +64,8 @@ class Wanted:
     sound: dict[str, Any] | None = None
     """What it is made with; None for no sound."""
     soundfont: Path | None = None
+    loudness: float | None = None
+    """LUFS; None: as the soundfont has it."""
     named: bool = False
     """The one file was named by whoever asked: it gets no number."""
 
@@ -98,6 +111,20 @@ def choose_output(place: str, domain: str) -> Output:
     if path.suffix.lower() not in allowed:
         raise ArgumentsError(f"--out is {place}; allowed: a folder, or a file that ends in {' or '.join(allowed)}")
     return Output(folder=path.parent, name=path.stem)
+
+
+def parse_loudness(text: str) -> float | None:
+    """LUFS of a word; None for "off".
+
+    Raises:
+        ArgumentsError: it is neither.
+    """
+    if text.strip().lower() == "off":
+        return None
+    with suppress(ValueError):
+        if QUIETEST <= float(text) <= 0:
+            return float(text)
+    raise ArgumentsError(f"--loudness is {text!r}; allowed: LUFS from {QUIETEST:g} to 0 such as {LOUDNESS:g}, or off")
 
 
 def parse_moment(text: str) -> Moment:
@@ -179,7 +206,7 @@ def write_candidates(
         _say(path)
     # Sound takes long, and can be made again from the rest.
     for _, numbered, piece in written if wanted.sound is not None else []:
-        sound = write_sound(tokenizer, piece, numbered, wanted.soundfont)
+        sound = write_sound(tokenizer, piece, numbered, wanted.soundfont, wanted.loudness)
         if sound is not None:
             _say(sound)
     problems = []

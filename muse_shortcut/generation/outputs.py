@@ -9,6 +9,7 @@ from typing import Any
 from muse_shortcut.files import write_bytes
 from muse_tokenizers.audio.waveforms import wav_bytes
 from muse_tokenizers.base import Tokenizer, Waveform
+from muse_tokenizers.levels import LOUDNESS
 
 __all__ = ["free_number", "write_piece", "write_sound", "write_waveform"]
 
@@ -24,16 +25,23 @@ def write_piece(tokenizer: Tokenizer[Any], piece: Any, stem: Path) -> Path:
     return path
 
 
-def write_sound(tokenizer: Tokenizer[Any], piece: Any, stem: Path, soundfont: Path | None = None) -> Path | None:
+def write_sound(
+    tokenizer: Tokenizer[Any],
+    piece: Any,
+    stem: Path,
+    soundfont: Path | None = None,
+    loudness: float | None = LOUDNESS,
+) -> Path | None:
     """Write a piece's sound under a path without an ending; None where its domain has none beside its files.
 
     Args:
         soundfont: for MIDI; None is the default.
+        loudness: for MIDI, LUFS; None: as the soundfont has it.
 
     Raises:
         OutputError: it could not be written.
     """
-    waveform = tokenizer.render(piece, soundfont)
+    waveform = tokenizer.render(piece, soundfont, loudness)
     if waveform is None:
         return None
     path = stem.with_name(stem.name + ".wav")

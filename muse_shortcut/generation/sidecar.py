@@ -20,6 +20,7 @@ from muse_shortcut.version import __version__
 from muse_tokenizers.base import RULES, Ids, Prompt, Tokenizer, Wishes
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.json_files import read_json, version_problem
+from muse_tokenizers.levels import LOUDNESS, QUIETEST
 
 __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
 
@@ -49,6 +50,8 @@ class Sidecar:
     """Of the output, without its number."""
     source: str | None
     """The name of the file the prompt was read from."""
+    loudness: float | None
+    """LUFS of its sound; None: as the soundfont has it, as in sidecars from before there was a choice."""
 
 
 def sidecar_text(
@@ -73,7 +76,7 @@ def sidecar_text(
         log_probability: of all its steps, nats.
         name: of the output, without number.
         source: the name of the file the prompt was read from.
-        sound: what the sound was made with: the soundfont's name and SHA-256; None without sound.
+        sound: what the sound was made with: the soundfont's name and SHA-256, its loudness; None without sound.
         ranking: its place among the candidates, and why; None where they were not ranked.
     """
     prompt = request.prompt
@@ -96,6 +99,7 @@ def sidecar_text(
             "cut": prompt.cut,
             "cut_step": prompt.cut_step,
             "begun": None if prompt.begun is None else prompt.begun.tolist(),
+            "gain": prompt.gain,
         },
         "given": None if request.given is None else request.given.tolist(),
         "ids": ids.tolist(),
@@ -166,6 +170,7 @@ def _sidecar(content: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> 
         ids=_ids(content["ids"], tokenizer),
         name=_name(_text(content, "name")),
         source=None if content["source"] is None else _text(content, "source"),
+        loudness=LOUDNESS if content.get("sound") is None else _loudness(_object(content, "sound")),
     )
 
 
@@ -180,7 +185,10 @@ def _prompt(given: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Pro
     cut, step = given["cut"], _whole(given, "cut_step", 0, _LARGEST_STEP, "prompt.")
     if not (type(cut) in (int, float) and 0 <= cut <= _LARGEST_CUT):
         raise ValueError(f"prompt.cut is {_shown(cut)}; allowed: a number from 0 to {_LARGEST_CUT:,}")
-    return Prompt(ids=ids, piece=piece, cut=float(cut), cut_step=step, begun=_begun(given.get("begun"), tokenizer))
+    # Those made before prompts had a gain sound as the codec gives them.
+    gain = _number({"gain": 1.0} | given, "gain", 0.01, 100.0, "prompt.")
+    begun = _begun(given.get("begun"), tokenizer)
+    return Prompt(ids=ids, piece=piece, cut=float(cut), cut_step=step, begun=begun, gain=gain)
 
 
 def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
@@ -195,6 +203,13 @@ def _whole(content: dict[str, Any], name: str, low: int, high: int, inside: str 
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"{inside}{name} is {_shown(value)}; allowed: a whole number from {low:,} to {high:,}")
     return value
+
+
+def _number(content: dict[str, Any], name: str, low: float, high: float, inside: str) -> float:
+    value = content[name]
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise ValueError(f"{inside}{name} is {_shown(value)}; allowed: a number from {low:g} to {high:g}")
+    return float(value)
 
 
 def _text(content: dict[str, Any], name: str, inside: str = "") -> str:
@@ -235,6 +250,11 @@ def _wishes(content: dict[str, Any]) -> Wishes:
     # What was made before there were rules 2 repeats by rules 1.
     rules = _whole({"rules": 1} | content, "rules", 1, RULES, "wishes.")
     return Wishes(instruments=tuple(instruments), key=key, rules=rules, **numbers)
+
+
+def _loudness(sound: dict[str, Any]) -> float | None:
+    # Those made before there was a choice have none.
+    return None if sound.get("loudness") is None else _number(sound, "loudness", QUIETEST, 0.0, "sound.")
 
 
 def _begun(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.errors import ImpossibleWish, Warn, warn_about_file
+from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.measures import Measure, Passage, Quotation
 
 __all__ = [
@@ -96,6 +97,8 @@ class Prompt(Generic[Piece]):
     begun: Ids | None = None
     """(B, K): of the next steps what the given part has already settled (with the delay pattern the finer codes of its
     last frames), -1 where they are open; None where every step is whole."""
+    gain: float = 1.0
+    """Of sound: the factor by which what is decoded is as loud as the given part is."""
 
 
 RULES = 2
@@ -121,7 +124,7 @@ class Wishes:
     silence: float | None = None
     """The longest silence, seconds; None: any."""
     repeats: int | None = None
-    """The most bars in a row that may each be what stood 1 to 4 bars before; None: any."""
+    """The most bars in a row that may each be near-equal to one of the 16 before; None: any."""
 
     rules: int = RULES
     """By which edition the others are understood: 1 by sidecars made before there was a second, which repeat."""
@@ -236,8 +239,13 @@ class Tokenizer(ABC, Generic[Piece]):
         """How long a piece is, in the domain's unit."""
 
     @abstractmethod
-    def render(self, piece: Piece, soundfont: Path | None = None) -> Waveform | None:
-        """The piece as sound; None for a domain that has none."""
+    def render(self, piece: Piece, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
+        """The piece as sound; None for a domain that has none beside its files.
+
+        Args:
+            soundfont: for MIDI; None: the default one.
+            loudness: LUFS that one gain brings it to, or as near as its peaks allow; None: as the soundfont has it.
+        """
 
     def render_between(self, piece: Piece, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
         """The sound of what begins in [start, end) seconds of a piece, from `start` on; None where a domain has none.
@@ -247,8 +255,8 @@ class Tokenizer(ABC, Generic[Piece]):
         return None
 
     @abstractmethod
-    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
-        """What `render` sounds with, by name and SHA-256, for whoever wants to make the same again."""
+    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> dict[str, Any] | None:
+        """What `render` sounds with, by name and SHA-256, and how loud, for whoever wants to make the same again."""
 
     # Ids
 

@@ -11,6 +11,8 @@ from muse_shortcut.generation.explaining import Span, allowed_at, cut_sources
 from muse_shortcut.generation.trace import Trace
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.base import Token, Waveform
+from muse_tokenizers.levels import LOUDNESS
+from muse_tokenizers.loudness import gain_to
 from muse_web.figures import packed, tile_of
 from muse_web.session import Candidate, NotThere, Run, Source
 
@@ -23,6 +25,10 @@ _MOST_CELLS = 512
 """Rows or columns of a part of the matrix."""
 _LOUDEST = 4.0
 """What the largest 16-bit sample stands for: parts of a score that sound together may pass 1."""
+_MEASURED = 60.0
+"""Seconds of which loudness is measured."""
+_MOST_GUESSED = 4.0
+"""The largest gain where there is no prompt."""
 
 
 def _step(trace: Trace, step: object) -> int:
@@ -155,6 +161,21 @@ def _range(pair: object, most: int) -> tuple[int, int]:
     raise ArgumentsError(f"a part of the matrix is {pair!r}; allowed: two places from 0 to {most}")
 
 
+def _gain(of: Run | Source, piece: Any) -> float:
+    """What brings a score to its loudness: measured on the prompt's end, so that nothing changes while it grows.
+
+    Of what was begun from nothing the first part that is heard decides, within limits: it may be one soft note.
+    """
+    tokenizer = of.checkpoint.tokenizer
+    if isinstance(piece, Waveform):
+        return 1.0
+    given = of.piece if isinstance(of, Source) else of.request.prompt.piece
+    end = tokenizer.duration(piece if given is None else given)
+    measured = tokenizer.render_between(piece if given is None else given, max(0.0, end - _MEASURED), end + 1.0)
+    gain = 1.0 if measured is None else gain_to(measured, LOUDNESS)
+    return gain if given is not None else min(max(gain, 1 / _MOST_GUESSED), _MOST_GUESSED)
+
+
 def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, Any]:
     """The sound of what begins in [start, end) of a source, or of a candidate, also of one that is being written.
 
@@ -181,5 +202,7 @@ def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, 
     heard = tokenizer.render_between(piece, start, end)
     if heard is None:
         raise NotThere(f"{tokenizer.kind} has no sound")
-    samples = np.clip(np.round(heard.samples.T / _LOUDEST * 32767), -32767, 32767)
+    if of.gain is None:
+        of.gain = _gain(of, piece)
+    samples = np.clip(np.round(heard.samples.T * of.gain / _LOUDEST * 32767), -32767, 32767)
     return {"samples": packed(samples, "i2"), "rate": heard.sample_rate, "loudest": _LOUDEST, "start": start}

@@ -57,7 +57,7 @@ class Limits:
     """Who has lost the connection is forgotten after so long, unless they call again."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Source:
     """Something that can be continued."""
 
@@ -69,6 +69,8 @@ class Source:
     checkpoint: Checkpoint
     """Whose tokenizer read it."""
     piece: Any
+    gain: float | None = None
+    """With which it is heard, once that is known."""
 
     @property
     def nbytes(self) -> int:
@@ -111,6 +113,8 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
     finished: bool = False
     steps: int = 0
+    gain: float | None = None
+    """With which it is heard, once that is known: the prompt's, kept while it grows."""
 
     def end(self) -> None:
         """Ask it to end. One that is over stays as it is: how it ended stands in its sidecar."""

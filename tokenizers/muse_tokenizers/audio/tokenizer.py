@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from muse_tokenizers.audio.measures import measure_sound
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
 from muse_tokenizers.base import EMBEDDED, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnusableCodec, Warn, warn_about_file
+from muse_tokenizers.loudness import gain_to, integrated_loudness
 from muse_tokenizers.measures import Measure, Passage, Quotation
 
 __all__ = ["AudioTokenizer"]
@@ -29,6 +31,9 @@ _OWN = "own"
 _CODEC = "codec"
 _LAYOUT = "padding before, end after"
 """Of the delay pattern's edges in ids."""
+_MEASURED_SECONDS = 10.0
+"""Of a prompt's end, whose loudness is what goes on."""
+_LARGEST_GAIN = 2.0
 
 
 class AudioTokenizer(Tokenizer[Waveform]):
@@ -95,7 +100,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def duration(self, piece: Waveform) -> float:
         return float(piece.samples.shape[1] / piece.sample_rate)
 
-    def render(self, piece: Waveform, soundfont: Path | None = None) -> Waveform | None:
+    def render(self, piece: Waveform, soundfont: Path | None = None, loudness: float | None = None) -> Waveform | None:
         # Its file is its sound.
         return None
 
@@ -105,7 +110,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         rate = piece.sample_rate
         return Waveform(samples=piece.samples[:, round(start * rate) : round(end * rate)], sample_rate=rate)
 
-    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = None) -> dict[str, Any] | None:
         return None
 
     # Ids
@@ -160,7 +165,20 @@ class AudioTokenizer(Tokenizer[Waveform]):
         begun = np.where(steps[frames:] == self.end, -1, steps[frames:])
         cut = frames * hop
         ids = np.concatenate([begin, steps[:frames]])
-        return Prompt(ids=ids, piece=given, begun=begun, cut=cut / piece.sample_rate, cut_step=cut)
+        gain = self._gain(given, np.concatenate([ids, begun]))
+        return Prompt(ids=ids, piece=given, begun=begun, cut=cut / piece.sample_rate, cut_step=cut, gain=gain)
+
+    def _gain(self, given: Waveform, ids: Ids) -> float:
+        """What makes the decoded end of a prompt as loud as it was: a codec gives sound back more softly."""
+        rate, shape = given.sample_rate, self.codec.shape
+        frames = self._frames(np.where(ids < 0, self.pad, ids))[-round(_MEASURED_SECONDS * shape.frame_rate) :]
+        decoded = Waveform(samples=self.codec.decode(frames)[None], sample_rate=shape.sample_rate)
+        end = Waveform(samples=given.samples[:, -len(frames) * shape.hop :], sample_rate=rate)
+        target = integrated_loudness(end)
+        if not np.isfinite(target):
+            return 1.0
+        # Not to turn down what is loud by itself, nor to make up for a codec that does not give a sound back at all.
+        return min(max(gain_to(decoded, target), 1.0), _LARGEST_GAIN)
 
     def _given_frames(self, piece: Waveform, seconds: float | None) -> int:
         samples = int(piece.samples.shape[1])
@@ -184,7 +202,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         steps = np.concatenate([prompt.ids, new])
         open_ = np.zeros((0, self.streams), dtype=np.int64) if prompt.begun is None else prompt.begun[len(new) :]
         cut = max(len(steps) - 1 - (self.streams - 1) + len(open_), 0) * self.codec.shape.hop
-        return Prompt(ids=steps, piece=prompt.piece, begun=open_, cut=cut / self.codec.shape.sample_rate, cut_step=cut)
+        return replace(prompt, ids=steps, begun=open_, cut=cut / self.codec.shape.sample_rate, cut_step=cut)
 
     def joining(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
         """`join` while the continuation is still being made.
@@ -198,7 +216,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
             together they are what `join` gives.
         """
         for samples in self.codec.decoding(self._whole_frames(prompt, steps)):
-            yield np.clip(samples, -1.0, 1.0)
+            yield np.clip(samples * np.float32(prompt.gain), -1.0, 1.0)
 
     def _whole_frames(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[Ids]:
         """The codes (F, K) of the prompt and of what follows it, as soon as all codes of a frame are there."""

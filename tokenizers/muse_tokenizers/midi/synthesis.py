@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,31 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Waveform
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.loudness import gain_to
 from muse_tokenizers.midi.scores import held_ends, notes_track
+from muse_tokenizers.midi.soundfonts import checked_soundfont, hash_soundfont
+from muse_tokenizers.midi.synthesiser import SAMPLE_RATE, synthesise, synthesise_apart
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["SAMPLE_RATE", "default_soundfont", "describe_soundfont", "render_between", "render_score"]
+__all__ = ["SAMPLE_RATE", "describe_soundfont", "render_between", "render_score"]
 
-SAMPLE_RATE = 44_100
 _PEAK = 0.89
 """Where the loudest sample is brought down to: -1 dBFS, so that nothing clips in a player that resamples."""
-_TAIL_SECONDS = 3.0
-"""How long the last note may ring out."""
 _HELD_SECONDS = 12.0
 """How long a pedal holds a note at most: a string has faded by then, but a soundfont's loop goes on for ever."""
 _DRUM_SECONDS = 1.5
 """How long a drum rings, unless it is struck again."""
-_USUAL_VELOCITY = 90
-"""Of notes that sound as loud as the soundfont's samples are."""
-_LEVEL_DB = 1.0
-"""Velocities that differ by less than this sound alike: nobody hears it."""
-_SILENCE = 10 ** (-60 / 20)
-"""Below this a tail is over."""
-
+_TICKS_PER_QUARTER = 480
 
 _HIGHEST = 100
 """symusic's synthesiser never returns from some notes above this: the loop of a sample, sped up so far, is over before
@@ -50,53 +40,47 @@ _INSTEAD = {78: 79}
 """Its whistle is read so at nearly every pitch: an ocarina plays it."""
 
 
-def default_soundfont() -> Path:
-    """TimGM6mb, where pretty_midi installed it. It is under the GPL-2: used from there, copied nowhere.
-
-    Raises:
-        UnreadablePiece: pretty_midi is not installed whole.
-    """
-    spec = find_spec("pretty_midi")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "TimGM6mb.sf2"
-        if path.is_file():
-            return path
-    raise UnreadablePiece("pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with --soundfont")
-
-
 def describe_soundfont(soundfont: Path | None = None) -> dict[str, Any]:
-    """Name and SHA-256 of the soundfont that `render_score` would use.
+    """Name and SHA-256 of the soundfont that `render_score` would use, after a note was played with it.
 
     Raises:
-        UnreadablePiece: it is missing or is not one.
+        UnreadablePiece: it is missing, is not one, or cannot be played with.
     """
-    font = _checked(soundfont)
-    with font.open("rb") as file:
-        return {"soundfont": font.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    font = checked_soundfont(soundfont)
+    if soundfont is not None:
+        synthesise_apart(_one_note(), font)
+    return hash_soundfont(font)
 
 
-def _checked(soundfont: Path | None) -> Path:
-    font = soundfont or default_soundfont()
-    try:
-        with font.open("rb") as file:
-            header = file.read(12)
-    except OSError as error:
-        raise UnreadablePiece(f"cannot read the soundfont {font}: {error.strerror}") from error
-    if not (header.startswith(b"RIFF") and header.endswith(b"sfbk")):
-        raise UnreadablePiece(f"{font} is not a soundfont: it should be an .sf2 or .sf3 file")
-    return font
+def _one_note() -> Any:
+    from symusic import Note, Score, Track
+
+    score = Score(_TICKS_PER_QUARTER)
+    track = Track(program=0, is_drum=False, name="")
+    track.notes.append(Note(0, _TICKS_PER_QUARTER, 60, 90))
+    score.tracks.append(track)
+    return score.to("second")
 
 
-def render_score(score: Score, soundfont: Path | None = None) -> Waveform:
+def render_score(score: Score, soundfont: Path | None = None, loudness: float | None = None) -> Waveform:
     """Stereo sound at 44,100 Hz that does not clip and ends when it has faded.
+
+    Args:
+        score: what is played.
+        soundfont: what it is played with; None: the default one.
+        loudness: LUFS that one gain brings it to, if its peaks allow; None: no gain but what keeps it from clipping.
 
     Raises:
         UnreadablePiece: the soundfont is missing or is not one.
     """
-    samples = _synthesised(_ringing(score, is_default=soundfont is None).to("second"), _checked(soundfont))
-    peak = float(np.abs(samples).max(initial=0.0))
-    if peak > _PEAK:
-        samples = samples * np.float32(_PEAK / peak)
+    samples = _synthesised(_ringing(score, is_default=soundfont is None).to("second"), soundfont)
+    peak, gain = float(np.abs(samples).max(initial=0.0)), 1.0
+    if loudness is not None:
+        gain = gain_to(Waveform(samples=samples, sample_rate=SAMPLE_RATE), loudness)
+    elif peak > _PEAK:
+        gain = _PEAK / peak
+    if gain != 1.0:
+        samples = samples * np.float32(gain)
     return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)
 
 
@@ -115,7 +99,7 @@ def render_between(score: Score, start: float, end: float, soundfont: Path | Non
         track.notes = track.notes.filter(lambda note: start <= note.time < end, inplace=False)
         for note in track.notes:
             note.time = _moved(note.time, first)
-    samples = _synthesised(ringing, _checked(soundfont))
+    samples = _synthesised(ringing, soundfont)
     return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)
 
 
@@ -129,39 +113,9 @@ def _moved(seconds: float, first: int) -> float:
     return max((float(sample) - first - 0.5) / SAMPLE_RATE, 0.0)
 
 
-def _synthesised(score: Any, font: Path) -> NDArray[np.float32]:
-    """(2, N) samples of a score in seconds, until it has faded.
-
-    symusic's synthesiser heeds no velocity: notes are rendered level by level, and each level made as loud as it is.
-    """
-    from symusic import Synthesizer
-
-    ends = [note.time + note.duration for track in score.tracks for note in track.notes]
-    if not ends:
-        return np.zeros((2, 0), dtype=np.float32)
-    samples = np.zeros((2, round((max(ends) + _TAIL_SECONDS) * SAMPLE_RATE)), dtype=np.float32)
-    try:
-        synthesizer = Synthesizer(str(font), SAMPLE_RATE, 0)
-        for level, part in _by_level(score):
-            sound = np.asarray(synthesizer.render(part, stereo=True), dtype=np.float32)[:, : samples.shape[1]]
-            samples[:, : sound.shape[1]] += np.float32(10 ** (level * _LEVEL_DB / 20)) * sound
-    except (RuntimeError, ValueError) as error:
-        raise UnreadablePiece(f"cannot play with the soundfont {font}: {str(error).splitlines()[0]}") from error
-    loud = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENCE)
-    return samples[:, : int(loud[-1]) + 1 if len(loud) else 0]
-
-
-def _by_level(score: Any) -> Iterator[tuple[int, Any]]:
-    """The notes of each loudness as a score of their own; levels are counted from that of the usual velocity.
-
-    Loudness goes with the square of the velocity, as the SoundFont standard has it (2.04, section 8.4.2).
-    """
-    levels = [round(40 * np.log10(max(velocity, 1) / _USUAL_VELOCITY) / _LEVEL_DB) for velocity in range(128)]
-    for level in sorted({levels[note.velocity] for track in score.tracks for note in track.notes}):
-        part = score.copy()
-        for track in part.tracks:
-            track.notes = track.notes.filter(lambda note, level=level: levels[note.velocity] == level, inplace=False)
-        yield level, part
+def _synthesised(score: Any, soundfont: Path | None) -> NDArray[np.float32]:
+    font = checked_soundfont(soundfont)
+    return synthesise(score, font) if soundfont is None else synthesise_apart(score, font)
 
 
 def _ringing(score: Score, *, is_default: bool) -> Score:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.base import EMBEDDED, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
 from muse_tokenizers.errors import Warn, warn_about_file
+from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.measures import Measure, Passage, Quotation
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
@@ -72,14 +73,14 @@ class MidiTokenizer(Tokenizer["Score"]):
     def duration(self, piece: Score) -> float:
         return score_seconds(piece)
 
-    def render(self, piece: Score, soundfont: Path | None = None) -> Waveform | None:
-        return render_score(piece, soundfont)
+    def render(self, piece: Score, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
+        return render_score(piece, soundfont, loudness)
 
     def render_between(self, piece: Score, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
         return render_between(piece, start, end, soundfont)
 
-    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
-        return describe_soundfont(soundfont)
+    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> dict[str, Any] | None:
+        return describe_soundfont(soundfont) | {"loudness": loudness}
 
     # Ids
 

@@ -126,10 +126,10 @@ class TextTokenizer(Tokenizer[bytes]):
     def duration(self, piece: bytes) -> float:
         return float(len(piece))
 
-    def render(self, piece: bytes, soundfont: Path | None = None) -> Waveform | None:
+    def render(self, piece: bytes, soundfont: Path | None = None, loudness: float | None = None) -> Waveform | None:
         return None
 
-    def describe_sound(self, soundfont: Path | None = None) -> dict[str, Any] | None:
+    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = None) -> dict[str, Any] | None:
         return None
 
     # Ids
