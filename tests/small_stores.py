@@ -183,7 +183,7 @@ class Numbers(Tokenizer[list[int]]):
     def decode(self, ids: Ids) -> list[int]:
         raise AssertionError
 
-    def describe(self, ids: Ids) -> list[list[Token]]:
+    def describe(self, ids: Ids, prompt: Prompt[list[int]] | None = None) -> list[list[Token]]:
         raise AssertionError
 
     def prompt(self, piece: list[int] | None, seconds: float | None = None) -> Prompt[list[int]]:
@@ -193,7 +193,12 @@ class Numbers(Tokenizer[list[int]]):
         raise AssertionError
 
     def grammar(
-        self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None
+        self,
+        prompt: Ids,
+        candidates: int,
+        wishes: Wishes | None = None,
+        begun: Ids | None = None,
+        clock: object = None,
     ) -> Grammar | None:
         raise AssertionError
 

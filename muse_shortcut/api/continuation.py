@@ -194,7 +194,9 @@ class Continuation:
         kind = _PICTURES.get(path.suffix.lower())
         if kind is None:
             raise ArgumentsError(f"{path}: allowed endings for a picture: {', '.join(_PICTURES)}")
-        figure = draw_continuation(self.tokenizer, self.trace, self.piece, self.start, title or path.stem, step)
+        figure = draw_continuation(
+            self.tokenizer, self.trace, self.piece, self.request.prompt, title or path.stem, step
+        )
         write_bytes(path, picture_bytes(figure, kind))
         return path
 
@@ -253,8 +255,8 @@ class Stream:
 
     def __init__(self, checkpoint: Checkpoint, request: Request, source: Source, *, trace: bool) -> None:
         self._checkpoint, self._source, self._trace = checkpoint, source, trace
-        self.request = request
         self.generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=trace)
+        self.request = self.generation.request
         self._events = iter(self.generation)
 
     def __iter__(self) -> Iterator[StepEvent]:

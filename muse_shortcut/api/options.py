@@ -37,11 +37,12 @@ class Options(TypedDict, total=False):
     seed: int | None
     """Same seed and options, same continuation. Default: a random one, found in `Continuation.seed`."""
     instruments: str | Sequence[str] | None
-    """MIDI: the only instruments allowed to play, by name, family or General MIDI program."""
+    """MIDI: the only instruments allowed to play, by name, family or General MIDI program; "any": whatever comes.
+    Default: those of the prompt."""
     key: str | None
     """MIDI: "F# minor", or pitch classes "0,4,7"."""
     tempo: float | str | None
-    """MIDI: beats per minute of the continuation."""
+    """MIDI: beats per minute of the continuation; "free": any. Default: the prompt's prevailing tempo, in its range."""
     silence: float | None
     """MIDI: the longest silence in seconds; 0: any. Default: 2."""
     repeats: int | None
@@ -121,10 +122,24 @@ def _constraints(tokenizer: Tokenizer[Any], asked: Mapping[str, Any]) -> Wishes:
     changed: dict[str, Any] = {name: value for name, value in lengths.items() if value is not None}
     if "instruments" in asked:
         changed["instruments"] = _instruments(asked["instruments"])
-    changed |= {name: asked[name] for name in ("key", "tempo") if name in asked}
+    if [name.lower() for name in changed.get("instruments", ())] == ["any"]:
+        changed |= {"instruments": (), "keep_instruments": False}
+    if asked.get("tempo") == "free":
+        changed["keep_tempo"] = False
+    elif "tempo" in asked:
+        changed["tempo"] = _tempo(asked["tempo"])
+    if "key" in asked:
+        changed["key"] = asked["key"]
     # 0 is how a person says "any".
     changed |= {name: asked[name] or None for name in ("silence", "repeats") if name in asked}
     return replace(usual, **changed)
+
+
+def _tempo(asked: float | str) -> float:
+    try:
+        return float(asked)
+    except (TypeError, ValueError):
+        raise ArgumentsError(f"--tempo is {asked!r}; allowed: beats per minute, or free") from None
 
 
 def _instruments(named: str | Sequence[str]) -> tuple[str, ...]:

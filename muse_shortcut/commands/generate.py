@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import secrets
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from unicodedata import category
 
 from muse_shortcut.checks import require_range
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.generate_options import DEFAULT_LENGTHS, build_parser
+from muse_shortcut.commands.generate_options import build_parser
 from muse_shortcut.commands.line import StopSwitch, run_command, say, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
 from muse_shortcut.commands.progress import Progress
@@ -32,7 +31,6 @@ from muse_shortcut.commands.writing import (
     say_what_next,
     write_candidates,
 )
-from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint
 from muse_tokenizers.levels import LOUDNESS
@@ -160,37 +158,17 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
 
 
 def _make_request(arguments: Namespace, checkpoint: Checkpoint, path: Path | None) -> Request:
-    from muse_shortcut.generation.engine import Request
-    from muse_tokenizers.base import Wishes
+    from muse_shortcut.api.options import build_request
 
     tokenizer = checkpoint.tokenizer
     require_range("prompt-seconds", arguments.prompt_seconds)
     piece = _read_prompt(arguments, tokenizer, path)
     if piece is None and arguments.prompt_seconds is not None:
         raise ArgumentsError("--prompt-seconds needs a --prompt")
-    lengths = {name: getattr(arguments, name) for name in DEFAULT_LENGTHS}
-    if not any(value is not None for value in (*lengths.values(), arguments.bars, arguments.max_new_tokens)):
-        lengths[tokenizer.unit] = DEFAULT_LENGTHS[tokenizer.unit]
-    instruments = tuple(name for name in (arguments.instruments or "").split(",") if name.strip())
-    if arguments.instruments is not None and not instruments:
-        raise ArgumentsError("--instruments is empty; allowed: names or numbers with commas between them")
-    usual = tokenizer.usual_wishes()
-    return Request(
-        prompt=tokenizer.prompt(piece, arguments.prompt_seconds),
-        sampling=_sampling(arguments, checkpoint.sampling),
-        wishes=Wishes(
-            instruments=instruments,
-            key=arguments.key,
-            tempo=arguments.tempo,
-            bars=arguments.bars,
-            **lengths,
-            silence=(usual.silence if arguments.silence is None else arguments.silence) or None,
-            repeats=(usual.repeats if arguments.repeats is None else arguments.repeats) or None,
-        ),
-        candidates=1 if arguments.num_samples is None else arguments.num_samples,
-        max_steps=arguments.max_new_tokens,
-        seed=secrets.randbelow(2**32) if arguments.seed is None else arguments.seed,
-    )
+    options = {name: getattr(arguments, name) for name in _REQUEST_OPTIONS if name not in ("prompt", "keep")}
+    options["greedy"] = arguments.greedy or None
+    prompt = tokenizer.prompt(piece, arguments.prompt_seconds)
+    return build_request(tokenizer, prompt, checkpoint.sampling, options)
 
 
 def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | None) -> Any:
@@ -209,12 +187,6 @@ def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | N
     if arguments.prompt is None:
         return None
     return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
-
-
-def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return replace(default, **given, greedy=arguments.greedy or default.greedy)
 
 
 def _grow(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:

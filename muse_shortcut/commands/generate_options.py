@@ -62,10 +62,18 @@ def build_parser(program: str) -> CommandLine:
         "--from_json", type=str, metavar="FILE", help="make the continuation again that this .json belongs to"
     )
     music = parser.add_argument_group("music")
-    music.add_argument("--instruments", type=str, metavar="LIST", help="the only ones to play: piano,strings,drums")
+    music.add_argument(
+        "--instruments",
+        type=str,
+        metavar="LIST",
+        help="the only ones to play: piano,strings,drums; any: whatever comes (default: those of the prompt)",
+    )
     music.add_argument("--key", type=str, help='keep to a key, "F# minor" or "D dorian", or to pitch classes, 0,4,7')
     music.add_argument(
-        "--tempo", type=float, help="beats a minute of the continuation (the nearest tempo the vocabulary has)"
+        "--tempo",
+        type=str,
+        metavar="BPM",
+        help="beats per minute of the continuation; free: as it comes (default: the prompt's prevailing tempo)",
     )
     music.add_argument("--silence", type=float, help="the longest silence in seconds; 0: any length (default: 2)")
     music.add_argument(

@@ -174,7 +174,7 @@ def check_options(arguments: Namespace, domain: str) -> None:
 
         if arguments.key is not None:
             parse_key(arguments.key)
-        if arguments.instruments is not None:
+        if arguments.instruments is not None and arguments.instruments.strip().lower() != "any":
             parse_instruments(tuple(name for name in arguments.instruments.split(",") if name.strip()))
 
 

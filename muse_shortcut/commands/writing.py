@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.explaining import Explanation
     from muse_shortcut.generation.trace import Trace
-    from muse_tokenizers.base import Tokenizer, Unit
+    from muse_tokenizers.base import Prompt, Tokenizer, Unit
 
 __all__ = [
     "Moment",
@@ -216,12 +216,12 @@ def write_candidates(
         try:
             step = None
             if wanted.explain is not None:
-                step = _find_step(tokenizer, saved, wanted.explain, request.prompt.cut)
+                step = _find_step(tokenizer, saved, wanted.explain, request.prompt)
         except ArgumentsError as error:
             step, problem = None, f"{numbered.name}: {error}"
             problems.append(problem)
         if wanted.picture:
-            _draw(checkpoint.tokenizer, saved, piece, request.prompt.cut, numbered, step)
+            _draw(checkpoint.tokenizer, saved, piece, request.prompt, numbered, step)
         if step is not None:
             _explain(generation, checkpoint, saved, step, numbered)
     if problems:
@@ -268,19 +268,22 @@ def _beside(numbered: Path, ending: str) -> Path:
     return numbered.with_name(numbered.name + ending)
 
 
-def _draw(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: float, numbered: Path, step: int | None) -> None:
+def _draw(
+    tokenizer: Tokenizer[Any], trace: Trace, piece: Any, prompt: Prompt[Any], numbered: Path, step: int | None
+) -> None:
     from muse_shortcut.files import write_bytes
     from muse_shortcut.pictures.continuation import draw_continuation
     from muse_shortcut.pictures.style import picture_bytes
 
-    figure = draw_continuation(tokenizer, trace, piece, cut, numbered.name, step)
+    figure = draw_continuation(tokenizer, trace, piece, prompt, numbered.name, step)
     for kind in ("png", "svg"):
         path = _beside(numbered, f".{kind}")
         write_bytes(path, picture_bytes(figure, kind))
         _say(path)
 
 
-def _find_step(tokenizer: Tokenizer[Any], trace: Trace, moment: Moment, cut: float) -> int:
+def _find_step(tokenizer: Tokenizer[Any], trace: Trace, moment: Moment, prompt: Prompt[Any]) -> int:
+    cut = prompt.cut
     if moment.step is not None:
         if moment.step >= trace.steps:
             raise ArgumentsError(f"--explain is {moment.step}; this continuation has {trace.steps} steps, from 0")
@@ -295,7 +298,9 @@ def _find_step(tokenizer: Tokenizer[Any], trace: Trace, moment: Moment, cut: flo
             where = f"this continuation goes from {cut:.2f} to {end:.2f}"
             raise ArgumentsError(f"--explain is at {moment.seconds:g} seconds; {where}")
         return step
-    tokens = tokenizer.describe(trace.ids)[trace.prompt_steps :]
+    if moment.seconds < cut:
+        say(f"--explain is at {moment.seconds:g} seconds, before the cut at {cut:.2f}: this is the first new note\n")
+    tokens = tokenizer.describe(trace.ids, prompt)[trace.prompt_steps :]
     begins = tokenizer.note_starts()[trace.ids[trace.prompt_steps :, 0]]
     late = (s for s, step in enumerate(tokens) if begins[s] and step[0].start >= moment.seconds)
     found = next(late, None)

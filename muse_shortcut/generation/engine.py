@@ -101,9 +101,12 @@ class Generation:
         Raises:
             ImpossibleWish: (of the tokenizer) something is wished for that it cannot grant.
         """
+        if request.prompt.clock is not None:
+            request = replace(request, prompt=tokenizer.timed(request.prompt, request.wishes))
         self._core, self._tokenizer, self.request = core, tokenizer, request
         self._device = next(core.parameters()).device
-        self._grammar = tokenizer.grammar(request.prompt.ids, request.candidates, request.wishes, request.prompt.begun)
+        begun, clock = request.prompt.begun, request.prompt.clock
+        self._grammar = tokenizer.grammar(request.prompt.ids, request.candidates, request.wishes, begun, clock)
         prompt = np.repeat(request.prompt.ids[None], request.candidates, axis=0)
         self._sampler = Sampler(request.sampling, request.seed, prompt)
         self._prompt_steps = prompt.shape[1]

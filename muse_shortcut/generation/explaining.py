@@ -170,7 +170,7 @@ def cut_sources(
 
 def allowed_at(tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: int) -> NDArray[np.bool_] | None:
     """(K, V): what the grammar allowed at a step of a trace; None where the domain has none."""
-    grammar = tokenizer.grammar(request.prompt.ids, 1, request.wishes, request.prompt.begun)
+    grammar = tokenizer.grammar(request.prompt.ids, 1, request.wishes, request.prompt.begun, request.prompt.clock)
     if grammar is None:
         return None
     for ids in trace.ids[trace.prompt_steps : trace.prompt_steps + step]:
@@ -189,7 +189,7 @@ def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trac
         raise ArgumentsError(f"--explain is {step}; this continuation has steps 0 to {trace.steps - 1}")
     end = trace.prompt_steps + step
     # One more than is explained: the last note's span is then known to be whole or not.
-    tokens = tokenizer.describe(trace.ids[: end + 1])
+    tokens = tokenizer.describe(trace.ids[: end + 1], request.prompt)
     seen = [span for span in spans_of(tokens[:end]) if span.stop > int(trace.first[step])]
     depths: list[int] = trace.depths.tolist()
     sources: list[tuple[int | None, Span | None]] = [

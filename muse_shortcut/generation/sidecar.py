@@ -100,6 +100,7 @@ def sidecar_text(
             "cut_step": prompt.cut_step,
             "begun": None if prompt.begun is None else prompt.begun.tolist(),
             "gain": prompt.gain,
+            "timed": prompt.clock is not None,
         },
         "given": None if request.given is None else request.given.tolist(),
         "ids": ids.tolist(),
@@ -152,10 +153,15 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_abo
 def _sidecar(content: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Sidecar:
     if content["domain"] != tokenizer.kind:
         raise ValueError(f"domain is {_shown(content['domain'])}; allowed: {tokenizer.kind}")
+    wishes = _wishes(_object(content, "wishes"))
+    prompt = _prompt(_object(content, "prompt"), tokenizer, warn)
+    # Those made before prompts had the times of their files repeat with those of their ids.
+    if _flag(content["prompt"], "timed", "prompt."):
+        prompt = tokenizer.timed(prompt, wishes)
     request = Request(
-        prompt=_prompt(_object(content, "prompt"), tokenizer, warn),
+        prompt=prompt,
         sampling=SamplingConfig(**_object(content, "sampling")),
-        wishes=_wishes(_object(content, "wishes")),
+        wishes=wishes,
         candidates=_whole(content, "candidates", 1, MAXIMUM_CANDIDATES),
         max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MOST_STEPS),
         seed=_whole(content, "seed", 0, 2**63 - 1),
@@ -196,6 +202,14 @@ def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError(f"{name} is {_shown(found)}; allowed: an object")
     return found
+
+
+def _flag(content: dict[str, Any], name: str, inside: str) -> bool:
+    """False where it is not there: those made before there was such a thing did without."""
+    value = content.get(name, False)
+    if not isinstance(value, bool):
+        raise TypeError(f"{inside}{name} is {_shown(value)}; allowed: true or false")
+    return value
 
 
 def _whole(content: dict[str, Any], name: str, low: int, high: int, inside: str = "") -> int:
@@ -249,7 +263,8 @@ def _wishes(content: dict[str, Any]) -> Wishes:
         raise TypeError(f"wishes.instruments is {_shown(instruments)}; allowed: a list of texts")
     # What was made before there were rules 2 repeats by rules 1.
     rules = _whole({"rules": 1} | content, "rules", 1, RULES, "wishes.")
-    return Wishes(instruments=tuple(instruments), key=key, rules=rules, **numbers)
+    keeps = {name: _flag(content, name, "wishes.") for name in ("keep_instruments", "keep_tempo")}
+    return Wishes(instruments=tuple(instruments), key=key, rules=rules, **numbers, **keeps)
 
 
 def _loudness(sound: dict[str, Any]) -> float | None:

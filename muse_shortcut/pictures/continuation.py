@@ -8,7 +8,7 @@ from muse_shortcut.generation.trace import Trace
 from muse_shortcut.pictures.drawing import draw_trace
 from muse_shortcut.pictures.sound import draw_sound
 from muse_shortcut.pictures.text import draw_text
-from muse_tokenizers.base import Tokenizer, Waveform
+from muse_tokenizers.base import Prompt, Tokenizer, Waveform
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ __all__ = ["draw_continuation"]
 
 
 def draw_continuation(
-    tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: float, title: str, step: int | None = None
+    tokenizer: Tokenizer[Any], trace: Trace, piece: Any, prompt: Prompt[Any], title: str, step: int | None = None
 ) -> Figure:
     """Notes, sound or words, the depth share of each new token, and what one of them looked at.
 
@@ -25,13 +25,13 @@ def draw_continuation(
         tokenizer: of the trace's ids.
         trace: of the candidate.
         piece: prompt and continuation.
-        cut: where the continuation begins, in the domain's unit.
+        prompt: what was continued.
         title: above it.
         step: the new step whose sources are shown; None: the most telling one.
     """
     if isinstance(piece, Waveform):
         assert tokenizer.steps_per_second is not None
-        return draw_sound(trace, piece, cut, tokenizer.steps_per_second, title, step)
+        return draw_sound(trace, piece, prompt.cut, tokenizer.steps_per_second, title, step)
     if tokenizer.unit == "bytes":
         return draw_text(trace, tokenizer, title, step)
-    return draw_trace(trace, tokenizer, title, step)
+    return draw_trace(trace, tokenizer, title, step, prompt)

@@ -21,7 +21,7 @@ from muse_shortcut.pictures.timeline import (
     sources_of,
     telling_step,
 )
-from muse_tokenizers.base import Token, Tokenizer
+from muse_tokenizers.base import Prompt, Token, Tokenizer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,9 @@ _LEAST_PROMPT = 8.0
 """Seconds of prompt that are shown in any case."""
 
 
-def draw_trace(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | None = None) -> Figure:
+def draw_trace(
+    trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | None = None, prompt: Prompt[Any] | None = None
+) -> Figure:
     """The whole picture of a continuation in a domain of notes.
 
     Args:
@@ -62,11 +64,12 @@ def draw_trace(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | 
         tokenizer: of its ids.
         title: above it.
         step: the new step whose sources are shown; None: the one with the strongest single source.
+        prompt: that the trace begins with; None: times are those that the ids say.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    tokens = tokenizer.describe(trace.ids)
+    tokens = tokenizer.describe(trace.ids, prompt)
     timeline = make_timeline(tokens, trace.prompt_steps)
     chosen = telling_step(trace, timeline) if step is None else step
     sources = [] if chosen is None else sources_of(trace, timeline, chosen)

@@ -99,6 +99,8 @@ class Prompt(Generic[Piece]):
     last frames), -1 where they are open; None where every step is whole."""
     gain: float = 1.0
     """Of sound: the factor by which what is decoded is as loud as the given part is."""
+    clock: object = None
+    """MIDI: when the ids' ticks are in the file (`muse_tokenizers.midi.clock`); None: as the ids alone say."""
 
 
 RULES = 2
@@ -115,6 +117,10 @@ class Wishes:
     """A key ("F# minor") or pitch classes ("0,2,4"); drums are free of it."""
     tempo: float | None = None
     """Beats a minute, from the cut on."""
+    keep_instruments: bool = False
+    """Where no instruments are named: those of the prompt alone."""
+    keep_tempo: bool = False
+    """Where no tempo is named: from the prompt's prevailing one on, inside the prompt's range."""
     bars: int | None = None
     """Length of the continuation in bars."""
     seconds: float | None = None
@@ -132,7 +138,7 @@ class Wishes:
     def only(self, names: Collection[str], lacks: str) -> Wishes:
         """The same. Raises ImpossibleWish: something else than these is wished for, which `lacks` it."""
         for field in fields(self):
-            if field.name not in (*names, "rules") and getattr(self, field.name) not in (None, ()):
+            if field.name not in (*names, "rules") and getattr(self, field.name) not in (None, (), False):
                 raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: {lacks} has none")
         return self
 
@@ -277,8 +283,17 @@ class Tokenizer(ABC, Generic[Piece]):
         """(T, K) -> piece. Special ids and an unfinished event at the end are left out."""
 
     @abstractmethod
-    def describe(self, ids: Ids) -> list[list[Token]]:
-        """(T, K) -> T lists of K tokens."""
+    def describe(self, ids: Ids, prompt: Prompt[Piece] | None = None) -> list[list[Token]]:
+        """(T, K) -> T lists of K tokens.
+
+        Args:
+            ids: a piece's.
+            prompt: that they begin with, or are a part of: places are then those of its file.
+        """
+
+    def timed(self, prompt: Prompt[Piece], wishes: Wishes | None = None) -> Prompt[Piece]:
+        """A prompt with its clock, which a wished tempo changes from the cut on."""
+        return prompt
 
     def labels_after(self, ids: Ids, stream: int, others: Sequence[int]) -> list[str]:
         """What each of some ids of a stream would be called if it came after `ids` (T, K)."""
@@ -306,7 +321,12 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def grammar(
-        self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None
+        self,
+        prompt: Ids,
+        candidates: int,
+        wishes: Wishes | None = None,
+        begun: Ids | None = None,
+        clock: object = None,
     ) -> Grammar | None:
         """The ids allowed after a prompt, for that many candidates.
 
@@ -315,6 +335,7 @@ class Tokenizer(ABC, Generic[Piece]):
             candidates: C.
             wishes: what they keep to.
             begun: `Prompt.begun`, which holds.
+            clock: `Prompt.clock`.
 
         Raises:
             ImpossibleWish: the domain cannot grant a wish.

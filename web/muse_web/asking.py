@@ -208,7 +208,10 @@ def _branch(visitor: Visitor, asked: Asked) -> Run:
 
 
 def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) -> Run:
-    nothing = np.zeros((0, checkpoint.tokenizer.streams), dtype=np.int64)
+    tokenizer = checkpoint.tokenizer
+    if request.prompt.clock is not None:
+        request = replace(request, prompt=tokenizer.timed(request.prompt, request.wishes))
+    nothing = np.zeros((0, tokenizer.streams), dtype=np.int64)
     candidates = [Candidate(ids=nothing, ready=request.prompt.cut) for _ in range(request.candidates)]
     return Run(
         id=secrets.token_hex(8),
@@ -248,11 +251,17 @@ def _wishes(asked: Asked, tokenizer: Any, limits: Limits) -> Wishes:
         wishes = replace(wishes, repeats=repeats or None)
     named = asked.get("instruments") or ""
     words = named if isinstance(named, list) else str(named).split(",")
+    instruments = tuple(word for word in map(str, words) if word.strip())
+    if any(word.strip().lower() == "any" for word in instruments):
+        wishes, instruments = replace(wishes, keep_instruments=False), ()
+    tempo = asked.get("tempo")
+    if str(tempo).strip().lower() == "free":
+        wishes, tempo = replace(wishes, keep_tempo=False), None
     return replace(
         wishes,
-        instruments=tuple(word for word in map(str, words) if word.strip()),
+        instruments=instruments,
         key=str(asked.get("key") or "").strip() or None,
-        tempo=_number(asked.get("tempo"), "tempo", None) or None,
+        tempo=_number(tempo, "tempo", None) or None,
     )
 
 

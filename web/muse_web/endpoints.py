@@ -168,7 +168,7 @@ class Desk:
         repeats: int | None = None,
         instruments: str = "",
         key: str = "",
-        tempo: float | None = None,
+        tempo: float | str | None = None,
         checkpoint: str = "",
     ) -> list[Json]:
         """Continue a MIDI file by seconds (20) or by bars, or begin from nothing: of each candidate .mid, .wav, the

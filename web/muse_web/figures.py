@@ -17,7 +17,7 @@ from muse_shortcut.generation.trace import Trace
 from muse_shortcut.pictures.palette import colours_of_page
 from muse_shortcut.pictures.timeline import make_timeline
 from muse_tokenizers.audio.measures import log_mel
-from muse_tokenizers.base import Ids, Token, Tokenizer, Waveform
+from muse_tokenizers.base import Ids, Prompt, Token, Tokenizer, Waveform
 
 __all__ = [
     "SoundGrid",
@@ -111,7 +111,7 @@ def piece_view(tokenizer: Tokenizer[Any], piece: Any) -> dict[str, Any]:
         while hidden and piece[hidden] & 0xC0 == 0x80:  # in the middle of a character
             hidden += 1
         return {"text": piece[hidden:].decode("utf-8", "replace"), "hidden": hidden}
-    tokens = tokenizer.describe(tokenizer.encode(piece))
+    tokens = tokenizer.describe(tokenizer.encode(piece), tokenizer.prompt(piece))
     # To the last digit: a cut a hair before a bar line would be one bar earlier.
     bars = sorted({step[0].start for step in tokens if step[0].kind == "bar"})
     return {"notes": packed(_notes(tokens, len(tokens)), "f4"), "bars": bars}
@@ -125,7 +125,9 @@ def _notes(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> NDArray[np.f
     return np.array([(n.start, n.end, n.pitch, n.first, n.is_drum) for n in notes]).reshape(-1, 5)
 
 
-def growth_view(tokenizer: Tokenizer[Any], prompt: Ids, ids: Ids, told: int) -> tuple[dict[str, Any], float | None]:
+def growth_view(
+    tokenizer: Tokenizer[Any], prompt: Prompt[Any], ids: Ids, told: int
+) -> tuple[dict[str, Any], float | None]:
     """What of a continuation (T, K) is new since `told` of its steps were shown, and where its last new id begins."""
     if tokenizer.steps_per_second is not None:
         return {}, None
@@ -139,9 +141,11 @@ def _new_words(tokenizer: Tokenizer[Any], ids: Ids, told: int) -> tuple[dict[str
     return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[told:]], "i4")}, None
 
 
-def _new_notes(tokenizer: Tokenizer[Any], prompt: Ids, ids: Ids, told: int) -> tuple[dict[str, Any], float | None]:
-    first = len(prompt) + told
-    tokens = [row[0] for row in tokenizer.describe(np.concatenate([prompt, ids]))[first:]]
+def _new_notes(
+    tokenizer: Tokenizer[Any], prompt: Prompt[Any], ids: Ids, told: int
+) -> tuple[dict[str, Any], float | None]:
+    first = len(prompt.ids) + told
+    tokens = [row[0] for row in tokenizer.describe(np.concatenate([prompt.ids, ids]), prompt)[first:]]
     # Every note among them is whole: a continuation ends where nothing is left dangling.
     notes = [
         (token.start, token.end, token.value, first + place, token.kind == "drum")
@@ -164,7 +168,7 @@ def _characters(tokens: Sequence[Token]) -> NDArray[np.int64]:
     return np.array([token.characters or (0, 0) for token in tokens], dtype=np.int64).reshape(-1, 2)
 
 
-def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: float) -> dict[str, Any]:
+def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, given: Prompt[Any]) -> dict[str, Any]:
     """One whole continuation: what is drawn, and where each position in sight stands."""
     prompt, steps = trace.prompt_steps, trace.steps
     base = int(trace.first.min()) if steps else prompt
@@ -179,8 +183,8 @@ def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, cut: 
     if tokenizer.steps_per_second is not None:
         places = (np.arange(base, prompt + steps + 1) - prompt) / tokenizer.steps_per_second
         spans = np.stack([np.arange(base, prompt + steps), np.arange(base, prompt + steps) + 1], axis=1)
-        return view | {"edges": packed(cut + places, "f4"), "spans": packed(spans, "i4"), "labels": []}
-    tokens = tokenizer.describe(trace.ids)
+        return view | {"edges": packed(given.cut + places, "f4"), "spans": packed(spans, "i4"), "labels": []}
+    tokens = tokenizer.describe(trace.ids, given)
     if tokenizer.unit == "bytes":
         text = tokenizer.decode(trace.ids).decode("utf-8", "replace")
         spans = np.stack([np.arange(base, prompt + steps), np.arange(base, prompt + steps) + 1], axis=1)

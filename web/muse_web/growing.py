@@ -127,7 +127,7 @@ def _done(run: Run, generation: Generation, telling: list[_Telling], folder: Pat
         run.candidates[number] = Candidate(
             ids=ids, ready=float("inf"), sound=sound, piece=piece, trace=trace, log_probability=nats
         )
-        view = continuation_view(run.checkpoint.tokenizer, trace, piece, run.request.prompt.cut)
+        view = continuation_view(run.checkpoint.tokenizer, trace, piece, run.request.prompt)
         if isinstance(piece, Waveform):
             view["sound"] = SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
         views.append(view | {"nats_a_token": -nats / max(1, ids.size)})
@@ -150,7 +150,7 @@ class _Telling:
         tokenizer, prompt = self._run.checkpoint.tokenizer, self._run.request.prompt
         ids = self._generation.continuations()[self._number]
         shares = self._generation.depth_shares(self._number, self._told)[: len(ids) - self._told]
-        part, last = growth_view(tokenizer, prompt.ids, ids, self._told)
+        part, last = growth_view(tokenizer, prompt, ids, self._told)
         sound = None
         # What comes later begins no earlier than the last id does.
         ready = self._run.candidates[self._number].ready if last is None else last

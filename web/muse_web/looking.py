@@ -62,7 +62,7 @@ def _tokens_near(run: Run, candidate: Candidate, trace: Trace, step: int) -> dic
         # Codes and words are called alike wherever they stand: to describe a long prompt for one takes seconds.
         return {step: tokenizer.describe(trace.ids[prompt + step : prompt + step + 1])[0]}
     if candidate.tokens is None:
-        candidate.tokens = tokenizer.describe(trace.ids)
+        candidate.tokens = tokenizer.describe(trace.ids, run.request.prompt)
     return {
         near: candidate.tokens[prompt + near] for near in range(max(0, step - _NOTE), min(step + _NOTE, trace.steps))
     }

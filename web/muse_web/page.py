@@ -169,8 +169,9 @@ class _Controls:
             precision=0, minimum=0, elem_id="muse-ngram",
         )  # fmt: skip
         self.instruments = gr.Dropdown(
-            [program_name(program) for program in range(-1, 128)], value=[], multiselect=True, allow_custom_value=True,
-            label="Instruments", info="The only ones that may play. None: any. Families too: strings.",
+            ["any", *(program_name(program) for program in range(-1, 128))], value=[], multiselect=True,
+            allow_custom_value=True, label="Instruments",
+            info="The only ones that may play; families too: strings. None: those of the prompt.",
             elem_id="muse-instruments",
         )  # fmt: skip
         self.key = gr.Dropdown(
@@ -178,7 +179,7 @@ class _Controls:
             allow_custom_value=True, label="Key", info="Keeps to it; pitch classes too: 0,4,7.", elem_id="muse-key",
         )  # fmt: skip
         self.tempo = gr.Textbox(
-            "", label="Tempo", info="Beats a minute from the cut on.", placeholder="as it comes", max_lines=1,
+            "", label="Tempo", info="Beats per minute; free: as it comes.", placeholder="as the prompt", max_lines=1,
             elem_id="muse-tempo",
         )  # fmt: skip
 

@@ -122,6 +122,6 @@ def _sidecar(run: Run, number: int, candidate: Candidate, name: str) -> str:
 
 def _picture(run: Run, candidate: Candidate, title: str, kind: Any, step: int | None) -> bytes:
     assert candidate.trace is not None
-    cut = run.request.prompt.cut
-    figure = draw_continuation(run.checkpoint.tokenizer, candidate.trace, candidate.piece, cut, title, step)
+    prompt = run.request.prompt
+    figure = draw_continuation(run.checkpoint.tokenizer, candidate.trace, candidate.piece, prompt, title, step)
     return picture_bytes(figure, kind)

@@ -134,7 +134,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         inner = ids[(ids != self.begin).all(axis=1)]
         return undelayed(inner, inner < self._codes)
 
-    def describe(self, ids: Ids) -> list[list[Token]]:
+    def describe(self, ids: Ids, prompt: Prompt[Waveform] | None = None) -> list[list[Token]]:
         rate = self.codec.shape.frame_rate
         special = {self.pad: "padding", self.begin: "begin", self.end: "end"}
         described, step = [], 0
@@ -231,7 +231,14 @@ class AudioTokenizer(Tokenizer[Waveform]):
         rest = waiting[:0] if prompt.begun is None else prompt.begun[made:]
         yield self._frames(np.concatenate([waiting, np.where(rest < 0, self.pad, rest)]))
 
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
+    def grammar(
+        self,
+        prompt: Ids,
+        candidates: int,
+        wishes: Wishes | None = None,
+        begun: Ids | None = None,
+        clock: object = None,
+    ) -> Grammar:
         wishes = (wishes or Wishes()).only(("seconds",), "sound")
         steps = int((prompt[:, 0] != self.begin).sum())
         return AudioGrammar(

@@ -7,12 +7,13 @@ from math import ceil, gcd
 from typing import TYPE_CHECKING, Any
 
 from muse_tokenizers.midi.tempo_map import TempoMap
+from muse_tokenizers.midi.track_assignment import TrackLine, assign_tracks
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
     from symusic.core import TrackTick as Track
 
-__all__ = ["clip_score", "join_in_beats", "join_in_seconds"]
+__all__ = ["clip_score", "join_in_beats", "join_in_seconds", "with_tempos"]
 
 _MAXIMUM_TICKS_PER_QUARTER = 32_767
 _SHORT_SECONDS = 0.002
@@ -40,11 +41,15 @@ def clip_score(score: Score, cut: int) -> Score:
     return clipped
 
 
-def join_in_beats(prompt: Score, cut: int, continuation: Score, start: int) -> Score:
+Tempos = list[tuple[int, int]]
+"""(tick, microseconds per quarter) in a continuation's own ticks."""
+
+
+def join_in_beats(prompt: Score, cut: int, continuation: Score, start: int, tempos: Tempos | None = None) -> Score:
     """The prompt untouched, and what the continuation has from tick `start` on, moved to the prompt's tick `cut`.
 
     Beats stay beats: where the ticks of the two do not divide one another, the prompt's are multiplied, if MIDI can
-    count them.
+    count them. `tempos` are in place of the continuation's own.
     """
     grid = continuation.ticks_per_quarter
     factor: int = grid // gcd(grid, prompt.ticks_per_quarter)
@@ -56,14 +61,32 @@ def join_in_beats(prompt: Score, cut: int, continuation: Score, start: int) -> S
     def moved(tick: int) -> int:
         return cut * factor + round((tick - start) * scale)
 
-    for tempo in continuation.tempos:
-        if tempo.time >= start and tempo.mspq != (joined.tempos[-1].mspq if joined.tempos else 500_000):
-            joined.tempos.append(_at(tempo, moved(tempo.time)))
+    if tempos is None:
+        tempos = [(tempo.time, tempo.mspq) for tempo in continuation.tempos if tempo.time >= start]
+    _append_tempos(joined, [(moved(tick), microseconds) for tick, microseconds in tempos])
     for signature in continuation.time_signatures:
         if signature.time >= start and _bar(signature) != _bar_in_force(joined):
             joined.time_signatures.append(_at(signature, moved(signature.time)))
     _append_tracks(joined, cut * factor, continuation, start, moved)
     return joined
+
+
+def with_tempos(score: Score, tempos: Tempos) -> Score:
+    """A score with other tempos than its own."""
+    score = score.copy()
+    score.tempos = score.tempos.filter(lambda _: False, inplace=False)
+    _append_tempos(score, tempos, assumed=None)
+    return score
+
+
+def _append_tempos(score: Score, tempos: Tempos, assumed: int | None = 500_000) -> None:
+    """Append tempo changes, but for those that change nothing; `assumed` is what holds where there is none."""
+    from symusic import Tempo
+
+    for place, (tick, microseconds) in enumerate(tempos):
+        replaced = place + 1 < len(tempos) and tempos[place + 1][0] == tick
+        if not replaced and microseconds != (score.tempos[-1].mspq if score.tempos else assumed):
+            score.tempos.append(Tempo(tick, mspq=microseconds))
 
 
 def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) -> Score:
@@ -82,7 +105,8 @@ def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) ->
 
 
 def _append_tracks(joined: Score, cut: int, continuation: Score, start: int, moved: Callable[[int], int]) -> None:
-    """Append the notes and pedals that begin at tick `start` or later, each to the track of its instrument.
+    """Append the notes and pedals that begin at tick `start` or later, each to the track of its instrument, and where
+    several play that (two hands, two violins) to the one whose line it goes on.
 
     A note waits for a note of the prompt that still sounds at its pitch, and is left out if it would end before that
     one does; a pedal waits for one that is still down.
@@ -92,13 +116,28 @@ def _append_tracks(joined: Score, cut: int, continuation: Score, start: int, mov
     for track in continuation.tracks:
         notes = [_spanning(note, moved) for note in track.notes if note.time >= start]
         pedals = [_spanning(pedal, moved) for pedal in track.pedals if pedal.time >= start]
-        if notes or pedals:
-            target = _track_like(joined, track)
-            if target.pitch_bends and target.pitch_bends[-1].value:
+        if not notes and not pedals:
+            continue
+        targets = _tracks_like(joined, track)
+        dealt = _dealt(targets, notes)
+        for target, own in zip(targets, dealt, strict=True):
+            if (own or pedals) and target.pitch_bends and target.pitch_bends[-1].value:
                 # The ids know nothing of bends: what was bent when the prompt ended would stay out of tune.
                 target.pitch_bends.append(PitchBend(cut, 0))
-            _append_notes(target, notes)
-            _append_pedals(target, pedals)
+            _append_notes(target, own)
+            # A pedal is the instrument's, whichever of its tracks plays.
+            _append_pedals(target, [pedal.copy() for pedal in pedals])
+
+
+def _dealt(targets: list[Track], notes: list[Any]) -> list[list[Any]]:
+    """Notes by the track that they belong to, of those that play their instrument."""
+    if len(targets) == 1:
+        return [notes]
+    notes.sort(key=lambda note: (note.time, note.pitch))
+    given = assign_tracks([TrackLine.of(track.notes) for track in targets], notes)
+    return [
+        [note for note, number in zip(notes, given, strict=True) if number == place] for place in range(len(targets))
+    ]
 
 
 def _multiplied(score: Score, factor: int) -> Score:
@@ -129,15 +168,20 @@ def _bar_in_force(score: Score) -> float:
     return _bar(score.time_signatures[-1]) if score.time_signatures else 1.0
 
 
-def _track_like(score: Score, model: Track) -> Track:
-    """The score's track for an instrument, a new one if it has none."""
+def _tracks_like(score: Score, model: Track) -> list[Track]:
+    """The score's tracks for an instrument that have notes; a new one if there is none. Drums are one track."""
     from symusic import Track
 
-    for track in score.tracks:
-        if track.is_drum == model.is_drum and (model.is_drum or track.program == model.program):
-            return track
-    score.tracks.append(Track(program=model.program, is_drum=model.is_drum, name=model.name))
-    return score.tracks[-1]
+    found = [
+        track
+        for track in score.tracks
+        if track.is_drum == model.is_drum and (model.is_drum or track.program == model.program)
+    ]
+    if not found:
+        score.tracks.append(Track(program=model.program, is_drum=model.is_drum, name=model.name))
+        return [score.tracks[-1]]
+    playing = [track for track in found if len(track.notes)]
+    return playing if playing and not model.is_drum else found[:1]
 
 
 def _append_notes(track: Track, notes: list[Any]) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from muse_tokenizers.base import Ids, Token, Wishes
+from muse_tokenizers.midi.clock import Clock, file_clock, pace_of
 from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.labels import drum_name, pitch_name, program_name
 from muse_tokenizers.midi.remi_grammar import RemiGrammar, follow_table
-from muse_tokenizers.midi.remi_tables import Kind, RemiTables
+from muse_tokenizers.midi.remi_tables import DEFAULT_TEMPO, Kind, RemiTables
 from muse_tokenizers.midi.scores import merge_tracks, rewrite_time_signatures
 from muse_tokenizers.midi.vocabulary import Vocabulary, make_miditok, make_vocabulary
 
@@ -116,12 +117,44 @@ class RemiForm:
 
     # Time
 
-    def walk(self, ids: list[int]) -> Iterator[Moment]:
-        """Where each id stands, by the arithmetic of MidiTok's decoder."""
+    def clock(self, piece: Score | None, cut_step: int, ids: list[int], tempo: float | None = None) -> Clock:
+        """The clock of a prompt: of its file up to the cut at which its ids end, then of its prevailing tempo.
+
+        Args:
+            piece: the prompt; None: it is begun from nothing.
+            cut_step: where it is cut, in ticks of the piece.
+            ids: without special ones.
+            tempo: beats per minute that are wished for from the cut on.
+        """
         tables = self.tables
+        start, pace = DEFAULT_TEMPO, None
+        quarter, per_tick = tables.ticks_per_quarter, tables.default_seconds_per_tick
+        clock = Clock(ticks=(0.0,), seconds=(0.0,), per_tick=(per_tick,), quarter=quarter, cut=0.0)
+        if piece is not None:
+            *_, last = self.walk(ids)
+            pace, clock = pace_of(piece, cut_step), replace(file_clock(piece, quarter), cut=last.tick)
+            # Where the two are one to the vocabulary, no id would bring the tempo back.
+            same = tables.nearest_tempo(pace.last) == tables.nearest_tempo(pace.prevailing)
+            start = pace.prevailing if same else pace.last
+        true = tempo or (start if pace is None else pace.prevailing)
+        nominal = float(tables.beats_per_minute[tables.nearest_tempo(true)])
+        return replace(clock, pace=pace, start=start, scale=true / nominal if pace or tempo else 1.0)
+
+    def tempos_after(self, prompt: list[int], ids: list[int], clock: Clock) -> list[tuple[int, int]]:
+        """The tempos of a continuation: (tick, microseconds per quarter), the first of them at the cut."""
+        found = [(int(clock.cut), round(60e6 / clock.start))]
+        for index, moment in enumerate(self.walk([*prompt, *ids], clock)):
+            if moment.kind == Kind.Tempo and index >= len(prompt):
+                found.append((moment.tick, round(1e6 * self.tables.ticks_per_quarter * moment.seconds_per_tick)))
+        return found
+
+    def walk(self, ids: list[int], clock: Clock | None = None) -> Iterator[Moment]:
+        """Where each id stands, by the arithmetic of MidiTok's decoder; when, by a clock, or as the ids alone say."""
+        tables = self.tables
+        tempos = tables.seconds_per_tick if clock is None else tables.tempos_of(clock)
         signature = int(tables.common_time)
         bar_start = tick = bar = position = 0
-        seconds, seconds_per_tick = 0.0, tables.default_seconds_per_tick
+        seconds, seconds_per_tick = 0.0, tables.default_seconds_per_tick if clock is None else clock.per_tick_at(0)
         program = -1
         for i in ids:
             kind = Kind(int(tables.kind[i]))
@@ -138,27 +171,32 @@ class RemiForm:
                 signature = i
             elif kind == Kind.Program:
                 program = int(tables.number[i])
-            seconds += (tick - before) * seconds_per_tick
-            if kind == Kind.Tempo:
-                seconds_per_tick = float(tables.seconds_per_tick[i])
+            if clock is None or before >= clock.cut:
+                seconds += (tick - before) * seconds_per_tick
+            elif tick != before:
+                # Up to the cut the file's own tempos hold, whatever the ids say.
+                seconds = clock.at(min(tick, clock.cut))
+                seconds_per_tick = clock.per_tick_at(tick)
+                seconds += max(tick - clock.cut, 0) * seconds_per_tick
+            if kind == Kind.Tempo and (clock is None or tick >= clock.cut):
+                seconds_per_tick = float(tempos[i])
             unit = int(tables.unit[signature])
             yield Moment(i, kind, tick, seconds, seconds_per_tick, bar, position, unit, program)
 
-    def cut(self, ids: list[int], seconds: float | None) -> tuple[list[int], int, float]:
+    def cut(self, ids: list[int], seconds: float | None, clock: Clock) -> tuple[list[int], int, float]:
         """The ids up to the bar line at which a piece is to be continued, that bar's id the last.
 
         The last bar line that is no later than `seconds` and has notes before it; for None, or beyond the end, the
-        one after the last event. Returns ids, tick and seconds of the cut.
+        one after the last event. Returns ids, tick and seconds of the cut, by the clock of the piece.
         """
-        moments = list(self.walk(ids))
+        moments = list(self.walk(ids, clock))
         limit = float("inf") if seconds is None else seconds
         lines = [index for index, moment in enumerate(moments) if moment.kind == Kind.Bar]
         first_note = next(index for index, moment in enumerate(moments) if moment.kind == Kind.Duration)
         fitting = [index for index in lines if index > first_note and moments[index].seconds <= limit + 1e-6]
-        last = moments[-1]
         signature = next((i for i in reversed(ids) if self.tables.kind[i] == Kind.TimeSig), self.tables.common_time)
         end = moments[lines[-1]].tick + int(self.tables.bar_ticks[signature])
-        end_seconds = last.seconds + (end - last.tick) * last.seconds_per_tick
+        end_seconds = clock.at(end)
         later = [index for index in lines if index > first_note]
         if end_seconds <= limit + 1e-6 or not later:
             return [*ids, int(self.tables.ids[Kind.Bar][0])], end, end_seconds
@@ -172,16 +210,20 @@ class RemiForm:
 
     # Meaning
 
-    def describe(self, ids: list[int]) -> list[Token]:
+    def describe(self, ids: list[int], clock: Clock | None = None) -> list[Token]:
         """A token for every id. The ids of a note share its number and its span."""
         tables, tokens = self.tables, list[Token]()
         note, first = -1, 0
-        tempos = [(0, 0.0, tables.default_seconds_per_tick)]
+        tempos = [(0.0, 0.0, tables.default_seconds_per_tick)]
+        if clock is not None:
+            tempos = [one for one in zip(clock.ticks, clock.seconds, clock.per_tick, strict=True) if one[0] < clock.cut]
+            if clock.cut < float("inf"):
+                tempos.append((clock.cut, clock.at(clock.cut), clock.per_tick_at(clock.cut)))
         ends: list[tuple[range, int]] = []
-        for index, moment in enumerate(self.walk(ids)):
+        for index, moment in enumerate(self.walk(ids, clock)):
             if moment.kind in (Kind.Pitch, Kind.PitchDrum):
                 note, first = note + 1, index
-            elif moment.kind == Kind.Tempo:
+            elif moment.kind == Kind.Tempo and (clock is None or moment.tick >= clock.cut):
                 tempos.append((moment.tick, moment.seconds, moment.seconds_per_tick))
             elif moment.kind == Kind.Duration:
                 length = int(tables.duration_ticks[moment.unit, moment.id])
@@ -239,9 +281,11 @@ class RemiForm:
 
     # Continuing
 
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None) -> RemiGrammar:
+    def grammar(
+        self, prompt: Ids, candidates: int, wishes: Wishes | None = None, clock: Clock | None = None
+    ) -> RemiGrammar:
         """See `Tokenizer.grammar`."""
-        return RemiGrammar(self.tables, self._follow, prompt, candidates, wishes)
+        return RemiGrammar(self.tables, self._follow, prompt, candidates, wishes, clock)
 
     def transposed(self, semitones: int) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
         """(V,) ids with every pitch moved, drums fixed; (V,) False where a pitch leaves 0 to 127."""

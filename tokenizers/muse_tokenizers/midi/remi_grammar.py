@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, Wishes
 from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.midi.clock import Clock, Pace
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
@@ -21,6 +22,8 @@ from muse_tokenizers.midi.wishes import parse_instruments, parse_key
 __all__ = ["WHOLE_KINDS", "RemiGrammar", "follow_table"]
 
 _NOTHING = -1
+TEMPOS = (10.0, 400.0)
+"""Beats per minute that can be asked for; those beyond the vocabulary's are scaled ones of its ends."""
 
 WHOLE_KINDS = (Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Duration)
 """The kinds after which nothing is left dangling."""
@@ -72,6 +75,10 @@ class RemiGrammar(Grammar):
         "_heard", "_quiet", "whole", "finished", "elapsed",
     )  # fmt: skip
 
+    _playing: NDArray[np.bool_] = np.ones(PROGRAMS, dtype=bool)
+    """(programs,): those that may play where none are named."""
+    _tempo: int | None
+    """The id that has to come first."""
     _kind: NDArray[np.int64]
     _bars: NDArray[np.int64]
     _now: NDArray[np.int64]
@@ -86,8 +93,10 @@ class RemiGrammar(Grammar):
         prompt: Ids,
         candidates: int,
         wishes: Wishes | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._tables = tables
+        self._tempo_seconds = tables.seconds_per_tick
         self._follow = follow
         self._length_is_wished = False
         self._last_bar: int | None = None
@@ -107,7 +116,25 @@ class RemiGrammar(Grammar):
             setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
         self._loops = [self._loops[0].from_here() for _ in range(candidates)]
         self._rows = np.arange(candidates)
+        if wishes.keep_instruments and not wishes.instruments and self._notes[0]:
+            self._playing = self._struck[0] > 0
         self._wish(wishes)
+        if clock is not None:
+            self._tempo_seconds = tables.tempos_of(clock)
+            self._seconds_per_tick[:] = clock.per_tick_at(clock.cut)
+            if wishes.keep_tempo and wishes.tempo is None and clock.pace is not None:
+                self._keep_tempo(clock, clock.pace)
+
+    def _keep_tempo(self, clock: Clock, pace: Pace) -> None:
+        """Go on in the prompt's prevailing tempo, and stay in its range."""
+        tables = self._tables
+        known = tables.ids[Kind.Tempo]
+        tempos = tables.beats_per_minute[known] * clock.scale
+        prevailing = tables.nearest_tempo(pace.prevailing)
+        self._tempos = ((tempos >= pace.slowest) & (tempos <= pace.fastest)) | (known == prevailing)
+        if tables.nearest_tempo(clock.start) != prevailing:
+            self._tempo = prevailing
+            self._tempo_due[:] = True
 
     def _start(self, rules: int) -> None:
         """One candidate, before the first id."""
@@ -139,7 +166,7 @@ class RemiGrammar(Grammar):
 
     def _wish(self, wishes: Wishes) -> None:
         tables = self._tables
-        self._instruments = np.ones(PROGRAMS, dtype=bool)
+        self._instruments = self._playing.copy()
         if wishes.instruments:
             self._instruments[:] = False
             programs = parse_instruments(wishes.instruments, wishes.rules)
@@ -148,13 +175,12 @@ class RemiGrammar(Grammar):
         if wishes.key is not None:
             self._pitches[1:] = np.isin(np.arange(128) % 12, sorted(parse_key(wishes.key)))
         self._capacity = self._pitches.sum(axis=1)
-        self._tempo: int | None = None
+        self._tempo = None
+        self._tempos = np.full(len(tables.ids[Kind.Tempo]), wishes.tempo is None)
         if wishes.tempo is not None:
-            known = tables.ids[Kind.Tempo]
-            tempos = tables.beats_per_minute[known]
-            if not tempos.min() <= wishes.tempo <= tempos.max():
-                raise ImpossibleWish(f"tempo is {wishes.tempo:g}; allowed: {tempos.min():g} to {tempos.max():g}")
-            self._tempo = int(known[np.abs(tempos - wishes.tempo).argmin()])
+            if not TEMPOS[0] <= wishes.tempo <= TEMPOS[1]:
+                raise ImpossibleWish(f"tempo is {wishes.tempo:g}; allowed: {TEMPOS[0]:g} to {TEMPOS[1]:g}")
+            self._tempo = tables.nearest_tempo(wishes.tempo)
             self._tempo_due[:] = True
         self._silence, self._repeats = wishes.silence, wishes.repeats
         self._last_bar = wishes.bars
@@ -202,8 +228,8 @@ class RemiGrammar(Grammar):
             mask[:, ids[Kind.Bar]] &= (self._bar_ticks <= room)[:, None]
         if self._repeats is not None:
             self._break_loops(mask)
+        mask[:, ids[Kind.Tempo]] &= self._tempos
         if self._tempo is not None:
-            mask[:, ids[Kind.Tempo]] = False
             # The tempo holds from the cut on, so the first bar begins with it, and no bar goes by before it.
             for before, first in ((Kind.TimeSig, ids[Kind.Position][0]), (Kind.Position, self._tempo)):
                 due = self._tempo_due & (kind == before)
@@ -271,7 +297,7 @@ class RemiGrammar(Grammar):
             self.finished[rows] |= self.elapsed[rows] >= self._last_second - 1e-9
 
     def _take_tempo(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._seconds_per_tick[rows] = self._tables.seconds_per_tick[ids]
+        self._seconds_per_tick[rows] = self._tempo_seconds[ids]
         self._tempo_due[rows] = False
 
     def _take_pedal(self, rows: NDArray[np.int64], ids: Ids) -> None:

@@ -10,10 +10,11 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.midi.clock import Clock
 from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.vocabulary import Vocabulary
 
-__all__ = ["PROGRAMS", "Kind", "RemiTables"]
+__all__ = ["DEFAULT_TEMPO", "PROGRAMS", "Kind", "RemiTables"]
 
 PROGRAMS = 129
 """Programs by index: the drum kit, MidiTok's -1, is 0; program p is p + 1."""
@@ -91,6 +92,18 @@ class RemiTables:
                     self.duration_ticks[row, i] = (beat * bins + part) * beat_ticks[unit] // bins
         self.ids = {kind: self._sorted_ids(kind) for kind in Kind}
         self.common_time = np.int64(vocabulary.names.index("TimeSig_4/4"))
+
+    def nearest_tempo(self, beats_per_minute: float) -> int:
+        """The id of the tempo that is nearest."""
+        known = self.ids[Kind.Tempo]
+        return int(known[np.abs(self.beats_per_minute[known] - beats_per_minute).argmin()])
+
+    def tempos_of(self, clock: Clock) -> NDArray[np.float64]:
+        """(V,) seconds per tick of each tempo id after the cut of a clock; 0 for other ids."""
+        found = np.zeros_like(self.seconds_per_tick)
+        known = self.ids[Kind.Tempo]
+        found[known] = np.rint(60e6 / (self.beats_per_minute[known] * clock.scale)) / 1e6 / self.ticks_per_quarter
+        return found
 
     def _sorted_ids(self, kind: Kind) -> NDArray[np.int64]:
         ids = np.flatnonzero(self.kind == kind)

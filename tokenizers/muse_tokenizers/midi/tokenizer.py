@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,9 +15,10 @@ from muse_tokenizers.base import EMBEDDED, Grammar, Ids, Prompt, Token, Tokenize
 from muse_tokenizers.errors import Warn, warn_about_file
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.measures import Measure, Passage, Quotation
+from muse_tokenizers.midi.clock import Clock, file_clock
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
-from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds
+from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds, with_tempos
 from muse_tokenizers.midi.measures import measure_beats, measure_notes
 from muse_tokenizers.midi.performance import PerformanceForm
 from muse_tokenizers.midi.reading import parse_score, read_score
@@ -91,8 +92,11 @@ class MidiTokenizer(Tokenizer["Score"]):
         inner = self._inner(ids)
         return self._form.decode(inner[: self._form.whole_length(inner)])
 
-    def describe(self, ids: Ids) -> list[list[Token]]:
-        return [[token] for token in self._form.describe([int(i) for i in ids[:, 0]])]
+    def describe(self, ids: Ids, prompt: Prompt[Score] | None = None) -> list[list[Token]]:
+        listed = [int(i) for i in ids[:, 0]]
+        if isinstance(self._form, RemiForm):
+            return [[token] for token in self._form.describe(listed, _clock(prompt and prompt.clock))]
+        return [[token] for token in self._form.describe(listed)]
 
     def labels_after(self, ids: Ids, stream: int, others: Sequence[int]) -> list[str]:
         kinds, labels = self._form.vocabulary.kinds, []
@@ -111,13 +115,27 @@ class MidiTokenizer(Tokenizer["Score"]):
     def prompt(self, piece: Score | None, length: float | None = None) -> Prompt[Score]:
         begin = np.array([[self.begin]], dtype=np.int64)
         if piece is None:
-            return Prompt(ids=begin, piece=None)
-        ids, tick, cut = self._form.cut(self._form.encode(piece), length)
+            return self.timed(Prompt(ids=begin, piece=None))
+        ids, tick, cut = self._cut(piece, length)
         at = round(self._tick_in(piece, tick))
         kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
         # What is early by less than half a step is in the ids at the cut, and so not in the prompt.
         clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._form.half_step(ids))))
-        return Prompt(ids=kept, piece=clipped, cut=cut, cut_step=at)
+        return self.timed(Prompt(ids=kept, piece=clipped, cut=cut, cut_step=at))
+
+    def _cut(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
+        """Ids up to the cut, its tick and its seconds."""
+        ids = self._form.encode(piece)
+        if isinstance(self._form, RemiForm):
+            return self._form.cut(ids, length, file_clock(piece, self._form.tables.ticks_per_quarter))
+        return self._form.cut(ids, length)
+
+    def timed(self, prompt: Prompt[Score], wishes: Wishes | None = None) -> Prompt[Score]:
+        if not isinstance(self._form, RemiForm):
+            return prompt
+        tempo = None if wishes is None else wishes.tempo
+        clock = self._form.clock(prompt.piece, prompt.cut_step, self._inner(prompt.ids), tempo)
+        return replace(prompt, clock=clock, cut=clock.at(clock.cut))
 
     def extended(self, prompt: Prompt[Score], ids: Ids) -> Prompt[Score]:
         joined = self.join(prompt, ids)
@@ -125,7 +143,7 @@ class MidiTokenizer(Tokenizer["Score"]):
         return self.prompt(joined if joined.note_num() else None)
 
     def cut_before(self, piece: Score, length: float) -> float:
-        return self._form.cut(self._form.encode(piece), length)[2]
+        return self._cut(piece, length)[2]
 
     def _tick_in(self, piece: Score, tick: float) -> float:
         """A tick of the ids counted in ticks of the piece."""
@@ -138,21 +156,37 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def join(self, prompt: Prompt[Score], ids: Ids) -> Score:
         whole = self.decode(np.concatenate([prompt.ids, ids]))
+        clock = _clock(prompt.clock)
+        if isinstance(self._form, RemiForm):
+            before = self._inner(prompt.ids)
+            tempos = None if clock is None else self._form.tempos_after(before, self._inner(ids), clock)
+            if prompt.piece is None:
+                return whole if tempos is None else with_tempos(whole, tempos)
+            *_, last = self._form.walk(before)
+            return join_in_beats(prompt.piece, prompt.cut_step, whole, last.tick, tempos)
         if prompt.piece is None:
             return whole
-        if isinstance(self._form, RemiForm):
-            *_, last = self._form.walk(self._inner(prompt.ids))
-            return join_in_beats(prompt.piece, prompt.cut_step, whole, last.tick)
         return join_in_seconds(prompt.piece, prompt.cut_step, whole, round(prompt.cut / self._form.tick_seconds))
 
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
+    def grammar(
+        self,
+        prompt: Ids,
+        candidates: int,
+        wishes: Wishes | None = None,
+        begun: Ids | None = None,
+        clock: object = None,
+    ) -> Grammar:
         # Which of the others a form has it says itself.
         wishes = (wishes or Wishes()).only({field.name for field in fields(Wishes)} - {"bytes"}, "music")
+        if isinstance(self._form, RemiForm):
+            return self._form.grammar(prompt, candidates, wishes, _clock(clock))
         return self._form.grammar(prompt, candidates, wishes)
 
     def usual_wishes(self) -> Wishes:
         # Few held-out pieces are silent or repeat for longer (EXPERIMENTS.md).
-        return Wishes(silence=2.0, repeats=4 if isinstance(self._form, RemiForm) else None)
+        if isinstance(self._form, PerformanceForm):
+            return Wishes(silence=2.0)
+        return Wishes(silence=2.0, repeats=4, keep_instruments=True, keep_tempo=True)
 
     def variations(self) -> Variations:
         moved = [self._form.transposed(semitones) for semitones in self._configuration.transpositions]
@@ -187,3 +221,8 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def vocabulary(self) -> list[str]:
         return list(self._form.vocabulary.names)
+
+
+def _clock(clock: object) -> Clock | None:
+    assert clock is None or isinstance(clock, Clock)
+    return clock

@@ -140,7 +140,7 @@ class TextTokenizer(Tokenizer[bytes]):
     def decode(self, ids: Ids) -> bytes:
         return b"".join(self._tokens[number] for number in ids[:, 0].tolist())
 
-    def describe(self, ids: Ids) -> list[list[Token]]:
+    def describe(self, ids: Ids, prompt: Prompt[bytes] | None = None) -> list[list[Token]]:
         flat = ids[:, 0]
         ends = np.cumsum(self._lengths[flat])
         begun = characters_before(self.decode(ids))
@@ -188,7 +188,14 @@ class TextTokenizer(Tokenizer[bytes]):
             self.decode(np.concatenate([prompt.ids, ids])) if prompt.piece is None else prompt.piece + self.decode(ids)
         )
 
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None = None, begun: Ids | None = None) -> Grammar:
+    def grammar(
+        self,
+        prompt: Ids,
+        candidates: int,
+        wishes: Wishes | None = None,
+        begun: Ids | None = None,
+        clock: object = None,
+    ) -> Grammar:
         wishes = (wishes or Wishes()).only(("bytes",), "text")
         return TextGrammar(
             state=state_after(self.decode(prompt[-8:])),

@@ -1,0 +1,59 @@
+"""Promises of how new notes are divided among the tracks of one instrument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from muse_tokenizers.midi.track_assignment import TrackLine, assign_tracks
+
+
+@dataclass(frozen=True)
+class Struck:
+    time: int
+    pitch: int
+    length: int = 10
+
+    @property
+    def end(self) -> int:
+        return self.time + self.length
+
+
+def _lines(*pitches: int) -> list[TrackLine]:
+    return [TrackLine.of([Struck(-20, pitch)]) for pitch in pitches]
+
+
+def test_a_note_goes_to_the_track_around_which_it_lies() -> None:
+    notes = [Struck(0, 74), Struck(10, 47), Struck(20, 70), Struck(30, 50)]
+    assert assign_tracks(_lines(72, 48), notes) == [0, 1, 0, 1]
+    assert assign_tracks(_lines(48, 72), notes) == [1, 0, 1, 0]
+
+
+def test_a_chord_is_divided_where_the_hands_meet_and_never_crosses() -> None:
+    chord = [Struck(0, pitch) for pitch in (40, 47, 52, 64, 67, 72)]
+    assert assign_tracks(_lines(70, 45), chord) == [1, 1, 1, 0, 0, 0]
+
+
+def test_no_hand_reaches_further_than_it_can_while_the_other_is_free() -> None:
+    # The octaves below middle C would all be nearer to the right hand, which holds a note high above.
+    lines = _lines(72, 40)
+    lines[0].held = [(79, 100)]
+    assert assign_tracks(lines, [Struck(0, 57)]) == [1]
+
+
+def test_a_line_that_wanders_keeps_its_notes() -> None:
+    rising = [Struck(10 * n, 60 + n // 2) for n in range(40)]
+    below = [Struck(10 * n, 40 + n // 3) for n in range(40)]
+    notes = sorted([*rising, *below], key=lambda note: (note.time, note.pitch))
+    given = assign_tracks(_lines(60, 40), notes)
+    assert [number for note, number in zip(notes, given, strict=True) if note in rising] == [0] * 40
+    assert [number for note, number in zip(notes, given, strict=True) if note in below] == [1] * 40
+
+
+def test_what_comes_later_moves_no_earlier_note() -> None:
+    random = np.random.default_rng(0)
+    notes = [Struck(10 * n, int(random.integers(30, 90))) for n in range(60)]
+    whole = assign_tracks(_lines(70, 50, 40), notes)
+    for length in (1, 7, 30, 59):
+        assert assign_tracks(_lines(70, 50, 40), notes[:length]) == whole[:length]

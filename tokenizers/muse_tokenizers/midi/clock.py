@@ -1,0 +1,115 @@
+"""Ticks of ids in seconds of the file that is written: by the prompt's own tempo map, and at its true tempo after it.
+
+A vocabulary knows some tempos, files have any. So ids say 56 where a file says 54, and their own arithmetic is off by
+seconds after a minute. The prompt keeps its file's tempo map; after the cut every tempo id is scaled by the ratio of
+the prompt's prevailing tempo to the vocabulary's nearest: music that stays in tempo stays in the file's tempo.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.midi.tempo_map import TempoMap
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+
+__all__ = ["Clock", "Pace", "file_clock", "pace_of"]
+
+_RECENT_SECONDS = 16.0
+"""Of a prompt's end, over which its prevailing tempo is the median: longer than twice a ritardando."""
+_RANGE = (0.05, 0.95)
+"""Quantiles, by time, between which the tempos of a prompt are its range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The tempo of a prompt."""
+
+    prevailing: float
+    """Beats per minute that hold for most of its end: a ritardando just before the cut does not count."""
+    slowest: float
+    fastest: float
+    """Beats per minute; nearly all of the prompt lies between them."""
+    last: float
+    """What is in force where the prompt ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds of ticks that ids count, up to the cut, and what tempo ids mean after it."""
+
+    ticks: tuple[float, ...]
+    """Rising, from 0: where the file's tempo changes."""
+    seconds: tuple[float, ...]
+    """At these ticks."""
+    per_tick: tuple[float, ...]
+    """Seconds per tick from there on."""
+    quarter: int
+    """Ticks."""
+    cut: float = float("inf")
+    """The tick at which the continuation begins."""
+    pace: Pace | None = None
+    """Of the prompt; None before it is cut."""
+    start: float = 120.0
+    """Beats per minute from the cut on, until a tempo id says otherwise."""
+    scale: float = 1.0
+    """Of tempo ids after the cut: true beats per minute over the vocabulary's."""
+
+    def at(self, tick: float) -> float:
+        """Seconds of a tick that is not after the cut."""
+        section = bisect_right(self.ticks, tick) - 1
+        return self.seconds[section] + (tick - self.ticks[section]) * self.per_tick[section]
+
+    def per_tick_at(self, tick: float) -> float:
+        """Seconds per tick from a tick on; at the cut, those with which the continuation begins."""
+        if tick >= self.cut:
+            return round(60e6 / self.start) / 1e6 / self.quarter
+        return self.per_tick[bisect_right(self.ticks, tick) - 1]
+
+
+def file_clock(score: Score, ticks_per_quarter: int) -> Clock:
+    """The clock of a score as its file has it, for ids that count so many ticks per quarter."""
+    tempos = score.tempos.numpy()
+    changes = np.unique(np.concatenate(([0], tempos["time"].astype(np.int64))))
+    tempo, ratio = TempoMap(score), ticks_per_quarter / score.ticks_per_quarter
+    at = tempo.seconds(changes)
+    following = tempo.seconds(changes + 1)
+    return Clock(
+        ticks=tuple((changes * ratio).tolist()),
+        seconds=tuple(at.tolist()),
+        per_tick=tuple(((following - at) / ratio).tolist()),
+        quarter=ticks_per_quarter,
+    )
+
+
+def pace_of(score: Score, end: int) -> Pace:
+    """The tempo of a score up to tick `end`."""
+    tempo = TempoMap(score)
+    changes = score.tempos.numpy()["time"].astype(np.int64)
+    edges = np.unique(np.concatenate(([0], changes[(changes > 0) & (changes < end)], [max(end, 1)])))
+    at = tempo.seconds(edges)
+    lengths = np.diff(at)
+    tempos = 60.0 * np.diff(edges) / score.ticks_per_quarter / np.maximum(lengths, 1e-12)
+    recent = np.minimum(np.maximum(at[1:] - (at[-1] - _RECENT_SECONDS), 0.0), lengths)
+    slowest, fastest = (_quantile(tempos, lengths, share) for share in _RANGE)
+    prevailing = _quantile(tempos, recent, 0.5)
+    return Pace(
+        prevailing=prevailing,
+        slowest=min(slowest, prevailing),
+        fastest=max(fastest, prevailing),
+        last=float(tempos[-1]),
+    )
+
+
+def _quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
+    """The value below which a share of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    place = int(np.searchsorted(reached, share * reached[-1]))
+    return float(values[order][min(place, len(values) - 1)])

@@ -1,0 +1,116 @@
+"""Which of several tracks of one instrument a new note belongs to: two hands, two violins.
+
+Ids know an instrument, not its tracks. The notes that begin together are divided among the tracks in the order of
+pitch, lower notes to lower tracks, so that the sum over notes of
+
+    |pitch - centre of its track|  +  what a hand cannot reach  +  what the track already holds
+
+is least. A track's centre follows its latest notes. Each moment is decided from what came before it alone, so that a
+piece that grows never moves a note to another track. (Voice separation by pitch proximity: Chew & Wu 2004; here with
+the tracks of the prompt as voices.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+__all__ = ["TrackLine", "assign_tracks"]
+
+_FOLLOW = 0.12
+"""How far a track's centre moves towards each new note: about the last eight count."""
+_REMEMBERED = 48
+"""Notes of the prompt's end from which a track's centre starts."""
+_REACH = 14
+"""Semitones between the lowest and the highest note that one hand, or one player, has at a time."""
+_BEYOND_REACH = 3.0
+"""What each semitone beyond it costs, in semitones."""
+_CROSSING = 6.0
+"""What a note costs that lies on the wrong side of what another track is still holding."""
+
+
+@dataclass(slots=True)
+class TrackLine:
+    """One track as a line of notes: where it has been, and what it holds."""
+
+    centre: float
+    """Pitch around which it moves."""
+    held: list[tuple[int, int]] = field(default_factory=list)
+    """(pitch, end) of its notes that may still sound."""
+
+    @classmethod
+    def of(cls, notes: Iterable[Any]) -> TrackLine:
+        """Of a track's notes, in any order."""
+        latest = sorted(notes, key=attrgetter("time", "pitch"))[-_REMEMBERED:]
+        line = cls(sum(note.pitch for note in latest) / len(latest))
+        for note in latest:
+            line.add(note)
+        return line
+
+    def add(self, note: Any) -> None:
+        """A note is its own from now on."""
+        self.centre += _FOLLOW * (note.pitch - self.centre)
+        self.held.append((note.pitch, note.end))
+
+    def release(self, tick: int) -> None:
+        """Forget what has ended by a tick."""
+        self.held = [(pitch, end) for pitch, end in self.held if end > tick]
+
+    def cost(self, pitches: Sequence[int]) -> float:
+        """Of taking some notes that begin together."""
+        if not pitches:
+            return 0.0
+        away = sum(abs(pitch - self.centre) for pitch in pitches)
+        together = [*pitches, *(pitch for pitch, _ in self.held)]
+        return away + _BEYOND_REACH * max(0, max(together) - min(together) - _REACH)
+
+
+def assign_tracks(lines: Sequence[TrackLine], notes: Sequence[Any]) -> list[int]:
+    """For each of some notes, in the order of time, the number of its track; `lines` follow what they are given.
+
+    Args:
+        lines: two or more.
+        notes: with `time`, `end` and `pitch`.
+    """
+    chosen: list[int] = []
+    for tick, together in groupby(notes, key=attrgetter("time")):
+        for line in lines:
+            line.release(tick)
+        moment = list(together)
+        by_pitch = sorted(range(len(moment)), key=lambda place: moment[place].pitch)
+        order = sorted(range(len(lines)), key=lambda number: lines[number].centre)
+        given = _divide([lines[number] for number in order], [moment[place].pitch for place in by_pitch])
+        tracks = {place: order[rank] for place, rank in zip(by_pitch, given, strict=True)}
+        for place, note in enumerate(moment):
+            lines[tracks[place]].add(note)
+            chosen.append(tracks[place])
+    return chosen
+
+
+def _divide(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[int]:
+    """For rising pitches the rank of each one's line, never falling; lines are in the order of their centres."""
+    count = len(pitches)
+    # best[n]: (cost, ranks) of the first n pitches among the lines so far.
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0 if n == 0 else float("inf"), ()) for n in range(count + 1)]
+    for rank, line in enumerate(lines):
+        crossing = [_crossing(lines, rank, pitch) for pitch in pitches]
+        following: list[tuple[float, tuple[int, ...]]] = []
+        for stop in range(count + 1):
+            options: list[tuple[float, tuple[int, ...]]] = []
+            for start in range(stop + 1):
+                before, ranks = best[start]
+                cost = before + line.cost(pitches[start:stop]) + sum(crossing[start:stop])
+                options.append((cost, (*ranks, *(rank,) * (stop - start))))
+            following.append(min(options))
+        best = following
+    return list(best[count][1])
+
+
+def _crossing(lines: Sequence[TrackLine], rank: int, pitch: int) -> float:
+    """What a pitch costs in one line because of what lower and higher lines hold."""
+    below = sum(pitch < other for line in lines[:rank] for other, _ in line.held)
+    above = sum(pitch > other for line in lines[rank + 1 :] for other, _ in line.held)
+    return _CROSSING * float(below + above)
