@@ -158,14 +158,15 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
 
 
 def _make_request(arguments: Namespace, checkpoint: Checkpoint, path: Path | None) -> Request:
-    from muse_shortcut.api.options import build_request
+    from muse_shortcut.api.options import OPTION_NAMES, build_request
 
     tokenizer = checkpoint.tokenizer
     require_range("prompt-seconds", arguments.prompt_seconds)
     piece = _read_prompt(arguments, tokenizer, path)
     if piece is None and arguments.prompt_seconds is not None:
         raise ArgumentsError("--prompt-seconds needs a --prompt")
-    options = {name: getattr(arguments, name) for name in _REQUEST_OPTIONS if name not in ("prompt", "keep")}
+    options = {name: getattr(arguments, name) for name in OPTION_NAMES}
+    # A flag that is not given says nothing against the checkpoint's own sampling.
     options["greedy"] = arguments.greedy or None
     prompt = tokenizer.prompt(piece, arguments.prompt_seconds)
     return build_request(tokenizer, prompt, checkpoint.sampling, options)
