@@ -233,7 +233,7 @@ def test_a_million_notes(generate: Any, tmp_path: Path) -> None:
         (["--instruments", "kazoo"], "no instrument is called 'kazoo'; allowed: drums, a program from 0 to 127"),
         (["--instruments", ","], "--instruments is empty"),
         (["--key", "H dur"], "no key is called 'H dur'; allowed"),
-        (["--tempo", "900"], "tempo is 900; allowed: 20 to 260"),
+        (["--tempo", "900"], "tempo is 900; allowed: 10 to 400"),
         (["--seconds", "-3"], "--seconds is -3.0; allowed: more than 0"),
         (["--seconds", "soon"], "--seconds is 'soon'; allowed: a number"),
         (["--bars", "0"], "--bars is 0; allowed: more than 0"),
