@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from served_pages import Visit
+
+from muse_tokenizers.audio.waveforms import wav_bytes
+from muse_tokenizers.base import Waveform
 
 pytest_plugins = ["served_pages"]
 
@@ -33,6 +37,21 @@ def test_a_text_dropped_as_midi_is_told_in_one_line(visit: Visit, tmp_path: Path
     (tmp_path / "letter.txt").write_text("Dear all\n")
     visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "letter.txt")
     visitor.page.wait_for_function("document.querySelector('.problem').textContent.includes('letter.txt is for Text')")
+
+
+def test_what_was_not_read_as_it_stands_is_shown_under_the_prompt(visit: Visit, tmp_path: Path) -> None:
+    visitor = visit()
+    visitor.choose("audio", "speech")
+    whole = wav_bytes(Waveform(samples=np.full((1, 24_000), 0.1, np.float32), sample_rate=24_000))
+    # Its name is no mark-up.
+    (tmp_path / "take <i>2.wav").write_bytes(whole[:30_000])
+    visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "take <i>2.wav")
+    visitor.page.wait_for_selector(".warnings:not([hidden])")
+    assert visitor.page.inner_text(".warnings").startswith("take <i>2.wav is cut off: ")
+    assert visitor.page.locator(".warnings i").count() == 0
+    visitor.page.click(".muse-prompt .chips button:has-text('bach-fugue')")
+    visitor.wait_for_status("bach-fugue")
+    assert visitor.page.locator(".warnings").is_hidden()
 
 
 def test_an_upload_that_is_too_large_is_told_before_it_is_sent(visit: Visit, tmp_path: Path) -> None:
