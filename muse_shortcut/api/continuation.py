@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+import numpy as np
+
 from muse_shortcut.api.options import Options, build_request
 from muse_shortcut.api.prompts import Source
 from muse_shortcut.checkpoints import Checkpoint
@@ -163,6 +165,33 @@ class Continuation:
             self._traced().save_trace(self.candidate, path, len(self.ids))
         else:
             save_trace(self._trace, path)
+
+    def step_at(self, seconds: float) -> int:
+        """The step in force at a time in the piece: the frame of sound, or the first new note from then on.
+
+        Raises:
+            ArgumentsError: the domain has no times, or there is nothing then.
+        """
+        tokenizer, start = self.tokenizer, self.start
+        if tokenizer.unit != "seconds":
+            raise ArgumentsError(
+                f"--explain is a time; allowed of {tokenizer.kind}: a step from 0 to {len(self.ids) - 1}"
+            )
+        if tokenizer.steps_per_second is not None:
+            step = int((seconds - start) * tokenizer.steps_per_second + 1e-6)
+            if not 0 <= step < len(self.ids):
+                end = start + len(self.ids) / tokenizer.steps_per_second
+                where = f"this continuation goes from {start:.2f} to {end:.2f}"
+                raise ArgumentsError(f"--explain is at {seconds:g} seconds; {where}")
+            return step
+        prompt = self.request.prompt
+        tokens = tokenizer.describe(np.concatenate([prompt.ids, self.ids]), prompt)[len(prompt.ids) :]
+        begins = tokenizer.note_starts()[self.ids[:, 0]]
+        late = (number for number, [token] in enumerate(tokens) if begins[number] and token.start >= seconds)
+        found = next(late, None)
+        if found is None:
+            raise ArgumentsError(f"--explain: no new note begins at {seconds:g} seconds or later")
+        return found
 
     def explain(self, step: int) -> Explanation:
         """What a token was drawn from: every depth and span of the past, its attention, and what hiding it changes.

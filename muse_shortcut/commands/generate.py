@@ -38,8 +38,10 @@ from muse_tokenizers.levels import LOUDNESS
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from muse_shortcut.checkpoints import Checkpoint
-    from muse_shortcut.generation.engine import Generation, Request
+    from muse_shortcut.api.continuation import Stream
+    from muse_shortcut.api.model import Model
+    from muse_shortcut.api.prompts import Source
+    from muse_shortcut.generation.engine import Request
     from muse_tokenizers.base import Tokenizer
     from muse_tokenizers.errors import Warn
 
@@ -70,47 +72,40 @@ def _generate(arguments: Namespace) -> int:
     path = find_prompt(target)
     check_options(arguments, target.domain)
     output = choose_output(arguments.out, target.domain)
-    from muse_shortcut.checkpoints import load_checkpoint
-    from muse_shortcut.devices import choose_device, use_decoding_threads
+    from muse_shortcut.api.model import load
+    from muse_shortcut.api.prompts import Source
     from muse_shortcut.files import make_folder
-    from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.sidecar import read_sidecar
 
     folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
-    checkpoint = load_checkpoint(folder, choose_device(arguments.device))
-    use_decoding_threads(checkpoint.core.parameter_count())
-    if checkpoint.tokenizer.kind != arguments.domain:
-        raise ArgumentsError(f"{folder} continues {checkpoint.tokenizer.kind}, not {arguments.domain}")
+    model = load(folder, device=arguments.device)
+    if model.domain != arguments.domain:
+        raise ArgumentsError(f"{folder} continues {model.domain}, not {arguments.domain}")
     sidecar = None
     if arguments.from_json:
-        sidecar = read_sidecar(Path(arguments.from_json), checkpoint.tokenizer, warn=warn_on_terminal(PROGRAM))
-        if sidecar.checkpoint != checkpoint.digest:
+        sidecar = read_sidecar(Path(arguments.from_json), model.tokenizer, warn=warn_on_terminal(PROGRAM))
+        if sidecar.checkpoint != model.checkpoint.digest:
             raise ArgumentsError(
                 f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
-                f"{checkpoint.digest[:12]}; name the right ones with --checkpoint"
+                f"{model.checkpoint.digest[:12]}; name the right ones with --checkpoint"
             )
-        request, name, source = sidecar.request, sidecar.name, sidecar.source
-        only: int | None = sidecar.candidate
+        request, source = sidecar.request, Source(sidecar.request.prompt.piece, sidecar.name, sidecar.source)
     else:
-        request = _make_request(arguments, checkpoint, path)
-        name, source = ("from-nothing", None) if path is None else (path.stem, path.name)
-        if path is None and request.prompt.piece is not None:
-            name = "words"
-        only = None
+        request, source = _make_request(arguments, model, path)
     # Before the work, so that a wrong soundfont costs no one a minute.
-    wanted = _wanted(arguments, checkpoint, LOUDNESS if sidecar is None else sidecar.loudness)
-    alone = only is not None or (wanted.keep or request.candidates) == 1
+    wanted = _wanted(arguments, model.tokenizer, LOUDNESS if sidecar is None else sidecar.loudness)
+    alone = sidecar is not None or (wanted.keep or request.candidates) == 1
     wanted = replace(wanted, named=alone and output.name is not None)
-    stem = output.stem(name, alone=alone)
+    stem = output.stem(source.name, alone=alone)
     make_folder(stem.parent)
     keep = wanted.trace or wanted.picture or wanted.explain is not None
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=keep)
+    stream = model.start(request, source, trace=keep)
     if sidecar is None:
         say(f"seed {request.seed}\n")
     with StopSwitch() as stop:
         problem: OutputError | None = None
         try:
-            _grow(generation, checkpoint.tokenizer, stop)
+            _grow(stream, model.tokenizer, stop)
         except OutputError as error:
             # No room for the trace: what has been made is written all the same.
             problem = error
@@ -118,22 +113,22 @@ def _generate(arguments: Namespace) -> int:
         interrupted = stop.pressed
         if problem is not None:
             wanted = replace(wanted, trace=False, picture=False, explain=None)
-        stopped = interrupted or problem is not None
+        made = stream.continuations()
         try:
-            written = write_candidates(generation, checkpoint, stem, source, wanted, only, interrupted=stopped)
-            say_what_next(written, generation.steps if interrupted else None, wanted)
+            written = write_candidates(made if sidecar is None else [made[sidecar.candidate]], stem, wanted)
+            say_what_next(written, stream.steps if interrupted else None, wanted)
         except ArgumentsError as error:
             if not interrupted:
                 raise
             print(f"{PROGRAM}: {error}", file=sys.stderr)
     if problem is not None:
         raise problem
-    if sidecar is not None and not interrupted and not _equal(generation, sidecar.candidate, sidecar.ids):
+    if sidecar is not None and not interrupted and made[sidecar.candidate].ids.tolist() != sidecar.ids.tolist():
         say("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same\n")
     return 130 if interrupted else 0
 
 
-def _wanted(arguments: Namespace, checkpoint: Checkpoint, usual: float | None) -> Wanted:
+def _wanted(arguments: Namespace, tokenizer: Tokenizer[Any], usual: float | None) -> Wanted:
     loudness = usual if arguments.loudness is None else parse_loudness(arguments.loudness)
     soundfont = Path(arguments.soundfont) if arguments.soundfont else None
     samples = 1 if arguments.num_samples is None else arguments.num_samples
@@ -144,7 +139,7 @@ def _wanted(arguments: Namespace, checkpoint: Checkpoint, usual: float | None) -
         trace=arguments.trace,
         picture=arguments.picture,
         explain=None if arguments.explain is None else parse_moment(arguments.explain),
-        sound=checkpoint.tokenizer.describe_sound(soundfont, loudness) if arguments.sound else None,
+        sound=tokenizer.describe_sound(soundfont, loudness) if arguments.sound else None,
         soundfont=soundfont,
         loudness=loudness,
     )
@@ -157,10 +152,11 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
         raise ArgumentsError(f"--from-json makes the same again: --{option} cannot be changed beside it")
 
 
-def _make_request(arguments: Namespace, checkpoint: Checkpoint, path: Path | None) -> Request:
+def _make_request(arguments: Namespace, model: Model, path: Path | None) -> tuple[Request, Source]:
     from muse_shortcut.api.options import OPTION_NAMES, build_request
+    from muse_shortcut.api.prompts import Source
 
-    tokenizer = checkpoint.tokenizer
+    tokenizer = model.tokenizer
     require_range("prompt-seconds", arguments.prompt_seconds)
     piece = _read_prompt(arguments, tokenizer, path)
     if piece is None and arguments.prompt_seconds is not None:
@@ -169,7 +165,10 @@ def _make_request(arguments: Namespace, checkpoint: Checkpoint, path: Path | Non
     # A flag that is not given says nothing against the checkpoint's own sampling.
     options["greedy"] = arguments.greedy or None
     prompt = tokenizer.prompt(piece, arguments.prompt_seconds)
-    return build_request(tokenizer, prompt, checkpoint.sampling, options)
+    name, file = ("from-nothing", None) if path is None else (path.stem, path.name)
+    if path is None and piece is not None:
+        name = "words"
+    return build_request(tokenizer, prompt, model.checkpoint.sampling, options), Source(piece, name, file)
 
 
 def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | None) -> Any:
@@ -190,14 +189,14 @@ def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | N
     return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
 
 
-def _grow(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
+def _grow(stream: Stream, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
     """Run a generation until it ends or is interrupted: of one text with its words as they come, else under a bar."""
-    if tokenizer.kind == "text" and generation.request.candidates == 1:
-        _say_words(generation, tokenizer, stop)
+    if tokenizer.kind == "text" and stream.request.candidates == 1:
+        _say_words(stream, tokenizer, stop)
         return
-    progress = Progress(generation.request, tokenizer)
+    progress = Progress(stream.request, tokenizer)
     with Bar("generating", progress.total) as bar:
-        for event in generation:
+        for event in stream:
             progress.advance(event)
             if event.step % _SHOWN_EVERY == 0:
                 bar.show(progress.done, progress.note)
@@ -206,11 +205,11 @@ def _grow(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -
         bar.show(progress.done, progress.note)
 
 
-def _say_words(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
+def _say_words(stream: Stream, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
     """The prompt, and each new character when all of it is there."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    say(_harmless(decoder.decode(generation.request.prompt.piece or b"")))
-    for event in generation:
+    say(_harmless(decoder.decode(stream.request.prompt.piece or b"")))
+    for event in stream:
         if not event.finished[0]:
             say(_harmless(decoder.decode(tokenizer.decode(event.ids))))
         if stop():
@@ -221,8 +220,3 @@ def _say_words(generation: Generation, tokenizer: Tokenizer[Any], stop: StopSwit
 def _harmless(text: str) -> str:
     """Words as they are, but for what would command a terminal."""
     return "".join(one if category(one) != "Cc" or one in "\n\t" else "\ufffd" for one in text.replace("\r\n", "\n"))
-
-
-def _equal(generation: Generation, candidate: int, ids: Any) -> bool:
-    made = generation.continuations()[candidate]
-    return made.shape == ids.shape and bool((made == ids).all())

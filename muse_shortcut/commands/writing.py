@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from muse_shortcut.commands.line import say
 from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.files import write_text
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
 
 if TYPE_CHECKING:
-    from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.api.continuation import Continuation
     from muse_shortcut.evaluation.ranking import Ranked
-    from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.explaining import Explanation
-    from muse_shortcut.generation.trace import Trace
-    from muse_tokenizers.base import Prompt, Tokenizer, Unit
+    from muse_tokenizers.base import Unit
 
 __all__ = [
     "Moment",
@@ -141,17 +140,8 @@ def parse_moment(text: str) -> Moment:
     return Moment(seconds=60 * int(clock[1]) + float(clock[2]))
 
 
-def write_candidates(
-    generation: Generation,
-    checkpoint: Checkpoint,
-    stem: Path,
-    source: str | None,
-    wanted: Wanted,
-    only: int | None,
-    *,
-    interrupted: bool,
-) -> list[Path]:
-    """Write every candidate, or only one, as STEM-NUMBER and their endings; print what was written.
+def write_candidates(continuations: Sequence[Continuation], stem: Path, wanted: Wanted) -> list[Path]:
+    """Write continuations as STEM-NUMBER and their endings; print what was written.
 
     Returns:
         What the files of each begin with.
@@ -160,73 +150,47 @@ def write_candidates(
         OutputError: a file could not be written.
         ArgumentsError: there is no such step to explain; everything else has been written.
     """
-    from muse_shortcut.files import write_text
-    from muse_shortcut.generation.outputs import free_number, write_piece, write_sound
-    from muse_shortcut.generation.sidecar import sidecar_text
+    from muse_shortcut.generation.outputs import free_number
     from muse_shortcut.generation.trace import load_trace
 
-    tokenizer, request = checkpoint.tokenizer, generation.request
-    if interrupted:
-        request = request.stopped_after(generation.steps)
     number = free_number(stem.parent, stem.name)
-    written: list[tuple[int, Path, Any]] = []
-    continuations = generation.continuations()
-    pieces = [
-        tokenizer.join(request.prompt, ids) if only in (None, candidate) else None
-        for candidate, ids in enumerate(continuations)
-    ]
-    ranking = None if wanted.keep is None else _rank(generation, tokenizer, pieces)
-    order = range(len(pieces)) if ranking is None else [one.candidate for one in ranking[: wanted.keep]]
+    ranking = None if wanted.keep is None else _rank(continuations)
+    order = range(len(continuations)) if ranking is None else [one.candidate for one in ranking[: wanted.keep]]
+    written: list[tuple[Continuation, Path]] = []
     for place, candidate in enumerate(order):
-        ids, piece = continuations[candidate], pieces[candidate]
-        if piece is None:
-            continue
+        one = continuations[candidate]
         numbered = stem if wanted.named else stem.with_name(f"{stem.name}-{number}")
         number += 1
-        text = sidecar_text(
-            tokenizer,
-            request,
-            checkpoint=checkpoint.digest,
-            candidate=candidate,
-            ids=ids,
-            log_probability=generation.log_probabilities()[candidate],
-            name=stem.name,
-            source=source,
-            sound=wanted.sound,
-            ranking=None if ranking is None else ranking[place].to_json(),
-        )
-        _say(write_piece(tokenizer, piece, numbered))
+        ranked = None if ranking is None else ranking[place].to_json()
+        _say(one.save(_beside(numbered, one.tokenizer.suffix)))
         sidecar = _beside(numbered, ".json")
-        write_text(sidecar, text)
+        write_text(sidecar, one.sidecar(name=stem.name, sound=wanted.sound, ranking=ranked))
         _say(sidecar)
-        written.append((candidate, numbered, piece))
-    for candidate, numbered, _ in written if wanted.trace else []:
-        path = _beside(numbered, ".trace.npz")
-        generation.save_trace(candidate, path)
-        _say(path)
+        written.append((one, numbered))
+    for one, numbered in written if wanted.trace else []:
+        _say(one.save(_beside(numbered, ".trace.npz")))
     # Sound takes long, and can be made again from the rest.
-    for _, numbered, piece in written if wanted.sound is not None else []:
-        sound = write_sound(tokenizer, piece, numbered, wanted.soundfont, wanted.loudness)
-        if sound is not None:
-            _say(sound)
+    for one, numbered in written if wanted.sound is not None else []:
+        if one.tokenizer.sound_rate is not None and one.tokenizer.suffix != ".wav":
+            _say(one.save(_beside(numbered, ".wav"), soundfont=wanted.soundfont, loudness=wanted.loudness))
     problems = []
-    for candidate, numbered, piece in written if wanted.picture or wanted.explain is not None else []:
-        # What was saved is read where it lies: an hour's rows need not be in memory.
-        saved = load_trace(_beside(numbered, ".trace.npz")) if wanted.trace else generation.trace(candidate)
+    for one, numbered in written if wanted.picture or wanted.explain is not None else []:
+        if wanted.trace:
+            # What was saved is read where it lies: an hour's rows need not be in memory.
+            one.trace = load_trace(_beside(numbered, ".trace.npz"))
+        step = None
         try:
-            step = None
             if wanted.explain is not None:
-                step = _find_step(tokenizer, saved, wanted.explain, request.prompt)
+                step = _find_step(one, wanted.explain)
         except ArgumentsError as error:
-            step, problem = None, f"{numbered.name}: {error}"
-            problems.append(problem)
-        if wanted.picture:
-            _draw(checkpoint.tokenizer, saved, piece, request.prompt, numbered, step)
+            problems.append(f"{numbered.name}: {error}")
+        for ending in (".png", ".svg") if wanted.picture else ():
+            _say(one.plot(_beside(numbered, ending), step=step, title=numbered.name))
         if step is not None:
-            _explain(generation, checkpoint, saved, step, numbered)
+            _explain(one, step, numbered)
     if problems:
         raise ArgumentsError("; ".join(problems))
-    return [numbered for _, numbered, _ in written]
+    return [numbered for _, numbered in written]
 
 
 def say_what_next(written: Sequence[Path], steps: int | None, wanted: Wanted) -> None:
@@ -248,11 +212,17 @@ def say_what_next(written: Sequence[Path], steps: int | None, wanted: Wanted) ->
     say(f"{kept}{verb} {_beside(first, made[0])}{also}{why}\n")
 
 
-def _rank(generation: Generation, tokenizer: Tokenizer[Any], pieces: Sequence[Any]) -> list[Ranked]:
+def _rank(continuations: Sequence[Continuation]) -> list[Ranked]:
     from muse_shortcut.evaluation.ranking import rank
 
-    tokens = [ids.size for ids in generation.continuations()]
-    found = rank(tokenizer, generation.request.prompt, pieces, generation.log_probabilities(), tokens)
+    first = continuations[0]
+    found = rank(
+        first.tokenizer,
+        first.request.prompt,
+        [one.piece for one in continuations],
+        [one.log_probability for one in continuations],
+        [one.ids.size for one in continuations],
+    )
     for one in found:
         far = "" if one.distance is None else f", {one.distance:.2f} from the prompt's end"
         faults = "".join(f"; {fault}" for fault in one.faults)
@@ -268,56 +238,24 @@ def _beside(numbered: Path, ending: str) -> Path:
     return numbered.with_name(numbered.name + ending)
 
 
-def _draw(
-    tokenizer: Tokenizer[Any], trace: Trace, piece: Any, prompt: Prompt[Any], numbered: Path, step: int | None
-) -> None:
-    from muse_shortcut.files import write_bytes
-    from muse_shortcut.pictures.continuation import draw_continuation
-    from muse_shortcut.pictures.style import picture_bytes
-
-    figure = draw_continuation(tokenizer, trace, piece, prompt, numbered.name, step)
-    for kind in ("png", "svg"):
-        path = _beside(numbered, f".{kind}")
-        write_bytes(path, picture_bytes(figure, kind))
-        _say(path)
-
-
-def _find_step(tokenizer: Tokenizer[Any], trace: Trace, moment: Moment, prompt: Prompt[Any]) -> int:
-    cut = prompt.cut
+def _find_step(one: Continuation, moment: Moment) -> int:
     if moment.step is not None:
-        if moment.step >= trace.steps:
-            raise ArgumentsError(f"--explain is {moment.step}; this continuation has {trace.steps} steps, from 0")
+        if moment.step >= len(one.ids):
+            raise ArgumentsError(f"--explain is {moment.step}; this continuation has {len(one.ids)} steps, from 0")
         return moment.step
     assert moment.seconds is not None
-    if tokenizer.unit != "seconds":
-        raise ArgumentsError(f"--explain is a time; allowed of {tokenizer.kind}: a step from 0 to {trace.steps - 1}")
-    if tokenizer.steps_per_second is not None:
-        step = int((moment.seconds - cut) * tokenizer.steps_per_second + 1e-6)
-        if not 0 <= step < trace.steps:
-            end = cut + trace.steps / tokenizer.steps_per_second
-            where = f"this continuation goes from {cut:.2f} to {end:.2f}"
-            raise ArgumentsError(f"--explain is at {moment.seconds:g} seconds; {where}")
-        return step
-    if moment.seconds < cut:
-        say(f"--explain is at {moment.seconds:g} seconds, before the cut at {cut:.2f}: this is the first new note\n")
-    tokens = tokenizer.describe(trace.ids, prompt)[trace.prompt_steps :]
-    begins = tokenizer.note_starts()[trace.ids[trace.prompt_steps :, 0]]
-    late = (s for s, step in enumerate(tokens) if begins[s] and step[0].start >= moment.seconds)
-    found = next(late, None)
-    if found is None:
-        raise ArgumentsError(f"--explain: no new note begins at {moment.seconds:g} seconds or later")
-    return found
+    if one.tokenizer.steps_per_second is None and moment.seconds < one.start:
+        told = f"--explain is at {moment.seconds:g} seconds, before the cut at {one.start:.2f}"
+        say(f"{told}: this is the first new note\n")
+    return one.step_at(moment.seconds)
 
 
-def _explain(generation: Generation, checkpoint: Checkpoint, trace: Trace, step: int, numbered: Path) -> None:
-    from muse_shortcut.files import write_text
-    from muse_shortcut.generation.explaining import explain
-
-    found = explain(checkpoint.core, checkpoint.tokenizer, generation.request, trace, step)
+def _explain(one: Continuation, step: int, numbered: Path) -> None:
+    found = one.explain(step)
     path = _beside(numbered, ".explain.json")
     write_text(path, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
     _say(path)
-    say("\n".join(_lines(found, checkpoint.tokenizer.unit)) + "\n")
+    say("\n".join(_lines(found, one.tokenizer.unit)) + "\n")
 
 
 def _lines(found: Explanation, unit: Unit) -> list[str]:
