@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.base import Grammar, Ids, Token, Wishes
 from muse_tokenizers.errors import ImpossibleWish, UnreadablePiece
 from muse_tokenizers.midi.configuration import MidiConfiguration
-from muse_tokenizers.midi.labels import pitch_name
+from muse_tokenizers.midi.labels import pitch_name, program_name
 from muse_tokenizers.midi.remi import shifted
 from muse_tokenizers.midi.scores import held_ends, notes_track
 from muse_tokenizers.midi.tempo_map import TempoMap
@@ -45,6 +45,10 @@ class PerformanceForm:
         for i in self.shift:
             beat, part, bins = (int(number) for number in self.vocabulary.values[i].split("."))
             self.shift_ticks[i] = beat * bins + part
+        self._velocities = frozenset(self.velocity.tolist())
+        numbered = ("NoteOn", "NoteOff", "Velocity")
+        pairs = zip(self.vocabulary.kinds, self.vocabulary.values, strict=True)
+        self._meanings = [(kind, int(value) if kind in numbered else 0) for kind, value in pairs]
 
     # Scores
 
@@ -84,10 +88,35 @@ class PerformanceForm:
         return retimed
 
     def decode(self, ids: list[int]) -> Score:
-        """The score of whole ids; a note that nothing ends rings on for half a second."""
-        from miditok import TokSequence
+        """The score of whole ids; a note that nothing ends rings on for half a second.
 
-        return self._miditok.decode([TokSequence(ids=self.closed(ids))])
+        What MidiTok's decoder gives, which first makes lists for 16,512 pitches of 129 programs.
+        """
+        from symusic import Note, Score, Tempo, TimeSignature, Track
+
+        score = Score(self._miditok.time_division)
+        score.tempos.append(Tempo(0, 120.0))
+        score.time_signatures.append(TimeSignature(0, 4, 4))
+        sounding: dict[int, list[tuple[int, int]]] = {}
+        rows, tick = list[tuple[int, int, int, int]](), 0
+        closed = self.closed(ids)
+        for i, following in zip(closed, [*closed[1:], -1], strict=True):
+            kind, pitch = self._meanings[i]
+            if kind == "TimeShift":
+                tick += int(self.shift_ticks[i])
+            elif kind == "NoteOn" and following in self._velocities:
+                sounding.setdefault(pitch, []).append((tick, self._meanings[following][1]))
+            elif kind == "NoteOff" and sounding.get(pitch):
+                onset, velocity = sounding[pitch].pop(0)
+                rows.append((onset, tick - onset, pitch, velocity))
+        if rows:
+            track = Track(program=0, is_drum=False, name=program_name(0))
+            time, duration, pitches, velocities = np.array(rows, dtype=np.int32).T.copy()
+            track.notes = Note.from_numpy(
+                time=time, duration=duration, pitch=pitches.astype(np.int8), velocity=velocities.astype(np.int8)
+            )
+            score.tracks.append(track)
+        return score
 
     def closed(self, ids: list[int]) -> list[int]:
         """The ids, and what ends the notes that still sound."""
