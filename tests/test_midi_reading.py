@@ -277,10 +277,10 @@ REPAIRED = {
         midi_file(b"\x00\xff\x51\x03\x00\x00\x00" + ON + OFF + END),
         midi_file(b"\x00\xff\x51\x02\x07\xa1" + ON + OFF + END),
     ],
-    "1 time signature that no bar can have left out (track 1, tick 0)": [
+    "1 impossible time signature left out (track 1, tick 0)": [
         midi_file(b"\x00\xff\x58\x04" + data + b"\x18\x08" + ON + OFF + END) for data in (b"\x00\x02", b"\x04\xc8")
     ],
-    "1 key signature that there are not left out (track 1, tick 0)": [
+    "1 impossible key signature left out (track 1, tick 0)": [
         midi_file(b"\x00\xff\x59\x02" + data + ON + OFF + END) for data in (b"\x08\x00", b"\xf8\x00", b"\x00\x02")
     ],
 }

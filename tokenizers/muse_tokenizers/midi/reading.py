@@ -229,12 +229,12 @@ def _tempo(data: bytes) -> str | None:
 
 def _metre(data: bytes) -> str | None:
     sound = len(data) >= 2 and data[0] > 0 and data[1] <= 7
-    return None if sound else "{count} time signature{s} that no bar can have left out"
+    return None if sound else "{count} impossible time signature{s} left out"
 
 
 def _key(data: bytes) -> str | None:
     sound = len(data) >= 2 and -7 <= _signed(data[0]) <= 7 and data[1] <= 1
-    return None if sound else "{count} key signature{s} that there are not left out"
+    return None if sound else "{count} impossible key signature{s} left out"
 
 
 def _signed(byte: int) -> int:
