@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.checkpoints import load_checkpoint
+from muse_shortcut.devices import use_decoding_threads
 from muse_shortcut.generation.engine import Generation, Request
 from muse_shortcut.shipped import default_checkpoint
 from muse_tokenizers.base import RULES, Wishes
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     checkpoint = load_checkpoint(default_checkpoint("midi"), "cpu")
+    use_decoding_threads(checkpoint.core.parameter_count())
     found: dict[int, list[dict[str, Any]]] = {rules: [] for rules in range(1, RULES + 1)}
     for file in arguments.files:
         piece = checkpoint.tokenizer.read(file, warn=lambda _: None)

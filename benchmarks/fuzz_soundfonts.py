@@ -1,0 +1,70 @@
+"""Changed soundfonts: each is played or refused in one line, and ends nothing but the process that plays it.
+
+    python benchmarks/fuzz_soundfonts.py --count 2000
+
+Half a second each, the start of that process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import cache
+from pathlib import Path
+from random import Random
+from struct import pack
+
+import numpy as np
+from fuzzing import Files, Fuzz, change_bytes, main
+from small_soundfonts import small_soundfont
+from symusic import Note, Score, Track
+
+from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.midi.synthesis import render_score
+
+_INTERESTING = tuple(pack("<I", value) for value in (0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1))
+_RECORDS = 600
+"""Bytes at the end of the file: its presets, instruments and sample headers, which the samples are read by."""
+
+
+@cache
+def _seed() -> bytes:
+    return small_soundfont()
+
+
+def make(random: Random) -> Files:
+    """The small soundfont with a few bytes changed, mostly where they are indices and lengths."""
+    whole = _seed()
+    if random.random() < 0.8:
+        return {"font.sf2": whole[:-_RECORDS] + change_bytes(random, whole[-_RECORDS:], _INTERESTING)}
+    return {"font.sf2": change_bytes(random, whole, _INTERESTING)}
+
+
+def attempt(files: Files, folder: Path) -> str:
+    """Play two notes with it."""
+    font = folder / "font.sf2"
+    font.write_bytes(files["font.sf2"])
+    score = Score(480)
+    track = Track(program=0, is_drum=False, name="")
+    track.notes.append(Note(0, 480, 60, 90))
+    track.notes.append(Note(480, 480, 96, 60))
+    score.tracks.append(track)
+    try:
+        samples = render_score(score, font).samples
+    except UnreadablePiece as error:
+        said = str(error)
+        if "\n" in said or str(font) not in said:
+            raise AssertionError(f"said {said!r}") from error
+        return said.replace(str(font), "FONT")
+    if samples.shape[0] != 2 or not np.isfinite(samples).all() or not np.abs(samples).max(initial=0.0) <= 1.0:
+        raise AssertionError(f"samples {samples.shape} up to {np.abs(samples).max(initial=0.0)}")
+    return "played" if samples.shape[1] else "played, silent"
+
+
+def make_fuzz(_: argparse.Namespace) -> Fuzz:
+    """What is tried, by the command line."""
+    return Fuzz(name="soundfonts", make=make, attempt=attempt)
+
+
+if __name__ == "__main__":
+    sys.exit(main(make_fuzz, argparse.ArgumentParser(description=__doc__.splitlines()[0])))
