@@ -303,6 +303,7 @@ def test_a_caller_that_gives_no_ear_gets_a_warning() -> None:
 DAMAGED = {
     "its header is cut off": [WHOLE[:8], WHOLE[:13], b"MThd"],
     "its header has 5 bytes; a header has 6 or more": [WHOLE[:4] + b"\x00\x00\x00\x05" + WHOLE[8:14] + b"  "],
+    "its header promises 1 track; there is none": [WHOLE[:14], WHOLE[:20]],
     "it does not say how long a tick is": [midi_file(ON + END, division=0), midi_file(ON + END, division=0xE700)],
     "it counts 31 frames a second; allowed: 24, 25, 29, 30": [midi_file(ON + OFF + END, division=0xE128)],
     "track 1, tick 0: a data byte without a status before it": [midi_file(b"\x00\x3c\x40" + OFF + END)],

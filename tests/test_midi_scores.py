@@ -205,7 +205,10 @@ def test_a_truncated_file_is_read_as_far_as_it_goes_or_refused() -> None:
     for length in range(4, len(data) - 8, 7):
         found = tried(data[:length])
         if isinstance(found, str):
-            assert re.match(r"^NAME (is a damaged MIDI file: its header is cut off|has no notes)$", found)
+            assert re.match(
+                r"^NAME (is a damaged MIDI file: its header (is cut off|promises 5 tracks; .*)|has no notes)$",
+                found,
+            )
 
 
 def test_a_file_without_notes_is_refused() -> None:

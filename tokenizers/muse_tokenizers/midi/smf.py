@@ -98,6 +98,8 @@ def parse_file(data: bytes, repairs: Repairs) -> MidiFile:
         form = 1
     ticks, quarter = _division(division)
     tracks = _tracks(data, following, repairs)
+    if promised and not tracks:
+        raise DamagedFile(f"its header promises {promised} track{'s' * (promised != 1)}; there is none")
     if promised != len(tracks):
         repairs.add(f"its header promises {promised} track{'s' * (promised != 1)}; there {_are(len(tracks))}")
     return MidiFile(form=form, ticks_per_quarter=ticks, quarter=quarter, tracks=tracks)
