@@ -23,6 +23,7 @@ from fuzzing import Files, Fuzz, change_bytes, main
 from muse_tokenizers.base import Ids
 from muse_tokenizers.errors import UnreadablePiece
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.reading import MAXIMUM_SECONDS
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 __all__ = ["fuzz_midi"]
@@ -96,16 +97,23 @@ def attempt(files: Files, folder: Path) -> str:
         _check_line(str(error))
         return "drums alone"
     midi.decode(ids)
-    _continue(midi, score, ids, random)
+    if not _continue(midi, score, ids, random):
+        return "too long once continued"
     return "repaired" if lines else "read"
 
 
-def _continue(midi: MidiTokenizer, score: Any, ids: Ids, random: Random) -> None:
+def _continue(midi: MidiTokenizer, score: Any, ids: Ids, random: Random) -> bool:
+    """Continue a piece; False where what is written is longer than what is read (a note held for hours, at 20 BPM)."""
     length = random.choice((0.5, 1.0, 2.0))
     prompt = midi.prompt(score, length)
     added = _grow(midi, prompt.ids, random)
     joined = midi.join(prompt, added)
-    again = midi.loads(midi.dumps(joined), "again", warn=_ignore)
+    try:
+        again = midi.loads(midi.dumps(joined), "again", warn=_ignore)
+    except UnreadablePiece:
+        if midi.duration(joined) > MAXIMUM_SECONDS:
+            return False
+        raise
     if again.note_num() != joined.note_num():
         raise AssertionError(f"{joined.note_num()} notes written, {again.note_num()} read")
     if random.random() < 0.1:
@@ -113,6 +121,7 @@ def _continue(midi: MidiTokenizer, score: Any, ids: Ids, random: Random) -> None
         midi.measure(score, 0.0, length)
         midi.measure(joined, prompt.cut, prompt.cut + 1.0)
         midi.passage(ids, 0.0, length)
+    return True
 
 
 def _grow(midi: MidiTokenizer, prompt: Ids, random: Random) -> Ids:

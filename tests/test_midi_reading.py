@@ -148,6 +148,7 @@ def test_each_port_has_channels_of_its_own() -> None:
         # A track that ends with its last chord, and one that goes on for hours.
         ([(0, on(60)), (240, off(60)), (0, on(64))], 0, [240, 480]),
         ([(0, on(60))], 20_000_000, [16 * 480]),
+        ([(0, on(60)), (3_000_000, control(9, number=7))], 0, [1000 * 480]),
         # The note-off is that of the second.
         ([(0, on(60)), (100, on(60)), (50, off(60)), (100, on(60)), (50, off(60))], 0, [100, 50, 50]),
     ],

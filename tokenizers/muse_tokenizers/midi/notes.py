@@ -16,6 +16,9 @@ CHANNEL_MODES = (120, 123, 124, 125, 126, 127)
 _RINGING = 16
 """Quarters after the last event of a file up to which a note lasts at most that nothing ends."""
 
+_LONGEST = 1_000
+"""Quarters that such a note lasts at most: eight minutes at 120 beats a minute."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Messages:
@@ -111,7 +114,7 @@ def _likely_ends(messages: Messages, places: Numbers, track_ends: Numbers, ticks
     pitch = channel << 7 | messages.first[places]
     last = int(messages.tick.max())
     end = np.minimum(track_ends[messages.track[places]], last + _RINGING * ticks_per_quarter)
-    end = np.where(end > tick, end, tick + ticks_per_quarter)
+    end = np.where(end > tick, np.minimum(end, tick + _LONGEST * ticks_per_quarter), tick + ticks_per_quarter)
     others = np.flatnonzero((messages.kind == 8) | (messages.kind == 9))
     other_pitch = messages.channel[others] << 7 | messages.first[others]
     end = np.minimum(end, _next(pitch, tick, other_pitch, messages.tick[others]))
