@@ -54,12 +54,15 @@ def test_two_commands_train_on_a_folder_of_ones_own(run: RunCommand, store: Path
     assert made.code == 0, made.err
 
 
-def test_what_is_excluded_is_neither_read_nor_rejected(run: RunCommand, music: Path, tmp_path: Path) -> None:
+def test_what_is_excluded_is_not_read_and_is_listed(run: RunCommand, music: Path, tmp_path: Path) -> None:
     words = ("--exclude", "letter.mid, sa*", "--workers", 1, "--out", tmp_path / "store")
     done = run("prepare", "midi", music, *words)
     assert done.code == 0, done.err
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
-    assert (manifest["pieces"], manifest["rejects"]) == (2, [])
+    assert manifest["pieces"] == 2
+    assert {one["name"]: one["reason"] for one in manifest["rejects"]} == dict.fromkeys(
+        ("letter.mid", "saints.mid"), "is left out by --exclude"
+    )
     assert manifest["source"]["excluded"] == ["letter.mid", "sa*"]
     assert manifest["source"]["sources"][0]["files"] == manifest["pieces"] + len(manifest["rejects"])
 

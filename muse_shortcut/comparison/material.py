@@ -31,6 +31,8 @@ SPLITS = ("train", "validation", "test")
 class Vocabulary:
     """What training has to know of ids; the tokenizer that made them is carried along as its files."""
 
+    kind: str
+    """The domain that they are of."""
     vocabulary_size: int
     streams: int
     pad: int
@@ -98,6 +100,7 @@ def _open_store(folder: Path) -> Material:
     return Material(
         digest=str(store.manifest["sha256"]),
         vocabulary=Vocabulary(
+            kind=tokenizer.kind,
             vocabulary_size=tokenizer.vocabulary_size,
             streams=tokenizer.streams,
             pad=tokenizer.pad,
@@ -123,7 +126,7 @@ def write_pack(material: Material, out: Path, *, tokens: int) -> None:
         variations = material.variations
         np.savez_compressed(temporary / "variations.npz", maps=variations.maps, valid=variations.valid)
         vocabulary = material.vocabulary
-        known = {name: getattr(vocabulary, name) for name in ("vocabulary_size", "streams", "pad", "end")}
+        known = {name: getattr(vocabulary, name) for name in ("kind", "vocabulary_size", "streams", "pad", "end")}
         write_text(temporary / "ids.json", json.dumps({"digest": f"{material.digest} {tokens}"} | known) + "\n")
 
 
@@ -136,9 +139,13 @@ def _open_pack(folder: Path) -> Material:
                 splits[split] = file["ids"]
         with np.load(folder / "variations.npz", allow_pickle=False) as file:
             variations = Variations(maps=file["maps"], valid=file["valid"])
+        kind = str(known["kind"])
         sizes = {name: int(known[name]) for name in ("vocabulary_size", "streams", "pad", "end")}
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise StoreError(f"the pack {folder} is damaged") from error
     return Material(
-        digest=str(known["digest"]), vocabulary=Vocabulary(**sizes, folder=None), splits=splits, variations=variations
+        digest=str(known["digest"]),
+        vocabulary=Vocabulary(kind=kind, **sizes, folder=None),
+        splits=splits,
+        variations=variations,
     )
