@@ -45,7 +45,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = np.abs(np.arange(4000) % 18 - 9)[:, None].astype(np.uint16) + 3
     material = Material(
         digest="scales",
-        vocabulary=Vocabulary(vocabulary_size=13, streams=1, pad=0, end=2, folder=None),
+        vocabulary=Vocabulary(kind="midi", vocabulary_size=13, streams=1, pad=0, end=2, folder=None),
         splits={"train": ids[:3000], "validation": ids[3000:3500], "test": ids[3500:]},
         variations=Variations(maps=np.arange(13)[None], valid=np.ones((1, 13), dtype=bool)),
     )
@@ -224,7 +224,7 @@ def test_a_store_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -
 def test_a_pack_is_what_it_was_made_of(stores: Path, tmp_path: Path) -> None:
     material = open_material(stores / "scales")
     assert [len(material.splits[split]) for split in ("train", "validation", "test")] == [2900, 362, 362]
-    assert material.vocabulary == Vocabulary(vocabulary_size=13, streams=1, pad=0, end=2, folder=None)
+    assert material.vocabulary == Vocabulary(kind="midi", vocabulary_size=13, streams=1, pad=0, end=2, folder=None)
     write_pack(material, tmp_path / "again", tokens=10**6)
     assert np.array_equal(open_material(tmp_path / "again").splits["train"], material.splits["train"])
     (tmp_path / "again" / "test.npz").write_bytes(b"PK")
