@@ -1,8 +1,10 @@
 """How often new notes of two-handed piano music go to the hand that truly plays them.
 
-    python benchmarks/track_assignment.py FOLDER [FOLDER ...] [--pieces 40]
+    python benchmarks/track_assignment.py FOLDER [FOLDER ...] [--pieces 40] [--generate 10]
 
-The true notes of 30 s after a cut at 15 s are divided between the two tracks from the notes before the cut alone.
+The true notes of 30 s after a cut at 15 s are divided between the two tracks from the notes before the cut alone. With
+`--generate` the first so many pieces are also continued by the shipped model, and the first track's share of the new
+notes stands beside its share of the true ones.
 """
 
 from __future__ import annotations
@@ -10,54 +12,87 @@ from __future__ import annotations
 import argparse
 import random
 from pathlib import Path
+from typing import Any
 
+import muse_shortcut as muse
 from muse_tokenizers.errors import UnreadablePiece
-from muse_tokenizers.midi.scores import read_score
+from muse_tokenizers.midi.reading import read_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.track_assignment import TrackLine, assign_tracks
 
 CUT, END = 15.0, 45.0
+SECONDS = 10.0
+"""Of new music."""
 LEAST_NOTES = 20
 
 
-def share_of(path: Path) -> tuple[int, int] | None:
-    """Notes in their true track, and all; None for what is no piano music in two tracks."""
+def two_hands(path: Path) -> Any:
+    """The score; None for what is no piano music in two tracks, or has too little before or after the cut."""
     try:
-        score = read_score(path)
+        score = read_score(path, warn=lambda _: None)
     except UnreadablePiece:
         return None
-    tracks = [track for track in score.tracks if len(track.notes) > LEAST_NOTES]
+    tracks = [track for track in score.tracks if len(track.notes)]
     if len(tracks) != 2 or any(track.is_drum or track.program > 7 for track in tracks):
         return None
+    before, after = split(score)
+    enough = all(len(track.notes) > LEAST_NOTES for track in tracks) and all(before) and len(after) >= LEAST_NOTES
+    return score if enough else None
+
+
+def split(score: Any) -> tuple[list[list[Any]], list[tuple[Any, int]]]:
+    """The notes of each hand before the cut; all those after it with the number of their hand, as they are dealt."""
     cut, end = (float(TempoMap(score).ticks(seconds)) for seconds in (CUT, END))
-    before = [[note for note in track.notes if note.time < cut] for track in tracks]
-    after = [(note, number) for number, track in enumerate(tracks) for note in track.notes if cut <= note.time < end]
-    if not all(before) or len(after) < LEAST_NOTES:
-        return None
+    hands = [track.notes for track in score.tracks if len(track.notes)]
+    after = [(note, number) for number, notes in enumerate(hands) for note in notes if cut <= note.time < end]
     after.sort(key=lambda pair: (pair[0].time, pair[0].pitch, pair[1]))
+    return [[note for note in notes if note.time < cut] for notes in hands], after
+
+
+def right_ones(score: Any) -> tuple[int, int]:
+    """Notes in their true track, and all."""
+    before, after = split(score)
     given = assign_tracks([TrackLine.of(notes) for notes in before], [note for note, _ in after])
     return sum(found == true for found, (_, true) in zip(given, after, strict=True)), len(after)
 
 
+def first_hand_share(score: Any, start: float, end: float) -> float | None:
+    """Of the notes that begin in [start, end) seconds, how many stand in the first track; None where there is none."""
+    first, last = (float(TempoMap(score).ticks(seconds - 0.002)) for seconds in (start, end))
+    hands = [sum(first <= note.time < last for note in track.notes) for track in score.tracks if len(track.notes)]
+    return hands[0] / sum(hands) if sum(hands) else None
+
+
 def main() -> None:
-    """Print the share of each folder."""
+    """Print the shares of each folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--pieces", type=int, default=40, help="of each folder, chosen at random")
+    parser.add_argument("--generate", type=int, default=0, help="of these, how many are also continued")
     arguments = parser.parse_args()
+    model = muse.load("midi") if arguments.generate else None
     for folder in arguments.folders:
         paths = sorted(path for path in folder.rglob("*") if path.suffix in (".mid", ".midi"))
         random.Random(0).shuffle(paths)
-        found: list[tuple[int, int]] = []
+        scores: list[Any] = []
         for path in paths:
-            if len(found) == arguments.pieces:
+            if len(scores) == arguments.pieces:
                 break
-            share = share_of(path)
-            if share is not None:
-                found.append(share)
+            score = two_hands(path)
+            if score is not None:
+                scores.append(score)
+        if not scores:
+            print(f"{folder.name}: no piano music in two tracks")
+            continue
+        found = [right_ones(score) for score in scores]
         right, notes = (sum(column) for column in zip(*found, strict=True))
         worst = ", ".join(f"{a / b:.2f}" for a, b in sorted(found, key=lambda pair: pair[0] / pair[1])[:5])
         print(f"{folder.name}: {right / notes:.3f} of {notes} notes in {len(found)} pieces; worst {worst}")
+        for score in scores[: arguments.generate] if model else []:
+            assert model is not None
+            (made,) = model.continue_(score, prompt_seconds=CUT, seconds=SECONDS, seed=1, trace=False)
+            shares = (first_hand_share(one, made.start, made.start + SECONDS) for one in (made.piece, score))
+            print("  in the first track:", *("-" if share is None else f"{share:.2f}" for share in shares), flush=True)
 
 
 if __name__ == "__main__":

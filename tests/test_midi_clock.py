@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
 import pytest
 from conftest import RunCommand
-from midi_pieces import tokenizer
+from midi_pieces import draw, tokenizer
+from small_visits import visit
 from symusic import Note, Pedal, Score, Tempo, Track
 
+from muse_shortcut.api.options import build_request
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
 from muse_tokenizers.base import Prompt, Wishes
 from muse_tokenizers.midi.clock import pace_of
 from muse_tokenizers.midi.tempo_map import TempoMap
@@ -85,9 +92,14 @@ def test_what_follows_is_written_at_the_true_tempo_and_as_long_as_was_asked(bpm:
     assert 9.0 - 0.5 - 2.5 * 60 / bpm - 0.6 < beyond <= 9.0
 
 
-def test_described_and_written_times_are_the_same() -> None:
+_RUBATO = [(480 * beat, 74 + 19 * float(np.sin(beat / 5)) + beat % 3) for beat in range(32)]
+"""As somebody plays: a tempo for every beat."""
+
+
+@pytest.mark.parametrize("tempos", [[(0, 54), (3840, 118), (9000, 61.3)], [(0, 300)], [(0, 11)], _RUBATO])
+def test_described_and_written_times_are_the_same(tempos: list[tuple[int, float]]) -> None:
     remi = tokenizer("remi")
-    prompt = remi.prompt(_score([(0, 54), (3840, 118), (9000, 61.3)], 32))
+    prompt = remi.prompt(_score(tempos, 32))
     for wishes in (Wishes(seconds=6.0, silence=0.5), Wishes(seconds=6.0, silence=0.5, keep_tempo=True)):
         timed = remi.timed(prompt, wishes)
         ids = _grown(timed, wishes, seed=3)
@@ -115,6 +127,35 @@ def test_a_ritardando_before_the_cut_is_not_the_tempo_of_what_follows() -> None:
     joined = remi.join(prompt, _grown(prompt, Wishes(bars=3, keep_tempo=True)))
     cut = 480 * 64 * joined.ticks_per_quarter // 480
     assert next(mspq for tick, mspq in _microseconds(joined) if tick >= cut) == round(60e6 / 73)
+
+
+def test_a_tempo_that_has_held_for_a_while_is_a_new_one_and_no_ritardando() -> None:
+    allegro = pace_of(_score([(0, 60), (480 * 40, 126)]), 480 * 52)  # 12 beats of it: 5.7 s
+    assert allegro.prevailing == pytest.approx(126, abs=0.01)
+    assert allegro.slowest == pytest.approx(60, abs=0.01)
+    assert allegro.fastest == pytest.approx(126, abs=0.01)
+
+
+def test_a_closing_bar_that_is_slower_neither_prevails_nor_widens_the_range() -> None:
+    closing = pace_of(_score([(0, 73), (480 * 60, 55)]), 480 * 64)  # 4 beats of it: 4.4 s
+    assert closing.last == pytest.approx(55, abs=0.01)
+    for bpm in (closing.prevailing, closing.slowest, closing.fastest):
+        assert bpm == pytest.approx(73, abs=0.01)
+
+
+def test_a_tempo_is_called_as_it_is_written() -> None:
+    remi = tokenizer("remi")
+    prompt = remi.prompt(_score([(0, 54), (480 * 8, 57)], 16))
+    labels = [step[0].label for step in remi.describe(prompt.ids, prompt) if step[0].kind == "tempo"]
+    assert labels == ["54 bpm"]  # To the vocabulary both are 56.
+    wishes = Wishes(tempo=90.0, bars=1)
+    timed = remi.timed(prompt, wishes)
+    ids = _grown(timed, wishes)
+    described = remi.describe(np.concatenate([timed.ids, ids]), timed)[len(timed.ids) :]
+    assert [step[0].label for step in described if step[0].kind == "tempo"] == ["90 bpm"]
+    place = next(place for place, step in enumerate(described) if step[0].kind == "tempo")
+    before = np.concatenate([timed.ids, ids[:place]])
+    assert remi.labels_after(before, 0, [int(ids[place, 0])], timed) == ["90 bpm"]
 
 
 def test_a_tempo_that_is_asked_for_is_written_exactly() -> None:
@@ -154,11 +195,47 @@ def test_instruments_are_those_of_the_prompt_unless_any_may_play() -> None:
     assert programs(Wishes(bars=4, keep_instruments=True, instruments=("violin",))) == {40, 56}
 
 
-def _two_hands() -> Score:
+@pytest.mark.parametrize(
+    ("asked", "keeps"),
+    [
+        ({}, (True, True)),
+        ({"instruments": " Any"}, (False, True)),
+        ({"instruments": ["any", "piano"]}, (False, True)),
+        ({"tempo": "Free"}, (True, False)),
+    ],
+)
+def test_any_and_free_are_how_it_was_before(asked: dict[str, Any], keeps: tuple[bool, bool], tmp_path: Path) -> None:
+    remi = tokenizer("remi")
+    prompt = remi.prompt(_score([(0, 100)], 16))
+    by_options = build_request(remi, prompt, SamplingConfig(), asked).wishes
+    by_page = visit(tmp_path).example("midi", **asked).request.wishes
+    for wishes in (by_options, by_page):
+        assert (wishes.keep_instruments, wishes.keep_tempo) == keeps
+        assert (wishes.instruments, wishes.tempo) == ((), None)
+
+
+def test_a_sidecar_from_before_prompts_had_times_repeats_as_it_was(tmp_path: Path) -> None:
+    remi = tokenizer("remi")
+    prompt = replace(remi.prompt(_score([(0, 54)], 16)), clock=None)
+    wishes = Wishes(bars=2)
+    request = Request(prompt=prompt, wishes=wishes, seed=1)
+    grammar = remi.grammar(prompt.ids, 1, wishes, None, None)
+    ids = draw(grammar, 60, 5)[0]
+    details: dict[str, Any] = {"checkpoint": "", "candidate": 0, "log_probability": -1.0, "name": "old"}
+    content = json.loads(sidecar_text(remi, request, ids=ids, source=None, sound=None, **details))
+    del content["prompt"]["timed"], content["wishes"]["keep_instruments"], content["wishes"]["keep_tempo"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    read = read_sidecar(tmp_path / "old.json", remi).request
+    assert read.wishes == wishes
+    assert read.prompt.clock is None
+    assert remi.dumps(remi.join(read.prompt, ids)) == remi.dumps(remi.join(prompt, ids))
+
+
+def _two_hands(program: int = 0, bases: tuple[int, ...] = (72, 45), *, is_drum: bool = False) -> Score:
     score = Score(480)
     score.tempos.append(Tempo(0, 100))
-    for name, base in (("right", 72), ("left", 45)):
-        track = Track(program=0, is_drum=False, name=name)
+    for base in bases:
+        track = Track(program=program, is_drum=is_drum, name=f"around {base}")
         for beat in range(32):
             track.notes.append(Note(480 * beat, 400, base + beat % 7, 80))
         track.pedals.append(Pedal(0, 400))
@@ -166,14 +243,26 @@ def _two_hands() -> Score:
     return score
 
 
-def test_each_hand_is_continued_in_its_own_track() -> None:
-    remi = tokenizer("remi")
-    prompt = remi.prompt(_two_hands(), 10.0)
-    rest = remi.encode(_two_hands())[len(prompt.ids) - 1 :]
-    joined = remi.join(prompt, rest)
+def _continued_by_itself(name: str, score: Score) -> Score:
+    """Ten seconds of a score, and the rest of it as the continuation."""
+    form = tokenizer(name)
+    prompt = form.prompt(score, 10.0)
+    return form.join(prompt, form.encode(score)[len(prompt.ids) - 1 :])
+
+
+@pytest.mark.parametrize(("name", "program"), [("remi", 0), ("performance", 0), ("performance", 4)])
+def test_each_hand_is_continued_in_its_own_track(name: str, program: int) -> None:
+    joined = _continued_by_itself(name, _two_hands(program))
+    assert [track.program for track in joined.tracks] == [program, program]
     for track, base in zip(joined.tracks, (72, 45), strict=True):
         assert len(track.notes) == 32
         assert {note.pitch for note in track.notes} <= set(range(base, base + 7))
+
+
+def test_each_drum_is_continued_in_the_track_that_plays_it() -> None:
+    bases = (35, 42, 49)
+    joined = _continued_by_itself("remi", _two_hands(bases=bases, is_drum=True))
+    assert [{note.pitch for note in track.notes} for track in joined.tracks] == [set(range(b, b + 7)) for b in bases]
 
 
 def test_the_command_tells_and_keeps_the_seconds_of_the_file(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from muse_tokenizers.midi.track_assignment import TrackLine, assign_tracks
+from muse_tokenizers.midi.track_assignment import TrackLine, assign_drums, assign_tracks
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,8 @@ def test_what_comes_later_moves_no_earlier_note() -> None:
     whole = assign_tracks(_lines(70, 50, 40), notes)
     for length in (1, 7, 30, 59):
         assert assign_tracks(_lines(70, 50, 40), notes[:length]) == whole[:length]
+
+
+def test_a_drum_goes_where_it_is_played_most_and_a_new_one_to_the_busiest_track() -> None:
+    kick, cymbals = np.array([36, 36, 38]), np.array([42, 42, 46, 42, 36])
+    assert assign_drums([kick, cymbals], [36, 42, 38, 51]) == [0, 1, 0, 1]

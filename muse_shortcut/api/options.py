@@ -122,9 +122,9 @@ def _constraints(tokenizer: Tokenizer[Any], asked: Mapping[str, Any]) -> Wishes:
     changed: dict[str, Any] = {name: value for name, value in lengths.items() if value is not None}
     if "instruments" in asked:
         changed["instruments"] = _instruments(asked["instruments"])
-    if [name.lower() for name in changed.get("instruments", ())] == ["any"]:
+    if "any" in [name.lower() for name in changed.get("instruments", ())]:
         changed |= {"instruments": (), "keep_instruments": False}
-    if asked.get("tempo") == "free":
+    if str(asked.get("tempo")).strip().lower() == "free":
         changed["keep_tempo"] = False
     elif "tempo" in asked:
         changed["tempo"] = _tempo(asked["tempo"])

@@ -174,8 +174,9 @@ def check_options(arguments: Namespace, domain: str) -> None:
 
         if arguments.key is not None:
             parse_key(arguments.key)
-        if arguments.instruments is not None and arguments.instruments.strip().lower() != "any":
-            parse_instruments(tuple(name for name in arguments.instruments.split(",") if name.strip()))
+        names = tuple(name for name in (arguments.instruments or "").split(",") if name.strip())
+        if "any" not in [name.strip().lower() for name in names]:
+            parse_instruments(names)
 
 
 def exists(word: str) -> bool:

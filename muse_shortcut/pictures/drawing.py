@@ -94,7 +94,7 @@ def draw_trace(
             _draw_arcs(roll, timeline, trace, chosen, sources, colours)
             _draw_sources(looked, timeline, trace, chosen, sources, colours)
             chances = [(tokens[trace.prompt_steps + chosen][0], float(np.exp(trace.log_probability[chosen, 0])))]
-            chances += alternatives_of(trace, tokenizer, chosen)
+            chances += alternatives_of(trace, tokenizer, chosen, prompt=prompt)
             _describe(beside, chances, sources, colours)
         for axes in (roll, share, looked):
             axes.set_xlim(left, right)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from muse_shortcut.generation.explaining import Span, spans_of
 from muse_shortcut.generation.trace import Trace
-from muse_tokenizers.base import Token, Tokenizer
+from muse_tokenizers.base import Prompt, Token, Tokenizer
 
 __all__ = [
     "Note",
@@ -155,7 +155,9 @@ def telling_step(trace: Trace, timeline: Timeline) -> int | None:
     return max(middle or steps, key=strongest, default=None)
 
 
-def alternatives_of(trace: Trace, tokenizer: Tokenizer[Any], step: int, most: int = 4) -> list[tuple[Token, float]]:
+def alternatives_of(
+    trace: Trace, tokenizer: Tokenizer[Any], step: int, most: int = 4, prompt: Prompt[Any] | None = None
+) -> list[tuple[Token, float]]:
     """What a new step could have been besides, likeliest first, with its chance; of the first stream."""
     end = trace.prompt_steps + step
     found = []
@@ -163,7 +165,7 @@ def alternatives_of(trace: Trace, tokenizer: Tokenizer[Any], step: int, most: in
         if other >= 0 and other != trace.ids[end, 0]:
             instead = trace.ids[: end + 1].copy()
             instead[end, 0] = other
-            found.append((tokenizer.describe(instead)[end][0], float(np.exp(nats))))
+            found.append((tokenizer.describe(instead, prompt)[end][0], float(np.exp(nats))))
     return found[:most]
 
 

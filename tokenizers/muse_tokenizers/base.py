@@ -295,8 +295,10 @@ class Tokenizer(ABC, Generic[Piece]):
         """A prompt with its clock, which a wished tempo changes from the cut on."""
         return prompt
 
-    def labels_after(self, ids: Ids, stream: int, others: Sequence[int]) -> list[str]:
-        """What each of some ids of a stream would be called if it came after `ids` (T, K)."""
+    def labels_after(
+        self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[Piece] | None = None
+    ) -> list[str]:
+        """What each of some ids of a stream would be called after `ids` (T, K), which begin with those of a prompt."""
         return [self.describe(np.full((1, self.streams), other))[0][stream].label for other in others]
 
     # Continuing

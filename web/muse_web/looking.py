@@ -81,7 +81,7 @@ def _token(run: Run, trace: Trace, tokens: list[Token], step: int) -> dict[str, 
     streams = []
     for stream, token in enumerate(tokens):
         others = [other for other in trace.alternatives[step, stream].tolist() if other >= 0]
-        labels = run.checkpoint.tokenizer.labels_after(trace.ids[:end], stream, others)
+        labels = run.checkpoint.tokenizer.labels_after(trace.ids[:end], stream, others, run.request.prompt)
         chances = np.exp(trace.alternative_log_probability[step, stream, : len(others)]).tolist()
         streams.append(
             {

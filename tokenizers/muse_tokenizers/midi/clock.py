@@ -23,6 +23,12 @@ __all__ = ["Clock", "Pace", "file_clock", "pace_of"]
 
 _RECENT_SECONDS = 16.0
 """Of a prompt's end, over which its prevailing tempo is the median: longer than twice a ritardando."""
+_HELD_SECONDS = 5.0
+"""A last tempo that has held for so long is a new tempo, not a part of a ritardando: the median is over it alone."""
+_SAME = 0.02
+"""By how much tempos may differ that are one tempo."""
+_CLOSING = 0.9
+"""A prompt's last tempos below this share of the prevailing one are its ritardando, and not part of its range."""
 _RANGE = (0.05, 0.95)
 """Quantiles, by time, between which the tempos of a prompt are its range."""
 
@@ -35,7 +41,7 @@ class Pace:
     """Beats per minute that hold for most of its end: a ritardando just before the cut does not count."""
     slowest: float
     fastest: float
-    """Beats per minute; nearly all of the prompt lies between them."""
+    """Beats per minute; nearly all of the prompt, without its ritardando, lies between them."""
     last: float
     """What is in force where the prompt ends."""
 
@@ -96,15 +102,26 @@ def pace_of(score: Score, end: int) -> Pace:
     at = tempo.seconds(edges)
     lengths = np.diff(at)
     tempos = 60.0 * np.diff(edges) / score.ticks_per_quarter / np.maximum(lengths, 1e-12)
-    recent = np.minimum(np.maximum(at[1:] - (at[-1] - _RECENT_SECONDS), 0.0), lengths)
-    slowest, fastest = (_quantile(tempos, lengths, share) for share in _RANGE)
+    since = at[-1] - _RECENT_SECONDS
+    held = _last_run(np.abs(tempos / tempos[-1] - 1.0) <= _SAME)
+    if at[-1] - at[-1 - held] >= _HELD_SECONDS:
+        since = max(since, at[-1 - held])
+    recent = np.minimum(np.maximum(at[1:] - since, 0.0), lengths)
     prevailing = _quantile(tempos, recent, 0.5)
+    steady = len(tempos) - _last_run(tempos < _CLOSING * prevailing)
+    slowest, fastest = (_quantile(tempos[:steady], lengths[:steady], share) for share in _RANGE)
     return Pace(
         prevailing=prevailing,
         slowest=min(slowest, prevailing),
         fastest=max(fastest, prevailing),
         last=float(tempos[-1]),
     )
+
+
+def _last_run(holds: NDArray[np.bool_]) -> int:
+    """How many of the last items hold without a gap."""
+    gaps = np.flatnonzero(~holds)
+    return len(holds) - (int(gaps[-1]) + 1 if len(gaps) else 0)
 
 
 def _quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:

@@ -7,7 +7,7 @@ from math import ceil, gcd
 from typing import TYPE_CHECKING, Any
 
 from muse_tokenizers.midi.tempo_map import TempoMap
-from muse_tokenizers.midi.track_assignment import TrackLine, assign_tracks
+from muse_tokenizers.midi.track_assignment import TrackLine, assign_drums, assign_tracks
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -90,7 +90,10 @@ def _append_tempos(score: Score, tempos: Tempos, assumed: int | None = 500_000) 
 
 
 def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) -> Score:
-    """The same where seconds stay seconds: the prompt's tempos stand, its ticks are multiplied until one is short."""
+    """The same where seconds stay seconds: the prompt's tempos stand, its ticks are multiplied until one is short.
+
+    The continuation knows no instruments: its notes go to those of the prompt, drums apart.
+    """
     per_tick = TempoMap(prompt).last_seconds_per_tick
     room = _MAXIMUM_TICKS_PER_QUARTER // prompt.ticks_per_quarter
     factor: int = max(1, min(ceil(per_tick / _SHORT_SECONDS), room))
@@ -100,13 +103,21 @@ def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) ->
     def moved(tick: int) -> int:
         return max(round(float(target.ticks(source.seconds(tick)))), cut * factor)
 
-    _append_tracks(joined, cut * factor, continuation, start, moved)
+    _append_tracks(joined, cut * factor, continuation, start, moved, find=_pitched_tracks)
     return joined
 
 
-def _append_tracks(joined: Score, cut: int, continuation: Score, start: int, moved: Callable[[int], int]) -> None:
+def _append_tracks(
+    joined: Score,
+    cut: int,
+    continuation: Score,
+    start: int,
+    moved: Callable[[int], int],
+    find: Callable[[Score, Track], list[Track]] | None = None,
+) -> None:
     """Append the notes and pedals that begin at tick `start` or later, each to the track of its instrument, and where
-    several play that (two hands, two violins) to the one whose line it goes on.
+    several play that (two hands, two violins) to the one whose line it goes on. `find` gives the tracks that a
+    continuation's track goes to, in place of those of its instrument.
 
     A note waits for a note of the prompt that still sounds at its pitch, and is left out if it would end before that
     one does; a pedal waits for one that is still down.
@@ -118,7 +129,7 @@ def _append_tracks(joined: Score, cut: int, continuation: Score, start: int, mov
         pedals = [_spanning(pedal, moved) for pedal in track.pedals if pedal.time >= start]
         if not notes and not pedals:
             continue
-        targets = _tracks_like(joined, track)
+        targets = (find or _tracks_like)(joined, track)
         dealt = _dealt(targets, notes)
         for target, own in zip(targets, dealt, strict=True):
             if (own or pedals) and target.pitch_bends and target.pitch_bends[-1].value:
@@ -134,7 +145,10 @@ def _dealt(targets: list[Track], notes: list[Any]) -> list[list[Any]]:
     if len(targets) == 1:
         return [notes]
     notes.sort(key=lambda note: (note.time, note.pitch))
-    given = assign_tracks([TrackLine.of(track.notes) for track in targets], notes)
+    if targets[0].is_drum:
+        given = assign_drums([track.notes.numpy()["pitch"] for track in targets], [note.pitch for note in notes])
+    else:
+        given = assign_tracks([TrackLine.of(track.notes) for track in targets], notes)
     return [
         [note for note, number in zip(notes, given, strict=True) if number == place] for place in range(len(targets))
     ]
@@ -169,7 +183,7 @@ def _bar_in_force(score: Score) -> float:
 
 
 def _tracks_like(score: Score, model: Track) -> list[Track]:
-    """The score's tracks for an instrument that have notes; a new one if there is none. Drums are one track."""
+    """The score's tracks for an instrument that have notes; a new one if there is none."""
     from symusic import Track
 
     found = [
@@ -180,8 +194,12 @@ def _tracks_like(score: Score, model: Track) -> list[Track]:
     if not found:
         score.tracks.append(Track(program=model.program, is_drum=model.is_drum, name=model.name))
         return [score.tracks[-1]]
-    playing = [track for track in found if len(track.notes)]
-    return playing if playing and not model.is_drum else found[:1]
+    return [track for track in found if len(track.notes)] or found[:1]
+
+
+def _pitched_tracks(score: Score, model: Track) -> list[Track]:
+    """The score's tracks that have notes and are not drums; as `_tracks_like` if there is none."""
+    return [track for track in score.tracks if len(track.notes) and not track.is_drum] or _tracks_like(score, model)
 
 
 def _append_notes(track: Track, notes: list[Any]) -> None:

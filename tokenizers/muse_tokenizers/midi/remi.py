@@ -230,6 +230,9 @@ class RemiForm:
                 ends.append((range(first, index + 1), moment.tick + length))
             inside = moment.kind in (Kind.Pitch, Kind.PitchDrum, Kind.Velocity, Kind.Duration)
             label, kind = self._label(moment)
+            if clock is not None and moment.kind == Kind.Tempo:
+                # As the file has it, of which the id is the vocabulary's nearest.
+                label = f"{round(60.0 / (moment.seconds_per_tick * tables.ticks_per_quarter), 1):g} bpm"
             tokens.append(
                 Token(
                     id=moment.id,

@@ -98,12 +98,14 @@ class MidiTokenizer(Tokenizer["Score"]):
             return [[token] for token in self._form.describe(listed, _clock(prompt and prompt.clock))]
         return [[token] for token in self._form.describe(listed)]
 
-    def labels_after(self, ids: Ids, stream: int, others: Sequence[int]) -> list[str]:
+    def labels_after(
+        self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[Score] | None = None
+    ) -> list[str]:
         kinds, labels = self._form.vocabulary.kinds, []
         for other in others:
             # Only these are called by where they stand, and to describe a long piece for each of the rest takes long.
-            before = ids[:, 0].tolist() if kinds[other] in ("Bar", "Position") else []
-            labels.append(self._form.describe([int(one) for one in (*before, other)])[-1].label)
+            before = ids if kinds[other] in ("Bar", "Position", "Tempo") else ids[:0]
+            labels.append(self.describe(np.concatenate([before, [[other]]]), prompt)[-1][0].label)
         return labels
 
     def _inner(self, ids: Ids) -> list[int]:

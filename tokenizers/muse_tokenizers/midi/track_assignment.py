@@ -7,7 +7,7 @@ pitch, lower notes to lower tracks, so that the sum over notes of
 
 is least. A track's centre follows its latest notes. Each moment is decided from what came before it alone, so that a
 piece that grows never moves a note to another track. (Voice separation by pitch proximity: Chew & Wu 2004; here with
-the tracks of the prompt as voices.)
+the tracks of the prompt as voices.) Of a drum kit in several tracks each drum goes on in the track that plays it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-__all__ = ["TrackLine", "assign_tracks"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TrackLine", "assign_drums", "assign_tracks"]
 
 _FOLLOW = 0.12
 """How far a track's centre moves towards each new note: about the last eight count."""
@@ -88,6 +91,18 @@ def assign_tracks(lines: Sequence[TrackLine], notes: Sequence[Any]) -> list[int]
             lines[tracks[place]].add(note)
             chosen.append(tracks[place])
     return chosen
+
+
+def assign_drums(played: Sequence[NDArray[Any]], pitches: Sequence[int]) -> list[int]:
+    """For each of some drums the number of the track that plays it most; of one that none plays, the busiest.
+
+    Args:
+        played: (N,) pitches of each track so far.
+        pitches: of the new notes.
+    """
+    counts = np.stack([np.bincount(track, minlength=128) for track in played])
+    chosen = np.where(counts.any(axis=0), counts.argmax(axis=0), counts.sum(axis=1).argmax())
+    return [int(chosen[pitch]) for pitch in pitches]
 
 
 def _divide(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[int]:

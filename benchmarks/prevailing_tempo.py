@@ -1,0 +1,85 @@
+"""Which tempo of a prompt's end is nearest to that of its true continuation.
+
+    python benchmarks/prevailing_tempo.py FOLDER [FOLDER ...] [--pieces 90]
+
+Pieces whose tempo changes are cut at 25 random moments each. What several rules say of the tempo before the cut is
+compared with the median tempo of the 20 s after it; `pace` is the rule that continuations go by
+(`muse_tokenizers.midi.clock`). Errors are means over the cuts at which the last tempo and the median of 16 s differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import numpy as np
+
+from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.midi.clock import pace_of
+from muse_tokenizers.midi.reading import read_score
+from muse_tokenizers.midi.tempo_map import TempoMap
+
+BEFORE, AFTER = 20.0, 20.0
+CUTS = 25
+RULES = ("last", "8 s", "16 s", "32 s", "all", "pace")
+
+
+class Tempos:
+    """The tempos of a score in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.score = read_score(path, warn=lambda _: None)
+        self.map, end = TempoMap(self.score), self.score.end()
+        changes = self.score.tempos.numpy()["time"].astype(np.int64)
+        edges = np.unique(np.concatenate(([0], changes[(changes > 0) & (changes < end)], [end])))
+        self.at = self.map.seconds(edges)
+        self.bpm = 60 * np.diff(edges) / self.score.ticks_per_quarter / np.maximum(np.diff(self.at), 1e-9)
+
+    def median(self, start: float, end: float) -> float:
+        """By time, of a stretch in seconds."""
+        weights = np.maximum(np.minimum(self.at[1:], end) - np.maximum(self.at[:-1], start), 0.0)
+        order = np.argsort(self.bpm)
+        reached = np.cumsum(weights[order])
+        return float(self.bpm[order][np.searchsorted(reached, reached[-1] / 2)])
+
+    def told(self, cut: float) -> list[float]:
+        """What each rule says at a cut."""
+        last = float(self.bpm[max(int(np.searchsorted(self.at, cut)) - 1, 0)])
+        medians = [self.median(max(0.0, cut - seconds), cut) for seconds in (8.0, 16.0, 32.0, cut)]
+        return [last, *medians, pace_of(self.score, round(float(self.map.ticks(cut)))).prevailing]
+
+
+def main() -> None:
+    """Print the mean error of each rule for each folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--pieces", type=int, default=90, help="of each folder, chosen at random")
+    arguments = parser.parse_args()
+    for folder in arguments.folders:
+        chance, errors, pieces = random.Random(0), list[list[float]](), 0
+        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+        chance.shuffle(paths)
+        for path in paths:
+            if pieces == arguments.pieces:
+                break
+            try:
+                tempos = Tempos(path)
+            except UnreadablePiece:
+                continue
+            length = float(tempos.at[-1])
+            if len(tempos.bpm) < 4 or length < BEFORE + AFTER + 10:
+                continue
+            pieces += 1
+            for cut in (chance.uniform(BEFORE, length - AFTER) for _ in range(CUTS)):
+                told, true = tempos.told(cut), tempos.median(cut, cut + AFTER)
+                if told[0] != told[2]:
+                    errors.append([abs(np.log2(bpm / true)) for bpm in told])
+        if errors:
+            means = 100 * (2 ** np.mean(errors, axis=0) - 1)
+            named = ", ".join(f"{rule} {mean:.1f} %" for rule, mean in zip(RULES, means, strict=True))
+            print(f"{folder.name}: {named}; {len(errors)} cuts in {pieces} pieces", flush=True)
+
+
+if __name__ == "__main__":
+    main()
