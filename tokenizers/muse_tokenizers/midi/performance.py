@@ -7,6 +7,7 @@ lengthens the notes it holds, as in Oore et al. 2018 (arXiv 1808.03715).
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,8 +100,7 @@ class PerformanceForm:
         score.time_signatures.append(TimeSignature(0, 4, 4))
         sounding: dict[int, list[tuple[int, int]]] = {}
         rows, tick = list[tuple[int, int, int, int]](), 0
-        closed = self.closed(ids)
-        for i, following in zip(closed, [*closed[1:], -1], strict=True):
+        for i, following in pairwise([*self.closed(ids), -1]):
             kind, pitch = self._meanings[i]
             if kind == "TimeShift":
                 tick += int(self.shift_ticks[i])
