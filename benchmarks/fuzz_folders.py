@@ -28,7 +28,8 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint, save_checkpoi
 from muse_shortcut.config import ModelConfig, ShortcutConfig
 from muse_shortcut.data.store import SPLITS, open_store
 from muse_shortcut.errors import MuseError
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
 from muse_shortcut.generation.trace import load_trace
 from muse_shortcut.model.core import Core

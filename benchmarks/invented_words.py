@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from muse_shortcut.checkpoints import load_checkpoint
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
+from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 from muse_tokenizers.base import Wishes
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from muse_shortcut.checkpoints import load_checkpoint
 from muse_shortcut.devices import use_decoding_threads
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
+from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint
 from muse_tokenizers.base import RULES, Wishes
 from muse_tokenizers.midi.loops import is_repeat

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         StoreError,
         TrainingError,
     )
-    from muse_shortcut.generation.engine import StepEvent
     from muse_shortcut.generation.explaining import Explanation
+    from muse_shortcut.generation.request import StepEvent
     from muse_shortcut.generation.trace import Trace, load_trace
     from muse_shortcut.model.core import Core
     from muse_shortcut.version import __version__
@@ -50,7 +50,7 @@ _MODULES = {
         "StoreError",
         "TrainingError",
     ),
-    "muse_shortcut.generation.engine": ("StepEvent",),
+    "muse_shortcut.generation.request": ("StepEvent",),
     "muse_shortcut.generation.explaining": ("Explanation",),
     "muse_shortcut.generation.trace": ("Trace", "load_trace"),
     "muse_shortcut.model.core": ("Core",),

@@ -15,7 +15,8 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.devices import use_decoding_threads
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt

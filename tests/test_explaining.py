@@ -15,8 +15,9 @@ from torch import Tensor
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.explaining import Span, allowed_at, cut_sources, explain, spans_of
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace, load_trace
 from muse_shortcut.model.core import Core
 from muse_tokenizers.base import Wishes

@@ -12,7 +12,7 @@ import pytest
 from conftest import RunCommand
 
 from muse_shortcut.commands.progress import Progress
-from muse_shortcut.generation.engine import Request, StepEvent
+from muse_shortcut.generation.request import Request, StepEvent
 from muse_tokenizers.base import Wishes
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 

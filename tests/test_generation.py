@@ -13,8 +13,9 @@ import torch
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.outputs import free_number
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sampling import Sampler
 from muse_tokenizers.base import Wishes
 

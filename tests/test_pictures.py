@@ -12,7 +12,8 @@ import pytest
 from conftest import RunCommand
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.pictures.drawing import draw_trace
 from muse_shortcut.pictures.palette import ACCENT, NEW, PAPER, PROMPT, colours_of_page, depth_colours

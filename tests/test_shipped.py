@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
+from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 from muse_shortcut.shipped.writing_prompts import write_prompts
 from muse_tokenizers.audio.codecs import SHIPPED, codec_folder, find_codec

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import Sidecar, read_sidecar, sidecar_text
 from muse_tokenizers.text.segmenting import LETTERS, CharacterSegmenter
 from muse_tokenizers.text.tokenizer import TextTokenizer

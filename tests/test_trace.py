@@ -17,8 +17,9 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.generation import recording
-from muse_shortcut.generation.engine import Generation, Request
+from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.recording import Recorder, step_chances
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace, load_trace
 from muse_shortcut.model.attention import cross_attend_spelled_out, joint_attend_spelled_out
 from muse_shortcut.model.core import Core

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muse_shortcut.api.options import Options, build_request
 from muse_shortcut.api.prompts import Source
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import write_bytes, write_text
-from muse_shortcut.generation.engine import Generation, Request, StepEvent
+from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.explaining import Explanation, explain
+from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sidecar import sidecar_text
 from muse_shortcut.generation.trace import Trace, save_trace
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
@@ -279,14 +281,13 @@ class Stream:
 
     Attributes:
         request: what is generated.
-        generation: the engine behind it.
     """
 
     def __init__(self, checkpoint: Checkpoint, request: Request, source: Source, *, trace: bool) -> None:
         self._checkpoint, self._source, self._trace = checkpoint, source, trace
-        self.generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=trace)
-        self.request = self.generation.request
-        self._events = iter(self.generation)
+        self._generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=trace)
+        self.request = self._generation.request
+        self._events = iter(self._generation)
 
     def __iter__(self) -> Iterator[StepEvent]:
         return self._events
@@ -297,7 +298,21 @@ class Stream:
     @property
     def steps(self) -> int:
         """How many steps there are so far."""
-        return self.generation.steps
+        return self._generation.steps
+
+    def ids(self, candidate: int) -> Ids:
+        """(S, K): the new ids of one continuation so far, up to where it is complete."""
+        return self._generation.continuation(candidate)
+
+    def depth_shares(self, candidate: int, since: int = 0) -> NDArray[np.float32]:
+        """(S, n, H): how much of each head's attention lay at each depth, of the steps from `since` on.
+
+        Raises:
+            ArgumentsError: no trace is kept.
+        """
+        if not self._trace:
+            raise ArgumentsError("this stream keeps no trace")
+        return self._generation.depth_shares(candidate, since)
 
     def run(self) -> list[Continuation]:
         """Generate what is left; all continuations."""
@@ -307,8 +322,8 @@ class Stream:
 
     def continuations(self) -> list[Continuation]:
         """What exists so far, up to where each is complete (no note without its end, no half of a letter)."""
-        request = self.request if self.generation.finished else self.request.stopped_after(self.steps)
-        nats = self.generation.log_probabilities()
+        request = self.request if self._generation.finished else self.request.stopped_after(self.steps)
+        nats = self._generation.log_probabilities()
         return [
             Continuation(
                 checkpoint=self._checkpoint,
@@ -317,9 +332,9 @@ class Stream:
                 ids=ids,
                 log_probability=nats[candidate],
                 source=self._source,
-                generation=self.generation if self._trace else None,
+                generation=self._generation if self._trace else None,
             )
-            for candidate, ids in enumerate(self.generation.continuations())
+            for candidate, ids in enumerate(self._generation.continuations())
         ]
 
     def __repr__(self) -> str:

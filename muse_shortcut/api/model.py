@@ -10,7 +10,7 @@ from muse_shortcut.api.options import Options, build_request, check_prompt_secon
 from muse_shortcut.api.prompts import Source, read_prompt
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.devices import choose_device, use_decoding_threads
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_shortcut.model.core import Core
 from muse_shortcut.shipped import default_checkpoint
 from muse_tokenizers.base import Tokenizer

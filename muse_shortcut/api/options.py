@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit, Wishes
 
 __all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds"]

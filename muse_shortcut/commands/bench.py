@@ -284,7 +284,8 @@ def _steps_per_second(
     grammar: bool = True,
 ) -> float:
     """Of a generation from a prompt or from nothing, the reading of the prompt aside."""
-    from muse_shortcut.generation.engine import Generation, Request
+    from muse_shortcut.generation.engine import Generation
+    from muse_shortcut.generation.request import Request
 
     request = Request(
         prompt=prompt or checkpoint.tokenizer.prompt(None),
@@ -305,7 +306,8 @@ def _steps_per_second(
 
 def _grammar_microseconds(checkpoint: Checkpoint, steps: int) -> float:
     """Of one candidate's mask and state, over what the checkpoint itself would write."""
-    from muse_shortcut.generation.engine import Generation, Request
+    from muse_shortcut.generation.engine import Generation
+    from muse_shortcut.generation.request import Request
 
     tokenizer = checkpoint.tokenizer
     prompt = tokenizer.prompt(None)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from muse_shortcut.api.continuation import Stream
     from muse_shortcut.api.model import Model
     from muse_shortcut.api.prompts import Source
-    from muse_shortcut.generation.engine import Request
+    from muse_shortcut.generation.request import Request
     from muse_tokenizers.base import Tokenizer
     from muse_tokenizers.errors import Warn
 

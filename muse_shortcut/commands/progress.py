@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from muse_shortcut.generation.engine import Request, StepEvent
+    from muse_shortcut.generation.request import Request, StepEvent
     from muse_tokenizers.base import Tokenizer
 
 __all__ = ["Progress"]

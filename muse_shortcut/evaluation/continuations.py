@@ -10,7 +10,7 @@ import numpy as np
 from muse_shortcut.api.model import Model
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.evaluation.windows import Window
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_tokenizers.base import Ids, Tokenizer, Wishes
 from muse_tokenizers.measures import Measure, Passage
 

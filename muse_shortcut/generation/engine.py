@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,80 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muse_shortcut.checks import require_range
-from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.recording import Recorder
+from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sampling import Sampler
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.model.cache import Cache
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
+from muse_tokenizers.base import Ids, Tokenizer
 
-__all__ = ["MAXIMUM_CANDIDATES", "Generation", "Request", "StepEvent"]
-
-MAXIMUM_CANDIDATES = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be generated."""
-
-    prompt: Prompt[Any]
-    sampling: SamplingConfig = SamplingConfig()
-    wishes: Wishes = Wishes()
-    candidates: int = 1
-    """C, grown in one batch."""
-    max_steps: int | None = None
-    """The most new steps; None: as many as the wished length may take."""
-    seed: int = 0
-    given: Ids | None = None
-    """(G, K): the first new steps, where they are settled already: those of another continuation up to where this one
-    takes another way. None: all are drawn."""
-
-    def __post_init__(self) -> None:
-        for name in ("candidates", "seed"):
-            # A sidecar may hold anything.
-            if type(getattr(self, name)) is not int:
-                raise ArgumentsError(f"{name} is {getattr(self, name)!r}; allowed: a whole number")
-        if not 1 <= self.candidates <= MAXIMUM_CANDIDATES:
-            raise ArgumentsError(f"--num-samples is {self.candidates}; allowed: 1 to {MAXIMUM_CANDIDATES}")
-        if self.seed < 0 or self.seed >= 2**63:
-            raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
-        require_range("max-new-tokens", self.max_steps)
-        for name in ("bars", "seconds", "bytes", "tempo"):
-            require_range(name, getattr(self.wishes, name))
-        for name in ("silence", "repeats"):
-            require_range(name, getattr(self.wishes, name), or_none=True)
-
-    def stopped_after(self, steps: int) -> Request:
-        """The request that makes again what was stopped after so many steps: one that ends there by itself."""
-        return replace(self, max_steps=max(1, steps))
-
-    @property
-    def limit(self) -> int:
-        """The most new steps. A wished length ends a piece much earlier: this only bounds one that stands still."""
-        if self.max_steps is not None:
-            return self.max_steps
-        return (
-            4096 + int(400 * (self.wishes.seconds or 0.0)) + 2000 * (self.wishes.bars or 0) + (self.wishes.bytes or 0)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class StepEvent:
-    """One step of all candidates."""
-
-    step: int
-    """Counted from 0."""
-    ids: Ids
-    """(C, K); a finished candidate is padded."""
-    log_probabilities: NDArray[np.float64]
-    """(C, K) nats: of each id, under the model and the grammar."""
-    elapsed: NDArray[np.float64]
-    """(C,) of the continuation so far, in the domain's unit; NaN without a grammar."""
-    finished: NDArray[np.bool_]
-    """(C,)."""
+__all__ = ["Generation"]
 
 
 class Generation:
@@ -204,8 +140,12 @@ class Generation:
 
     def continuations(self) -> list[Ids]:
         """(T, K) for each candidate: its new ids, up to the last step at which nothing is left dangling."""
+        return [self.continuation(candidate) for candidate in range(self.request.candidates)]
+
+    def continuation(self, candidate: int) -> Ids:
+        """(T, K): one of `continuations`."""
         start = self._prompt_steps
-        return [self._history[c, start : start + int(n)].copy() for c, n in enumerate(self._whole_steps)]
+        return self._history[candidate, start : start + int(self._whole_steps[candidate])].copy()
 
     def log_probabilities(self) -> list[float]:
         """Of each candidate's continuation, in nats, all streams together."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sampling import log_softmax
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.model.core import Core

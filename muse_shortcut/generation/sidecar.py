@@ -15,7 +15,7 @@ import torch
 from muse_shortcut.checks import RANGES
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import MAXIMUM_CANDIDATES, Request
+from muse_shortcut.generation.request import MAXIMUM_CANDIDATES, Request
 from muse_shortcut.version import __version__
 from muse_tokenizers.base import RULES, Ids, Prompt, Tokenizer, Wishes
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file

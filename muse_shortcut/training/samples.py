@@ -8,7 +8,7 @@ from muse_shortcut.api.model import Model
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.files import make_folder
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_tokenizers.base import Ids, Prompt
 
 __all__ = ["write_samples"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_tokenizers.base import Prompt, Wishes
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file

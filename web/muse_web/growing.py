@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_shortcut.generation.engine import Generation, StepEvent
+from muse_shortcut.api.continuation import Stream
+from muse_shortcut.api.model import Model
+from muse_shortcut.generation.request import StepEvent
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.base import Ids, Prompt, Waveform
@@ -39,18 +41,18 @@ def grow(run: Run, visitor: Visitor) -> Iterator[Told]:
         ImpossibleWish, ArgumentsError: the request cannot be granted.
         OutputError: there is no room for the traces.
     """
-    tokenizer, request = run.checkpoint.tokenizer, run.request
+    request = run.request
     telling: list[_Telling] = []
     period = 0.0
     try:
-        generation = Generation(run.checkpoint.core, tokenizer, request)
-        telling += [_Telling(run, generation, number) for number in range(request.candidates)]
+        stream = Model(run.checkpoint).start(request)
+        telling += [_Telling(run, stream, number) for number in range(request.candidates)]
         yield _begun(run)
         started = told = time.perf_counter()
-        for event in generation:
-            run.steps = generation.steps
+        for event in stream:
+            run.steps = stream.steps
             now = time.perf_counter()
-            if now - told >= period and any(len(ids) for ids in generation.continuations()):
+            if now - told >= period and any(len(stream.ids(number)) for number in range(request.candidates)):
                 part = _grew(run, telling, event, now - started)
                 told = time.perf_counter()
                 # Of a long piece telling takes longer, and then comes less often; but not at the beginning, where it is
@@ -62,7 +64,7 @@ def grow(run: Run, visitor: Visitor) -> Iterator[Told]:
         # Nobody is there any more, or has begun so much since that this one had to go.
         folder = visitor.folder / run.id
         if run.id in visitor.runs and not visitor.gone and _made(folder):
-            yield _done(run, generation, telling, folder)
+            yield _done(run, stream, telling, folder)
     finally:
         for one in telling:
             one.close()
@@ -117,28 +119,28 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def _done(run: Run, generation: Generation, telling: list[_Telling], folder: Path) -> Told:
+def _done(run: Run, stream: Stream, telling: list[_Telling], folder: Path) -> Told:
     views = []
-    for number, nats in enumerate(generation.log_probabilities()):
+    for number, one in enumerate(stream.continuations()):
         path = folder / f"trace-{number}.npz"
-        generation.save_trace(number, path)
+        one.save_trace(path)
         trace, (ids, piece) = load_trace(path), telling[number].end()
         sound = piece.samples[0] if isinstance(piece, Waveform) else None
         run.candidates[number] = Candidate(
-            ids=ids, ready=float("inf"), sound=sound, piece=piece, trace=trace, log_probability=nats
+            ids=ids, ready=float("inf"), sound=sound, piece=piece, trace=trace, log_probability=one.log_probability
         )
         view = continuation_view(run.checkpoint.tokenizer, trace, piece, run.request.prompt)
         if isinstance(piece, Waveform):
             view["sound"] = SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
-        views.append(view | {"nats_a_token": -nats / max(1, ids.size)})
-    return {"type": "done", "stopped": run.stop.is_set(), "steps": generation.steps, "candidates": views}
+        views.append(view | {"nats_a_token": -one.log_probability / max(1, ids.size)})
+    return {"type": "done", "stopped": run.stop.is_set(), "steps": stream.steps, "candidates": views}
 
 
 class _Telling:
     """What has been told of one candidate."""
 
-    def __init__(self, run: Run, generation: Generation, number: int) -> None:
-        self._run, self._generation, self._number = run, generation, number
+    def __init__(self, run: Run, stream: Stream, number: int) -> None:
+        self._run, self._stream, self._number = run, stream, number
         self._told = 0
         tokenizer = run.checkpoint.tokenizer
         self._sound: _GrowingSound | None = None
@@ -148,8 +150,8 @@ class _Telling:
     def tell(self) -> Told:
         """What is new."""
         tokenizer, prompt = self._run.checkpoint.tokenizer, self._run.request.prompt
-        ids = self._generation.continuations()[self._number]
-        shares = self._generation.depth_shares(self._number, self._told)[: len(ids) - self._told]
+        ids = self._stream.ids(self._number)
+        shares = self._stream.depth_shares(self._number, self._told)[: len(ids) - self._told]
         part, last = growth_view(tokenizer, prompt, ids, self._told)
         sound = None
         # What comes later begins no earlier than the last id does.
@@ -164,7 +166,7 @@ class _Telling:
 
     def end(self) -> tuple[Ids, Any]:
         """All ids, and the piece that they are with their prompt."""
-        ids = self._generation.continuations()[self._number]
+        ids = self._stream.ids(self._number)
         if self._sound is None:
             return ids, self._run.checkpoint.tokenizer.join(self._run.request.prompt, ids)
         samples = self._sound.end(ids[self._told :])

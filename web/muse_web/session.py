@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.files import make_folder
-from muse_shortcut.generation.engine import Request
+from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace
 from muse_tokenizers.base import Ids, Token, Waveform
 

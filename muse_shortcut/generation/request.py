@@ -1,0 +1,79 @@
+"""What is asked of a generation, and what it tells of each step. Knows no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.checks import require_range
+from muse_shortcut.config import SamplingConfig
+from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.base import Ids, Prompt, Wishes
+
+__all__ = ["MAXIMUM_CANDIDATES", "Request", "StepEvent"]
+
+MAXIMUM_CANDIDATES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be generated."""
+
+    prompt: Prompt[Any]
+    sampling: SamplingConfig = SamplingConfig()
+    wishes: Wishes = Wishes()
+    candidates: int = 1
+    """C, grown in one batch."""
+    max_steps: int | None = None
+    """The most new steps; None: as many as the wished length may take."""
+    seed: int = 0
+    given: Ids | None = None
+    """(G, K): the first new steps, where they are settled already: those of another continuation up to where this one
+    takes another way. None: all are drawn."""
+
+    def __post_init__(self) -> None:
+        for name in ("candidates", "seed"):
+            # A sidecar may hold anything.
+            if type(getattr(self, name)) is not int:
+                raise ArgumentsError(f"{name} is {getattr(self, name)!r}; allowed: a whole number")
+        if not 1 <= self.candidates <= MAXIMUM_CANDIDATES:
+            raise ArgumentsError(f"--num-samples is {self.candidates}; allowed: 1 to {MAXIMUM_CANDIDATES}")
+        if self.seed < 0 or self.seed >= 2**63:
+            raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
+        require_range("max-new-tokens", self.max_steps)
+        for name in ("bars", "seconds", "bytes", "tempo"):
+            require_range(name, getattr(self.wishes, name))
+        for name in ("silence", "repeats"):
+            require_range(name, getattr(self.wishes, name), or_none=True)
+
+    def stopped_after(self, steps: int) -> Request:
+        """The request that makes again what was stopped after so many steps: one that ends there by itself."""
+        return replace(self, max_steps=max(1, steps))
+
+    @property
+    def limit(self) -> int:
+        """The most new steps. A wished length ends a piece much earlier: this only bounds one that stands still."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return (
+            4096 + int(400 * (self.wishes.seconds or 0.0)) + 2000 * (self.wishes.bars or 0) + (self.wishes.bytes or 0)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """One step of all candidates."""
+
+    step: int
+    """Counted from 0."""
+    ids: Ids
+    """(C, K); a finished candidate is padded."""
+    log_probabilities: NDArray[np.float64]
+    """(C, K) nats: of each id, under the model and the grammar."""
+    elapsed: NDArray[np.float64]
+    """(C,) of the continuation so far, in the domain's unit; NaN without a grammar."""
+    finished: NDArray[np.bool_]
+    """(C,)."""
