@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--prompt_seconds", type=float, default=20.0)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     checkpoint = load_checkpoint(default_checkpoint("midi"), "cpu")
@@ -39,7 +41,8 @@ def main() -> None:
         prompt = checkpoint.tokenizer.prompt(piece, arguments.prompt_seconds)
         for rules, ones in found.items():
             wishes = Wishes(seconds=arguments.seconds, silence=2.0, repeats=arguments.repeats, rules=rules)
-            request = Request(prompt=prompt, sampling=checkpoint.sampling, wishes=wishes, seed=arguments.seed)
+            sampling = replace(checkpoint.sampling, temperature=arguments.temperature)
+            request = Request(prompt=prompt, sampling=sampling, wishes=wishes, seed=arguments.seed)
             generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
             for _ in generation:
                 pass
