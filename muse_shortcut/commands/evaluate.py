@@ -77,7 +77,9 @@ def _parser() -> CommandLine:
             parser.add_argument(f"--{item.name}", action="store_true", help="see muse-generate")
         else:
             parser.add_argument(f"--{item.name}", type=_TYPES[str(item.type)], help="see muse-generate")
-    parser.add_argument("--rules", type=bool, default=True, help="bound silence and repeats as muse-generate does")
+    parser.add_argument(
+        "--rules", type=bool, default=True, help="keep silence, repeats, instruments and tempo as muse-generate does"
+    )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the choice of pieces and cuts, and of continuations"
     )
