@@ -58,10 +58,10 @@ def test_a_good_one_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "reason"),
     [
-        ("1", "its version is '1'; allowed: the number 1"),
-        (1.0, "its version is 1.0; allowed: the number 1"),
-        (True, "its version is True; allowed: the number 1"),
-        (99, "it has version 99, of a newer muse-shortcut; this one reads up to version 1"),
+        ("1", "its version is '1'; allowed: the numbers 1 to 2"),
+        (1.0, "its version is 1.0; allowed: the numbers 1 to 2"),
+        (True, "its version is True; allowed: the numbers 1 to 2"),
+        (99, "it has version 99, of a newer muse-shortcut; this one reads up to version 2"),
     ],
 )
 def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any, reason: str) -> None:

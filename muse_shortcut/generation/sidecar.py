@@ -24,7 +24,9 @@ from muse_tokenizers.levels import LOUDNESS, QUIETEST
 
 __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
 
-VERSION = 1
+VERSION = 2
+"""Version 1 knows no clocks, no levels, and nothing of a prompt that is kept: a program that reads it alone would make
+something else of what has them."""
 _MOST_STEPS = int(RANGES["max-new-tokens"])
 _LARGEST_STEP = 2**30
 """Ticks, samples or bytes of a prompt. What follows it is counted from there in 32 bits."""
