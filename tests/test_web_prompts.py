@@ -94,6 +94,8 @@ def test_notes_that_are_played_and_words_that_are_typed_are_continued(visit: Vis
     visitor.wait_for_status("played")
     visitor.continue_(amount="4")
     visitor.choose("text", "fog")
+    # An example that is still on its way when words are typed does not take their place.
+    page.click(".muse-prompt .chips button:has-text('garden')")
     page.fill(".muse-prompt textarea", "The harbour lay still, and nobody came.")
     visitor.continue_(amount="100")
     assert page.inner_text(".muse-words").startswith("The harbour lay still, and nobody came.")

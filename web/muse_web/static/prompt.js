@@ -19,7 +19,7 @@ export class Prompt {
     this.input = el("input", { type: "file", onchange: () => this.file(this.input.files[0]) });
     this.dropWords = el("span");
     this.drop = el("label", { className: "drop" }, this.dropWords, this.input);
-    this.words = el("textarea", { rows: 5, placeholder: "Type a beginning: a sentence or two.", oninput: () => (this.typed = true) });
+    this.words = el("textarea", { rows: 5, placeholder: "Type a beginning: a sentence or two.", oninput: () => this.type() });
     this.words.setAttribute("aria-label", "Words to continue");
     this.recorded = el("span", { className: "quiet" });
     this.record = el("button", { onclick: () => this.recordOrEnd() }, "Record");
@@ -145,6 +145,12 @@ export class Prompt {
       return true;
     });
     return this.pending;
+  }
+
+  /** Words are typed: what is still being opened would come in their place. */
+  type() {
+    this.typed = true;
+    this.turn += 1;
   }
 
   /** Words that were typed since they were last opened. */
