@@ -303,3 +303,19 @@ def test_the_command_tells_and_keeps_the_seconds_of_the_file(
     )
     assert again.code == 0, again.err
     assert (tmp_path / "b" / "slow-1.mid").read_bytes() == (tmp_path / "slow-1.mid").read_bytes()
+
+
+def test_a_long_prompt_of_fine_ticks_is_joined_to_what_a_file_can_count() -> None:
+    # 181 ticks a quarter would be multiplied by 24, and the last note then lie beyond 28 bits.
+    score = Score(181)
+    score.tempos.append(Tempo(0, 3000.0))
+    track = Track(program=0, is_drum=False, name="")
+    for tick in (0, 181, 181 * 40_000):
+        track.notes.append(Note(tick, 100, 60, 80))
+    score.tracks.append(track)
+    for form in ("remi", "performance"):
+        midi = tokenizer(form)
+        prompt = midi.prompt(score)
+        joined = midi.join(prompt, midi.prompt(None).ids[:0])
+        assert joined.end() < 2**28
+        assert len(midi.loads(midi.dumps(joined)).tracks[0].notes) == 3

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["clip_score", "join_in_beats", "join_in_seconds", "with_tempos"]
 
 _MAXIMUM_TICKS_PER_QUARTER = 32_767
+_MAXIMUM_TICKS = 2**27
+"""Of a prompt: as many again are left for what follows."""
 _SHORT_SECONDS = 0.002
 SUSTAIN = 64
 
@@ -53,7 +55,7 @@ def join_in_beats(prompt: Score, cut: int, continuation: Score, start: int, temp
     """
     grid = continuation.ticks_per_quarter
     factor: int = grid // gcd(grid, prompt.ticks_per_quarter)
-    if prompt.ticks_per_quarter * factor > _MAXIMUM_TICKS_PER_QUARTER:
+    if factor > _largest_factor(prompt):
         factor = 1
     joined = _multiplied(prompt, factor)
     scale: float = joined.ticks_per_quarter / grid
@@ -95,8 +97,7 @@ def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) ->
     The continuation knows no instruments: its notes go to those of the prompt, drums apart.
     """
     per_tick = TempoMap(prompt).last_seconds_per_tick
-    room = _MAXIMUM_TICKS_PER_QUARTER // prompt.ticks_per_quarter
-    factor: int = max(1, min(ceil(per_tick / _SHORT_SECONDS), room))
+    factor: int = max(1, min(ceil(per_tick / _SHORT_SECONDS), _largest_factor(prompt)))
     joined = _multiplied(prompt, factor)
     source, target = TempoMap(continuation), TempoMap(joined)
 
@@ -152,6 +153,11 @@ def _dealt(targets: list[Track], notes: list[Any]) -> list[list[Any]]:
     return [
         [note for note, number in zip(notes, given, strict=True) if number == place] for place in range(len(targets))
     ]
+
+
+def _largest_factor(score: Score) -> int:
+    """By how much the ticks of a score can be multiplied: a MIDI file counts a quarter in 15 bits and a time in 28."""
+    return min(_MAXIMUM_TICKS_PER_QUARTER // int(score.ticks_per_quarter), _MAXIMUM_TICKS // max(1, int(score.end())))
 
 
 def _multiplied(score: Score, factor: int) -> Score:
