@@ -219,7 +219,7 @@ def _walk(data: bytes, at: int, end: int, track: TrackEvents, number: int, repai
             tick += delta
             status = data[at]
             if status >= 0xF0:
-                kind, content, at = _special(data, at, number, tick, repairs)
+                kind, content, at = _special(data, at, end, number, tick, repairs)
                 if at > end:
                     whole = False
                     break
@@ -263,12 +263,15 @@ def _walk(data: bytes, at: int, end: int, track: TrackEvents, number: int, repai
     return at, ended, whole
 
 
-def _special(data: bytes, at: int, number: int, tick: int, repairs: Repairs) -> tuple[int, bytes, int]:
+def _special(data: bytes, at: int, end: int, number: int, tick: int, repairs: Repairs) -> tuple[int, bytes, int]:
     """The kind and data of the meta event at a place, -1 and none of any other, and where it ends."""
     status = data[at]
     if status == 0xFF:
         length, begin = _number(data, at + 2, number, tick)
-        return data[at + 1], data[begin : begin + length], begin + length
+        stop = begin + length
+        # What would end beyond its track is left out anyway: many small tracks that claim the whole file would copy it
+        # each.
+        return data[at + 1], data[begin:stop] if stop <= end else b"", stop
     if status in (0xF0, 0xF7):
         # Exclusive messages, whole or in parts, and what is to be sent as it is: nothing of it is in a score.
         length, begin = _number(data, at + 1, number, tick)
