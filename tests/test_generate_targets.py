@@ -15,6 +15,7 @@ from muse_shortcut.commands.progress import Progress
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_tokenizers.base import Wishes
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
+from muse_tokenizers.suffixes import domain_of
 
 SHORT = ("--max-new-tokens", 12, "--seed", 1, "--sound", "false")
 
@@ -158,3 +159,9 @@ def test_a_frame_of_sound_is_explained_by_its_time(run: RunCommand, tmp_path: Pa
     line = next(line for line in done.out.splitlines() if line.startswith("step 3: "))
     assert line.startswith("step 3: a frame at 1.04 s (codes ")
     assert not [line for line in done.out.splitlines() if line.startswith("code ")]
+
+
+def test_an_ending_that_only_an_extra_reads_names_its_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muse_tokenizers.audio.waveforms.SUFFIXES", frozenset({".wav"}))
+    assert domain_of(Path("voice.m4a")) == "audio"
+    assert domain_of(Path("voice.xyz")) is None

@@ -12,8 +12,9 @@ TEXT = frozenset({".txt", ".text", ".md"})
 
 def domain_of(path: Path) -> str | None:
     """ "midi", "audio" or "text" by a file's ending; None where it is no domain's."""
-    from muse_tokenizers.audio.waveforms import SUFFIXES
+    from muse_tokenizers.audio.waveforms import MEDIA_SUFFIXES, SUFFIXES
 
     suffix = path.suffix.lower()
-    known = {"midi": MIDI, "audio": SUFFIXES, "text": TEXT}
+    # Also what only an extra reads: the reader says which.
+    known = {"midi": MIDI, "audio": SUFFIXES | MEDIA_SUFFIXES, "text": TEXT}
     return next((domain for domain, suffixes in known.items() if suffix in suffixes), None)
