@@ -11,7 +11,7 @@ from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.request import Request
-from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit, Wishes
+from muse_tokenizers.base import Prompt, Tokenizer, Unit, Wishes
 
 __all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds"]
 
@@ -83,7 +83,6 @@ def build_request(
     prompt: Prompt[Any],
     sampling: SamplingConfig,
     options: Options | Mapping[str, Any],
-    forced: Ids | None = None,
 ) -> Request:
     """The request that a model's engine runs.
 
@@ -92,7 +91,6 @@ def build_request(
         prompt: cut already: `prompt_seconds` has no effect here.
         sampling: the checkpoint's defaults.
         options: what is asked for.
-        forced: (G, K) first new steps that are given, not sampled.
 
     Raises:
         ArgumentsError: an option is unknown or out of its range.
@@ -109,7 +107,6 @@ def build_request(
         candidates=asked.get("num_samples", 1),
         max_steps=asked.get("max_new_tokens"),
         seed=secrets.randbelow(2**32) if seed is None else seed,
-        given=forced,
     )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category
 
-from muse_shortcut.checks import require_range
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.generate_options import build_parser
 from muse_shortcut.commands.line import StopSwitch, run_command, say, warn_on_terminal
@@ -153,14 +152,12 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
 
 
 def _make_request(arguments: Namespace, model: Model, path: Path | None) -> tuple[Request, Source]:
-    from muse_shortcut.api.options import OPTION_NAMES, build_request
+    from muse_shortcut.api.options import OPTION_NAMES, build_request, check_prompt_seconds
     from muse_shortcut.api.prompts import Source
 
     tokenizer = model.tokenizer
-    require_range("prompt-seconds", arguments.prompt_seconds)
+    check_prompt_seconds(tokenizer, arguments.prompt_seconds, has_prompt=arguments.prompt is not None)
     piece = _read_prompt(arguments, tokenizer, path)
-    if piece is None and arguments.prompt_seconds is not None:
-        raise ArgumentsError("--prompt-seconds needs a --prompt")
     options = {name: getattr(arguments, name) for name in OPTION_NAMES}
     # A flag that is not given says nothing against the checkpoint's own sampling.
     options["greedy"] = arguments.greedy or None

@@ -251,7 +251,7 @@ def _wishes(asked: Asked, tokenizer: Any, limits: Limits) -> Wishes:
         wishes = replace(wishes, repeats=repeats or None)
     named = asked.get("instruments") or ""
     words = named if isinstance(named, list) else str(named).split(",")
-    instruments = tuple(word for word in map(str, words) if word.strip())
+    instruments = tuple(word.strip() for word in map(str, words) if word.strip())
     if any(word.strip().lower() == "any" for word in instruments):
         wishes, instruments = replace(wishes, keep_instruments=False), ()
     tempo = asked.get("tempo")
