@@ -9,6 +9,7 @@ import pytest
 from midi_pieces import DRUMS, control_rows, note_rows, pedal_rows, signature_rows, tempo_rows, tokenizer
 
 from muse_tokenizers.errors import FileWarning, UnreadablePiece
+from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.reading import parse_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
@@ -330,7 +331,40 @@ def test_more_is_refused_than_can_be_counted() -> None:
     assert refusal(midi_file(tiny + fast + far + ON[1:] + OFF + END, division=2000)) == (
         "NAME has 268,436 bars; allowed: up to 60,000"
     )
-    assert refusal(midi_file(*[ON + OFF + END] * 1001)) == "NAME has 1,001 tracks; allowed: up to 1,000"
+    assert read(midi_file(*[ON + OFF + END] * 1000))[1] == []
+    assert refusal(midi_file(*[ON + OFF + END] * 1001)) == "NAME has too many tracks; allowed: up to 1,000"
+
+
+@pytest.mark.parametrize(
+    ("what", "most", "events"),
+    [
+        ("events", 2_000_000, b"\x00\x3c\x00"),
+        ("events that are no notes", 800_000, b"\x00\xd0\x01"),
+        ("events that are no notes", 800_000, b"\x00\xff\x01\x00"),
+        ("tempos and words", 300_000, b"\x00\xff\x05\x01a"),
+        ("bytes of words", 2**22, b"\x00\xff\x05\xff\x7f" + b"a" * (2**14 - 1)),
+    ],
+)
+def test_more_events_than_anyone_writes_are_refused_before_they_take_memory(
+    what: str, most: int, events: bytes
+) -> None:
+    half = ON + events * (most // max(events.count(b"a"), 1) // 2 + 1) + OFF + END
+    assert refusal(midi_file(half, half)) == f"NAME has too many {what}; allowed: up to {most:,}"
+
+
+def test_controllers_that_each_part_would_have_of_its_own_are_counted_with_the_parts() -> None:
+    # Tracks that contradict one another each have what a track without notes says.
+    parts = [b"\x00\xc0" + bytes((number,)) + ON + OFF + END for number in range(40)]
+    assert refusal(midi_file(*parts, b"\x00\xb0\x07\x01" + b"\x01\x07\x02" * 30_000 + END)) == (
+        "NAME has too many controllers; allowed: up to 800,000"
+    )
+
+
+def test_small_steps_count_no_further_than_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smf, "LATEST_TICK", 1000)
+    reason = "NAME is a damaged MIDI file: track 1, tick 971: it counts more ticks than fit into 31 bits"
+    assert refusal(midi_file(ON + OFF + b"\x05\xfe" + b"\x5f\xfe" * 20 + END)) == reason
+    assert refusal(midi_file(ON + OFF + b"\x87\x3b\xfe\x1e\xfe" + END)) == reason
 
 
 @pytest.mark.parametrize("metre", [b"\x01\x06", b"\xff\x00", b"\xff\x07", b"\x01\x07", b"\x05\x04", b"\x0d\x03"])

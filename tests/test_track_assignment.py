@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 
-from muse_tokenizers.midi.track_assignment import TrackLine, assign_drums, assign_tracks
+from muse_tokenizers.midi.track_assignment import TrackLine, _divide, assign_drums, assign_tracks
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,37 @@ def test_what_comes_later_moves_no_earlier_note() -> None:
 def test_a_drum_goes_where_it_is_played_most_and_a_new_one_to_the_busiest_track() -> None:
     kick, cymbals = np.array([36, 36, 38]), np.array([42, 42, 46, 42, 36])
     assert assign_drums([kick, cymbals], [36, 42, 38, 51]) == [0, 1, 0, 1]
+
+
+def _costs(lines: Sequence[TrackLine], pitches: Sequence[int]) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Every way to divide pitches among lines, and what it costs: the module's docstring, spelled out."""
+    for ranks in combinations_with_replacement(range(len(lines)), len(pitches)):
+        cost = 0.0
+        for rank, line in enumerate(lines):
+            own = [pitch for pitch, taken in zip(pitches, ranks, strict=True) if taken == rank]
+            if not own:
+                continue
+            together = [*own, *(pitch for pitch, _ in line.held)]
+            away = crossed = 0.0
+            for pitch in own:
+                away += abs(pitch - line.centre)
+                crossed += 6.0 * sum(pitch < other for below in lines[:rank] for other, _ in below.held)
+                crossed += 6.0 * sum(pitch > other for above in lines[rank + 1 :] for other, _ in above.held)
+            cost = cost + (away + 3.0 * max(0, max(together) - min(together) - 14)) + crossed
+        yield cost, ranks
+
+
+def test_of_all_divisions_the_cheapest_is_taken_and_of_equals_the_first() -> None:
+    random = np.random.default_rng(0)
+    ties = 0
+    for _ in range(400):
+        lines = _lines(*sorted(random.integers(45, 75, random.integers(2, 6)).tolist()))
+        for line in lines:
+            line.held = [(pitch, 100) for pitch in random.integers(40, 80, random.integers(0, 4)).tolist()]
+            line.centre += float(random.integers(0, 3)) / 2
+        lines.sort(key=lambda line: line.centre)
+        pitches = sorted(random.integers(40, 80, random.integers(1, 6)).tolist())
+        costs = sorted(_costs(lines, pitches))
+        ties += costs[0][0] == costs[1][0]
+        assert _divide(lines, pitches) == list(costs[0][1])
+    assert ties > 10

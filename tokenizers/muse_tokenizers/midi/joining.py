@@ -150,9 +150,10 @@ def _dealt(targets: list[Track], notes: list[Any]) -> list[list[Any]]:
         given = assign_drums([track.notes.numpy()["pitch"] for track in targets], [note.pitch for note in notes])
     else:
         given = assign_tracks([TrackLine.of(track.notes) for track in targets], notes)
-    return [
-        [note for note, number in zip(notes, given, strict=True) if number == place] for place in range(len(targets))
-    ]
+    dealt: list[list[Any]] = [[] for _ in targets]
+    for note, number in zip(notes, given, strict=True):
+        dealt[number].append(note)
+    return dealt
 
 
 def _largest_factor(score: Score) -> int:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 __all__ = ["CHANNEL_MODES", "Messages", "Notes", "pair_notes"]
 
 Numbers = NDArray[np.int64]
+Bytes = NDArray[np.int16]
+"""What is below 256, wide enough for two data bytes in one number."""
 
 CHANNEL_MODES = (120, 123, 124, 125, 126, 127)
 """The controllers that end all notes of a channel: All Sound Off, All Notes Off, and those that imply it."""
@@ -28,10 +30,10 @@ class Messages:
     track: Numbers
     channel: Numbers
     """Below 2048: 16 channels on each of 128 ports."""
-    kind: Numbers
+    kind: Bytes
     """The upper half of the status: 8 note-off, 9 note-on, 11 controller, 12 program, 14 bend."""
-    first: Numbers
-    second: Numbers
+    first: Bytes
+    second: Bytes
 
     def of_kind(self, kind: int) -> Numbers:
         """The places of the messages of a kind."""

@@ -17,7 +17,7 @@ from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.channels import BEND, RESET, SUSTAIN, Part, find_parts
 from muse_tokenizers.midi.notes import Messages, Notes, pair_notes
-from muse_tokenizers.midi.smf import DamagedFile, MidiFile, Repairs, TrackEvents
+from muse_tokenizers.midi.smf import MAXIMUM_TRACKS, DamagedFile, MidiFile, OversizedFile, Repairs, TrackEvents
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ __all__ = ["MAXIMUM_NOTES", "MAXIMUM_SECONDS", "parse_score", "read_score"]
 MAXIMUM_NOTES = 500_000
 MAXIMUM_SECONDS = 4 * 3600
 MAXIMUM_BYTES = 64 * 2**20
-MAXIMUM_TRACKS = 1_000
-MAXIMUM_CONTROLS = 2_000_000
+MAXIMUM_CONTROLS = 800_000
+"""Of all parts, each of which has those of its channel."""
 MAXIMUM_QUARTERS = 50_000
 """Four hours at 208 beats a minute. At any of MIDI's resolutions 31 bits count so many, and a continuation."""
 MAXIMUM_BARS = 60_000
@@ -76,8 +76,8 @@ def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
     except DamagedFile as error:
         kind = "not a MIDI file" if b"MThd" not in data[: smf.JUNK] else "a damaged MIDI file"
         raise UnreadablePiece(f"{name} is {kind}: {error}") from error
-    if len(file.tracks) > MAXIMUM_TRACKS:
-        raise UnreadablePiece(f"{name} has {len(file.tracks):,} tracks; allowed: up to {MAXIMUM_TRACKS:,}")
+    except OversizedFile as error:
+        raise UnreadablePiece(f"{name} has {error}") from error
     score = _score(file, name, repairs)
     for line in repairs.lines():
         warn(f"{name}: {line}")
@@ -101,12 +101,7 @@ def _score(file: MidiFile, name: str, repairs: Repairs) -> Score:
             "{count} note{s} without a note-off, ended at the next of the pitch, at All Notes Off, or with the track",
             count=notes.unclosed,
         )
-    parts = sorted(find_parts(messages, notes), key=lambda part: (part.track, part.channel, part.program))
-    if len(parts) > MAXIMUM_TRACKS:
-        raise UnreadablePiece(f"{name} has {len(parts):,} instruments; allowed: up to {MAXIMUM_TRACKS:,}")
-    controls = sum(len(part.controls) for part in parts)
-    if controls > MAXIMUM_CONTROLS:
-        raise UnreadablePiece(f"{name} has {controls:,} controllers; allowed: up to {MAXIMUM_CONTROLS:,}")
+    parts = _parts(messages, notes, name)
     last = max(int(notes.end.max()), int(messages.tick.max()), *(m[0] + o for m, o in _last_meta(file, offsets)))
     _check_ticks(last, file.ticks_per_quarter, name)
     score = Score(file.ticks_per_quarter)
@@ -116,6 +111,19 @@ def _score(file: MidiFile, name: str, repairs: Repairs) -> Score:
         score.tracks.append(_track(file, messages, notes, part))
     _add_words(score, file, parts, offsets)
     return score
+
+
+def _parts(messages: Messages, notes: Notes, name: str) -> list[Part]:
+    """The parts of a file, by track; counted one by one, before there are too many."""
+    parts, controls = [], 0
+    for part in find_parts(messages, notes):
+        parts.append(part)
+        controls += len(part.controls)
+        if len(parts) > MAXIMUM_TRACKS:
+            raise UnreadablePiece(f"{name} has too many instruments; allowed: up to {MAXIMUM_TRACKS:,}")
+        if controls > MAXIMUM_CONTROLS:
+            raise UnreadablePiece(f"{name} has too many controllers; allowed: up to {MAXIMUM_CONTROLS:,}")
+    return sorted(parts, key=lambda part: (part.track, part.channel, part.program))
 
 
 def _offsets(file: MidiFile, repairs: Repairs) -> list[int]:
@@ -144,14 +152,14 @@ def _messages(tracks: list[TrackEvents], offsets: list[int]) -> Messages:
     packed = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
     sizes = [len(column) for column in columns]
     offset = np.repeat(np.array([offsets[number] for number in numbers], dtype=np.int64), sizes)
-    status = packed >> 16 & 255
+    status = (packed >> 16 & 255).astype(np.int16)
     return Messages(
         tick=(packed >> 31) + offset,
         track=np.repeat(np.array(numbers, dtype=np.int64), sizes),
         channel=(packed >> 24 & 127) << 4 | status & 15,
         kind=status >> 4,
-        first=packed >> 8 & 255,
-        second=packed & 255,
+        first=(packed >> 8 & 255).astype(np.int16),
+        second=(packed & 255).astype(np.int16),
     )
 
 

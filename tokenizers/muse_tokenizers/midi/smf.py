@@ -10,7 +10,7 @@ import struct
 from array import array
 from dataclasses import dataclass, field
 
-__all__ = ["JUNK", "DamagedFile", "MidiFile", "Repairs", "TrackEvents", "parse_file"]
+__all__ = ["JUNK", "MAXIMUM_TRACKS", "DamagedFile", "MidiFile", "OversizedFile", "Repairs", "TrackEvents", "parse_file"]
 
 LATEST_TICK = 2**31 - 1
 JUNK = 65_536
@@ -24,12 +24,26 @@ TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 0x03, 0x05, 0x
 _KEPT = frozenset((TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE))
 PORT, _END_OF_TRACK = 0x21, 0x2F
 _END = b"\xff\x2f\x00"
+MAXIMUM_TRACKS = 1_000
+MAXIMUM_EVENTS = 2_000_000
+MAXIMUM_OTHERS = 800_000
+"""Events of a file, and those of them that are no note-on or note-off: several times those of four hours of a recorded
+piano. An event of two bytes takes a hundred times as much while it is read."""
 MAXIMUM_META = 300_000
-"""Meta events of a track that are kept; each takes far more memory than its few bytes."""
+"""Tempos, metres, keys, names and words of a file that are kept; they take even more."""
+MAXIMUM_WORDS = 4 * 2**20
+"""Bytes of these."""
 
 
 class DamagedFile(Exception):
     """Why bytes are no readable MIDI file, in a few words."""
+
+
+class OversizedFile(Exception):
+    """What a MIDI file has more of than is read."""
+
+    def __init__(self, what: str, most: int) -> None:
+        super().__init__(f"too many {what}; allowed: up to {most:,}")
 
 
 class Repairs:
@@ -66,6 +80,25 @@ class TrackEvents:
 
 
 @dataclass(slots=True)
+class _Left:
+    """How much more a file may have."""
+
+    events: int = MAXIMUM_EVENTS
+    others: int = MAXIMUM_OTHERS
+    meta: int = MAXIMUM_META
+    words: int = MAXIMUM_WORDS
+
+    def keep(self, data: bytes) -> None:
+        """A meta event with these data is kept."""
+        self.meta -= 1
+        self.words -= len(data)
+        if self.meta < 0:
+            raise OversizedFile("tempos and words", MAXIMUM_META)
+        if self.words < 0:
+            raise OversizedFile("bytes of words", MAXIMUM_WORDS)
+
+
+@dataclass(slots=True)
 class MidiFile:
     """A MIDI file's header and tracks."""
 
@@ -82,6 +115,7 @@ def parse_file(data: bytes, repairs: Repairs) -> MidiFile:
 
     Raises:
         DamagedFile: it is not one, or what is damaged in it has no likely meaning.
+        OversizedFile: it has more than anyone can mean.
     """
     at = _find_header(data, repairs)
     if len(data) < at + 14:
@@ -139,10 +173,13 @@ def _division(division: int) -> tuple[int, int | None]:
 
 def _tracks(data: bytes, at: int, repairs: Repairs) -> list[TrackEvents]:
     tracks: list[TrackEvents] = []
+    left = _Left()
     while at < len(data):
         kind = data[at : at + 4]
         if kind == b"MTrk" and at + 8 <= len(data):
-            track, at = _track(data, at, len(tracks) + 1, repairs)
+            if len(tracks) == MAXIMUM_TRACKS:
+                raise OversizedFile("tracks", MAXIMUM_TRACKS)
+            track, at = _track(data, at, len(tracks) + 1, left, repairs)
             tracks.append(track)
             continue
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8])
@@ -160,7 +197,7 @@ def _tracks(data: bytes, at: int, repairs: Repairs) -> list[TrackEvents]:
     return tracks
 
 
-def _track(data: bytes, at: int, number: int, repairs: Repairs) -> tuple[TrackEvents, int]:
+def _track(data: bytes, at: int, number: int, left: _Left, repairs: Repairs) -> tuple[TrackEvents, int]:
     """The track whose chunk begins at a place, and where the next chunk begins."""
     begin, end = at + 8, at + 8 + int.from_bytes(data[at + 4 : at + 8])
     limit = end
@@ -168,7 +205,7 @@ def _track(data: bytes, at: int, number: int, repairs: Repairs) -> tuple[TrackEv
         following = data.find(b"MTrk", begin)
         limit = following if following >= 0 else len(data)
     track = TrackEvents()
-    stop, ended, whole = _walk(data, begin, limit, track, number, repairs)
+    stop, ended, whole = _walk(data, begin, limit, track, number, left, repairs)
     place = f"track {number}, tick {track.end}"
     if not whole or (not ended and end > len(data)):
         repairs.add("{count} track{s} cut off and read as far as possible", place)
@@ -199,13 +236,15 @@ def _number(data: bytes, at: int, number: int, tick: int) -> tuple[int, int]:
             return value, at
 
 
-def _walk(data: bytes, at: int, end: int, track: TrackEvents, number: int, repairs: Repairs) -> tuple[int, bool, bool]:
+def _walk(
+    data: bytes, at: int, end: int, track: TrackEvents, number: int, left: _Left, repairs: Repairs
+) -> tuple[int, bool, bool]:
     """Collect the events between two places.
 
     Returns:
         Where the events end, whether the track says itself that it does, whether no event is cut off.
     """
-    add, meta = track.channel.append, track.meta
+    add, meta, events, others = track.channel.append, track.meta, left.events, left.others
     tick = running = port = 0
     ended, whole = False, True
     try:
@@ -214,11 +253,17 @@ def _walk(data: bytes, at: int, end: int, track: TrackEvents, number: int, repai
             at += 1
             if delta >= 128:
                 delta, at = _number(data, at - 1, number, tick)
-                if tick + delta > LATEST_TICK:
-                    raise DamagedFile(f"track {number}, tick {tick}: it counts more ticks than fit into 31 bits")
             tick += delta
+            if tick > LATEST_TICK:
+                raise DamagedFile(f"track {number}, tick {tick - delta}: it counts more ticks than fit into 31 bits")
+            events -= 1
+            if events < 0:
+                raise OversizedFile("events", MAXIMUM_EVENTS)
+            if others < 0:
+                raise OversizedFile("events that are no notes", MAXIMUM_OTHERS)
             status = data[at]
             if status >= 0xF0:
+                others -= 1
                 kind, content, at = _special(data, at, end, number, tick, repairs)
                 if at > end:
                     whole = False
@@ -230,8 +275,7 @@ def _walk(data: bytes, at: int, end: int, track: TrackEvents, number: int, repai
                     port = content[0] & 127
                 elif kind in _KEPT:
                     meta.append((tick, kind, content))
-                    if len(meta) > MAXIMUM_META:
-                        raise DamagedFile(f"track {number}, tick {tick}: more than {MAXIMUM_META:,} tempos and words")
+                    left.keep(content)
                 continue
             if status >= 128:
                 running = status
@@ -252,6 +296,8 @@ def _walk(data: bytes, at: int, end: int, track: TrackEvents, number: int, repai
                 clipped = (first > 127) + (second > 127)
                 repairs.add("{count} data byte{s} above 127 read as 127", f"track {number}, tick {tick}", clipped)
                 first, second = min(first, 127), min(second, 127)
+            if status >= 0xA0:
+                others -= 1
             add(tick << 31 | port << 24 | status << 16 | first << 8 | second)
         else:
             if at > end:
@@ -260,6 +306,7 @@ def _walk(data: bytes, at: int, end: int, track: TrackEvents, number: int, repai
     except IndexError:
         at, whole = len(data), False
     track.end = tick
+    left.events, left.others = events, others
     return at, ended, whole
 
 

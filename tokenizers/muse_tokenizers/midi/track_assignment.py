@@ -62,14 +62,6 @@ class TrackLine:
         """Forget what has ended by a tick."""
         self.held = [(pitch, end) for pitch, end in self.held if end > tick]
 
-    def cost(self, pitches: Sequence[int]) -> float:
-        """Of taking some notes that begin together."""
-        if not pitches:
-            return 0.0
-        away = sum(abs(pitch - self.centre) for pitch in pitches)
-        together = [*pitches, *(pitch for pitch, _ in self.held)]
-        return away + _BEYOND_REACH * max(0, max(together) - min(together) - _REACH)
-
 
 def assign_tracks(lines: Sequence[TrackLine], notes: Sequence[Any]) -> list[int]:
     """For each of some notes, in the order of time, the number of its track; `lines` follow what they are given.
@@ -108,24 +100,44 @@ def assign_drums(played: Sequence[NDArray[Any]], pitches: Sequence[int]) -> list
 def _divide(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[int]:
     """For rising pitches the rank of each one's line, never falling; lines are in the order of their centres."""
     count = len(pitches)
-    # best[n]: (cost, ranks) of the first n pitches among the lines so far.
-    best: list[tuple[float, tuple[int, ...]]] = [(0.0 if n == 0 else float("inf"), ()) for n in range(count + 1)]
+    crossing = _crossings(lines, pitches)
+    # best[n]: (cost, ranks) of the first n pitches among the lines so far; before there is a line, none of none.
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     for rank, line in enumerate(lines):
-        crossing = [_crossing(lines, rank, pitch) for pitch in pitches]
+        held = [pitch for pitch, _ in line.held]
+        highest, lowest = max(held, default=0), min(held, default=127)
         following: list[tuple[float, tuple[int, ...]]] = []
-        for stop in range(count + 1):
-            options: list[tuple[float, tuple[int, ...]]] = []
-            for start in range(stop + 1):
-                before, ranks = best[start]
-                cost = before + line.cost(pitches[start:stop]) + sum(crossing[start:stop])
-                options.append((cost, (*ranks, *(rank,) * (stop - start))))
-            following.append(min(options))
+        for start, (before, ranks) in enumerate(best):
+            away = across = 0.0
+            for stop in range(start, count + 1):
+                cost = before
+                if stop > start:
+                    # Of what has been added up to the last pitch, one more.
+                    top = pitches[stop - 1]
+                    away += abs(top - line.centre)
+                    across += crossing[rank][stop - 1]
+                    reach = max(top, highest) - min(pitches[start], lowest)
+                    cost = before + (away + _BEYOND_REACH * max(0, reach - _REACH)) + across
+                if stop == len(following):
+                    following.append((cost, (*ranks, *(rank,) * (stop - start))))
+                elif cost <= following[stop][0]:
+                    following[stop] = min(following[stop], (cost, (*ranks, *(rank,) * (stop - start))))
         best = following
     return list(best[count][1])
 
 
-def _crossing(lines: Sequence[TrackLine], rank: int, pitch: int) -> float:
-    """What a pitch costs in one line because of what lower and higher lines hold."""
-    below = sum(pitch < other for line in lines[:rank] for other, _ in line.held)
-    above = sum(pitch > other for line in lines[rank + 1 :] for other, _ in line.held)
-    return _CROSSING * float(below + above)
+def _crossings(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[list[float]]:
+    """For each line, what each pitch costs there because of what lower and higher lines hold.
+
+    The notes held below and above each line are counted as the lines go by, not anew for each.
+    """
+    higher = [0] * len(pitches)
+    lower = [sum(pitch > other for line in lines for other, _ in line.held) for pitch in pitches]
+    found = []
+    for line in lines:
+        for place, pitch in enumerate(pitches):
+            lower[place] -= sum(pitch > other for other, _ in line.held)
+        found.append([_CROSSING * (below + above) for below, above in zip(higher, lower, strict=True)])
+        for place, pitch in enumerate(pitches):
+            higher[place] += sum(pitch < other for other, _ in line.held)
+    return found
