@@ -2,7 +2,8 @@
 
     python benchmarks/fuzz_audio.py --count 100000 --jobs 2 --out output/fuzz/audio
 
-The seeds are made here, a fifth of a second each, by libsndfile and by FFmpeg (PyAV).
+The seeds are made here, a fifth of a second each, by libsndfile and by FFmpeg (PyAV). Most are decoded by a child
+process, whose memory the reader bounds; its time counts as it passes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -27,6 +29,8 @@ __all__ = ["attempt", "make", "make_fuzz"]
 RATE = 24_000
 LIMIT = 2.0
 """Seconds that are wanted of each."""
+SECONDS = 10.0
+"""From one to the next, those in child processes too."""
 _HEAD = 600
 """Bytes of a file that are changed most of the time."""
 _SNDFILE: tuple[dict[str, Any], ...] = (
@@ -94,6 +98,7 @@ def make(random: Random) -> Files:
 def attempt(files: Files, folder: Path) -> str:
     """Read it, as far as it is wanted."""
     said: list[str] = []
+    began = time.monotonic()
     try:
         samples = read_waveform(io.BytesIO(files["sound"]), RATE, "a", limit=LIMIT, warn=said.append).samples
     except UnreadablePiece as error:
@@ -105,6 +110,8 @@ def attempt(files: Files, folder: Path) -> str:
             raise AssertionError(f"samples {samples.shape} up to {np.abs(samples).max()}")
     if any("\n" in line or not line.startswith("a ") for line in said):
         raise AssertionError(f"said {said}")
+    if (took := time.monotonic() - began) > SECONDS:
+        raise AssertionError(f"took {took:.1f} s")
     return outcome
 
 

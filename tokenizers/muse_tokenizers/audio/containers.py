@@ -62,6 +62,8 @@ class Container:
     """What is wrong with its length, as the end of a sentence that begins with its name."""
     has_index: bool = True
     """Of MP4, whether what says where its sound is can be found."""
+    plain: bool = False
+    """Whether it is a WAV of samples as they are, in which nothing is coded."""
 
 
 def look_at(file: BinaryIO, suffix: str = "") -> Container | None:
@@ -91,6 +93,7 @@ def look_at(file: BinaryIO, suffix: str = "") -> Container | None:
         patches=tuple(patches),
         lacks=lacks,
         has_index=kind != "MP4" or _has_index(file),
+        plain=kind == "WAV" and _has_plain_samples(file),
     )
 
 
@@ -178,6 +181,24 @@ def _data_of_wav(file: BinaryIO, size: int) -> _Data | None:
                 return _Data(start, large, 2**63, ((place, "<Q", 1),), ends_rightly=large == 0 and start == size)
             return _Data(start, length, 2**31 - 2**16, ((start - 4, f"{order}I", 1),), ends)
     return None
+
+
+def _has_plain_samples(file: BinaryIO) -> bool:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    order = ">" if file.read(4) == b"RIFX" else "<"
+    for name, start, length in _chunks(file, size, order):
+        if name == b"fmt " and length >= 16 and start + length <= size:
+            file.seek(start)
+            form = file.read(26)
+            (tag,) = struct.unpack(f"{order}H", form[:2])
+            if tag == 0xFFFE and length >= 26:
+                (tag,) = struct.unpack(f"{order}H", form[24:])
+            # Integers and floats.
+            return tag in (1, 3)
+        if name == b"data":
+            return False
+    return False
 
 
 def _data_of_aiff(file: BinaryIO, size: int) -> _Data | None:

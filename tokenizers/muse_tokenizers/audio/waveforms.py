@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.audio.decoding import HAS_MEDIA, Sound, open_sound
 from muse_tokenizers.audio.mixing import Mixer
-from muse_tokenizers.audio.quiet import quiet_libraries
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece, Warn, warn_about_file
 
@@ -60,15 +59,14 @@ def read_waveform(
     """
     name = name or str(file)
     wanted = None if limit is None else math.ceil(min(limit, LONGEST_SECONDS) * sample_rate)
-    with quiet_libraries():
-        reading = _Reading(file, name, sample_rate, wanted)
+    reading = _Reading(file, name, sample_rate, wanted)
+    samples = reading.samples()
+    if reading.mixer.cancels:
+        del samples
+        loudest = reading.mixer.loudest
+        reading = _Reading(file, name, sample_rate, wanted, loudest)
         samples = reading.samples()
-        if reading.mixer.cancels:
-            del samples
-            loudest = reading.mixer.loudest
-            reading = _Reading(file, name, sample_rate, wanted, loudest)
-            samples = reading.samples()
-            reading.said.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is taken")
+        reading.said.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is taken")
     for line in reading.said:
         warn(f"{name} {line}")
     return Waveform(samples=samples[None], sample_rate=sample_rate)

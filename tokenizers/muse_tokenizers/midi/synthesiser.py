@@ -7,11 +7,7 @@ other is played by a child process, and if that ends or takes too long, the soun
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.child_process import Answer, ChildEnded, ChildHangs, ChildProcess, limit_memory, serve
 from muse_tokenizers.errors import UnreadablePiece
 
 __all__ = ["SAMPLE_RATE", "synthesise", "synthesise_apart"]
@@ -35,7 +32,7 @@ _SILENCE = 10 ** (-60 / 20)
 _PATIENCE = 60.0, 2.0
 """Seconds that a child process may take: so many, and so many more for each second of sound."""
 _MEMORY = 2 * 2**30, 8, 6
-"""Bytes that a child process may take: so many, so many times the soundfont's size, and the sound's."""
+"""Bytes that a child process may grow by: so many, so many times the soundfont's size, and the sound's."""
 
 
 def synthesise(score: Any, font: Path) -> NDArray[np.float32]:
@@ -74,52 +71,38 @@ def synthesise_apart(score: Any, font: Path) -> NDArray[np.float32]:
     seconds = _length(score) / SAMPLE_RATE
     if not seconds:
         return np.zeros((2, 0), dtype=np.float32)
-    patience = _PATIENCE[0] + _PATIENCE[1] * seconds
-    command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"]
     try:
-        # What a terminal sends for Ctrl-C is the parent's affair: it writes what there is, sound too.
-        done = subprocess.run(
-            command,
-            input=pickle.dumps((str(font), score)),
-            capture_output=True,
-            timeout=patience,
-            start_new_session=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+        with ChildProcess(serve_synthesiser) as child:
+            child.send({}, pickle.dumps((str(font), score)))
+            answer, samples = child.receive(_PATIENCE[0] + _PATIENCE[1] * seconds)
+    except ChildHangs as error:
         raise UnreadablePiece(
             f"cannot play with the soundfont {font}: it is damaged, the synthesiser did not come back from it"
         ) from error
-    kind, _, content = done.stdout.partition(b"\n")
-    if done.returncode != 0 or kind not in (b"samples", b"refused"):
-        raise UnreadablePiece(f"cannot play with the soundfont {font}: it is damaged, the synthesiser ended over it")
-    if kind == b"refused":
-        raise UnreadablePiece(content.decode())
-    return np.frombuffer(content, dtype=np.float32).reshape(2, -1).copy()
+    except ChildEnded as error:
+        raise UnreadablePiece(
+            f"cannot play with the soundfont {font}: it is damaged, the synthesiser ended over it"
+        ) from error
+    except OSError as error:
+        raise UnreadablePiece(f"cannot play with the soundfont {font}: {error.strerror}") from error
+    if "refused" in answer:
+        raise UnreadablePiece(answer["refused"])
+    return np.frombuffer(samples, dtype=np.float32).reshape(2, -1).copy()
 
 
-def serve() -> None:
-    """What the child process does: a score and a soundfont from standard input, samples to standard output."""
-    font, score = pickle.load(sys.stdin.buffer)
-    _limit_memory(Path(font), _length(score))
-    # What the library prints goes where nobody looks, not among the samples.
-    with os.fdopen(os.dup(1), "wb") as out:
-        os.dup2(2, 1)
-        try:
-            samples = synthesise(score, Path(font))
-        except UnreadablePiece as error:
-            out.write(b"refused\n" + str(error).encode())
-        else:
-            out.write(b"samples\n" + samples.tobytes())
+def serve_synthesiser() -> None:
+    """What the child process runs: a soundfont and a score come in, samples go out."""
 
-
-def _limit_memory(font: Path, length: int) -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
+    def answer(_: dict[str, Any], content: bytes) -> Answer:
+        font, score = pickle.loads(content)
         fixed, of_font, of_sound = _MEMORY
-        most = fixed + of_font * font.stat().st_size + of_sound * 2 * 4 * length
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        limit_memory(fixed + of_font * Path(font).stat().st_size + of_sound * 2 * 4 * _length(score))
+        try:
+            return {}, synthesise(score, Path(font)).tobytes()
+        except UnreadablePiece as error:
+            return {"refused": str(error)}, b""
+
+    serve(answer)
 
 
 def _length(score: Any) -> int:

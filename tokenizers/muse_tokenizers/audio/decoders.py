@@ -1,0 +1,243 @@
+"""Sound files decoded in this process: by libsndfile, and by FFmpeg (PyAV) where that is installed.
+
+What comes of a file comes in blocks, so that whoever has enough can stop; never is more than one of them in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.audio.containers import Container, PatchedFile
+from muse_tokenizers.errors import UnreadablePiece
+
+__all__ = ["PLAIN", "Sound", "decoded", "import_decoders"]
+
+_CHANNELS = 64
+_RATES = (1_000, 768_000)
+"""Hz: beyond them a header is wrong, and a small file would become hours."""
+PLAIN = "WAV, FLAC, OGG, MP3, AIFF, CAF, AU or W64"
+"""What is read without FFmpeg."""
+_WITH_LENGTH = ("mov", "matroska", "asf")
+"""FFmpeg's formats whose files say how long they are; of others it guesses."""
+_LEAST_MISSING = 0.2
+"""Seconds."""
+_BAD_PACKETS = 1_000
+"""In a row, after which nothing more is expected of a file."""
+
+
+@dataclass
+class Sound:
+    """A sound file that is being read."""
+
+    rate: int
+    """Hz."""
+    channels: int
+    frames: int | None
+    """How many it says it has, if it does; they may not be there."""
+    exactly: bool
+    """Whether it has no fewer, but for what is missing."""
+    container: Container
+    blocks: Iterator[NDArray[np.float32]]
+    """(n, C) each, n up to `BLOCK`."""
+    damaged: bool = field(default=False)
+    """Whether something could not be decoded, as far as has been read."""
+
+
+@contextmanager
+def decoded(stream: BinaryIO, container: Container, name: str, *, media: bool, block: int) -> Generator[Sound]:
+    """Decode a sound file.
+
+    Args:
+        stream: the file, which can be rewound.
+        container: what it is.
+        name: what a message calls it.
+        media: whether FFmpeg may be asked.
+        block: frames of a block, at most.
+
+    Raises:
+        UnreadablePiece: it is of a kind that cannot be read here, or has no sense.
+        OSError: the disk fails.
+    """
+    opener = _open_media if container.family == "media" else _open_sndfile
+    sound, close = opener(stream, container, name, media, block)
+    try:
+        _check(sound, name)
+        yield sound
+    finally:
+        close()
+
+
+def import_decoders(*, media: bool) -> None:
+    """What is imported for the first file that is decoded."""
+    import soundfile  # noqa: F401
+
+    if media:
+        import av  # noqa: F401
+
+
+def _check(sound: Sound, name: str) -> None:
+    low, high = _RATES
+    if not low <= sound.rate <= high:
+        raise UnreadablePiece(f"{name} has {sound.rate:,} samples a second; allowed: {low:,} to {high:,}")
+    if not 1 <= sound.channels <= _CHANNELS:
+        raise UnreadablePiece(f"{name} has {sound.channels:,} channels; allowed: up to {_CHANNELS}")
+
+
+def _open_sndfile(stream: BinaryIO, container: Container, name: str, media: bool, block: int) -> tuple[Sound, Any]:
+    import soundfile
+
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]
+        """Of a file that can be rewound it would seek after every block, which MP3 does not survive unchanged."""
+
+        def seekable(self) -> bool:
+            return False
+
+    # Of most MP3s the length is a guess from the size of the file.
+    counted = container.kind != "MP3" or _counts_frames(stream)
+    stream.seek(0)
+    file = PatchedFile(stream, container.patches)
+    try:
+        source = Forward(file)
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        if container.media_format is not None and media:
+            return _open_media(stream, container, name, media, block)
+        raise _undecodable(container, name, media) from error
+    sound = Sound(
+        rate=source.samplerate,
+        channels=source.channels,
+        frames=source.frames if counted and 0 < source.frames < 2**62 else None,
+        exactly=container.kind in ("FLAC", "MP3"),
+        container=container,
+        blocks=iter(()),
+    )
+    sound.blocks = _sndfile_blocks(source, file, sound, block, soundfile.SoundFileError)
+    return sound, source.close
+
+
+def _sndfile_blocks(
+    source: Any, file: PatchedFile, sound: Sound, most: int, failure: type[Exception]
+) -> Iterator[NDArray[np.float32]]:
+    room = np.empty((most, sound.channels), dtype=np.float32)
+    while True:
+        room.fill(np.nan)
+        try:
+            read = len(source.read(out=room))
+        except failure:
+            # It does not say how much it had decoded before: what it has not written is as it was.
+            sound.damaged = True
+            read = int(np.argmax(np.isnan(room).all(axis=1))) if np.isnan(room[-1]).all() else most
+        if file.failure is not None:
+            raise file.failure
+        if read:
+            yield room[:read]
+        if read < most or sound.damaged:
+            return
+
+
+def _counts_frames(stream: BinaryIO) -> bool:
+    """Whether an MP3 says in its first frame how many follow."""
+    stream.seek(0)
+    head = stream.read(10)
+    at = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        at = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    stream.seek(at)
+    first = stream.read(256)
+    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _open_media(stream: BinaryIO, container: Container, name: str, media: bool, block: int) -> tuple[Sound, Any]:
+    if not media:
+        raise UnreadablePiece(
+            f"{name} is {container.kind} sound, which is read where PyAV is installed: "
+            f"pip install 'muse-shortcut[media]'; or convert it to {PLAIN}"
+        )
+    import av
+
+    stream.seek(0)
+    try:
+        source: Any = av.open(stream, format=container.media_format, metadata_errors="ignore")
+    except (av.FFmpegError, ValueError, LookupError) as error:
+        raise _undecodable(container, name, media) from error
+    try:
+        if not source.streams.audio:
+            raise UnreadablePiece(f"{name} is {container.kind} without sound")
+        sound = Sound(rate=0, channels=0, frames=None, exactly=False, container=container, blocks=iter(()))
+        planes = _media_planes(source, sound, av)
+        first = next(planes, None)
+        if first is None:
+            raise _undecodable(container, name, media)
+        sound.blocks = _blocks_of(first, planes, block)
+        if container.media_format in _WITH_LENGTH and source.duration:
+            # Of the whole; sound may end a moment before a picture.
+            sound.frames, sound.exactly = max(0, int((source.duration / 1e6 - _LEAST_MISSING) * sound.rate)), True
+    except BaseException:
+        source.close()
+        raise
+    return sound, source.close
+
+
+def _media_planes(source: Any, sound: Sound, av: Any) -> Iterator[NDArray[np.float32]]:
+    """(C, n) of each frame that can be decoded, of one rate and one number of channels."""
+    stream = source.streams.audio[0]
+    # Of frames whose channels lie apart PyAV counts more channels than there are, from eight on.
+    to_floats = av.AudioResampler(format="flt")
+    bad = 0
+    packets = source.demux(stream)
+    while bad < _BAD_PACKETS:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except (av.FFmpegError, ValueError, LookupError):
+            sound.damaged, bad = True, bad + 1
+            continue
+        bad = 0
+        for frame in frames:
+            shape = (frame.sample_rate, len(frame.layout.channels))
+            if not sound.rate:
+                # What the heading says is half of it for some kinds of AAC.
+                sound.rate, sound.channels = shape
+            if shape != (sound.rate, sound.channels):
+                sound.damaged = True
+                return
+            try:
+                for part in to_floats.resample(frame):
+                    yield part.to_ndarray().reshape(-1, sound.channels).T
+            except (av.FFmpegError, ValueError):
+                sound.damaged = True
+                return
+
+
+def _blocks_of(
+    first: NDArray[np.float32], planes: Iterator[NDArray[np.float32]], most: int
+) -> Iterator[NDArray[np.float32]]:
+    waiting, count = [first], first.shape[1]
+    for plane in planes:
+        waiting.append(plane)
+        count += plane.shape[1]
+        while count >= most:
+            joined = np.concatenate(waiting, axis=1)
+            yield joined[:, :most].T
+            waiting, count = [joined[:, most:]], count - most
+    if count:
+        yield np.concatenate(waiting, axis=1).T
+
+
+def _undecodable(container: Container, name: str, media: bool) -> UnreadablePiece:
+    if container.kind == "MP4" and not container.has_index:
+        return UnreadablePiece(
+            f"{name} is MP4 without its index (moov): it was cut off, or its recording never ended; without it no "
+            "program can play it"
+        )
+    how = "" if media or container.media_format is None else "; PyAV may: pip install 'muse-shortcut[media]'"
+    return UnreadablePiece(
+        f"{name} is not sound that can be read: it begins as {container.kind}, but no sound in it can be decoded{how}"
+    )
