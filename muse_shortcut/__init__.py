@@ -6,7 +6,11 @@
     [best] = model.continue_("song.mid", prompt_seconds=20, seconds=30, seed=7)
     best.save("out.mid")
 
-Importing this module is cheap: torch is imported when a name that needs it is first used.
+    store = muse.prepare("songs", "stores/mine", muse.load_tokenizer("midi"))
+    result = muse.train(muse.TrainingOptions(data="stores/mine", out="runs/mine", start="midi"))
+    scores = muse.evaluate_likelihood(muse.load(result.folder), store)
+
+Every error is a `MuseError`. Importing this module is cheap: torch is imported when a name that needs it is first used.
 """
 
 from importlib import import_module
@@ -14,84 +18,199 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from muse_shortcut.api.continuation import Continuation, Stream
-    from muse_shortcut.api.model import Model, load
+    from muse_shortcut.api.model import Model, load, load_tokenizer
     from muse_shortcut.api.options import Options
-    from muse_shortcut.config import ModelConfig, SamplingConfig, ShortcutConfig, TrainConfig
+    from muse_shortcut.api.preparing import prepare
+    from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
+    from muse_shortcut.config import PRESETS, MixingConfig, ModelConfig, SamplingConfig, ShortcutConfig, TrainConfig
+    from muse_shortcut.data.batches import TrainingBatches, evaluation_windows
+    from muse_shortcut.data.recipe import Recipe, load_recipe
+    from muse_shortcut.data.store import Piece, Store, open_store
     from muse_shortcut.errors import (
         ArgumentsError,
         CheckpointError,
         DownloadError,
+        HubError,
         MuseError,
         OutputError,
         RecipeError,
         StoreError,
         TrainingError,
     )
+    from muse_shortcut.evaluation.evaluating import (
+        ContinuationResult,
+        CopyResult,
+        LikelihoodResult,
+        evaluate_continuations,
+        evaluate_copies,
+        evaluate_likelihood,
+    )
+    from muse_shortcut.evaluation.likelihood import Likelihood, Scoring
     from muse_shortcut.generation.explaining import Explanation
     from muse_shortcut.generation.request import StepEvent
     from muse_shortcut.generation.trace import Trace, load_trace
-    from muse_shortcut.model.core import Core
+    from muse_shortcut.model.core import Core, StepOutput
+    from muse_shortcut.training.loop import Status
+    from muse_shortcut.training.training import TrainingObserver, TrainingOptions, TrainingPlan, TrainingResult, train
     from muse_shortcut.version import __version__
-    from muse_tokenizers.base import Prompt, Token, Tokenizer, Waveform
-    from muse_tokenizers.errors import FileWarning, TokenizerError
+    from muse_tokenizers.audio.tokenizer import AudioTokenizer
+    from muse_tokenizers.base import Grammar, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+    from muse_tokenizers.errors import (
+        FileWarning,
+        ImpossibleWish,
+        TokenizerError,
+        UnknownTokenizer,
+        UnreadablePiece,
+        UnusableCodec,
+        UnwritablePiece,
+    )
+    from muse_tokenizers.loading import register_tokenizer
+    from muse_tokenizers.measures import Passage
+    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+    from muse_tokenizers.text.tokenizer import TextTokenizer
 
 _MODULES = {
     "muse_shortcut.api.continuation": ("Continuation", "Stream"),
-    "muse_shortcut.api.model": ("Model", "load"),
+    "muse_shortcut.api.model": ("Model", "load", "load_tokenizer"),
     "muse_shortcut.api.options": ("Options",),
-    "muse_shortcut.config": ("ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"),
+    "muse_shortcut.api.preparing": ("prepare",),
+    "muse_shortcut.checkpoints": ("Checkpoint", "save_checkpoint"),
+    "muse_shortcut.config": (
+        "PRESETS",
+        "MixingConfig",
+        "ModelConfig",
+        "SamplingConfig",
+        "ShortcutConfig",
+        "TrainConfig",
+    ),
+    "muse_shortcut.data.batches": ("TrainingBatches", "evaluation_windows"),
+    "muse_shortcut.data.recipe": ("Recipe", "load_recipe"),
+    "muse_shortcut.data.store": ("Piece", "Store", "open_store"),
     "muse_shortcut.errors": (
         "ArgumentsError",
         "CheckpointError",
         "DownloadError",
+        "HubError",
         "MuseError",
         "OutputError",
         "RecipeError",
         "StoreError",
         "TrainingError",
     ),
-    "muse_shortcut.generation.request": ("StepEvent",),
+    "muse_shortcut.evaluation.evaluating": (
+        "ContinuationResult",
+        "CopyResult",
+        "LikelihoodResult",
+        "evaluate_continuations",
+        "evaluate_copies",
+        "evaluate_likelihood",
+    ),
+    "muse_shortcut.evaluation.likelihood": ("Likelihood", "Scoring"),
     "muse_shortcut.generation.explaining": ("Explanation",),
+    "muse_shortcut.generation.request": ("StepEvent",),
     "muse_shortcut.generation.trace": ("Trace", "load_trace"),
-    "muse_shortcut.model.core": ("Core",),
+    "muse_shortcut.model.core": ("Core", "StepOutput"),
+    "muse_shortcut.training.loop": ("Status",),
+    "muse_shortcut.training.training": (
+        "TrainingObserver",
+        "TrainingOptions",
+        "TrainingPlan",
+        "TrainingResult",
+        "train",
+    ),
     "muse_shortcut.version": ("__version__",),
-    "muse_tokenizers.base": ("Prompt", "Token", "Tokenizer", "Waveform"),
-    "muse_tokenizers.errors": ("FileWarning", "TokenizerError"),
+    "muse_tokenizers.audio.tokenizer": ("AudioTokenizer",),
+    "muse_tokenizers.base": ("Grammar", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Wishes"),
+    "muse_tokenizers.errors": (
+        "FileWarning",
+        "ImpossibleWish",
+        "TokenizerError",
+        "UnknownTokenizer",
+        "UnreadablePiece",
+        "UnusableCodec",
+        "UnwritablePiece",
+    ),
+    "muse_tokenizers.loading": ("register_tokenizer",),
+    "muse_tokenizers.measures": ("Passage",),
+    "muse_tokenizers.midi.tokenizer": ("MidiTokenizer",),
+    "muse_tokenizers.text.tokenizer": ("TextTokenizer",),
 }
 """Where each public name is defined."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "PRESETS",
     "ArgumentsError",
+    "AudioTokenizer",
+    "Checkpoint",
     "CheckpointError",
     "Continuation",
+    "ContinuationResult",
+    "CopyResult",
     "Core",
     "DownloadError",
     "Explanation",
     "FileWarning",
+    "Grammar",
+    "HubError",
+    "ImpossibleWish",
+    "Likelihood",
+    "LikelihoodResult",
+    "MidiTokenizer",
+    "MixingConfig",
     "Model",
     "ModelConfig",
     "MuseError",
     "Options",
     "OutputError",
+    "Passage",
+    "Piece",
     "Prompt",
+    "Recipe",
     "RecipeError",
     "SamplingConfig",
+    "Scoring",
     "ShortcutConfig",
+    "Status",
     "StepEvent",
+    "StepOutput",
+    "Store",
     "StoreError",
     "Stream",
+    "TextTokenizer",
     "Token",
     "Tokenizer",
     "TokenizerError",
     "Trace",
     "TrainConfig",
+    "TrainingBatches",
     "TrainingError",
+    "TrainingObserver",
+    "TrainingOptions",
+    "TrainingPlan",
+    "TrainingResult",
+    "UnknownTokenizer",
+    "UnreadablePiece",
+    "UnusableCodec",
+    "UnwritablePiece",
+    "Variations",
     "Waveform",
+    "Wishes",
     "__version__",
+    "evaluate_continuations",
+    "evaluate_copies",
+    "evaluate_likelihood",
+    "evaluation_windows",
     "load",
+    "load_recipe",
+    "load_tokenizer",
     "load_trace",
+    "open_store",
+    "prepare",
+    "register_tokenizer",
+    "save_checkpoint",
+    "train",
 ]
 
 

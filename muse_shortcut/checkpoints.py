@@ -130,6 +130,11 @@ def _least_parameters(model: ModelConfig) -> int:
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a checkpoint into a folder that is there; the caller sees to it that the folder appears at once.
 
+    Args:
+        checkpoint: the core, its tokenizer and what is known of both.
+        folder: is there, and empty.
+        dtype: of the weights in the file.
+
     Raises:
         OutputError: a file could not be written.
     """

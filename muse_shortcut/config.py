@@ -8,7 +8,16 @@ from typing import Any, Literal
 from muse_shortcut.checks import require, require_mix, require_types
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 
-__all__ = ["PRESETS", "PRESET_WORDS", "MixingConfig", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
+__all__ = [
+    "PRESETS",
+    "PRESET_WORDS",
+    "MixingConfig",
+    "ModelConfig",
+    "SamplingConfig",
+    "ShortcutConfig",
+    "TrainConfig",
+    "preset_of",
+]
 
 
 def _require_fields(kind: Any, name: str, content: Any) -> None:
@@ -154,6 +163,7 @@ class ModelConfig:
         return self.width // self.heads
 
     def to_json(self) -> dict[str, Any]:
+        """All fields, by name."""
         return asdict(self)
 
     @classmethod
@@ -254,6 +264,11 @@ PRESET_WORDS: dict[str, str] = {
     "paper": "arXiv 2409.10870 as far as it is known: 10 layers, 4 taps, MLPs of 1,024; width and context are chosen",
 }
 """What each of them is."""
+
+
+def preset_of(domain: str) -> str:
+    """The preset that a new model has where none is named."""
+    return domain if domain in ("audio", "text") else "small"
 
 
 @dataclass(frozen=True, kw_only=True)

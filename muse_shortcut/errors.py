@@ -7,31 +7,26 @@
     ├── StoreError            a token store that is missing, damaged, or of another tokenizer
     ├── CheckpointError       a checkpoint that is missing, damaged, or of another shape
     ├── OutputError           a file that could not be written
-    └── TrainingError         a training that cannot go on
+    ├── TrainingError         a training that cannot go on
+    ├── HubError              a model that could not be fetched from a hub, or sent to one
+    └── TokenizerError        what is wrong with a file, a tokenizer or a constraint (`muse_tokenizers.errors`)
 
-The tokenizers have a tree of their own, `muse_tokenizers.errors.TokenizerError`. Commands print one line and exit
-with 2 for either.
+Commands print the line and exit with 2.
 """
 
-from muse_tokenizers.errors import one_line
+from muse_tokenizers.errors import MuseError
 
 __all__ = [
     "ArgumentsError",
     "CheckpointError",
     "DownloadError",
+    "HubError",
     "MuseError",
     "OutputError",
     "RecipeError",
     "StoreError",
     "TrainingError",
 ]
-
-
-class MuseError(Exception):
-    """A mistake that a person can mend; its text is one line."""
-
-    def __str__(self) -> str:
-        return one_line(super().__str__())
 
 
 class ArgumentsError(MuseError):
@@ -60,3 +55,7 @@ class OutputError(MuseError):
 
 class TrainingError(MuseError):
     """A training that cannot go on."""
+
+
+class HubError(MuseError):
+    """A model that could not be fetched from a hub, or sent to one."""

@@ -10,7 +10,7 @@ import soundfile
 from small_codecs import RATE, gather, tone, write_music
 
 from muse_shortcut.codec.sounds import Sounds, gather_sounds, open_sounds
-from muse_shortcut.commands.sources import find_files
+from muse_shortcut.data.sources import find_files
 from muse_shortcut.data.splits import assign_splits
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.audio.waveforms import SUFFIXES

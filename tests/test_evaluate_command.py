@@ -90,15 +90,15 @@ def test_likelihood_alone_reads_the_pieces_and_sources_that_were_asked_for(evalu
 
 
 def test_interrupted_it_keeps_what_there_is(evaluate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from muse_shortcut.evaluation import continuations
+    from muse_shortcut.evaluation import evaluating
 
-    made = continuations.continue_window
+    made = evaluating.continue_window
 
     def continue_and_interrupt(*arguments: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         return made(*arguments)
 
-    monkeypatch.setattr(continuations, "continue_window", continue_and_interrupt)
+    monkeypatch.setattr(evaluating, "continue_window", continue_and_interrupt)
     done = evaluate(*SHORT, *only("continuations", "copies"), "--json", tmp_path / "some.json")
     assert done.code == 130, done.err
     assert "Continuations of 1" in done.out

@@ -12,13 +12,13 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.devices import choose_device, use_decoding_threads
 from muse_shortcut.generation.request import Request
 from muse_shortcut.model.core import Core
-from muse_shortcut.shipped import default_checkpoint
+from muse_shortcut.runs import find_checkpoint
+from muse_shortcut.shipped import named_checkpoint
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import Warn, warn_about_file
+from muse_tokenizers.loading import load_tokenizer as read_tokenizer
 
-__all__ = ["Model", "load"]
-
-_SHIPPED = ("midi", "audio", "text")
+__all__ = ["Model", "load", "load_tokenizer"]
 
 
 def load(name: str | Path, *, device: str = "auto") -> Model:
@@ -40,10 +40,28 @@ def load(name: str | Path, *, device: str = "auto") -> Model:
         >>> model = muse.load("midi")
         >>> [best] = model.continue_("bach-prelude", seconds=4, seed=7)
     """
-    folder = default_checkpoint(str(name)) if name in _SHIPPED else Path(name)
-    model = Model(load_checkpoint(folder, choose_device(device)))
+    model = Model(load_checkpoint(named_checkpoint(name), choose_device(device)))
     use_decoding_threads(model.core.parameter_count())
     return model
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer[Any]:
+    """Load the tokenizer of a model or of a token store, without the model's weights.
+
+    Args:
+        name: as for `load`, or the folder of a store.
+
+    Raises:
+        CheckpointError: there is no such model.
+        UnknownTokenizer: its tokenizer is damaged, or of a domain that is not registered.
+
+    Example:
+        >>> import muse_shortcut as muse
+        >>> tokenizer = muse.load_tokenizer("text")
+        >>> tokenizer.decode(tokenizer.encode(b"The sea"))
+        b'The sea'
+    """
+    return read_tokenizer(find_checkpoint(named_checkpoint(name)) / "tokenizer")
 
 
 class Model:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from muse_tokenizers.base import Tokenizer
     from muse_tokenizers.text.segmenting import Segmenter
 
-__all__ = ["VOCABULARY", "choose_tokenizer", "problem_of_text", "refuse_others_options"]
+__all__ = ["VOCABULARY", "choose_tokenizer", "refuse_others_options"]
 
 VOCABULARY = 4096
 """Ids that are learned where nobody says how many."""
@@ -153,19 +153,6 @@ def _read(file: SourceFile, arguments: Namespace) -> bytes:
 
     encoding: str | None = arguments.encoding
     return read_text(file.path, file.part, arguments.line_ends or "lf", encoding=encoding, warn=lambda _: None)
-
-
-def problem_of_text(file: SourceFile, encoding: str | None) -> str | None:
-    """Why a file is no text, as far as its beginning shows; None where it may be one."""
-    from muse_tokenizers.errors import UnreadablePiece
-    from muse_tokenizers.text.files import LOOKED_AT, read_text
-
-    try:
-        beginning = (0, min(file.size(), LOOKED_AT))
-        read_text(file.path, beginning, "lf", encoding=encoding, warn=lambda _: None)
-    except UnreadablePiece as error:
-        return str(error).replace(str(file.path), file.name).removeprefix(f"{file.name} ")
-    return None
 
 
 def _digest(file: SourceFile, arguments: Namespace) -> str | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from muse_shortcut.evaluation.continuations import Outcome
-    from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood
+    from muse_shortcut.evaluation.evaluating import LikelihoodResult
     from muse_shortcut.evaluation.windows import Choice, WindowWishes
     from muse_tokenizers.base import Unit
 
@@ -30,8 +30,6 @@ __all__ = ["check_json", "main"]
 
 PROGRAM = "muse-evaluate"
 _PARTS = ("likelihood", "continuations", "copies")
-_LENGTHS = {"seconds": (12.0, 16.0), "bytes": (1000, 1000)}
-"""Before a cut, and of a continuation, where nobody says."""
 _TYPES = {"int": int, "float": float}
 
 
@@ -191,6 +189,7 @@ def _scoring(evaluation: Evaluation) -> Any:
 
 
 def _wishes(arguments: Namespace) -> WindowWishes:
+    from muse_shortcut.evaluation.evaluating import DEFAULT_LENGTHS
     from muse_shortcut.evaluation.windows import WindowWishes
 
     unit: Unit = "bytes" if arguments.domain == "text" else "seconds"
@@ -202,8 +201,8 @@ def _wishes(arguments: Namespace) -> WindowWishes:
     given, length = (getattr(arguments, option) for option in (f"prompt_{unit}", unit))
     return WindowWishes(
         count=arguments.windows,
-        prompt_length=_LENGTHS[unit][0] if given is None else given,
-        length=_LENGTHS[unit][1] if length is None else length,
+        prompt_length=DEFAULT_LENGTHS[unit][0] if given is None else given,
+        length=DEFAULT_LENGTHS[unit][1] if length is None else length,
         unit=unit,
         seed=arguments.seed,
     )
@@ -217,28 +216,32 @@ def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
 
 
 def _likelihood(evaluation: Evaluation, scoring: Any, stop: StopSwitch) -> dict[str, Any]:
-    from muse_shortcut.evaluation.likelihood import pool, score_pieces, windows_of
+    from muse_shortcut.api.model import Model
+    from muse_shortcut.evaluation.evaluating import evaluate_likelihood
+    from muse_shortcut.evaluation.likelihood import windows_of
 
     store, most = evaluation.store, evaluation.arguments.max_pieces
     sources = {source: _evenly(pieces, most) for source, pieces in evaluation.sources.items()}
     total = sum(len(windows_of(store.pieces[n].tokens, scoring)) for pieces in sources.values() for n in pieces)
-    core, tokenizer = evaluation.checkpoint.core, evaluation.checkpoint.tokenizer
+    model = Model(evaluation.checkpoint)
 
-    def score(without: Sequence[int] = ()) -> tuple[dict[str, list[PieceLikelihood]], dict[str, Likelihood]]:
+    def score(without: Sequence[int] = ()) -> LikelihoodResult:
         with Bar("scoring", total) as bar:
             watch = shown(bar, "windows", stop)
-            scored = score_pieces(core, tokenizer, store, sources, scoring, watch, without=without)
-        everything = [piece for pieces in scored.values() for piece in pieces]
-        return scored, {source: pool(pieces) for source, pieces in scored.items()} | {"together": pool(everything)}
+            return evaluate_likelihood(
+                model, store, pieces=sources, scoring=scoring, hidden_depths=without, watch=watch
+            )
 
-    scored, pooled = score()
-    whole = pooled.pop("together")
+    scores = score()
+    pooled, whole = scores.sources, scores.together
     evaluation.tables.likelihood(pooled, whole)
     hidden = []
-    depths = core.config.depths
+    depths = model.core.config.depths
     choices = [[depth] for depth in depths] + ([list(depths)] if len(depths) > 1 else [])
     for without in choices if evaluation.arguments.hide_depths else []:
-        found = {source: one.nats_a_token for source, one in score(without)[1].items()}
+        again = score(without)
+        found = {source: one.nats_a_token for source, one in again.sources.items()}
+        found["together"] = again.together.nats_a_token
         before = {source: one.nats_a_token for source, one in pooled.items()} | {"together": whole.nats_a_token}
         hidden.append({"depths": without, "nats_a_token": {s: found[s] - before[s] for s in before}})
     if hidden:
@@ -252,7 +255,7 @@ def _likelihood(evaluation: Evaluation, scoring: Any, stop: StopSwitch) -> dict[
         "sources": {source: likelihood.to_json() for source, likelihood in pooled.items()},
         "pieces": [
             {"piece": store.pieces[piece.number].name, "source": source} | piece.to_json()
-            for source, pieces in scored.items()
+            for source, pieces in scores.pieces.items()
             for piece in pieces
         ],
     }
@@ -283,7 +286,7 @@ def _continuations(
     """Continue pieces, and put what was asked for of them into the result; after a Ctrl-C of those that are there."""
     from muse_shortcut.api.model import Model
     from muse_shortcut.devices import use_decoding_threads
-    from muse_shortcut.evaluation.continuations import continue_window, listen
+    from muse_shortcut.evaluation.evaluating import continue_windows
     from muse_tokenizers.base import Wishes
 
     model, tokenizer = Model(evaluation.checkpoint), evaluation.checkpoint.tokenizer
@@ -291,12 +294,12 @@ def _continuations(
     rules = tokenizer.usual_wishes() if evaluation.arguments.rules else Wishes()
     asked = rules.lasting(wishes.length, tokenizer.unit)
     outcomes: list[Outcome] = []
+    made = continue_windows(
+        model, choice.windows, wishes.length, constraints=rules, sampling=sampling, seed=wishes.seed
+    )
     with Bar("continuing", len(choice.windows)) as bar:
-        for window in choice.windows:
-            if stop():
-                break
-            ids, steps = continue_window(model, window, asked, sampling, wishes.seed)
-            outcomes.append(listen(tokenizer, window, ids, steps, wishes.length))
+        while not stop() and (outcome := next(made, None)) is not None:
+            outcomes.append(outcome)
             bar.show(len(outcomes), "pieces")
     if evaluation.arguments.continuations and outcomes:
         result["continuations"] = compared(evaluation, outcomes, choice.left_out) | {

@@ -130,10 +130,11 @@ def _json_of(one: Measured) -> dict[str, Any]:
 
 
 def _files(arguments: Namespace, suffixes: frozenset[str]) -> list[tuple[str, Path]]:
-    from muse_shortcut.commands.sources import find_files, name_source
+    from muse_shortcut.commands.sources import fetch_under_bars, name_source
+    from muse_shortcut.data.sources import find_files
     from muse_shortcut.data.splits import split_files
 
-    [files], _ = find_files([name_source(arguments.data, arguments.domain)], suffixes, None)
+    [files], _ = find_files([name_source(arguments.data, arguments.domain)], suffixes, None, fetch=fetch_under_bars)
     wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
     if wanted == "all":
         return [(file.name, file.path) for file in files]

@@ -85,15 +85,14 @@ def compared(evaluation: Evaluation, outcomes: Sequence[Outcome], left_out: Mapp
 
 
 def copied(evaluation: Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch) -> dict[str, Any]:
-    from muse_shortcut.evaluation.copies import TrainingPieces, find_copies, summarise_copies
+    from muse_shortcut.api.model import Model
+    from muse_shortcut.evaluation.evaluating import evaluate_copies
 
     store, tokenizer = evaluation.store, evaluation.checkpoint.tokenizer
-    training = TrainingPieces(store, tokenizer)
-    with Bar("reading the training pieces", len(training)) as bar:
-        copies = find_copies(training, outcomes, shown(bar, "pieces", stop))
-    found = dict(zip(("model", "true"), copies, strict=True))
+    with Bar("reading the training pieces", sum(piece.split == "train" for piece in store.pieces)) as bar:
+        result = evaluate_copies(Model(evaluation.checkpoint), store, outcomes, shown(bar, "pieces", stop))
+    found, summaries = result.copies, result.summaries
     names = [store.pieces[outcome.window.number].name for outcome in outcomes]
-    summaries = {kind: summarise_copies(copies, tokenizer.quotation) for kind, copies in found.items()}
     longest = {
         kind: max(
             ((name, copy) for name, copy in zip(names, copies, strict=True) if copy is not None),
@@ -102,9 +101,9 @@ def copied(evaluation: Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch
         )
         for kind, copies in found.items()
     }
-    evaluation.tables.copies(summaries, training.searched, longest, tokenizer)
+    evaluation.tables.copies(summaries, result.searched, longest, tokenizer)
     return {
-        "searched": training.searched,
+        "searched": result.searched,
         **{kind: summary and summary.to_json() for kind, summary in summaries.items()},
         "windows": [
             {"piece": name} | {kind: copy and asdict(copy) for kind, copy in zip(found, pair, strict=True)}

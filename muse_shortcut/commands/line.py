@@ -22,7 +22,7 @@ from jsonargparse import ArgumentParser, Namespace
 from muse_shortcut.commands.complaints import plainly
 from muse_shortcut.commands.helping import HelpFormatter
 from muse_shortcut.errors import ArgumentsError, MuseError
-from muse_tokenizers.errors import TokenizerError, Warn, one_line
+from muse_tokenizers.errors import Warn, one_line
 
 __all__ = ["CommandLine", "Given", "StopSwitch", "read_options", "run_command", "say", "warn_on_terminal"]
 
@@ -195,7 +195,7 @@ def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
     try:
         code = body() or 0
         sys.stdout.flush()
-    except (MuseError, TokenizerError) as error:
+    except MuseError as error:
         print(f"{program}: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:

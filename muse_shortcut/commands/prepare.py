@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.choosing import VOCABULARY, choose_tokenizer, problem_of_text, refuse_others_options
+from muse_shortcut.commands.choosing import VOCABULARY, choose_tokenizer, refuse_others_options
 from muse_shortcut.commands.line import CommandLine, run_command
 from muse_shortcut.commands.sources import (
     GROUP_HELP,
     SOURCE_HELP,
     count_reasons,
-    find_files,
+    fetch_under_bars,
     is_recipe,
     name_source,
     of_domain,
@@ -92,7 +90,9 @@ def main() -> NoReturn:
 
 
 def _prepare(arguments: Namespace) -> None:
-    from muse_shortcut.data.preparing import Preparation, check_place, prepare
+    from muse_shortcut.data.preparing import Preparation, check_place, describe_source, prepare
+    from muse_shortcut.data.sources import find_files
+    from muse_shortcut.data.texts import text_parts
     from muse_tokenizers.loading import tokenizer_class
     from muse_tokenizers.text.encodings import check_encoding
 
@@ -109,13 +109,16 @@ def _prepare(arguments: Namespace) -> None:
     check_place(Path(arguments.out), overwrite=arguments.overwrite)
     kind = tokenizer_class(arguments.domain)
     is_text = arguments.domain == "text"
-    sources, unused = find_files(named, kind.suffixes, arguments.group_by, any_ending=is_text)
+    sources, unused = find_files(named, kind.suffixes, arguments.group_by, any_ending=is_text, fetch=fetch_under_bars)
     sources, excluded_files = _without(sources, excluded)
     if is_text:
         recipes = [recipe for recipe, _ in named]
-        sources = [_in_parts(files, one, arguments) for files, one in zip(sources, recipes, strict=True)]
+        sources = [
+            text_parts(files, one, held_out=arguments.held_out, encoding=arguments.encoding)
+            for files, one in zip(sources, recipes, strict=True)
+        ]
     tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources)
-    described = [_describe(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
+    described = [describe_source(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)
     how = Preparation(
         workers=arguments.workers,
@@ -159,33 +162,6 @@ def _device(arguments: Namespace) -> str:
     return "cuda" if found == "cuda" else "cpu"
 
 
-def _in_parts(files: list[SourceFile], recipe: Recipe | None, arguments: Namespace) -> list[SourceFile]:
-    """The texts of one source in the parts that become pieces; one text alone is divided between the splits."""
-    from muse_shortcut.data.recipe import RandomSplit
-    from muse_shortcut.data.survey import in_parts
-    from muse_tokenizers.text.cutting import held_out_marks
-    from muse_tokenizers.text.files import spans_of
-
-    held_out, encoding = arguments.held_out, arguments.encoding
-    free = recipe is None or isinstance(recipe.split, RandomSplit)
-    files = _without_twins(files, encoding) if free else files
-    alone = free and sum(file.reason is None for file in files) == 1
-    cut = partial(held_out_marks, held_out=held_out, encoding=encoding) if alone else None
-    return in_parts(files, recipe, partial(spans_of, encoding=encoding), cut)
-
-
-def _without_twins(files: list[SourceFile], encoding: str | None) -> list[SourceFile]:
-    """The files; what is no text says so, and of several that are all alike all but the first."""
-    from muse_shortcut.files import hash_file
-
-    files = [replace(file, reason=file.reason or problem_of_text(file, encoding)) for file in files]
-    readable = [file for file in files if file.reason is None]
-    if len({file.size() for file in readable}) != 1 or len({hash_file(file.path) for file in readable}) != 1:
-        return files
-    reason = f"the same content as {readable[0].name}"
-    return [replace(file, reason=reason) if file in readable[1:] else file for file in files]
-
-
 def _without(
     sources: list[list[SourceFile]], excluded: list[str]
 ) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
@@ -202,18 +178,6 @@ def _without(
         raise ArgumentsError(f"--exclude {','.join(excluded)!r} leaves none of the {len(names)} files")
     left_out = [(name, "is left out by --exclude") for name in names if fits(name)]
     return kept, left_out
-
-
-def _describe(recipe: Recipe | None, files: int) -> dict[str, Any]:
-    if recipe is None:
-        return {"recipe": None, "files": files}
-    return {
-        "recipe": recipe.name,
-        "title": recipe.title,
-        "files": files,
-        "licence": recipe.licence.name,
-        "weights_may_ship": recipe.licence.weights_may_ship,
-    }
 
 
 def _summarise(manifest: dict[str, Any], out: str, seconds: float) -> None:

@@ -13,13 +13,9 @@ from muse_shortcut.commands.suggesting import did_you_mean
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
-    from muse_shortcut.data.recipe import GroupBy, Recipe
-    from muse_shortcut.data.survey import SourceFile
+    from muse_shortcut.data.recipe import Recipe
 
-__all__ = ["GROUP_HELP", "SOURCE_HELP", "count_reasons", "find_files", "is_recipe", "name_source", "of_domain"]
-
-NUMBER = "{number}"
-"""In the address of a recipe whose files have one each."""
+__all__ = ["GROUP_HELP", "SOURCE_HELP", "count_reasons", "fetch_under_bars", "is_recipe", "name_source", "of_domain"]
 
 SOURCE_HELP = (
     "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/) or your own recipe.yaml, or RECIPE=FOLDER "
@@ -67,46 +63,6 @@ def of_domain(recipe: Recipe, domain: str) -> Recipe:
     return recipe
 
 
-def find_files(
-    named: list[tuple[Recipe | None, Path | None]],
-    suffixes: frozenset[str],
-    group_by: GroupBy | None,
-    *,
-    any_ending: bool = False,
-) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
-    """The files of each source, fetched where they are not here; of several sources, names say which they are of.
-
-    Args:
-        named: recipes and folders.
-        suffixes: endings that count.
-        group_by: which files no split divides.
-        any_ending: a file that is itself a source counts whatever its ending.
-
-    Returns:
-        The files of each source, and the name of every other file that was seen, with why it does not count.
-
-    Raises:
-        RecipeError: there are none.
-    """
-    from muse_shortcut.data.survey import label, labelled, survey
-
-    sources: list[list[SourceFile]] = []
-    unused: list[tuple[str, str]] = []
-    for number, (recipe, folder) in enumerate(named):
-        files: list[SourceFile] = []
-        left_out: list[tuple[str, str]] = []
-        for place in [folder] if folder else _fetched(recipe):
-            own = {place.suffix.lower()} if any_ending and place.is_file() else set[str]()
-            files += survey(place, recipe, suffixes | own, group_by, lambda *one: left_out.append(one))  # noqa: B023
-        if len(named) > 1:
-            name = _source_name(recipe, folder)
-            files = labelled(files, name, number + 1)
-            left_out = [(f"{label(name, number + 1)}/{file}", reason) for file, reason in left_out]
-        sources.append(files)
-        unused += left_out
-    return sources, unused
-
-
 def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
     """What was said of files as lines for a terminal: how many of a kind, what was said, of which file first.
 
@@ -125,15 +81,10 @@ def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
     return lines
 
 
-def _source_name(recipe: Recipe | None, folder: Path | None) -> str:
-    if recipe is not None:
-        return recipe.name
-    assert folder is not None
-    return re.sub(r"[^a-z0-9_]+", "_", folder.absolute().stem.lower()).strip("_") or "folder"
-
-
 def _numbered(recipe: Recipe, numbers: str) -> Recipe:
     """A recipe of files by number, with those that are wanted."""
+    from muse_shortcut.data.sources import NUMBER
+
     words = [word.strip() for word in numbers.split(",")]
     if recipe.url is None or NUMBER not in recipe.url:
         raise ArgumentsError(f"the recipe {recipe.name} has no files by number: write {recipe.name} alone")
@@ -142,21 +93,13 @@ def _numbered(recipe: Recipe, numbers: str) -> Recipe:
     return replace(recipe, numbers=tuple(dict.fromkeys(int(word) for word in words)))
 
 
-def _fetched(recipe: Recipe | None) -> list[Path]:
-    from muse_shortcut.data.download import cache_folder, fetch
+def fetch_under_bars(recipe: Recipe) -> list[Path]:
+    """`fetch_recipe` under a bar."""
+    from muse_shortcut.data.sources import fetch_recipe
 
-    assert recipe is not None
-    wanted = [recipe]
-    if recipe.url is not None and NUMBER in recipe.url:
-        if not recipe.numbers:
-            raise ArgumentsError(f"the recipe {recipe.name} wants numbers: {recipe.name}:84,1342, or =FOLDER")
-        wanted = [
-            replace(recipe, name=f"{recipe.name}-{number}", url=recipe.url.replace(NUMBER, str(number)))
-            for number in recipe.numbers
-        ]
     with Bar(f"downloading {recipe.name}", None) as bar:
 
         def show(done: int, total: int | None) -> None:
             bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB")
 
-        return [fetch(one, cache_folder(), show) for one in wanted]
+        return fetch_recipe(recipe, show)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
-from functools import cache
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
@@ -15,15 +14,16 @@ from muse_shortcut.commands.bars import Bar, check_ids
 from muse_shortcut.commands.helping import describe_fields
 from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
-from muse_shortcut.config import PRESET_WORDS, PRESETS, ModelConfig, ShortcutConfig, TrainConfig
-from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_shortcut.config import PRESET_WORDS, PRESETS, ModelConfig, ShortcutConfig, TrainConfig, preset_of
+from muse_shortcut.errors import MuseError
 from muse_shortcut.runs import find_checkpoint
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from muse_shortcut.checkpoints import Checkpoint
-    from muse_shortcut.training.loop import Status, Trainer
+    from muse_shortcut.data.store import Store
+    from muse_shortcut.training.loop import Status
+    from muse_shortcut.training.training import TrainingObserver, TrainingOptions, TrainingPlan
 
 __all__ = ["main"]
 
@@ -91,7 +91,7 @@ def main() -> NoReturn:
         train_codec()
     preset = options.value("preset")
     if preset not in PRESETS:
-        preset = domain if domain in ("audio", "text") else "small"
+        preset = preset_of(domain)
     parent = options.value("from")
     shape = (_shape_of(parent) if isinstance(parent, str) else None) or PRESETS[preset]
     parser = _parser(preset, shape)
@@ -111,123 +111,79 @@ def _shape_of(checkpoint: str) -> ModelConfig | None:
 
 
 def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> int:
-    import torch
+    from muse_shortcut.training.training import TrainingOptions, train
 
-    from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, mix_of
-    from muse_shortcut.data.store import open_store
-    from muse_shortcut.devices import choose_device, choose_precision
-    from muse_shortcut.files import write_text
-    from muse_shortcut.training.loop import Trainer
-    from muse_shortcut.training.run import RunFolder
-    from muse_shortcut.training.samples import write_samples
-    from muse_shortcut.training.starting import fresh_checkpoint, resumed_checkpoint, tuned_checkpoint
-
-    if not 0 <= arguments.seed < 2**63:
-        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
     made = parser.instantiate(arguments)
-    config: TrainConfig = made.train
-    store = open_store(Path(arguments.data))
-    if store.domain != arguments.domain:
-        raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
-    device = choose_device(arguments.device)
-    run = RunFolder(Path(arguments.out))
-    run.claim(go_on=arguments.resume == "auto")
-    resumed = run.latest(warn_on_terminal(PROGRAM))
-    if resumed is None and run.logged() is not None:
-        print(f"{run.folder} has no checkpoint yet: beginning at step 0", file=sys.stderr)
-    torch.manual_seed(arguments.seed)
-    asked = None if made.model == default else made.model
-    if resumed is not None:
-        checkpoint = resumed_checkpoint(resumed, store, device, seed=arguments.seed, train=config, shape=asked)
-    elif getattr(arguments, "from"):
-        checkpoint = tuned_checkpoint(checkpoint_folder(getattr(arguments, "from")), store, device, shape=asked)
-    else:
-        checkpoint = fresh_checkpoint(made.model, store, device)
-    check_ids(store, checkpoint.tokenizer.vocabulary_size)
-    shape = checkpoint.core.config
-    checkpoint.facts.update(
-        data=store.manifest["source"],
-        store=store.manifest["sha256"],
-        splits=store.manifest["splits"],
+    start = getattr(arguments, "from") or None
+    if start is not None and arguments.resume == "never":
+        checkpoint_folder(start)  # says which checkpoint of a run it is
+    options = TrainingOptions(
+        data=arguments.data,
+        out=arguments.out,
+        domain=arguments.domain,
+        preset=arguments.preset,
+        # A shape that only repeats the default leaves that of a checkpoint alone.
+        model=None if made.model == default else made.model,
+        train=made.train,
+        start=None if start is None else Path(start).expanduser(),
+        resume=arguments.resume == "auto",
         seed=arguments.seed,
-        train=asdict(config),
+        device=arguments.device,
     )
-    held_out = store.split("validation")
-    if not len(held_out):
-        print("the store has no validation split: validation is over training windows", file=sys.stderr)
-        held_out = store.split("train")
-    windows = evaluation_windows(held_out, context=shape.context, count=config.eval_windows)
-    variations = checkpoint.tokenizer.variations() if config.augment else None
-    mix = mix_of(store, "train", config.mix)
-
-    @cache
-    def batches(window: int) -> TrainingBatches:
-        return TrainingBatches(
-            store.split("train"),
-            context=window,
-            batch=config.windows_a_batch(shape.context, window),
-            seed=arguments.seed,
-            variations=variations,
-            mix=mix,
-        )
-
-    precision = choose_precision(config.precision, device)
-    trainer = Trainer(checkpoint, batches, windows, run, config, seed=arguments.seed, precision=precision)
-    if resumed is not None:
-        trainer.resume()
-        print(f"going on from {resumed}", file=sys.stderr)
-    write_text(run.folder / "config.yaml", _configuration(arguments, shape, config))
-    _announce(
-        checkpoint,
-        batches(config.standing_window(shape.context)).windows_per_epoch,
-        config,
-        device.type,
-        str(precision),
-    )
-    prompt = store.opening("validation" if len(store.split("validation")) else "train", shape.context // 4)
-    code = _watch(trainer, config, lambda step: write_samples(checkpoint, prompt, run.folder, step, arguments.seed))
-
-    options = run.folder / "config.yaml"
-    if code:
-        print(f"stopped; muse-train --config {options} --resume auto goes on from here", file=sys.stderr)
-    else:
-        print(f"to try it: muse-generate {arguments.domain} --checkpoint {run.folder}", file=sys.stderr)
-    return code
+    with ExitStack() as stack:
+        result = train(options, _observer(options, stack))
+    best = "none" if result.best_validation is None else f"{result.best_validation:.4f}"
+    print(f"step {result.steps}: best validation {best} nats a token; {result.tokens:,} tokens seen")
+    if result.stopped:
+        config = result.folder / "config.yaml"
+        print(f"stopped; muse-train --config {config} --resume auto goes on from here", file=sys.stderr)
+        return 130
+    print(f"to try it: muse-generate {arguments.domain} --checkpoint {result.folder}", file=sys.stderr)
+    return 0
 
 
-def _configuration(arguments: Namespace, shape: ModelConfig, config: TrainConfig) -> str:
-    """What is trained, and how, as YAML that `--config` reads: the shape that is used, whoever asked for it."""
-    import yaml
+def _observer(options: TrainingOptions, stack: ExitStack) -> TrainingObserver:
+    """What shows a training on a terminal, and ends it at a Ctrl-C."""
+    from muse_shortcut.training.training import TrainingObserver
 
-    model = {key: value for key, value in shape.to_json().items() if key not in ("vocabulary_size", "streams")}
-    named = ("domain", "data", "out", "preset", "from", "seed", "device")
-    content = {name: getattr(arguments, name) for name in named} | {"model": model, "train": asdict(config)}
-    return str(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
+    steps = options.train.max_steps
+    bar = Bar("training", steps)
+    stop = StopSwitch()
 
+    class Terminal(TrainingObserver):
+        def warn(self, message: str) -> None:
+            warn_on_terminal(PROGRAM)(message)
 
-def _announce(checkpoint: Checkpoint, windows: int, config: TrainConfig, device: str, precision: str) -> None:
-    shape = checkpoint.core.config
-    kind = "plain" if shape.shortcut is None else f"shortcut to depths {', '.join(map(str, shape.depths))}"
-    epochs = config.max_steps * config.batch_size * config.accumulation / windows
-    print(
-        f"{checkpoint.core.parameter_count():,} parameters, {shape.layers} layers, {kind}; {device}, "
-        f"{precision.removeprefix('torch.')}; {config.max_steps:,} steps, {epochs:.2g} epochs",
-        file=sys.stderr,
-    )
+        def store_opened(self, store: Store, vocabulary_size: int) -> None:
+            check_ids(store, vocabulary_size)
 
+        def started(self, plan: TrainingPlan) -> None:
+            if plan.resumed_from is not None:
+                print(f"going on from {plan.resumed_from}", file=sys.stderr)
+            _announce(plan)
+            stack.enter_context(bar)
+            stack.enter_context(stop)
 
-def _watch(trainer: Trainer, config: TrainConfig, sample: Any) -> int:
-    with Bar("training", config.max_steps) as bar, StopSwitch() as stop:
-
-        def show(status: Status) -> None:
-            rate = f"{status.tokens_per_second:,.0f} tokens/s"
+        def stepped(self, status: Status) -> None:
             if status.validation is not None:
                 words = f"validation {status.validation:.4f} nats a token"
-                bar.show(status.step, f"step {status.step:,} of {config.max_steps:,}: {words}", line=True)
+                bar.show(status.step, f"step {status.step:,} of {steps:,}: {words}", line=True)
             else:
-                bar.show(status.step, f"loss {status.loss:.4f}, {rate}")
+                bar.show(status.step, f"loss {status.loss:.4f}, {status.tokens_per_second:,.0f} tokens/s")
 
-        progress = trainer.train(show, sample, stop)
-    best = "none" if progress.best is None else f"{progress.best:.4f}"
-    print(f"step {progress.step}: best validation {best} nats a token; {asdict(progress)['tokens']:,} tokens seen")
-    return 130 if stop.pressed else 0
+        def should_stop(self) -> bool:
+            return stop()
+
+    return Terminal()
+
+
+def _announce(plan: TrainingPlan) -> None:
+    core, config = plan.checkpoint.core, plan.config
+    shape = core.config
+    kind = "plain" if shape.shortcut is None else f"shortcut to depths {', '.join(map(str, shape.depths))}"
+    epochs = config.max_steps * config.batch_size * config.accumulation / plan.windows_per_epoch
+    print(
+        f"{core.parameter_count():,} parameters, {shape.layers} layers, {kind}; {plan.device.type}, "
+        f"{str(plan.precision).removeprefix('torch.')}; {config.max_steps:,} steps, {epochs:.2g} epochs",
+        file=sys.stderr,
+    )

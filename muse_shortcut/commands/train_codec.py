@@ -15,7 +15,7 @@ from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import codec_name
-from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, find_files, name_source
+from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, fetch_under_bars, name_source
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_tokenizers.audio.codec import CodecShape
 
@@ -159,6 +159,7 @@ def _has_cuda() -> bool:
 
 def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
     from muse_shortcut.codec.sounds import gather_sounds, open_sounds
+    from muse_shortcut.data.sources import find_files
     from muse_tokenizers.audio.waveforms import SUFFIXES
 
     folder = run.folder / "sounds"
@@ -170,7 +171,7 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
         "held_out": arguments.held_out,
     }
     if not folder.is_dir():
-        sources, unused = find_files(named, SUFFIXES, arguments.group_by)
+        sources, unused = find_files(named, SUFFIXES, arguments.group_by, fetch=fetch_under_bars)
         for line in count_reasons(unused):
             print(f"not read: {line.strip()}", file=sys.stderr)
         with Bar("reading", None) as bar:

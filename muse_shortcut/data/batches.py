@@ -70,6 +70,7 @@ class TrainingBatches:
 
     @property
     def windows_per_epoch(self) -> int:
+        """Windows after which all have been seen."""
         return self._windows
 
     def _shuffle(self, epoch: int) -> tuple[int, NDArray[np.int64]]:
@@ -128,6 +129,11 @@ def mix_of(store: Store, split: str, weights: Mapping[str, float]) -> Mix | None
 
 def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> Window:
     """(W, T + 1, K): at most `count` windows that do not overlap, evenly over a split; always the same.
+
+    Args:
+        tokens: (N, K) ids of a split, as `Store.split` gives them.
+        context: T, the steps that the model sees.
+        count: W, at most.
 
     Raises:
         StoreError: the split is empty.

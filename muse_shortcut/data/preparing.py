@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.data.journal import Entry, Journal
+from muse_shortcut.data.recipe import Recipe
 from muse_shortcut.data.splits import draw_splits
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.data.survey import SourceFile
@@ -30,9 +31,9 @@ from muse_shortcut.errors import OutputError, StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, clear_left_overs, make_folder, write_text
 from muse_tokenizers.base import Tokenizer, Unit
 from muse_tokenizers.errors import TokenizerError
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import load_tokenizer, register_tokenizer, tokenizer_kinds
 
-__all__ = ["Preparation", "check_place", "prepare"]
+__all__ = ["Preparation", "check_place", "describe_source", "prepare"]
 
 _SIDE_BY_SIDE = 16
 """Files whose ids a GPU computes at once."""
@@ -50,6 +51,7 @@ class Preparation:
     """How a store is made."""
 
     workers: int
+    """Processes that read files; 0: this one."""
     device: str = "cpu"
     """Where ids are computed. On a GPU one worker does it, several files side by side."""
     seed: int
@@ -114,6 +116,19 @@ def prepare(
     return _write_store(sources, journal, tokenizer, out, how)
 
 
+def describe_source(recipe: Recipe | None, files: int) -> dict[str, Any]:
+    """What a store's manifest says of one of its sources, `files` in number; a folder has no recipe."""
+    if recipe is None:
+        return {"recipe": None, "files": files}
+    return {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "files": files,
+        "licence": recipe.licence.name,
+        "weights_may_ship": recipe.licence.weights_may_ship,
+    }
+
+
 def check_place(out: Path, *, overwrite: bool) -> None:
     """Raises StoreError: a store may not be made there, since that folder has other things, or a finished store."""
     finished = (out / "manifest.json").is_file()
@@ -139,8 +154,11 @@ def _is_known(journal: Journal, file: SourceFile) -> bool:
 _tokenizer: Tokenizer[Any]
 
 
-def _start_worker(folder: Path, device: str) -> None:
+def _start_worker(folder: Path, kind: type[Tokenizer[Any]], device: str) -> None:
     global _tokenizer
+    if kind.kind not in tokenizer_kinds():
+        # A class from elsewhere, which the main process has registered.
+        register_tokenizer(kind)
     # A Ctrl-C is for the main process, which then sends no more work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Each worker has a processor of its own.
@@ -218,6 +236,12 @@ def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
 
 def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparation) -> Iterator[_Done]:
     """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
+    if how.workers == 0:
+        global _tokenizer
+        _tokenizer = tokenizer
+        for file in files:
+            yield from _tokenize([file])
+        return
     if how.device != "cpu":
         # Side by side all take as long as the longest: those of like size together.
         files = sorted(files, key=lambda file: (file.size(), file.name))
@@ -229,10 +253,12 @@ def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparat
             raise OutputError(
                 f"cannot write to the folder of temporary files, {gettempdir()}: {error.strerror}"
             ) from error
-        yield from _read_all(waiting, Path(folder), how)
+        yield from _read_all(waiting, Path(folder), type(tokenizer), how)
 
 
-def _read_all(waiting: deque[SourceFile], tokenizer: Path, how: Preparation) -> Iterator[_Done]:
+def _read_all(
+    waiting: deque[SourceFile], tokenizer: Path, kind: type[Tokenizer[Any]], how: Preparation
+) -> Iterator[_Done]:
     """As above, with the tokenizer in a folder, from which every worker takes it."""
     suspects = 0
     """Files at the front that were under way when a worker died. One at a time they show which of them it was."""
@@ -240,7 +266,7 @@ def _read_all(waiting: deque[SourceFile], tokenizer: Path, how: Preparation) -> 
     while waiting:
         workers = 1 if suspects or on_gpu else how.workers
         ahead, together = (1, 1) if suspects else (2 if on_gpu else 4 * workers, _SIDE_BY_SIDE if on_gpu else 1)
-        with _pool(tokenizer, workers, how.device) as pool:
+        with _pool(tokenizer, kind, workers, how.device) as pool:
             under_way: deque[tuple[int, Future[list[_Done]]]] = deque()
             sent = 0
             try:
@@ -279,13 +305,13 @@ def _next(waiting: deque[SourceFile], sent: int, together: int) -> list[SourceFi
     return files
 
 
-def _pool(tokenizer: Path, workers: int, device: str) -> ProcessPoolExecutor:
+def _pool(tokenizer: Path, kind: type[Tokenizer[Any]], workers: int, device: str) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork of a process with threads may hang.
     return ProcessPoolExecutor(
         max_workers=workers,
         mp_context=get_context("spawn"),
         initializer=_start_worker,
-        initargs=(tokenizer, device),
+        initargs=(tokenizer, kind, device),
     )
 
 

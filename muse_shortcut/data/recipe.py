@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from muse_shortcut.errors import RecipeError
+from muse_tokenizers.loading import tokenizer_kinds
 
 __all__ = [
     "ByteSplit",
@@ -32,7 +33,6 @@ __all__ = [
     "recipe_names",
 ]
 
-Domain: TypeAlias = Literal["midi", "audio", "text"]
 Archive: TypeAlias = Literal["zip", "tar.gz", "tar.xz", "tar.bz2"]
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 GroupBy: TypeAlias = Literal["file", "folder"]
@@ -213,7 +213,7 @@ class Recipe:
 
     name: str
     title: str
-    domain: Domain
+    domain: str
     url: str | None
     sha256: str | None
     archive: Archive | None
@@ -228,7 +228,7 @@ class Recipe:
     def __post_init__(self) -> None:
         _require_name("name", self.name)
         _require_text("title", self.title)
-        _require_choice("domain", self.domain, get_args(Domain))
+        _require_choice("domain", self.domain, tokenizer_kinds())
         _require(self.url is None or _is_web_address(self.url), "url", self.url, "an http or https address, or null")
         checksum = isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256) is not None
         _require(self.sha256 is None or checksum, "sha256", self.sha256, "64 hexadecimal digits (0-9, a-f), or null")

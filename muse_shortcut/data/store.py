@@ -73,10 +73,12 @@ class Store:
 
     @property
     def domain(self) -> str:
+        """ "midi", "audio", "text" or that of a registered tokenizer."""
         return str(self.manifest["domain"])
 
     @property
     def tokenizer_folder(self) -> Path:
+        """Of the tokenizer that made the ids, for `load_tokenizer`."""
         return self.folder / "tokenizer"
 
     def source(self, piece: int) -> str:
@@ -140,12 +142,13 @@ class Store:
             )
 
 
-def open_store(folder: Path) -> Store:
+def open_store(folder: str | Path) -> Store:
     """Open a store and check that its parts agree; `Store.check_ids` looks at the ids themselves.
 
     Raises:
         StoreError: it is missing, unfinished, damaged or of another version.
     """
+    folder = Path(folder)
     manifest_path = folder / "manifest.json"
     if not manifest_path.is_file():
         unfinished = (folder / "partial").is_dir()

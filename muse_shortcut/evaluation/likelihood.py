@@ -73,6 +73,7 @@ class PieceLikelihood:
         return sum(self.stream_tokens)
 
     def to_json(self) -> dict[str, Any]:
+        """All fields, by name."""
         return asdict(self) | {"nats": self.nats, "tokens": self.tokens}
 
 
@@ -93,6 +94,7 @@ class Likelihood:
     """All that was scored, bars and tempos too, by the notes; None in a domain without notes."""
 
     def to_json(self) -> dict[str, Any]:
+        """All fields, by name."""
         return asdict(self)
 
 

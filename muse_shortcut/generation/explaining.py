@@ -74,6 +74,7 @@ class Explanation:
     """Each span cut at each depth, by weight."""
 
     def to_json(self) -> dict[str, Any]:
+        """All fields, by name."""
         return asdict(self)
 
 

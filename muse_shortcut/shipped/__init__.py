@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["default_checkpoint", "prompt_names", "shipped_prompt"]
+__all__ = ["default_checkpoint", "named_checkpoint", "prompt_names", "shipped_prompt"]
 
 _FOLDER = Path(__file__).parent
 
@@ -12,6 +12,11 @@ _FOLDER = Path(__file__).parent
 def default_checkpoint(domain: str) -> Path:
     """The checkpoint that is used where none is named."""
     return _FOLDER / f"{domain}-small"
+
+
+def named_checkpoint(name: str | Path) -> Path:
+    """What Python's caller names as a checkpoint: "midi", "audio" or "text" for the shipped one, else a path."""
+    return default_checkpoint(str(name)) if name in ("midi", "audio", "text") else Path(name).expanduser()
 
 
 def prompt_names(domain: str) -> list[str]:

@@ -36,7 +36,7 @@ def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> 
 
 
 def tuned_checkpoint(folder: Path, store: Store, device: torch.device, *, shape: ModelConfig | None) -> Checkpoint:
-    """Another checkpoint to go on from with other data.
+    """Another checkpoint, or a run's best, to go on from with other data.
 
     Args:
         shape: what was asked for, None if nothing; only its dropout may differ from the checkpoint's, and is taken.

@@ -1,6 +1,6 @@
 """What a user of a tokenizer can meet, as one tree.
 
-TokenizerError            one line for a person: what was found, where, what is allowed
+TokenizerError            (a MuseError) one line for a person: what was found, where, what is allowed
 ├── UnreadablePiece       a file that is not a piece of this domain, or an empty or an endless one
 ├── UnwritablePiece       a piece that could not be written where it was asked for
 ├── UnknownTokenizer      a folder that does not hold a tokenizer, or one of another kind
@@ -18,6 +18,7 @@ from unicodedata import category
 __all__ = [
     "FileWarning",
     "ImpossibleWish",
+    "MuseError",
     "TokenizerError",
     "UnknownTokenizer",
     "UnreadablePiece",
@@ -42,11 +43,15 @@ def one_line(text: str) -> str:
     return "".join(repr(one)[1:-1] if category(one) in ("Cc", "Cs") else one for one in joined)
 
 
-class TokenizerError(Exception):
-    """A mistake that a person can mend; its text is one line."""
+class MuseError(Exception):
+    """A mistake that a person can correct; its text is one line. Base of every error that this project raises."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+
+class TokenizerError(MuseError):
+    """What is wrong with a file, a tokenizer or a constraint."""
 
 
 class UnreadablePiece(TokenizerError):

@@ -9,7 +9,39 @@ from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.errors import UnknownTokenizer
 from muse_tokenizers.json_files import read_json
 
-__all__ = ["load_tokenizer", "tokenizer_class"]
+__all__ = ["load_tokenizer", "register_tokenizer", "tokenizer_class", "tokenizer_kinds"]
+
+_BUILT_IN = ("midi", "audio", "text")
+_registered: dict[str, type[Tokenizer[Any]]] = {}
+
+
+def register_tokenizer(kind: type[Tokenizer[Any]]) -> type[Tokenizer[Any]]:
+    """Make a domain of one's own known by its `kind`; may be used as a decorator.
+
+    Whoever loads a checkpoint or a store of that domain registers the class first: files name it, and hold no code.
+
+    Args:
+        kind: the class; registering another one of the same name replaces it.
+
+    Returns:
+        The class.
+
+    Raises:
+        UnknownTokenizer: its name is that of a built-in domain, or it has none, or it lacks a method.
+    """
+    name = getattr(kind, "kind", None)
+    if not isinstance(name, str) or not name.isidentifier() or name in _BUILT_IN:
+        raise UnknownTokenizer(f"kind is {name!r}; allowed: a name such as 'abc', other than {', '.join(_BUILT_IN)}")
+    lacking = sorted(getattr(kind, "__abstractmethods__", ()))
+    if lacking:
+        raise UnknownTokenizer(f"the tokenizer {kind.__name__} lacks {', '.join(lacking)}")
+    _registered[name] = kind
+    return kind
+
+
+def tokenizer_kinds() -> tuple[str, ...]:
+    """The names of all domains, built in and registered."""
+    return (*_BUILT_IN, *_registered)
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
@@ -30,7 +62,12 @@ def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
         from muse_tokenizers.text.tokenizer import TextTokenizer
 
         return TextTokenizer
-    raise UnknownTokenizer(f"no tokenizer is called {kind!r}; allowed: midi, audio, text")
+    if kind in _registered:
+        return _registered[kind]
+    raise UnknownTokenizer(
+        f"no tokenizer is called {kind!r}; allowed: {', '.join(tokenizer_kinds())}, or one that is registered first "
+        "(muse_shortcut.register_tokenizer)"
+    )
 
 
 def load_tokenizer(folder: Path) -> Tokenizer[Any]:

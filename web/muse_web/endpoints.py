@@ -14,7 +14,6 @@ import gradio as gr
 from gradio.events import api
 
 from muse_shortcut.errors import ArgumentsError, MuseError
-from muse_tokenizers.errors import TokenizerError
 from muse_web.asking import new_run, new_source
 from muse_web.figures import piece_view
 from muse_web.growing import grow
@@ -81,7 +80,7 @@ class Desk:
         def served(asked: Json, request: gr.Request) -> Json:
             try:
                 return serve(self.visitors.of(request.session_hash), _object(asked))
-            except (MuseError, TokenizerError) as error:
+            except MuseError as error:
                 return _problem(error)
 
         return served
@@ -90,7 +89,7 @@ class Desk:
         def served(asked: Json, request: gr.Request) -> Iterator[Json]:
             try:
                 yield from serve(self.visitors.of(request.session_hash), _object(asked))
-            except (MuseError, TokenizerError) as error:
+            except MuseError as error:
                 yield _problem(error)
 
         return served
@@ -246,7 +245,7 @@ class Desk:
             for _ in grow(run, visitor):
                 pass
             paths = [take(visitor, run, number, kind) for number in range(len(run.candidates)) for kind in kinds]
-        except (MuseError, TokenizerError) as error:
+        except MuseError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return [{"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}} for path in paths]
 

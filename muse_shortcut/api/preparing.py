@@ -1,0 +1,92 @@
+"""Files to a token store, in Python: what `muse-prepare` does, with a tokenizer of any domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from muse_shortcut.data.preparing import Preparation, describe_source
+from muse_shortcut.data.preparing import prepare as prepare_files
+from muse_shortcut.data.recipe import GroupBy, Recipe
+from muse_shortcut.data.sources import find_files
+from muse_shortcut.data.store import Store, open_store
+from muse_shortcut.data.texts import text_parts
+from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.text.tokenizer import TextTokenizer
+
+__all__ = ["Source", "prepare"]
+
+Source = str | Path | Recipe | tuple[Recipe, str | Path]
+"""A folder or a file; a recipe, whose files are downloaded; or a recipe and the folder that has its files already."""
+
+
+def prepare(
+    sources: Source | Sequence[Source],
+    out: str | Path,
+    tokenizer: Tokenizer[Any],
+    *,
+    group_by: GroupBy | None = None,
+    held_out: float = 0.05,
+    seed: int = 0,
+    workers: int = 0,
+    overwrite: bool = False,
+    watch: Callable[[int, int, int], None] = lambda _files, _tokens, _rejects: None,
+) -> Store:
+    """Turn files into a token store to train on.
+
+    Args:
+        sources: one or several.
+        out: folder of the store.
+        tokenizer: makes the ids, (T, K) of each file.
+        group_by: "file" or "folder": what a random split must not divide; None: as the recipe says, else "file".
+        held_out: fraction of the pieces for validation, and again for test, from 0 to 0.4.
+        seed: of the random split.
+        workers: processes that read files; 0: this one, which a notebook needs for classes of its own.
+        overwrite: replace a finished store.
+        watch: called after each file with the numbers of files, tokens and rejected files so far.
+
+    Returns:
+        The store, open. Its manifest says which files were rejected, and why.
+
+    Raises:
+        ArgumentsError: a value is impossible, or a recipe is of another domain.
+        RecipeError: a source has no files.
+        DownloadError: files could not be fetched.
+        StoreError: no file could be used, or `out` holds something else.
+        OutputError: something could not be written.
+    """
+    if not 0.0 <= held_out <= 0.4:
+        raise ArgumentsError(f"held_out is {held_out}; allowed: 0 to 0.4")
+    if workers < 0:
+        raise ArgumentsError(f"workers is {workers}; allowed: 0 or more")
+    several = sources if isinstance(sources, Sequence) and not isinstance(sources, str | tuple) else [sources]
+    named = [_named(source, tokenizer.kind) for source in several]
+    text = tokenizer if isinstance(tokenizer, TextTokenizer) else None
+    files, unused = find_files(named, tokenizer.suffixes, group_by, any_ending=text is not None)
+    if text is not None:
+        files = [
+            text_parts(found, recipe, held_out=held_out, encoding=text.encoding)
+            for found, (recipe, _) in zip(files, named, strict=True)
+        ]
+    described = [describe_source(recipe, len(found)) for (recipe, _), found in zip(named, files, strict=True)]
+    how = Preparation(
+        workers=workers,
+        seed=seed,
+        held_out=held_out,
+        source={"sources": described},
+        unused=tuple(unused),
+        overwrite=overwrite,
+    )
+    prepare_files(files, tokenizer, Path(out), how, watch)
+    return open_store(Path(out))
+
+
+def _named(source: Any, domain: str) -> tuple[Recipe | None, Path | None]:
+    recipe, folder = source if isinstance(source, tuple) else (source, None)
+    if not isinstance(recipe, Recipe):
+        return None, Path(recipe).expanduser()
+    if recipe.domain != domain:
+        raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, the tokenizer of {domain}")
+    return recipe, None if folder is None else Path(folder).expanduser()

@@ -1,0 +1,92 @@
+"""The files of sources: folders, files, and recipes with or without a folder, fetched where they are not here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from muse_shortcut.data import download
+from muse_shortcut.data.recipe import GroupBy, Recipe
+from muse_shortcut.data.survey import SourceFile, label, labelled, survey
+from muse_shortcut.errors import ArgumentsError
+
+__all__ = ["NUMBER", "fetch_recipe", "find_files"]
+
+NUMBER = "{number}"
+"""In the address of a recipe whose files have one each."""
+
+
+def find_files(
+    named: Sequence[tuple[Recipe | None, Path | None]],
+    suffixes: frozenset[str],
+    group_by: GroupBy | None,
+    *,
+    any_ending: bool = False,
+    fetch: Callable[[Recipe], list[Path]] | None = None,
+) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
+    """The files of each source, fetched where they are not here; of several sources, names say which they are of.
+
+    Args:
+        named: recipes and folders.
+        suffixes: endings that count.
+        group_by: which files no split divides.
+        any_ending: a file that is itself a source counts whatever its ending.
+        fetch: gives the folders or files of a recipe that is not here; None: `fetch_recipe`.
+
+    Returns:
+        The files of each source, and the name of every other file that was seen, with why it does not count.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    sources: list[list[SourceFile]] = []
+    unused: list[tuple[str, str]] = []
+    for number, (recipe, folder) in enumerate(named):
+        files: list[SourceFile] = []
+        left_out: list[tuple[str, str]] = []
+        for place in [folder] if folder else (fetch or fetch_recipe)(_recipe_of(recipe)):
+            own = {place.suffix.lower()} if any_ending and place.is_file() else set[str]()
+            files += survey(place, recipe, suffixes | own, group_by, lambda *one: left_out.append(one))  # noqa: B023
+        if len(named) > 1:
+            name = _source_name(recipe, folder)
+            files = labelled(files, name, number + 1)
+            left_out = [(f"{label(name, number + 1)}/{file}", reason) for file, reason in left_out]
+        sources.append(files)
+        unused += left_out
+    return sources, unused
+
+
+def _source_name(recipe: Recipe | None, folder: Path | None) -> str:
+    if recipe is not None:
+        return recipe.name
+    assert folder is not None
+    return re.sub(r"[^a-z0-9_]+", "_", folder.absolute().stem.lower()).strip("_") or "folder"
+
+
+def _recipe_of(recipe: Recipe | None) -> Recipe:
+    assert recipe is not None
+    return recipe
+
+
+def fetch_recipe(recipe: Recipe, watch: Callable[[int, int | None], None] = lambda _done, _total: None) -> list[Path]:
+    """Where the files of a recipe are, downloaded if they are not in the cache.
+
+    Args:
+        recipe: with an address.
+        watch: called with the bytes so far, and how many there will be.
+
+    Raises:
+        ArgumentsError: its files go by number, and none is wanted.
+        DownloadError: they could not be fetched.
+    """
+    wanted = [recipe]
+    if recipe.url is not None and NUMBER in recipe.url:
+        if not recipe.numbers:
+            raise ArgumentsError(f"the recipe {recipe.name} wants numbers: {recipe.name}:84,1342, or =FOLDER")
+        wanted = [
+            replace(recipe, name=f"{recipe.name}-{number}", url=recipe.url.replace(NUMBER, str(number)))
+            for number in recipe.numbers
+        ]
+    return [download.fetch(one, download.cache_folder(), watch) for one in wanted]

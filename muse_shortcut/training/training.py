@@ -1,0 +1,255 @@
+"""A training as one call: from a token store to a run's folder with checkpoints.
+
+    result = train(TrainingOptions(data="stores/mine", out="runs/mine", train=TrainConfig(max_steps=2000)))
+
+`muse-train` calls it; an observer is how a terminal, or a notebook, follows it.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from muse_shortcut.checkpoints import Checkpoint
+from muse_shortcut.config import PRESETS, ModelConfig, TrainConfig, preset_of
+from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, mix_of
+from muse_shortcut.data.store import Store, open_store
+from muse_shortcut.devices import choose_device, choose_precision
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.files import write_text
+from muse_shortcut.runs import find_checkpoint
+from muse_shortcut.shipped import named_checkpoint
+from muse_shortcut.training.loop import Status, Trainer
+from muse_shortcut.training.run import RunFolder
+from muse_shortcut.training.samples import write_samples
+from muse_shortcut.training.starting import fresh_checkpoint, resumed_checkpoint, tuned_checkpoint
+
+if TYPE_CHECKING:
+    from muse_shortcut.training.run import Progress
+
+__all__ = ["TrainingObserver", "TrainingOptions", "TrainingPlan", "TrainingResult", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What is trained, on what, and how. Raises ArgumentsError: a value is impossible."""
+
+    data: str | Path
+    """Folder of a token store, made by `prepare` or `muse-prepare`."""
+    out: str | Path
+    """Folder of the run."""
+    domain: str | None = None
+    """What the store must hold ("midi", "audio", "text", or a registered domain); None: whatever it holds."""
+    preset: str | None = None
+    """Shape of a new model by name, one of `PRESETS`; None: the domain's."""
+    model: ModelConfig | None = None
+    """Shape of a new model, instead of a preset. Beside `start` and `resume` only its dropout may differ."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How it is trained."""
+    start: str | Path | None = None
+    """Checkpoint, named as for `load`, whose weights the training begins with; its shape then replaces `preset` and
+    `model`."""
+    resume: bool = False
+    """Continue the training that `out` has; False: it must have none."""
+    seed: int = 0
+    """Of weights, batches and dropout: same seed, same machine, same weights."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "mps"."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ArgumentsError(f"--preset is {self.preset!r}; allowed: {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlan:
+    """What is about to be trained, once everything has been read and checked."""
+
+    checkpoint: Checkpoint
+    """The model as it is before the first step."""
+    config: TrainConfig
+    device: torch.device
+    precision: torch.dtype
+    """What the forward pass computes in."""
+    windows_per_epoch: int
+    resumed_from: Path | None
+    """The checkpoint that a continued training continues from."""
+
+
+class TrainingObserver:
+    """Follows a training. Every method may be overridden; these do nothing, but for warnings, which are Python's."""
+
+    def warn(self, message: str) -> None:
+        """One line on what was not as expected and how the training goes on nevertheless."""
+        warnings.warn(message, stacklevel=3)
+
+    def store_opened(self, store: Store, vocabulary_size: int) -> None:
+        """Read all ids of the store once and check them. Raises StoreError: one has been changed."""
+        store.check_ids(vocabulary_size)
+
+    def started(self, plan: TrainingPlan) -> None:
+        """Called once, before the first step."""
+
+    def stepped(self, status: Status) -> None:
+        """Called after every step, and before the first one with the first evaluation."""
+
+    def should_stop(self) -> bool:
+        """Asked after every step; True ends the training with a checkpoint, from which `resume` continues."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """What a training left."""
+
+    folder: Path
+    """The run; wherever a checkpoint is asked for it stands for its best one."""
+    steps: int
+    tokens: int
+    """Seen in training, over all its sessions."""
+    best_validation: float | None
+    """Nats per token, the lowest so far."""
+    stopped: bool
+    """Whether an observer ended it early."""
+
+
+def train(options: TrainingOptions, observer: TrainingObserver | None = None) -> TrainingResult:
+    """Train a model, or fine-tune one, or continue a training that was stopped.
+
+    Args:
+        options: what, on what, and how.
+        observer: follows it, and may end it; None: it runs silently to its end.
+
+    Returns:
+        The run's folder and a summary.
+
+    Raises:
+        ArgumentsError: options are impossible together, or `out` has a training already.
+        StoreError: the store is missing, damaged, or of another tokenizer than the checkpoint.
+        CheckpointError: a checkpoint is missing or damaged.
+        TrainingError: the loss is no longer a number; the last good checkpoint stays.
+        OutputError: something could not be written.
+    """
+    observer = observer or TrainingObserver()
+    config, seed = options.train, options.seed
+    store = open_store(Path(options.data))
+    if options.domain not in (None, store.domain):
+        raise ArgumentsError(f"{options.data} is a store of {store.domain}, not of {options.domain}")
+    device = choose_device(options.device)
+    run = RunFolder(Path(options.out))
+    run.claim(go_on=options.resume)
+    resumed = run.latest(observer.warn)
+    if resumed is None and run.logged() is not None:
+        observer.warn(f"{run.folder} has no checkpoint yet: beginning at step 0")
+    torch.manual_seed(seed)
+    checkpoint = _beginning(options, store, device, resumed)
+    observer.store_opened(store, checkpoint.tokenizer.vocabulary_size)
+    checkpoint.facts.update(
+        data=store.manifest["source"],
+        store=store.manifest["sha256"],
+        splits=store.manifest["splits"],
+        seed=seed,
+        train=asdict(config),
+    )
+    trainer, plan = _set_up(options, observer, store, checkpoint, run, resumed)
+    shape = checkpoint.core.config
+    write_text(run.folder / "config.yaml", _configuration(options, store.domain, shape))
+    observer.started(plan)
+    prompt = store.opening("validation" if len(store.split("validation")) else "train", shape.context // 4)
+    stopped = False
+
+    def should_stop() -> bool:
+        nonlocal stopped
+        stopped = stopped or observer.should_stop()
+        return stopped
+
+    def sample(step: int) -> None:
+        write_samples(checkpoint, prompt, run.folder, step, seed)
+
+    progress: Progress = trainer.train(observer.stepped, sample, should_stop)
+    return TrainingResult(
+        folder=run.folder,
+        steps=progress.step,
+        tokens=progress.tokens,
+        best_validation=progress.best,
+        stopped=stopped,
+    )
+
+
+def _beginning(options: TrainingOptions, store: Store, device: torch.device, resumed: Path | None) -> Checkpoint:
+    """What the training begins with."""
+    if resumed is not None:
+        return resumed_checkpoint(resumed, store, device, seed=options.seed, train=options.train, shape=options.model)
+    if options.start is not None:
+        return tuned_checkpoint(find_checkpoint(named_checkpoint(options.start)), store, device, shape=options.model)
+    return fresh_checkpoint(options.model or PRESETS[options.preset or preset_of(store.domain)], store, device)
+
+
+def _set_up(
+    options: TrainingOptions,
+    observer: TrainingObserver,
+    store: Store,
+    checkpoint: Checkpoint,
+    run: RunFolder,
+    resumed: Path | None,
+) -> tuple[Trainer, TrainingPlan]:
+    config, context = options.train, checkpoint.core.config.context
+    held_out = store.split("validation")
+    if not len(held_out):
+        observer.warn("the store has no validation split: validation is over training windows")
+        held_out = store.split("train")
+    windows = evaluation_windows(held_out, context=context, count=config.eval_windows)
+    variations = checkpoint.tokenizer.variations() if config.augment else None
+    mix = mix_of(store, "train", config.mix)
+
+    @cache
+    def batches(window: int) -> TrainingBatches:
+        return TrainingBatches(
+            store.split("train"),
+            context=window,
+            batch=config.windows_a_batch(context, window),
+            seed=options.seed,
+            variations=variations,
+            mix=mix,
+        )
+
+    device = checkpoint.core.norm.weight.device
+    precision = choose_precision(config.precision, device)
+    trainer = Trainer(checkpoint, batches, windows, run, config, seed=options.seed, precision=precision)
+    if resumed is not None:
+        trainer.resume()
+    plan = TrainingPlan(
+        checkpoint=checkpoint,
+        config=config,
+        device=device,
+        precision=precision,
+        windows_per_epoch=batches(config.standing_window(context)).windows_per_epoch,
+        resumed_from=resumed,
+    )
+    return trainer, plan
+
+
+def _configuration(options: TrainingOptions, domain: str, shape: ModelConfig) -> str:
+    """What is trained, and how, as YAML that `muse-train --config` reads: the shape that is used, whoever asked."""
+    import yaml
+
+    content = {
+        "domain": domain,
+        "data": str(options.data),
+        "out": str(options.out),
+        "preset": options.preset or preset_of(domain),
+        "from": None if options.start is None else str(options.start),
+        "seed": options.seed,
+        "device": options.device,
+        "model": {key: value for key, value in shape.to_json().items() if key not in ("vocabulary_size", "streams")},
+        "train": asdict(options.train),
+    }
+    return str(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
