@@ -31,9 +31,9 @@ from muse_shortcut.comparison.material import open_material, write_pack
 from muse_shortcut.comparison.plan import Plan, read_plan
 from muse_shortcut.comparison.runner import News, run_plan
 from muse_shortcut.comparison.timing import time_cores
-from muse_shortcut.config import PRESETS
 from muse_shortcut.model.attention import cross_attend, cross_attend_spelled_out, joint_attend, joint_attend_spelled_out
 from muse_shortcut.model.core import Core
+from muse_shortcut.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "benchmarks" / "gpu_data"

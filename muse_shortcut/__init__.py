@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from muse_shortcut.api.options import Options
     from muse_shortcut.api.preparing import prepare
     from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
-    from muse_shortcut.config import PRESETS, MixingConfig, ModelConfig, SamplingConfig, ShortcutConfig, TrainConfig
+    from muse_shortcut.config import MixingConfig, ModelConfig, SamplingConfig, ShortcutConfig, TrainConfig
     from muse_shortcut.data.batches import TrainingBatches, evaluation_windows
     from muse_shortcut.data.recipe import Recipe, load_recipe
     from muse_shortcut.data.store import Piece, Store, open_store
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from muse_shortcut.generation.request import StepEvent
     from muse_shortcut.generation.trace import Trace, load_trace
     from muse_shortcut.model.core import Core, StepOutput
+    from muse_shortcut.presets import PRESETS
     from muse_shortcut.training.loop import Status
     from muse_shortcut.training.training import TrainingObserver, TrainingOptions, TrainingPlan, TrainingResult, train
     from muse_shortcut.version import __version__
@@ -76,7 +77,6 @@ _MODULES = {
     "muse_shortcut.api.preparing": ("prepare",),
     "muse_shortcut.checkpoints": ("Checkpoint", "save_checkpoint"),
     "muse_shortcut.config": (
-        "PRESETS",
         "MixingConfig",
         "ModelConfig",
         "SamplingConfig",
@@ -110,6 +110,7 @@ _MODULES = {
     "muse_shortcut.generation.request": ("StepEvent",),
     "muse_shortcut.generation.trace": ("Trace", "load_trace"),
     "muse_shortcut.model.core": ("Core", "StepOutput"),
+    "muse_shortcut.presets": ("PRESETS",),
     "muse_shortcut.training.loop": ("Status",),
     "muse_shortcut.training.training": (
         "TrainingObserver",

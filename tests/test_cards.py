@@ -13,7 +13,7 @@ from small_commands import FAST, SMALL_CORE
 from small_stores import midi_store
 
 from muse_shortcut.cards import licence_of, model_card, parent_facts
-from muse_shortcut.config import PRESETS
+from muse_shortcut.presets import PRESETS
 from muse_shortcut.shipped import default_checkpoint
 
 FACTS: dict[str, Any] = {

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from muse_shortcut.config import PRESETS, ModelConfig, SamplingConfig, ShortcutConfig, TrainConfig
+from muse_shortcut.config import ModelConfig, SamplingConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.devices import choose_device, choose_precision
 from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.presets import PRESETS
 
 NAN, INFINITE = float("nan"), float("inf")
 

@@ -13,12 +13,13 @@ from small_models import CORES, DEVICES, SHORTCUTS, core_config, make_core, rand
 from torch import Tensor
 from torch.nn import functional as F
 
-from muse_shortcut.config import PRESETS, ModelConfig, ShortcutConfig
+from muse_shortcut.config import ModelConfig, ShortcutConfig
 from muse_shortcut.model.attention import joint_attend_spelled_out
 from muse_shortcut.model.core import Core
 from muse_shortcut.model.last import LastBlock
 from muse_shortcut.model.memory_mixing import DepthAttention, KeyValueMixing, ValueResidual
 from muse_shortcut.model.stream_mixing import DepthQuery, DepthWeights
+from muse_shortcut.presets import PRESETS
 
 EVERY_KIND = pytest.mark.parametrize("kind", CORES)
 EVERY_DEVICE = pytest.mark.parametrize("device", DEVICES)

@@ -10,10 +10,10 @@ from small_models import CORES, core_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from muse_shortcut.config import PRESETS
 from muse_shortcut.model import attention
 from muse_shortcut.model.core import Core
 from muse_shortcut.model.counting import cache_bytes_per_token, flops_per_token
+from muse_shortcut.presets import PRESETS
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CORES if kind != "column, one depth"])  # of one it makes no matrix

@@ -13,7 +13,8 @@ import yaml
 from conftest import RunCommand
 
 from muse_shortcut.codec.config import CodecTrainConfig
-from muse_shortcut.config import PRESETS, ModelConfig, ShortcutConfig, TrainConfig
+from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
+from muse_shortcut.presets import PRESETS
 from muse_shortcut.shipped import default_checkpoint
 
 NEEDED = ("--data", "D", "--out", "R")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from muse_shortcut.data.preparing import Preparation, describe_source
+from muse_shortcut.data.preparing import Preparation
 from muse_shortcut.data.preparing import prepare as prepare_files
 from muse_shortcut.data.recipe import GroupBy, Recipe
-from muse_shortcut.data.sources import find_files
+from muse_shortcut.data.sources import describe_source, find_files
 from muse_shortcut.data.store import Store, open_store
 from muse_shortcut.data.texts import text_parts
 from muse_shortcut.errors import ArgumentsError

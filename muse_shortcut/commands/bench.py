@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
 from muse_shortcut.commands.naming import checkpoint_folder, codec_name
-from muse_shortcut.config import PRESETS, SamplingConfig
+from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.presets import PRESETS
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 
 if TYPE_CHECKING:

@@ -90,8 +90,8 @@ def main() -> NoReturn:
 
 
 def _prepare(arguments: Namespace) -> None:
-    from muse_shortcut.data.preparing import Preparation, check_place, describe_source, prepare
-    from muse_shortcut.data.sources import find_files
+    from muse_shortcut.data.preparing import Preparation, check_place, prepare
+    from muse_shortcut.data.sources import describe_source, find_files
     from muse_shortcut.data.texts import text_parts
     from muse_tokenizers.loading import tokenizer_class
     from muse_tokenizers.text.encodings import check_encoding

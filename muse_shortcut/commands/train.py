@@ -14,8 +14,9 @@ from muse_shortcut.commands.bars import Bar, check_ids
 from muse_shortcut.commands.helping import describe_fields
 from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import checkpoint_folder
-from muse_shortcut.config import PRESET_WORDS, PRESETS, ModelConfig, ShortcutConfig, TrainConfig, preset_of
+from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
+from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
 from muse_shortcut.runs import find_checkpoint
 
 if TYPE_CHECKING:

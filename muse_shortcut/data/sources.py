@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from muse_shortcut.data import download
 from muse_shortcut.data.recipe import GroupBy, Recipe
 from muse_shortcut.data.survey import SourceFile, label, labelled, survey
 from muse_shortcut.errors import ArgumentsError
 
-__all__ = ["NUMBER", "fetch_recipe", "find_files"]
+__all__ = ["NUMBER", "describe_source", "fetch_recipe", "find_files"]
 
 NUMBER = "{number}"
 """In the address of a recipe whose files have one each."""
@@ -68,6 +69,19 @@ def _source_name(recipe: Recipe | None, folder: Path | None) -> str:
 def _recipe_of(recipe: Recipe | None) -> Recipe:
     assert recipe is not None
     return recipe
+
+
+def describe_source(recipe: Recipe | None, files: int) -> dict[str, Any]:
+    """What a store's manifest says of one of its sources, `files` in number; a folder has no recipe."""
+    if recipe is None:
+        return {"recipe": None, "files": files}
+    return {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "files": files,
+        "licence": recipe.licence.name,
+        "weights_may_ship": recipe.licence.weights_may_ship,
+    }
 
 
 def fetch_recipe(recipe: Recipe, watch: Callable[[int, int | None], None] = lambda _done, _total: None) -> list[Path]:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from muse_shortcut.checkpoints import Checkpoint
-from muse_shortcut.config import PRESETS, ModelConfig, TrainConfig, preset_of
+from muse_shortcut.config import ModelConfig, TrainConfig
 from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, mix_of
 from muse_shortcut.data.store import Store, open_store
 from muse_shortcut.devices import choose_device, choose_precision
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import write_text
+from muse_shortcut.presets import PRESETS, preset_of
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint
 from muse_shortcut.training.loop import Status, Trainer
