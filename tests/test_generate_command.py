@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import RunCommand
-from symusic import Note, Score, Tempo, Track
+from symusic import ControlChange, Note, Score, Tempo, TextMeta, Track
 
 PIANO = ("--instruments", "0", "--tempo", "120")
 
@@ -80,6 +80,25 @@ def test_a_sidecar_makes_the_same_bytes_though_the_prompt_is_gone(
     assert {name: made[name] for name in made} == {
         f"mine-1.{ending}": wanted[f"mine-2.{ending}"] for ending in ("json", "mid", "trace.npz", "wav")
     }
+
+
+def test_a_sidecar_makes_the_same_bytes_of_a_prompt_with_an_instrument_that_enters_after_it(
+    generate: Any, tmp_path: Path
+) -> None:
+    score = _score([(480 * beat, 400, 60 + beat) for beat in range(16)])
+    words, violin = Track(program=53, name="Words"), Track(program=40, name="Violin")
+    words.lyrics.append(TextMeta(480, "la"))
+    words.notes.append(Note(480 * 14, 400, 65, 80))
+    violin.controls.append(ControlChange(0, 7, 90))
+    violin.notes.append(Note(480 * 12, 400, 72, 80))
+    score.tracks.insert(0, words)
+    score.tracks.append(violin)
+    score.dump_midi(tmp_path / "late.mid")
+    song = ("--prompt-seconds", 4.1, "--bars", 2, "--seed", 5, "--instruments", "piano, violin", "--tempo", "120")
+    assert generate("--prompt", tmp_path / "late.mid", *song).code == 0
+    assert generate("--from-json", tmp_path / "out" / "late-1.json", out=tmp_path / "again").code == 0
+    assert _bytes(tmp_path / "again") == _bytes(tmp_path / "out")
+    assert b"la" in (tmp_path / "out" / "late-1.mid").read_bytes()
 
 
 def test_the_prompt_is_in_the_output_as_it_is_in_the_file(generate: Any, prompt_file: Path, tmp_path: Path) -> None:

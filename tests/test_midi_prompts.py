@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -97,6 +98,24 @@ def continued(name: str, prompt: Prompt[Any], seed: int = 0, wishes: Wishes | No
     midi = tokenizer(name)
     grammar = grammar_of(name, 1, wishes or Wishes(seconds=1e9), prompt.ids)
     return grow(grammar, steps, seed, kinds(midi), 0.0)[0]
+
+
+def late(ticks_per_quarter: int = 480) -> Any:
+    """Instruments that enter in the fifth bar, with controllers and words before their notes."""
+    score = make_score(
+        {
+            73: [(17, 1, 80, 70)],
+            0: [(i, 0.9, 60 + i % 7, 80) for i in range(32)],
+            40: [(20, 1, 70, 80)],
+            42: [(i, 0.9, 40, 60) for i in range(20)],
+        },
+        ticks_per_quarter=ticks_per_quarter,
+        controls={73: [(0, 7, 90)], 40: [(1, 64, 127), (2, 64, 0)]},
+    )
+    for number, track in enumerate(score.tracks):
+        track.lyrics.append(TextMeta(ticks_per_quarter, f"la {number}"))
+        track.lyrics.append(TextMeta(20 * ticks_per_quarter, "late"))
+    return tokenizer("remi").loads(tokenizer("remi").dumps(score))
 
 
 # Where a piece is cut
@@ -197,6 +216,28 @@ def test_what_is_held_across_the_cut_stays_as_in_the_file(name: str) -> None:
     releases = [row for row in events(prompt.piece)["controls"] if row[1] >= cut]
     assert releases == [row for row in events(score)["controls"] if row[2] == 64 and cut <= row[1] <= 10]
     assert releases[-1] == (0, Fraction(10), 64, 20)
+
+
+@pytest.mark.parametrize("seconds", [4.0, 9.0, None])
+@pytest.mark.parametrize("piece", [late, expressive, recorded])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_that_went_through_a_file_is_continued_with_the_same_bytes(
+    name: str, piece: Any, seconds: float | None
+) -> None:
+    midi = tokenizer(name)
+    prompt = midi.prompt(piece(), seconds)
+    kept = midi.timed(replace(prompt, piece=midi.loads(midi.dumps(prompt.piece)), clock=None))
+    ids = continued(name, prompt)
+    assert midi.dumps(midi.join(kept, ids)) == midi.dumps(midi.join(prompt, ids))
+
+
+def test_what_enters_after_the_cut_is_no_part_of_the_prompt_but_its_words_are() -> None:
+    prompt = tokenizer("remi").prompt(late(), 4.0)
+    assert [program_of(track) for track in prompt.piece.tracks] == [0, 42]
+    assert [[lyric.text for lyric in track.lyrics] for track in prompt.piece.tracks] == [
+        ["la 0", "la 1", "la 2"],
+        ["la 3"],
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil, gcd
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from muse_tokenizers.midi.tempo_map import TempoMap
@@ -23,7 +24,11 @@ SUSTAIN = 64
 
 
 def clip_score(score: Score, cut: int) -> Score:
-    """What begins before tick `cut`, to its own full length: a note or pedal held across the cut stays as it is."""
+    """What begins before tick `cut`, to its own full length: a note or pedal held across the cut stays as it is.
+
+    A track whose notes all come later is left out, as it would be if the clip were a file and read: a prompt is the
+    same whether it comes from its file or from a sidecar.
+    """
     clipped = score.copy()
     for track in clipped.tracks:
         held = max((pedal.end for pedal in track.pedals if pedal.time < cut), default=0)
@@ -40,7 +45,24 @@ def clip_score(score: Score, cut: int) -> Score:
     clipped.time_signatures = clipped.time_signatures.filter(lambda item: item.time < cut, inplace=False)
     clipped.key_signatures = clipped.key_signatures.filter(lambda item: item.time < cut, inplace=False)
     clipped.markers = clipped.markers.filter(lambda marker: marker.time < cut, inplace=False)
+    _leave_out_silent(clipped)
     return clipped
+
+
+def _leave_out_silent(score: Score) -> None:
+    """Leave out the tracks without notes; their lyrics go with the first that has some."""
+    heard = [track for track in score.tracks if len(track.notes)]
+    if not heard:
+        return
+    words: dict[int, list[Any]] = {}
+    first = place = 0
+    for track in score.tracks:
+        target = place if len(track.notes) else first
+        place += len(track.notes) > 0
+        words[target] = sorted([*words.get(target, []), *track.lyrics], key=attrgetter("time"))
+    score.tracks = heard
+    for number, lyrics in words.items():
+        score.tracks[number].lyrics = lyrics
 
 
 Tempos = list[tuple[int, int]]
