@@ -338,7 +338,7 @@ def test_more_is_refused_than_can_be_counted() -> None:
 @pytest.mark.parametrize(
     ("what", "most", "events"),
     [
-        ("events", 2_000_000, b"\x00\x3c\x00"),
+        ("note-ons and note-offs", 2_000_000, b"\x00\x3c\x00"),
         ("events that are no notes", 800_000, b"\x00\xd0\x01"),
         ("events that are no notes", 800_000, b"\x00\xff\x01\x00"),
         ("tempos and words", 300_000, b"\x00\xff\x05\x01a"),

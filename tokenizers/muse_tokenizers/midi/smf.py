@@ -25,10 +25,10 @@ _KEPT = frozenset((TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATU
 PORT, _END_OF_TRACK = 0x21, 0x2F
 _END = b"\xff\x2f\x00"
 MAXIMUM_TRACKS = 1_000
-MAXIMUM_EVENTS = 2_000_000
+MAXIMUM_STRIKES = 2_000_000
 MAXIMUM_OTHERS = 800_000
-"""Events of a file, and those of them that are no note-on or note-off: several times those of four hours of a recorded
-piano. An event of two bytes takes a hundred times as much while it is read."""
+"""Note-ons and note-offs of a file, and other events: several times those of four hours of a recorded piano. An event
+of two bytes takes a hundred times as much while it is read."""
 MAXIMUM_META = 300_000
 """Tempos, metres, keys, names and words of a file that are kept; they take even more."""
 MAXIMUM_WORDS = 4 * 2**20
@@ -83,7 +83,7 @@ class TrackEvents:
 class _Left:
     """How much more a file may have."""
 
-    events: int = MAXIMUM_EVENTS
+    strikes: int = MAXIMUM_STRIKES
     others: int = MAXIMUM_OTHERS
     meta: int = MAXIMUM_META
     words: int = MAXIMUM_WORDS
@@ -244,7 +244,7 @@ def _walk(
     Returns:
         Where the events end, whether the track says itself that it does, whether no event is cut off.
     """
-    add, meta, events, others = track.channel.append, track.meta, left.events, left.others
+    add, meta, strikes, others = track.channel.append, track.meta, left.strikes, left.others
     tick = running = port = 0
     ended, whole = False, True
     try:
@@ -256,9 +256,8 @@ def _walk(
             tick += delta
             if tick > LATEST_TICK:
                 raise DamagedFile(f"track {number}, tick {tick - delta}: it counts more ticks than fit into 31 bits")
-            events -= 1
-            if events < 0:
-                raise OversizedFile("events", MAXIMUM_EVENTS)
+            if strikes < 0:
+                raise OversizedFile("note-ons and note-offs", MAXIMUM_STRIKES)
             if others < 0:
                 raise OversizedFile("events that are no notes", MAXIMUM_OTHERS)
             status = data[at]
@@ -296,7 +295,9 @@ def _walk(
                 clipped = (first > 127) + (second > 127)
                 repairs.add("{count} data byte{s} above 127 read as 127", f"track {number}, tick {tick}", clipped)
                 first, second = min(first, 127), min(second, 127)
-            if status >= 0xA0:
+            if status < 0xA0:
+                strikes -= 1
+            else:
                 others -= 1
             add(tick << 31 | port << 24 | status << 16 | first << 8 | second)
         else:
@@ -306,7 +307,7 @@ def _walk(
     except IndexError:
         at, whole = len(data), False
     track.end = tick
-    left.events, left.others = events, others
+    left.strikes, left.others = strikes, others
     return at, ended, whole
 
 
