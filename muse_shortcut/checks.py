@@ -6,13 +6,13 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 
 __all__ = ["RANGES", "require", "require_mix", "require_range", "require_sources", "require_types"]
 
 RANGES: dict[str, float] = {
-    "seconds": 86_400, "prompt-seconds": 86_400, "bytes": 2**24, "prompt-bytes": 2**24, "bars": 100_000,
-    "max-new-tokens": 10_000_000, "tempo": 1000, "silence": 86_400, "repeats": 100_000, "windows": 1_000_000,
+    "seconds": 86_400, "prompt_seconds": 86_400, "bytes": 2**24, "prompt_bytes": 2**24, "bars": 100_000,
+    "max_new_tokens": 10_000_000, "tempo": 1000, "silence": 86_400, "repeats": 100_000, "windows": 1_000_000,
 }  # fmt: skip
 """The most that an option of a length may say, a day or so of music or sound. All are more than 0."""
 
@@ -21,23 +21,23 @@ def require_range(option: str, value: float | None, *, or_none: bool = False) ->
     """A length is more than 0 and no more than can ever be meant.
 
     Args:
-        option: its name, without dashes before it.
+        option: its name in Python.
         value: as it was given; None passes.
         or_none: 0 is allowed too where it is given, for any; here it has become None.
 
     Raises:
-        ArgumentsError: it is not.
+        OptionError: it is not.
     """
     most = RANGES[option]
     if value is not None and not (type(value) in (int, float) and 0 < value <= most):
         other = ", or 0 for any" if or_none else ""
-        raise ArgumentsError(f"--{option} is {repr(value)[:40]}; allowed: more than 0, up to {most:,}{other}")
+        raise OptionError(option, value, f"more than 0, up to {most:,}{other}")
 
 
 def require(holds: bool, name: str, found: object, allowed: str) -> None:
-    """Raises ArgumentsError: it does not hold."""
+    """Raises OptionError: it does not hold."""
     if not holds:
-        raise ArgumentsError(f"{name} is {found}; allowed: {allowed}")
+        raise OptionError(name, found, allowed)
 
 
 def require_types(config: object) -> None:
@@ -45,11 +45,11 @@ def require_types(config: object) -> None:
     for item in fields(config):  # type: ignore[arg-type]
         value, name = getattr(config, item.name), item.name
         if item.type == "int":
-            require(type(value) is int, name, repr(value), "a whole number")
+            require(type(value) is int, name, value, "a whole number")
         elif item.type == "float":
-            require(type(value) in (int, float) and math.isfinite(value), name, repr(value), "a finite number")
+            require(type(value) in (int, float) and math.isfinite(value), name, value, "a finite number")
         elif item.type == "bool":
-            require(type(value) is bool, name, repr(value), "true, false")
+            require(type(value) is bool, name, value, "true, false")
 
 
 def require_mix(mix: object) -> None:

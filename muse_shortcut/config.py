@@ -44,8 +44,8 @@ class ShortcutConfig:
     def __post_init__(self) -> None:
         require_types(self)
         taps = list(self.taps)
-        require(all(type(tap) is int and tap >= 0 for tap in taps), "shortcut taps", taps, "depths from 0")
-        require(len(set(taps)) == len(taps), "shortcut taps", taps, "each depth once")
+        require(all(type(tap) is int and tap >= 0 for tap in taps), "shortcut.taps", taps, "depths from 0")
+        require(len(set(taps)) == len(taps), "shortcut.taps", taps, "each depth once")
         maps = ("mlp", "residual", "linear", "norm")
         require(self.feature_map in maps, "feature_map", self.feature_map, ", ".join(maps))
         require(self.feature_width >= 1, "feature_width", self.feature_width, "1 or more")
@@ -72,8 +72,8 @@ class MixingConfig:
 
     def __post_init__(self) -> None:
         kinds = ("weights", "query", "key_value", "value_residual", "depth_attention")
-        require(self.kind in kinds, "mixing kind", self.kind, ", ".join(kinds))
-        require(self.layers in ("last", "every"), "mixing layers", self.layers, "last, every")
+        require(self.kind in kinds, "mixing.kind", self.kind, ", ".join(kinds))
+        require(self.layers in ("last", "every"), "mixing.layers", self.layers, "last, every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +125,14 @@ class ModelConfig:
             fitting = ",".join(str(tap) for tap in self.shortcut.taps if tap <= deepest) or deepest
             require(
                 all(tap <= deepest for tap in self.shortcut.taps),
-                "shortcut taps",
+                "shortcut.taps",
                 list(self.shortcut.taps),
                 f"depths up to {deepest}, the last below layer {self.layers}; for so many layers name the taps too: "
-                f"--model.shortcut.taps {fitting}",
+                f"{{shortcut.taps}} {fitting}",
             )
-            require(len(self.depths) > 0, "shortcut taps", [], "at least one depth")
+            require(len(self.depths) > 0, "shortcut.taps", [], "at least one depth")
             crosses = self.shortcut.scope != "cross" or deepest in self.depths
-            require(crosses, "shortcut taps", list(self.shortcut.taps), "include_last true with scope cross")
+            require(crosses, "shortcut.taps", list(self.shortcut.taps), "include_last true with scope cross")
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -322,6 +322,11 @@ class SamplingConfig:
         for name in ("no_repeat_ngram", "top_k"):
             value = getattr(self, name)
             require(0 <= value <= 10**6, name, value, "0 (off) or more, up to 1,000,000")
-        require(0.0 < self.temperature <= 10.0, "temperature", self.temperature, "more than 0, up to 10")
+        require(
+            0.0 < self.temperature <= 10.0,
+            "temperature",
+            self.temperature,
+            "more than 0, up to 10; {greedy} takes always the likeliest",
+        )
         require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "more than 0, up to 1 (off)")
         require(0.0 <= self.min_p < 1.0, "min_p", self.min_p, "0 (off) up to but not 1")

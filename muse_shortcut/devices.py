@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import OptionError
 
 __all__ = ["choose_device", "choose_precision", "use_decoding_threads"]
 
@@ -13,16 +13,16 @@ def choose_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `mps` -> a device that is there.
 
     Raises:
-        ArgumentsError: it is not there, or is called otherwise.
+        OptionError: it is not there, or is called otherwise.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
     if name not in there:
-        raise ArgumentsError(f"--device is {name!r}; allowed: auto, cpu, cuda, mps")
+        raise OptionError("device", name, "auto, cpu, cuda, mps")
     if not there[name]:
         present = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise ArgumentsError(f"--device {name}: there is none on this machine; allowed here: auto, {present}")
+        raise OptionError("device", name, f"auto, {present}, the ones of this machine")
     return torch.device(name)
 
 

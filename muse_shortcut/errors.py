@@ -2,6 +2,7 @@
 
     MuseError                 one line for a person: what was found, where, what is allowed
     ├── ArgumentsError        options that are impossible, or impossible together
+    │   └── OptionError       of which option, value and what is allowed are known: an `OptionProblem`
     ├── RecipeError           a recipe that cannot be read or says something impossible
     ├── DownloadError         a source that could not be fetched, or is not what it should be
     ├── StoreError            a token store that is missing, damaged, or of another tokenizer
@@ -14,7 +15,7 @@
 Commands print the line and exit with 2.
 """
 
-from muse_tokenizers.errors import MuseError
+from muse_tokenizers.errors import MuseError, OptionProblem
 
 __all__ = [
     "ArgumentsError",
@@ -22,6 +23,7 @@ __all__ = [
     "DownloadError",
     "HubError",
     "MuseError",
+    "OptionError",
     "OutputError",
     "RecipeError",
     "StoreError",
@@ -31,6 +33,10 @@ __all__ = [
 
 class ArgumentsError(MuseError):
     """Options that are impossible, or impossible together."""
+
+
+class OptionError(OptionProblem, ArgumentsError):
+    """An option is impossible. Its text has the option's name in Python; `worded` gives it another."""
 
 
 class RecipeError(MuseError):

@@ -26,11 +26,11 @@ def found(value: object) -> str:
 
 
 IMPOSSIBLE: list[tuple[Callable[..., Any], str, Any, str, str]] = [
-    (ShortcutConfig, "taps", (1, 2, 1), "shortcut taps", "each depth once"),
-    (ShortcutConfig, "taps", (1, -2), "shortcut taps", "depths from 0"),
-    (ShortcutConfig, "taps", (1.5,), "shortcut taps", "depths from 0"),
-    (ShortcutConfig, "taps", (True,), "shortcut taps", "depths from 0"),
-    (ShortcutConfig, "taps", ("1",), "shortcut taps", "depths from 0"),
+    (ShortcutConfig, "taps", (1, 2, 1), "shortcut.taps", "each depth once"),
+    (ShortcutConfig, "taps", (1, -2), "shortcut.taps", "depths from 0"),
+    (ShortcutConfig, "taps", (1.5,), "shortcut.taps", "depths from 0"),
+    (ShortcutConfig, "taps", (True,), "shortcut.taps", "depths from 0"),
+    (ShortcutConfig, "taps", ("1",), "shortcut.taps", "depths from 0"),
     (ShortcutConfig, "feature_map", "cnn", "feature_map", "mlp, residual, linear, norm"),
     (ShortcutConfig, "feature_width", 0, "feature_width", "1 or more"),
     (ShortcutConfig, "feature_width", 2.5, "feature_width", "a whole number"),
@@ -56,8 +56,8 @@ IMPOSSIBLE: list[tuple[Callable[..., Any], str, Any, str, str]] = [
     (ModelConfig, "dropout", NAN, "dropout", "a finite number"),
     (ModelConfig, "dropout", "0.1", "dropout", "a finite number"),
     (ModelConfig, "tied_embeddings", "no", "tied_embeddings", "true, false"),
-    (ModelConfig, "shortcut", ShortcutConfig(taps=(2, 7)), "shortcut taps", "depths up to 6, the last below layer 7"),
-    (ModelConfig, "shortcut", ShortcutConfig(taps=()), "shortcut taps", "at least one depth"),
+    (ModelConfig, "shortcut", ShortcutConfig(taps=(2, 7)), "shortcut.taps", "depths up to 6, the last below layer 7"),
+    (ModelConfig, "shortcut", ShortcutConfig(taps=()), "shortcut.taps", "at least one depth"),
     (ModelConfig, "shortcut", {"taps": [1]}, "shortcut", "a ShortcutConfig, or null for a plain GPT"),
     *(
         (TrainConfig, name, 0, name, "1 or more")
@@ -207,14 +207,14 @@ def test_configurations_need_no_torch() -> None:
 
 
 def test_a_device_that_is_called_otherwise_is_refused() -> None:
-    with pytest.raises(ArgumentsError, match=r"--device is 'tpu'; allowed: auto, cpu, cuda, mps"):
+    with pytest.raises(ArgumentsError, match=r"device is 'tpu'; allowed: auto, cpu, cuda, mps"):
         choose_device("tpu")
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(ArgumentsError, match=r"--device cuda: there is none on this machine; allowed here: auto, cpu"):
+    with pytest.raises(ArgumentsError, match=r"device is 'cuda'; allowed: auto, cpu, the ones of this machine"):
         choose_device("cuda")
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
 

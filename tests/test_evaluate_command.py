@@ -135,7 +135,7 @@ def _refused(done: Outcome, *words: str) -> None:
         (("--max-pieces", 0), "--max-pieces is 0; allowed: 1 or more"),
         (("--seed", -1), "--seed is -1; allowed: 0 to 2^63 - 1"),
         (("--temperature", 0), "temperature is 0.0; allowed: more than 0, up to 10"),
-        (("--top-p", 2), "top_p is 2.0; allowed"),
+        (("--top-p", 2), "--top-p is 2.0; allowed"),
         (("--sources", "flute"), "--sources has 'flute'; the validation split of"),
         (("--sources", ","), "--sources is empty"),
         (("--split", "test"), "there is nothing to evaluate: the test split of"),

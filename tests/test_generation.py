@@ -120,14 +120,14 @@ def test_stopping_in_the_middle_keeps_what_there_is(checkpoint: Checkpoint) -> N
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"candidates": 0}, "--num-samples is 0; allowed: 1 to 64"),
-        ({"candidates": 65}, "--num-samples is 65; allowed: 1 to 64"),
-        ({"seed": -1}, "--seed is -1; allowed: 0 to"),
-        ({"max_steps": 0}, "--max-new-tokens is 0; allowed: more than 0"),
-        ({"wishes": Wishes(seconds=-1.0)}, "--seconds is -1.0; allowed: more than 0"),
-        ({"wishes": Wishes(seconds=float("nan"))}, "--seconds is nan; allowed: more than 0"),
-        ({"wishes": Wishes(bars=0)}, "--bars is 0; allowed: more than 0"),
-        ({"wishes": Wishes(tempo=float("inf"))}, "--tempo is inf; allowed: more than 0"),
+        ({"candidates": 0}, "num_samples is 0; allowed: 1 to 64"),
+        ({"candidates": 65}, "num_samples is 65; allowed: 1 to 64"),
+        ({"seed": -1}, "seed is -1; allowed: 0 to"),
+        ({"max_steps": 0}, "max_new_tokens is 0; allowed: more than 0"),
+        ({"wishes": Wishes(seconds=-1.0)}, "seconds is -1.0; allowed: more than 0"),
+        ({"wishes": Wishes(seconds=float("nan"))}, "seconds is nan; allowed: more than 0"),
+        ({"wishes": Wishes(bars=0)}, "bars is 0; allowed: more than 0"),
+        ({"wishes": Wishes(tempo=float("inf"))}, "tempo is inf; allowed: more than 0"),
     ],
 )
 def test_an_impossible_request_is_refused_by_name(checkpoint: Checkpoint, fields: dict[str, Any], message: str) -> None:

@@ -225,7 +225,7 @@ def test_the_wished_tempo_holds_from_the_first_tick_to_the_last(tempo: float, ne
 
 @pytest.mark.parametrize("tempo", [9.9, 400.1, 0, -3, 1e9, float("nan"), float("inf")])
 def test_a_tempo_out_of_range_is_refused(tempo: float) -> None:
-    message = f"tempo is {tempo:g}; allowed: 10 to 400"
+    message = f"tempo is {tempo}; allowed: 10 to 400"
     with pytest.raises(ImpossibleWish, match=f"^{re.escape(message)}$"):
         grammar_of("remi", 1, Wishes(tempo=tempo))
 
@@ -344,7 +344,7 @@ def test_a_prompt_that_breaks_a_wish_does_not_lead_to_a_dead_end() -> None:
     ("wish", "value"), [("instruments", ("piano",)), ("instruments", ("kazoo",)), ("tempo", 120.0), ("bars", 4)]
 )
 def test_real_time_cannot_grant_instruments_tempo_or_bars(wish: str, value: Any) -> None:
-    message = f"{wish} cannot be wished for with this checkpoint: its vocabulary has one piano and no bars"
+    message = rf"{wish} is [^;]+; allowed: none with this checkpoint, whose vocabulary has one piano and no bars"
     with pytest.raises(ImpossibleWish, match=f"^{message}$"):
         grammar_of("performance", 1, Wishes(**{wish: value}))
 

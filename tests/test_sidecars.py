@@ -90,8 +90,8 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
         ("prompt.begun", [[1]], "prompt.begun has 1 steps; allowed: up to 0"),
         ("prompt", [], "prompt is []; allowed: an object"),
         ("ids", [[-1]], "ids go from -1 to -1; allowed: 0 to "),
-        ("wishes.seconds", 1e30, "--seconds is 1e+30; allowed: more than 0, up to 86,400"),
-        ("wishes.bytes", 10**30, "--bytes is 1000"),
+        ("wishes.seconds", 1e30, "seconds is 1e+30; allowed: more than 0, up to 86,400"),
+        ("wishes.bytes", 10**30, "bytes is 1000"),
         ("wishes.bars", 1.5, "wishes.bars is 1.5; allowed: a number, or null"),
         ("wishes.tempo", True, "wishes.tempo is True"),
         ("wishes.instruments", "piano", "wishes.instruments is 'piano'; allowed: a list of texts"),
@@ -145,5 +145,5 @@ def test_a_prompt_whose_name_is_no_utf_8_has_a_sidecar(tmp_path: Path) -> None:
 
 def test_lengths_have_ends() -> None:
     for name, value in (("max_steps", 10**8), ("max_steps", 0)):
-        with pytest.raises(ArgumentsError, match=r"--max-new-tokens is \d+; allowed: more than 0, up to 10,000,000"):
+        with pytest.raises(ArgumentsError, match=r"max_new_tokens is \d+; allowed: more than 0, up to 10,000,000"):
             Request(prompt=TOKENIZER.prompt(None), **{name: value})  # type: ignore[arg-type]

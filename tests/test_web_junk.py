@@ -147,5 +147,5 @@ def test_what_is_asked_can_be_json_of_any_kind(visited: tuple[Visit, dict[str, R
         '{"domain": "midi", "amount": NaN}',
         '{"domain": "midi", "tempo": -Infinity}',
     ):
-        with pytest.raises(ArgumentsError, match=r"^\w+ is (inf|nan|-inf); allowed: a number$"):
+        with pytest.raises(ArgumentsError, match=r"^\w+ is (inf|nan|-inf); allowed: [^\n]+$"):
             one.ask(**json.loads(text))

@@ -214,11 +214,11 @@ def test_what_is_too_large_or_too_long_is_told_its_limit(tmp_path: Path) -> None
 def test_lengths_and_candidates_have_limits(one: Visit, domain: str) -> None:
     most = one.limits.new[domain]
     for amount in (0, -1, most * 1.01, "nothing"):
-        with pytest.raises(ArgumentsError, match=r"^length is [^\n]+; allowed: [^\n]+$"):
+        with pytest.raises(ArgumentsError, match=r"^(seconds|bytes) is [^\n]+; allowed: [^\n]+$"):
             one.example(domain, amount=amount)
     assert one.example(domain, amount=most).request.wishes.lasting(most, "seconds").seconds == most
     for candidates in (0, 5, 1.5):
-        with pytest.raises(ArgumentsError, match=r"^candidates is [^\n]+; allowed: [^\n]+$"):
+        with pytest.raises(ArgumentsError, match=r"^num_samples is [^\n]+; allowed: [^\n]+$"):
             one.example(domain, candidates=candidates)
 
 

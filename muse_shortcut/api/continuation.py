@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from muse_shortcut.api.options import Options, build_request
 from muse_shortcut.api.prompts import Source
 from muse_shortcut.checkpoints import Checkpoint
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_bytes, write_text
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.explaining import Explanation, explain
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sidecar import sidecar_text
 from muse_shortcut.generation.trace import Trace, save_trace
+from muse_shortcut.pictures.timeline import clock
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
 from muse_tokenizers.base import Ids, Tokenizer, Waveform
 from muse_tokenizers.levels import LOUDNESS
@@ -131,7 +132,7 @@ class Continuation:
         )
 
     def save(self, path: str | Path, *, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Path:
-        """Write a file; what it is follows from its ending.
+        """Write a file; what it is follows from its ending. A file that is there is replaced.
 
         Args:
             path: ends in .mid, .wav, .flac, .txt (as the domain has them), .json (the sidecar), .npz (the trace),
@@ -162,7 +163,7 @@ class Continuation:
         return path
 
     def save_trace(self, path: Path) -> None:
-        """Write the trace without holding it in memory. Raises ArgumentsError, OutputError."""
+        """Write the trace without holding it in memory, over one that is there. Raises ArgumentsError, OutputError."""
         if self._trace is None:
             self._traced().save_trace(self.candidate, path, len(self.ids))
         else:
@@ -176,23 +177,25 @@ class Continuation:
         """
         tokenizer, start = self.tokenizer, self.start
         if tokenizer.unit != "seconds":
-            raise ArgumentsError(
-                f"--explain is a time; allowed of {tokenizer.kind}: a step from 0 to {len(self.ids) - 1}"
-            )
+            raise OptionError("seconds", seconds, f"none of {tokenizer.kind}; a step from 0 to {len(self.ids) - 1}")
         if tokenizer.steps_per_second is not None:
             step = int((seconds - start) * tokenizer.steps_per_second + 1e-6)
             if not 0 <= step < len(self.ids):
                 end = start + len(self.ids) / tokenizer.steps_per_second
-                where = f"this continuation goes from {start:.2f} to {end:.2f}"
-                raise ArgumentsError(f"--explain is at {seconds:g} seconds; {where}")
+                raise OptionError(
+                    "seconds", seconds, f"{clock(start, 2)} to {clock(end, 2)}, the times of this continuation"
+                )
             return step
         prompt = self.request.prompt
         tokens = tokenizer.describe(np.concatenate([prompt.ids, self.ids]), prompt)[len(prompt.ids) :]
         begins = tokenizer.note_starts()[self.ids[:, 0]]
-        late = (number for number, [token] in enumerate(tokens) if begins[number] and token.start >= seconds)
-        found = next(late, None)
+        notes = [(token.start, number) for number, [token] in enumerate(tokens) if begins[number]]
+        found = next((number for begin, number in notes if begin >= seconds), None)
         if found is None:
-            raise ArgumentsError(f"--explain: no new note begins at {seconds:g} seconds or later")
+            times = (
+                f"{clock(start, 2)} to {clock(notes[-1][0], 2)}, where the last new note begins" if notes else "none"
+            )
+            raise OptionError("seconds", seconds, times)
         return found
 
     def explain(self, step: int) -> Explanation:
@@ -207,7 +210,7 @@ class Continuation:
         return explain(self._checkpoint.core, self.tokenizer, self.request, self.trace, step)
 
     def plot(self, path: str | Path, *, step: int | None = None, title: str | None = None) -> Path:
-        """Draw the piece, the depth share of every new token, and what one of them attended to.
+        """Draw the piece, the depth share of every new token, and what one of them attended to, over what is there.
 
         Args:
             path: ends in .png or .svg.
@@ -234,7 +237,9 @@ class Continuation:
     def stream(self, *, trace: bool = True, **options: Unpack[Options]) -> Stream:
         """Continue this continuation step by step; see `Model.stream`."""
         if options.get("prompt_seconds") is not None:
-            raise ArgumentsError("--prompt-seconds is for the prompt of a first continuation")
+            raise OptionError(
+                "prompt_seconds", options["prompt_seconds"], "only with the prompt of a first continuation"
+            )
         prompt = self.tokenizer.extended(self.request.prompt, self.ids)
         return self._stream(build_request(self.tokenizer, prompt, self._checkpoint.sampling, options), trace)
 
@@ -254,7 +259,7 @@ class Continuation:
             ArgumentsError: there is no such step, or the id is not allowed there.
         """
         if not (0 <= step < len(self.ids) and 0 <= stream < self.ids.shape[1]):
-            raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {len(self.ids)} steps")
+            raise OptionError("step", step, f"0 to {len(self.ids) - 1}, of stream 0 to {self.ids.shape[1] - 1}")
         forced = self.ids[: step + 1].copy()
         forced[step, stream] = id
         return self._stream(replace(self.request, candidates=1, given=forced), trace)

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_tokenizers.base import Prompt, Tokenizer, Unit, Wishes
 
@@ -25,7 +25,8 @@ class Options(TypedDict, total=False):
     prompt_seconds: float | None
     """Music and sound: continue the first so many seconds of the prompt, cut at a bar line or a frame. Default: all."""
     seconds: float | None
-    """Music and sound: length of the continuation. Default: 20."""
+    """Music and sound: length of the continuation. Default: 20. Of several lengths the one that is reached first ends
+    it."""
     bytes: int | None
     """Text: length of the continuation. Default: 800."""
     bars: int | None
@@ -36,7 +37,7 @@ class Options(TypedDict, total=False):
     """Continuations, generated side by side. Default: 1."""
     seed: int | None
     """Same seed and options, same continuation. Default: a random one, found in `Continuation.seed`."""
-    instruments: str | Sequence[str] | None
+    instruments: str | Sequence[str | int] | None
     """MIDI: the only instruments allowed to play, by name, family or General MIDI program; "any": whatever comes.
     Default: those of the prompt."""
     key: str | None
@@ -68,14 +69,14 @@ _SAMPLING = tuple(field.name for field in fields(SamplingConfig))
 
 
 def check_prompt_seconds(tokenizer: Tokenizer[Any], seconds: float | None, *, has_prompt: bool) -> None:
-    """Raises ArgumentsError: a part of the prompt is asked for where there is none, or where it has no seconds."""
+    """Raises OptionError: a part of the prompt is asked for where there is none, or where it has no seconds."""
     if seconds is None:
         return
-    require_range("prompt-seconds", seconds)
+    require_range("prompt_seconds", seconds)
     if not has_prompt:
-        raise ArgumentsError("--prompt-seconds needs a --prompt")
+        raise OptionError("prompt_seconds", seconds, "none without a prompt")
     if tokenizer.unit != "seconds":
-        raise ArgumentsError(f"--prompt-seconds is an option of music and sound, not of {tokenizer.kind}")
+        raise OptionError("prompt_seconds", seconds, f"none of {tokenizer.kind}, only of music and sound")
 
 
 def build_request(
@@ -126,22 +127,35 @@ def _constraints(tokenizer: Tokenizer[Any], asked: Mapping[str, Any]) -> Wishes:
     elif "tempo" in asked:
         changed["tempo"] = _tempo(asked["tempo"])
     if "key" in asked:
-        changed["key"] = asked["key"]
+        changed["key"] = _key(asked["key"])
     # 0 is how a person says "any".
     changed |= {name: asked[name] or None for name in ("silence", "repeats") if name in asked}
+    # A sidecar has the same bytes whether 20 was asked for or 20.0.
+    changed |= {name: float(changed[name]) for name in _IN_SECONDS if type(changed.get(name)) is int}
     return replace(usual, **changed)
 
 
-def _tempo(asked: float | str) -> float:
+_IN_SECONDS = ("seconds", "silence")
+
+
+def _tempo(asked: Any) -> float:
     try:
-        return float(asked)
-    except (TypeError, ValueError):
-        raise ArgumentsError(f"--tempo is {asked!r}; allowed: beats per minute, or free") from None
+        return float("no" if isinstance(asked, bool) else asked)
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError("tempo", asked, "beats per minute, or free") from None
 
 
-def _instruments(named: str | Sequence[str]) -> tuple[str, ...]:
-    names = named.split(",") if isinstance(named, str) else named
-    kept = tuple(name.strip() for name in names if name.strip())
+def _key(asked: object) -> str:
+    if not isinstance(asked, str) or not asked.strip():
+        raise OptionError("key", asked, "a key such as 'F# minor', or pitch classes such as '0,4,7'")
+    return asked.strip()
+
+
+def _instruments(asked: object) -> tuple[str, ...]:
+    names = asked.split(",") if isinstance(asked, str) else asked
+    kept: tuple[str, ...] = ()
+    if isinstance(names, Sequence) and all(type(name) in (str, int) for name in names):
+        kept = tuple(str(name).strip() for name in names if str(name).strip())
     if not kept:
-        raise ArgumentsError("--instruments is empty; allowed: names or numbers with commas between them")
+        raise OptionError("instruments", asked, "names or numbers with commas between them")
     return kept

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from muse_shortcut.api.finding import find_prompt
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_tokenizers.base import Tokenizer, Waveform
 from muse_tokenizers.errors import Warn, warn_about_file
 
@@ -89,26 +89,7 @@ def _waveform(prompt: Any) -> Waveform:
 
 
 def _named(tokenizer: Tokenizer[Any], word: str, limit: float | None, warn: Warn) -> Source:
-    if not word:
-        raise ArgumentsError("the prompt is empty; leave it out to begin from nothing")
-    path: Path | None = Path(word)
-    if not _exists(word):
-        path = shipped_prompt(tokenizer.kind, word)
-    if path is not None:
-        return Source(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
-    if _is_text(tokenizer):
-        if Path(word).suffix in tokenizer.suffixes and " " not in word:
-            raise ArgumentsError(f"no prompt {word!r}: it is no file here, and looks like no words")
+    path = find_prompt(tokenizer.kind, word)
+    if path is None:
         return Source(tokenizer.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
-    shipped = ", ".join(prompt_names(tokenizer.kind))
-    raise ArgumentsError(
-        f"no prompt {word!r}: it is no file here" + (f", nor one of the shipped {shipped}" if shipped else "")
-    )
-
-
-def _exists(word: str) -> bool:
-    try:
-        return Path(word).exists()
-    except (OSError, ValueError):
-        # Words may be longer than any file's name.
-        return False
+    return Source(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)

@@ -58,8 +58,9 @@ def _parser() -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    arguments = _parser().parse_line()
-    run_command(PROGRAM, lambda: _bench(arguments))
+    parser = _parser()
+    arguments = parser.parse_line()
+    run_command(PROGRAM, lambda: _bench(arguments), parser.called)
 
 
 def _bench(arguments: Namespace) -> None:

@@ -54,15 +54,16 @@ def main() -> NoReturn:
         )
         parser.add_argument("folder", type=str, metavar="DIR", help="a comparison's folder")
         reported = parser.parse_line(words)
-        run_command(PROGRAM, lambda: _report(reported))
+        run_command(PROGRAM, lambda: _report(reported), parser.called)
     if what == "time":
         parser = CommandLine(prog=f"{PROGRAM} time", description="What a step of each core costs, into DIR/times.json.")
         _add_plan(parser)
         parser.add_argument("--rounds", type=int, default=7, help="the median of so many counts")
         timed = parser.parse_line(words)
-        run_command(PROGRAM, lambda: _time(timed))
-    arguments = _parser().parse_line(words)
-    run_command(PROGRAM, lambda: _compare(arguments))
+        run_command(PROGRAM, lambda: _time(timed), parser.called)
+    parser = _parser()
+    arguments = parser.parse_line(words)
+    run_command(PROGRAM, lambda: _compare(arguments), parser.called)
 
 
 def _plan(arguments: Namespace) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from muse_shortcut.commands.suggesting import did_you_mean, options_like, spelt
+from muse_shortcut.suggesting import did_you_mean, options_like, spelt
 
 __all__ = ["plainly"]
 

@@ -98,8 +98,9 @@ def main() -> NoReturn:
         from muse_shortcut.commands.evaluate_continue import main as evaluate_continue
 
         evaluate_continue()
-    arguments = _parser().parse_line()
-    run_command(PROGRAM, lambda: _evaluate(arguments))
+    parser = _parser()
+    arguments = parser.parse_line()
+    run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
 
 
 def _evaluate(arguments: Namespace) -> int:

@@ -63,8 +63,9 @@ def _parser() -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    arguments = _parser().parse_line()
-    run_command(PROGRAM, lambda: _evaluate(arguments))
+    parser = _parser()
+    arguments = parser.parse_line()
+    run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
 
 
 def _evaluate(arguments: Namespace) -> None:

@@ -40,8 +40,9 @@ def _parser() -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    arguments = _parser().parse_line()
-    run_command(PROGRAM, lambda: _export(arguments))
+    parser = _parser()
+    arguments = parser.parse_line()
+    run_command(PROGRAM, lambda: _export(arguments), parser.called)
 
 
 def _export(arguments: Namespace) -> None:

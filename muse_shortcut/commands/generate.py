@@ -32,6 +32,7 @@ from muse_shortcut.commands.writing import (
 )
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint
+from muse_shortcut.suggesting import spelt
 from muse_tokenizers.levels import LOUDNESS
 
 if TYPE_CHECKING:
@@ -53,13 +54,14 @@ _REQUEST_OPTIONS = (
     "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
     "no_repeat_ngram",
 )  # fmt: skip
+_LENGTHS = ("seconds", "bars", "bytes", "max_new_tokens")
 
 
 def main() -> NoReturn:
     """The command."""
     parser = build_parser(PROGRAM)
     arguments = parser.parse_line(places_first(sys.argv[1:], parser))
-    run_command(PROGRAM, lambda: _generate(arguments))
+    run_command(PROGRAM, lambda: _generate(arguments), parser.called)
 
 
 def _generate(arguments: Namespace) -> int:
@@ -101,6 +103,9 @@ def _generate(arguments: Namespace) -> int:
     stream = model.start(request, source, trace=keep)
     if sidecar is None:
         say(f"seed {request.seed}\n")
+        lengths = [name for name in _LENGTHS if getattr(arguments, name) is not None]
+        if len(lengths) > 1:
+            say(f"{' and '.join(map(spelt, lengths))}: whichever is reached first ends the continuation\n")
     with StopSwitch() as stop:
         problem: OutputError | None = None
         try:

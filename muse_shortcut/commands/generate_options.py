@@ -51,7 +51,9 @@ def build_parser(program: str) -> CommandLine:
         type=float,
         help=f"music and sound: length of the continuation (default: {DEFAULT_LENGTHS['seconds']:g})",
     )
-    prompt.add_argument("--bars", type=int, help="music: length of the continuation in bars")
+    prompt.add_argument(
+        "--bars", type=int, help="music: length of the continuation in bars; beside --seconds, whichever ends first"
+    )
     prompt.add_argument(
         "--bytes", type=int, help=f"text: length of the continuation (default: {DEFAULT_LENGTHS['bytes']:g})"
     )
@@ -80,7 +82,9 @@ def build_parser(program: str) -> CommandLine:
         "--repeats", type=int, help="the most bars in a row that repeat earlier ones; 0: any number (default: 4)"
     )
     sampling = parser.add_argument_group("how tokens are chosen (defaults: the checkpoint's)")
-    sampling.add_argument("--temperature", type=float, help="below 1: safer, above 1: wilder")
+    sampling.add_argument(
+        "--temperature", type=float, help="below 1: safer, above 1: wilder; instead of 0 say --greedy"
+    )
     sampling.add_argument("--top_k", type=int, help="only the N likeliest tokens; 0: off")
     sampling.add_argument(
         "--top_p", type=float, help="only the likeliest tokens that together have this chance; 1: off"

@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import DefaultHelpFormatter, Namespace
 
-from muse_shortcut.commands.suggesting import spelt
+from muse_shortcut.suggesting import spelt
 
 __all__ = ["HelpFormatter", "describe_fields"]
 

@@ -22,7 +22,8 @@ from jsonargparse import ArgumentParser, Namespace
 from muse_shortcut.commands.complaints import plainly
 from muse_shortcut.commands.helping import HelpFormatter
 from muse_shortcut.errors import ArgumentsError, MuseError
-from muse_tokenizers.errors import Warn, one_line
+from muse_shortcut.suggesting import spelt
+from muse_tokenizers.errors import OptionProblem, Warn, one_line
 
 __all__ = ["CommandLine", "Given", "StopSwitch", "read_options", "run_command", "say", "warn_on_terminal"]
 
@@ -80,6 +81,32 @@ class CommandLine(ArgumentParser):
                 word = _as_list(word)
             made.append(word)
         return made
+
+    def called(self, option: str) -> str:
+        """How this command writes an option that Python calls so: `--top-k`, `--train.max_steps`. As it is where the
+        command has no such option."""
+        known = [one.removeprefix("--") for action in self._actions for one in action.option_strings]
+        known = sorted([*known, *self._fields], key=lambda one: one.count("."))
+        found = next((one for one in known if one == option or one.endswith(f".{option}")), None)
+        return option if found is None else spelt(found)
+
+    def made_of(self, arguments: Namespace) -> Namespace:
+        """The configurations of parsed arguments.
+
+        Raises:
+            ArgumentsError: one of them is impossible.
+        """
+        try:
+            made: Namespace = self.instantiate(arguments)
+            return made
+        except ValueError as error:
+            # jsonargparse tells of all kinds that a field inside another might have had, each with its reason.
+            reason: BaseException | None = error
+            while reason is not None and not isinstance(reason, ArgumentsError):
+                reason = reason.__cause__ or reason.__context__
+            if reason is None:
+                raise
+            raise reason from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with 2."""
@@ -190,13 +217,20 @@ class Given:
         return self._file.get("domain")
 
 
-def run_command(program: str, body: Callable[[], int | None]) -> NoReturn:
-    """Run the body of a command and exit with the code its outcome deserves."""
+def run_command(program: str, body: Callable[[], int | None], called: Callable[[str], str] = str) -> NoReturn:
+    """Run the body of a command and exit with the code its outcome deserves.
+
+    Args:
+        program: before its errors.
+        body: the work.
+        called: how it writes an option, by its name in Python: `CommandLine.called`.
+    """
     try:
         code = body() or 0
         sys.stdout.flush()
     except MuseError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        said = error.worded(called) if isinstance(error, OptionProblem) else error
+        print(f"{program}: {said}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

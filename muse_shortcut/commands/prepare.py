@@ -85,8 +85,9 @@ def _parser() -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    arguments = _parser().parse_line()
-    run_command(PROGRAM, lambda: _prepare(arguments))
+    parser = _parser()
+    arguments = parser.parse_line()
+    run_command(PROGRAM, lambda: _prepare(arguments), parser.called)
 
 
 def _prepare(arguments: Namespace) -> None:

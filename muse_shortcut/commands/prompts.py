@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from muse_shortcut.commands.suggesting import did_you_mean
+from muse_shortcut.api import finding
 from muse_shortcut.commands.writing import parse_loudness
 from muse_shortcut.errors import ArgumentsError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_shortcut.suggesting import did_you_mean
 from muse_tokenizers.errors import TokenizerError, UnreadablePiece, Warn
 from muse_tokenizers.suffixes import domain_of
 
@@ -94,7 +95,7 @@ def choose_target(arguments: Namespace) -> Target:
     found = None if prompt is None else _domain_of_prompt(prompt)
     if domain is None:
         domain = found or _domain_of_checkpoint(arguments.checkpoint) or _unknown(prompt)
-    elif found not in (None, domain) and prompt is not None and exists(prompt):
+    elif found not in (None, domain) and prompt is not None and finding.exists(prompt):
         raise ArgumentsError(
             f"{prompt} is {_CALLED[str(found)]}, not {_CALLED[domain]}; leave out {domain}, or name another file"
         )
@@ -109,23 +110,7 @@ def find_prompt(target: Target) -> Path | None:
     """
     if target.prompt is None:
         return None
-    if target.prompt == STANDARD_INPUT:
-        return Path("stdin")
-    if exists(target.prompt):
-        return Path(target.prompt)
-    shipped = shipped_prompt(target.domain, target.prompt)
-    if shipped is not None:
-        return shipped
-    names = prompt_names(target.domain)
-    if target.domain == "text":
-        if domain_of(Path(target.prompt)) == "text" and " " not in target.prompt:
-            raise ArgumentsError(f"no prompt {target.prompt!r}: it is no file here, and looks like no words")
-        return None
-    raise ArgumentsError(
-        f"no prompt {target.prompt!r}: it is no file here"
-        + (f", nor one of the shipped {', '.join(names)}" if names else "")
-        + did_you_mean(target.prompt, names)
-    )
+    return Path("stdin") if target.prompt == STANDARD_INPUT else finding.find_prompt(target.domain, target.prompt)
 
 
 def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piece:
@@ -179,17 +164,8 @@ def check_options(arguments: Namespace, domain: str) -> None:
             parse_instruments(names)
 
 
-def exists(word: str) -> bool:
-    """Whether a file or folder is called so."""
-    try:
-        return Path(word).exists()
-    except (OSError, ValueError):
-        # Words may be longer than any file's name.
-        return False
-
-
 def _domain_of_prompt(word: str) -> str | None:
-    if exists(word):
+    if finding.exists(word):
         return domain_of(Path(word))
     shipped = next((one for one in DOMAINS if shipped_prompt(one, word) is not None), None)
     return shipped or (domain_of(Path(word)) if " " not in word else None)
@@ -232,7 +208,7 @@ def _unknown(prompt: str | None) -> str:
             "nothing is named that could be continued; allowed: a file, a shipped prompt "
             f"({', '.join(names)}), or one of {', '.join(DOMAINS)}, which begins from nothing"
         )
-    if exists(prompt):
+    if finding.exists(prompt):
         raise ArgumentsError(f"the ending of {prompt} is no domain's; say which it is: {', '.join(DOMAINS)}")
     raise ArgumentsError(
         f"{prompt!r} is no file here, no shipped prompt ({', '.join(names)}) and no domain ({', '.join(DOMAINS)})"

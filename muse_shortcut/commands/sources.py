@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.suggesting import did_you_mean
 from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.suggesting import did_you_mean
 
 if TYPE_CHECKING:
     from muse_shortcut.data.recipe import Recipe

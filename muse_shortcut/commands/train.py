@@ -99,7 +99,7 @@ def main() -> NoReturn:
     # A shape that is asked for on the command line is not changed by the fields of a file.
     without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
     arguments = parser.parse_line(without=without)
-    run_command(PROGRAM, lambda: _train(arguments, parser, shape))
+    run_command(PROGRAM, lambda: _train(arguments, parser, shape), parser.called)
 
 
 def _shape_of(checkpoint: str) -> ModelConfig | None:
@@ -114,7 +114,7 @@ def _shape_of(checkpoint: str) -> ModelConfig | None:
 def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> int:
     from muse_shortcut.training.training import TrainingOptions, train
 
-    made = parser.instantiate(arguments)
+    made = parser.made_of(arguments)
     start = getattr(arguments, "from") or None
     if start is not None and arguments.resume == "never":
         checkpoint_folder(start)  # says which checkpoint of a run it is

@@ -85,7 +85,7 @@ def main() -> NoReturn:
     # A shape that is asked for on the command line is not changed by the fields of a file.
     without = [_PARENT, *(["codec"] if options.on_line("preset") is not None else [])]
     arguments = parser.parse_line(without=without)
-    run_command(PROGRAM, lambda: _train(arguments, parser))
+    run_command(PROGRAM, lambda: _train(arguments, parser), parser.called)
 
 
 def _train(arguments: Namespace, parser: CommandLine) -> int:
@@ -98,7 +98,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
     if not 0 <= arguments.held_out <= 0.4:
         raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
-    made = parser.instantiate(arguments)
+    made = parser.made_of(arguments)
     config: CodecTrainConfig = made.train
     run = RunFolder(Path(arguments.out))
     run.claim(go_on=arguments.resume == "auto", first_save=config.save_every)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muse_shortcut.commands.line import say
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_text
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
 
@@ -47,6 +47,8 @@ _CLOCK = re.compile(r"(\d+):([0-5]?\d(?:\.\d+)?)")
 class Moment:
     """The step that is to be explained: by number, or by the time of its note."""
 
+    word: str
+    """As it was asked for."""
     step: int | None = None
     seconds: float | None = None
 
@@ -133,11 +135,11 @@ def parse_moment(text: str) -> Moment:
         ArgumentsError: it is neither.
     """
     if text.isdecimal():
-        return Moment(step=int(text))
+        return Moment(word=text, step=int(text))
     clock = _CLOCK.fullmatch(text)
     if clock is None:
         raise ArgumentsError(f"--explain is {text!r}; allowed: a step from 0, or a time in the piece such as 0:31.5")
-    return Moment(seconds=60 * int(clock[1]) + float(clock[2]))
+    return Moment(word=text, seconds=60 * int(clock[1]) + float(clock[2]))
 
 
 def write_candidates(continuations: Sequence[Continuation], stem: Path, wanted: Wanted) -> list[Path]:
@@ -239,15 +241,22 @@ def _beside(numbered: Path, ending: str) -> Path:
 
 
 def _find_step(one: Continuation, moment: Moment) -> int:
+    from muse_shortcut.pictures.timeline import clock
+
     if moment.step is not None:
         if moment.step >= len(one.ids):
-            raise ArgumentsError(f"--explain is {moment.step}; this continuation has {len(one.ids)} steps, from 0")
+            steps = f"0 to {len(one.ids) - 1}, the steps of this continuation"
+            raise ArgumentsError(f"--explain is {moment.word}; allowed: {steps}")
         return moment.step
     assert moment.seconds is not None
-    if one.tokenizer.steps_per_second is None and moment.seconds < one.start:
-        told = f"--explain is at {moment.seconds:g} seconds, before the cut at {one.start:.2f}"
-        say(f"{told}: this is the first new note\n")
-    return one.step_at(moment.seconds)
+    try:
+        step = one.step_at(moment.seconds)
+    except OptionError as error:
+        raise ArgumentsError(f"--explain is {moment.word}; allowed: {error.allowed}") from error
+    if moment.seconds < one.start:
+        ends = f"in the prompt, which ends at {clock(one.start, 2)}"
+        say(f"--explain {moment.word} is {ends}: this is the first new note\n")
+    return step
 
 
 def _explain(one: Continuation, step: int, numbered: Path) -> None:

@@ -83,12 +83,12 @@ class Plan:
         for name in ("tokens", "evaluations", "test_windows"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("stores", "seeds", "rates", "cores"):
-            require(len(getattr(self, name)) > 0, name, "empty", "at least one")
+            require(len(getattr(self, name)) > 0, name, list(getattr(self, name)), "at least one")
         require(0 <= self.warmup < 1 and 0 < self.fall <= 1 - self.warmup, "fall", self.fall, "0 to 1 less warmup")
         for names in (self.stores, tuple(self.cores)):
             for name in names:
                 sound = isinstance(name, str) and name and all(c.isalnum() or c in "_-" for c in name)
-                require(bool(sound), "a name", repr(name), "letters, digits, _ and -")
+                require(bool(sound), "a name", name, "letters, digits, _ and -")
         require(all(type(seed) is int and 0 <= seed < 2**63 for seed in self.seeds), "seeds", self.seeds, "0 to 2^63")
         require(all(type(r) in (int, float) and r > 0 for r in self.rates), "rates", self.rates, "numbers above 0")
         models: dict[ModelConfig, str] = {}
@@ -154,7 +154,7 @@ class Plan:
 
     def shrunk(self, factor: float) -> Plan:
         """The same with so many times the tokens and the windows measured on."""
-        require(0 < factor <= 1000, "--shrink", factor, "more than 0, up to 1000")
+        require(0 < factor <= 1000, "shrink", factor, "more than 0, up to 1000")
         if factor == 1.0:
             return self
         return replace(

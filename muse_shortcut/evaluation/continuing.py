@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.api.model import Model
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.evaluation.bootstrap import Interval, mean_interval
 from muse_tokenizers.errors import UnreadablePiece
 from muse_tokenizers.midi.continuity import FEATURES, Feature, Value, difference, features
@@ -35,9 +35,9 @@ class Lengths:
     continuation: float = 30.0
 
     def __post_init__(self) -> None:
-        for option, value in (("--prompt-seconds", self.prompt), ("--seconds", self.continuation)):
+        for option, value in (("prompt_seconds", self.prompt), ("seconds", self.continuation)):
             if not 1 <= value <= 3600:
-                raise ArgumentsError(f"{option} is {value:g}; allowed: 1 to 3600")
+                raise OptionError(option, value, "1 to 3600")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from muse_shortcut.data.store import Store
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import OptionError
 from muse_shortcut.evaluation.sources import read_ids
 from muse_shortcut.model.core import Core
 from muse_shortcut.model.scoring import is_scored
@@ -43,8 +43,7 @@ class Scoring:
     def __post_init__(self) -> None:
         for name, most in (("stride", self.context), ("batch_size", 4096)):
             if not 1 <= getattr(self, name) <= most:
-                option = "--" + name.replace("_", "-")
-                raise ArgumentsError(f"{option} is {getattr(self, name)}; allowed: 1 to {most}")
+                raise OptionError(name, getattr(self, name), f"1 to {most}")
 
 
 @dataclass(frozen=True, slots=True)

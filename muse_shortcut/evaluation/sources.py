@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.data.store import Store
-from muse_shortcut.errors import ArgumentsError, StoreError
+from muse_shortcut.errors import OptionError, StoreError
 
 __all__ = ["pieces_by_source", "read_ids"]
 
@@ -23,7 +23,7 @@ def pieces_by_source(store: Store, split: str, only: Sequence[str] = ()) -> dict
 
     Raises:
         StoreError: the split has no pieces.
-        ArgumentsError: there is no such source.
+        OptionError: there is no such source.
     """
     sources: dict[str, list[int]] = {}
     for number, piece in enumerate(store.pieces):
@@ -33,9 +33,7 @@ def pieces_by_source(store: Store, split: str, only: Sequence[str] = ()) -> dict
         raise StoreError(f"there is nothing to evaluate: the {split} split of {store.folder} has no pieces")
     for name in only:
         if name not in sources:
-            raise ArgumentsError(
-                f"--sources has {name!r}; the {split} split of {store.folder} has {', '.join(sources)}"
-            )
+            raise OptionError("sources", name, f"{', '.join(sources)}, those of the {split} split of {store.folder}")
     return {source: pieces for source, pieces in sorted(sources.items()) if not only or source in only}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from muse_shortcut.checks import require_range
 from muse_shortcut.data.store import Store
-from muse_shortcut.errors import ArgumentsError, StoreError
+from muse_shortcut.errors import OptionError, StoreError
 from muse_shortcut.evaluation.sources import read_ids
 from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit
 
@@ -40,11 +40,11 @@ class WindowWishes:
     """Another one chooses other pieces and cuts."""
 
     def __post_init__(self) -> None:
-        names = {"count": "windows", "prompt_length": f"prompt-{self.unit}", "length": self.unit}
+        names = {"count": "windows", "prompt_length": f"prompt_{self.unit}", "length": self.unit}
         for name, option in names.items():
             require_range(option, getattr(self, name))
         if not 0 <= self.seed < 2**63:
-            raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
+            raise OptionError("seed", self.seed, "0 to 2^63 - 1")
 
     @property
     def before(self) -> float:

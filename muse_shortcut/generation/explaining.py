@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sampling import log_softmax
 from muse_shortcut.generation.trace import Trace
@@ -132,7 +132,7 @@ def cut_sources(
         ArgumentsError: there is no such step, depth or position.
     """
     if not 0 <= step < trace.steps:
-        raise ArgumentsError(f"step is {step}; the trace has steps 0 to {trace.steps - 1}")
+        raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this trace")
     end = trace.prompt_steps + step
     first = int(trace.first[step])
     depths = trace.depths.tolist()
@@ -187,7 +187,7 @@ def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trac
         ArgumentsError: there is no such step.
     """
     if not 0 <= step < trace.steps:
-        raise ArgumentsError(f"--explain is {step}; this continuation has steps 0 to {trace.steps - 1}")
+        raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this continuation")
     end = trace.prompt_steps + step
     # One more than is explained: the last note's span is then known to be whole or not.
     tokens = tokenizer.describe(trace.ids[: end + 1], request.prompt)

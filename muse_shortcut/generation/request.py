@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import OptionError
 from muse_tokenizers.base import Ids, Prompt, Wishes
 
 __all__ = ["MAXIMUM_CANDIDATES", "Request", "StepEvent"]
@@ -35,15 +35,15 @@ class Request:
     takes another way. None: all are drawn."""
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "seed"):
+        for option, value in (("num_samples", self.candidates), ("seed", self.seed)):
             # A sidecar may hold anything.
-            if type(getattr(self, name)) is not int:
-                raise ArgumentsError(f"{name} is {getattr(self, name)!r}; allowed: a whole number")
+            if type(value) is not int:
+                raise OptionError(option, value, "a whole number")
         if not 1 <= self.candidates <= MAXIMUM_CANDIDATES:
-            raise ArgumentsError(f"--num-samples is {self.candidates}; allowed: 1 to {MAXIMUM_CANDIDATES}")
+            raise OptionError("num_samples", self.candidates, f"1 to {MAXIMUM_CANDIDATES}")
         if self.seed < 0 or self.seed >= 2**63:
-            raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
-        require_range("max-new-tokens", self.max_steps)
+            raise OptionError("seed", self.seed, "0 to 2^63 - 1")
+        require_range("max_new_tokens", self.max_steps)
         for name in ("bars", "seconds", "bytes", "tempo"):
             require_range(name, getattr(self.wishes, name))
         for name in ("silence", "repeats"):

@@ -27,7 +27,7 @@ __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
 VERSION = 2
 """Version 1 knows no clocks, no levels, and nothing of a prompt that is kept: a program that reads it alone would make
 something else of what has them."""
-_MOST_STEPS = int(RANGES["max-new-tokens"])
+_MOST_STEPS = int(RANGES["max_new_tokens"])
 _LARGEST_STEP = 2**30
 """Ticks, samples or bytes of a prompt. What follows it is counted from there in 32 bits."""
 _LARGEST_CUT = 2**24

@@ -178,11 +178,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float, places: int = 0) -> str:
     """Minutes and seconds.
 
-    >>> clock(75.2)
-    '1:15'
+    >>> clock(75.2), clock(59.996, 2)
+    ('1:15', '1:00.00')
     """
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
+    parts = 10**places
+    whole, part = divmod(round(seconds * parts), parts)
+    return f"{whole // 60}:{whole % 60:02d}" + (f".{part:0{places}d}" if places else "")

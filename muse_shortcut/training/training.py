@@ -21,7 +21,7 @@ from muse_shortcut.config import ModelConfig, TrainConfig
 from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, mix_of
 from muse_shortcut.data.store import Store, open_store
 from muse_shortcut.devices import choose_device, choose_precision
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_text
 from muse_shortcut.presets import PRESETS, preset_of
 from muse_shortcut.runs import find_checkpoint
@@ -65,9 +65,9 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
-            raise ArgumentsError(f"--seed is {self.seed}; allowed: 0 to 2^63 - 1")
+            raise OptionError("seed", self.seed, "0 to 2^63 - 1")
         if self.preset is not None and self.preset not in PRESETS:
-            raise ArgumentsError(f"--preset is {self.preset!r}; allowed: {', '.join(PRESETS)}")
+            raise OptionError("preset", self.preset, ", ".join(PRESETS))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

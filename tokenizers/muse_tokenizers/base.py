@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.errors import ImpossibleWish, Warn, warn_about_file
+from muse_tokenizers.errors import ImpossibleOption, Warn, warn_about_file
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.measures import Measure, Passage, Quotation
 
@@ -136,10 +136,10 @@ class Wishes:
     """By which edition the others are understood: 1 by sidecars made before there was a second, which repeat."""
 
     def only(self, names: Collection[str], lacks: str) -> Wishes:
-        """The same. Raises ImpossibleWish: something else than these is wished for, which `lacks` it."""
+        """The same. Raises ImpossibleOption: something else than these is wished for, which `lacks` it."""
         for field in fields(self):
             if field.name not in (*names, "rules") and getattr(self, field.name) not in (None, (), False):
-                raise ImpossibleWish(f"{field.name} cannot be wished for with this checkpoint: {lacks} has none")
+                raise ImpossibleOption(field.name, getattr(self, field.name), f"none, since {lacks} has none")
         return self
 
     def lasting(self, length: float, unit: Unit) -> Wishes:

@@ -6,19 +6,23 @@ TokenizerError            (a MuseError) one line for a person: what was found, w
 ├── UnknownTokenizer      a folder that does not hold a tokenizer, or one of another kind
 ├── UnusableCodec         a codec that is not there, damaged, or of another shape than is needed
 └── ImpossibleWish        a wish (instrument, key, tempo, ...) that this tokenizer cannot grant
+    └── ImpossibleOption  of which option, value and what is allowed are known: an `OptionProblem`
 
 What could be read only after a repair is a warning: readers call a `Warn` with one line for each, and where the caller
 gives none, it becomes a Python warning, `FileWarning`.
 """
 
+import re
 import warnings
 from collections.abc import Callable
 from unicodedata import category
 
 __all__ = [
     "FileWarning",
+    "ImpossibleOption",
     "ImpossibleWish",
     "MuseError",
+    "OptionProblem",
     "TokenizerError",
     "UnknownTokenizer",
     "UnreadablePiece",
@@ -54,6 +58,38 @@ class TokenizerError(MuseError):
     """What is wrong with a file, a tokenizer or a constraint."""
 
 
+class OptionProblem(MuseError):
+    """What an error knows that is about one option. Whoever took the option words it by the name it has there:
+    `num_samples` in Python, `--num-samples` on a command line, its label on a page.
+
+    Attributes:
+        option: its name in Python; of a field inside another one with a dot between.
+        value: as it was given.
+        allowed: in words; other options stand in braces, "{greedy}".
+
+    >>> OptionProblem("temperature", 0, "more than 0; {greedy} takes the likeliest").worded(lambda name: f"--{name}")
+    '--temperature is 0; allowed: more than 0; --greedy takes the likeliest'
+    """
+
+    def __init__(self, option: str, value: object, allowed: str) -> None:
+        super().__init__(option, value, allowed)
+        self.option, self.value, self.allowed = option, value, allowed
+
+    def worded(self, called: Callable[[str], str] = str) -> str:
+        """One line in which every option has the name that `called` gives it."""
+        value = repr(self.value) if isinstance(self.value, str) else str(self.value)
+        allowed = _OPTION.sub(lambda found: called(found[1]), self.allowed)
+        return one_line(f"{called(self.option)} is {value[:_SHOWN]}; allowed: {allowed}")
+
+    def __str__(self) -> str:
+        return self.worded()
+
+
+_OPTION = re.compile(r"\{([a-z_.]+)\}")
+_SHOWN = 60
+"""Letters of a value."""
+
+
 class UnreadablePiece(TokenizerError):
     """A file that is not a piece of this domain, or an empty or an endless one."""
 
@@ -68,6 +104,10 @@ class UnknownTokenizer(TokenizerError):
 
 class ImpossibleWish(TokenizerError):
     """A wish (instrument, key, tempo, length) that this tokenizer cannot grant."""
+
+
+class ImpossibleOption(OptionProblem, ImpossibleWish):
+    """A wish that this tokenizer cannot grant, by option, value and what is allowed."""
 
 
 class UnusableCodec(TokenizerError):

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from muse_shortcut.config import SamplingConfig
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.api.options import DEFAULT_LENGTH, build_request
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import prompt_names, shipped_prompt
-from muse_tokenizers.base import Prompt, Wishes
+from muse_tokenizers.base import Prompt
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.midi.playing import score_of_notes
 from muse_web.session import Candidate, Limits, Run, Source, Visitor
@@ -28,8 +28,9 @@ __all__ = ["Asked", "new_run", "new_source"]
 Asked = Mapping[str, Any]
 """JSON of a browser or of a client: anything may stand in it."""
 
-_NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty")
-_WHOLE_NUMBERS = ("top_k", "no_repeat_ngram")
+_NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "silence")
+_WHOLE_NUMBERS = ("top_k", "no_repeat_ngram", "bars", "repeats", "seed")
+_WORDS = ("instruments", "key", "tempo")
 _BEYOND = 1e100
 """What is multiplied must stay finite."""
 
@@ -143,7 +144,7 @@ def new_run(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run
     Args:
         asked: `domain` and `checkpoint`; what is continued: `source` and how much of it (`length`), or another `run`
             and its `candidate`, or nothing; with `step` and `id` a branch, which takes that id there instead of its
-            own; `amount` of new piece, `candidates`, `seed`, and what `SamplingConfig` and `Wishes` have.
+            own; `amount` of new piece, `candidates`, `seed`, and others of `muse_shortcut.api.options`.
 
     Raises:
         ArgumentsError, TokenizerError, NotThere: it cannot be granted.
@@ -175,19 +176,13 @@ def _continuation(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) 
         piece = source.piece
         if source.checkpoint.tokenizer.fingerprint() != tokenizer.fingerprint():
             piece = tokenizer.loads(source.checkpoint.tokenizer.dumps(piece), source.name)
-        length = _number(asked.get("length"), "length of the prompt", None)
+        length = _number(asked.get("length"), "prompt_seconds", None)
         if length is not None and length <= 0:
-            raise ArgumentsError(f"the prompt's length is {length:g}; allowed: more than 0")
+            raise OptionError("prompt_seconds", length, "more than 0")
         prompt, name, file = tokenizer.prompt(piece, length), Path(source.name).stem, source.file
     else:
         prompt = tokenizer.prompt(None)
-    request = Request(
-        prompt=prompt,
-        sampling=_sampling(asked, checkpoint.sampling),
-        wishes=_wishes(asked, tokenizer, limits),
-        candidates=_candidates(asked, limits),
-        seed=_seed(asked),
-    )
+    request = build_request(tokenizer, prompt, checkpoint.sampling, _options(asked, tokenizer, limits))
     return _prepared(checkpoint, name, file, request)
 
 
@@ -224,63 +219,31 @@ def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) ->
     )
 
 
-def _sampling(asked: Asked, usual: SamplingConfig) -> SamplingConfig:
-    given: dict[str, Any] = {name: _number(asked.get(name), name, None) for name in _NUMBERS}
-    given |= {name: _whole(asked.get(name), name, None) for name in _WHOLE_NUMBERS}
-    given["greedy"] = _yes(asked.get("greedy"), "greedy")
-    return replace(usual, **{name: value for name, value in given.items() if value is not None})
+def _options(asked: Asked, tokenizer: Any, limits: Limits) -> dict[str, Any]:
+    """Keyword arguments of `muse_shortcut.api.options`; None where a field was left empty.
 
-
-def _wishes(asked: Asked, tokenizer: Any, limits: Limits) -> Wishes:
-    most = limits.new[tokenizer.kind]
-    bars: int | None = _whole(asked.get("bars"), "bars", None)
-    if bars is not None and not 0 < bars <= limits.bars:
-        raise ArgumentsError(f"bars is {bars}; allowed: more than 0, up to {limits.bars}")
-    usual = None if bars is not None else 20.0 if tokenizer.unit == "seconds" else 800.0
-    amount = _number(asked.get("amount"), "length", usual)
-    if amount is not None and not 0 < amount <= most:
-        raise ArgumentsError(f"length is {amount:g} {tokenizer.unit}; allowed: more than 0, up to {most:g}")
-    wishes: Wishes = replace(tokenizer.usual_wishes(), bars=bars)
-    if amount is not None:
-        wishes = wishes.lasting(amount, tokenizer.unit)
-    silence, repeats = _number(asked.get("silence"), "silence", None), _whole(asked.get("repeats"), "repeats", None)
-    # 0 is how a person says "any".
-    if silence is not None:
-        wishes = replace(wishes, silence=silence or None)
-    if repeats is not None:
-        wishes = replace(wishes, repeats=repeats or None)
-    named = asked.get("instruments") or ""
-    words = named if isinstance(named, list) else str(named).split(",")
-    instruments = tuple(word.strip() for word in map(str, words) if word.strip())
-    if any(word.strip().lower() == "any" for word in instruments):
-        wishes, instruments = replace(wishes, keep_instruments=False), ()
-    tempo = asked.get("tempo")
-    if str(tempo).strip().lower() == "free":
-        wishes, tempo = replace(wishes, keep_tempo=False), None
-    return replace(
-        wishes,
-        instruments=instruments,
-        key=str(asked.get("key") or "").strip() or None,
-        tempo=_number(tempo, "tempo", None) or None,
-    )
-
-
-def _candidates(asked: Asked, limits: Limits) -> int:
-    count: int = _whole(asked.get("candidates"), "candidates", 1)
-    if not 1 <= count <= limits.candidates:
-        raise ArgumentsError(f"candidates is {count}; allowed: 1 to {limits.candidates}")
-    return count
-
-
-def _seed(asked: Asked) -> int:
-    seed: int | None = _whole(asked.get("seed"), "seed", None)
-    return secrets.randbelow(2**31) if seed is None else seed
+    Raises:
+        OptionError: one is of another kind, or more than a visitor may have.
+    """
+    unit = tokenizer.unit
+    options: dict[str, Any] = {name: _number(asked.get(name), name, None) for name in _NUMBERS}
+    options |= {name: _whole(asked.get(name), name, None) for name in _WHOLE_NUMBERS}
+    options |= {name: asked.get(name) if asked.get(name) not in ("", []) else None for name in _WORDS}
+    options["num_samples"] = _whole(asked.get("candidates"), "num_samples", 1)
+    options["greedy"] = _yes(asked.get("greedy"), "greedy")
+    options[unit] = (_number if unit == "seconds" else _whole)(asked.get("amount"), unit, None)
+    if options[unit] is None and options["bars"] is None:
+        options[unit] = DEFAULT_LENGTH[unit]
+    for name, most in (("num_samples", limits.candidates), ("bars", limits.bars), (unit, limits.new[tokenizer.kind])):
+        if options[name] is not None and not 0 < options[name] <= most:
+            raise OptionError(name, options[name], f"more than 0, up to {most:g}")
+    return options
 
 
 def _yes(value: object, name: str) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise ArgumentsError(f"{name} is {value!r}; allowed: true or false")
+    raise OptionError(name, value, "true or false")
 
 
 def _number(value: object, name: str, usual: Any) -> Any:
@@ -291,7 +254,7 @@ def _number(value: object, name: str, usual: Any) -> Any:
     if value is None or value == "":
         return usual
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _BEYOND:
-        raise ArgumentsError(f"{name} is {value!r}; allowed: a number")
+        raise OptionError(name, value, "a number")
     return float(value)
 
 
@@ -303,5 +266,5 @@ def _whole(value: object, name: str, usual: Any) -> Any:
     if number is None:
         return usual
     if number != int(number):
-        raise ArgumentsError(f"{name} is {value!r}; allowed: a whole number")
+        raise OptionError(name, value, "a whole number")
     return int(number)

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.events import api
 
 from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_tokenizers.errors import OptionProblem
 from muse_web.asking import new_run, new_source
 from muse_web.figures import piece_view
 from muse_web.growing import grow
@@ -23,10 +24,18 @@ from muse_web.shelf import Shelf
 from muse_web.taking import take
 from muse_web.uploads import Uploads
 
-__all__ = ["Desk"]
+__all__ = ["LABELS", "Desk"]
 
 Json = dict[str, Any]
 
+LABELS = {
+    "seconds": "Length", "bytes": "Length", "temperature": "Temperature", "seed": "Seed", "num_samples": "Candidates",
+    "top_p": "Top-p", "min_p": "Min-p", "top_k": "Top-k", "repetition_penalty": "Repetition penalty",
+    "no_repeat_ngram": "No repeated run", "instruments": "Instruments", "key": "Key", "tempo": "Tempo",
+}  # fmt: skip
+"""What the page calls an option, by its name in Python."""
+_PARAMETERS = {"num_samples": "candidates", "bytes": "length"}
+"""What `/continue_*` call an option, where it is not its name in Python."""
 _WARNINGS = 8
 """Of one file, that are told."""
 
@@ -246,7 +255,12 @@ class Desk:
                 pass
             paths = [take(visitor, run, number, kind) for number in range(len(run.candidates)) for kind in kinds]
         except MuseError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            said = (
+                error.worded(lambda option: _PARAMETERS.get(option, option))
+                if isinstance(error, OptionProblem)
+                else error
+            )
+            raise gr.Error(str(said), print_exception=False) from error
         return [{"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}} for path in paths]
 
     def bye(self, asked: Json, request: gr.Request) -> Json:
@@ -261,7 +275,8 @@ class Desk:
 
 
 def _problem(error: Exception) -> Json:
-    return {"problem": _line(str(error)).removeprefix("--")}
+    said = error.worded(lambda option: LABELS.get(option, option)) if isinstance(error, OptionProblem) else str(error)
+    return {"problem": _line(said)}
 
 
 def _line(message: str) -> str:

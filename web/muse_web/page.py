@@ -18,7 +18,7 @@ from muse_shortcut.errors import MuseError
 from muse_shortcut.shipped import prompt_names
 from muse_shortcut.version import __version__
 from muse_tokenizers.midi.labels import program_name
-from muse_web.endpoints import Desk
+from muse_web.endpoints import LABELS, Desk
 from muse_web.figures import palette_view
 from muse_web.shelf import DOMAINS
 from muse_web.taking import KINDS
@@ -119,22 +119,22 @@ class _Controls:
         gr.HTML("<div id='muse-prompt'></div>", padding=False, apply_default_css=False)
         most = desk.limits.new["midi"]
         self.amount = gr.Slider(
-            1, most, value=20, step=1, label="Length", info="Seconds of new music.", elem_id="muse-amount"
+            1, most, value=20, step=1, label=LABELS["seconds"], info="Seconds of new music.", elem_id="muse-amount"
         )
         self.temperature = gr.Slider(
-            0.1, 2.0, value=usual.temperature, step=0.01, label="Temperature",
+            0.1, 2.0, value=usual.temperature, step=0.01, label=LABELS["temperature"],
             info="Lower: safer, more of what is likely. Higher: wilder.", elem_id="muse-temperature",
         )  # fmt: skip
         # A text, since a number of gradio's is never empty.
         self.seed = gr.Textbox(
-            "", label="Seed", info="The same seed and settings, the same piece.", placeholder="a new one each time",
-            max_lines=1, elem_id="muse-seed",
+            "", label=LABELS["seed"], info="The same seed and settings, the same piece.",
+            placeholder="a new one each time", max_lines=1, elem_id="muse-seed",
         )  # fmt: skip
         with gr.Row(elem_id="muse-seed-row"):
             self.dice = gr.Button("Dice", size="sm", min_width=56, elem_id="muse-dice")
             self.last = gr.Button("Use the last", size="sm", min_width=90, elem_id="muse-last")
         self.candidates = gr.Slider(
-            1, desk.limits.candidates, value=1, step=1, label="Candidates",
+            1, desk.limits.candidates, value=1, step=1, label=LABELS["num_samples"],
             info="Written side by side; keep the one you like.", elem_id="muse-candidates",
         )  # fmt: skip
         with gr.Row(elem_id="muse-go-row"):
@@ -149,38 +149,39 @@ class _Controls:
             info="The model that writes.", elem_id="muse-checkpoint",
         )  # fmt: skip
         self.top_p = gr.Slider(
-            0.05, 1.0, value=usual.top_p, step=0.01, label="Top-p",
+            0.05, 1.0, value=usual.top_p, step=0.01, label=LABELS["top_p"],
             info="Leaves out the unlikely tail: fewer wrong notes. 1: off.", elem_id="muse-top-p",
         )  # fmt: skip
         self.min_p = gr.Slider(
-            0.0, 0.5, value=usual.min_p, step=0.01, label="Min-p",
+            0.0, 0.5, value=usual.min_p, step=0.01, label=LABELS["min_p"],
             info="Leaves out what is far less likely than the best. 0: off.", elem_id="muse-min-p",
         )  # fmt: skip
         self.top_k = gr.Number(
-            usual.top_k, label="Top-k", info="Only the k likeliest at each step. 0: off.", precision=0, minimum=0,
-            elem_id="muse-top-k",
+            usual.top_k, label=LABELS["top_k"], info="Only the k likeliest at each step. 0: off.", precision=0,
+            minimum=0, elem_id="muse-top-k",
         )  # fmt: skip
         self.penalty = gr.Slider(
-            1.0, 2.0, value=usual.repetition_penalty, step=0.01, label="Repetition penalty",
+            1.0, 2.0, value=usual.repetition_penalty, step=0.01, label=LABELS["repetition_penalty"],
             info="Above 1 it avoids what it has just written.", elem_id="muse-penalty",
         )  # fmt: skip
         self.ngram = gr.Number(
-            usual.no_repeat_ngram, label="No repeated run", info="Never the same n steps twice: no loops. 0: off.",
-            precision=0, minimum=0, elem_id="muse-ngram",
+            usual.no_repeat_ngram, label=LABELS["no_repeat_ngram"],
+            info="Never the same n steps twice: no loops. 0: off.", precision=0, minimum=0, elem_id="muse-ngram",
         )  # fmt: skip
         self.instruments = gr.Dropdown(
             ["any", *(program_name(program) for program in range(-1, 128))], value=[], multiselect=True,
-            allow_custom_value=True, label="Instruments",
+            allow_custom_value=True, label=LABELS["instruments"],
             info="The only ones that may play; families too: strings. None: those of the prompt.",
             elem_id="muse-instruments",
         )  # fmt: skip
         self.key = gr.Dropdown(
             [("any", ""), *(f"{tonic} {mode}" for tonic in _TONICS for mode in ("major", "minor"))], value="",
-            allow_custom_value=True, label="Key", info="Keeps to it; pitch classes too: 0,4,7.", elem_id="muse-key",
+            allow_custom_value=True, label=LABELS["key"], info="Keeps to it; pitch classes too: 0,4,7.",
+            elem_id="muse-key",
         )  # fmt: skip
         self.tempo = gr.Textbox(
-            "", label="Tempo", info="Beats per minute; free: as it comes.", placeholder="as the prompt", max_lines=1,
-            elem_id="muse-tempo",
+            "", label=LABELS["tempo"], info="Beats per minute; free: as it comes.", placeholder="as the prompt",
+            max_lines=1, elem_id="muse-tempo",
         )  # fmt: skip
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, Token, Wishes
-from muse_tokenizers.errors import ImpossibleWish, UnreadablePiece
+from muse_tokenizers.errors import ImpossibleOption, UnreadablePiece
 from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.labels import pitch_name, program_name
 from muse_tokenizers.midi.remi import shifted
@@ -229,8 +229,8 @@ class PerformanceGrammar(Grammar):
     def __init__(self, form: PerformanceForm, prompt: Ids, candidates: int, wishes: Wishes) -> None:
         for name in ("instruments", "tempo", "bars", "repeats"):
             if getattr(wishes, name):
-                raise ImpossibleWish(
-                    f"{name} cannot be wished for with this checkpoint: its vocabulary has one piano and no bars"
+                raise ImpossibleOption(
+                    name, getattr(wishes, name), "none with this checkpoint, whose vocabulary has one piano and no bars"
                 )
         self._form, self._last_second = form, wishes.seconds
         size = len(form.vocabulary)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, Wishes
-from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.errors import ImpossibleOption
 from muse_tokenizers.midi.clock import Clock, Pace
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch
@@ -179,7 +179,7 @@ class RemiGrammar(Grammar):
         self._tempos = np.full(len(tables.ids[Kind.Tempo]), wishes.tempo is None)
         if wishes.tempo is not None:
             if not TEMPOS[0] <= wishes.tempo <= TEMPOS[1]:
-                raise ImpossibleWish(f"tempo is {wishes.tempo:g}; allowed: {TEMPOS[0]:g} to {TEMPOS[1]:g}")
+                raise ImpossibleOption("tempo", wishes.tempo, f"{TEMPOS[0]:g} to {TEMPOS[1]:g}")
             self._tempo = tables.nearest_tempo(wishes.tempo)
             self._tempo_due[:] = True
         self._silence, self._repeats = wishes.silence, wishes.repeats
