@@ -112,7 +112,7 @@ def test_continuations_are_measured_in_python(store: muse.Store) -> None:
 
 @pytest.mark.parametrize(
     ("options", "line"),
-    [({"seed": -1}, "--seed is -1"), ({"preset": "smal"}, "--preset is 'smal'; allowed: tiny")],
+    [({"seed": -1}, "^seed is -1"), ({"preset": "smal"}, "^preset is 'smal'; allowed: tiny")],
 )
 def test_impossible_training_options_are_one_line(options: dict[str, Any], line: str) -> None:
     with pytest.raises(muse.ArgumentsError, match=line):
