@@ -22,9 +22,9 @@ NAMES = {
     "training": "train TrainConfig TrainingOptions TrainingObserver TrainingPlan TrainingResult Status",
     "evaluation": "evaluate_likelihood LikelihoodResult Likelihood Scoring evaluate_continuations ContinuationResult "
     "evaluate_copies CopyResult",
-    "errors": "MuseError ArgumentsError CheckpointError DownloadError HubError OutputError RecipeError StoreError "
-    "TrainingError TokenizerError ImpossibleWish UnknownTokenizer UnreadablePiece UnusableCodec UnwritablePiece "
-    "FileWarning",
+    "errors": "MuseError ArgumentsError OptionError CheckpointError DownloadError HubError OutputError "
+    "RecipeError StoreError TrainingError TokenizerError ImpossibleWish "
+    "UnknownTokenizer UnreadablePiece UnusableCodec UnwritablePiece FileWarning",
     "itself": "__version__",
 }
 
