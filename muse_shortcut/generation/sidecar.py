@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -103,6 +103,7 @@ def sidecar_text(
             "begun": None if prompt.begun is None else prompt.begun.tolist(),
             "gain": prompt.gain,
             "timed": prompt.clock is not None,
+            "divided": prompt.divided,
         },
         "given": None if request.given is None else request.given.tolist(),
         "ids": ids.tolist(),
@@ -130,7 +131,7 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_abo
     Args:
         path: the file.
         tokenizer: of its ids.
-        warn: called with one line for whatever the prompt in it needed repaired.
+        warn: called with one line for whatever the prompt in it needed repaired, or will not repeat to the byte.
 
     Raises:
         ArgumentsError: it is missing, damaged, or of another tokenizer.
@@ -143,6 +144,8 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_abo
         raise ArgumentsError(f"{path} cannot be read: {problem}")
     if content.get("tokenizer") != tokenizer.fingerprint():
         raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
+    if content["version"] == 1 and tokenizer.kind == "midi":
+        warn(f"{path} is of version 1: its ids and notes repeat, in a .mid that is written as those of today are")
     try:
         return _sidecar(content, tokenizer, warn)
     except KeyError as error:
@@ -156,9 +159,13 @@ def _sidecar(content: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> 
     if content["domain"] != tokenizer.kind:
         raise ValueError(f"domain is {_shown(content['domain'])}; allowed: {tokenizer.kind}")
     wishes = _wishes(_object(content, "wishes"))
-    prompt = _prompt(_object(content, "prompt"), tokenizer, warn)
+    given = _object(content, "prompt")
     # Those made before prompts had the times of their files repeat with those of their ids.
-    if _flag(content["prompt"], "timed", "prompt."):
+    timed = _flag(given, "timed", "prompt.")
+    # Those of version 1 were made before notes were divided among tracks, unless they have clocks.
+    divided = _flag({"divided": timed or content["version"] > 1} | given, "divided", "prompt.")
+    prompt = replace(_prompt(given, tokenizer, warn), divided=divided)
+    if timed:
         prompt = tokenizer.timed(prompt, wishes)
     request = Request(
         prompt=prompt,

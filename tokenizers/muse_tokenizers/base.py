@@ -22,19 +22,9 @@ from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.measures import Measure, Passage, Quotation
 
 __all__ = [
-    "EMBEDDED",
-    "RULES",
-    "Grammar",
-    "Ids",
-    "Prompt",
-    "Span",
-    "Token",
-    "Tokenizer",
-    "Unit",
-    "Variations",
-    "Waveform",
+    "EMBEDDED", "RULES", "Grammar", "Ids", "Prompt", "Span", "Token", "Tokenizer", "Unit", "Variations", "Waveform",
     "Wishes",
-]
+]  # fmt: skip
 
 EMBEDDED = "the embedded prompt"
 """What messages call a piece that is in no file."""
@@ -101,6 +91,8 @@ class Prompt(Generic[Piece]):
     """Of sound: the factor by which what is decoded is as loud as the given part is."""
     clock: object = None
     """MIDI: when the ids' ticks are in the file (`muse_tokenizers.midi.clock`); None: as the ids alone say."""
+    divided: bool = True
+    """MIDI: whether new notes are divided among the tracks that may play them; False in sidecars from before that."""
 
 
 RULES = 2

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from muse_tokenizers.errors import ImpossibleWish
 from muse_tokenizers.midi.loops import Strike
 
-__all__ = ["ExactLoopWatch", "programs_by_parts_of_names"]
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+    from symusic.core import TrackTick as Track
+
+__all__ = ["ExactLoopWatch", "first_track_like", "programs_by_parts_of_names"]
+
+
+def first_track_like(score: Score, model: Track) -> list[Track]:
+    """The score's first track for an instrument, to which all of its new notes went; a new one if it has none."""
+    from symusic import Track
+
+    for track in score.tracks:
+        if track.is_drum == model.is_drum and (model.is_drum or track.program == model.program):
+            return [track]
+    score.tracks.append(Track(program=model.program, is_drum=model.is_drum, name=model.name))
+    return [score.tracks[-1]]
 
 
 def programs_by_parts_of_names(name: str) -> frozenset[int]:

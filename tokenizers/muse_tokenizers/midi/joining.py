@@ -69,11 +69,17 @@ Tempos = list[tuple[int, int]]
 """(tick, microseconds per quarter) in a continuation's own ticks."""
 
 
-def join_in_beats(prompt: Score, cut: int, continuation: Score, start: int, tempos: Tempos | None = None) -> Score:
+Find = Callable[["Score", "Track"], "list[Track]"]
+"""The tracks of a joined score among which the notes of a continuation's track are divided."""
+
+
+def join_in_beats(
+    prompt: Score, cut: int, continuation: Score, start: int, tempos: Tempos | None = None, find: Find | None = None
+) -> Score:
     """The prompt untouched, and what the continuation has from tick `start` on, moved to the prompt's tick `cut`.
 
     Beats stay beats: where the ticks of the two do not divide one another, the prompt's are multiplied, if MIDI can
-    count them. `tempos` are in place of the continuation's own.
+    count them. `tempos` are in place of the continuation's own, `find` in place of all tracks of an instrument.
     """
     grid = continuation.ticks_per_quarter
     factor: int = grid // gcd(grid, prompt.ticks_per_quarter)
@@ -91,7 +97,7 @@ def join_in_beats(prompt: Score, cut: int, continuation: Score, start: int, temp
     for signature in continuation.time_signatures:
         if signature.time >= start and _bar(signature) != _bar_in_force(joined):
             joined.time_signatures.append(_at(signature, moved(signature.time)))
-    _append_tracks(joined, cut * factor, continuation, start, moved)
+    _append_tracks(joined, cut * factor, continuation, start, moved, find or _tracks_like)
     return joined
 
 
@@ -113,10 +119,10 @@ def _append_tempos(score: Score, tempos: Tempos, assumed: int | None = 500_000) 
             score.tempos.append(Tempo(tick, mspq=microseconds))
 
 
-def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) -> Score:
+def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int, find: Find | None = None) -> Score:
     """The same where seconds stay seconds: the prompt's tempos stand, its ticks are multiplied until one is short.
 
-    The continuation knows no instruments: its notes go to those of the prompt, drums apart.
+    The continuation knows no instruments: its notes go to those of the prompt, drums apart, unless `find` says others.
     """
     per_tick = TempoMap(prompt).last_seconds_per_tick
     factor: int = max(1, min(ceil(per_tick / _SHORT_SECONDS), _largest_factor(prompt)))
@@ -126,7 +132,7 @@ def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int) ->
     def moved(tick: int) -> int:
         return max(round(float(target.ticks(source.seconds(tick)))), cut * factor)
 
-    _append_tracks(joined, cut * factor, continuation, start, moved, find=_pitched_tracks)
+    _append_tracks(joined, cut * factor, continuation, start, moved, find or _pitched_tracks)
     return joined
 
 
@@ -136,11 +142,10 @@ def _append_tracks(
     continuation: Score,
     start: int,
     moved: Callable[[int], int],
-    find: Callable[[Score, Track], list[Track]] | None = None,
+    find: Find,
 ) -> None:
     """Append the notes and pedals that begin at tick `start` or later, each to the track of its instrument, and where
-    several play that (two hands, two violins) to the one whose line it goes on. `find` gives the tracks that a
-    continuation's track goes to, in place of those of its instrument.
+    several play that (two hands, two violins) to the one whose line it goes on.
 
     A note waits for a note of the prompt that still sounds at its pitch, and is left out if it would end before that
     one does; a pedal waits for one that is still down.
@@ -152,7 +157,7 @@ def _append_tracks(
         pedals = [_spanning(pedal, moved) for pedal in track.pedals if pedal.time >= start]
         if not notes and not pedals:
             continue
-        targets = (find or _tracks_like)(joined, track)
+        targets = find(joined, track)
         dealt = _dealt(targets, notes)
         for target, own in zip(targets, dealt, strict=True):
             if (own or pedals) and target.pitch_bends and target.pitch_bends[-1].value:

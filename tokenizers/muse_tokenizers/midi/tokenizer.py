@@ -18,6 +18,7 @@ from muse_tokenizers.measures import Measure, Passage, Quotation
 from muse_tokenizers.midi.clock import Clock, file_clock
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
+from muse_tokenizers.midi.earlier import first_track_like
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds, with_tempos
 from muse_tokenizers.midi.measures import measure_beats, measure_notes
 from muse_tokenizers.midi.performance import PerformanceForm
@@ -159,16 +160,18 @@ class MidiTokenizer(Tokenizer["Score"]):
     def join(self, prompt: Prompt[Score], ids: Ids) -> Score:
         whole = self.decode(np.concatenate([prompt.ids, ids]))
         clock = _clock(prompt.clock)
+        find = None if prompt.divided else first_track_like
         if isinstance(self._form, RemiForm):
             before = self._inner(prompt.ids)
             tempos = None if clock is None else self._form.tempos_after(before, self._inner(ids), clock)
             if prompt.piece is None:
                 return whole if tempos is None else with_tempos(whole, tempos)
             *_, last = self._form.walk(before)
-            return join_in_beats(prompt.piece, prompt.cut_step, whole, last.tick, tempos)
+            return join_in_beats(prompt.piece, prompt.cut_step, whole, last.tick, tempos, find)
         if prompt.piece is None:
             return whole
-        return join_in_seconds(prompt.piece, prompt.cut_step, whole, round(prompt.cut / self._form.tick_seconds))
+        start = round(prompt.cut / self._form.tick_seconds)
+        return join_in_seconds(prompt.piece, prompt.cut_step, whole, start, find)
 
     def grammar(
         self,
