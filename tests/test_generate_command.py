@@ -206,7 +206,7 @@ def test_a_prompt_that_is_a_folder(generate: Any, tmp_path: Path) -> None:
 def test_a_text_file_named_mid(generate: Any, tmp_path: Path) -> None:
     path = tmp_path / "letter.mid"
     path.write_text("Dear Sir or Madam, will you read my book?")
-    _refused(generate("--prompt", path), tmp_path / "out", f"{path} is not a MIDI file")
+    _refused(generate("--prompt", path), tmp_path / "out", f"{path} is text, not MIDI; leave out midi")
 
 
 def test_a_truncated_midi_file_is_read_as_far_as_it_goes(generate: Any, prompt_file: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from conftest import RunCommand
 from muse_shortcut.commands.progress import Progress
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_tokenizers.base import Wishes
+from muse_tokenizers.contents import domain_of
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
-from muse_tokenizers.suffixes import domain_of
 
 SHORT = ("--max-new-tokens", 12, "--seed", 1, "--sound", "false")
 

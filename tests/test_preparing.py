@@ -370,7 +370,7 @@ def test_what_is_no_music_is_rejected_with_its_reason(tmp_path: Path) -> None:
     assert reasons.pop("noise.mid").startswith("is a damaged MIDI file: ")
     assert reasons.pop("piece-00.mid", None) or reasons.pop("copy.mid", None)
     assert reasons == {
-        "text.mid": "is not a MIDI file: it does not begin with MThd",
+        "text.mid": "is not a MIDI file: it is text; choose text for it",
         "empty.mid": "is not a MIDI file: it does not begin with MThd",
         "no-notes.mid": "has no notes",
     }

@@ -184,7 +184,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.Monk
         f"#EXTM3U\n#EXTINF:3,\n{tmp_path}/secret.wav\n",
         f"ffconcat version 1.0\nfile {tmp_path}/secret.wav\n",
     ):
-        with pytest.raises(UnreadablePiece, match=r"^a is not sound that can be read: it begins as none of WAV"):
+        with pytest.raises(UnreadablePiece, match=r"^a is not sound that can be read: it is text; choose text for it$"):
             heard(text.encode())
     assert not any("secret" in name for name in opened)
 

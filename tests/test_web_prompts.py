@@ -36,7 +36,8 @@ def test_a_text_dropped_as_midi_is_told_in_one_line(visit: Visit, tmp_path: Path
     assert "/" not in visitor.problem()
     (tmp_path / "letter.txt").write_text("Dear all\n")
     visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "letter.txt")
-    visitor.page.wait_for_function("document.querySelector('.problem').textContent.includes('letter.txt is for Text')")
+    says = "document.querySelector('.problem').textContent.includes('it is text; choose text for it')"
+    visitor.page.wait_for_function(says)
 
 
 def test_what_was_not_read_as_it_stands_is_shown_under_the_prompt(visit: Visit, tmp_path: Path) -> None:

@@ -151,14 +151,14 @@ def test_no_file_but_an_upload_can_be_named(one: Visit, tmp_path: Path) -> None:
 
 
 UNREADABLE: list[tuple[str, bytes, str]] = [
-    ("midi", b"dear all, no music here\n", "letter.mid is not a MIDI file: it does not begin with MThd"),
+    ("midi", b"dear all, no music here\n", "letter.mid is not a MIDI file: it is text; choose text for it"),
     ("midi", b"MThd\0\0\0\6\0\1", "letter.mid is a damaged MIDI file"),
     ("midi", b"", "letter.mid is not a MIDI file"),
-    ("audio", b"dear all, no sound here\n", "letter.mid is not sound that can be read"),
-    ("audio", wav_bytes(Waveform(samples=np.zeros((1, 0), np.float32), sample_rate=24_000)), "letter.mid is empty"),
-    ("audio", wav_bytes(Waveform(samples=np.zeros((1, 9), np.float32), sample_rate=24_000)), "letter.mid is too short"),
-    ("text", b"", "letter.mid "),
-    ("text", b"\0\1\2 no text", "letter.mid "),
+    ("audio", b"dear all, no sound here\n", "letter.wav is not sound that can be read"),
+    ("audio", wav_bytes(Waveform(samples=np.zeros((1, 0), np.float32), sample_rate=24_000)), "letter.wav is empty"),
+    ("audio", wav_bytes(Waveform(samples=np.zeros((1, 9), np.float32), sample_rate=24_000)), "letter.wav is too short"),
+    ("text", b"", "letter.txt "),
+    ("text", b"\0\1\2 no text", "letter.txt "),
 ]
 
 
@@ -166,9 +166,10 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
 def test_what_cannot_be_read_is_one_line_with_the_visitors_own_name_for_it(
     one: Visit, tmp_path: Path, domain: str, data: bytes, message: str
 ) -> None:
-    path = one.upload(data, "letter.mid")
+    name = {"midi": "letter.mid", "audio": "letter.wav", "text": "letter.txt"}[domain]
+    path = one.upload(data, name)
     with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
-        one.open(domain=domain, upload=path, name="letter.mid")
+        one.open(domain=domain, upload=path, name=name)
     assert str(caught.value).startswith(message)
     assert str(tmp_path) not in str(caught.value)
     assert one.visitor.folder.name not in str(caught.value).split()

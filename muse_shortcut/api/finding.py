@@ -7,7 +7,7 @@ from pathlib import Path
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.suffixes import domain_of
+from muse_tokenizers.suffixes import domain_by_suffix
 
 __all__ = ["exists", "find_prompt"]
 
@@ -26,7 +26,7 @@ def find_prompt(domain: str, word: str) -> Path | None:
     if shipped is not None:
         return shipped
     if domain == "text":
-        if domain_of(Path(word)) == "text" and " " not in word:
+        if domain_by_suffix(Path(word)) == "text" and " " not in word:
             raise ArgumentsError(f"no prompt {word!r}: it is no file here, and looks like no words")
         return None
     names = prompt_names(domain)

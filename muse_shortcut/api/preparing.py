@@ -64,7 +64,7 @@ def prepare(
     several = sources if isinstance(sources, Sequence) and not isinstance(sources, str | tuple) else [sources]
     named = [_named(source, tokenizer.kind) for source in several]
     text = tokenizer if isinstance(tokenizer, TextTokenizer) else None
-    files, unused = find_files(named, tokenizer.suffixes, group_by, any_ending=text is not None)
+    files, unused = find_files(named, tokenizer.suffixes, group_by, domain=tokenizer.kind)
     if text is not None:
         files = [
             text_parts(found, recipe, held_out=held_out, encoding=text.encoding)

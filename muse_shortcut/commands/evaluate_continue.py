@@ -135,7 +135,8 @@ def _files(arguments: Namespace, suffixes: frozenset[str]) -> list[tuple[str, Pa
     from muse_shortcut.data.sources import find_files
     from muse_shortcut.data.splits import split_files
 
-    [files], _ = find_files([name_source(arguments.data, arguments.domain)], suffixes, None, fetch=fetch_under_bars)
+    source, domain = name_source(arguments.data, arguments.domain), arguments.domain
+    [files], _ = find_files([source], suffixes, None, domain=domain, fetch=fetch_under_bars)
     wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
     if wanted == "all":
         return [(file.name, file.path) for file in files]

@@ -81,7 +81,8 @@ def _generate(arguments: Namespace) -> int:
     folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     model = load(folder, device=arguments.device)
     if model.domain != arguments.domain:
-        raise ArgumentsError(f"{folder} continues {model.domain}, not {arguments.domain}")
+        which = "" if path is None else f", which {arguments.prompt} is"
+        raise ArgumentsError(f"{folder} continues {model.domain}, not {arguments.domain}{which}")
     sidecar = None
     if arguments.from_json:
         sidecar = read_sidecar(Path(arguments.from_json), model.tokenizer, warn=warn_on_terminal(PROGRAM))

@@ -110,7 +110,9 @@ def _prepare(arguments: Namespace) -> None:
     check_place(Path(arguments.out), overwrite=arguments.overwrite)
     kind = tokenizer_class(arguments.domain)
     is_text = arguments.domain == "text"
-    sources, unused = find_files(named, kind.suffixes, arguments.group_by, any_ending=is_text, fetch=fetch_under_bars)
+    sources, unused = find_files(
+        named, kind.suffixes, arguments.group_by, domain=arguments.domain, fetch=fetch_under_bars
+    )
     sources, excluded_files = _without(sources, excluded)
     if is_text:
         recipes = [recipe for recipe, _ in named]

@@ -16,8 +16,9 @@ from muse_shortcut.errors import ArgumentsError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
+from muse_tokenizers.contents import content_of, domain_of, head_of
 from muse_tokenizers.errors import TokenizerError, UnreadablePiece, Warn
-from muse_tokenizers.suffixes import domain_of
+from muse_tokenizers.suffixes import domain_by_suffix
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -168,7 +169,7 @@ def _domain_of_prompt(word: str) -> str | None:
     if finding.exists(word):
         return domain_of(Path(word))
     shipped = next((one for one in DOMAINS if shipped_prompt(one, word) is not None), None)
-    return shipped or (domain_of(Path(word)) if " " not in word else None)
+    return shipped or (domain_by_suffix(Path(word)) if " " not in word else None)
 
 
 def _domain_of_sidecar(file: str, domain: str | None) -> str:
@@ -209,6 +210,9 @@ def _unknown(prompt: str | None) -> str:
             f"({', '.join(names)}), or one of {', '.join(DOMAINS)}, which begins from nothing"
         )
     if finding.exists(prompt):
+        content = content_of(head_of(Path(prompt)))
+        if content is not None and content.domain is None:
+            raise ArgumentsError(f"{prompt} is {content.called}; allowed: MIDI, sound or text")
         raise ArgumentsError(f"the ending of {prompt} is no domain's; say which it is: {', '.join(DOMAINS)}")
     raise ArgumentsError(
         f"{prompt!r} is no file here, no shipped prompt ({', '.join(names)}) and no domain ({', '.join(DOMAINS)})"

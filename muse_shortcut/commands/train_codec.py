@@ -171,7 +171,7 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
         "held_out": arguments.held_out,
     }
     if not folder.is_dir():
-        sources, unused = find_files(named, SUFFIXES, arguments.group_by, fetch=fetch_under_bars)
+        sources, unused = find_files(named, SUFFIXES, arguments.group_by, domain="audio", fetch=fetch_under_bars)
         for line in count_reasons(unused):
             print(f"not read: {line.strip()}", file=sys.stderr)
         with Bar("reading", None) as bar:

@@ -24,7 +24,7 @@ def find_files(
     suffixes: frozenset[str],
     group_by: GroupBy | None,
     *,
-    any_ending: bool = False,
+    domain: str | None = None,
     fetch: Callable[[Recipe], list[Path]] | None = None,
 ) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
     """The files of each source, fetched where they are not here; of several sources, names say which they are of.
@@ -33,7 +33,8 @@ def find_files(
         named: recipes and folders.
         suffixes: endings that count.
         group_by: which files no split divides.
-        any_ending: a file that is itself a source counts whatever its ending.
+        domain: of what is looked for: a file that is of it by its content counts where its ending is another's; a
+            text that is itself a source counts whatever its ending.
         fetch: gives the folders or files of a recipe that is not here; None: `fetch_recipe`.
 
     Returns:
@@ -47,9 +48,13 @@ def find_files(
     for number, (recipe, folder) in enumerate(named):
         files: list[SourceFile] = []
         left_out: list[tuple[str, str]] = []
+
+        def tell(name: str, reason: str, told: list[tuple[str, str]] = left_out) -> None:
+            told.append((name, reason))
+
         for place in [folder] if folder else (fetch or fetch_recipe)(_recipe_of(recipe)):
-            own = {place.suffix.lower()} if any_ending and place.is_file() else set[str]()
-            files += survey(place, recipe, suffixes | own, group_by, lambda *one: left_out.append(one))  # noqa: B023
+            own = {place.suffix.lower()} if domain == "text" and place.is_file() else set[str]()
+            files += survey(place, recipe, suffixes | own, group_by, tell, domain=domain)
         if len(named) > 1:
             name = _source_name(recipe, folder)
             files = labelled(files, name, number + 1)

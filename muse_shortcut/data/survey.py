@@ -24,6 +24,7 @@ from muse_shortcut.data.recipe import (
     TableSplit,
 )
 from muse_shortcut.errors import RecipeError
+from muse_tokenizers.contents import is_misnamed
 
 __all__ = ["LeftOut", "SourceFile", "in_parts", "label", "labelled", "name_matcher", "source_of", "survey"]
 
@@ -152,6 +153,8 @@ def survey(
     suffixes: frozenset[str],
     group_by: GroupBy | None = None,
     left_out: LeftOut = lambda _name, _reason: None,
+    *,
+    domain: str | None = None,
 ) -> list[SourceFile]:
     """The files of a folder, or of a single file, that count, sorted by name.
 
@@ -161,6 +164,7 @@ def survey(
         suffixes: endings with their dot, in small letters; a file's own may be in capitals.
         group_by: which files must stay together in a random split; None takes the recipe's word, else 'file'.
         left_out: told of every other file, in the order of their names, and why it does not count.
+        domain: without a recipe, files count too that are of it by their content, though not by their suffix.
 
     Raises:
         RecipeError: nothing is found, a folder cannot be read, or the recipe's table is missing or wrong.
@@ -172,7 +176,12 @@ def survey(
     files = dict(_walk(root, unused.__setitem__)) if root.is_dir() else {root.name: root}
     # Texts have any ending; which of them count a recipe says.
     any_ending = recipe is not None and recipe.domain == "text"
-    names = sorted(name for name, path in files.items() if any_ending or path.suffix.lower() in suffixes)
+
+    def counts(path: Path) -> bool:
+        by_content = recipe is None and domain is not None
+        return any_ending or path.suffix.lower() in suffixes or (by_content and is_misnamed(path, str(domain)))
+
+    names = sorted(name for name, path in files.items() if counts(path))
     for name in files.keys() - set(names):
         ending = files[name].suffix.lower()
         unused[name] = f"{f'ends in {ending}' if ending else 'has no ending'}; read are {', '.join(sorted(suffixes))}"

@@ -1,16 +1,16 @@
-"""What a file's ending says of its domain. Cheap to import."""
+"""What a file's suffix says of its domain; `contents` knows better. Cheap to import."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["MIDI", "TEXT", "domain_of"]
+__all__ = ["MIDI", "TEXT", "domain_by_suffix"]
 
 MIDI = frozenset({".kar", ".mid", ".midi", ".rmi"})
 TEXT = frozenset({".txt", ".text", ".md"})
 
 
-def domain_of(path: Path) -> str | None:
+def domain_by_suffix(path: Path) -> str | None:
     """ "midi", "audio" or "text" by a file's ending; None where it is no domain's."""
     from muse_tokenizers.audio.waveforms import MEDIA_SUFFIXES, SUFFIXES
 

@@ -16,12 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-__all__ = ["Container", "PatchedFile", "look_at"]
+from muse_tokenizers.audio.frames import follows
+
+__all__ = ["Container", "PatchedFile", "kind_of_sound", "look_at", "opened"]
 
 Family = Literal["sndfile", "media"]
 
 _SEARCHED = 4096
 """Bytes in which the first frame of an MP3 without a heading is looked for."""
+_Kind = tuple[str, Family, str | None]
+"""How messages call it; who reads it first; what FFmpeg calls it."""
+_MP3: _Kind = ("MP3", "sndfile", "mp3")
 _BY_NAME = (".mp3", ".mp2", ".mp1")
 _BEGINNINGS: tuple[tuple[bytes, str, Family, str | None], ...] = (
     (rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE", "WAV", "sndfile", "wav"),
@@ -75,16 +80,12 @@ def look_at(file: BinaryIO, suffix: str = "") -> Container | None:
     """
     file.seek(0)
     beginning = file.read(_SEARCHED)
-    kind: str
-    family: Family
-    media_format: str | None
-    for begins, kind, family, media_format in _BEGINNINGS:  # noqa: B007
-        if re.match(begins, beginning, re.DOTALL):
-            break
-    else:
-        if suffix not in _BY_NAME or re.search(rb"\xff[\xe2-\xff]", beginning) is None:
-            return None
-        kind, family, media_format = "MP3", "sndfile", "mp3"
+    known = _beginning(beginning)
+    if known is None and suffix in _BY_NAME and re.search(rb"\xff[\xe2-\xff]", beginning):
+        known = _MP3
+    if known is None:
+        return None
+    kind, family, media_format = known
     patches, lacks = _check_length(file, kind)
     return Container(
         kind=kind,
@@ -95,6 +96,24 @@ def look_at(file: BinaryIO, suffix: str = "") -> Container | None:
         has_index=kind != "MP4" or _has_index(file),
         plain=kind == "WAV" and _has_plain_samples(file),
     )
+
+
+def _beginning(head: bytes) -> _Kind | None:
+    for begins, kind, family, media_format in _BEGINNINGS:
+        if re.match(begins, head, re.DOTALL):
+            return kind, family, media_format
+    return None
+
+
+def kind_of_sound(head: bytes) -> str | None:
+    """What a file is called that begins like this and is no text; None where it is not surely sound.
+
+    Two bytes that are set are a frame of MP3 or AAC only where another follows at the length that it promises.
+    """
+    known = _beginning(head)
+    if known is None or (head[:1] == b"\xff" and not follows(head)):
+        return None
+    return known[0]
 
 
 def _check_length(file: BinaryIO, kind: str) -> tuple[list[tuple[int, bytes]], str | None]:

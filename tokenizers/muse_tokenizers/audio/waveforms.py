@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.audio.decoding import HAS_MEDIA, Sound, open_sound
 from muse_tokenizers.audio.mixing import Mixer
 from muse_tokenizers.base import Waveform
+from muse_tokenizers.contents import LOOKED_AT, check_content, head_of
 from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece, Warn, warn_about_file
 
 __all__ = [
@@ -59,6 +60,8 @@ def read_waveform(
     """
     name = name or str(file)
     wanted = None if limit is None else math.ceil(min(limit, LONGEST_SECONDS) * sample_rate)
+    head = file.getbuffer()[:LOOKED_AT].tobytes() if isinstance(file, io.BytesIO) else head_of(file)
+    check_content(head, "audio", name, warn)
     reading = _Reading(file, name, sample_rate, wanted)
     samples = reading.samples()
     if reading.mixer.cancels:

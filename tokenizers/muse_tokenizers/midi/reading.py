@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.contents import LOOKED_AT, check_content
 from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.channels import BEND, RESET, SUSTAIN, Part, find_parts
@@ -70,6 +71,7 @@ def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
     Raises:
         UnreadablePiece: see `read_score`.
     """
+    check_content(data[:LOOKED_AT], "midi", name, warn)
     repairs = Repairs()
     try:
         file = smf.parse_file(data, repairs)

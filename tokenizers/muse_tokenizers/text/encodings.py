@@ -7,7 +7,7 @@ import re
 
 from muse_tokenizers.errors import ImpossibleOption, UnreadablePiece
 
-__all__ = ["check_encoding", "encoding_by_mark", "to_utf8", "unit_of"]
+__all__ = ["check_encoding", "encoding_by_mark", "is_surely_text", "to_utf8", "unit_of"]
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -20,6 +20,8 @@ _MARKS = (
 _NO_LANGUAGES = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7", "mbcs", "oem"}
 _NEVER = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
 """Bytes that no text in Latin-1 or cp1252 has."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""But tabulators, ends of lines and pages, and what begins a terminal's commands."""
 _LETTERS = re.compile(rb"[A-Za-z\x8a\x8c\x8e\x9a\x9c\x9e\x9f\xc0-\xff]")
 _HIGH = re.compile(rb"[\x80-\xff]")
 _RUNS = re.compile(rb"[\x80-\xff]{3,}")
@@ -73,6 +75,28 @@ def to_utf8(data: bytes, encoding: str | None, name: str, *, goes_on: bool = Fal
     called = "Latin-1" if latin else "cp1252 (Windows)"
     text = data.decode("latin-1" if latin else "cp1252")
     return text.encode(), f"is not UTF-8 but {called}, as it seems: converted; --encoding says what else it is"
+
+
+def is_surely_text(head: bytes, *, goes_on: bool) -> bool:
+    """Whether what begins like this can be nothing but text: in an encoding that is told by a mark, in UTF-8, Latin-1
+    or cp1252, without a control character.
+
+    Args:
+        head: the first bytes of a file.
+        goes_on: whether there are more.
+    """
+    mark = encoding_by_mark(head)
+    if mark is not None and mark[0] != "utf-8":
+        encoding, length = mark
+        body = head[length:]
+        try:
+            text = body[: len(body) - len(body) % unit_of(encoding)].decode(encoding, "strict")
+        except UnicodeError:
+            return False
+        return bool(text) and not _CONTROL.search(text.encode("utf-8", "replace"))
+    if not head or _CONTROL.search(head):
+        return False
+    return _is_utf8(head, goes_on) or _looks_western(head)
 
 
 def _converted(data: bytes, encoding: str, name: str) -> tuple[bytes, str | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from muse_tokenizers.base import Span
+from muse_tokenizers.contents import LOOKED_AT, check_content
 from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
 from muse_tokenizers.text.encodings import encoding_by_mark, to_utf8, unit_of
 
@@ -17,16 +18,6 @@ LINE_ENDS = ("lf", "keep")
 
 _LONGEST = 4 * 2**20
 """Bytes of a part, at most."""
-LOOKED_AT = 2**16
-"""Bytes in which a zero byte is looked for, which no text has."""
-
-
-_NOT_TEXT = (
-    (b"%PDF-", "a PDF"), (b"{\\rtf", "RTF"), (b"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are"),
-    (b"\xd0\xcf\x11\xe0", "an old Office file"), (b"\x1f\x8b", "a gzip archive"), (b"\x89PNG", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
-)  # fmt: skip
-"""What files begin with that are taken for text."""
 
 
 def read_text(
@@ -52,15 +43,13 @@ def read_text(
     """
     try:
         with path.open("rb") as file:
-            head, size = file.read(16), path.stat().st_size
+            head, size = file.read(LOOKED_AT), path.stat().st_size
             start, stop = part or (0, size)
             file.seek(start)
             data = file.read(stop - start)
     except OSError as error:
         raise UnreadablePiece(f"cannot read {path}: {error.strerror}") from error
-    kind = next((kind for begins, kind in _NOT_TEXT if head.startswith(begins)), None)
-    if kind is not None:
-        raise UnreadablePiece(f"{path} is no text: it is {kind}")
+    check_content(head, "text", str(path), warn)
     mark = encoding_by_mark(head)
     if mark is not None:
         encoding, length = mark

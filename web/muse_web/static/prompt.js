@@ -92,13 +92,7 @@ export class Prompt {
   async file(file) {
     this.input.value = "";
     if (!file) return;
-    const { configuration, domain } = this;
-    const ending = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
-    const other = Object.entries(configuration.domains).find(([name, { suffixes }]) => name !== domain && suffixes.includes(ending));
-    if (other && !configuration.domains[domain].suffixes.includes(ending)) {
-      this.tell(new Problem(`${file.name} is for ${other[1].title}: choose that above, or drop ${configuration.domains[domain].suffixes.join(", ")}`));
-      return;
-    }
+    const { configuration } = this;
     if (file.size > configuration.uploadBytes) {
       const size = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
       this.tell(new Problem(`${file.name} has ${size(file.size)}; allowed: up to ${size(configuration.uploadBytes)}`));
