@@ -251,6 +251,13 @@ def test_a_loop_is_of_equal_onsets_pitches_and_instruments_and_not_of_loudness()
     assert twice((4, 1, 60, 80), program=40) == 0
 
 
+@pytest.mark.parametrize(("altered", "loop"), [(0, 1), (1, 1), (2, 0)])
+def test_bars_that_differ_in_a_tenth_of_their_notes_loop_all_the_same(altered: int, loop: int) -> None:
+    notes = [(place / 2, 0.5, 60 + place, 80) for place in range(8)]
+    notes += [(4 + place / 2, 0.5, 60 + place + 20 * (place < altered), 80) for place in range(8)]
+    assert number(make_score({0: notes}), "longest_loop", 0, 4) == loop
+
+
 def test_what_lies_outside_the_window_loops_for_nobody() -> None:
     assert number(bars(*"aaaaaa"), "longest_loop", 4, 8) == 1
 

@@ -321,6 +321,10 @@ def test_a_reason_says_where(reason: str, data: bytes) -> None:
     assert refusal(data) == f"NAME is a damaged MIDI file: {reason}"
 
 
+def test_a_file_of_nothing_is_empty() -> None:
+    assert refusal(b"") == "NAME is empty"
+
+
 def test_more_is_refused_than_can_be_counted() -> None:
     far = b"\x87\xff\xff\x7f"
     assert refusal(midi_file(far * 1 + ON[1:] + OFF + END, division=100)) == (

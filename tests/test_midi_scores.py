@@ -182,7 +182,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.mid").write_text("la la la\n" * 100)
     assert refusal(tmp_path / "text.mid") == "NAME is not a MIDI file: it is text; choose text for it"
     (tmp_path / "empty.mid").write_bytes(b"")
-    assert refusal(tmp_path / "empty.mid") == "NAME is not a MIDI file: it does not begin with MThd"
+    assert refusal(tmp_path / "empty.mid") == "NAME is empty"
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,26 @@ def test_desks_of_one_program_share_a_channel_only_where_their_pedals_are_the_sa
     assert channels == {0}
 
 
+@pytest.mark.parametrize("count", [140, 600])
+def test_more_parts_than_ports_keep_each_its_own_volume(count: int) -> None:
+    score = make_score({40: [(0, 1, 60, 63)]}, controls={40: [(0, 7, 0)]})
+    for place in range(1, count):
+        desk = make_score({40: [(place, 1, 62, 63)]}, controls={40: [(0, 7, place % 128), (1, 10, place // 128)]})
+        score.tracks.append(desk.tracks[0])
+    back = parse_score(dump_score(score), "desks")
+    assert (note_rows(back), control_rows(back)) == (note_rows(score), control_rows(score))
+
+
+def test_kits_beyond_the_last_port_say_their_own_state() -> None:
+    score = make_score({DRUMS: [(0, 1, 36, 63)]}, controls={DRUMS: [(0, 7, 0)]})
+    for place in range(1, 130):
+        kit = make_score({DRUMS: [(place, 1, 38, 63)]}, controls={DRUMS: [(place, 7, place % 128), (place, 10, 99)]})
+        score.tracks.append(kit.tracks[0])
+    kits = [track for track in mido.MidiFile(file=io.BytesIO(dump_score(score))).tracks if track[-2].type == "note_off"]
+    assert len(kits) == 130
+    assert all(any(message.type == "control_change" for message in kit) for kit in kits)
+
+
 def test_a_note_of_no_length_is_written_and_read() -> None:
     score = make_score({0: [(0, 0, 60, 63), (0, 2, 62, 63), (2, 0, 62, 63)]})
     assert note_rows(parse_score(dump_score(score), "short")) == note_rows(score)

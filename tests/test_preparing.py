@@ -371,7 +371,7 @@ def test_what_is_no_music_is_rejected_with_its_reason(tmp_path: Path) -> None:
     assert reasons.pop("piece-00.mid", None) or reasons.pop("copy.mid", None)
     assert reasons == {
         "text.mid": "is not a MIDI file: it is text; choose text for it",
-        "empty.mid": "is not a MIDI file: it does not begin with MThd",
+        "empty.mid": "is empty",
         "no-notes.mid": "has no notes",
     }
     assert [files_done for files_done, _, _ in seen] == list(range(9))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.measures import Histogram, Measure, Number
 from muse_tokenizers.midi.labels import pitch_name
+from muse_tokenizers.midi.loops import is_near_equal
 from muse_tokenizers.midi.stretches import DRUMS, GRID, Bar, Stretch
 
 __all__ = ["measure_beats", "measure_notes"]
@@ -90,9 +91,11 @@ def measure_beats(stretch: Stretch) -> dict[str, Measure]:
     groove_consistency: one less the share of grid steps at which two bars in succession differ in whether anything
         begins there, in the mean over the pairs of bars of one length (MusPy: groove_consistency; Wu & Yang 2020: GS,
         over all pairs and 64 steps a bar).
-    longest_loop: bars. The longest run of bars each of which equals the bar p before it, for one p from 1 to 4, both
-        in the stretch; bars are equal that have one length and the same (onset in the bar, pitch, program) of every
-        note. So one bar that is played six times in all is a loop of five. A run in which nothing begins is none.
+    longest_loop: bars. The longest run of bars each of which is near-equal to the bar p before it, for one p from 1 to
+        4, both in the stretch; near-equal are bars of one length with the same (onset in the bar, pitch, program) of
+        all notes but a tenth, as `repeats` counts them (`loops.is_near_equal`). So one bar that is played six times in
+        all is a loop of five. A run in which nothing begins is none. `repeats` looks sixteen bars back, since it keeps
+        what is written from ever looping; here a phrase of eight bars that comes again is form, and no loop.
     self_similarity: of two bars, notes they share by notes that either has (Jaccard), notes as (onset in the bar,
         pitch, program); of every bar with notes the highest with an earlier one; of these the mean.
     """
@@ -158,7 +161,7 @@ def longest_loop(bars: Sequence[Bar]) -> int:
     for period in range(1, _LONGEST_PERIOD + 1):
         run, has_notes = 0, False
         for before, bar in zip(bars, bars[period:], strict=False):
-            run = run + 1 if before == bar else 0
+            run = run + 1 if before.steps == bar.steps and is_near_equal(before.notes, bar.notes) else 0
             has_notes = run > 0 and (has_notes or bool(bar.notes))
             if has_notes:
                 longest = max(longest, run)

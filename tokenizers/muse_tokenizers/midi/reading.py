@@ -71,6 +71,8 @@ def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
     Raises:
         UnreadablePiece: see `read_score`.
     """
+    if not data:
+        raise UnreadablePiece(f"{name} is empty")
     check_content(data[:LOOKED_AT], "midi", name, warn)
     repairs = Repairs()
     try:

@@ -19,6 +19,7 @@ __all__ = ["dump_score", "write_score"]
 _CHANNELS = tuple(channel for channel in range(16) if channel != 9)
 """A port's channels but for that of the drums."""
 _DRUMS = 9
+_PORTS = 128
 _PRESSED = 64
 _BANKS = (0, 32)
 """The controllers that choose a bank of programs; they hold from the next program change on."""
@@ -48,10 +49,11 @@ def dump_score(score: Score) -> bytes:
     program share one if their controllers are the same; what has no room goes to further ports, each with sixteen
     channels of its own.
     """
-    tracks, said = [_chunk(_conductor(score))], set[tuple[int, int]]()
+    tracks, said = [_chunk(_conductor(score))], dict[tuple[int, int], tuple[Any, ...]]()
     for track, place in zip(score.tracks, _places(score), strict=True):
-        tracks.append(_chunk(_part(track, *place, alone=place not in said)))
-        said.add(place)
+        state = _state_of(track)
+        tracks.append(_chunk(_part(track, *place, alone=said.get(place) != state)))
+        said[place] = state
     head = b"MThd" + (6).to_bytes(4) + (1).to_bytes(2) + len(tracks).to_bytes(2)
     return b"".join([head, int(score.ticks_per_quarter).to_bytes(2), *tracks])
 
@@ -70,14 +72,16 @@ def _places(score: Score) -> list[tuple[int, int]]:
         found.append((kind, known.setdefault(_state_of(track), len(known))))
     # On the further ports each channel has the program of the first, for players that know no ports.
     ports = -(-len(programs) // len(_CHANNELS))
+    numbers = {
+        (kind, variant): programs[kind] + variant * ports * len(_CHANNELS) for kind, variant in found if kind >= 0
+    }
+    if max(numbers.values(), default=0) >= _PORTS * len(_CHANNELS):
+        # So many that the ports must be filled.
+        numbers = {key: number for number, key in enumerate(numbers)}
     places = []
     for kind, variant in found:
-        if kind < 0:
-            places.append((variant & 127, _DRUMS))
-        else:
-            number = programs[kind]
-            port = number // len(_CHANNELS) + variant * ports
-            places.append((port & 127, _CHANNELS[number % len(_CHANNELS)]))
+        port, channel = (variant, -1) if kind < 0 else divmod(numbers[kind, variant], len(_CHANNELS))
+        places.append((port % _PORTS, _DRUMS if kind < 0 else _CHANNELS[channel]))
     return places
 
 
@@ -132,7 +136,7 @@ def _conductor(score: Score) -> Iterator[_Event]:
 
 
 def _part(track: Track, port: int, channel: int, alone: bool) -> Iterator[_Event]:
-    """The events of a track; one that shares its channel with a track before it (not `alone`) has its state from it."""
+    """The events of a track; one that shares the channel of an equal track before it (not `alone`) has its state."""
     if port:
         yield 0, -1, _meta(PORT, bytes((port,)))
     if track.name:
