@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from muse_shortcut.config import ModelConfig
+from muse_tokenizers.wording import counted
 
 __all__ = ["licence_of", "model_card", "parent_facts"]
 
@@ -44,8 +45,9 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
     lines = [
         f"# {name}",
         "",
-        f"Continues {_CONTINUES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: {shape.layers} "
-        f"layers, width {shape.width}, {shape.heads} heads, context {shape.context:,}; {kind}. This card was written "
+        f"Continues {_CONTINUES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: "
+        f"{counted(shape.layers, 'layer')}, width {shape.width}, {counted(shape.heads, 'head')}, context "
+        f"{shape.context:,}; {kind}. This card was written "
         "by the program from what it knows of the training.",
         "",
     ]
@@ -87,7 +89,9 @@ def _called(parent: dict[str, Any]) -> str:
 def _training(facts: dict[str, Any]) -> str:
     if "steps" not in facts or "tokens_seen" not in facts:
         return ""
-    return f" The parent was trained for {facts['steps']:,} steps, over {facts['tokens_seen']:,} tokens."
+    return (
+        f" The parent was trained for {counted(facts['steps'], 'step')}, over {counted(facts['tokens_seen'], 'token')}."
+    )
 
 
 def _sources(facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -106,16 +110,14 @@ def _data(facts: dict[str, Any]) -> list[str]:
         rows.append(f"| {title} | {one.get('files', 'not known')} | {one.get('licence') or 'not stated'} |")
     splits = facts.get("splits")
     if isinstance(splits, dict):
-        counts = [
-            f"{split}: {_number(of, 'pieces')} pieces, {_number(of, 'tokens')} tokens" for split, of in splits.items()
-        ]
+        counts = [f"{split}: {_number(of, 'piece')}, {_number(of, 'token')}" for split, of in splits.items()]
         rows += ["", "; ".join(counts) + "."]
     return rows
 
 
-def _number(counts: Any, name: str) -> str:
-    found = counts.get(name) if isinstance(counts, dict) else None
-    return f"{found:,}" if isinstance(found, int) else "unknown"
+def _number(counts: Any, noun: str) -> str:
+    found = counts.get(f"{noun}s") if isinstance(counts, dict) else None
+    return counted(found, noun) if isinstance(found, int) else f"unknown {noun}s"
 
 
 def _details(facts: dict[str, Any]) -> list[str]:
@@ -123,8 +125,8 @@ def _details(facts: dict[str, Any]) -> list[str]:
         return ["Not trained, or not known."]
     train = facts.get("train") if isinstance(facts.get("train"), dict) else {}
     assert isinstance(train, dict)
-    said = [f"{facts['steps']:,} steps", f"{facts.get('tokens_seen', 0):,} tokens"]
-    said += [f"{facts['training_seconds']:,.0f} seconds"] if "training_seconds" in facts else []
+    said = [counted(facts["steps"], "step"), counted(facts.get("tokens_seen", 0), "token")]
+    said += [counted(facts["training_seconds"], "second", ",.0f")] if "training_seconds" in facts else []
     said += [
         f"{name.replace('_', ' ')} {train[name]}"
         for name in ("optimiser", "learning_rate", "batch_size")

@@ -131,7 +131,7 @@ def test_there_is_always_a_train_split(groups: int) -> None:
 def test_what_a_small_folder_lacks_is_said(run: RunCommand, tmp_path: Path) -> None:
     write_midi(tmp_path / "music" / "one.mid", 50)
     done = run("prepare", "midi", tmp_path / "music", "--workers", 1, "--out", tmp_path / "store")
-    assert "there is no validation and no test split: one piece cannot be divided further" in done.out
+    assert "there is no validation and no test split: 1 piece cannot be divided further" in done.out
 
 
 # One text

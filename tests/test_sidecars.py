@@ -87,7 +87,7 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
         ("prompt.ids", [["1"]], "ids are [['1']]"),
         ("prompt.ids", [[10**30]], "ids are [[1000"),
         ("prompt.ids", [[0]], "prompt.ids do not begin a piece"),
-        ("prompt.begun", [[1]], "prompt.begun has 1 steps; allowed: up to 0"),
+        ("prompt.begun", [[1]], "prompt.begun has 1 step; allowed: up to 0"),
         ("prompt", [], "prompt is []; allowed: an object"),
         ("ids", [[-1]], "ids go from -1 to -1; allowed: 0 to "),
         ("wishes.seconds", 1e30, "seconds is 1e+30; allowed: more than 0, up to 86,400"),

@@ -244,6 +244,21 @@ def test_a_branch_takes_one_of_the_five_alternatives_alone(one: Visit) -> None:
     assert one.ask(run=before.id, step=20, stream=0, id=other).request.given is not None
 
 
+def test_what_fails_while_sound_is_decoded_is_no_shorter_sound_but_an_error(
+    one: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = one.example("audio")
+
+    def joining(_: Any, __: Any, steps: Iterator[Any]) -> Iterator[Any]:
+        next(steps)
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(type(run.checkpoint.tokenizer), "joining", joining)
+    with pytest.raises(MemoryError, match="no room"):
+        one.grow(run)
+    assert run.finished
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_whoever_leaves_ends_what_is_written_for_them(one: Visit, domain: str) -> None:
     run = one.example(domain)

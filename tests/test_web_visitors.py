@@ -17,7 +17,7 @@ from small_models import SHORTCUTS, make_core, small_config
 from small_visits import DOMAINS, EXAMPLES, Visit, shelf, visit
 
 from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
-from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.errors import ArgumentsError, CheckpointError, MuseError
 from muse_shortcut.files import make_folder
 from muse_shortcut.shipped import shipped_prompt
 from muse_tokenizers.audio.waveforms import wav_bytes
@@ -67,10 +67,16 @@ def test_an_upload_is_read_and_nothing_of_it_stays_on_the_disk(one: Visit, tmp_p
 def test_two_visitors_who_send_the_same_file_can_both_open_it(tmp_path: Path) -> None:
     one, data = visit(tmp_path), shipped_bytes("midi", "saints")
     other = visit(tmp_path)
-    other.uploads = one.uploads
+    other.uploads, other.visitor.folder = one.uploads, make_folder(tmp_path / "visitors" / "other")
     paths = [visitor.upload(data, "saints.mid") for visitor in (one, other)]
     assert paths[0] == paths[1]
-    assert one.open(domain="midi", upload=paths[0]).name == "saints.mid"
+    # Read again by the same, it counts for nobody; refused neither.
+    for _ in range(3):
+        assert one.open(domain="midi", upload=paths[0]).name == "saints.mid"
+        with pytest.raises(UnreadablePiece, match="it is MIDI; choose midi for it"):
+            one.open(domain="audio", upload=paths[0])
+        with pytest.raises(MuseError, match="checkpoint"):
+            other.open(domain="midi", upload=paths[1], checkpoint="none")
     assert Path(paths[1]).read_bytes() == data
     # One more is on its way: where it will lie is not known before it is there.
     one.uploads.begin()
@@ -153,7 +159,7 @@ def test_no_file_but_an_upload_can_be_named(one: Visit, tmp_path: Path) -> None:
 UNREADABLE: list[tuple[str, bytes, str]] = [
     ("midi", b"dear all, no music here\n", "letter.mid is not a MIDI file: it is text; choose text for it"),
     ("midi", b"MThd\0\0\0\6\0\1", "letter.mid is a damaged MIDI file"),
-    ("midi", b"", "letter.mid is not a MIDI file"),
+    ("midi", b"", "letter.mid is empty"),
     ("audio", b"dear all, no sound here\n", "letter.wav is not sound that can be read"),
     ("audio", wav_bytes(Waveform(samples=np.zeros((1, 0), np.float32), sample_rate=24_000)), "letter.wav is empty"),
     ("audio", wav_bytes(Waveform(samples=np.zeros((1, 9), np.float32), sample_rate=24_000)), "letter.wav is too short"),
@@ -173,6 +179,9 @@ def test_what_cannot_be_read_is_one_line_with_the_visitors_own_name_for_it(
     assert str(caught.value).startswith(message)
     assert str(tmp_path) not in str(caught.value)
     assert one.visitor.folder.name not in str(caught.value).split()
+    # It may be another domain's.
+    assert files_in(tmp_path) == [Path(path)]
+    one.uploads.sweep(0.0, 10**9)
     assert files_in(tmp_path) == []
     assert one.visitor.sources == {}
 
@@ -207,6 +216,7 @@ def test_what_is_too_large_or_too_long_is_told_its_limit(tmp_path: Path) -> None
         one.open(domain="audio", upload=one.upload(sound_, "u.wav"), name="hum.wav")
     with pytest.raises(ArgumentsError, match=r"^20,001 notes were played; allowed: up to 20,000$"):
         one.open(domain="midi", notes=[[60, 80, 0, 1]] * 20_001)
+    one.uploads.sweep(0.0, 10**9)
     assert files_in(tmp_path) == []
     assert one.visitor.sources == {}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say
 from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -84,7 +85,7 @@ def _compare(arguments: Namespace) -> int:
 
         def show(news: News) -> None:
             left = "" if news.seconds_left is None else f", {_duration(news.seconds_left)} left"
-            note = f"of {news.total:,} steps, {news.done} of {news.runs} runs{left}"
+            note = f"of {counted(news.total, 'step')}, {news.done} of {counted(news.runs, 'run')}{left}"
             if news.result is None:
                 bar.show(news.steps, note)
             else:

@@ -10,6 +10,7 @@ from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, run_command
 from muse_shortcut.commands.naming import codec_name
 from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -79,7 +80,7 @@ def _evaluate(arguments: Namespace) -> None:
     whole, entropies = judge(codec, taken)
     whole += judge_controls(codec, taken, whole[-1].mel_distance, arguments.seed)
     seconds = sum(map(len, taken)) / codec.shape.sample_rate
-    title = f"{len(taken)} sounds of the {arguments.split} split, {seconds:.0f} s"
+    title = f"{counted(len(taken), 'sound')} of the {arguments.split} split, {seconds:.0f} s"
     Tables().codec(title, whole, sources, entropies)
     if arguments.json:
         result = {

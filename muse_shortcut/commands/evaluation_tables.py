@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from muse_tokenizers.wording import counted
+
 if TYPE_CHECKING:
     from muse_shortcut.codec.judging import Judgement
     from muse_shortcut.evaluation.bootstrap import Interval
@@ -127,7 +129,8 @@ class Tables:
     ) -> None:
         """Continued files beside what truly follows; `told` is the accuracy of a classifier, by candidate."""
         self._print(
-            f"{continuations} continuations of {pieces} pieces ({prompt:g} s of prompt, {seconds:g} s): means",
+            f"{counted(continuations, 'continuation')} of {counted(pieces, 'piece')} "
+            f"({prompt:g} s of prompt, {seconds:g} s): means",
             ("feature", "true", "ours", "another piece", "prompt repeated"),
             [
                 (f"{row.feature}, {row.unit}", *(_number(row.means.get(name)) for name in _CONTINUED))

@@ -20,6 +20,7 @@ from muse_shortcut.commands.sources import (
     of_domain,
 )
 from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -139,7 +140,9 @@ def _prepare(arguments: Namespace) -> None:
             tokenizer,
             Path(arguments.out),
             how,
-            lambda files, tokens, rejects: bar.show(files, f"files, {tokens:,} tokens, {rejects} rejected"),
+            lambda files, tokens, rejects: bar.show(
+                files, f"{'file' if files == 1 else 'files'}, {counted(tokens, 'token')}, {rejects} rejected"
+            ),
         )
     _summarise(manifest, arguments.out, time.monotonic() - started)
 
@@ -174,29 +177,32 @@ def _without(
     names = [file.name for files in sources for file in files]
     for glob in excluded:
         if not any(map(name_matcher([glob]), names)):
-            raise ArgumentsError(f"--exclude {glob!r} fits none of the {len(names)} files; the first is {names[0]}")
+            raise ArgumentsError(
+                f"--exclude {glob!r} fits none of {counted(len(names), 'file')}; the first is {names[0]}"
+            )
     fits = name_matcher(excluded)
     kept = [[file for file in files if not fits(file.name)] for files in sources]
     if not any(kept):
-        raise ArgumentsError(f"--exclude {','.join(excluded)!r} leaves none of the {len(names)} files")
+        raise ArgumentsError(f"--exclude {','.join(excluded)!r} leaves none of {counted(len(names), 'file')}")
     left_out = [(name, "is left out by --exclude") for name in names if fits(name)]
     return kept, left_out
 
 
 def _summarise(manifest: dict[str, Any], out: str, seconds: float) -> None:
     print(
-        f"{out}: {manifest['tokens']:,} tokens of {manifest['pieces']:,} pieces, "
-        f"{seconds:.1f} s, {manifest['tokens'] / max(seconds, 1e-9):,.0f} tokens a second"
+        f"{out}: {counted(manifest['tokens'], 'token')} of {counted(manifest['pieces'], 'piece')}, "
+        f"{seconds:.1f} s, {counted(manifest['tokens'] / max(seconds, 1e-9), 'token', ',.0f')} a second"
     )
     for split, counts in manifest["splits"].items():
-        print(f"  {split:<10} {counts['pieces']:>6,} pieces {counts['tokens']:>12,} tokens")
+        pieces = f"{counted(counts['pieces'], 'piece', '>6,'):<13}"
+        print(f"  {split:<10} {pieces} {counted(counts['tokens'], 'token', '>12,')}")
     for line in _lacking(manifest):
         print(f"  {line}")
     for title, name, words in (("not used", "rejects", "reason"), ("read, but", "warnings", "warning")):
         found = manifest[name]
         if found:
             files = len({one["name"] for one in found})
-            print(f"  {title:<10} {files:>6,} files, each of them in {out}/manifest.json:")
+            print(f"  {title:<10} {counted(files, 'file', '>6,')}, listed in {out}/manifest.json:")
             for line in count_reasons((one["name"], one[words]) for one in found):
                 print(f"    {line}")
 
@@ -208,5 +214,6 @@ def _lacking(manifest: dict[str, Any]) -> list[str]:
         return ["there is no train split: nothing can be trained on this store"]
     if not none or manifest["held_out"] == 0:
         return []
-    pieces = "one piece" if manifest["pieces"] == 1 else f"{manifest['pieces']:,} pieces"
-    return [f"there is no {' and no '.join(none)} split: {pieces} cannot be divided further"]
+    return [
+        f"there is no {' and no '.join(none)} split: {counted(manifest['pieces'], 'piece')} cannot be divided further"
+    ]

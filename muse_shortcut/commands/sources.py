@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from muse_shortcut.commands.bars import Bar
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.suggesting import did_you_mean
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from muse_shortcut.data.recipe import Recipe
@@ -77,7 +78,7 @@ def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
     ranked = sorted(kinds.values(), key=len, reverse=True)
     lines = [f"{len(ones):>6,}  {ones[0][0]}{', ...' if len(ones) > 1 else ''}: {ones[0][1]}" for ones in ranked[:most]]
     if len(ranked) > most:
-        lines.append(f"{sum(map(len, ranked[most:])):>6,}  for {len(ranked) - most} other reasons")
+        lines.append(f"{sum(map(len, ranked[most:])):>6,}  for {counted(len(ranked) - most, 'other reason')}")
     return lines
 
 

@@ -18,6 +18,7 @@ from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
 from muse_shortcut.runs import find_checkpoint
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -134,7 +135,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     with ExitStack() as stack:
         result = train(options, _observer(options, stack))
     best = "none" if result.best_validation is None else f"{result.best_validation:.4f}"
-    print(f"step {result.steps}: best validation {best} nats a token; {result.tokens:,} tokens seen")
+    print(f"step {result.steps}: best validation {best} nats a token; {counted(result.tokens, 'token')} seen")
     if result.stopped:
         config = result.folder / "config.yaml"
         print(f"stopped; muse-train --config {config} --resume auto goes on from here", file=sys.stderr)
@@ -184,7 +185,8 @@ def _announce(plan: TrainingPlan) -> None:
     kind = "plain" if shape.shortcut is None else f"shortcut to depths {', '.join(map(str, shape.depths))}"
     epochs = config.max_steps * config.batch_size * config.accumulation / plan.windows_per_epoch
     print(
-        f"{core.parameter_count():,} parameters, {shape.layers} layers, {kind}; {plan.device.type}, "
-        f"{str(plan.precision).removeprefix('torch.')}; {config.max_steps:,} steps, {epochs:.2g} epochs",
+        f"{core.parameter_count():,} parameters, {counted(shape.layers, 'layer')}, {kind}; {plan.device.type}, "
+        f"{str(plan.precision).removeprefix('torch.')}; {counted(config.max_steps, 'step')}, "
+        f"{counted(epochs, 'epoch', '.2g')}",
         file=sys.stderr,
     )

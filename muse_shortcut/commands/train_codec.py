@@ -18,6 +18,7 @@ from muse_shortcut.commands.naming import codec_name
 from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, fetch_under_bars, name_source
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_tokenizers.audio.codec import CodecShape
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -135,7 +136,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         print(f"going on from {latest}", file=sys.stderr)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     minutes = len(sounds.samples) / sounds.sample_rate / 60
-    print(f"{parameters:,} parameters, {minutes:.1f} minutes of sound; {device.type}", file=sys.stderr)
+    print(f"{parameters:,} parameters, {counted(minutes, 'minute', '.1f')} of sound; {device.type}", file=sys.stderr)
     with Bar("training", config.max_steps) as bar, StopSwitch() as stop:
 
         def show(status: CodecStatus) -> None:
@@ -182,7 +183,7 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
                 seed=arguments.seed,
                 held_out=arguments.held_out,
                 made_of=made_of,
-                watch=lambda done, total: bar.show(done, f"of {total} files"),
+                watch=lambda done, total: bar.show(done, f"of {counted(total, 'file')}"),
                 warn=warn_on_terminal(PROGRAM),
             )
         for line in rejects:

@@ -14,6 +14,7 @@ from muse_shortcut.comparison.results import read_results
 from muse_shortcut.comparison.summary import Row, rows_of, runs_of
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import write_bytes, write_text
+from muse_tokenizers.wording import counted
 
 __all__ = ["write_report"]
 
@@ -49,7 +50,7 @@ def _times(folder: Path) -> dict[str, dict[str, float]]:
 def _text(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[str, float]]) -> str:
     total = sum(1 for _ in plan.jobs())
     lines = [
-        f"# {plan.name}: {len(runs)} of {total} runs",
+        f"# {plan.name}: {len(runs)} of {counted(total, 'run')}",
         "",
         plan.about,
         "",

@@ -208,7 +208,8 @@ def _reason(error: Exception, file: SourceFile) -> str:
 
 def _inside(message: str, file: SourceFile) -> str:
     """A line about a file that begins with its path, as one about its name, which stands beside it."""
-    return " ".join(message.split()).replace(str(file.path), file.name).removeprefix(f"{file.name} ")
+    inside = " ".join(message.split()).replace(str(file.path), file.name)
+    return inside.removeprefix(f"{file.name} ").removeprefix(f"{file.name}: ")
 
 
 def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:

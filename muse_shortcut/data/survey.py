@@ -25,6 +25,7 @@ from muse_shortcut.data.recipe import (
 )
 from muse_shortcut.errors import RecipeError
 from muse_tokenizers.contents import is_misnamed
+from muse_tokenizers.wording import counted
 
 __all__ = ["LeftOut", "SourceFile", "in_parts", "label", "labelled", "name_matcher", "source_of", "survey"]
 
@@ -193,7 +194,9 @@ def survey(
         wanted += f" that recipe {recipe.name} takes: {', '.join(recipe.include)}"
         wanted += f" without {', '.join(recipe.exclude)}" if recipe.exclude else ""
     if not names:
-        raise RecipeError(f"{root}: found no file {wanted} (looked at {len(files)} files; links are not followed)")
+        raise RecipeError(
+            f"{root}: found no file {wanted} (looked at {counted(len(files), 'file')}; links are not followed)"
+        )
 
     for name in sorted(unused.keys() - set(names)):
         left_out(name, unused[name])

@@ -20,6 +20,7 @@ from muse_shortcut.evaluation.bootstrap import Interval, mean_interval
 from muse_tokenizers.errors import UnreadablePiece
 from muse_tokenizers.midi.continuity import FEATURES, Feature, Value, difference, features
 from muse_tokenizers.midi.note_table import NoteTable, note_table
+from muse_tokenizers.wording import counted
 
 __all__ = ["CANDIDATES", "Excerpt", "Lengths", "Measured", "Row", "choose_excerpts", "continue_excerpts", "table"]
 
@@ -99,8 +100,8 @@ def choose_excerpts(
             break
     if len(found) < 2:
         raise ArgumentsError(
-            f"of {len(files)} files {len(found)} can be read and last {lengths.prompt + lengths.continuation:g} "
-            "seconds; at least 2 must, one to compare with the other"
+            f"of {counted(len(files), 'file')} {len(found)} can be read and last "
+            f"{lengths.prompt + lengths.continuation:g} seconds; at least 2 must, one to compare with the other"
         )
     found.sort(key=lambda one: one[0])
     others = [notes for *_, notes in found[1:] + found[:1]]

@@ -21,6 +21,7 @@ from muse_tokenizers.base import RULES, Ids, Prompt, Tokenizer, Wishes
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
+from muse_tokenizers.wording import counted
 
 __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
 
@@ -287,7 +288,7 @@ def _begun(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:
         return None
     begun = _ids(rows, tokenizer, lowest=-1)
     if len(begun) >= tokenizer.streams:
-        raise ValueError(f"prompt.begun has {len(begun)} steps; allowed: up to {tokenizer.streams - 1}")
+        raise ValueError(f"prompt.begun has {counted(len(begun), 'step')}; allowed: up to {tokenizer.streams - 1}")
     return begun
 
 

@@ -14,6 +14,7 @@ from muse_shortcut.pictures.sound import most_telling
 from muse_shortcut.pictures.style import STYLE, depth_legend, title_of
 from muse_shortcut.pictures.timeline import percent
 from muse_tokenizers.base import Token, Tokenizer
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +78,7 @@ def draw_text(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | N
             figure.text(0.05, 0.32 / height, _in_words(trace, tokenizer, chosen), fontsize=9, color=ACCENT, va="center")
         hidden = trace.steps - len(new)
         words = "Under each new word, how much of its attention lay at each depth; behind the words, where one looked."
-        title_of(figure, title, words + (f" {hidden:,} tokens follow." if hidden else ""))
+        title_of(figure, title, words + (f" {counted(hidden, 'token')} more." if hidden else ""))
     return figure
 
 

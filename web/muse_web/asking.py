@@ -19,6 +19,7 @@ from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_tokenizers.base import Prompt
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.midi.playing import score_of_notes
+from muse_tokenizers.wording import counted
 from muse_web.session import Candidate, Limits, Run, Source, Visitor
 from muse_web.shelf import DOMAINS, Shelf
 from muse_web.uploads import Uploads
@@ -56,7 +57,7 @@ def new_source(
             raise ArgumentsError(f"example is {name!r}; allowed of {domain}: {known}")
         return _source_of_file(visitor, shelf, limits, (domain, checkpoint), path, path.name, warn)
     if asked.get("upload"):
-        with uploads.opened(asked["upload"]) as path:
+        with uploads.opened(asked["upload"], visitor.folder.name) as path:
             name = Path(str(asked.get("name") or path.name)).name
             return _source_of_file(visitor, shelf, limits, (domain, checkpoint), path, name, warn)
     if asked.get("notes") is not None:
@@ -134,8 +135,8 @@ def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: s
 
 def _long(length: float, unit: str) -> str:
     if unit == "bytes":
-        return f"{length:,.0f} bytes"
-    return f"{length:g} seconds" if length < 120 else f"{length / 60:g} minutes"
+        return counted(length, "byte", ",.0f")
+    return counted(length, "second", "g") if length < 120 else counted(length / 60, "minute", "g")
 
 
 def new_run(visitor: Visitor, shelf: Shelf, limits: Limits, asked: Asked) -> Run:
@@ -192,7 +193,7 @@ def _branch(visitor: Visitor, asked: Asked) -> Run:
     candidate, trace = before.traced(_whole(asked.get("candidate"), "candidate", 0))
     step, stream = _whole(asked["step"], "step", 0), _whole(asked.get("stream"), "stream", 0)
     if not 0 <= step < trace.steps or not 0 <= stream < candidate.ids.shape[1]:
-        raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {trace.steps} steps")
+        raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {counted(trace.steps, 'step')}")
     other = _whole(asked.get("id"), "id", -1)
     # Where fewer than five are allowed, the rest are -1.
     if other < 0 or other not in trace.alternatives[step, stream]:

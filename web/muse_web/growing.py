@@ -190,6 +190,8 @@ class _GrowingSound:
         # With room: it is looked at often, and a minute would be copied each time.
         self._samples = np.zeros(given + 60 * self.sample_rate, dtype=np.float32)
         self._length = 0
+        self._failure: Exception | None = None
+        """What ended the thread early."""
         self._grid = SoundGrid(self.sample_rate, given)
         self._shown = given // self._grid.hop
         # Its own thread: how much a codec must have before it gives anything is its own affair.
@@ -197,6 +199,12 @@ class _GrowingSound:
         self._thread.start()
 
     def _decode(self, tokenizer: AudioTokenizer, prompt: Prompt[Any]) -> None:
+        try:
+            self._decode_all(tokenizer, prompt)
+        except Exception as error:  # whoever asks for the sound is told
+            self._failure = error
+
+    def _decode_all(self, tokenizer: AudioTokenizer, prompt: Prompt[Any]) -> None:
         for samples in tokenizer.joining(prompt, self._steps()):
             end = self._length + len(samples)
             if end > len(self._samples):
@@ -209,7 +217,9 @@ class _GrowingSound:
             yield ids
 
     def hear(self, ids: Ids) -> tuple[dict[str, Any], NDArray[np.float32]]:
-        """Give new steps; get the columns that are new, and all samples there are."""
+        """Give new steps; get the columns that are new, and all samples there are. Raises what decoding them raised."""
+        if self._failure is not None:
+            raise self._failure
         self._held = np.concatenate([self._held, ids])
         # By the second, as `join` does: other parts would be other sums, and in the end other bytes.
         while len(self._held) >= self._part:
@@ -221,12 +231,14 @@ class _GrowingSound:
         return view, sound
 
     def end(self, ids: Ids) -> NDArray[np.float32]:
-        """Give the last steps; get all samples."""
+        """Give the last steps; get all samples. Raises what decoding them raised."""
         self.hear(ids)
         if len(self._held):
             self._waiting.put(self._held)
         self.close()
         self._thread.join()
+        if self._failure is not None:
+            raise self._failure
         return self._samples[: self._length]
 
     def close(self) -> None:

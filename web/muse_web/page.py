@@ -17,6 +17,7 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.shipped import prompt_names
 from muse_shortcut.version import __version__
+from muse_tokenizers.audio.decoding import kinds_of_sound
 from muse_tokenizers.midi.labels import program_name
 from muse_web.endpoints import LABELS, Desk
 from muse_web.figures import palette_view
@@ -29,6 +30,8 @@ STATIC = Path(__file__).parent / "static"
 """Scripts and styles, served as they are."""
 
 _TITLES = {"midi": "Music", "audio": "Sound", "text": "Text"}
+_READS = {"midi": "MIDI file (.mid, .kar, .rmi)", "text": "text (.txt, .md)"}
+"""What can be dropped, after "a"; of sound it depends on what is installed."""
 _AMOUNTS = {"midi": (20, "seconds"), "audio": (5, "seconds"), "text": (800, "bytes")}
 """Of new piece, where nobody says otherwise."""
 _TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
@@ -95,6 +98,7 @@ def _configuration(desk: Desk) -> dict[str, Any]:
                 "title": _TITLES[domain],
                 "unit": _AMOUNTS[domain][1],
                 "examples": prompt_names(domain),
+                "reads": _READS.get(domain) or kinds_of_sound(),
                 "suffixes": sorted(desk.shelf.take(domain).tokenizer.suffixes),
                 "kinds": list(KINDS[domain]),
                 "longest": limits.piece[domain],

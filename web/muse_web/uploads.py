@@ -1,7 +1,7 @@
 """What visitors send: where it waits, who may still read it, and when it goes. Knows nothing of gradio.
 
-Gradio names an upload after its content, so two visitors who send the same file are given the same path. Each may read
-it once; after the last one it is removed.
+Gradio names an upload after its content, so two visitors who send the same file are given the same path. It is removed
+once as many have read it as sent it; what was refused, or is read again by the same visitor, counts for nobody.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Uploads:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._senders: Counter[Path] = Counter()
+        self._readers: dict[Path, set[str]] = {}
+        """Who has read it since it was last sent."""
         self._under_way = 0
         self._read: set[Path] = set()
         """What may go: read by as many as sent it, so far."""
@@ -43,23 +45,30 @@ class Uploads:
             for path in paths:
                 with suppress(OSError, ValueError):
                     self._senders[Path(path).resolve()] += 1
+                    # Who sends it again will read it again.
+                    self._readers.pop(Path(path).resolve(), None)
             self._remove_read()
 
     @contextmanager
-    def opened(self, named: object) -> Iterator[Path]:
-        """A file that was sent here, to be read once by whoever sent it.
+    def opened(self, named: object, reader: str) -> Iterator[Path]:
+        """A file that was sent here, to be read by whoever sent it. It stays where reading it raises.
+
+        Args:
+            named: what says where it is.
+            reader: a visitor.
 
         Raises:
             ArgumentsError: it is none: nothing else on this machine can be named.
         """
         path = self._find(named)
-        try:
-            yield path
-        finally:
-            with self._lock:
+        yield path
+        with self._lock:
+            readers = self._readers.setdefault(path, set())
+            if reader not in readers:
+                readers.add(reader)
                 self._senders[path] = max(0, self._senders[path] - 1)
-                self._read.add(path)
-                self._remove_read()
+            self._read.add(path)
+            self._remove_read()
 
     def _find(self, named: object) -> Path:
         # What no file can be called is not there either.
@@ -75,6 +84,7 @@ class Uploads:
         for path in self._read:
             if not self._senders[path]:
                 del self._senders[path]
+                self._readers.pop(path, None)
                 _remove(path)
         self._read.clear()
 
@@ -93,6 +103,7 @@ class Uploads:
                 total -= size
                 with self._lock:
                     self._senders.pop(path, None)
+                    self._readers.pop(path, None)
                     _remove(path)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from muse_tokenizers.audio.frames import follows
+from muse_tokenizers.wording import counted
 
 __all__ = ["Container", "PatchedFile", "kind_of_sound", "look_at", "opened"]
 
@@ -139,7 +140,9 @@ def _check_length(file: BinaryIO, kind: str) -> tuple[list[tuple[int, bytes]], s
     if found.declared > there:
         unknown = found.declared >= found.endless
         lacks = (
-            "does not say how long it is" if unknown else f"is cut off: {there:,} of {found.declared:,} bytes of sound"
+            "does not say how long it is"
+            if unknown
+            else f"is cut off: {there:,} of {counted(found.declared, 'byte')} of sound"
         )
         return found.with_length(there), lacks
     return [], None

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.audio.containers import Container, PatchedFile
 from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.wording import counted
 
-__all__ = ["PLAIN", "Sound", "decoded", "import_decoders"]
+__all__ = ["ALL", "PLAIN", "Sound", "decoded", "import_decoders"]
 
 _CHANNELS = 64
 _RATES = (1_000, 768_000)
 """Hz: beyond them a header is wrong, and a small file would become hours."""
 PLAIN = "WAV, FLAC, OGG, MP3, AIFF, CAF, AU or W64"
 """What is read without FFmpeg."""
+ALL = "WAV, FLAC, OGG, MP3, AIFF, CAF, AU, W64, M4A, AAC, WebM, 3GP, AMR or WMA"
+"""What is read with it."""
 _WITH_LENGTH = ("mov", "matroska", "asf")
 """FFmpeg's formats whose files say how long they are; of others it guesses."""
 _LEAST_MISSING = 0.2
@@ -84,7 +87,7 @@ def import_decoders(*, media: bool) -> None:
 def _check(sound: Sound, name: str) -> None:
     low, high = _RATES
     if not low <= sound.rate <= high:
-        raise UnreadablePiece(f"{name} has {sound.rate:,} samples a second; allowed: {low:,} to {high:,}")
+        raise UnreadablePiece(f"{name} has {counted(sound.rate, 'sample')} a second; allowed: {low:,} to {high:,}")
     if not 1 <= sound.channels <= _CHANNELS:
         raise UnreadablePiece(f"{name} has {sound.channels:,} channels; allowed: up to {_CHANNELS}")
 

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.audio.containers import Container, look_at, opened
-from muse_tokenizers.audio.decoders import PLAIN, Sound, decoded, import_decoders
+from muse_tokenizers.audio.decoders import ALL, PLAIN, Sound, decoded, import_decoders
 from muse_tokenizers.child_process import Answer, ChildEnded, ChildHangs, ChildProcess, limit_memory, serve
 from muse_tokenizers.errors import UnreadablePiece
 
-__all__ = ["BLOCK", "HAS_MEDIA", "Sound", "open_sound"]
+__all__ = ["BLOCK", "HAS_MEDIA", "Sound", "kinds_of_sound", "open_sound"]
 
 BLOCK = 2**16
 """Frames of a block, at most."""
@@ -38,6 +38,11 @@ _MEMORY = 2**28, 8
 """Bytes that a child process may grow by: so many, and so many times the file's size."""
 _IDLE = 2
 """Child processes that wait for further files, at most."""
+
+
+def kinds_of_sound() -> str:
+    """What can be read here, as a sentence names it."""
+    return ALL if HAS_MEDIA else PLAIN
 
 
 @contextmanager
@@ -56,7 +61,9 @@ def open_sound(file: Path | io.BytesIO, name: str) -> Generator[Sound]:
             stream = stack.enter_context(opened(file))
             container = look_at(stream, file.suffix.lower() if isinstance(file, Path) else "")
             if container is None:
-                raise UnreadablePiece(f"{name} is not sound that can be read: it begins as none of {PLAIN} does")
+                raise UnreadablePiece(
+                    f"{name} is not sound that can be read: it begins as none of {kinds_of_sound()} does"
+                )
             sound = _decoded_here(stack, stream, container, name) if container.plain else None
             yield sound or stack.enter_context(_ChildReading(file, container, name)).sound
         except OSError as error:

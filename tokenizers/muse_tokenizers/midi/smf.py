@@ -10,6 +10,8 @@ import struct
 from array import array
 from dataclasses import dataclass, field
 
+from muse_tokenizers.wording import counted
+
 __all__ = ["JUNK", "MAXIMUM_TRACKS", "DamagedFile", "MidiFile", "OversizedFile", "Repairs", "TrackEvents", "parse_file"]
 
 LATEST_TICK = 2**31 - 1
@@ -126,16 +128,16 @@ def parse_file(data: bytes, repairs: Repairs) -> MidiFile:
         repairs.add("the length of its header is wrong; read as 6 bytes")
         following = at + 14
     elif length < 6:
-        raise DamagedFile(f"its header has {length} bytes; a header has 6 or more")
+        raise DamagedFile(f"its header has {counted(length, 'byte')}; a header has 6 or more")
     if form > 2:
         repairs.add(f"there is no format {form}; read as format 1")
         form = 1
     ticks, quarter = _division(division)
     tracks = _tracks(data, following, repairs)
     if promised and not tracks:
-        raise DamagedFile(f"its header promises {promised} track{'s' * (promised != 1)}; there is none")
+        raise DamagedFile(f"its header promises {counted(promised, 'track')}; there is none")
     if promised != len(tracks):
-        repairs.add(f"its header promises {promised} track{'s' * (promised != 1)}; there {_are(len(tracks))}")
+        repairs.add(f"its header promises {counted(promised, 'track')}; there {_are(len(tracks))}")
     return MidiFile(form=form, ticks_per_quarter=ticks, quarter=quarter, tracks=tracks)
 
 
@@ -151,7 +153,7 @@ def _find_header(data: bytes, repairs: Repairs) -> int:
         raise DamagedFile("it does not begin with MThd")
     # A MIDI file in a RIFF file (.rmi) is whole; what else stands before the header is not a part of it.
     if not (data.startswith(b"RIFF") and data[8:12] == b"RMID"):
-        repairs.add(f"{at:,} bytes before its header left out")
+        repairs.add(f"{counted(at, 'byte')} before its header left out")
     return at
 
 
@@ -190,9 +192,9 @@ def _tracks(data: bytes, at: int, repairs: Repairs) -> list[TrackEvents]:
         following = data.find(b"MTrk", at + 1) if kind != b"MThd" else -1
         if following < 0:
             if data[at:].strip(b"\0"):
-                repairs.add(f"{len(data) - at:,} bytes after its last track left out")
+                repairs.add(f"{counted(len(data) - at, 'byte')} after its last track left out")
             break
-        repairs.add(f"{following - at:,} bytes between two tracks left out")
+        repairs.add(f"{counted(following - at, 'byte')} between two tracks left out")
         at = following
     return tracks
 

@@ -6,8 +6,6 @@ import { Piano } from "./piano.js";
 import { Base } from "./piece.js";
 import { Problem, open, upload } from "./wire.js";
 
-const WAYS = { midi: "Drop a MIDI file here, or choose one", audio: "Drop a WAV, FLAC, OGG or MP3 here, or choose one", text: "Drop a text here, or choose one" };
-
 const MICROPHONE = "The microphone works on localhost or over https alone.";
 
 export class Prompt {
@@ -25,7 +23,7 @@ export class Prompt {
     this.record = el("button", { onclick: () => this.recordOrEnd() }, "Record");
     this.midiWords = el("span", { className: "quiet" });
     this.piano = new Piano((count) => {
-      this.playedWords.textContent = count ? `${count} notes` : "";
+      this.playedWords.textContent = count ? `${count} ${count === 1 ? "note" : "notes"}` : "";
       this.usePlayed.disabled = this.clearPlayed.disabled = !count;
     });
     this.playedWords = el("span", { className: "quiet" });
@@ -73,13 +71,13 @@ export class Prompt {
     this.turn += 1;
     this.warn([]);
     if (this.microphone) this.endRecording().catch(() => {}); // nobody waits for it any more
-    const { examples, suffixes } = this.configuration.domains[domain];
+    const { examples, reads, suffixes } = this.configuration.domains[domain];
     this.examples.replaceChildren(
       ...examples.map((name) => el("button", { className: "chip", onclick: () => this.open({ example: name }) }, name)),
       this.nothing,
     );
     this.input.accept = suffixes.join(",");
-    this.dropWords.replaceChildren(WAYS[domain], el("small", {}, this.limit(domain)));
+    this.dropWords.replaceChildren(`Drop a ${reads} here, or choose one`, el("small", {}, this.limit(domain)));
     show(this.words, domain === "text");
     show(this.keys, domain === "midi");
     show(this.sing, domain === "audio");
@@ -105,7 +103,7 @@ export class Prompt {
     const { domains, uploadBytes } = this.configuration;
     const { longest, unit } = domains[domain];
     if (unit === "bytes") return `up to ${longest.toLocaleString("en")} bytes`;
-    return `up to ${(uploadBytes / 2 ** 20).toLocaleString("en")} MiB and ${(longest / 60).toLocaleString("en")} minutes`;
+    return `up to ${(uploadBytes / 2 ** 20).toLocaleString("en")} MiB and ${(longest / 60).toLocaleString("en")} ${longest === 60 ? "minute" : "minutes"}`;
   }
 
   /** What was not read as it stands in the file. */

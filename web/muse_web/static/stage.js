@@ -160,7 +160,7 @@ export class Stage {
     const { piece } = this;
     const { candidate } = piece;
     const length = this.lengthOf(candidate.end - piece.cut);
-    this.say(`${piece.stopped ? "Stopped" : "Done"}: ${length} in ${candidate.steps} steps, seed ${piece.seed}. Continue writes another version; Go on from this writes on.`);
+    this.say(`${piece.stopped ? "Stopped" : "Done"}: ${length} in ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}, seed ${piece.seed}. Continue writes another version; Go on from this writes on.`);
   }
 
   goOn() {

@@ -53,7 +53,7 @@ export class Strip {
     const { piece } = this.stage;
     if (this.element.hidden || !this.cards) return;
     this.cards.forEach(({ preview, words, candidate }, number) => {
-      const likely = candidate.done ? `, ${candidate.natsAToken.toFixed(2)} nats a token` : `, ${candidate.steps} steps`;
+      const likely = candidate.done ? `, ${candidate.natsAToken.toFixed(2)} nats a token` : `, ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}`;
       words.textContent = `${number + 1}${likely}`;
       if (piece.domain === "text") preview.textContent = candidate.writtenText.slice(0, 240);
       else {

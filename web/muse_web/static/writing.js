@@ -83,7 +83,7 @@ export class Writing {
     const { stage, piece } = this;
     if (stage.piece !== piece) return;
     const left = part.left === null ? "" : `, ${part.left < 1 ? "under 1" : Math.ceil(part.left)} s left`;
-    stage.say(`Writing: ${part.steps} steps, ${part.rate.toFixed(0)} a second${left}.`);
+    stage.say(`Writing: ${part.steps} ${part.steps === 1 ? "step" : "steps"}, ${part.rate.toFixed(0)} a second${left}.`);
     if (piece.domain === "text") stage.words.add(piece.candidate);
     else if (!this.heard && stage.hearToggle.checked) {
       this.heard = true;
