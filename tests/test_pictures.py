@@ -15,10 +15,11 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace
-from muse_shortcut.pictures.drawing import draw_trace
+from muse_shortcut.pictures.drawing import _free_place, draw_trace
 from muse_shortcut.pictures.palette import ACCENT, NEW, PAPER, PROMPT, colours_of_page, depth_colours
 from muse_shortcut.pictures.style import picture_bytes
 from muse_shortcut.pictures.timeline import (
+    Note,
     Timeline,
     alternatives_of,
     clock,
@@ -243,3 +244,26 @@ def test_a_note_however_short_on_the_axis_has_a_width_and_no_edge_that_hides_it(
     widths, edges = widths_and_edges()
     assert min(widths) >= 0.49
     assert max(edges) == 0
+
+
+def test_the_label_of_a_note_stands_on_no_other_note_and_on_no_strand() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(10, 5), dpi=100).add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 100), ylim=(40, 90))
+
+    def note(pitch: int, start: float) -> Note:
+        return Note(pitch=pitch, start=start, end=start + 2, first=0, is_new=True, is_drum=False)
+
+    chosen = note(60, 50)
+    alone = _free_place(axes, [chosen], chosen, [], "E3")
+    assert abs(alone[1]) >= 13 or abs(alone[0]) > 10
+    # A row of notes above it and a strand that comes from below on the left.
+    crowd = [chosen, *(note(pitch, 44 + 2 * i) for i in range(8) for pitch in (62, 63, 64))]
+    x, y = _free_place(axes, crowd, chosen, [(40.0, 50.0)], "E3")
+    across, up = 720 / 100, 360 / 50
+    for one in crowd:
+        left, right = (one.start - 50) * across, (one.end - 50) * across
+        apart = right < x - 8 or left > x + 8 or abs((one.pitch - 60) * up - y) > 6
+        assert apart, (one, x, y)
+    assert not (x < 0 and y < 0)

@@ -180,6 +180,11 @@ def allowed_at(tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: 
     return allowed
 
 
+def _following(tokenizer: Tokenizer[Any]) -> int:
+    """How many steps after one are needed to call it by its name: of text those that end its character."""
+    return 3 if tokenizer.unit == "bytes" else 0
+
+
 def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: int) -> Explanation:
     """Every source of the id drawn at a step: each depth, each span (a note, or another id), each span at each depth.
 
@@ -190,7 +195,7 @@ def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trac
         raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this continuation")
     end = trace.prompt_steps + step
     # One more than is explained: the last note's span is then known to be whole or not.
-    tokens = tokenizer.describe(trace.ids[: end + 1], request.prompt)
+    tokens = tokenizer.describe(trace.ids[: end + 1 + _following(tokenizer)], request.prompt)
     seen = [span for span in spans_of(tokens[:end]) if span.stop > int(trace.first[step])]
     depths: list[int] = trace.depths.tolist()
     sources: list[tuple[int | None, Span | None]] = [

@@ -36,6 +36,8 @@ _BAR_LEFT, _BAR_WIDTH = 0.46, 0.54
 """Of the bars in the column beside the time axis, as shares of its width."""
 _LABEL = 14
 """Letters before them."""
+_HEADING = 20
+"""Letters above them, in full size."""
 _ROOM = 0.3
 """Beside a bar, for its number."""
 _LEAST_SHOWN = 0.1
@@ -44,6 +46,8 @@ _WIDEST = 0.02
 """The share of all attention, at a depth of a source, that gets the widest strand; the strongest's if that is more"""
 _LEAST_STRAND = 0.12
 """A depth of a source that has less than this fraction of the widest gets none."""
+_LETTER = 1 / 150
+"""The width of a letter below, as a share of the axis."""
 _LEAST_WIDTH = 1 / 600
 """Of a note, as a share of the axis: two dots and a half of the picture."""
 _BINS = 420
@@ -154,6 +158,7 @@ def _draw_arcs(
 ) -> None:
     """Strands from the strongest notes to the chosen one: one a depth, in its colour, as wide as its weight."""
     from matplotlib.patches import FancyArrowPatch, Rectangle
+    from matplotlib.patheffects import withStroke
 
     notes = {note.first: note for note in timeline.notes}
     chosen = notes.get(trace.prompt_steps + step)
@@ -185,17 +190,52 @@ def _draw_arcs(
             )
         axes.add_patch(_outlined(Rectangle, note, colours[int(source.by_depth.argmax())], 4))
     axes.add_patch(_outlined(Rectangle, chosen, ACCENT, 6))
+    label = next(span.label for span in timeline.spans if span.first == chosen.first)
+    strands = [((notes[source.span.first].start, float(notes[source.span.first].pitch))) for source in drawn]
+    place = _free_place(axes, timeline.notes, chosen, strands, label)
+    halo = withStroke(linewidth=2.5, foreground=PAPER)
     axes.annotate(
-        next(span.label for span in timeline.spans if span.first == chosen.first),
-        (chosen.start, chosen.pitch),
-        xytext=(0, 11),
-        textcoords="offset points",
-        ha="center",
-        color=ACCENT,
-        fontsize=9,
-        fontweight="bold",
-        zorder=7,
-    )
+        label, (chosen.start, chosen.pitch), xytext=place, textcoords="offset points", ha="center", va="center",
+        color=ACCENT, fontsize=9, fontweight="bold", zorder=7, path_effects=[halo],
+    )  # fmt: skip
+
+
+def _free_place(
+    axes: Axes, notes: Sequence[Note], chosen: Note, strands: list[tuple[float, float]], label: str
+) -> tuple[float, float]:
+    """Where a label stands on the fewest notes and strands: its middle, in points from the chosen note's beginning."""
+    box = axes.get_window_extent()
+    dot = 72 / axes.figure.dpi
+    left, right = axes.get_xlim()
+    low, high = axes.get_ylim()
+    across = dot * box.width / (right - left)
+    up = dot * box.height / (high - low)
+    half, tall = 3.1 * len(label) + 2, 6.0
+    # Notes as rectangles, and strands, which are nearly straight, as points on them; all in points.
+    least = _LEAST_WIDTH * (right - left)
+    rectangles = [
+        (
+            (note.start - chosen.start) * across, (max(note.end, note.start + least) - chosen.start) * across,
+            (note.pitch - chosen.pitch - 0.5) * up, (note.pitch - chosen.pitch + 0.5) * up,
+        )
+        for note in notes
+    ]  # fmt: skip
+    for start, pitch in strands:
+        for part in np.linspace(0.0, 1.0, 24):
+            x, y = part * (start - chosen.start) * across, part * (pitch - chosen.pitch) * up
+            rectangles.append((x, x, y, y))
+    places = [
+        (side * (half + 7), lift) for side in (1, 0, -1) for lift in (0, 13, -13, 24, -24, 38, -38) if side or lift
+    ]
+
+    def cost(place: tuple[float, float]) -> tuple[int, float]:
+        x, y = place
+        over = sum(a < x + half and b > x - half and c < y + tall and d > y - tall for a, b, c, d in rectangles)
+        at = chosen.start + x / across, chosen.pitch + y / up
+        inside = left + half / across < at[0] < right - half / across and low + tall / up < at[1] < high - 2 * tall / up
+        return over + (0 if inside else 1000), abs(x) / 3 + abs(y)
+
+    return min(places, key=cost)
 
 
 def _worth_showing(sources: list[Source], most: int) -> list[Source]:
@@ -246,25 +286,28 @@ def _draw_sources(
         below = upper[:, number] - heights[:, number]
         axes.bar(starts, heights[:, number], width=width, bottom=below, color=colour, align="edge", zorder=2)
     top = float(upper[:, -1].max()) or 1.0
-    named: list[float] = []
+    named: list[tuple[float, float]] = []
+    line = float(timeline.edges[trace.prompt_steps + step])
     visible = [source for source in sources if timeline.edges[source.span.first] >= left]
     for source in _worth_showing(visible, 2 * _NAMED_SOURCES):
         bar = int((float(timeline.edges[source.span.first]) - left) / width)
         place = left + (bar + 0.5) * width
         # Names do not stand on one another: the stronger keeps its own.
-        if len(named) == _NAMED_SOURCES or any(abs(place - other) < (right - left) / 22 for other in named):
+        half = (right - left) * max(1 / 44, (len(source.span.label) + 1) * _LETTER / 2)
+        middle = min(place, line - half) if place - half < line < place + half else place
+        if len(named) == _NAMED_SOURCES or any(abs(middle - other) < half + far for other, far in named):
             continue
-        named.append(place)
+        named.append((middle, half))
         axes.annotate(
             source.span.label,
-            (place, upper[bar, -1]),
+            (middle, upper[bar, -1]),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",
             fontsize=7.5,
             color=INK,
         )
-    axes.axvline(float(timeline.edges[trace.prompt_steps + step]), color=ACCENT, linewidth=1.2, zorder=3)
+    axes.axvline(line, color=ACCENT, linewidth=1.2, zorder=3)
     axes.set_ylim(0, top * 1.22)
     axes.set_yticks([0, top], ["0", percent(top)])
     clock_ticks(axes, left, right)
@@ -281,7 +324,9 @@ def _describe(axes: Axes, chances: list[tuple[Token, float]], sources: list[Sour
     axes.set(xlim=(0, 1), ylim=(0, 1))
     token = chances[0][0]
     y = 0.985
-    axes.text(0, y, f"{token.label} at {clock(token.start)}", color=ACCENT, fontsize=13, fontweight="bold", va="top")
+    heading = f"{_short(token.label)} at {clock(token.start, 2)}"
+    size = min(13.0, 13.0 * _HEADING / len(heading))
+    axes.text(0, y, heading, color=ACCENT, fontsize=size, fontweight="bold", va="top")
     y -= 0.1
     axes.text(0, y, "its chance, and the likeliest others", color=MUTED, fontsize=8, va="top")
     y -= 0.055
@@ -296,13 +341,16 @@ def _describe(axes: Axes, chances: list[tuple[Token, float]], sources: list[Sour
     axes.text(0, y, "what it looked at most", color=MUTED, fontsize=8, va="top")
     y -= 0.055
     strongest = sources[0].weight if sources else 1.0
+    # Whole seconds, unless two places would then look the same.
+    times = [source.span.start for source in sources[:6]]
+    places = 0 if len({clock(time) for time in times}) == len(set(times)) else 2
     for source in sources[:6]:
         start, scale = _BAR_LEFT, (_BAR_WIDTH - _ROOM) / strongest
         for part, colour in zip((scale * source.by_depth).tolist(), colours, strict=True):
             axes.barh(y - 0.018, part, left=start, height=0.026, color=colour, linewidth=0)
             start += part
         axes.text(0, y, _short(source.span.label), fontsize=8.5, va="top", color=INK)
-        share = f"{percent(source.weight)}  {clock(source.span.start)}"
+        share = f"{percent(source.weight)}  {clock(source.span.start, places)}"
         axes.text(start + 0.015, y, share, fontsize=8, va="top", color=MUTED)
         y -= 0.052
 

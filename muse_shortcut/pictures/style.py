@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["STYLE", "bare", "clock_ticks", "depth_legend", "draw_shares", "picture_bytes", "title_of"]
+__all__ = ["STYLE", "bare", "clock_ticks", "depth_legend", "draw_shares", "fonts", "picture_bytes", "title_of"]
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -47,6 +48,21 @@ def picture_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
+
+
+@cache
+def fonts(first: str) -> list[str]:
+    """A font, and of this machine's what has the letters that it lacks."""
+    from matplotlib.font_manager import fontManager
+
+    there = {font.name for font in fontManager.ttflist}
+    return [first, *(name for name in _OTHER_SCRIPTS if name in there)]
+
+
+_OTHER_SCRIPTS = (
+    "Noto Sans Mono CJK JP", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans",
+    "PingFang SC", "Yu Gothic", "MS Gothic", "Microsoft YaHei", "Noto Emoji", "Segoe UI Emoji", "Symbola",
+)  # fmt: skip
 
 
 def bare(axes: Axes) -> None:

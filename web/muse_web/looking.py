@@ -60,7 +60,9 @@ def _tokens_near(run: Run, candidate: Candidate, trace: Trace, step: int) -> dic
     tokenizer, prompt = run.checkpoint.tokenizer, trace.prompt_steps
     if not tokenizer.note_starts().any():
         # Codes and words are called alike wherever they stand: to describe a long prompt for one takes seconds.
-        return {step: tokenizer.describe(trace.ids[prompt + step : prompt + step + 1])[0]}
+        # But for the few of which a character may be made.
+        first = max(0, prompt + step - _NOTE)
+        return {step: tokenizer.describe(trace.ids[first : prompt + step + _NOTE])[prompt + step - first]}
     if candidate.tokens is None:
         candidate.tokens = tokenizer.describe(trace.ids, run.request.prompt)
     return {

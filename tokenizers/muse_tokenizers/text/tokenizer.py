@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ from muse_tokenizers.suffixes import TEXT
 from muse_tokenizers.text.encodings import check_encoding
 from muse_tokenizers.text.files import LINE_ENDS, LOOKED_AT, LineEnds, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
+from muse_tokenizers.text.labels import label_in
 from muse_tokenizers.text.measures import measure_text
 from muse_tokenizers.text.segmenting import BpeSegmenter, CharacterSegmenter, Segmenter
 from muse_tokenizers.text.utf8 import ILL, characters_before, state_after, transitions
@@ -42,6 +44,8 @@ _CONTROLS = frozenset({*range(32), 127} - {*b"\t\n\f\r"})
 _WORD_END = re.compile(rb"[^ \t\r\n](?=[ \n])")
 _LONGEST_PROMPT = 2**24
 """Bytes of a file that is continued: all its ids stand in the sidecar, and a core sees a few thousand of them."""
+_LONGEST_CHARACTER = 4
+"""Bytes, so tokens too."""
 _LONGEST_WORD = 64
 """Bytes; what goes on for longer has no spaces between its words."""
 
@@ -143,7 +147,8 @@ class TextTokenizer(Tokenizer[bytes]):
     def describe(self, ids: Ids, prompt: Prompt[bytes] | None = None) -> list[list[Token]]:
         flat = ids[:, 0]
         ends = np.cumsum(self._lengths[flat])
-        begun = characters_before(self.decode(ids))
+        whole = self.decode(ids)
+        begun = characters_before(whole)
         special = {self.pad: "padding", self.begin: "begin", self.end: "end"}
         described = []
         for number, end in zip(flat.tolist(), ends.tolist(), strict=True):
@@ -151,10 +156,16 @@ class TextTokenizer(Tokenizer[bytes]):
             start = end - len(data)
             # A character belongs to every token that has a byte of it.
             first = max(0, int(begun[start + 1]) - 1) if data else int(begun[start])
-            label, kind = _label(data) if data else (special.get(number, "no text"), "special")
+            label, kind = label_in(whole, start, end) if data else (special.get(number, "no text"), "special")
             characters = (first, int(begun[end]))
             described.append([Token(id=number, label=label, kind=kind, start=start, end=end, characters=characters)])
         return described
+
+    def labels_after(
+        self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[bytes] | None = None
+    ) -> list[str]:
+        # What came before may have begun a character.
+        return [self.describe(np.append(ids[-_LONGEST_CHARACTER:], [[other]], axis=0))[-1][0].label for other in others]
 
     # Continuing
 
@@ -284,14 +295,3 @@ def read_bpe(path: Path) -> BpeSegmenter:
         raise UnknownTokenizer(f"cannot read {path}: {error.strerror}") from error
     except (UnknownTokenizer, UnicodeDecodeError) as error:
         raise UnknownTokenizer(f"{path}: {error}") from error
-
-
-def _label(data: bytes) -> tuple[str, str]:
-    """For eyes, and of which kind."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return " ".join(f"{byte:02x}" for byte in data), "byte"
-    kind = "space" if text.isspace() else "word" if any(character.isalnum() for character in text) else "mark"
-    shown = text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣" if text.isspace() else " ")
-    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown), kind

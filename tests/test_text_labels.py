@@ -1,0 +1,58 @@
+"""Promises of what tokens of text are called: characters as people read them, whole or in parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from muse_shortcut.pictures.text import _layout, columns_of
+from muse_tokenizers.text.labels import begun_in, label_in
+from muse_tokenizers.text.segmenting import train_bpe
+from muse_tokenizers.text.tokenizer import TextTokenizer
+
+
+def single_bytes() -> TextTokenizer:
+    """A tokenizer whose every token is a byte."""
+    return TextTokenizer(train_bpe([b"a"], 257))
+
+
+@pytest.mark.parametrize(("character", "size"), [("é", 2), ("漢", 3), ("🎵", 4)])
+def test_a_part_of_a_character_says_of_which_and_which(character: str, size: int) -> None:
+    data = f"a{character}b".encode()
+    assert [label_in(data, 1 + part, 2 + part)[0] for part in range(size)] == [
+        f"{character} ({part + 1}/{size})" for part in range(size)
+    ]
+    assert label_in(data, 1, 1 + size) == (character, "mark" if character == "🎵" else "word")
+    assert label_in(data, 0, 1 + size)[0] == f"a{character}"
+    assert label_in(data, size, size + 2)[0] == f"{character} ({size}/{size})b"
+    if size > 2:
+        assert label_in(data, 1, size)[0] == f"{character} (1-{size - 1}/{size})"
+
+
+def test_what_is_not_there_yet_is_told_by_its_bytes_and_what_is_none_too() -> None:
+    assert label_in("🎵".encode()[:2], 0, 2) == ("f0 9f (1-2/4)", "byte")
+    assert label_in(b"a\xff", 1, 2) == ("ff", "byte")
+    assert label_in(b"\x80", 0, 1) == ("80", "byte")
+    assert begun_in("é🎵".encode(), 1, 3) == "🎵"
+    assert begun_in("é".encode(), 1, 2) == ""
+
+
+@pytest.mark.parametrize("text", ["naïve café", "漢字かな", "a 🎵 b", "ß\n漢"])
+def test_bytes_of_a_character_share_its_cell_in_the_picture(text: str) -> None:
+    tokenizer = single_bytes()
+    ids = tokenizer.encode(text.encode())
+    tokens = [step[0] for step in tokenizer.describe(ids)]
+    placed = _layout(tokens, tokenizer.decode(ids), 0, None)
+    assert "".join(one.text for one in placed) == text.replace("\n", "⏎").replace(" ", "␣")
+    for line, words in enumerate(text.split("\n")):
+        width = sum(one.width for one in placed if one.line == line)
+        assert width == pytest.approx(sum(map(columns_of, words)) + (line < text.count("\n")))
+    assert all(one.width > 0 for one in placed)
+
+
+def test_other_ids_are_called_by_what_they_would_make_of_a_begun_character() -> None:
+    tokenizer = single_bytes()
+    ids = tokenizer.encode("caf\u00e9".encode())
+    others = [int(ids[-1, 0]), int(tokenizer.encode("\u00e8".encode())[1, 0])]
+    assert tokenizer.labels_after(ids[:-1], 0, others) == ["é (2/2)", "è (2/2)"]
+    assert tokenizer.labels_after(np.zeros((0, 1), dtype=np.int64), 0, [int(ids[0, 0])]) == ["c"]
