@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 import numpy as np
-from muse_tokenizers.text.labels import begun_in, readable
 
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.pictures.palette import ACCENT, INK, MUTED, depth_colours
@@ -16,6 +15,7 @@ from muse_shortcut.pictures.sound import most_telling
 from muse_shortcut.pictures.style import STYLE, depth_legend, fonts, title_of
 from muse_shortcut.pictures.timeline import percent
 from muse_tokenizers.base import Token, Tokenizer
+from muse_tokenizers.text.labels import begun_in, readable
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ export class Why {
       const [from, to] = candidate.finalCharacters.subarray(2 * (first - candidate.base), 2 * (first - candidate.base) + 2);
       return { label: `“${visible(candidate.finalText.slice(from, to))}”`, at: "" };
     }
-    const at = clock(Math.max(0, candidate.edges[first - candidate.base]), 1);
+    const at = clock(Math.max(0, candidate.edges[first - candidate.base]), 2);
     return { label: domain === "audio" ? "frame" : candidate.labels[span], at };
   }
 
