@@ -409,3 +409,23 @@ def test_without_a_prompt_the_continuation_is_the_piece(name: str) -> None:
     prompt = midi.prompt(None)
     ids = continued(name, prompt)
     assert midi.dumps(midi.join(prompt, ids)) == midi.dumps(midi.decode(ids))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notes_of_a_prompt_are_described_as_long_as_in_its_file(name: str) -> None:
+    midi = tokenizer(name)
+    # The first is longer than any id says, the second held across the cut; what follows has its own ids' lengths.
+    piece = make_score(
+        {40: [(0, 30.3, 50, 80), (7.5, 3.7, 62, 80), (2, 0.53, 64, 80), (9, 1, 67, 80), (10, 1, 69, 80)]}
+    )
+    prompt = midi.prompt(midi.loads(midi.dumps(piece)), 4.1)
+    ids = np.concatenate([prompt.ids, midi.encode(piece)[len(prompt.ids) - 1 :]])
+    tokens = [step[0] for step in midi.describe(ids, prompt)]
+    found = {token.value: (token.start, token.end) for token in tokens if token.kind == "pitch"}
+    assert [found[pitch] for pitch in (50, 62, 64)] == [
+        pytest.approx(span, abs=0.006) for span in ((0, 15.15), (3.75, 5.6), (1, 1.265))
+    ]
+    assert found[67] == pytest.approx((4.5, 5), abs=0.03)
+    # Without its file a prompt is what its ids say.
+    plain = {token.value: token.end for (token,) in midi.describe(prompt.ids) if token.kind == "pitch"}
+    assert plain[50] < 15

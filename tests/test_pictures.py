@@ -130,6 +130,20 @@ def test_where_there_is_no_new_note_there_is_no_telling_step(checkpoint: Checkpo
     assert picture_bytes(draw_trace(trace, checkpoint.tokenizer, "none"), "png").startswith(b"\x89PNG")
 
 
+def test_what_a_note_looked_at_stands_at_its_second(checkpoint: Checkpoint, trace: Trace, timeline: Timeline) -> None:
+    step = telling_step(trace, timeline)
+    assert step is not None
+    figure = draw_trace(trace, checkpoint.tokenizer, "bars", step)
+    looked = figure.axes[2]
+    left = looked.get_xlim()[0]
+    width = looked.patches[0].get_width()
+    drawn = {round(bar.get_x(), 6) for bar in looked.patches if bar.get_height() > 0}
+    starts = {span.start for span in timeline.spans if left <= span.start and span.first < trace.prompt_steps + step}
+    assert drawn <= {round(left + int((start - left) / width) * width, 6) for start in starts}
+    chosen = next(note for note in timeline.notes if note.first == trace.prompt_steps + step)
+    assert chosen.start in [line.get_xdata()[0] for line in looked.lines]
+
+
 def test_alternatives_are_named_as_they_would_have_been(
     checkpoint: Checkpoint, trace: Trace, timeline: Timeline
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -272,7 +273,8 @@ def _draw_sources(
     axes: Axes, timeline: Timeline, trace: Trace, step: int, sources: list[Source], colours: list[str]
 ) -> None:
     """What the chosen token looked at, where it is in time, as high as its weight."""
-    times = np.array([timeline.edges[source.span.first] for source in sources])
+    # When they are, not where their ids have room among those of the moment.
+    times = np.array([source.span.start for source in sources])
     weights = np.array([source.by_depth for source in sources])
     left, right = _shown(timeline)
     width = (right - left) / _BINS
@@ -287,10 +289,11 @@ def _draw_sources(
         axes.bar(starts, heights[:, number], width=width, bottom=below, color=colour, align="edge", zorder=2)
     top = float(upper[:, -1].max()) or 1.0
     named: list[tuple[float, float]] = []
-    line = float(timeline.edges[trace.prompt_steps + step])
-    visible = [source for source in sources if timeline.edges[source.span.first] >= left]
+    own = timeline.spans[bisect_right(timeline.spans, trace.prompt_steps + step, key=lambda span: span.first) - 1]
+    line = own.start
+    visible = [source for source in sources if source.span.start >= left]
     for source in _worth_showing(visible, 2 * _NAMED_SOURCES):
-        bar = int((float(timeline.edges[source.span.first]) - left) / width)
+        bar = int((source.span.start - left) / width)
         place = left + (bar + 0.5) * width
         # Names do not stand on one another: the stronger keeps its own.
         half = (right - left) * max(1 / 44, (len(source.span.label) + 1) * _LETTER / 2)

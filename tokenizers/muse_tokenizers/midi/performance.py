@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.base import Grammar, Ids, Token, Wishes
 from muse_tokenizers.errors import ImpossibleOption, UnreadablePiece
 from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.labels import pitch_name, program_name
 from muse_tokenizers.midi.remi import shifted
 from muse_tokenizers.midi.scores import held_ends, notes_track
@@ -166,10 +167,23 @@ class PerformanceForm:
 
     # Meaning
 
-    def describe(self, ids: list[int]) -> list[Token]:
-        """A token for every id. A note's on, velocity and off share its number and span."""
+    def file_notes(self, piece: Score) -> FileNotes:
+        """The notes of a piece as its file has them, in steps of real time, all of player 0."""
+        tempo = TempoMap(piece)
+        tracks = ((0, track) for track in piece.tracks if not track.is_drum)
+        return FileNotes(tracks, lambda ticks: tempo.seconds(ticks) / self.tick_seconds)
+
+    def describe(self, ids: list[int], given: int = 0, file: FileNotes | None = None) -> list[Token]:
+        """A token for every id. A note's on, velocity and off share its number and span.
+
+        Args:
+            ids: special ones too.
+            given: how many of them are a prompt's.
+            file: where the prompt's notes end; None: as the ids say.
+        """
         tokens, tick, note = list[Token](), 0, -1
         sounding: dict[int, list[int]] = {}
+        strikes: list[tuple[list[int], int, int]] = []
         numbers: dict[int, int] = {}
         for index, i in enumerate(ids):
             kind, value = self.vocabulary.kinds[i], self.vocabulary.values[i]
@@ -179,6 +193,7 @@ class PerformanceForm:
             if kind == "NoteOn":
                 note += 1
                 sounding[int(value)], numbers[int(value)], own = [index], note, note
+                strikes.append((sounding[int(value)], int(value), tick))
             elif kind == "Velocity" and note >= 0:
                 own = note
                 for members in sounding.values():
@@ -194,6 +209,11 @@ class PerformanceForm:
         for members in sounding.values():
             for member in members:
                 tokens[member] = replace(tokens[member], end=(tick + self._closing_ticks) * self.tick_seconds)
+        for members, pitch, struck in strikes:
+            found = None if file is None or members[0] >= given else file.end(0, pitch, struck, 1.0)
+            if found is not None:
+                for member in members:
+                    tokens[member] = replace(tokens[member], end=found * self.tick_seconds)
         return tokens
 
     def _label(self, i: int, kind: str, value: str) -> tuple[str, str]:

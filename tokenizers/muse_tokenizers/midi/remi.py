@@ -13,6 +13,7 @@ import numpy as np
 from muse_tokenizers.base import Ids, Token, Wishes
 from muse_tokenizers.midi.clock import Clock, file_clock, pace_of
 from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.labels import drum_name, pitch_name, program_name
 from muse_tokenizers.midi.remi_grammar import RemiGrammar, follow_table
 from muse_tokenizers.midi.remi_tables import DEFAULT_TEMPO, Kind, RemiTables
@@ -210,8 +211,23 @@ class RemiForm:
 
     # Meaning
 
-    def describe(self, ids: list[int], clock: Clock | None = None) -> list[Token]:
-        """A token for every id. The ids of a note share its number and its span."""
+    def file_notes(self, piece: Score) -> FileNotes:
+        """The notes of a piece as its file has them, in ticks of ids; drums are player -1."""
+        ratio = self.tables.ticks_per_quarter / piece.ticks_per_quarter
+        tracks = ((-1 if track.is_drum else track.program, track) for track in merge_tracks(piece))
+        return FileNotes(tracks, lambda ticks: ticks * ratio)
+
+    def describe(
+        self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
+    ) -> list[Token]:
+        """A token for every id. The ids of a note share its number and its span.
+
+        Args:
+            ids: special ones too.
+            clock: when their ticks are; None: as the ids alone say.
+            given: how many of them are a prompt's.
+            file: where the prompt's notes end; None: as the ids say.
+        """
         tables, tokens = self.tables, list[Token]()
         note, first = -1, 0
         tempos = [(0.0, 0.0, tables.default_seconds_per_tick)]
@@ -219,15 +235,21 @@ class RemiForm:
             tempos = [one for one in zip(clock.ticks, clock.seconds, clock.per_tick, strict=True) if one[0] < clock.cut]
             if clock.cut < float("inf"):
                 tempos.append((clock.cut, clock.at(clock.cut), clock.per_tick_at(clock.cut)))
-        ends: list[tuple[range, int]] = []
+        ends: list[tuple[range, float]] = []
         for index, moment in enumerate(self.walk(ids, clock)):
             if moment.kind in (Kind.Pitch, Kind.PitchDrum):
                 note, first = note + 1, index
             elif moment.kind == Kind.Tempo and (clock is None or moment.tick >= clock.cut):
                 tempos.append((moment.tick, moment.seconds, moment.seconds_per_tick))
             elif moment.kind == Kind.Duration:
-                length = int(tables.duration_ticks[moment.unit, moment.id])
-                ends.append((range(first, index + 1), moment.tick + length))
+                end: float | None = None
+                if file is not None and index < given:
+                    drum = tables.kind[ids[first]] == Kind.PitchDrum
+                    player, pitch = -1 if drum else moment.program - 1, int(tables.number[ids[first]])
+                    end = file.end(player, pitch, moment.tick, tables.ticks_per_quarter / 8)
+                if end is None:
+                    end = moment.tick + int(tables.duration_ticks[moment.unit, moment.id])
+                ends.append((range(first, index + 1), end))
             inside = moment.kind in (Kind.Pitch, Kind.PitchDrum, Kind.Velocity, Kind.Duration)
             label, kind = self._label(moment)
             if clock is not None and moment.kind == Kind.Tempo:

@@ -19,6 +19,7 @@ from muse_tokenizers.midi.clock import Clock, file_clock
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.earlier import first_track_like
+from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds, with_tempos
 from muse_tokenizers.midi.measures import measure_beats, measure_notes
 from muse_tokenizers.midi.performance import PerformanceForm
@@ -94,10 +95,14 @@ class MidiTokenizer(Tokenizer["Score"]):
         return self._form.decode(inner[: self._form.whole_length(inner)])
 
     def describe(self, ids: Ids, prompt: Prompt[Score] | None = None) -> list[list[Token]]:
-        listed = [int(i) for i in ids[:, 0]]
+        file = self._form.file_notes(prompt.piece) if prompt and prompt.piece is not None else None
+        return [[token] for token in self._described(ids, prompt, file)]
+
+    def _described(self, ids: Ids, prompt: Prompt[Score] | None, file: FileNotes | None = None) -> list[Token]:
+        listed, given = [int(i) for i in ids[:, 0]], len(prompt.ids) if prompt else 0
         if isinstance(self._form, RemiForm):
-            return [[token] for token in self._form.describe(listed, _clock(prompt and prompt.clock))]
-        return [[token] for token in self._form.describe(listed)]
+            return self._form.describe(listed, _clock(prompt and prompt.clock), given, file)
+        return self._form.describe(listed, given, file)
 
     def labels_after(
         self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[Score] | None = None
@@ -106,7 +111,7 @@ class MidiTokenizer(Tokenizer["Score"]):
         for other in others:
             # Only these are called by where they stand, and to describe a long piece for each of the rest takes long.
             before = ids if kinds[other] in ("Bar", "Position", "Tempo") else ids[:0]
-            labels.append(self.describe(np.concatenate([before, [[other]]]), prompt)[-1][0].label)
+            labels.append(self._described(np.concatenate([before, [[other]]]), prompt)[-1].label)
         return labels
 
     def _inner(self, ids: Ids) -> list[int]:
