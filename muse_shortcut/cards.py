@@ -8,7 +8,7 @@ from typing import Any
 from muse_shortcut.config import ModelConfig
 from muse_tokenizers.wording import counted
 
-__all__ = ["licence_of", "model_card", "parent_facts"]
+__all__ = ["licence_of", "model_card", "parent_facts", "with_metadata"]
 
 _CONTINUES = {"midi": "MIDI", "audio": "sound", "text": "text"}
 
@@ -43,6 +43,7 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
     """
     kind = "a plain GPT" if shape.shortcut is None else f"its last layer attends to {_depths(shape)}"
     lines = [
+        *_metadata(domain),
         f"# {name}",
         "",
         f"Continues {_CONTINUES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: "
@@ -59,6 +60,16 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
         lines += [f"The parent {one['name']} was trained on:", "", *_data(one["facts"]), ""]
     lines += ["## Training", "", *_details(facts), "", "## Figures", "", _figures(facts, shape), ""]
     return "\n".join([*lines, "## Licence", "", *_licences(facts, parents)]) + "\n"
+
+
+def with_metadata(card: str, domain: str) -> str:
+    """A card with the heading by which a hub knows its library, unless it has one."""
+    return card if card.startswith("---\n") else "\n".join([*_metadata(domain), card.lstrip()])
+
+
+def _metadata(domain: str) -> list[str]:
+    kind = {"midi": ["music", "midi"], "audio": ["music", "audio"]}.get(domain, [domain])
+    return ["---", "library_name: muse-shortcut", "tags:", *(f"- {tag}" for tag in [*kind, "muse-shortcut"]), "---", ""]
 
 
 def _depths(shape: ModelConfig) -> str:

@@ -31,6 +31,12 @@ from muse_tokenizers.loading import load_tokenizer
 __all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_core", "read_sampling", "read_tensors", "save_checkpoint"]
 
 VERSION = 1
+HUB_FIELDS = {
+    "library_name": "muse-shortcut",
+    "model_type": "muse-shortcut",
+    "architectures": [Core.__name__],
+}
+"""By which the tools of Hugging Face's hub know what a config.json is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +61,9 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     Raises:
         CheckpointError: a file is missing or damaged, or the parts do not belong together.
     """
+    folder = find_checkpoint(folder)
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint at {folder}: there is no such folder")
-    folder = find_checkpoint(folder)
     config = read_json(folder / "config.json", CheckpointError)
     if not isinstance(config, dict) or "version" not in config:
         raise CheckpointError(f"{folder / 'config.json'} is not a checkpoint's: it should say version {VERSION}")
@@ -142,10 +148,16 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in core.state_dict().items()}
     if core.config.tied_embeddings:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
-    data = save_tensors(state)
+    data = save_tensors(state, metadata={"format": "pt"})
     write_bytes(folder / "model.safetensors", data)
     digest = hashlib.sha256(data).hexdigest()
-    content = {"version": VERSION, "model": core.config.to_json(), "facts": checkpoint.facts, "sha256": digest}
+    content = {
+        "version": VERSION,
+        **HUB_FIELDS,
+        "model": core.config.to_json(),
+        "facts": checkpoint.facts,
+        "sha256": digest,
+    }
     write_text(folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "generation.json", json.dumps(asdict(checkpoint.sampling), indent=2) + "\n")
     write_text(folder / "README.md", checkpoint.card)

@@ -17,6 +17,7 @@ from typing import Any
 
 from muse_shortcut.errors import CheckpointError
 from muse_shortcut.files import hash_file, write_text
+from muse_shortcut.hub import fetch_model, is_on_hub
 from muse_tokenizers.json_files import parse_json, read_json
 
 __all__ = [
@@ -96,11 +97,15 @@ def best_checkpoint(checkpoints: Path, up_to: int | None = None) -> Path | None:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The checkpoint that a folder stands for: of a run its best, else its newest; any other folder is itself.
+    """The checkpoint that a folder stands for: of a run its best, else its newest; any other folder is itself. Of a
+    model on a hub, `hf:OWNER/NAME@REVISION`, its folder in the cache.
 
     Raises:
         CheckpointError: the run has none.
+        HubError: the model cannot be fetched.
     """
+    if is_on_hub(folder):
+        return fetch_model(folder)
     checkpoints = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
     steps = checkpoint_steps(checkpoints)
     if not steps and checkpoints == folder:

@@ -296,7 +296,7 @@ def test_what_was_read_otherwise_is_read_again(
         "characters",
     )
     with monkeypatch.context() as broken:
-        broken.setattr(preparing, "_write_store", lambda *_: 1 / 0)
+        broken.setattr(preparing, "write_store", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(*words, "--line-ends", "lf")
     assert run(*words, "--line-ends", "keep").code == 0

@@ -1,8 +1,9 @@
-"""muse-export: a checkpoint of a run as one to give away, small and without what only training needs."""
+"""muse-export: a checkpoint of a run as one to give away, small and without what only training needs; or to a hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.line import CommandLine, run_command
@@ -27,7 +28,15 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "checkpoint", type=str, metavar="CHECKPOINT", help="folder of a checkpoint or a codec, or of a run: its best"
     )
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of the copy")
+    parser.add_argument("--out", type=str, metavar="DIR", help="folder of the copy; not needed beside --push")
+    parser.add_argument(
+        "--push",
+        type=str,
+        metavar="OWNER/NAME",
+        help="send the copy to the Hugging Face hub, into a repository that is made where there is none; `hf auth "
+        "login` or HF_TOKEN says who you are. It is then read as hf:OWNER/NAME",
+    )
+    parser.add_argument("--private", action="store_true", help="a repository that is made is seen by its owner alone")
     parser.add_argument(
         "--precision", choices=["float16", "bfloat16", "float32"], default="float16", help="of the weights"
     )
@@ -46,15 +55,45 @@ def main() -> NoReturn:
 
 
 def _export(arguments: Namespace) -> None:
+    from muse_shortcut.hub import check_repository
+
+    if arguments.out is None and arguments.push is None:
+        raise ArgumentsError("there is nowhere to copy to: name --out, or --push, or both")
+    if arguments.private and arguments.push is None:
+        raise ArgumentsError("--private goes with --push")
+    if arguments.push is not None:
+        check_repository(arguments.push)
+    folder = checkpoint_folder(arguments.checkpoint)
+    require_codec(folder)
+    if arguments.push is not None and (folder / "codec.json").is_file():
+        raise ArgumentsError("--push is for models; a codec goes along with the models whose sound it is")
+    if arguments.out is not None:
+        _export_to(arguments, folder, Path(arguments.out))
+        if arguments.push is not None:
+            _push(arguments, Path(arguments.out))
+        return
+    with TemporaryDirectory() as temporary:
+        out = Path(temporary) / arguments.push.rpartition("/")[2]
+        _export_to(arguments, folder, out)
+        _push(arguments, out)
+
+
+def _push(arguments: Namespace, out: Path) -> None:
+    from muse_shortcut.hub import push_model
+
+    address = push_model(out, arguments.push, private=arguments.private, message="Exported by muse-shortcut")
+    print(f"{address}: to try it, muse-generate --checkpoint hf:{arguments.push}")
+
+
+def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
     from dataclasses import replace
 
     import torch
 
+    from muse_shortcut.cards import with_metadata
     from muse_shortcut.checkpoints import load_checkpoint, save_checkpoint
     from muse_shortcut.files import atomic_folder
 
-    folder, out = checkpoint_folder(arguments.checkpoint), Path(arguments.out)
-    require_codec(folder)
     if (
         out.exists()
         and any(out.iterdir())
@@ -70,7 +109,7 @@ def _export(arguments: Namespace) -> None:
     card = _card(arguments)
     if card is None:
         card = _written_card(checkpoint, folder, out)
-    checkpoint = replace(checkpoint, card=card)
+    checkpoint = replace(checkpoint, card=with_metadata(card, checkpoint.tokenizer.kind))
     with atomic_folder(out) as temporary:
         save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
     _say(out, checkpoint.core.parameter_count())

@@ -1,4 +1,4 @@
-"""What a command line names as a checkpoint or a codec: its own folder, or that of the run that made it."""
+"""What a command line names as a checkpoint or a codec: its own folder, that of its run, or a model on a hub."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from muse_shortcut.errors import CheckpointError
+from muse_shortcut.hub import is_on_hub
 from muse_shortcut.runs import find_checkpoint
 
 __all__ = ["checkpoint_folder", "codec_name", "require_codec"]
@@ -19,7 +20,7 @@ def checkpoint_folder(word: str) -> Path:
     """
     named = Path(word).expanduser()
     folder = find_checkpoint(named)
-    if folder != named:
+    if folder != named and not is_on_hub(named):
         print(f"{word} is a run: taking its checkpoint {folder.name}", file=sys.stderr)
     return folder
 

@@ -12,7 +12,9 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import ModelConfig, SamplingConfig, TrainConfig
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.hub import is_on_hub
 from muse_shortcut.model.core import Core
+from muse_shortcut.runs import find_checkpoint
 from muse_tokenizers.loading import load_tokenizer
 
 __all__ = ["fresh_checkpoint", "resumed_checkpoint", "tuned_checkpoint"]
@@ -35,19 +37,22 @@ def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> 
     return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={}, sampling=sampling)
 
 
-def tuned_checkpoint(folder: Path, store: Store, device: torch.device, *, shape: ModelConfig | None) -> Checkpoint:
-    """Another checkpoint, or a run's best, to go on from with other data.
+def tuned_checkpoint(named: Path, store: Store, device: torch.device, *, shape: ModelConfig | None) -> Checkpoint:
+    """Another checkpoint to go on from with other data.
 
     Args:
+        named: its folder, that of a run for its best one, or a model on a hub.
         shape: what was asked for, None if nothing; only its dropout may differ from the checkpoint's, and is taken.
 
     Raises:
         ArgumentsError: another shape was asked for.
         StoreError: the store is of another tokenizer.
     """
+    folder = find_checkpoint(named)
     checkpoint = load_checkpoint(folder, device)
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
-    parent = parent_facts(_name_of(folder), checkpoint.digest, checkpoint.facts, checkpoint.card)
+    name = str(named) if is_on_hub(named) else _name_of(folder)
+    parent = parent_facts(name, checkpoint.digest, checkpoint.facts, checkpoint.card)
     # Neither what is known of the parent nor its card is of what comes of it.
     checkpoint = replace(checkpoint, facts={"parent": parent}, card="")
     if shape is None:

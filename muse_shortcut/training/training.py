@@ -24,7 +24,6 @@ from muse_shortcut.devices import choose_device, choose_precision
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_text
 from muse_shortcut.presets import PRESETS, preset_of
-from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint
 from muse_shortcut.training.loop import Status, Trainer
 from muse_shortcut.training.run import RunFolder
@@ -190,7 +189,7 @@ def _beginning(options: TrainingOptions, store: Store, device: torch.device, res
     if resumed is not None:
         return resumed_checkpoint(resumed, store, device, seed=options.seed, train=options.train, shape=options.model)
     if options.start is not None:
-        return tuned_checkpoint(find_checkpoint(named_checkpoint(options.start)), store, device, shape=options.model)
+        return tuned_checkpoint(named_checkpoint(options.start), store, device, shape=options.model)
     return fresh_checkpoint(options.model or PRESETS[options.preset or preset_of(store.domain)], store, device)
 
 
