@@ -51,12 +51,13 @@ if TYPE_CHECKING:
     from muse_shortcut.generation.request import StepEvent
     from muse_shortcut.generation.trace import Trace, load_trace
     from muse_shortcut.model.core import Core, StepOutput
+    from muse_shortcut.model.own_last import register_last_layer
     from muse_shortcut.presets import PRESETS
     from muse_shortcut.training.loop import Status
     from muse_shortcut.training.training import TrainingObserver, TrainingOptions, TrainingPlan, TrainingResult, train
     from muse_shortcut.version import __version__
     from muse_tokenizers.audio.tokenizer import AudioTokenizer
-    from muse_tokenizers.base import Grammar, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+    from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
     from muse_tokenizers.errors import (
         FileWarning,
         ImpossibleWish,
@@ -112,6 +113,7 @@ _MODULES = {
     "muse_shortcut.generation.request": ("StepEvent",),
     "muse_shortcut.generation.trace": ("Trace", "load_trace"),
     "muse_shortcut.model.core": ("Core", "StepOutput"),
+    "muse_shortcut.model.own_last": ("register_last_layer",),
     "muse_shortcut.presets": ("PRESETS",),
     "muse_shortcut.training.loop": ("Status",),
     "muse_shortcut.training.training": (
@@ -123,7 +125,7 @@ _MODULES = {
     ),
     "muse_shortcut.version": ("__version__",),
     "muse_tokenizers.audio.tokenizer": ("AudioTokenizer",),
-    "muse_tokenizers.base": ("Grammar", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Wishes"),
+    "muse_tokenizers.base": ("Grammar", "Ids", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Wishes"),
     "muse_tokenizers.errors": (
         "FileWarning",
         "ImpossibleWish",
@@ -157,6 +159,7 @@ __all__ = [
     "FileWarning",
     "Grammar",
     "HubError",
+    "Ids",
     "ImpossibleWish",
     "Likelihood",
     "LikelihoodResult",
@@ -212,6 +215,7 @@ __all__ = [
     "load_trace",
     "open_store",
     "prepare",
+    "register_last_layer",
     "register_tokenizer",
     "save_checkpoint",
     "train",

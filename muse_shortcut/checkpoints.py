@@ -118,7 +118,10 @@ def _make_core(model: ModelConfig, tensors: dict[str, torch.Tensor], weights: Pa
     found, least = sum(tensor.numel() for tensor in tensors.values()), _least_parameters(model)
     if least > found:
         raise CheckpointError(f"{weights} does not fit its config.json: it has {found:,} numbers, {least:,} are needed")
-    core = Core(model)
+    try:
+        core = Core(model)
+    except ArgumentsError as error:
+        raise CheckpointError(f"{weights.parent}: {error}") from error
     try:
         core.load_state_dict(tensors)
     except RuntimeError as error:
@@ -129,7 +132,10 @@ def _make_core(model: ModelConfig, tensors: dict[str, torch.Tensor], weights: Pa
 def _least_parameters(model: ModelConfig) -> int:
     """How many numbers the matrices have, the head aside."""
     mlp = 0 if model.shortcut is None else model.shortcut.mlp_width
-    rows = model.streams * model.vocabulary_size + model.layers * (4 * model.width + 2 * model.feed_forward)
+    layers = model.layers if model.last_layer is None else model.layers - 1
+    if model.last_layer is not None:
+        mlp = 0
+    rows = model.streams * model.vocabulary_size + layers * (4 * model.width + 2 * model.feed_forward)
     return model.width * (rows + 2 * mlp * len(model.depths))
 
 

@@ -104,6 +104,9 @@ class ModelConfig:
     """Norm every head's queries and keys in all ordinary layers, a plain GPT's last one among them."""
     mixing: MixingConfig | None = None
     """Another way from depth to depth, beside `shortcut: null` alone."""
+    last_layer: str | None = None
+    """Name of a last layer of one's own, registered in Python by `muse_shortcut.register_last_layer`; null: this one.
+    It sees the depths of `shortcut`, and has no `mixing`."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -120,6 +123,8 @@ class ModelConfig:
         allowed = "a MixingConfig beside shortcut null, or null"
         mixing_fits = self.mixing is None or (isinstance(self.mixing, MixingConfig) and self.shortcut is None)
         require(mixing_fits, "mixing", self.mixing, allowed)
+        own = self.last_layer is None or (isinstance(self.last_layer, str) and self.mixing is None)
+        require(own, "last_layer", repr(self.last_layer), "a registered name where mixing is null, or null")
         if self.shortcut is not None:
             deepest = self.layers - 1
             fitting = ",".join(str(tap) for tap in self.shortcut.taps if tap <= deepest) or deepest
@@ -145,7 +150,7 @@ class ModelConfig:
     @property
     def remembered(self) -> tuple[int, ...]:
         """The depths of S whose past is attended to, and cached."""
-        scope = "context" if self.shortcut is None else self.shortcut.scope
+        scope = "context" if self.shortcut is None or self.last_layer is not None else self.shortcut.scope
         return {"context": self.depths, "column": (), "cross": self.depths[-1:]}[scope]
 
     @property
@@ -162,8 +167,8 @@ class ModelConfig:
         """Raises CheckpointError: a field is missing, unknown or impossible."""
         try:
             if isinstance(content, dict):
-                # Checkpoints of 0.1.0 had neither.
-                content = {"query_key_norm": False, "mixing": None} | content
+                # Checkpoints of 0.1.0 had none of them.
+                content = {"query_key_norm": False, "mixing": None, "last_layer": None} | content
             _require_fields(cls, "a model", content)
             mixing = content["mixing"]
             if mixing is not None:

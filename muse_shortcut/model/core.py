@@ -24,6 +24,7 @@ from muse_shortcut.config import ModelConfig
 from muse_shortcut.model.blocks import Block, Memory
 from muse_shortcut.model.cache import Cache
 from muse_shortcut.model.last import LastBlock
+from muse_shortcut.model.own_last import OwnLast
 from muse_shortcut.model.stream_mixing import DepthQuery, stream_mixing
 
 __all__ = ["Core", "StepOutput"]
@@ -66,7 +67,7 @@ class Core(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers - 1))
-        self.last = LastBlock(config)
+        self.last: LastBlock | OwnLast = LastBlock(config) if config.last_layer is None else OwnLast(config)
         self.norm = nn.LayerNorm(config.width, bias=False)
         self.heads = nn.ModuleList(
             nn.Linear(config.width, config.vocabulary_size, bias=False) for _ in range(config.streams)
@@ -77,18 +78,22 @@ class Core(nn.Module):
 
     def _initialise(self) -> None:
         """Normal with 0.02; what is added to the residual stream is scaled down by its number of summands (GPT-2)."""
+        last = self.last
+        blocks = [*self.blocks, *([last] if isinstance(last, LastBlock) else [])]
+        theirs = set() if isinstance(last, LastBlock) else set(last.modules())
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
+            if isinstance(module, nn.Linear | nn.Embedding) and module not in theirs:
                 nn.init.normal_(module.weight, std=0.02)
         scale = 0.02 / math.sqrt(2 * self.config.layers)
-        for block in [*self.blocks, self.last]:
+        for block in blocks:
             nn.init.normal_(block.attention.output.weight, std=scale)
             nn.init.normal_(block.feed_forward.down.weight, std=scale)
         for mixing in self.mixings.values():
             if isinstance(mixing, DepthQuery):
                 nn.init.normal_(mixing.output.weight, std=scale)
-        if self.config.shortcut is not None and self.config.shortcut.start == "zero":
-            nn.init.zeros_(self.last.attention.output.weight)
+        zero = self.config.shortcut is not None and self.config.shortcut.start == "zero"
+        if zero and isinstance(last, LastBlock):
+            nn.init.zeros_(last.attention.output.weight)
         if self.config.tied_embeddings:
             for head, embedding in zip(self.heads, self.embeddings, strict=True):
                 head.weight = embedding.weight

@@ -22,7 +22,8 @@ def flops_per_token(config: ModelConfig) -> int:
 
     F is the feed-forward width; a position sees (T + 1) / 2 others on average, and pays 2 D for scores and 2 D for
     values with each. M are the numbers of a depth's feature map: 2 D W for an MLP of width W, D^2 for a matrix. The
-    last layer sees p places: n (T + 1) / 2, for scope `column` n, for scope `cross` (T + 1) / 2 + n - 1.
+    last layer sees p places: n (T + 1) / 2, for scope `column` n, for scope `cross` (T + 1) / 2 + n - 1. One from
+    outside (`last_layer`) is counted as if it were this project's.
     """
     D, F, shortcut, n = config.width, config.feed_forward, config.shortcut, len(config.depths)
     seen = (config.context + 1) / 2

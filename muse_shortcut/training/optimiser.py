@@ -50,8 +50,8 @@ class Optimiser:
         self._core, self._config = core, config
         outer = {id(module.weight) for module in [*core.embeddings, *core.heads]}
         embeddings = {id(module.weight) for module in core.embeddings}
-        matrices = [p for p in core.parameters() if p.ndim >= 2 and id(p) not in outer]
-        rest = [p for p in core.parameters() if p.ndim < 2 or id(p) in outer]
+        matrices = [p for p in core.parameters() if p.ndim == 2 and id(p) not in outer]
+        rest = [p for p in core.parameters() if p.ndim != 2 or id(p) in outer]
         self._matrices: torch.optim.Optimizer | None = None
         # A group's `scale` is how its rate stands to `learning_rate`.
         if config.optimiser == "muon":

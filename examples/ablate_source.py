@@ -1,0 +1,32 @@
+"""What a token was drawn because of: take sources away and score it again: python examples/ablate_source.py FOLDER"""
+
+import json
+import sys
+from pathlib import Path
+
+import muse_shortcut as muse
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    model = muse.load("midi")
+    [made] = model.continue_("bach-prelude", prompt_seconds=6, seconds=2, seed=7)
+    found = made.explain(step=made.step_at(made.start + 1))
+    [token] = found.tokens
+    print(f"{token.label}, {-sum(found.log_probability):.2f} nats; when a source is hidden, it costs:")
+    for cut in found.depths:
+        print(f"  depth {cut.depth}: attention {cut.weight:.2f}, {-sum(cut.change):+.2f} nats")
+    for cut in found.spans[:5]:
+        assert cut.span is not None
+        print(f"  {cut.span.label} at {cut.span.start:.2f} s: attention {cut.weight:.2f}, {-sum(cut.change):+.2f} nats")
+    (folder / "explained.json").write_text(json.dumps(found.to_json()), encoding="utf-8")
+    made.plot(folder / "why.png", step=found.step)
+
+    # A branch: another id there, and from there on sampled anew.
+    second = int(made.trace.alternatives[found.step, 0, 1])
+    [branch] = made.branch(found.step, second).run()
+    branch.save(folder / "branch.mid")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
