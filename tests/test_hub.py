@@ -105,6 +105,9 @@ def test_commands_take_a_model_of_the_hub_wherever_they_take_a_checkpoint(
     quiet = ("--max-new-tokens", 5, "--sound", "false", "--out", tmp_path / "out")
     done = run("generate", "midi", "--checkpoint", f"hf:{NAME}", *quiet)
     assert done.code == 0, done.err
+    from muse_web.shelf import Shelf
+
+    assert Shelf(Path(f"hf:{NAME}"), "cpu").names("midi") == ["midi-small", NAME]
     music = default_checkpoint("midi").parent / "prompts" / "midi"
     done = run("prepare", "midi", music, "--tokenizer", f"hf:{NAME}", "--workers", 1, "--out", tmp_path / "store")
     assert done.code == 0, done.err
@@ -170,6 +173,7 @@ def test_what_cannot_be_fetched_is_one_line(
     done = run("generate", "midi", "--checkpoint", f"hf:{NAME}", "--out", tmp_path)
     assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
     assert f"hf:{NAME}: the hub has no such model, or shows it to others only" in done.err
+    assert run("generate", "--checkpoint", f"hf:{NAME}", "--out", tmp_path).err == done.err
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

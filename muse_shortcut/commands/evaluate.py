@@ -45,7 +45,10 @@ def _parser() -> CommandLine:
         "domain", choices=["midi", "audio", "text"], metavar="DOMAIN", help="what the store holds: midi, audio or text"
     )
     parser.add_argument(
-        "--checkpoint", type=str, metavar="DIR", help="a checkpoint or a run; default: the model that ships"
+        "--checkpoint",
+        type=str,
+        metavar="DIR",
+        help="a checkpoint, a run or hf:OWNER/NAME; default: the model that ships",
     )
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
     parser.add_argument("--split", choices=["validation", "test", "train"], default="validation", help="which pieces")

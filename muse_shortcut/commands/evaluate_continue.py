@@ -41,7 +41,9 @@ def _parser() -> CommandLine:
         choices=["train", "validation", "test", "all"],
         help="which of the files (default: test for a recipe with an official split, otherwise all)",
     )
-    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="the model (default: the one that ships)")
+    parser.add_argument(
+        "--checkpoint", type=str, metavar="DIR", help="the model, hf:OWNER/NAME too (default: the one that ships)"
+    )
     parser.add_argument("--pieces", type=int, default=20, help="how many pieces, chosen at random (20)")
     parser.add_argument("--samples", type=int, default=2, help="continuations of each piece (2)")
     parser.add_argument("--prompt_seconds", type=float, default=15.0, help="length of the prompts in seconds (15)")

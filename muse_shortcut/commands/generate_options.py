@@ -119,7 +119,11 @@ def build_parser(program: str) -> CommandLine:
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--checkpoint", type=str, metavar="DIR", help="a checkpoint or a run (default: the one that ships)"
+        "--checkpoint",
+        type=str,
+        metavar="DIR",
+        help="a checkpoint, a run, or a model of the Hugging Face hub: hf:OWNER/NAME, or hf:OWNER/NAME@REVISION "
+        "(default: the one that ships)",
     )
     model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it computes")
     return parser

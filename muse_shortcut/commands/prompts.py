@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from muse_shortcut.api import finding
 from muse_shortcut.commands.writing import parse_loudness
-from muse_shortcut.errors import ArgumentsError, MuseError, OutputError
+from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
@@ -195,6 +195,8 @@ def _domain_of_checkpoint(word: str | None) -> str | None:
     try:
         path = find_checkpoint(Path(word).expanduser()) / "tokenizer" / "tokenizer.json"
         kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+    except HubError:
+        raise
     except (MuseError, OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return kind if kind in DOMAINS else None

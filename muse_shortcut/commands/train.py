@@ -57,7 +57,7 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
         "--from",
         type=str,
         metavar="CHECKPOINT",
-        help="start from this checkpoint, or a run's best; its shape replaces --preset and --model",
+        help="start from this checkpoint, or a run's best, or hf:OWNER/NAME; its shape replaces --preset and --model",
     )
     parser.add_argument(
         "--config",

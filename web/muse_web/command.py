@@ -31,7 +31,9 @@ def _parser() -> CommandLine:
     parser.add_argument("--share", action="store_true", help="a public address for a week, by gradio's tunnel")
     parser.add_argument("--username", type=str, help="login name; with --password")
     parser.add_argument("--password", type=str, help="login password")
-    parser.add_argument("--checkpoints", type=str, metavar="DIR", help="a folder of checkpoints to choose from")
+    parser.add_argument(
+        "--checkpoints", type=str, metavar="DIR", help="a folder of checkpoints to choose from; hf:OWNER/NAME"
+    )
     parser.add_argument("--at_once", type=int, default=1, help="continuations written at the same time; others wait")
     parser.add_argument("--upload_mb", type=float, help="largest upload in MiB (default: 25)")
     parser.add_argument("--minutes", type=float, help="longest prompt of music and sound (default: 30 and 10)")

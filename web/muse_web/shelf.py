@@ -9,6 +9,7 @@ from pathlib import Path
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.devices import choose_device, use_decoding_threads
 from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.hub import fetch_model, is_on_hub
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import default_checkpoint
 
@@ -32,6 +33,9 @@ class Shelf:
         Raises:
             ArgumentsError: there is no such folder, or no such device.
         """
+        named = str(folder)
+        if folder is not None and is_on_hub(folder):
+            folder = fetch_model(folder)
         if folder is not None and not folder.is_dir():
             raise ArgumentsError(f"--checkpoints is {folder}; allowed: a folder that holds checkpoints")
         self._device = choose_device(device)
@@ -39,7 +43,7 @@ class Shelf:
         for found in _checkpoints(folder) if folder is not None else []:
             domain = _domain_of(found)
             if domain in self._folders and folder is not None:
-                name = str(found.relative_to(folder)) if found != folder else folder.absolute().name
+                name = str(found.relative_to(folder)) if found != folder else _name_of(named)
                 self._folders[domain].setdefault(name, found)
         self._loaded: dict[Path, Checkpoint] = {}
         self._lock = threading.Lock()
@@ -79,6 +83,11 @@ class Shelf:
             for old in list(self._loaded)[:-_LOADED]:
                 del self._loaded[old]
         return checkpoint
+
+
+def _name_of(named: str) -> str:
+    """What visitors call the one checkpoint that was named: its folder's name, or that of its model on a hub."""
+    return named.removeprefix("hf:") if is_on_hub(named) else Path(named).absolute().name
 
 
 def _checkpoints(folder: Path) -> list[Path]:
