@@ -177,9 +177,13 @@ def _refusal(status: int, purpose: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
+    from huggingface_hub import errors
+
     while error.__cause__ is not None:
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            break
         error = error.__cause__
-    return _first_line(error)
+    return "HF_HUB_OFFLINE is set" if isinstance(error, errors.OfflineModeIsEnabled) else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

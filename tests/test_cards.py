@@ -86,7 +86,7 @@ def test_trained_and_tuned_checkpoints_are_exported_with_cards_of_their_own(
     assert done.code == 0, done.err
     assert run("export", tmp_path / "first", "--out", tmp_path / "given").code == 0
     card = (tmp_path / "given" / "README.md").read_text()
-    assert card.startswith("# given\n")
+    assert "\n---\n\n# given\n" in card
     assert "Parent" not in card
     done = run("train", "midi", "--data", store, *FAST, "--train.sample_every", 0,
                "--from", tmp_path / "first", "--out", tmp_path / "second")  # fmt: skip

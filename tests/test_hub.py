@@ -56,6 +56,8 @@ def test_a_model_is_loaded_from_the_hub_and_then_from_the_cache(
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     hub.asked.clear()
+    with pytest.raises(muse.HubError, match="not in the cache, and the hub cannot be reached: HF_HUB_OFFLINE is set"):
+        muse.load("hf:me/polkas", device="cpu")
     assert muse.load(f"hf:{NAME}", device="cpu").checkpoint.digest == model.checkpoint.digest
     assert hub.asked == []
 
