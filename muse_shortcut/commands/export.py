@@ -109,7 +109,9 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
     card = _card(arguments)
     if card is None:
         card = _written_card(checkpoint, folder, out)
-    checkpoint = replace(checkpoint, card=with_metadata(card, checkpoint.tokenizer.kind))
+    if arguments.push is not None:
+        card = with_metadata(card, checkpoint.tokenizer.kind)
+    checkpoint = replace(checkpoint, card=card)
     with atomic_folder(out) as temporary:
         save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
     _say(out, checkpoint.core.parameter_count())
