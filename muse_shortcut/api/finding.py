@@ -12,8 +12,13 @@ from muse_tokenizers.suffixes import domain_by_suffix
 __all__ = ["exists", "find_prompt"]
 
 
-def find_prompt(domain: str, word: str) -> Path | None:
+def find_prompt(domain: str, word: str, *, is_text: bool | None = None) -> Path | None:
     """The file that is called so, or the shipped prompt; None where the word is itself text to continue.
+
+    Args:
+        domain: of the model.
+        word: a path, a name or a text.
+        is_text: whether pieces of the domain are texts; None: those of "text" are.
 
     Raises:
         ArgumentsError: it is none of that.
@@ -25,7 +30,7 @@ def find_prompt(domain: str, word: str) -> Path | None:
     shipped = shipped_prompt(domain, word)
     if shipped is not None:
         return shipped
-    if domain == "text":
+    if domain == "text" if is_text is None else is_text:
         if domain_by_suffix(Path(word)) == "text" and " " not in word:
             raise ArgumentsError(f"no prompt {word!r}: it is no file here, and looks like no words")
         return None

@@ -89,7 +89,7 @@ def _waveform(prompt: Any) -> Waveform:
 
 
 def _named(tokenizer: Tokenizer[Any], word: str, limit: float | None, warn: Warn) -> Source:
-    path = find_prompt(tokenizer.kind, word)
+    path = find_prompt(tokenizer.kind, word, is_text=_is_text(tokenizer))
     if path is None:
         return Source(tokenizer.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
     return Source(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
