@@ -123,7 +123,8 @@ class ModelConfig:
         allowed = "a MixingConfig beside shortcut null, or null"
         mixing_fits = self.mixing is None or (isinstance(self.mixing, MixingConfig) and self.shortcut is None)
         require(mixing_fits, "mixing", self.mixing, allowed)
-        own = self.last_layer is None or (isinstance(self.last_layer, str) and self.mixing is None)
+        last = self.last_layer
+        own = last is None or (isinstance(last, str) and last.isidentifier() and self.mixing is None)
         require(own, "last_layer", repr(self.last_layer), "a registered name where mixing is null, or null")
         if self.shortcut is not None:
             deepest = self.layers - 1
