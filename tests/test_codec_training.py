@@ -270,7 +270,10 @@ def best_of(folder: Path) -> Path:
         (("--data", "{music}", "--seed", -1), "--seed is -1"),
         (("--data", "{music}", "--codec.bins", 63), "bins is 63; allowed: a power of 2"),
         (("--data", "{music}", "--train.beta1", 1), "beta1 is 1"),
-        (("--data", "{music}", "--train.max_steps", 5), "quantise_after is 600; allowed: less than max_steps, 5"),
+        (
+            ("--data", "{music}", "--train.max_steps", 5),
+            "--train.quantise_after is 600; allowed: less than --train.max_steps, 5",
+        ),
         ((), "data"),
     ],
 )

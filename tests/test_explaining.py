@@ -192,6 +192,10 @@ def test_the_command_explains_a_step_by_number_and_by_time(generate: Any, prompt
     found = json.loads((tmp_path / "out" / "bach-prelude-2.explain.json").read_text())
     assert found["tokens"][0]["note"] is not None
     assert found["tokens"][0]["start"] >= 3.5
+    assert "is in the prompt" not in done.out
+    early = generate(*prompt, "--explain", "0:00.5")
+    assert early.code == 0, early.err
+    assert "--explain 0:00.5 is in the prompt, which ends at 0:0" in early.out
 
 
 def test_a_sidecar_can_be_explained_afterwards(

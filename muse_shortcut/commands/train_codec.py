@@ -16,7 +16,7 @@ from muse_shortcut.commands.bars import Bar
 from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.naming import codec_name
 from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, fetch_under_bars, name_source
-from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.errors import ArgumentsError, CheckpointError, OptionError
 from muse_tokenizers.audio.codec import CodecShape
 from muse_tokenizers.wording import counted
 
@@ -113,10 +113,8 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
             raise ArgumentsError("--codec cannot be changed beside --from: the shape of that codec rules")
         shape, start, digest = codec.shape, codec.tensors(), codec.digest
     elif config.quantise_after >= config.max_steps:
-        raise ArgumentsError(
-            f"quantise_after is {config.quantise_after}; allowed: less than max_steps, {config.max_steps}: else no "
-            "codebook would be learned"
-        )
+        allowed = f"less than {{max_steps}}, {config.max_steps}: else no codebook would be learned"
+        raise OptionError("quantise_after", config.quantise_after, allowed)
     sounds = _sounds(arguments, run, shape)
     named = ("domain", "data", "out", "preset", "from", "group_by", "held_out", "seed", "device")
     options: dict[str, Any] = {name: arguments[name] for name in named} | {
