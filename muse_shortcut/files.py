@@ -120,7 +120,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise _cannot_write(folder, error) from error
     except (OutputError, TokenizerError) as error:
         # Of a file inside: by the name that it would have had, since nobody knows the other.
-        raise type(error)(str(error).replace(str(temporary), str(folder))) from error
+        raise error.with_name(temporary, str(folder)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

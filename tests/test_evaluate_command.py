@@ -136,7 +136,7 @@ def _refused(done: Outcome, *words: str) -> None:
         (("--seed", -1), "--seed is -1; allowed: 0 to 2^63 - 1"),
         (("--temperature", 0), "temperature is 0.0; allowed: more than 0, up to 10"),
         (("--top-p", 2), "--top-p is 2.0; allowed"),
-        (("--sources", "flute"), "--sources has 'flute'; the validation split of"),
+        (("--sources", "flute"), "--sources is 'flute'; allowed: high, low, those of the validation split of"),
         (("--sources", ","), "--sources is empty"),
         (("--split", "test"), "there is nothing to evaluate: the test split of"),
         (("--split", "noon"), "noon"),

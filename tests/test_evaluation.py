@@ -54,7 +54,9 @@ def test_pieces_are_grouped_by_the_first_part_of_their_names(store: Store) -> No
 
 
 def test_a_source_that_is_not_there_is_refused_with_those_that_are(store: Store) -> None:
-    with pytest.raises(ArgumentsError, match=r"^--sources has 'flute'; the validation split of .* has high, low$"):
+    with pytest.raises(
+        ArgumentsError, match=r"^sources is 'flute'; allowed: high, low, those of the validation split of .*$"
+    ):
         pieces_by_source(store, "validation", ["low", "flute"])
     with pytest.raises(StoreError, match=r"^there is nothing to evaluate: the test split of .* has no pieces$"):
         pieces_by_source(store, "test")
@@ -87,7 +89,7 @@ def numbers_core() -> Any:
 @pytest.mark.parametrize("stride", [1, 2, 5])
 def test_windows_score_every_step_but_the_first_once_and_with_enough_before_it(context: int, stride: int) -> None:
     if stride > context:
-        with pytest.raises(ArgumentsError, match=rf"^--stride is {stride}; allowed: 1 to {context}$"):
+        with pytest.raises(ArgumentsError, match=rf"^stride is {stride}; allowed: 1 to {context}$"):
             Scoring(context=context, stride=stride)
         return
     for steps in range(1, 40):

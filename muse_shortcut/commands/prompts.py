@@ -137,7 +137,7 @@ def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piec
         try:
             return read(path, lambda line: warn(line.replace(str(path), "stdin")))
         except TokenizerError as error:
-            raise type(error)(str(error).replace(str(path), "stdin")) from error
+            raise error.with_name(path, "stdin") from error
 
 
 def check_options(arguments: Namespace, domain: str) -> None:

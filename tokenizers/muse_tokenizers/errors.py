@@ -15,6 +15,7 @@ gives none, it becomes a Python warning, `FileWarning`.
 import re
 import warnings
 from collections.abc import Callable
+from typing import Self
 from unicodedata import category
 
 __all__ = [
@@ -52,6 +53,14 @@ class MuseError(Exception):
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+    def with_name(self, path: object, name: str) -> Self:
+        """The same error about a file that has another name where the user is.
+
+        >>> str(MuseError("cannot read /tmp/x7/a.mid").with_name("/tmp/x7/a.mid", "song.mid"))
+        'cannot read song.mid'
+        """
+        return type(self)(*(one.replace(str(path), name) if isinstance(one, str) else one for one in self.args))
 
 
 class TokenizerError(MuseError):

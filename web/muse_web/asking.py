@@ -85,14 +85,11 @@ def _source_of_file(
         raise ArgumentsError(f"{name} has {size / 2**20:.1f} MiB; allowed: up to {limits.upload_bytes / 2**20:.0f}")
     tokenizer, most = checkpoint.tokenizer, limits.piece[checkpoint.tokenizer.kind]
 
-    def by_name(message: object) -> str:
-        # Visitors know their files by name, not by where they lie here.
-        return str(message).replace(str(path), name)
-
+    # Visitors know their files by name, not by where they lie here.
     try:
-        piece = tokenizer.read(path, limit=most + 1, warn=lambda message: warn(by_name(message)))
+        piece = tokenizer.read(path, limit=most + 1, warn=lambda message: warn(message.replace(str(path), name)))
     except TokenizerError as error:
-        raise type(error)(by_name(error)) from error
+        raise error.with_name(path, name) from error
     return _held(visitor, limits, checkpoint, piece, name, name)
 
 
