@@ -22,7 +22,7 @@ import soundfile
 from fuzzing import Files, Fuzz, change_bytes, main
 
 from muse_tokenizers.audio.waveforms import read_waveform
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 __all__ = ["attempt", "make", "make_fuzz"]
 
@@ -101,7 +101,7 @@ def attempt(files: Files, folder: Path) -> str:
     began = time.monotonic()
     try:
         samples = read_waveform(io.BytesIO(files["sound"]), RATE, "a", limit=LIMIT, warn=said.append).samples
-    except UnreadablePiece as error:
+    except UnreadablePieceError as error:
         said.append(str(error))
         outcome = "refused"
     else:

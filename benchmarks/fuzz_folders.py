@@ -152,10 +152,10 @@ def _read(folder: Path) -> Files:
 def _tokenizers() -> dict[str, Tokenizer[Any]]:
     from muse_tokenizers.midi.configuration import CONFIGURATIONS
     from muse_tokenizers.midi.tokenizer import MidiTokenizer
-    from muse_tokenizers.text.segmenting import CharacterSegmenter
+    from muse_tokenizers.text.subwords import CharacterModel
     from muse_tokenizers.text.tokenizer import TextTokenizer
 
-    letters = CharacterSegmenter("abcdefghijklmnopqrstuvwxyz .", closed=False)
+    letters = CharacterModel("abcdefghijklmnopqrstuvwxyz .", closed=False)
     return {
         "remi": MidiTokenizer(),
         "performance": MidiTokenizer(CONFIGURATIONS["performance"]),
@@ -191,9 +191,11 @@ def _piece(name: str) -> Any:
 @cache
 def _generation(name: str, *, from_nothing: bool = False) -> Generation:
     tokenizer = _tokenizers()[name]
-    wishes = tokenizer.usual_wishes().lasting(40 if tokenizer.kind == "text" else 2.0, tokenizer.unit)
+    constraints = tokenizer.default_constraints().with_length(40 if tokenizer.kind == "text" else 2.0, tokenizer.unit)
     prompt = tokenizer.prompt(None if from_nothing else _piece(name))
-    generation = Generation(_core(name), tokenizer, Request(prompt=prompt, wishes=wishes, max_steps=12, seed=3))
+    generation = Generation(
+        _core(name), tokenizer, Request(prompt=prompt, constraints=constraints, max_steps=12, seed=3)
+    )
     for _ in generation:
         pass
     return generation
@@ -215,7 +217,14 @@ def _checkpoint(name: str, *, sums: bool) -> Files:
         (place / "training").mkdir(parents=True)
         save_checkpoint(Checkpoint(core=_core(name), tokenizer=_tokenizers()[name], card="# A card\n"), place)
         (place / "training" / "optimiser.safetensors").write_bytes((place / "model.safetensors").read_bytes())
-        progress = {"step": 3, "best": 1.5, "reference": 1.5, "stale": 0, "tokens": 72, "seconds": 1.5}
+        progress = {
+            "step": 3,
+            "best": 1.5,
+            "reference": 1.5,
+            "evaluations_without_improvement": 0,
+            "tokens": 72,
+            "seconds": 1.5,
+        }
         (place / "training" / "progress.json").write_text(json.dumps(progress))
         if sums:
             write_checksums(place)

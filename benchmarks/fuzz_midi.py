@@ -21,7 +21,7 @@ import numpy as np
 from fuzzing import Files, Fuzz, change_bytes, main
 
 from muse_tokenizers.base import Ids
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
 from muse_tokenizers.midi.reading import MAXIMUM_SECONDS
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
@@ -85,7 +85,7 @@ def attempt(files: Files, folder: Path) -> str:
     lines: list[str] = []
     try:
         score = _tokenizer("remi").loads(data, "it", warn=lines.append)
-    except UnreadablePiece as error:
+    except UnreadablePieceError as error:
         _check_line(str(error))
         return "refused"
     for line in lines:
@@ -93,7 +93,7 @@ def attempt(files: Files, folder: Path) -> str:
     midi = _tokenizer(random.choice(FORMS))
     try:
         ids = midi.encode(score)
-    except UnreadablePiece as error:
+    except UnreadablePieceError as error:
         _check_line(str(error))
         return "drums alone"
     midi.decode(ids)
@@ -110,7 +110,7 @@ def _continue(midi: MidiTokenizer, score: Any, ids: Ids, random: Random) -> bool
     joined = midi.join(prompt, added)
     try:
         again = midi.loads(midi.dumps(joined), "again", warn=_ignore)
-    except UnreadablePiece:
+    except UnreadablePieceError:
         if midi.duration(joined) > MAXIMUM_SECONDS:
             return False
         raise
@@ -119,14 +119,14 @@ def _continue(midi: MidiTokenizer, score: Any, ids: Ids, random: Random) -> bool
     if random.random() < 0.1:
         midi.describe(np.concatenate([prompt.ids, added]))
         midi.measure(score, 0.0, length)
-        midi.measure(joined, prompt.cut, prompt.cut + 1.0)
-        midi.passage(ids, 0.0, length)
+        midi.measure(joined, prompt.split_point, prompt.split_point + 1.0)
+        midi.copy_units(ids, 0.0, length)
     return True
 
 
 def _grow(midi: MidiTokenizer, prompt: Ids, random: Random) -> Ids:
     """Random ids after a prompt, up to the last at which nothing dangles."""
-    grammar = midi.grammar(prompt, 1, midi.usual_wishes())
+    grammar = midi.grammar(prompt, 1, midi.default_constraints())
     grown: list[Ids] = []
     whole = 0
     for step in range(_STEPS):
@@ -137,7 +137,7 @@ def _grow(midi: MidiTokenizer, prompt: Ids, random: Random) -> Ids:
         grammar.advance(grown[-1])
         if grammar.finished[0]:
             break
-        if grammar.whole[0]:
+        if grammar.complete[0]:
             whole = step + 1
     return np.concatenate([np.zeros((0, 1), dtype=np.int64), *grown[:whole]])
 

@@ -19,7 +19,7 @@ from fuzzing import Files, Fuzz, change_bytes, main
 from small_soundfonts import small_soundfont
 from symusic import Note, Score, Track
 
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.synthesis import render_score
 
 _INTERESTING = tuple(pack("<I", value) for value in (0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1))
@@ -51,7 +51,7 @@ def attempt(files: Files, folder: Path) -> str:
     score.tracks.append(track)
     try:
         samples = render_score(score, font).samples
-    except UnreadablePiece as error:
+    except UnreadablePieceError as error:
         said = str(error)
         if "\n" in said or str(font) not in said:
             raise AssertionError(f"said {said!r}") from error

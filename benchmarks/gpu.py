@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from muse_shortcut.comparison.material import open_material, write_pack
+from muse_shortcut.comparison.dataset import open_dataset, write_pack
 from muse_shortcut.comparison.plan import Plan, read_plan
-from muse_shortcut.comparison.runner import News, run_plan
+from muse_shortcut.comparison.runner import ComparisonProgress, run_plan
 from muse_shortcut.comparison.timing import time_cores
 from muse_shortcut.model.attention import cross_attend, cross_attend_spelled_out, joint_attend, joint_attend_spelled_out
 from muse_shortcut.model.core import Core
@@ -48,7 +48,7 @@ def pack(stores: Path) -> None:
     plan = read_plan("gpu")
     (DATA / "plan.json").write_text(json.dumps(plan.to_json(), indent=2) + "\n")
     for store in plan.stores:
-        write_pack(open_material(stores / store), DATA / store, tokens=TOKENS[store])
+        write_pack(open_dataset(stores / store), DATA / store, tokens=TOKENS[store])
     size = sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file())
     print(f"{DATA}: {size / 1e6:.1f} MB")
 
@@ -199,7 +199,7 @@ def compare(plan: Plan, device: torch.device, report: Report, until: float, work
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
 
-        def watch(news: News) -> None:
+        def watch(news: ComparisonProgress) -> None:
             nonlocal longest
             if news.result is None:
                 return

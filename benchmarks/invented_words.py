@@ -20,7 +20,7 @@ from muse_shortcut.checkpoints import load_checkpoint
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
-from muse_tokenizers.base import Wishes
+from muse_tokenizers.base import Constraints
 
 CANDIDATES = 16
 BYTES = 800
@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
             request = Request(
                 prompt=tokenizer.prompt(tokenizer.read(path)),
                 sampling=replace(checkpoint.sampling, temperature=temperature),
-                wishes=Wishes(bytes=BYTES),
+                constraints=Constraints(bytes=BYTES),
                 candidates=CANDIDATES,
                 max_steps=None,
                 seed=1,

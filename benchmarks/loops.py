@@ -15,9 +15,9 @@ from muse_shortcut.devices import use_decoding_threads
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint
-from muse_tokenizers.base import RULES, Wishes
+from muse_tokenizers.base import RULES, Constraints
 from muse_tokenizers.midi.loops import is_repeat
-from muse_tokenizers.midi.stretches import DRUMS, take_stretch
+from muse_tokenizers.midi.segments import DRUMS, take_segment
 
 _WINDOW = 10.0
 """Seconds in which distinct pitches are counted."""
@@ -40,14 +40,14 @@ def main() -> None:
         piece = checkpoint.tokenizer.read(file, warn=lambda _: None)
         prompt = checkpoint.tokenizer.prompt(piece, arguments.prompt_seconds)
         for rules, ones in found.items():
-            wishes = Wishes(seconds=arguments.seconds, silence=2.0, repeats=arguments.repeats, rules=rules)
+            constraints = Constraints(seconds=arguments.seconds, silence=2.0, repeats=arguments.repeats, rules=rules)
             sampling = replace(checkpoint.sampling, temperature=arguments.temperature)
-            request = Request(prompt=prompt, sampling=sampling, wishes=wishes, seed=arguments.seed)
+            request = Request(prompt=prompt, sampling=sampling, constraints=constraints, seed=arguments.seed)
             generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
             for _ in generation:
                 pass
             joined = checkpoint.tokenizer.join(prompt, generation.continuations()[0])
-            one = _measured(joined, prompt.cut, prompt.cut + arguments.seconds)
+            one = _measured(joined, prompt.split_point, prompt.split_point + arguments.seconds)
             ones.append(one)
             print(json.dumps({"file": file.name, "rules": rules, **one}), flush=True)
     for rules, ones in found.items():
@@ -60,13 +60,13 @@ def main() -> None:
 
 
 def _measured(piece: Any, start: float, end: float) -> dict[str, Any]:
-    stretch = take_stretch(piece, start, end)
-    bars, run, longest = [bar.notes for bar in stretch.bars], 0, 0
+    segment = take_segment(piece, start, end)
+    bars, run, longest = [bar.notes for bar in segment.bars], 0, 0
     for number, bar in enumerate(bars):
         run = run + 1 if bar and is_repeat(bar, bars[:number]) else 0
         longest = max(longest, run)
-    tuned = stretch.program != DRUMS
-    pitch, onset = stretch.pitch[tuned], stretch.onset_seconds[tuned]
+    tuned = segment.program != DRUMS
+    pitch, onset = segment.pitch[tuned], segment.onset_seconds[tuned]
     windows = np.arange(start, max(start, end - _WINDOW) + 1e-6, 1.0)
     fewest = min(len(set(pitch[(onset >= at) & (onset < at + _WINDOW)].tolist())) for at in windows)
     return {"bars": len(bars), "longest_run": longest, "fewest_pitches": fewest}

@@ -2,8 +2,8 @@
 
     python benchmarks/prevailing_tempo.py FOLDER [FOLDER ...] [--pieces 90]
 
-Pieces whose tempo changes are cut at 25 random moments each. What several rules say of the tempo before the cut is
-compared with the median tempo of the 20 s after it; `pace` is the rule that continuations go by
+Pieces whose tempo changes are cut at 25 random moments each. What several rules say of the tempo before the split
+point is compared with the median tempo of the 20 s after it; `pace` is the rule that continuations go by
 (`muse_tokenizers.midi.clock`). Errors are means over the cuts at which the last tempo and the median of 16 s differ.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.clock import pace_of
 from muse_tokenizers.midi.reading import read_score
 from muse_tokenizers.midi.tempo_map import TempoMap
@@ -37,17 +37,19 @@ class Tempos:
         self.bpm = 60 * np.diff(edges) / self.score.ticks_per_quarter / np.maximum(np.diff(self.at), 1e-9)
 
     def median(self, start: float, end: float) -> float:
-        """By time, of a stretch in seconds."""
+        """By time, of a segment in seconds."""
         weights = np.maximum(np.minimum(self.at[1:], end) - np.maximum(self.at[:-1], start), 0.0)
         order = np.argsort(self.bpm)
         reached = np.cumsum(weights[order])
         return float(self.bpm[order][np.searchsorted(reached, reached[-1] / 2)])
 
-    def told(self, cut: float) -> list[float]:
-        """What each rule says at a cut."""
-        last = float(self.bpm[max(int(np.searchsorted(self.at, cut)) - 1, 0)])
-        medians = [self.median(max(0.0, cut - seconds), cut) for seconds in (8.0, 16.0, 32.0, cut)]
-        return [last, *medians, pace_of(self.score, round(float(self.map.ticks(cut)))).prevailing]
+    def told(self, split_point: float) -> list[float]:
+        """What each rule says at a split point."""
+        last = float(self.bpm[max(int(np.searchsorted(self.at, split_point)) - 1, 0)])
+        medians = [
+            self.median(max(0.0, split_point - seconds), split_point) for seconds in (8.0, 16.0, 32.0, split_point)
+        ]
+        return [last, *medians, pace_of(self.score, round(float(self.map.ticks(split_point)))).prevailing]
 
 
 def main() -> None:
@@ -65,14 +67,14 @@ def main() -> None:
                 break
             try:
                 tempos = Tempos(path)
-            except UnreadablePiece:
+            except UnreadablePieceError:
                 continue
             length = float(tempos.at[-1])
             if len(tempos.bpm) < 4 or length < BEFORE + AFTER + 10:
                 continue
             pieces += 1
-            for cut in (chance.uniform(BEFORE, length - AFTER) for _ in range(CUTS)):
-                told, true = tempos.told(cut), tempos.median(cut, cut + AFTER)
+            for split_point in (chance.uniform(BEFORE, length - AFTER) for _ in range(CUTS)):
+                told, true = tempos.told(split_point), tempos.median(split_point, split_point + AFTER)
                 if told[0] != told[2]:
                     errors.append([abs(np.log2(bpm / true)) for bpm in told])
         if errors:

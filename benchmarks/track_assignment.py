@@ -2,9 +2,9 @@
 
     python benchmarks/track_assignment.py FOLDER [FOLDER ...] [--pieces 40] [--generate 10]
 
-The true notes of 30 s after a cut at 15 s are divided between the two tracks from the notes before the cut alone. With
-`--generate` the first so many pieces are also continued by the shipped model, and the first track's share of the new
-notes stands beside its share of the true ones.
+The true notes of 30 s after a split point at 15 s are divided between the two tracks from the notes before the split
+point alone. With `--generate` the first so many pieces are also continued by the shipped model, and the first track's
+share of the new notes stands beside its share of the true ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import muse_shortcut as muse
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.reading import read_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.track_assignment import TrackLine, assign_tracks
@@ -27,10 +27,10 @@ LEAST_NOTES = 20
 
 
 def two_hands(path: Path) -> Any:
-    """The score; None for what is no piano music in two tracks, or has too little before or after the cut."""
+    """The score; None for what is no piano music in two tracks, or has too little before or after the split point."""
     try:
         score = read_score(path, warn=lambda _: None)
-    except UnreadablePiece:
+    except UnreadablePieceError:
         return None
     tracks = [track for track in score.tracks if len(track.notes)]
     if len(tracks) != 2 or any(track.is_drum or track.program > 7 for track in tracks):
@@ -41,12 +41,13 @@ def two_hands(path: Path) -> Any:
 
 
 def split(score: Any) -> tuple[list[list[Any]], list[tuple[Any, int]]]:
-    """The notes of each hand before the cut; all those after it with the number of their hand, as they are dealt."""
-    cut, end = (float(TempoMap(score).ticks(seconds)) for seconds in (CUT, END))
+    """The notes of each hand before the split point; all those after it with the number of their hand, as they are
+    dealt."""
+    split_point, end = (float(TempoMap(score).ticks(seconds)) for seconds in (CUT, END))
     hands = [track.notes for track in score.tracks if len(track.notes)]
-    after = [(note, number) for number, notes in enumerate(hands) for note in notes if cut <= note.time < end]
+    after = [(note, number) for number, notes in enumerate(hands) for note in notes if split_point <= note.time < end]
     after.sort(key=lambda pair: (pair[0].time, pair[0].pitch, pair[1]))
-    return [[note for note in notes if note.time < cut] for notes in hands], after
+    return [[note for note in notes if note.time < split_point] for notes in hands], after
 
 
 def right_ones(score: Any) -> tuple[int, int]:

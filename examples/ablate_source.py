@@ -14,11 +14,12 @@ def main(folder: Path) -> None:
     found = made.explain(step=made.step_at(made.start + 1))
     [token] = found.tokens
     print(f"{token.label}, {-sum(found.log_probability):.2f} nats; when a source is hidden, it costs:")
-    for cut in found.depths:
-        print(f"  depth {cut.depth}: attention {cut.weight:.2f}, {-sum(cut.change):+.2f} nats")
-    for cut in found.spans[:5]:
-        assert cut.span is not None
-        print(f"  {cut.span.label} at {cut.span.start:.2f} s: attention {cut.weight:.2f}, {-sum(cut.change):+.2f} nats")
+    for ablation in found.depths:
+        print(f"  depth {ablation.depth}: attention {ablation.weight:.2f}, {-sum(ablation.change):+.2f} nats")
+    for one in found.spans[:5]:
+        assert one.span is not None
+        where = f"{one.span.label} at {one.span.start:.2f} s"
+        print(f"  {where}: attention {one.weight:.2f}, {-sum(one.change):+.2f} nats")
     (folder / "explained.json").write_text(json.dumps(found.to_json()), encoding="utf-8")
     made.plot(folder / "why.png", step=found.step)
 

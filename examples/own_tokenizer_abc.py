@@ -18,7 +18,7 @@ TUNES = [f"{HEAD}GABc d2{a}2|edcB A2{b}2|GABc dedc|B2{a}2 G4|]\n" for a in "BGdg
 @muse.register_tokenizer
 class AbcTokenizer(muse.Tokenizer[str]):
     kind, suffixes, suffix = "abc", frozenset({".abc"}), ".abc"
-    unit, counted, quotation = "bytes", "characters", ("count", 50)
+    unit, counted, copy_threshold = "bytes", "characters", ("count", 50)
     streams, steps_per_second = 1, None
     characters = "\n" + "".join(map(chr, range(32, 127)))
     pad, begin, end = 96, 97, 98
@@ -31,7 +31,7 @@ class AbcTokenizer(muse.Tokenizer[str]):
     def loads(self, data: bytes, name: str = "the tune", *, warn: Any = None) -> str:
         text = data.decode("ascii", "replace").replace("\r\n", "\n")
         if not text or set(text) - set(self.characters):
-            raise muse.UnreadablePiece(f"{name} is not ABC notation in ASCII")
+            raise muse.UnreadablePieceError(f"{name} is not ABC notation in ASCII")
         return text
 
     def dumps(self, piece: str) -> bytes:
@@ -62,16 +62,16 @@ class AbcTokenizer(muse.Tokenizer[str]):
         return [*self.characters, "PAD", "BEGIN", "END"]
 
     # Continuing
-    def cut_before(self, piece: str, length: float) -> float:
+    def find_split_point(self, piece: str, length: float) -> float:
         return float(piece.rfind("|", 0, max(1, int(length))) + 1 or min(len(piece), length))
 
     def prompt(self, piece: str | None, length: float | None = None) -> muse.Prompt[str]:
         begin = np.array([[self.begin]], dtype=np.int64)
         if piece is None:
             return muse.Prompt(ids=begin, piece=None)
-        cut = len(piece) if length is None else int(self.cut_before(piece, length))
-        ids = np.concatenate([begin, self.encode(piece[:cut])])
-        return muse.Prompt(ids=ids, piece=piece[:cut], cut=float(cut), cut_step=cut)
+        split_point = len(piece) if length is None else int(self.find_split_point(piece, length))
+        ids = np.concatenate([begin, self.encode(piece[:split_point])])
+        return muse.Prompt(ids=ids, piece=piece[:split_point], split_point=float(split_point), split_index=split_point)
 
     def join(self, prompt: muse.Prompt[str], ids: muse.Ids) -> str:
         return (prompt.piece or "") + self.decode(ids)
@@ -79,8 +79,8 @@ class AbcTokenizer(muse.Tokenizer[str]):
     def grammar(self, prompt: muse.Ids, candidates: int, *constraints: Any, **more: Any) -> None:
         """Every id may follow every other."""
 
-    def usual_wishes(self) -> muse.Wishes:
-        return muse.Wishes()
+    def default_constraints(self) -> muse.Constraints:
+        return muse.Constraints()
 
     # The tokenizer as data
     def configuration(self) -> dict[str, Any]:
@@ -101,9 +101,9 @@ class AbcTokenizer(muse.Tokenizer[str]):
     def measure(self, piece: str, start: float, end: float) -> dict[str, Any]:
         return {}
 
-    def passage(self, ids: muse.Ids, start: float, end: float) -> muse.Passage:
+    def copy_units(self, ids: muse.Ids, start: float, end: float) -> muse.CopyUnits:
         codes = self.encode(self.decode(ids)[round(start) : round(end)])[:, 0]
-        return muse.Passage.of_codes(codes, self.pad, round(start) + np.arange(len(codes), dtype=np.float64))
+        return muse.CopyUnits.of_codes(codes, self.pad, round(start) + np.arange(len(codes), dtype=np.float64))
 
     def render(self, piece: str, soundfont: Any = None, loudness: float | None = None) -> None:
         return None

@@ -32,7 +32,7 @@ def main(folder: Path, texts: Path) -> None:
 
     model = muse.load(result.folder)
     after = muse.evaluate_likelihood(model, store)
-    print(f"{before.together.nats_a_token:.3f} -> {after.together.nats_a_token:.3f} nats per token")
+    print(f"{before.together.nats_per_token:.3f} -> {after.together.nats_per_token:.3f} nats per token")
     [made] = model.continue_("The", bytes=80, seed=3)
     made.save(folder / "made.txt")
 

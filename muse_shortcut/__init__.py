@@ -46,8 +46,8 @@ if TYPE_CHECKING:
         evaluate_copies,
         evaluate_likelihood,
     )
-    from muse_shortcut.evaluation.likelihood import Likelihood, Scoring
-    from muse_shortcut.generation.explaining import Explanation
+    from muse_shortcut.evaluation.likelihood import Likelihood, ScoringWindows
+    from muse_shortcut.generation.ablation import Explanation
     from muse_shortcut.generation.request import StepEvent
     from muse_shortcut.generation.trace import Trace, load_trace
     from muse_shortcut.model.core import Core, StepOutput
@@ -57,18 +57,18 @@ if TYPE_CHECKING:
     from muse_shortcut.training.training import TrainingObserver, TrainingOptions, TrainingPlan, TrainingResult, train
     from muse_shortcut.version import __version__
     from muse_tokenizers.audio.tokenizer import AudioTokenizer
-    from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+    from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform
     from muse_tokenizers.errors import (
+        CodecError,
+        ConstraintError,
         FileWarning,
-        ImpossibleWish,
         TokenizerError,
-        UnknownTokenizer,
-        UnreadablePiece,
-        UnusableCodec,
-        UnwritablePiece,
+        UnknownTokenizerError,
+        UnreadablePieceError,
+        UnwritablePieceError,
     )
     from muse_tokenizers.loading import register_tokenizer
-    from muse_tokenizers.measures import Passage
+    from muse_tokenizers.measures import CopyUnits
     from muse_tokenizers.midi.tokenizer import MidiTokenizer
     from muse_tokenizers.text.tokenizer import TextTokenizer
 
@@ -108,8 +108,8 @@ _MODULES = {
         "evaluate_copies",
         "evaluate_likelihood",
     ),
-    "muse_shortcut.evaluation.likelihood": ("Likelihood", "Scoring"),
-    "muse_shortcut.generation.explaining": ("Explanation",),
+    "muse_shortcut.evaluation.likelihood": ("Likelihood", "ScoringWindows"),
+    "muse_shortcut.generation.ablation": ("Explanation",),
     "muse_shortcut.generation.request": ("StepEvent",),
     "muse_shortcut.generation.trace": ("Trace", "load_trace"),
     "muse_shortcut.model.core": ("Core", "StepOutput"),
@@ -125,18 +125,18 @@ _MODULES = {
     ),
     "muse_shortcut.version": ("__version__",),
     "muse_tokenizers.audio.tokenizer": ("AudioTokenizer",),
-    "muse_tokenizers.base": ("Grammar", "Ids", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Wishes"),
+    "muse_tokenizers.base": ("Grammar", "Ids", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Constraints"),
     "muse_tokenizers.errors": (
         "FileWarning",
-        "ImpossibleWish",
+        "ConstraintError",
         "TokenizerError",
-        "UnknownTokenizer",
-        "UnreadablePiece",
-        "UnusableCodec",
-        "UnwritablePiece",
+        "UnknownTokenizerError",
+        "UnreadablePieceError",
+        "CodecError",
+        "UnwritablePieceError",
     ),
     "muse_tokenizers.loading": ("register_tokenizer",),
-    "muse_tokenizers.measures": ("Passage",),
+    "muse_tokenizers.measures": ("CopyUnits",),
     "muse_tokenizers.midi.tokenizer": ("MidiTokenizer",),
     "muse_tokenizers.text.tokenizer": ("TextTokenizer",),
 }
@@ -150,9 +150,13 @@ __all__ = [
     "AudioTokenizer",
     "Checkpoint",
     "CheckpointError",
+    "CodecError",
+    "ConstraintError",
+    "Constraints",
     "Continuation",
     "ContinuationResult",
     "CopyResult",
+    "CopyUnits",
     "Core",
     "DownloadError",
     "Explanation",
@@ -160,7 +164,6 @@ __all__ = [
     "Grammar",
     "HubError",
     "Ids",
-    "ImpossibleWish",
     "Likelihood",
     "LikelihoodResult",
     "MidiTokenizer",
@@ -171,13 +174,12 @@ __all__ = [
     "OptionError",
     "Options",
     "OutputError",
-    "Passage",
     "Piece",
     "Prompt",
     "Recipe",
     "RecipeError",
     "SamplingConfig",
-    "Scoring",
+    "ScoringWindows",
     "ShortcutConfig",
     "Status",
     "StepEvent",
@@ -197,13 +199,11 @@ __all__ = [
     "TrainingOptions",
     "TrainingPlan",
     "TrainingResult",
-    "UnknownTokenizer",
-    "UnreadablePiece",
-    "UnusableCodec",
-    "UnwritablePiece",
+    "UnknownTokenizerError",
+    "UnreadablePieceError",
+    "UnwritablePieceError",
     "Variations",
     "Waveform",
-    "Wishes",
     "__version__",
     "evaluate_continuations",
     "evaluate_copies",

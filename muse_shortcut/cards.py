@@ -158,7 +158,7 @@ def _figures(facts: dict[str, Any], shape: ModelConfig) -> str:
     if isinstance(held_out, dict) and not held_out.get("pieces"):
         where = "the training pieces, since the store has no validation split"
     return (
-        f"Validation {best:.4f} nats a token, the lowest of the training, over up to {windows or 'some'} windows of "
+        f"Validation {best:.4f} nats per token, the lowest of the training, over up to {windows or 'some'} windows of "
         f"{shape.context:,} steps of {where}."
     )
 

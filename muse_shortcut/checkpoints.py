@@ -24,7 +24,7 @@ from muse_shortcut.files import write_bytes, write_text
 from muse_shortcut.model.core import Core
 from muse_shortcut.runs import find_checkpoint
 from muse_tokenizers.base import Tokenizer
-from muse_tokenizers.errors import UnknownTokenizer
+from muse_tokenizers.errors import UnknownTokenizerError
 from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.loading import load_tokenizer
 
@@ -75,7 +75,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     try:
         model = ModelConfig.from_json(config.get("model"))
         tokenizer = load_tokenizer(folder / "tokenizer")
-    except (CheckpointError, UnknownTokenizer) as error:
+    except (CheckpointError, UnknownTokenizerError) as error:
         raise CheckpointError(f"checkpoint {folder}: {error}") from error
     except (TypeError, ValueError, LookupError, RecursionError) as error:
         path = folder / "tokenizer" / "tokenizer.json"

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from muse_shortcut.errors import ArgumentsError, OptionError
 
-__all__ = ["RANGES", "require", "require_mix", "require_range", "require_sources", "require_types"]
+__all__ = ["RANGES", "require", "require_range", "require_source_weights", "require_sources", "require_types"]
 
 RANGES: dict[str, float] = {
     "seconds": 86_400, "prompt_seconds": 86_400, "bytes": 2**24, "prompt_bytes": 2**24, "bars": 100_000,
@@ -52,18 +52,19 @@ def require_types(config: object) -> None:
             require(type(value) is bool, name, value, "true, false")
 
 
-def require_mix(mix: object) -> None:
+def require_source_weights(weights: object) -> None:
     """Sources and how often each is met."""
-    sound = isinstance(mix, dict) and all(
-        isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000 for name, weight in mix.items()
+    sound = isinstance(weights, dict) and all(
+        isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000
+        for name, weight in weights.items()
     )
-    require(sound, "mix", mix, "sources and weights from 0 to 1000")
+    require(sound, "source_weights", weights, "sources and weights from 0 to 1000")
 
 
-def require_sources(mix: Mapping[str, float], sources: Collection[str]) -> None:
+def require_sources(weights: Mapping[str, float], sources: Collection[str]) -> None:
     """A mix names sources that are there, and leaves something of them."""
-    for name in mix:
+    for name in weights:
         if name not in sources:
             raise ArgumentsError(f"train.mix has {name!r}; the sources are {', '.join(dict.fromkeys(sources))}")
-    if not any(mix.get(source, 1.0) for source in sources):
+    if not any(weights.get(source, 1.0) for source in sources):
         raise ArgumentsError("train.mix leaves nothing to learn from; allowed: at least one weight above 0")

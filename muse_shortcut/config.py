@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from muse_shortcut.checks import require, require_mix, require_types
+from muse_shortcut.checks import require, require_source_weights, require_types
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 
 __all__ = ["MixingConfig", "ModelConfig", "SamplingConfig", "ShortcutConfig", "TrainConfig"]
@@ -225,7 +225,7 @@ class TrainConfig:
     """AdamW's, of its mean of squared gradients."""
     clip: float = 1.0
     """The largest norm of a gradient, which is scaled down to it; 0: any."""
-    mix: dict[str, float] = field(default_factory=dict)
+    source_weights: dict[str, float] = field(default_factory=dict)
     """How often an epoch sees each source of the store, {"mutopia": 1, "groove": 0.5}; those not named once."""
     augment: bool = True
     """Draw one of the tokenizer's variations for every window (MIDI: transpositions)."""
@@ -235,8 +235,8 @@ class TrainConfig:
     """Windows of the validation split that are evaluated, always the same."""
     patience: int = 0
     """Evaluations without a gain after which training ends, or its rate falls (`decay_steps`); 0: never."""
-    min_gain: float = 0.005
-    """What counts as a gain, nats a token."""
+    min_delta: float = 0.005
+    """What counts as a gain, nats per token."""
     save_every: int = 200
     """Steps between checkpoints."""
     keep: int = 2
@@ -260,7 +260,7 @@ class TrainConfig:
             "weight_decay",
             "clip",
             "patience",
-            "min_gain",
+            "min_delta",
             "sample_every",
             "window",
         ):
@@ -286,7 +286,7 @@ class TrainConfig:
             self.decay_steps,
             f"0, or at most max_steps less warmup_steps, {self.max_steps - self.warmup_steps}",
         )
-        require_mix(self.mix)
+        require_source_weights(self.source_weights)
         for name in ("beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to but not 1")
         require(
@@ -297,7 +297,7 @@ class TrainConfig:
         """Steps of a window while the rate stands."""
         return min(self.window or context, context)
 
-    def windows_a_batch(self, context: int, window: int) -> int:
+    def windows_per_batch(self, context: int, window: int) -> int:
         """A batch has as many tokens whatever its windows."""
         return max(1, self.batch_size * self.standing_window(context) // window)
 

@@ -35,8 +35,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
     if device.type == "cpu":
-        # AVX-512 alone also has bfloat16 products, and loses with them: 2,640 tokens a second against 4,640 in float32
-        # (EXPERIMENTS.md). Only AMX's tiles gain.
+        # AVX-512 alone also has bfloat16 products, and loses with them: 2,640 tokens per second against 4,640 in
+        # float32 (EXPERIMENTS.md). Only AMX's tiles gain.
         return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
     return torch.float32
 

@@ -1,4 +1,4 @@
-"""Which checkpoints a run's folder has, found by looking. Free of torch.
+"""Which checkpoints per run's folder has, found by looking. Free of torch.
 
     run/checkpoints/step-000500/training/progress.json   how far it had come
                                         /checksums.json  SHA-256 of what must not change

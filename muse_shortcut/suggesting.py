@@ -47,6 +47,6 @@ def _near(word: str, known: list[str]) -> list[str]:
     """Those that begin with the word, then those that are spelt alike."""
     names = {name.lower(): name for name in known}
     wanted = word.lower()
-    begun = [name for low, name in names.items() if len(wanted) > 1 and low.startswith(wanted)]
+    started = [name for low, name in names.items() if len(wanted) > 1 and low.startswith(wanted)]
     alike = [names[low] for low in get_close_matches(wanted, names, n=_MOST, cutoff=0.7)]
-    return list(dict.fromkeys([*begun, *alike]))[:_MOST]
+    return list(dict.fromkeys([*started, *alike]))[:_MOST]

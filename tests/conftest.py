@@ -69,7 +69,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prompt_file() -> Path:
-    """A shipped prompt: eight bars of 4/4 for piano, 72 beats a minute."""
+    """A shipped prompt: eight bars of 4/4 for piano, 72 beats per minute."""
     from muse_shortcut.shipped import shipped_prompt
 
     path = shipped_prompt("midi", "bach-prelude")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from symusic import ControlChange, Note, Pedal, Score, Tempo, TimeSignature, Track
 
-from muse_tokenizers.base import Grammar, Ids, Wishes
+from muse_tokenizers.base import Constraints, Grammar, Ids
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -178,7 +178,7 @@ def grow(
         def advance(self, ids: Ids) -> None:
             was_finished = grammar.finished.copy()
             grammar.advance(ids)
-            whole.append(grammar.whole & ~was_finished)
+            whole.append(grammar.complete & ~was_finished)
             self.finished = grammar.finished
 
     drawn = draw(Watched(), steps, seed, kind_of, spread)
@@ -306,6 +306,8 @@ def read_performance(tokens: list[str]) -> Reading:
 READERS: dict[str, Callable[[list[str]], Reading]] = {"remi": read_remi, "performance": read_performance}
 
 
-def grammar_of(name: str, candidates: int = 1, wishes: Wishes | None = None, prompt: Ids | None = None) -> Grammar:
+def grammar_of(
+    name: str, candidates: int = 1, constraints: Constraints | None = None, prompt: Ids | None = None
+) -> Grammar:
     midi = tokenizer(name)
-    return midi.grammar(midi.prompt(None).ids if prompt is None else prompt, candidates, wishes)
+    return midi.grammar(midi.prompt(None).ids if prompt is None else prompt, candidates, constraints)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muse_web.driving import Process, browsing, chromium, serving
+from muse_web.client import Process, browsing, chromium, serving
 
 __all__ = ["DONE", "MOST", "Visit", "Visitor"]
 

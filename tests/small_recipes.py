@@ -14,7 +14,7 @@ from muse_shortcut.data.recipe import (
     Split,
     TableSplit,
 )
-from muse_shortcut.data.survey import SourceFile
+from muse_shortcut.data.scan import SourceFile
 
 MIDI = frozenset({".mid", ".midi"})
 TABLE = TableSplit(

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_shortcut.data import preparing
-from muse_shortcut.data.preparing import Preparation, prepare
-from muse_shortcut.data.survey import SourceFile
-from muse_tokenizers.base import Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
-from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
-from muse_tokenizers.measures import Measure, Passage
+from muse_shortcut.data import preparation
+from muse_shortcut.data.preparation import Preparation, prepare
+from muse_shortcut.data.scan import SourceFile
+from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform
+from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
+from muse_tokenizers.measures import CopyUnits, Measure
 
 if TYPE_CHECKING:
     import pytest
@@ -62,7 +62,7 @@ _made: dict[str, Path] = {}
 def midi_store(factory: pytest.TempPathFactory) -> Path:
     """A store of `write_music` in the performance form, made once for all tests; beside it `music`, its source."""
     if "store" not in _made:
-        from muse_shortcut.data.survey import survey
+        from muse_shortcut.data.scan import survey
         from muse_tokenizers.midi.configuration import CONFIGURATIONS
         from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -132,11 +132,11 @@ class Numbers(Tokenizer[list[int]]):
             case "bug":
                 raise ZeroDivisionError(f"in {path}\nand more")
             case "":
-                raise UnreadablePiece(f"{path} has no numbers")
+                raise UnreadablePieceError(f"{path} has no numbers")
         try:
             return [int(word) for word in text.split()]
         except ValueError:
-            raise UnreadablePiece(f"cannot read {path}: it holds more than numbers") from None
+            raise UnreadablePieceError(f"cannot read {path}: it holds more than numbers") from None
 
     def encode(self, piece: list[int]) -> Ids:
         return np.array(piece, dtype=np.int64).reshape(-1, 2)
@@ -144,8 +144,8 @@ class Numbers(Tokenizer[list[int]]):
     def duration(self, piece: list[int]) -> float:
         return len(piece) / 2 / self.steps_per_second
 
-    def usual_wishes(self) -> Wishes:
-        return Wishes()
+    def default_constraints(self) -> Constraints:
+        return Constraints()
 
     def variations(self) -> Variations:
         return Variations(maps=np.arange(100)[None], valid=np.ones((1, 100), dtype=bool))
@@ -196,8 +196,8 @@ class Numbers(Tokenizer[list[int]]):
         self,
         prompt: Ids,
         candidates: int,
-        wishes: Wishes | None = None,
-        begun: Ids | None = None,
+        constraints: Constraints | None = None,
+        started: Ids | None = None,
         clock: object = None,
     ) -> Grammar | None:
         raise AssertionError
@@ -205,10 +205,10 @@ class Numbers(Tokenizer[list[int]]):
     def measure(self, piece: list[int], start: float, end: float) -> dict[str, Measure]:
         raise AssertionError
 
-    def cut_before(self, piece: list[int], seconds: float) -> float:
+    def find_split_point(self, piece: list[int], seconds: float) -> float:
         raise AssertionError
 
-    def passage(self, ids: Ids, start: float, end: float) -> Passage:
+    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
         raise AssertionError
 
 
@@ -308,7 +308,7 @@ if __name__ in ("__main__", "__mp_main__"):
     def _load(folder: Path) -> Numbers:
         return Numbers.from_configuration(json.loads((folder / "tokenizer.json").read_text())["configuration"])
 
-    preparing.load_tokenizer = _load
+    preparation.load_tokenizer = _load
 
 if __name__ == "__mp_main__":
     # What is to run out of room is the store, not the log.

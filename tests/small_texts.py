@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from muse_tokenizers.text.segmenting import CharacterSegmenter, train_bpe
+from muse_tokenizers.text.subwords import CharacterModel, train_bpe
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
 # Robert Herrick, 1648.
@@ -32,4 +32,4 @@ CONTENT = train_bpe([VERSES * 3, MANY_WRITINGS], 320).content
 
 @cache
 def characters() -> TextTokenizer:
-    return TextTokenizer(CharacterSegmenter.of_texts([VERSES], 300))
+    return TextTokenizer(CharacterModel.of_texts([VERSES], 300))

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.files import make_folder
-from muse_web.asking import new_run, new_source
-from muse_web.growing import grow
+from muse_web.checkpoint_registry import CheckpointRegistry
+from muse_web.generation_requests import new_run, new_source
 from muse_web.session import Limits, Run, Source, Visitor
-from muse_web.shelf import Shelf
+from muse_web.streaming import grow
 from muse_web.uploads import Uploads
 
 DOMAINS = ("midi", "audio", "text")
@@ -29,9 +29,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 @cache
-def shelf() -> Shelf:
+def registry() -> CheckpointRegistry:
     """Of what ships."""
-    return Shelf(None, "cpu")
+    return CheckpointRegistry(None, "cpu")
 
 
 @dataclass
@@ -41,13 +41,13 @@ class Visit:
     visitor: Visitor
     uploads: Uploads
     limits: Limits
-    shelf: Shelf
+    registry: CheckpointRegistry
 
     def open(self, **asked: Any) -> Source:
-        return new_source(self.visitor, self.shelf, self.limits, asked, self.uploads)
+        return new_source(self.visitor, self.registry, self.limits, asked, self.uploads)
 
     def ask(self, **asked: Any) -> Run:
-        return new_run(self.visitor, self.shelf, self.limits, asked)
+        return new_run(self.visitor, self.registry, self.limits, asked)
 
     def example(self, domain: str, **how: Any) -> Run:
         """A run that continues a shipped example, not begun."""
@@ -72,10 +72,10 @@ class Visit:
         return str(path)
 
 
-def visit(folder: Path, shelf_: Shelf | None = None, **limits: Any) -> Visit:
+def visit(folder: Path, shelf_: CheckpointRegistry | None = None, **limits: Any) -> Visit:
     """In a folder of one's own."""
     visitor = Visitor(folder=make_folder(folder / "visitors" / "one"))
-    return Visit(visitor, Uploads(make_folder(folder / "uploads")), Limits(**limits), shelf_ or shelf())
+    return Visit(visitor, Uploads(make_folder(folder / "uploads")), Limits(**limits), shelf_ or registry())
 
 
 def unpacked(view: dict[str, Any]) -> NDArray[Any]:

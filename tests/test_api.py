@@ -16,7 +16,7 @@ from conftest import RunCommand
 from symusic import Score
 
 import muse_shortcut as muse
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 ROOT = Path(__file__).parent.parent
 
@@ -171,7 +171,7 @@ def test_a_prompt_that_is_nothing_is_an_error(model: muse.Model, tmp_path: Path)
     with pytest.raises(muse.ArgumentsError, match="nor one of the shipped"):
         model.continue_("bach-preludium")
     (tmp_path / "x.mid").write_bytes(b"not music")
-    with pytest.raises(UnreadablePiece):
+    with pytest.raises(UnreadablePieceError):
         model.continue_(tmp_path / "x.mid")
 
 

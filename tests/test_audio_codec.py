@@ -34,7 +34,7 @@ from muse_tokenizers.audio.codec import (
 )
 from muse_tokenizers.audio.codecs import META, codec_folder, fetch_codec, find_codec
 from muse_tokenizers.audio.package import import_encodec
-from muse_tokenizers.errors import UnusableCodec
+from muse_tokenizers.errors import CodecError
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_a_codec_is_read_as_it_was_written(tmp_path: Path, sound: Any) -> None:
 def test_a_shape_that_is_not_the_weights_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = write_codec(tmp_path / "codec") / "codec.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(UnusableCodec, match=message) as caught:
+    with pytest.raises(CodecError, match=message) as caught:
         load_codec(tmp_path / "codec")
     assert str(tmp_path / "codec") in str(caught.value)
 
@@ -177,7 +177,7 @@ def test_a_changed_bit_of_its_weights_is_seen(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UnusableCodec, match=r"codec.safetensors is damaged: it is not what was written"):
+    with pytest.raises(CodecError, match=r"codec.safetensors is damaged: it is not what was written"):
         load_codec(tmp_path)
     # Those made before their weights had a checksum are read all the same.
     shape = json.loads((tmp_path / "codec.json").read_text())
@@ -188,13 +188,13 @@ def test_a_changed_bit_of_its_weights_is_seen(tmp_path: Path) -> None:
 
 def test_damaged_files_are_one_clear_line(tmp_path: Path) -> None:
     folder = write_codec(tmp_path / "codec")
-    with pytest.raises(UnusableCodec, match=r"^cannot read the codec .*codec.json: No such file"):
+    with pytest.raises(CodecError, match=r"^cannot read the codec .*codec.json: No such file"):
         load_codec(tmp_path)
     (folder / "codec.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(UnusableCodec, match=r"codec.safetensors is damaged"):
+    with pytest.raises(CodecError, match=r"codec.safetensors is damaged"):
         load_codec(folder)
     (folder / "codec.json").write_text("{")
-    with pytest.raises(UnusableCodec, match=r"codec.json is damaged"):
+    with pytest.raises(CodecError, match=r"codec.json is damaged"):
         load_codec(folder)
 
 
@@ -235,7 +235,7 @@ def test_metas_codec_is_fetched_checked_and_kept(server: tuple[str, Path], cache
     address, folder = server
     name = _published(folder)
     heard: list[tuple[int, int | None]] = []
-    with pytest.raises(UnusableCodec, match=f"^the codec {META} is not here: .* put its file .* into {cache}$"):
+    with pytest.raises(CodecError, match=f"^the codec {META} is not here: .* put its file .* into {cache}$"):
         find_codec(META)
     kept = fetch_codec(lambda *place: heard.append(place), url=address + name, file_name=name, shape=SHAPE)
     assert kept == codec_folder(META)
@@ -256,7 +256,7 @@ def test_its_file_can_be_put_there_without_a_network(cache: Path) -> None:
 
 
 def test_without_a_network_one_line_says_what_to_do(cache: Path) -> None:
-    with pytest.raises(UnusableCodec, match=r"^cannot fetch http://127[^\n]+ put the file a-12345678.th into [^\n]+$"):
+    with pytest.raises(CodecError, match=r"^cannot fetch http://127[^\n]+ put the file a-12345678.th into [^\n]+$"):
         fetch_codec(url="http://127.0.0.1:9/a-12345678.th", file_name="a-12345678.th")
     assert not codec_folder(META).exists()
 
@@ -264,7 +264,7 @@ def test_without_a_network_one_line_says_what_to_do(cache: Path) -> None:
 def test_another_file_is_not_taken_for_it(server: tuple[str, Path], cache: Path) -> None:
     address, folder = server
     (folder / "a-12345678.th").write_bytes(b"something else")
-    with pytest.raises(UnusableCodec, match=r"its SHA-256 begins \w{8}, it should be 12345678; delete it"):
+    with pytest.raises(CodecError, match=r"its SHA-256 begins \w{8}, it should be 12345678; delete it"):
         fetch_codec(url=address + "a-12345678.th", file_name="a-12345678.th")
 
 
@@ -278,7 +278,7 @@ def test_nothing_in_it_is_executed(cache: Path, tmp_path: Path, monkeypatch: pyt
     cache.mkdir()
     for content in (Bomb(), {"a": Bomb()}, [1, 2]):
         name = _published(cache, content)
-        with pytest.raises(UnusableCodec, match=r"holds no weights that can be read safely"):
+        with pytest.raises(CodecError, match=r"holds no weights that can be read safely"):
             fetch_codec(file_name=name, shape=SHAPE)
     assert not (tmp_path / "exploded").exists()
 
@@ -286,7 +286,7 @@ def test_nothing_in_it_is_executed(cache: Path, tmp_path: Path, monkeypatch: pyt
 def test_weights_of_another_shape_are_not_kept(cache: Path) -> None:
     cache.mkdir()
     name = _published(cache)
-    with pytest.raises(UnusableCodec, match=r"the weights do not fit the shape"):
+    with pytest.raises(CodecError, match=r"the weights do not fit the shape"):
         fetch_codec(file_name=name, shape=CodecShape())
     assert not codec_folder(META).exists()
 

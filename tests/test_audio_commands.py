@@ -14,9 +14,9 @@ from conftest import RunCommand
 from small_codecs import HOP, RATE, tone, write_codec
 from small_commands import FAST, SMALL_CORE, run_apart
 
-from muse_shortcut.data import preparing
+from muse_shortcut.data import preparation
+from muse_shortcut.data.scan import SourceFile
 from muse_shortcut.data.store import open_store
-from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.loading import load_tokenizer
 
@@ -73,10 +73,10 @@ def test_files_side_by_side_become_what_each_becomes_alone(
     store: Path, music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = load_tokenizer(store / "tokenizer")
-    monkeypatch.setattr(preparing, "_tokenizer", tokenizer, raising=False)
+    monkeypatch.setattr(preparation, "_tokenizer", tokenizer, raising=False)
     names = sorted(path.name for path in music.iterdir())
     files = [SourceFile(path=music / name, name=name, split=None, group=name) for name in names]
-    together, alone = preparing._tokenize(files), [preparing._tokenize([file])[0] for file in files]
+    together, alone = preparation._tokenize(files), [preparation._tokenize([file])[0] for file in files]
     for (entry, ids), (other, expected) in zip(together, alone, strict=True):
         assert (entry.name, entry.reason, entry.length) == (other.name, other.reason, other.length)
         assert (ids is None) == (expected is None) == (entry.name == "broken.mp3")
@@ -91,7 +91,7 @@ def test_files_side_by_side_become_what_each_becomes_alone(
 
     # One that is too much for the device is left out; the others are not.
     monkeypatch.setattr(type(tokenizer), "encode_many", fail)
-    reasons = {entry.name: entry.reason for entry, _ in preparing._tokenize(files)}
+    reasons = {entry.name: entry.reason for entry, _ in preparation._tokenize(files)}
     assert reasons.pop("stereo.wav") == "MemoryError: too much"
     assert reasons.pop("broken.mp3") is not None
     assert set(reasons.values()) == {None}
@@ -169,7 +169,7 @@ def test_sound_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, s
     done = run("evaluate", "audio", "--checkpoint", checkpoint, "--data", store, *words)
     assert done.code == 0, done.err
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["likelihood"]["all"]["bits_a_second"] > 0
+    assert found["likelihood"]["all"]["bits_per_second"] > 0
     assert len(found["likelihood"]["all"]["nats_by_stream"]) == 4
     assert "Nats a token of each codebook" in done.out
     measures = {one["measure"] for one in found["continuations"]["comparisons"]}

@@ -20,8 +20,8 @@ from muse_tokenizers.audio import waveforms
 from muse_tokenizers.audio.delay import delayed, undelayed
 from muse_tokenizers.audio.measures import log_mel
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
-from muse_tokenizers.base import Waveform, Wishes
-from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece, UnusableCodec
+from muse_tokenizers.base import Constraints, Waveform
+from muse_tokenizers.errors import CodecError, ConstraintError, UnknownTokenizerError, UnreadablePieceError
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.measures import Histogram, Number
 
@@ -70,20 +70,20 @@ def test_a_frame_that_lacks_a_code_ends_the_sound(frames: int, streams: int, dat
 def test_a_prompt_and_what_it_has_begun_are_all_of_its_codes(audio: AudioTokenizer) -> None:
     prompt = audio.prompt(waveform(2.0), 1.0)
     assert prompt.piece is not None
-    assert prompt.begun is not None
-    assert prompt.cut == pytest.approx(1.0)
+    assert prompt.partial_frames is not None
+    assert prompt.split_point == pytest.approx(1.0)
     assert len(prompt.ids) == 1 + 75
-    assert len(prompt.begun) == audio.streams - 1
+    assert len(prompt.partial_frames) == audio.streams - 1
     given_codes = audio.codec.encode(prompt.piece.samples[0], audio.streams)
-    steps = np.concatenate([prompt.ids[1:], prompt.begun])
+    steps = np.concatenate([prompt.ids[1:], prompt.partial_frames])
     for stream in range(audio.streams):
         assert steps[stream : stream + 75, stream].tolist() == given_codes[:, stream].tolist()
-        assert (prompt.begun[stream:, stream] == -1).all()
+        assert (prompt.partial_frames[stream:, stream] == -1).all()
 
 
 def test_a_continuation_keeps_the_prompts_codes(audio: AudioTokenizer) -> None:
     prompt = audio.prompt(waveform(1.0))
-    ids = draw(audio.grammar(prompt.ids, 3, Wishes(seconds=0.5), prompt.begun), 400, seed=0)
+    ids = draw(audio.grammar(prompt.ids, 3, Constraints(seconds=0.5), prompt.partial_frames), 400, seed=0)
     for candidate in ids:
         frames = audio._frames(np.concatenate([prompt.ids, candidate]))
         assert (frames[:75] == audio.codec.encode(waveform(1.0).samples[0], audio.streams)).all()
@@ -92,17 +92,17 @@ def test_a_continuation_keeps_the_prompts_codes(audio: AudioTokenizer) -> None:
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.5])
 def test_a_wished_length_is_crossed_by_the_next_whole_frame(audio: AudioTokenizer, seconds: float) -> None:
     for prompt in (audio.prompt(None), audio.prompt(waveform(1.0))):
-        grammar = audio.grammar(prompt.ids, 2, Wishes(seconds=seconds), prompt.begun)
+        grammar = audio.grammar(prompt.ids, 2, Constraints(seconds=seconds), prompt.partial_frames)
         ids = draw(grammar, 400, seed=0)[0]
         # The step that crosses it is not kept.
         joined = audio.join(prompt, ids[:-1])
-        assert joined.samples.shape[1] == round(prompt.cut * RATE) + int(seconds * 75 + 1e-9) * HOP
+        assert joined.samples.shape[1] == round(prompt.split_point * RATE) + int(seconds * 75 + 1e-9) * HOP
         assert grammar.finished.all()
 
 
 def test_an_interrupted_continuation_is_the_prompt_and_the_whole_frames(audio: AudioTokenizer) -> None:
     prompt = audio.prompt(waveform(1.0))
-    ids = draw(audio.grammar(prompt.ids, 1, Wishes(seconds=9.0), prompt.begun), 20, seed=0)[0]
+    ids = draw(audio.grammar(prompt.ids, 1, Constraints(seconds=9.0), prompt.partial_frames), 20, seed=0)[0]
     for steps in range(20):
         frames = audio.join(prompt, ids[:steps]).samples.shape[1] // HOP
         assert frames == 75 + max(0, steps - (audio.streams - 1))
@@ -110,8 +110,8 @@ def test_an_interrupted_continuation_is_the_prompt_and_the_whole_frames(audio: A
 
 def test_the_end_is_said_by_one_stream_after_another(audio: AudioTokenizer) -> None:
     prompt, streams = audio.prompt(waveform(1.0)), audio.streams
-    grammar = audio.grammar(prompt.ids, 2, None, prompt.begun)
-    codes = draw(audio.grammar(prompt.ids, 1, Wishes(seconds=9.0), prompt.begun), 10, seed=0)[0]
+    grammar = audio.grammar(prompt.ids, 2, None, prompt.partial_frames)
+    codes = draw(audio.grammar(prompt.ids, 1, Constraints(seconds=9.0), prompt.partial_frames), 10, seed=0)[0]
     for row in codes[:-1]:
         grammar.advance(np.stack([row, row]))
     # The one candidate ends at the tenth step, the other goes on.
@@ -134,7 +134,7 @@ def test_the_end_is_said_by_one_stream_after_another(audio: AudioTokenizer) -> N
 @pytest.mark.parametrize("size", [1, 5, 75])
 def test_a_sound_that_is_joined_while_it_grows_is_the_whole_one(audio: AudioTokenizer, size: int) -> None:
     for prompt in (audio.prompt(None), audio.prompt(waveform(1.0))):
-        ids = draw(audio.grammar(prompt.ids, 1, Wishes(seconds=9.0), prompt.begun), 160, seed=0)[0]
+        ids = draw(audio.grammar(prompt.ids, 1, Constraints(seconds=9.0), prompt.partial_frames), 160, seed=0)[0]
         whole = audio.decode(np.concatenate([prompt.ids, ids])).samples[0]
         parts = list(audio.joining(prompt, (ids[at : at + size] for at in range(0, len(ids), size))))
         np.testing.assert_allclose(np.concatenate(parts), np.clip(whole * prompt.gain, -1, 1), atol=2e-5)
@@ -151,8 +151,8 @@ def test_a_sound_that_is_joined_while_it_grows_is_the_whole_one(audio: AudioToke
 
 def test_what_cannot_be_wished_for_of_sound(four: AudioTokenizer) -> None:
     for name, value in (("tempo", 90.0), ("key", "C"), ("bars", 4), ("instruments", ("piano",)), ("silence", 2.0)):
-        with pytest.raises(ImpossibleWish, match=rf"^{name} is [^;]+; allowed: none, since"):
-            four.grammar(four.prompt(None).ids, 1, Wishes(**{name: value}))  # type: ignore[arg-type]
+        with pytest.raises(ConstraintError, match=rf"^{name} is [^;]+; allowed: none, since"):
+            four.grammar(four.prompt(None).ids, 1, Constraints(**{name: value}))  # type: ignore[arg-type]
 
 
 def test_ids_are_described_by_the_frame_they_belong_to(four: AudioTokenizer) -> None:
@@ -192,13 +192,13 @@ def test_ids_of_another_codec_mean_something_else(four: AudioTokenizer, tmp_path
     assert other.fingerprint() != four.fingerprint()
     four.save(tmp_path / "a")
     write_codec(tmp_path / "a" / "codec", seed=1)
-    with pytest.raises(UnknownTokenizer, match=r"codec is another one: the SHA-256 of its codes begins"):
+    with pytest.raises(UnknownTokenizerError, match=r"codec is another one: the SHA-256 of its codes begins"):
         load_tokenizer(tmp_path / "a")
 
 
 @pytest.mark.parametrize("codebooks", [0, 3, 16, True, "4"])
 def test_codebooks_that_there_are_not(folder: Path, codebooks: Any) -> None:
-    with pytest.raises(UnusableCodec, match=r"^codebooks is .*; allowed: 1, 2, 4, 8$"):
+    with pytest.raises(CodecError, match=r"^codebooks is .*; allowed: 1, 2, 4, 8$"):
         audio_tokenizer(folder, codebooks)
 
 
@@ -282,7 +282,7 @@ def test_what_is_no_sound_is_one_clear_line(four: AudioTokenizer, tmp_path: Path
         (_write(tmp_path / "nan.wav", not_a_number, subtype="FLOAT"), "has samples that are not numbers"),
         (_write(tmp_path / "many.wav", np.zeros((10, 100))), "has 100 channels; allowed: up to 64"),
     ):
-        with pytest.raises(UnreadablePiece, match=rf"^[^\n]*{message}[^\n]*$") as caught:
+        with pytest.raises(UnreadablePieceError, match=rf"^[^\n]*{message}[^\n]*$") as caught:
             four.read(path)
         assert str(path) in str(caught.value)
 
@@ -292,7 +292,7 @@ def test_ten_hours_are_refused_before_they_are_read(
 ) -> None:
     monkeypatch.setattr(waveforms, "LONGEST_SECONDS", 1.0)
     path = _write(tmp_path / "long.wav", np.zeros(10 * RATE))
-    with pytest.raises(UnreadablePiece, match=r"lasts 0.0 hours; allowed: up to .*; cut it into parts"):
+    with pytest.raises(UnreadablePieceError, match=r"lasts 0.0 hours; allowed: up to .*; cut it into parts"):
         four.read(path)
 
 

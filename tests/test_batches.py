@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_stores import two_sources
 
-from muse_shortcut.data.batches import Mix, TrainingBatches, evaluation_windows, mix_of
+from muse_shortcut.data.batches import SourceWeights, TrainingBatches, evaluation_windows, source_weights_of
 from muse_shortcut.data.store import open_store
 from muse_shortcut.errors import ArgumentsError, StoreError
 from muse_tokenizers.base import Variations
@@ -145,15 +145,15 @@ def test_a_split_with_nothing_to_evaluate_is_refused(steps: int) -> None:
         evaluation_windows(counted(steps), context=7, count=3)
 
 
-def mix(*parts: tuple[int, float]) -> Mix:
+def source_weights(*parts: tuple[int, float]) -> SourceWeights:
     starts, weights = zip(*parts, strict=True)
-    return Mix(starts=np.array(starts), weights=np.array(weights))
+    return SourceWeights(starts=np.array(starts), weights=np.array(weights))
 
 
 def test_a_part_of_weight_w_is_seen_w_times_an_epoch() -> None:
     # 70 windows of 7: 20 of weight 0.5, 30 of weight 3, 20 of weight 0.
-    weighted = mix((0, 0.5), (140, 3.0), (350, 0.0))
-    batches = TrainingBatches(counted(491, 1), context=7, batch=1, seed=5, mix=weighted)
+    weighted = source_weights((0, 0.5), (140, 3.0), (350, 0.0))
+    batches = TrainingBatches(counted(491, 1), context=7, batch=1, seed=5, source_weights=weighted)
     assert batches.windows_per_epoch == 100
     for epoch in range(3):
         begins = [int(batches(epoch * 100 + n)[0][0, 0, 0]) for n in range(100)]
@@ -167,7 +167,9 @@ def test_a_part_of_weight_w_is_seen_w_times_an_epoch() -> None:
 
 
 def test_a_mix_of_ones_sees_every_window_once() -> None:
-    batches = TrainingBatches(counted(491, 1), context=7, batch=1, seed=5, mix=mix((0, 1.0), (200, 1.0)))
+    batches = TrainingBatches(
+        counted(491, 1), context=7, batch=1, seed=5, source_weights=source_weights((0, 1.0), (200, 1.0))
+    )
     assert batches.windows_per_epoch == 70
     for epoch in range(3):
         begins = {int(batches(epoch * 70 + n)[0][0, 0, 0]) for n in range(70)}
@@ -179,12 +181,12 @@ def test_weights_are_those_of_the_stores_sources(tmp_path_factory: pytest.TempPa
     names = [store.source(p) for p, piece in enumerate(store.pieces) if piece.split == "train"]
     assert len(set(names)) == 2
     first, second = dict.fromkeys(names)
-    assert mix_of(store, "train", {}) is None
-    found = mix_of(store, "train", {second: 2.5})
+    assert source_weights_of(store, "train", {}) is None
+    found = source_weights_of(store, "train", {second: 2.5})
     assert found is not None
     assert found.weights.tolist() == [{first: 1.0, second: 2.5}[name] for name in names]
     assert found.starts.tolist() == [0, *np.cumsum([p.tokens for p in store.pieces if p.split == "train"])[:-1]]
     with pytest.raises(ArgumentsError, match=f"train.mix has 'polka'; the sources are {first}, {second}"):
-        mix_of(store, "train", {"polka": 2})
+        source_weights_of(store, "train", {"polka": 2})
     with pytest.raises(ArgumentsError, match="leaves nothing to learn from"):
-        mix_of(store, "train", {first: 0, second: 0})
+        source_weights_of(store, "train", {first: 0, second: 0})

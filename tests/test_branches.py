@@ -20,7 +20,7 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
-from muse_tokenizers.base import Ids, Wishes
+from muse_tokenizers.base import Constraints, Ids
 
 DOMAINS = ("midi", "audio", "text")
 
@@ -37,10 +37,12 @@ def ask(domain: str, **how: Any) -> Request:
     tokenizer, path = shipped(domain).tokenizer, shipped_prompt(domain, prompt_names(domain)[0])
     assert path is not None
     prompt = tokenizer.prompt(tokenizer.read(path), 60 if tokenizer.unit == "bytes" else 2.0)
-    endless = Wishes().lasting(10_000, tokenizer.unit)
+    endless = Constraints().with_length(10_000, tokenizer.unit)
     # Both depend on what came before, so they tell whether what is given is remembered as what is drawn would be.
     sampling = SamplingConfig(temperature=1.2, repetition_penalty=1.3, no_repeat_ngram=3)
-    return Request(**({"prompt": prompt, "sampling": sampling, "wishes": endless, "max_steps": 40, "seed": 4} | how))
+    return Request(
+        **({"prompt": prompt, "sampling": sampling, "constraints": endless, "max_steps": 40, "seed": 4} | how)
+    )
 
 
 def run(domain: str, request: Request) -> tuple[Generation, Ids]:
@@ -61,7 +63,7 @@ def test_what_was_drawn_and_is_given_again_leaves_everything_as_it_was(domain: s
     assert len(first.continuations()[0]) > 25
     # All of it; up to the middle, from where the random stream goes on as if it had been used; and nothing.
     for settled in (40, 17, 0):
-        again, _ = run(domain, replace(request, given=drawn[0, :settled]))
+        again, _ = run(domain, replace(request, forced_ids=drawn[0, :settled]))
         np.testing.assert_array_equal(again.continuations()[0], first.continuations()[0])
         assert again.log_probabilities() == first.log_probabilities()
         assert_equal_traces(again.trace(0), first.trace(0))
@@ -70,7 +72,7 @@ def test_what_was_drawn_and_is_given_again_leaves_everything_as_it_was(domain: s
 def test_what_is_given_is_decided_by_no_seed_and_what_follows_it_is() -> None:
     request = ask("midi")
     _, drawn = run("midi", request)
-    _, other = run("midi", replace(request, given=drawn[0, :20], seed=5))
+    _, other = run("midi", replace(request, forced_ids=drawn[0, :20], seed=5))
     np.testing.assert_array_equal(other[0, :20], drawn[0, :20])
     assert (other[0, 20:] != drawn[0, 20:]).any()
 
@@ -79,17 +81,17 @@ def test_what_is_given_is_remembered_as_if_it_had_been_read() -> None:
     """By what counts how often something was said: here every pair of ids is new, and what was said is said less."""
     greedy = SamplingConfig(greedy=True, no_repeat_ngram=2, repetition_penalty=2.0)
     _, given = run("text", ask("text", seed=9, max_steps=16))
-    request = ask("text", sampling=greedy, given=given[0], max_steps=56)
+    request = ask("text", sampling=greedy, forced_ids=given[0], max_steps=56)
     _, found = run("text", request)
     longer = replace(request.prompt, ids=np.concatenate([request.prompt.ids, given[0]]))
-    _, expected = run("text", replace(request, prompt=longer, given=None, max_steps=40))
+    _, expected = run("text", replace(request, prompt=longer, forced_ids=None, max_steps=40))
     np.testing.assert_array_equal(found[0, 16:], expected[0])
 
 
 def test_candidates_share_what_is_given_and_each_goes_its_own_way_after_it() -> None:
     request = ask("text", candidates=3)
     _, drawn = run("text", request)
-    _, branched = run("text", replace(request, given=drawn[1, :12]))
+    _, branched = run("text", replace(request, forced_ids=drawn[1, :12]))
     for ids in branched:
         np.testing.assert_array_equal(ids[:12], drawn[1, :12])
     np.testing.assert_array_equal(branched[1], drawn[1])
@@ -115,7 +117,7 @@ def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_
             for other, nats in others[-1:]:
                 given = ids[: step + 1].copy()
                 given[step, stream] = other
-                branch, _ = run(domain, replace(request, given=given))
+                branch, _ = run(domain, replace(request, forced_ids=given))
                 found, its = branch.continuations()[0], branch.trace(0)
                 assert len(found) > step
                 np.testing.assert_array_equal(found[:step], ids[:step])
@@ -136,7 +138,7 @@ def test_given_ids_that_the_grammar_forbids_are_refused(domain: str) -> None:
         given = drawn[0, :12].copy()
         given[step, -1] = tokenizer.begin
         with pytest.raises(ArgumentsError, match=rf"^step {step} of the given ones, \[.*\], is not allowed there$"):
-            run(domain, replace(request, given=given))
+            run(domain, replace(request, forced_ids=given))
 
 
 def test_a_note_without_its_velocity_cannot_be_given() -> None:
@@ -146,14 +148,14 @@ def test_a_note_without_its_velocity_cannot_be_given() -> None:
     step = next(s for s in range(5, 40) if names[drawn[0, s, 0]].startswith("Velocity"))
     given = np.delete(drawn[0], step, axis=0)
     with pytest.raises(ArgumentsError, match=f"^step {step} of the given ones"):
-        run("midi", replace(request, given=given))
+        run("midi", replace(request, forced_ids=given))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path) -> None:
     tokenizer = shipped(domain).tokenizer
     _, drawn = run(domain, ask(domain))
-    request = ask(domain, given=drawn[0, :10], seed=11, max_steps=20)
+    request = ask(domain, forced_ids=drawn[0, :10], seed=11, max_steps=20)
     made, _ = run(domain, request)
     path = tmp_path / "branch-1.json"
     text = sidecar_text(
@@ -169,22 +171,22 @@ def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path
     )
     path.write_text(text, encoding="utf-8")
     again = read_sidecar(path, tokenizer)
-    assert again.request.given is not None
-    assert again.request.given.dtype == np.int64
-    np.testing.assert_array_equal(again.request.given, drawn[0, :10])
+    assert again.request.forced_ids is not None
+    assert again.request.forced_ids.dtype == np.int64
+    np.testing.assert_array_equal(again.request.forced_ids, drawn[0, :10])
     repeated, _ = run(domain, again.request)
     np.testing.assert_array_equal(repeated.continuations()[0], again.ids)
     assert repeated.log_probabilities() == made.log_probabilities()
     # Those that were written before there were branches.
     content = json.loads(text)
-    del content["given"]
+    del content["forced_ids"]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_sidecar(path, tokenizer).request.given is None
+    assert read_sidecar(path, tokenizer).request.forced_ids is None
     # Those from before the second edition of the rules keep to the first.
-    assert again.request.wishes.rules == 2
-    del content["wishes"]["rules"]
+    assert again.request.constraints.rules == 2
+    del content["constraints"]["rules"]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_sidecar(path, tokenizer).request.wishes.rules == 1
+    assert read_sidecar(path, tokenizer).request.constraints.rules == 1
     # And those from before there was a choice are as loud as they were.
     assert again.request.prompt.gain == request.prompt.gain
     del content["prompt"]["gain"]
@@ -194,13 +196,13 @@ def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path
     content["sound"]["loudness"] = -20
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_sidecar(path, tokenizer).loudness == -20.0
-    for changed in ({"sound": {"loudness": "loud"}}, {"sound": {"loudness": 1e30}}, {"wishes": {"rules": 3}}):
+    for changed in ({"sound": {"loudness": "loud"}}, {"sound": {"loudness": 1e30}}, {"constraints": {"rules": 3}}):
         damaged = {name: content[name] | value for name, value in changed.items()}
         path.write_text(json.dumps(content | damaged), encoding="utf-8")
         with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
             read_sidecar(path, tokenizer)
     for damaged in ([[-1] * tokenizer.streams], [[10**9] * tokenizer.streams], [["x"]], {}, "many"):
-        path.write_text(json.dumps(content | {"given": damaged}), encoding="utf-8")
+        path.write_text(json.dumps(content | {"forced_ids": damaged}), encoding="utf-8")
         with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
             read_sidecar(path, tokenizer)
 

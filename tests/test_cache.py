@@ -13,7 +13,7 @@ from muse_shortcut.model.attention import row_attend
 from muse_shortcut.model.blocks import Memory
 from muse_shortcut.model.cache import Cache
 from muse_shortcut.model.core import Core
-from muse_shortcut.model.last import LastBlock
+from muse_shortcut.model.last_layer import LastBlock
 
 CONTEXT = 150
 
@@ -64,11 +64,11 @@ class _OwnAttention(LastBlock):
     """What somebody writes who has not read cache.py: attention over what `put_taps` gives."""
 
     def forward(
-        self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None, below: Memory
+        self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, cache: Cache | None, below: Memory
     ) -> tuple[Tensor, Tensor]:
         if cache is None or h.shape[1] > 1:
-            return super().forward(h, depths, turns, cache, below)
-        query, own_keys, own_values = self.project(h, depths, turns, below)
+            return super().forward(h, depths, cos_sin, cache, below)
+        query, own_keys, own_values = self.project(h, depths, cos_sin, below)
         keys, values = cache.put_taps(own_keys, own_values)
         seen, weights = row_attend(query, keys, values)
         return self._finish(h, seen), weights

@@ -9,9 +9,9 @@ import pytest
 import torch
 from small_codecs import RATE, SHAPE, tone
 
+from muse_shortcut.codec.initialization import start_at_unit_variance
 from muse_shortcut.codec.losses import mel_distance, mel_loss, si_sdr, time_loss
 from muse_shortcut.codec.quantising import fit_codebooks, quantise
-from muse_shortcut.codec.starting import start_at_unit_variance
 from muse_shortcut.codec.trainer import balanced_gradient
 from muse_tokenizers.audio.codec import build_model
 

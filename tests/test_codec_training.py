@@ -16,13 +16,13 @@ from conftest import RunCommand
 from small_codecs import HOP, RATE, SHAPE, gather, random_model, tone, write_codec, write_music
 
 from muse_shortcut.codec.config import CodecTrainConfig
-from muse_shortcut.codec.judging import judge, judge_controls, low_passed
+from muse_shortcut.codec.metrics import low_passed, measure_codec, measure_controls
 from muse_shortcut.codec.sounds import Sounds, open_sounds
 from muse_shortcut.codec.trainer import CodecTrainer
 from muse_shortcut.errors import ArgumentsError, TrainingError
 from muse_shortcut.training.run import RunFolder
 from muse_tokenizers.audio.codec import codec_of, load_codec
-from muse_tokenizers.errors import UnusableCodec
+from muse_tokenizers.errors import CodecError
 
 SHORT = CodecTrainConfig(
     max_steps=6, quantise_after=1, batch_size=2, clip_seconds=0.2, warmup_steps=2, eval_every=3, eval_seconds=1.0,
@@ -56,15 +56,15 @@ def _trainer(sounds: Sounds, folder: Path, config: CodecTrainConfig, seed: int =
 def test_a_judgement_has_every_number_of_codebooks_and_three_controls() -> None:
     codec = codec_of(random_model().state_dict(), SHAPE)
     targets = [tone(1.0), tone(0.7, hertz=300.0)]
-    found, entropies = judge(codec, targets)
+    found, entropies = measure_codec(codec, targets)
     assert [one.name for one in found] == ["1 codebooks", "2 codebooks", "4 codebooks", "8 codebooks"]
-    controls = judge_controls(codec, targets, found[-1].mel_distance)
+    controls = measure_controls(codec, targets, found[-1].mel_distance)
     assert [one.name for one in controls[:2]] == ["codes shuffled in time", "random codes"]
     assert controls[2].name.startswith("low-passed at ")
-    assert judge_controls(codec, targets, found[-1].mel_distance) == controls
+    assert measure_controls(codec, targets, found[-1].mel_distance) == controls
     assert len(entropies) == 8
     assert all(0 <= bits <= 6 for bits in entropies)
-    again, _ = judge(codec, targets)
+    again, _ = measure_codec(codec, targets)
     assert again == found
 
 
@@ -156,7 +156,7 @@ def test_before_its_codebooks_are_fitted_a_checkpoint_is_no_codec(sounds: Sounds
     trainer.train(should_stop=lambda: trainer.progress.step == 3)
     latest = RunFolder(tmp_path / "run").latest()
     assert latest is not None
-    with pytest.raises(UnusableCodec, match=r"cannot read the codec .*codec.json"):
+    with pytest.raises(CodecError, match=r"cannot read the codec .*codec.json"):
         load_codec(latest)
     # It goes on all the same.
     rest = _trainer(sounds, tmp_path / "run", replace(SHORT, quantise_after=3))

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from muse_shortcut.comparison.material import Material, Vocabulary, open_material, write_pack
+from muse_shortcut.comparison.dataset import Dataset, VocabularyInfo, open_dataset, write_pack
 from muse_shortcut.comparison.plan import Plan, plan_names, read_plan
 from muse_shortcut.comparison.report import write_report
 from muse_shortcut.comparison.results import append_result, read_results
-from muse_shortcut.comparison.runner import News, run_plan
+from muse_shortcut.comparison.runner import ComparisonProgress, run_plan
 from muse_shortcut.comparison.summary import rows_of, runs_of
-from muse_shortcut.comparison.worker import Order, Stopped, train
+from muse_shortcut.comparison.worker import RunStoppedError, WorkOrder, train
 from muse_shortcut.data.batches import TrainingBatches
 from muse_shortcut.errors import ArgumentsError, OutputError, StoreError
 from muse_tokenizers.base import Variations
@@ -43,9 +43,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of stores, one of them, `scales`, of 13 ids that go up and down."""
     folder = tmp_path_factory.mktemp("stores")
     ids = np.abs(np.arange(4000) % 18 - 9)[:, None].astype(np.uint16) + 3
-    material = Material(
+    material = Dataset(
         digest="scales",
-        vocabulary=Vocabulary(kind="midi", vocabulary_size=13, streams=1, pad=0, end=2, folder=None),
+        vocabulary=VocabularyInfo(kind="midi", vocabulary_size=13, streams=1, pad=0, end=2, folder=None),
         splits={"train": ids[:3000], "validation": ids[3000:3500], "test": ids[3500:]},
         variations=Variations(maps=np.arange(13)[None], valid=np.ones((1, 13), dtype=bool)),
     )
@@ -53,9 +53,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def orders(plan: Plan, stores: Path, out: Path) -> list[Order]:
+def orders(plan: Plan, stores: Path, out: Path) -> list[WorkOrder]:
     return [
-        Order(
+        WorkOrder(
             job=job, plan=plan.name, digest=job.digest("scales 2900"), stores=stores, out=out, device="cpu", threads=1
         )
         for job in plan.jobs()
@@ -164,7 +164,7 @@ def test_a_run_that_is_stopped_ends_as_one_that_is_not(stores: Path, tmp_path: P
     [order] = orders(plan, stores, tmp_path / "parts")
     made: list[int] = []
     for stop in (4, 5, 12):
-        with pytest.raises(Stopped):
+        with pytest.raises(RunStoppedError):
             train(order, made.append, lambda stop=stop: made[-1] == stop)  # type: ignore[misc]
     parts = train(order, made.append, lambda: False)
     assert made == [*range(5), 5, *range(6, 16)]
@@ -199,7 +199,7 @@ def test_whatever_is_killed_is_gone_on_with_and_nothing_is_run_twice(stores: Pat
 
 
 def test_a_comparison_that_is_stopped_keeps_what_has_begun(stores: Path, tmp_path: Path) -> None:
-    news: list[News] = []
+    news: list[ComparisonProgress] = []
     plan = Plan.from_json(PLAN | {"tokens": 64_000})
     done = run_plan(plan, stores=stores, out=tmp_path, workers=2, watch=news.append, should_stop=lambda: len(news) > 9)
     assert not done
@@ -222,14 +222,14 @@ def test_a_store_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -
 
 
 def test_a_pack_is_what_it_was_made_of(stores: Path, tmp_path: Path) -> None:
-    material = open_material(stores / "scales")
+    material = open_dataset(stores / "scales")
     assert [len(material.splits[split]) for split in ("train", "validation", "test")] == [2900, 362, 362]
-    assert material.vocabulary == Vocabulary(kind="midi", vocabulary_size=13, streams=1, pad=0, end=2, folder=None)
+    assert material.vocabulary == VocabularyInfo(kind="midi", vocabulary_size=13, streams=1, pad=0, end=2, folder=None)
     write_pack(material, tmp_path / "again", tokens=10**6)
-    assert np.array_equal(open_material(tmp_path / "again").splits["train"], material.splits["train"])
+    assert np.array_equal(open_dataset(tmp_path / "again").splits["train"], material.splits["train"])
     (tmp_path / "again" / "test.npz").write_bytes(b"PK")
     with pytest.raises(StoreError, match="is damaged"):
-        open_material(tmp_path / "again")
+        open_dataset(tmp_path / "again")
 
 
 REFUSED = """

@@ -65,18 +65,18 @@ IMPOSSIBLE: list[tuple[Callable[..., Any], str, Any, str, str]] = [
     ),
     *(
         (TrainConfig, name, -1, name, "0 or more")
-        for name in ("warmup_steps", "weight_decay", "clip", "patience", "min_gain", "sample_every")
+        for name in ("warmup_steps", "weight_decay", "clip", "patience", "min_delta", "sample_every")
     ),
     *(
         (TrainConfig, name, value, name, "a finite number")
-        for name in ("learning_rate", "final_learning_rate", "weight_decay", "beta1", "beta2", "clip", "min_gain")
+        for name in ("learning_rate", "final_learning_rate", "weight_decay", "beta1", "beta2", "clip", "min_delta")
         for value in (NAN, INFINITE, "1")
     ),
     (TrainConfig, "max_steps", 2.5, "max_steps", "a whole number"),
     (TrainConfig, "learning_rate", 0.0, "learning_rate", "more than 0"),
     (TrainConfig, "window", 8, "window", "0, or any number beside decay_steps above 0"),
     (TrainConfig, "decay_steps", 1901, "decay_steps", "0, or at most max_steps less warmup_steps, 1900"),
-    (TrainConfig, "mix", {"a": -1}, "mix", "sources and weights from 0 to 1000"),
+    (TrainConfig, "source_weights", {"a": -1}, "source_weights", "sources and weights from 0 to 1000"),
     (TrainConfig, "optimiser", "sgd", "optimiser", "muon, adamw"),
     (TrainConfig, "embedding_learning_rate", 0.0, "embedding_learning_rate", "more than 0"),
     (TrainConfig, "decay_steps", -1, "decay_steps", "0 or more"),

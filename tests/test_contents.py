@@ -16,7 +16,7 @@ from small_visits import visit
 
 import muse_shortcut as muse
 from muse_tokenizers.contents import content_of, domain_of
-from muse_tokenizers.errors import FileWarning, TokenizerError, UnreadablePiece
+from muse_tokenizers.errors import FileWarning, TokenizerError, UnreadablePieceError
 from muse_tokenizers.midi.writing import dump_score
 
 TEXT = b"Once upon a time there was a garden, and in it grew one rose.\n"
@@ -103,7 +103,9 @@ def test_a_wrong_suffix_is_said_in_one_line(
     models[domain].read(path, warn=said.append)
     assert said == [f"{path} is {called}, though its name ends in {suffix}; it is read as what it is"]
     for other in {"midi", "audio", "text"} - {domain}:
-        with pytest.raises(UnreadablePiece, match=rf"^{path} is no[^\n]*: it is {called}; choose {domain} for it$"):
+        with pytest.raises(
+            UnreadablePieceError, match=rf"^{path} is no[^\n]*: it is {called}; choose {domain} for it$"
+        ):
             models[other].read(path)
 
 

@@ -11,7 +11,7 @@ from conftest import RunCommand
 from symusic import Note, Score, Tempo, Track
 
 from muse_shortcut.evaluation.classifier import accuracy_of_telling
-from muse_shortcut.evaluation.continuing import Measured, table
+from muse_shortcut.evaluation.continuity import Measured, table
 from muse_tokenizers.midi.continuity import FEATURES, Value, difference, features, krumhansl_key
 from muse_tokenizers.midi.note_table import NoteTable, note_table
 
@@ -21,7 +21,7 @@ Struck = tuple[float, float, int, int]
 
 
 def _score(notes: list[Struck], *, program: int = 0, drums: bool = False, bpm: float = 120.0) -> Score:
-    """At 480 ticks a quarter; times are seconds at `bpm`."""
+    """At 480 ticks per quarter; times are seconds at `bpm`."""
     score = Score(480)
     score.tempos.append(Tempo(0, bpm))
     track = Track(program=program, is_drum=drums, name="")

@@ -7,10 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from muse_shortcut.evaluation import copying
-from muse_shortcut.evaluation.copies import Copied, summarise_copies
-from muse_shortcut.evaluation.copying import CopyIndex, Run
-from muse_tokenizers.measures import Quotation
+from muse_shortcut.evaluation import suffix_array
+from muse_shortcut.evaluation.copy_check import CopyFound, summarise_copies
+from muse_shortcut.evaluation.suffix_array import CommonRun, CopyIndex
+from muse_tokenizers.measures import CopyThreshold
 
 
 def slow_longest(sequences: list[list[int]], query: list[int]) -> int:
@@ -36,7 +36,7 @@ def check_runs(sequences: list[list[int]], queries: list[list[int]]) -> None:
             found = sequences[run.sequence][run.place : run.place + run.length]
             assert found == query[run.start : run.start + run.length]
         else:
-            assert run == Run(0)
+            assert run == CommonRun(0)
 
 
 def random_sequences(seed: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -53,20 +53,20 @@ def test_the_longest_run_is_that_of_a_slow_search(seed: int) -> None:
 
 def test_hashes_that_are_equal_by_chance_deceive_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     # Numbers of one parity all look the same.
-    monkeypatch.setattr(copying, "_mix", lambda numbers: (numbers % 2).astype(np.uint64))
+    monkeypatch.setattr(suffix_array, "_mix", lambda numbers: (numbers % 2).astype(np.uint64))
     for seed in range(20):
         check_runs(*random_sequences(seed))
 
 
 def test_runs_do_not_cross_from_one_piece_into_the_next() -> None:
     index = CopyIndex([np.array([1, 2, 3]), np.array([4, 5, 6])])
-    assert index.longest([np.array([2, 3, 4, 5])]) == [Run(2, 0, 0, 1)]
+    assert index.longest([np.array([2, 3, 4, 5])]) == [CommonRun(2, 0, 0, 1)]
 
 
 def test_nothing_is_shared_with_nothing() -> None:
     empty = np.zeros(0, dtype=np.int64)
-    assert CopyIndex([]).longest([np.array([1, 2]), empty]) == [Run(0), Run(0)]
-    assert CopyIndex([empty, np.array([3])]).longest([np.array([1, 2]), empty]) == [Run(0), Run(0)]
+    assert CopyIndex([]).longest([np.array([1, 2]), empty]) == [CommonRun(0), CommonRun(0)]
+    assert CopyIndex([empty, np.array([3])]).longest([np.array([1, 2]), empty]) == [CommonRun(0), CommonRun(0)]
     assert CopyIndex([np.array([3])]).longest([]) == []
 
 
@@ -75,7 +75,7 @@ def test_long_runs_are_found_whole() -> None:
     training = [random.integers(0, 1000, 5000) for _ in range(4)]
     query = np.concatenate([random.integers(0, 1000, 50), training[2][1234:1807], random.integers(1000, 2000, 50)])
     (run,) = CopyIndex(training).longest([query])
-    assert run == Run(573, 50, 2, 1234)
+    assert run == CommonRun(573, 50, 2, 1234)
 
 
 def test_windows_of_different_lengths_do_not_share_a_loop_bound() -> None:
@@ -86,11 +86,11 @@ def test_windows_of_different_lengths_do_not_share_a_loop_bound() -> None:
     assert all(earlier.length < later.length for earlier, later in pairwise(runs))
 
 
-BARS: Quotation = ("bars", 2.0)
+BARS: CopyThreshold = ("bars", 2.0)
 
 
 def test_what_has_nothing_to_look_up_is_not_taken_for_original() -> None:
-    run = Copied(count=4, length=1.0, bars=0.5, piece="a")
+    run = CopyFound(count=4, length=1.0, bars=0.5, piece="a")
     summary = summarise_copies([None, run, None], BARS)
     assert summary is not None
     assert (summary.windows, summary.count, summary.bars) == (1, (4.0, 4.0, 4.0), (0.5, 0.5, 0.5))
@@ -99,7 +99,7 @@ def test_what_has_nothing_to_look_up_is_not_taken_for_original() -> None:
 
 
 def test_copies_are_summed_up_by_middle_ninth_decile_and_longest() -> None:
-    copies = [Copied(count=n, length=n / 2, bars=None, piece="some") for n in range(11)]
+    copies = [CopyFound(count=n, length=n / 2, bars=None, piece="some") for n in range(11)]
     summary = summarise_copies(copies, BARS)
     assert summary is not None
     assert (summary.count, summary.length, summary.bars) == ((5, 9, 10), (2.5, 4.5, 5), None)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from muse_shortcut.config import ModelConfig, ShortcutConfig
 from muse_shortcut.model.attention import joint_attend_spelled_out
 from muse_shortcut.model.core import Core
-from muse_shortcut.model.last import LastBlock
+from muse_shortcut.model.last_layer import LastBlock
 from muse_shortcut.model.memory_mixing import DepthAttention, KeyValueMixing, ValueResidual
 from muse_shortcut.model.stream_mixing import DepthQuery, DepthWeights
 from muse_shortcut.presets import PRESETS
@@ -228,7 +228,7 @@ def test_the_last_layer_never_looks_ahead_through_any_depth(scope: Any, feature_
     h, *depths = (
         torch.randn(2, 7, 30, generator=generator, dtype=torch.float64).to(device).requires_grad_() for _ in range(5)
     )
-    out, _ = core.last(h, depths, core.turns[:, :7], None, [])  # type: ignore[index]
+    out, _ = core.last(h, depths, core.cos_sin[:, :7], None, [])  # type: ignore[index]
     for t in range(7):
         gradients = torch.autograd.grad(out[:, t].sin().sum(), [h, *depths], retain_graph=True)
         own = gradients[0].abs().amax((0, 2)) > 0
@@ -329,8 +329,8 @@ def inside_the_last_layer(core: Core, ids: Tensor) -> tuple[Tensor, Tensor]:
     found: list[Tensor] = []
 
     def keep(last: LastBlock, inputs: tuple[Any, ...]) -> None:
-        h, depths, turns, _, below = inputs
-        found.extend(last.project(h, depths, turns, below)[:2])
+        h, depths, cos_sin, _, below = inputs
+        found.extend(last.project(h, depths, cos_sin, below)[:2])
 
     hook = core.last.register_forward_pre_hook(keep)
     core(ids)
@@ -416,9 +416,9 @@ def test_the_last_block_of_the_plain_core_is_a_block_like_the_others() -> None:
     )
     last.query_norm.load_state_dict(last.features[0].norm.state_dict())
     h = torch.randn(2, 7, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    turns = shallow.turns[:, :7]  # type: ignore[index]
-    expected = block(h, turns, None, [])
-    torch.testing.assert_close(last(h, [h], turns, None, [])[0], expected, atol=1e-12, rtol=1e-12)
+    cos_sin = shallow.cos_sin[:, :7]  # type: ignore[index]
+    expected = block(h, cos_sin, None, [])
+    torch.testing.assert_close(last(h, [h], cos_sin, None, [])[0], expected, atol=1e-12, rtol=1e-12)
 
 
 def test_a_plain_and_a_shortcut_core_differ_in_one_field() -> None:
@@ -603,7 +603,7 @@ def test_depths_that_are_hidden_are_as_if_they_were_not_there(kind: str) -> None
             hidden[:, list(kept)] = False
             found = core.forward_without(ids, [depth for s, depth in enumerate(depths) if s not in kept])
             for length in (1, 7):
-                expected = core.cut(ids[:1, :length], hidden[..., :length]).logits[0]
+                expected = core.ablate(ids[:1, :length], hidden[..., :length]).logits[0]
                 torch.testing.assert_close(found[0, length - 1], expected)
 
 
@@ -612,5 +612,5 @@ def test_under_autocast_queries_keys_and_values_have_one_type(device: str) -> No
     core = make_core(small_config(SHORTCUTS["two taps"]), device, torch.float32)
     h = torch.randn(1, 5, 30, device=device)
     with torch.autocast(device, torch.bfloat16):
-        query, keys, values = core.last.project(h, [h, h], core.turns[:, :5], [])
+        query, keys, values = core.last.project(h, [h, h], core.cos_sin[:, :5], [])
     assert query.dtype == keys.dtype == values.dtype == torch.bfloat16

@@ -48,7 +48,7 @@ def test_everything_is_on_the_terminal_and_in_the_json(evaluate: Any, tmp_path: 
     assert scored["all"]["pieces"] == len(scored["pieces"]) == 8
     assert sum(piece["tokens"] for piece in scored["pieces"]) == scored["all"]["tokens"]
     # Weights nobody trained know nothing: about ln 1,116 nats.
-    assert scored["all"]["nats_a_token"] == pytest.approx(7.02, abs=0.1)
+    assert scored["all"]["nats_per_token"] == pytest.approx(7.02, abs=0.1)
     continued = found["continuations"]
     assert {window["source"] for window in continued["windows"]} == {"high", "low"}
     assert continued["sampling"]["top_k"] == 20
@@ -62,14 +62,14 @@ def test_what_depths_are_worth_is_their_likelihood_less(evaluate: Any, tmp_path:
     words = (*only("likelihood"), "--hide-depths", "--context", 64, "--json", tmp_path / "hidden.json")
     done = evaluate(*words)
     assert done.code == 0, done.err
-    assert "What hiding depths from the last layer costs, nats a token" in done.out
+    assert "What hiding depths from the last layer costs, nats per token" in done.out
     assert "depth 1, 2" in done.out
     likelihood = json.loads((tmp_path / "hidden.json").read_text())["likelihood"]
     assert (likelihood["context"], likelihood["stride"]) == (64, 32)
     found = likelihood["hidden_depths"]
     assert [one["depths"] for one in found] == [[1], [2], [1, 2]]
-    assert all(set(one["nats_a_token"]) == {"high", "low", "together"} for one in found)
-    assert all(one["nats_a_token"]["together"] != 0 for one in found)
+    assert all(set(one["nats_per_token"]) == {"high", "low", "together"} for one in found)
+    assert all(one["nats_per_token"]["together"] != 0 for one in found)
 
 
 def test_a_seed_gives_the_same_numbers_again(evaluate: Any, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def _refused(done: Outcome, *words: str) -> None:
         (("--json", "nowhere/at/all.json"), "--json is 'nowhere/at/all.json'; there is no folder nowhere/at"),
         (("--json", "."), "--json is '.', a folder; allowed: a file"),
         (only(), "there is nothing to do: --likelihood, --continuations, --copies are all false"),
-        ((*only("copies"), "--seconds", 100), "is long enough for 100 seconds before a cut and 100 after it"),
+        ((*only("copies"), "--seconds", 100), "is long enough for 100 seconds before a split point and 100 after it"),
     ],
 )
 def test_impossible_arguments(evaluate: Any, words: tuple[object, ...], message: str) -> None:

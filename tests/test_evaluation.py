@@ -20,15 +20,22 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.data.store import Piece, Store, open_store
 from muse_shortcut.errors import ArgumentsError, StoreError
-from muse_shortcut.evaluation.continuations import continue_window, listen
-from muse_shortcut.evaluation.copies import TrainingPieces, find_copies, summarise_copies
+from muse_shortcut.evaluation.by_source import pieces_by_source, read_ids
+from muse_shortcut.evaluation.continuations import continue_window, measure_windows
+from muse_shortcut.evaluation.copy_check import TrainingPieces, find_copies, summarise_copies
 from muse_shortcut.evaluation.distances import compare, distance, distances, rates
-from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, Scoring, pool, score_pieces, windows_of
-from muse_shortcut.evaluation.sources import pieces_by_source, read_ids
-from muse_shortcut.evaluation.windows import Choice, Window, WindowWishes, choose_windows, shared_out
-from muse_tokenizers.base import Wishes
+from muse_shortcut.evaluation.likelihood import (
+    Likelihood,
+    PieceLikelihood,
+    ScoringWindows,
+    pool,
+    score_pieces,
+    windows_of,
+)
+from muse_shortcut.evaluation.windows import Window, WindowChoice, WindowSelection, choose_windows, shared_out
+from muse_tokenizers.base import Constraints
 from muse_tokenizers.loading import load_tokenizer
-from muse_tokenizers.measures import Histogram, Number, Quotation
+from muse_tokenizers.measures import CopyThreshold, Histogram, Number
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +97,10 @@ def numbers_core() -> Any:
 def test_windows_score_every_step_but_the_first_once_and_with_enough_before_it(context: int, stride: int) -> None:
     if stride > context:
         with pytest.raises(ArgumentsError, match=rf"^stride is {stride}; allowed: 1 to {context}$"):
-            Scoring(context=context, stride=stride)
+            ScoringWindows(context=context, stride=stride)
         return
     for steps in range(1, 40):
-        windows = windows_of(steps, Scoring(context=context, stride=stride))
+        windows = windows_of(steps, ScoringWindows(context=context, stride=stride))
         assert [step for _, first, end in windows for step in range(first, end)] == list(range(1, steps))
         for start, first, end in windows:
             assert end - 1 - start <= context
@@ -115,7 +122,7 @@ def slow_nats(core: Any, ids: np.ndarray[Any, Any], windows: list[tuple[int, int
 def test_scores_are_those_of_a_slow_reader_whatever_the_batch() -> None:
     store, core, tokenizer = numbers_store([2, 30, 17, 9, 41]), numbers_core(), Numbers()
     for context, stride in ((13, 5), (13, 13), (7, 1)):
-        scoring = {size: Scoring(context=context, stride=stride, batch_size=size) for size in (1, 3, 64)}
+        scoring = {size: ScoringWindows(context=context, stride=stride, batch_size=size) for size in (1, 3, 64)}
         found = {
             size: score_pieces(core, tokenizer, store, {"all": range(5)}, how)["all"] for size, how in scoring.items()
         }
@@ -133,14 +140,14 @@ def test_a_piece_that_fits_is_scored_as_by_one_pass(store: Store, checkpoint: Ch
     assert ids.shape[1] <= context
     with torch.inference_mode():
         nats = F.cross_entropy(checkpoint.core(ids[:, :-1]).flatten(0, -2), ids[:, 1:].flatten(), reduction="sum")
-    scoring = Scoring(context=context, stride=context)
+    scoring = ScoringWindows(context=context, stride=context)
     (scored,) = score_pieces(checkpoint.core, checkpoint.tokenizer, store, {"high": [number]}, scoring)["high"]
     assert scored.nats == pytest.approx(float(nats), rel=1e-5)
     assert (scored.tokens, scored.notes, scored.seconds) == (ids.shape[1] - 1, 12, pytest.approx(3.0))
 
 
 def test_pieces_do_not_see_one_another() -> None:
-    core, tokenizer, scoring = numbers_core(), Numbers(), Scoring(context=13, stride=4)
+    core, tokenizer, scoring = numbers_core(), Numbers(), ScoringWindows(context=13, stride=4)
     store, other = numbers_store([20, 30]), numbers_store([20, 30], seed=1)
     other.tokens[20:] = store.tokens[20:]
     nats = [score_pieces(core, tokenizer, one, {"all": [1]}, scoring)["all"][0].nats for one in (store, other)]
@@ -150,7 +157,7 @@ def test_pieces_do_not_see_one_another() -> None:
 def test_padding_inside_a_piece_is_not_scored() -> None:
     store, core, tokenizer = numbers_store([12]), numbers_core(), Numbers()
     store.tokens[[3, 4], [0, 1]] = tokenizer.pad
-    scoring = Scoring(context=13, stride=13)
+    scoring = ScoringWindows(context=13, stride=13)
     (scored,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
     assert scored.tokens == 2 * 11 - 2
     assert scored.nats == pytest.approx(
@@ -160,7 +167,7 @@ def test_padding_inside_a_piece_is_not_scored() -> None:
 
 def test_an_end_that_waits_for_other_streams_is_not_scored() -> None:
     store, core, tokenizer = numbers_store([12]), numbers_core(), Numbers()
-    scoring = Scoring(context=13, stride=13)
+    scoring = ScoringWindows(context=13, stride=13)
     (whole,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
     assert whole.stream_tokens == (11, 11)
     # The first stream ends a step before the second one, as the delay pattern has it.
@@ -177,10 +184,14 @@ def test_an_end_that_waits_for_other_streams_is_not_scored() -> None:
 def test_bfloat16_scores_nearly_the_same() -> None:
     store, core, tokenizer = numbers_store([40]), numbers_core(), Numbers()
     exact, rough = (
-        pool(score_pieces(core, tokenizer, store, {"all": [0]}, Scoring(context=13, stride=6, precision=kind))["all"])
+        pool(
+            score_pieces(core, tokenizer, store, {"all": [0]}, ScoringWindows(context=13, stride=6, precision=kind))[
+                "all"
+            ]
+        )
         for kind in (torch.float32, torch.bfloat16)
     )
-    assert 0 < abs(exact.nats_a_token - rough.nats_a_token) < 0.1
+    assert 0 < abs(exact.nats_per_token - rough.nats_per_token) < 0.1
 
 
 def test_pieces_are_pooled_as_one_long_piece() -> None:
@@ -188,23 +199,29 @@ def test_pieces_are_pooled_as_one_long_piece() -> None:
     assert pool(pieces) == Likelihood(
         pieces=2,
         tokens=12,
-        nats_a_token=1.0,
+        nats_per_token=1.0,
         nats_by_stream=(1.5, 0.5),
-        bits_a_byte=None,
-        bits_a_second=pytest.approx(3 / math.log(2)),
-        nats_a_note=4.0,
+        bits_per_byte=None,
+        bits_per_second=pytest.approx(3 / math.log(2)),
+        nats_per_note=4.0,
     )
     untimed = pool([PieceLikelihood(0, (10.0,), (4,), 0, None)])
-    assert (untimed.bits_a_second, untimed.nats_a_note) == (None, None)
+    assert (untimed.bits_per_second, untimed.nats_per_note) == (None, None)
 
 
 # Windows
 
 
-def choose(store: Store, checkpoint: Checkpoint, **changes: Any) -> Choice:
-    wishes: dict[str, Any] = {"count": 6, "prompt_length": 5.0, "length": 4.0, "unit": "seconds", "seed": 0} | changes
+def choose(store: Store, checkpoint: Checkpoint, **changes: Any) -> WindowChoice:
+    constraints: dict[str, Any] = {
+        "count": 6,
+        "prompt_length": 5.0,
+        "length": 4.0,
+        "unit": "seconds",
+        "seed": 0,
+    } | changes
     sources = pieces_by_source(store, "validation")
-    return choose_windows(store, checkpoint.tokenizer, sources, WindowWishes(**wishes))
+    return choose_windows(store, checkpoint.tokenizer, sources, WindowSelection(**constraints))
 
 
 def test_windows_are_shared_evenly_as_far_as_pieces_go() -> None:
@@ -222,12 +239,12 @@ def test_a_window_has_room_on_both_sides_of_a_bar_line(store: Store, checkpoint:
     for window in choice.windows:
         length = checkpoint.tokenizer.duration(window.piece)
         assert length is not None
-        assert 5.0 <= window.prompt.cut <= length - 4.0
+        assert 5.0 <= window.prompt.split_point <= length - 4.0
         # A bar lasts two seconds.
-        starts = [window.prompt.cut, window.repeated, window.other_start, window.elsewhere or 0.0]
+        starts = [window.prompt.split_point, window.repeated, window.other_start, window.elsewhere or 0.0]
         assert [start % 2.0 for start in starts] == [0.0] * 4
-        assert window.repeated == window.prompt.cut - 4.0
-        assert window.elsewhere is None or abs(window.elsewhere - window.prompt.cut) >= 4.0
+        assert window.repeated == window.prompt.split_point - 4.0
+        assert window.elsewhere is None or abs(window.elsewhere - window.prompt.split_point) >= 4.0
 
 
 def test_the_other_piece_is_another_held_out_one_of_the_source(store: Store, checkpoint: Checkpoint) -> None:
@@ -243,7 +260,7 @@ def test_the_other_piece_is_another_held_out_one_of_the_source(store: Store, che
 def test_a_seed_chooses_the_same_windows_and_another_one_others(store: Store, checkpoint: Checkpoint) -> None:
     def places(seed: int) -> list[tuple[int, float, int]]:
         return [
-            (window.number, window.prompt.cut, window.other_number)
+            (window.number, window.prompt.split_point, window.other_number)
             for window in choose(store, checkpoint, seed=seed).windows
         ]
 
@@ -252,7 +269,9 @@ def test_a_seed_chooses_the_same_windows_and_another_one_others(store: Store, ch
 
 
 def test_pieces_that_are_too_short_are_counted_and_none_left_is_an_error(store: Store, checkpoint: Checkpoint) -> None:
-    with pytest.raises(StoreError, match=r"^no piece of .* is long enough for 20 seconds before a cut and 20 after it"):
+    with pytest.raises(
+        StoreError, match=r"^no piece of .* is long enough for 20 seconds before a split point and 20 after it"
+    ):
         choose(store, checkpoint, length=20.0)
 
 
@@ -280,7 +299,7 @@ def test_numbers_are_apart_by_difference_or_by_ratio_above_a_floor() -> None:
 
 
 @pytest.fixture(scope="module")
-def choice(store: Store, checkpoint: Checkpoint) -> Choice:
+def choice(store: Store, checkpoint: Checkpoint) -> WindowChoice:
     return choose(store, checkpoint)
 
 
@@ -292,9 +311,9 @@ def after(window: Window) -> np.ndarray[Any, Any]:
     return window.ids[len(window.prompt.ids) :]
 
 
-def test_the_true_continuation_is_at_no_distance_from_itself(choice: Choice, checkpoint: Checkpoint) -> None:
+def test_the_true_continuation_is_at_no_distance_from_itself(choice: WindowChoice, checkpoint: Checkpoint) -> None:
     tokenizer = checkpoint.tokenizer
-    outcomes = [listen(tokenizer, window, after(window), 0, 4.0) for window in choice.windows]
+    outcomes = [measure_windows(tokenizer, window, after(window), 0, 4.0) for window in choice.windows]
     for outcome in outcomes:
         found = distances(outcome)
         assert set(found) >= {"pitch_classes", "note_density", "longest_loop"}
@@ -309,29 +328,29 @@ def test_the_true_continuation_is_at_no_distance_from_itself(choice: Choice, che
 
 
 def test_what_one_side_lacks_is_far_away_for_histograms_and_left_out_for_numbers(
-    choice: Choice, checkpoint: Checkpoint
+    choice: WindowChoice, checkpoint: Checkpoint
 ) -> None:
     window, tokenizer = choice.windows[0], checkpoint.tokenizer
-    found = distances(listen(tokenizer, window, NOTHING, 0, 4.0))
+    found = distances(measure_windows(tokenizer, window, NOTHING, 0, 4.0))
     assert found["pitch_classes"]["model"] == found["onset_grid"]["model"] == 1.0
     assert "model" not in found["mean_pitch"]
     assert "other" in found["mean_pitch"]
-    # The triads sound 0.25 s notes, four a second; an empty stretch counts as 0.1.
+    # The triads sound 0.25 s notes, four a second; an empty segment counts as 0.1.
     assert found["note_density"]["model"] == pytest.approx(math.log(4 / 0.1))
     assert found["longest_silence"]["model"] > 3.5
     assert "drums" not in found
 
 
-def test_silence_and_loops_are_counted_beside_the_true_ones(choice: Choice, checkpoint: Checkpoint) -> None:
+def test_silence_and_loops_are_counted_beside_the_true_ones(choice: WindowChoice, checkpoint: Checkpoint) -> None:
     tokenizer = checkpoint.tokenizer
-    outcomes = [listen(tokenizer, window, NOTHING, 0, 4.0) for window in choice.windows[:2]] + [
-        listen(tokenizer, window, after(window), 0, 4.0) for window in choice.windows[2:4]
+    outcomes = [measure_windows(tokenizer, window, NOTHING, 0, 4.0) for window in choice.windows[:2]] + [
+        measure_windows(tokenizer, window, after(window), 0, 4.0) for window in choice.windows[2:4]
     ]
     silent, loops = rates(outcomes)
     assert (silent.what, silent.model, silent.true, silent.windows) == ("are silent for more than 2 s", 0.5, 0.0, 4)
     assert (loops.what, loops.model, loops.true) == ("loop for more than 4 bars", 0.0, 0.0)
     # Twelve seconds of one bar over and over: five bars that equal the one before.
-    looping = [listen(tokenizer, window, after(window), 0, 12.0) for window in choose_long(choice)]
+    looping = [measure_windows(tokenizer, window, after(window), 0, 12.0) for window in choose_long(choice)]
     assert rates(looping)[1].true == 1.0
 
 
@@ -344,18 +363,18 @@ def test_a_silence_of_just_the_limit_is_not_more_than_it() -> None:
     assert rate.model == rate.true == 0.5
 
 
-BARS: Quotation = ("bars", 2.0)
+BARS: CopyThreshold = ("bars", 2.0)
 
 
-def choose_long(choice: Choice) -> list[Any]:
-    return [window for window in choice.windows if window.prompt.cut <= 16.0][:1]
+def choose_long(choice: WindowChoice) -> list[Any]:
+    return [window for window in choice.windows if window.prompt.split_point <= 16.0][:1]
 
 
-def test_a_seed_continues_in_the_same_way(choice: Choice, checkpoint: Checkpoint) -> None:
+def test_a_seed_continues_in_the_same_way(choice: WindowChoice, checkpoint: Checkpoint) -> None:
     model, window = Model(checkpoint), choice.windows[0]
 
     def continued(seed: int) -> bytes:
-        return continue_window(model, window, Wishes(seconds=1.0), SamplingConfig(), seed)[0].tobytes()
+        return continue_window(model, window, Constraints(seconds=1.0), SamplingConfig(), seed)[0].tobytes()
 
     made = [continued(seed) for seed in range(4)]
     assert made == [continued(seed) for seed in range(4)]
@@ -365,9 +384,9 @@ def test_a_seed_continues_in_the_same_way(choice: Choice, checkpoint: Checkpoint
 def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.TempPathFactory) -> None:
     store = open_store(midi_store(tmp_path_factory))
     tokenizer = load_tokenizer(store.tokenizer_folder)
-    wishes = WindowWishes(count=2, prompt_length=2.0, length=2.0, unit="seconds", seed=0)
-    choice = choose_windows(store, tokenizer, pieces_by_source(store, "validation"), wishes)
-    outcomes = [listen(tokenizer, window, after(window), 0, 2.0) for window in choice.windows]
+    constraints = WindowSelection(count=2, prompt_length=2.0, length=2.0, unit="seconds", seed=0)
+    choice = choose_windows(store, tokenizer, pieces_by_source(store, "validation"), constraints)
+    outcomes = [measure_windows(tokenizer, window, after(window), 0, 2.0) for window in choice.windows]
     assert len(outcomes) == 2
     found = compare(outcomes, 0)
     assert {one.measure for one in found} >= {"pitch_classes", "note_density"}
@@ -381,13 +400,13 @@ def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.T
 # Copies
 
 
-def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpoint, choice: Choice) -> None:
+def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpoint, choice: WindowChoice) -> None:
     tokenizer, window = checkpoint.tokenizer, choice.windows[0]
     training = TrainingPieces(store, tokenizer)
     ids, steps = read_ids(store, 0), len(window.prompt.ids)
     # As if that piece had been continued: it is cut at the same step.
     other = replace(window.prompt, ids=ids[:steps], piece=None)
-    outcome = listen(tokenizer, replace(window, prompt=other), ids[steps:], 0, 4.0)
+    outcome = measure_windows(tokenizer, replace(window, prompt=other), ids[steps:], 0, 4.0)
     model, true = find_copies(training, [outcome])
     assert training.searched == 2 * (120 + 121 + 122)
     # All pieces are the same broken triad at other pitches: 16 notes from the first onset to the last.

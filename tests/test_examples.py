@@ -117,11 +117,11 @@ def test_its_sources_are_hidden_one_by_one(core: muse.Core) -> None:
     hidden[1, 0] = True
     hidden[2] = True
     with torch.inference_mode():
-        cut = core.cut(ids, hidden)
-        torch.testing.assert_close(cut.logits[0], core(ids)[0, -1])
-        torch.testing.assert_close(cut.logits[1], core.forward_without(ids, [1])[0, -1])
-        torch.testing.assert_close(cut.logits[2], core.forward_without(ids, [1, 3])[0, -1])
-    assert (cut.weights[1, :, 0] == 0).all()
+        split_point = core.ablate(ids, hidden)
+        torch.testing.assert_close(split_point.logits[0], core(ids)[0, -1])
+        torch.testing.assert_close(split_point.logits[1], core.forward_without(ids, [1])[0, -1])
+        torch.testing.assert_close(split_point.logits[2], core.forward_without(ids, [1, 3])[0, -1])
+    assert (split_point.weights[1, :, 0] == 0).all()
 
 
 def test_a_checkpoint_with_it_says_what_to_register(core: muse.Core, tmp_path: Path) -> None:
@@ -166,7 +166,9 @@ def test_a_registered_domain_is_loaded_by_its_name_alone(tmp_path: Path) -> None
     tokenizer.save(tmp_path / "tokenizer")
     assert isinstance(muse.load_tokenizer(tmp_path), kind)
     loading._registered.clear()
-    with pytest.raises(muse.UnknownTokenizer, match=r"'abc'; allowed: midi, audio, text, or one that is registered"):
+    with pytest.raises(
+        muse.UnknownTokenizerError, match=r"'abc'; allowed: midi, audio, text, or one that is registered"
+    ):
         muse.load_tokenizer(tmp_path)
 
 
@@ -174,8 +176,10 @@ def test_what_cannot_be_a_domain_is_refused() -> None:
     class Unfinished(muse.Tokenizer[str]):
         kind = "unfinished"
 
-    with pytest.raises(muse.UnknownTokenizer, match="the tokenizer Unfinished lacks configuration, cut_before, decode"):
+    with pytest.raises(
+        muse.UnknownTokenizerError, match="the tokenizer Unfinished lacks configuration, copy_units, decode"
+    ):
         muse.register_tokenizer(Unfinished)
     Unfinished.kind = "midi"
-    with pytest.raises(muse.UnknownTokenizer, match="kind is 'midi'; allowed: a name"):
+    with pytest.raises(muse.UnknownTokenizerError, match="kind is 'midi'; allowed: a name"):
         muse.register_tokenizer(Unfinished)

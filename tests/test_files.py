@@ -22,7 +22,7 @@ from muse_shortcut.files import (
     write_bytes,
     write_text,
 )
-from muse_tokenizers.errors import UnwritablePiece
+from muse_tokenizers.errors import UnwritablePieceError
 
 
 def names(folder: Path) -> list[str]:
@@ -156,10 +156,10 @@ def test_what_could_not_be_written_inside_a_folder_is_named_as_it_would_have_bee
         write_text(temporary / "model", "new")
     assert str(refused.value) == f"cannot write {tmp_path / 'step-5' / 'model'}: {os.strerror(reason)}"
     with (
-        pytest.raises(UnwritablePiece, match=rf"cannot write {tmp_path / 'step-5' / 'a.mid'}: "),
+        pytest.raises(UnwritablePieceError, match=rf"cannot write {tmp_path / 'step-5' / 'a.mid'}: "),
         atomic_folder(tmp_path / "step-5") as temporary,
     ):
-        raise UnwritablePiece(f"cannot write {temporary / 'a.mid'}: {os.strerror(reason)}")
+        raise UnwritablePieceError(f"cannot write {temporary / 'a.mid'}: {os.strerror(reason)}")
     assert names(tmp_path) == []
 
 

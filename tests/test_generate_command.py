@@ -105,14 +105,18 @@ def test_the_prompt_is_in_the_output_as_it_is_in_the_file(generate: Any, prompt_
     done = generate("--prompt", prompt_file, "--prompt-seconds", 7, "--bars", 2, "--seed", 1)
     assert done.code == 0, done.err
     before, after = Score(prompt_file), Score(tmp_path / "out" / "bach-prelude-1.mid")
-    cut = 2 * 4 * before.ticks_per_quarter
-    assert json.loads((tmp_path / "out" / "bach-prelude-1.json").read_text())["prompt"]["cut_step"] == cut
+    split_point = 2 * 4 * before.ticks_per_quarter
+    assert json.loads((tmp_path / "out" / "bach-prelude-1.json").read_text())["prompt"]["split_index"] == split_point
 
     def notes(score: Score) -> list[tuple[int, int, int, int]]:
-        return sorted((n.time, n.duration, n.pitch, n.velocity) for t in score.tracks for n in t.notes if n.time < cut)
+        return sorted(
+            (n.time, n.duration, n.pitch, n.velocity) for t in score.tracks for n in t.notes if n.time < split_point
+        )
 
     assert notes(before) == notes(after)
-    assert [(tempo.time, tempo.mspq) for tempo in after.tempos if tempo.time < cut] == [(0, before.tempos[0].mspq)]
+    assert [(tempo.time, tempo.mspq) for tempo in after.tempos if tempo.time < split_point] == [
+        (0, before.tempos[0].mspq)
+    ]
     assert sum(len(track.notes) for track in after.tracks) > len(notes(before))
 
 
@@ -328,13 +332,13 @@ def test_a_file_that_is_no_sidecar(generate: Any, tmp_path: Path, content: bytes
         (("prompt", "ids"), [[10**30]]),
         (("prompt", "ids"), [[5], [6]]),
         (("prompt", "ids"), [[10**6]]),
-        (("prompt", "cut_step"), float("inf")),
+        (("prompt", "split_index"), float("inf")),
         (("prompt", "piece"), "not base64"),
         (("candidates",), 2.0),
         (("candidate",), 3),
         (("seed",), 1.5),
-        (("wishes", "key"), 5),
-        (("wishes", "bars"), "many"),
+        (("constraints", "key"), 5),
+        (("constraints", "bars"), "many"),
         (("sampling", "top_p"), 7),
         (("sampling",), None),
     ],
@@ -384,7 +388,7 @@ def test_a_full_disk_while_saving(generate: Any, prompt_file: Path, tmp_path: Pa
 def test_a_full_disk_while_the_trace_grows_loses_no_note(
     generate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muse_shortcut.generation.recording._IN_MEMORY", 10_000)
+    monkeypatch.setattr("muse_shortcut.generation.recorder._IN_MEMORY", 10_000)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from conftest import RunCommand
 
-from muse_shortcut.commands.progress import Progress
+from muse_shortcut.commands.generation_progress import GenerationProgress
 from muse_shortcut.generation.request import Request, StepEvent
-from muse_tokenizers.base import Wishes
+from muse_tokenizers.base import Constraints
 from muse_tokenizers.contents import domain_of
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -140,14 +140,14 @@ def test_progress_counts_what_was_asked_for() -> None:
             finished=np.array(ended),
         )
 
-    bars = Progress(Request(prompt=prompt, candidates=2, wishes=Wishes(bars=3)), tokenizer)
+    bars = GenerationProgress(Request(prompt=prompt, candidates=2, constraints=Constraints(bars=3)), tokenizer)
     assert bars.total == 3
     bars.advance(event(0, ["bar", "bar"], 0.0, [False, False]))
     bars.advance(event(1, ["bar", "pitch"], 1.0, [False, False]))
     assert (bars.done, bars.note.split(",")[0]) == (1, "bars")
     bars.advance(event(2, ["bar", "pitch"], 1.0, [False, True]))
     assert bars.done == 3
-    seconds = Progress(Request(prompt=prompt, candidates=2, wishes=Wishes(seconds=20.0)), tokenizer)
+    seconds = GenerationProgress(Request(prompt=prompt, candidates=2, constraints=Constraints(seconds=20.0)), tokenizer)
     seconds.advance(event(0, ["pitch", "pitch"], 21.3, [True, True]))
     assert (seconds.done, seconds.total) == (20.0, 20.0)
 

@@ -14,10 +14,10 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.engine import Generation
-from muse_shortcut.generation.outputs import free_number
+from muse_shortcut.generation.output_names import free_number
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sampling import Sampler
-from muse_tokenizers.base import Wishes
+from muse_tokenizers.base import Constraints
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_what_the_cache_remembers_equals_reading_it_all_again(checkpoint: Checkp
 
 def test_generation_goes_on_past_the_context(checkpoint: Checkpoint) -> None:
     context = checkpoint.core.config.context
-    generation = _run(checkpoint, seed=0, max_steps=3 * context, wishes=Wishes(bars=10_000), candidates=2)
+    generation = _run(checkpoint, seed=0, max_steps=3 * context, constraints=Constraints(bars=10_000), candidates=2)
     assert generation.steps == 3 * context
     score = checkpoint.tokenizer.decode(generation.continuations()[0])
     assert score.note_num() > 0
@@ -91,7 +91,7 @@ def test_wherever_one_stops_every_note_is_whole(checkpoint: Checkpoint, steps: i
 
 
 def test_candidates_stop_each_at_its_own_end(checkpoint: Checkpoint) -> None:
-    generation = _run(checkpoint, seed=1, candidates=4, wishes=Wishes(seconds=3.0))
+    generation = _run(checkpoint, seed=1, candidates=4, constraints=Constraints(seconds=3.0))
     for ids in generation.continuations():
         score = checkpoint.tokenizer.decode(ids).to("second")
         assert all(note.time < 3.0 for track in score.tracks for note in track.notes)
@@ -124,10 +124,10 @@ def test_stopping_in_the_middle_keeps_what_there_is(checkpoint: Checkpoint) -> N
         ({"candidates": 65}, "num_samples is 65; allowed: 1 to 64"),
         ({"seed": -1}, "seed is -1; allowed: 0 to"),
         ({"max_steps": 0}, "max_new_tokens is 0; allowed: more than 0"),
-        ({"wishes": Wishes(seconds=-1.0)}, "seconds is -1.0; allowed: more than 0"),
-        ({"wishes": Wishes(seconds=float("nan"))}, "seconds is nan; allowed: more than 0"),
-        ({"wishes": Wishes(bars=0)}, "bars is 0; allowed: more than 0"),
-        ({"wishes": Wishes(tempo=float("inf"))}, "tempo is inf; allowed: more than 0"),
+        ({"constraints": Constraints(seconds=-1.0)}, "seconds is -1.0; allowed: more than 0"),
+        ({"constraints": Constraints(seconds=float("nan"))}, "seconds is nan; allowed: more than 0"),
+        ({"constraints": Constraints(bars=0)}, "bars is 0; allowed: more than 0"),
+        ({"constraints": Constraints(tempo=float("inf"))}, "tempo is inf; allowed: more than 0"),
     ],
 )
 def test_an_impossible_request_is_refused_by_name(checkpoint: Checkpoint, fields: dict[str, Any], message: str) -> None:

@@ -107,9 +107,9 @@ def test_commands_take_a_model_of_the_hub_wherever_they_take_a_checkpoint(
     quiet = ("--max-new-tokens", 5, "--sound", "false", "--out", tmp_path / "out")
     done = run("generate", "midi", "--checkpoint", f"hf:{NAME}", *quiet)
     assert done.code == 0, done.err
-    from muse_web.shelf import Shelf
+    from muse_web.checkpoint_registry import CheckpointRegistry
 
-    assert Shelf(Path(f"hf:{NAME}"), "cpu").names("midi") == ["midi-small", NAME]
+    assert CheckpointRegistry(Path(f"hf:{NAME}"), "cpu").names("midi") == ["midi-small", NAME]
     music = default_checkpoint("midi").parent / "prompts" / "midi"
     done = run("prepare", "midi", music, "--tokenizer", f"hf:{NAME}", "--workers", 1, "--out", tmp_path / "store")
     assert done.code == 0, done.err

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from midi_pieces import DRUMS, band, make_score, scale, tokenizer
 
-from muse_tokenizers.measures import Histogram, Measure, Number, Passage
+from muse_tokenizers.measures import CopyUnits, Histogram, Measure, Number
 
 REMI = tokenizer("remi")
 
@@ -18,8 +18,8 @@ def measure(score: Any, start: float = 0.0, end: float = 8.0, form: str = "remi"
     return tokenizer(form).measure(score, start, end)
 
 
-def passage(score: Any, start: float, end: float, form: str = "remi") -> Passage:
-    return tokenizer(form).passage(tokenizer(form).encode(score), start, end)
+def copy_units(score: Any, start: float, end: float, form: str = "remi") -> CopyUnits:
+    return tokenizer(form).copy_units(tokenizer(form).encode(score), start, end)
 
 
 def number(score: Any, name: str, start: float = 0.0, end: float = 8.0) -> float:
@@ -123,7 +123,7 @@ def test_density_counts_the_onsets_of_the_window_a_second() -> None:
 def test_a_window_begins_with_what_stands_on_its_edge_and_ends_before_it() -> None:
     score = quarters(60, 62, 64, 65)
     assert shares(score, "pitch_classes", 0.5, 1.5) == {"D": 0.5, "E": 0.5}
-    # A cut and an onset may be counted along different ways, and be off by less than anyone can play.
+    # A split point and an onset may be counted along different ways, and be off by less than anyone can play.
     assert shares(score, "pitch_classes", 0.5 + 1e-4, 1.5 + 1e-4) == {"D": 0.5, "E": 0.5}
 
 
@@ -298,7 +298,7 @@ def test_a_performance_has_no_beats() -> None:
     found = measure(scale(), form="performance")
     assert {"note_lengths", "onset_grid", "empty_bars", "longest_loop", "groove_consistency"}.isdisjoint(found)
     assert found["note_density"] == Number(value=2.0, unit="notes/s", floor=0.1)
-    assert np.isnan(passage(scale(), 0, 8, "performance").places[:, 1]).all()
+    assert np.isnan(copy_units(scale(), 0, 8, "performance").places[:, 1]).all()
 
 
 # What copies are counted in
@@ -306,14 +306,14 @@ def test_a_performance_has_no_beats() -> None:
 
 def test_a_note_is_numbered_by_interval_and_step() -> None:
     score = make_score({0: [(0, 1, 60, 80), (1, 1, 64, 80), (1, 1, 67, 80), (1.5, 1, 55, 80), (40, 1, 55, 80)]})
-    first, *others = passage(score, 0, 60).numbers.tolist()
+    first, *others = copy_units(score, 0, 60).numbers.tolist()
     assert first == 0
     assert [divmod(other - 1, 256) for other in others] == [(24, 132), (0, 131), (12, 116), (384, 128)]
 
 
 def test_copies_survive_transposition_tempo_place_instrument_and_ticks() -> None:
     pitches = (60, 64, 67, 65, 62)
-    plain = passage(quarters(*pitches), 0, 60).numbers
+    plain = copy_units(quarters(*pitches), 0, 60).numbers
     assert plain.dtype == np.int64
     for other in (
         quarters(*(pitch + 5 for pitch in pitches)),
@@ -323,19 +323,19 @@ def test_copies_survive_transposition_tempo_place_instrument_and_ticks() -> None
         make_score({0: [(3 + beat, 0.5, pitch, 30) for beat, pitch in enumerate(pitches)]}),
         make_score({0: [(beat, 1, p, 80) for beat, p in enumerate(pitches)], DRUMS: [(0.5, 1, 36, 80)]}),
     ):
-        assert passage(other, 0, 60).numbers.tolist() == plain.tolist()
+        assert copy_units(other, 0, 60).numbers.tolist() == plain.tolist()
 
 
 def test_places_are_seconds_and_bars_of_each_note() -> None:
     score = make_score({0: [(0, 1, 60, 80), (3, 1, 62, 80), (4.5, 1, 62, 80)]}, signatures=[(0, 3, 4)])
-    assert passage(score, 0, 60).places.tolist() == [[0, 0], [1.5, 1], [2.25, 1.5]]
-    assert passage(score, 1, 2).places.tolist() == [[1.5, 1]]
+    assert copy_units(score, 0, 60).places.tolist() == [[0, 0], [1.5, 1], [2.25, 1.5]]
+    assert copy_units(score, 1, 2).places.tolist() == [[1.5, 1]]
 
 
 def test_drums_alone_have_nothing_to_copy() -> None:
     score = make_score({DRUMS: [(0, 1, 36, 80), (1, 1, 38, 80)]})
-    assert passage(score, 0, 8).numbers.shape == (0,)
-    assert passage(score, 0, 8).places.shape == (0, 2)
+    assert copy_units(score, 0, 8).numbers.shape == (0,)
+    assert copy_units(score, 0, 8).places.shape == (0, 2)
 
 
 @pytest.mark.parametrize("form", ["remi", "performance"])

@@ -1,4 +1,5 @@
-"""Bounds of what is heard: no silence longer than wished, no more bars repeated than wished, whatever is drawn."""
+"""Bounds of what is heard: no silence longer than requested, no more bars repeated than requested, whatever is
+drawn."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from midi_pieces import draw, grammar_of, kinds, scale, tokenizer
 
-from muse_tokenizers.base import Grammar, Ids, Wishes
-from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.base import Constraints, Grammar, Ids
+from muse_tokenizers.errors import ConstraintError
 from muse_tokenizers.measures import Number
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch, is_near_equal, is_repeat
@@ -31,9 +32,9 @@ def _silences(score: Any) -> list[float]:
 @pytest.mark.parametrize("taste", [0.0, 2.0])
 def test_no_silence_is_longer_than_wished(silence: float, taste: float) -> None:
     name, midi = "remi", tokenizer("remi")
-    wishes = Wishes(seconds=FOREVER, silence=silence)
-    bounded = draw(grammar_of(name, 8, wishes), 400, seed=1, kind_of=kinds(midi), spread=taste)
-    free = draw(grammar_of(name, 8, Wishes(seconds=FOREVER)), 400, seed=1, kind_of=kinds(midi), spread=taste)
+    constraints = Constraints(seconds=FOREVER, silence=silence)
+    bounded = draw(grammar_of(name, 8, constraints), 400, seed=1, kind_of=kinds(midi), spread=taste)
+    free = draw(grammar_of(name, 8, Constraints(seconds=FOREVER)), 400, seed=1, kind_of=kinds(midi), spread=taste)
     # A rest is at most as long as the grid of the ids counts it.
     assert max(length for ids in bounded for length in _silences(midi.decode(ids))) <= silence + 0.011
     assert max(length for ids in free for length in _silences(midi.decode(ids))) > silence
@@ -42,7 +43,7 @@ def test_no_silence_is_longer_than_wished(silence: float, taste: float) -> None:
 def test_in_real_time_no_silence_is_longer_than_wished() -> None:
     midi = tokenizer("performance")
     names = midi.vocabulary()
-    grammar = midi.grammar(np.array([[midi.begin]]), 1, Wishes(seconds=FOREVER, silence=0.25))
+    grammar = midi.grammar(np.array([[midi.begin]]), 1, Constraints(seconds=FOREVER, silence=0.25))
 
     def shifts() -> list[int]:
         allowed = grammar.allowed()[0, 0]
@@ -68,12 +69,12 @@ def test_in_real_time_no_silence_is_longer_than_wished() -> None:
 
 def test_what_was_silent_before_the_cut_does_not_count() -> None:
     midi = tokenizer("remi")
-    # A note at the start, and the cut four bars (8 seconds) later.
+    # A note at the start, and the split point four bars (8 seconds) later.
     ids = np.array([midi.begin, *midi.encode(scale(1))[:, 0]])
     names = midi.vocabulary()
     bar, common = names.index("Bar_None"), names.index("TimeSig_4/4")
     prompt = np.array([*ids, *([bar, common] * 3), bar])[:, None]
-    grammar = midi.grammar(prompt, 1, Wishes(silence=1.0, seconds=FOREVER))
+    grammar = midi.grammar(prompt, 1, Constraints(silence=1.0, seconds=FOREVER))
     grammar.advance(np.array([[common]]))
     allowed = grammar.allowed()[0, 0]
     positions = [i for i, word in enumerate(names) if word.startswith("Position") and allowed[i]]
@@ -116,13 +117,13 @@ def test_no_more_bars_repeat_than_wished(period: int, most: int) -> None:
     prompt = midi.prompt(scale(16 * period))
     history = prompt.ids[:, 0].tolist()
 
-    def loop(wishes: Wishes) -> float:
-        written = _copying(midi.grammar(prompt.ids, 1, wishes), history, period, 14, bar)
-        return _loop(midi, [*history, *written], prompt.cut)
+    def loop(constraints: Constraints) -> float:
+        written = _copying(midi.grammar(prompt.ids, 1, constraints), history, period, 14, bar)
+        return _loop(midi, [*history, *written], prompt.split_point)
 
-    assert loop(Wishes(seconds=FOREVER)) >= 10
+    assert loop(Constraints(seconds=FOREVER)) >= 10
     # The measure looks inside the continuation alone, which the first copies of the prompt are not.
-    assert loop(Wishes(seconds=FOREVER, repeats=most)) <= most
+    assert loop(Constraints(seconds=FOREVER, repeats=most)) <= most
 
 
 def bar_of(*pitches: int) -> list[tuple[int, int, int]]:
@@ -252,7 +253,7 @@ def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -
     note = {letter: names.index(f"Pitch_{pitch}") for letter, pitch in (("a", 60), ("b", 67))}
     note |= {f"other {pitch}": names.index(f"Pitch_{pitch}") for pitch in range(70, 76)}
     beat = names.index("Duration_1.0.12")
-    grammar = midi.grammar(np.array([[midi.begin]]), 1, Wishes(seconds=FOREVER, repeats=most))
+    grammar = midi.grammar(np.array([[midi.begin]]), 1, Constraints(seconds=FOREVER, repeats=most))
     written: list[int] = []
 
     def write(*ids: int) -> None:
@@ -280,8 +281,8 @@ def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -
 
 def test_candidates_watch_each_for_itself() -> None:
     midi = tokenizer("remi")
-    ids = draw(grammar_of("remi", 6, Wishes(seconds=FOREVER, repeats=1)), 300, seed=3)
-    alone = draw(grammar_of("remi", 6, Wishes(seconds=FOREVER)), 300, seed=3)
+    ids = draw(grammar_of("remi", 6, Constraints(seconds=FOREVER, repeats=1)), 300, seed=3)
+    alone = draw(grammar_of("remi", 6, Constraints(seconds=FOREVER)), 300, seed=3)
     assert ids.shape == alone.shape
     for candidate in ids:
         assert _loop(midi, candidate[:, 0].tolist(), 0.0) <= 1
@@ -291,21 +292,21 @@ def test_candidates_watch_each_for_itself() -> None:
 @pytest.mark.parametrize("silence", [0.001, 0.5])
 def test_bounds_and_narrow_wishes_together_never_lead_to_a_dead_end(wish: dict[str, Any], silence: float) -> None:
     """`draw` asserts that something is allowed at every step."""
-    wishes = Wishes(**wish, seconds=FOREVER, silence=silence, repeats=1)
+    constraints = Constraints(**wish, seconds=FOREVER, silence=silence, repeats=1)
     kind_of = kinds(tokenizer("remi"))
     bar = np.array([name.startswith("Bar") for name in tokenizer("remi").vocabulary()])
     for kind in (kind_of, np.where(bar, 20, kind_of)):
-        draw(grammar_of("remi", 8, wishes), 400, seed=1, kind_of=kind, spread=3.0)
+        draw(grammar_of("remi", 8, constraints), 400, seed=1, kind_of=kind, spread=3.0)
 
 
 def test_real_time_has_no_bars_that_could_repeat() -> None:
-    assert tokenizer("performance").usual_wishes() == Wishes(silence=2.0)
-    with pytest.raises(ImpossibleWish, match=r"^repeats is \d+; allowed: none with this checkpoint"):
-        grammar_of("performance", 1, Wishes(repeats=4))
+    assert tokenizer("performance").default_constraints() == Constraints(silence=2.0)
+    with pytest.raises(ConstraintError, match=r"^repeats is \d+; allowed: none with this checkpoint"):
+        grammar_of("performance", 1, Constraints(repeats=4))
 
 
 def test_usual_wishes_name_no_length() -> None:
     ids: Ids = tokenizer("remi").prompt(None).ids
-    wishes = tokenizer("remi").usual_wishes()
-    assert (wishes.seconds, wishes.bars) == (None, None)
-    assert tokenizer("remi").grammar(ids, 1, wishes).allowed().any()
+    constraints = tokenizer("remi").default_constraints()
+    assert (constraints.seconds, constraints.bars) == (None, None)
+    assert tokenizer("remi").grammar(ids, 1, constraints).allowed().any()

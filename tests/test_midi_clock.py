@@ -19,7 +19,7 @@ from muse_shortcut.api.options import build_request
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.generation.engine import Request
 from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
-from muse_tokenizers.base import Prompt, Wishes
+from muse_tokenizers.base import Constraints, Prompt
 from muse_tokenizers.midi.clock import pace_of
 from muse_tokenizers.midi.tempo_map import TempoMap
 
@@ -36,11 +36,11 @@ def _score(tempos: list[tuple[int, float]], beats: int = 64, *, program: int = 0
     return score
 
 
-def _grown(prompt: Prompt[Score], wishes: Wishes, seed: int = 0, steps: int = 4000) -> np.ndarray:  # type: ignore[type-arg]
+def _grown(prompt: Prompt[Score], constraints: Constraints, seed: int = 0, steps: int = 4000) -> np.ndarray:  # type: ignore[type-arg]
     """Random ids that the grammar allows, until it is finished."""
     remi, random = tokenizer("remi"), np.random.default_rng(seed)
-    prompt = remi.timed(prompt, wishes)
-    grammar = remi.grammar(prompt.ids, 1, wishes, None, prompt.clock)
+    prompt = remi.timed(prompt, constraints)
+    grammar = remi.grammar(prompt.ids, 1, constraints, None, prompt.clock)
     made: list[int] = []
     while len(made) < steps:
         allowed = np.flatnonzero(grammar.allowed()[0, 0])
@@ -59,7 +59,7 @@ def _microseconds(score: Score) -> list[tuple[int, int]]:
 def test_places_of_a_prompt_are_those_of_its_file(bpm: int) -> None:
     remi, score = tokenizer("remi"), _score([(0, bpm)], 24)
     prompt = remi.prompt(score)
-    assert prompt.cut == pytest.approx(24 * 60 / bpm, abs=1e-3)
+    assert prompt.split_point == pytest.approx(24 * 60 / bpm, abs=1e-3)
     pitches = [step[0] for step in remi.describe(prompt.ids, prompt) if step[0].kind == "pitch"]
     assert [token.start for token in pitches] == pytest.approx([beat * 60 / bpm for beat in range(24)], abs=2e-3)
     assert pitches[-1].end == pytest.approx((23 + 400 / 480) * 60 / bpm, rel=0.02)
@@ -68,8 +68,8 @@ def test_places_of_a_prompt_are_those_of_its_file(bpm: int) -> None:
 def test_a_prompt_is_cut_by_the_seconds_of_its_file() -> None:
     # At 54 a bar of four beats lasts 4.44 s; the vocabulary's 56 would make it 4.29, and five bars of 22 s.
     prompt = tokenizer("remi").prompt(_score([(0, 54)]), 22.0)
-    assert prompt.cut == pytest.approx(4 * 240 / 54)
-    assert tokenizer("remi").cut_before(_score([(0, 54)]), 22.0) == pytest.approx(4 * 240 / 54)
+    assert prompt.split_point == pytest.approx(4 * 240 / 54)
+    assert tokenizer("remi").find_split_point(_score([(0, 54)]), 22.0) == pytest.approx(4 * 240 / 54)
 
 
 def test_tempo_changes_inside_a_prompt_are_followed() -> None:
@@ -84,11 +84,11 @@ def test_tempo_changes_inside_a_prompt_are_followed() -> None:
 def test_what_follows_is_written_at_the_true_tempo_and_as_long_as_was_asked(bpm: int) -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(_score([(0, bpm)], 16))
-    wishes = Wishes(seconds=9.0, keep_tempo=True, keep_instruments=True, silence=0.5)
-    joined = remi.join(prompt, _grown(prompt, wishes))
+    constraints = Constraints(seconds=9.0, keep_tempo=True, keep_instruments=True, silence=0.5)
+    joined = remi.join(prompt, _grown(prompt, constraints))
     assert {tempo.mspq for tempo in joined.tempos} == {round(60e6 / bpm)}
     last = max(note.time for track in joined.tracks for note in track.notes)
-    beyond = float(TempoMap(joined).seconds(last)) - prompt.cut
+    beyond = float(TempoMap(joined).seconds(last)) - prompt.split_point
     assert 9.0 - 0.5 - 2.5 * 60 / bpm - 0.6 < beyond <= 9.0
 
 
@@ -100,9 +100,9 @@ _RUBATO = [(480 * beat, 74 + 19 * float(np.sin(beat / 5)) + beat % 3) for beat i
 def test_described_and_written_times_are_the_same(tempos: list[tuple[int, float]]) -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(_score(tempos, 32))
-    for wishes in (Wishes(seconds=6.0, silence=0.5), Wishes(seconds=6.0, silence=0.5, keep_tempo=True)):
-        timed = remi.timed(prompt, wishes)
-        ids = _grown(timed, wishes, seed=3)
+    for constraints in (Constraints(seconds=6.0, silence=0.5), Constraints(seconds=6.0, silence=0.5, keep_tempo=True)):
+        timed = remi.timed(prompt, constraints)
+        ids = _grown(timed, constraints, seed=3)
         joined = remi.join(timed, ids)
         tokens = remi.describe(np.concatenate([timed.ids, ids]), timed)[len(timed.ids) :]
         told = sorted(step[0].start for step in tokens if step[0].kind in ("pitch", "drum"))
@@ -110,7 +110,7 @@ def test_described_and_written_times_are_the_same(tempos: list[tuple[int, float]
             float(TempoMap(joined).seconds(note.time))
             for track in joined.tracks
             for note in track.notes
-            if note.time >= timed.cut_step * joined.ticks_per_quarter // 480
+            if note.time >= timed.split_index * joined.ticks_per_quarter // 480
         )
         assert len(told) >= 5
         assert written == pytest.approx(told, abs=0.003)
@@ -124,9 +124,9 @@ def test_a_ritardando_before_the_cut_is_not_the_tempo_of_what_follows() -> None:
     assert pace.last == pytest.approx(49, abs=0.01)
     remi = tokenizer("remi")
     prompt = remi.prompt(score)
-    joined = remi.join(prompt, _grown(prompt, Wishes(bars=3, keep_tempo=True)))
-    cut = 480 * 64 * joined.ticks_per_quarter // 480
-    assert next(mspq for tick, mspq in _microseconds(joined) if tick >= cut) == round(60e6 / 73)
+    joined = remi.join(prompt, _grown(prompt, Constraints(bars=3, keep_tempo=True)))
+    split_point = 480 * 64 * joined.ticks_per_quarter // 480
+    assert next(mspq for tick, mspq in _microseconds(joined) if tick >= split_point) == round(60e6 / 73)
 
 
 def test_a_tempo_that_has_held_for_a_while_is_a_new_one_and_no_ritardando() -> None:
@@ -148,9 +148,9 @@ def test_a_tempo_is_called_as_it_is_written() -> None:
     prompt = remi.prompt(_score([(0, 54), (480 * 8, 57)], 16))
     labels = [step[0].label for step in remi.describe(prompt.ids, prompt) if step[0].kind == "tempo"]
     assert labels == ["54 bpm"]  # To the vocabulary both are 56.
-    wishes = Wishes(tempo=90.0, bars=1)
-    timed = remi.timed(prompt, wishes)
-    ids = _grown(timed, wishes)
+    constraints = Constraints(tempo=90.0, bars=1)
+    timed = remi.timed(prompt, constraints)
+    ids = _grown(timed, constraints)
     described = remi.describe(np.concatenate([timed.ids, ids]), timed)[len(timed.ids) :]
     assert [step[0].label for step in described if step[0].kind == "tempo"] == ["90 bpm"]
     place = next(place for place, step in enumerate(described) if step[0].kind == "tempo")
@@ -160,39 +160,39 @@ def test_a_tempo_is_called_as_it_is_written() -> None:
 
 def test_a_tempo_that_is_asked_for_is_written_exactly() -> None:
     remi, score = tokenizer("remi"), _score([(0, 120)], 16)
-    wishes = Wishes(tempo=90.0, seconds=5.0)
-    prompt = remi.timed(remi.prompt(score), wishes)
-    joined = remi.join(prompt, _grown(prompt, wishes))
+    constraints = Constraints(tempo=90.0, seconds=5.0)
+    prompt = remi.timed(remi.prompt(score), constraints)
+    joined = remi.join(prompt, _grown(prompt, constraints))
     assert _microseconds(joined)[-1][1] == round(60e6 / 90)
-    nothing = remi.timed(remi.prompt(None), wishes)
-    assert {mspq for _, mspq in _microseconds(remi.join(nothing, _grown(nothing, wishes)))} == {round(60e6 / 90)}
+    nothing = remi.timed(remi.prompt(None), constraints)
+    assert {mspq for _, mspq in _microseconds(remi.join(nothing, _grown(nothing, constraints)))} == {round(60e6 / 90)}
 
 
 def test_tempos_stay_in_the_range_of_the_prompt_unless_they_are_free() -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(_score([(0, 100), (9600, 112)], 48))
 
-    def tempos(wishes: Wishes) -> set[float]:
+    def tempos(constraints: Constraints) -> set[float]:
         found: set[float] = set()
         for seed in range(6):
-            joined = remi.join(prompt, _grown(prompt, wishes, seed))
+            joined = remi.join(prompt, _grown(prompt, constraints, seed))
             found |= {60e6 / mspq for tick, mspq in _microseconds(joined) if tick > 480 * 48}
         return found
 
-    assert all(99 <= bpm <= 113 for bpm in tempos(Wishes(bars=4, keep_tempo=True)))
-    assert not all(99 <= bpm <= 113 for bpm in tempos(Wishes(bars=4)))
+    assert all(99 <= bpm <= 113 for bpm in tempos(Constraints(bars=4, keep_tempo=True)))
+    assert not all(99 <= bpm <= 113 for bpm in tempos(Constraints(bars=4)))
 
 
 def test_instruments_are_those_of_the_prompt_unless_any_may_play() -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(_score([(0, 100)], 16, program=56))
 
-    def programs(wishes: Wishes) -> set[int]:
-        return {track.program for track in remi.join(prompt, _grown(prompt, wishes)).tracks}
+    def programs(constraints: Constraints) -> set[int]:
+        return {track.program for track in remi.join(prompt, _grown(prompt, constraints)).tracks}
 
-    assert programs(Wishes(bars=4, keep_instruments=True)) == {56}
-    assert len(programs(Wishes(bars=4))) > 1
-    assert programs(Wishes(bars=4, keep_instruments=True, instruments=("violin",))) == {40, 56}
+    assert programs(Constraints(bars=4, keep_instruments=True)) == {56}
+    assert len(programs(Constraints(bars=4))) > 1
+    assert programs(Constraints(bars=4, keep_instruments=True, instruments=("violin",))) == {40, 56}
 
 
 @pytest.mark.parametrize(
@@ -207,26 +207,26 @@ def test_instruments_are_those_of_the_prompt_unless_any_may_play() -> None:
 def test_any_and_free_are_how_it_was_before(asked: dict[str, Any], keeps: tuple[bool, bool], tmp_path: Path) -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(_score([(0, 100)], 16))
-    by_options = build_request(remi, prompt, SamplingConfig(), asked).wishes
-    by_page = visit(tmp_path).example("midi", **asked).request.wishes
-    for wishes in (by_options, by_page):
-        assert (wishes.keep_instruments, wishes.keep_tempo) == keeps
-        assert (wishes.instruments, wishes.tempo) == ((), None)
+    by_options = build_request(remi, prompt, SamplingConfig(), asked).constraints
+    by_page = visit(tmp_path).example("midi", **asked).request.constraints
+    for constraints in (by_options, by_page):
+        assert (constraints.keep_instruments, constraints.keep_tempo) == keeps
+        assert (constraints.instruments, constraints.tempo) == ((), None)
 
 
 def test_a_sidecar_from_before_prompts_had_times_repeats_as_it_was(tmp_path: Path) -> None:
     remi = tokenizer("remi")
     prompt = replace(remi.prompt(_score([(0, 54)], 16)), clock=None)
-    wishes = Wishes(bars=2)
-    request = Request(prompt=prompt, wishes=wishes, seed=1)
-    grammar = remi.grammar(prompt.ids, 1, wishes, None, None)
+    constraints = Constraints(bars=2)
+    request = Request(prompt=prompt, constraints=constraints, seed=1)
+    grammar = remi.grammar(prompt.ids, 1, constraints, None, None)
     ids = draw(grammar, 60, 5)[0]
     details: dict[str, Any] = {"checkpoint": "", "candidate": 0, "log_probability": -1.0, "name": "old"}
     content = json.loads(sidecar_text(remi, request, ids=ids, source=None, sound=None, **details))
-    del content["prompt"]["timed"], content["wishes"]["keep_instruments"], content["wishes"]["keep_tempo"]
+    del content["prompt"]["timed"], content["constraints"]["keep_instruments"], content["constraints"]["keep_tempo"]
     (tmp_path / "old.json").write_text(json.dumps(content))
     read = read_sidecar(tmp_path / "old.json", remi).request
-    assert read.wishes == wishes
+    assert read.constraints == constraints
     assert read.prompt.clock is None
     assert remi.dumps(remi.join(read.prompt, ids)) == remi.dumps(remi.join(prompt, ids))
 
@@ -306,7 +306,7 @@ def test_the_command_tells_and_keeps_the_seconds_of_the_file(
 
 
 def test_a_long_prompt_of_fine_ticks_is_joined_to_what_a_file_can_count() -> None:
-    # 181 ticks a quarter would be multiplied by 24, and the last note then lie beyond 28 bits.
+    # 181 ticks per quarter would be multiplied by 24, and the last note then lie beyond 28 bits.
     score = Score(181)
     score.tempos.append(Tempo(0, 3000.0))
     track = Track(program=0, is_drum=False, name="")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from midi_pieces import draw, names, note_rows, scale, tokenizer
 
-from muse_tokenizers.base import Wishes
-from muse_tokenizers.errors import UnknownTokenizer
+from muse_tokenizers.base import Constraints
+from muse_tokenizers.errors import UnknownTokenizerError
 from muse_tokenizers.loading import load_tokenizer, tokenizer_class
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
@@ -24,19 +24,19 @@ def test_a_configuration_survives_json() -> None:
 
 SIGNATURES = "time_signatures must be pairs of beats, up to 64, and a unit of 4 or 8"
 IMPOSSIBLE: list[tuple[str, Any, str]] = [
-    ("form", "sonata", "form is 'sonata'; allowed: remi, performance"),
+    ("scheme", "sonata", "scheme is 'sonata'; allowed: remi, performance"),
     ("velocities", 0, "velocities is 0; allowed: 1 to 127"),
     ("velocities", 128, "velocities is 128; allowed: 1 to 127"),
     ("positions_per_beat", 0, "positions_per_beat is 0; allowed: 1 to 96"),
     ("positions_per_beat", 10**9, "positions_per_beat is 1000000000; allowed: 1 to 96"),
-    ("durations", [], "durations is empty; allowed: at least one (from beat, to beat, bins a beat)"),
-    ("durations", [[0, 1, 5]], "durations has (0, 1, 5); allowed: up to beat 64, with bins a beat that divide 24"),
+    ("durations", [], "durations is empty; allowed: at least one (from beat, to beat, bins per beat)"),
+    ("durations", [[0, 1, 5]], "durations has (0, 1, 5); allowed: up to beat 64, with bins per beat that divide 24"),
     (
         "durations",
         [[0, 10**9, 24]],
-        "durations has (0, 1000000000, 24); allowed: up to beat 64, with bins a beat that divide 24",
+        "durations has (0, 1000000000, 24); allowed: up to beat 64, with bins per beat that divide 24",
     ),
-    ("durations", [[1, 1, 24]], "durations has (1, 1, 24); allowed: up to beat 64, with bins a beat that divide 24"),
+    ("durations", [[1, 1, 24]], "durations has (1, 1, 24); allowed: up to beat 64, with bins per beat that divide 24"),
     ("tempos", 0, "0 tempos over (20, 260); allowed: 1 to 1000 over 4 to 1000, slowest first"),
     ("tempos", 10**9, "1000000000 tempos over (20, 260); allowed: 1 to 1000 over 4 to 1000, slowest first"),
     ("tempo_range", [90, 60], "61 tempos over (90, 60); allowed: 1 to 1000 over 4 to 1000, slowest first"),
@@ -56,7 +56,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("transpositions", [0, 128], "transpositions must begin with 0 and lie from -127 to 127"),
     ("transpositions", [0, 1, 1], "transpositions has one twice"),
     # Of the wrong kind.
-    ("form", 3, "form is 3; it must be made of str"),
+    ("scheme", 3, "scheme is 3; it must be made of str"),
     ("velocities", "32", "velocities is '32'; it must be made of int"),
     ("velocities", 32.0, "velocities is 32.0; it must be made of int"),
     ("velocities", True, "velocities is True; it must be made of int"),
@@ -85,31 +85,33 @@ def test_an_impossible_field_is_named_with_what_is_allowed(
 ) -> None:
     configuration = {**tokenizer("remi").configuration(), field: value}
     expected = f"^{re.escape(f'impossible MIDI tokenizer: {message}')}$"
-    with pytest.raises(UnknownTokenizer, match=expected):
+    with pytest.raises(UnknownTokenizerError, match=expected):
         MidiConfiguration.from_json(json.loads(json.dumps(configuration)))
     content = {"kind": "midi", "fingerprint": "0" * 64, "configuration": configuration}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(UnknownTokenizer, match=expected):
+    with pytest.raises(UnknownTokenizerError, match=expected):
         load_tokenizer(tmp_path)
 
 
 def test_fields_that_are_missing_or_unknown_are_listed() -> None:
     known = sorted(tokenizer("remi").configuration())
     content = {**tokenizer("remi").configuration(), "flavour": 1}
-    del content["form"]
+    del content["scheme"]
     message = f"a MIDI tokenizer's configuration has the fields {known}, found {sorted(content)}"
-    with pytest.raises(UnknownTokenizer, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UnknownTokenizerError, match=f"^{re.escape(message)}$"):
         MidiConfiguration.from_json(content)
 
 
 @pytest.mark.parametrize(("content", "found"), [(None, "NoneType"), ([], "list"), ("remi", "str"), (3, "int")])
 def test_what_is_no_mapping_is_refused(content: Any, found: str) -> None:
-    with pytest.raises(UnknownTokenizer, match=rf"^a MIDI tokenizer's configuration has the fields .*, found {found}$"):
+    with pytest.raises(
+        UnknownTokenizerError, match=rf"^a MIDI tokenizer's configuration has the fields .*, found {found}$"
+    ):
         MidiConfiguration.from_json(content)
 
 
 def test_an_unknown_domain_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UnknownTokenizer, match=r"^no tokenizer is called 'flute'; allowed: midi"):
+    with pytest.raises(UnknownTokenizerError, match=r"^no tokenizer is called 'flute'; allowed: midi"):
         tokenizer_class("flute")
 
 
@@ -129,7 +131,7 @@ def test_the_edges_of_what_is_possible_are_possible(changes: dict[str, Any]) -> 
     ids = midi.encode(scale())
     again = midi.encode(midi.decode(ids))
     assert again.tolist() == ids.tolist()
-    grammar = midi.grammar(midi.prompt(None).ids, 2, Wishes(seconds=1e9))
+    grammar = midi.grammar(midi.prompt(None).ids, 2, Constraints(seconds=1e9))
     for candidate in draw(grammar, 200, seed=0):
         decoded = midi.decode(candidate)
         finished = sum(name.startswith("Duration") for name in names(midi, candidate))

@@ -25,12 +25,12 @@ from midi_pieces import (
     tokenizer,
 )
 
-from muse_tokenizers.base import Ids, Wishes
+from muse_tokenizers.base import Constraints, Ids
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
-from muse_tokenizers.midi.performance import PerformanceForm
+from muse_tokenizers.midi.performance import PerformanceScheme
 from muse_tokenizers.midi.vocabulary import make_miditok
 
-FOREVER = Wishes(seconds=1e9)
+FOREVER = Constraints(seconds=1e9)
 """A length that is never reached: without it uniform logits end a piece every thousand tokens."""
 
 NAMES = ("remi", "performance")
@@ -58,7 +58,7 @@ def errors(name: str, ids: Ids) -> float:
     special = (tokenizer(name).pad, tokenizer(name).begin, tokenizer(name).end)
     whole = [int(i) for i in ids[:, 0] if i not in special]
     if name == "performance":
-        form = PerformanceForm(CONFIGURATIONS[name])
+        form = PerformanceScheme(CONFIGURATIONS[name])
         whole = form.closed(whole[: form.whole_length(whole)])
         found = miditok(name).tokens_errors([TokSequence(ids=whole)])
     else:
@@ -111,7 +111,7 @@ def test_random_scores_survive_their_files(name: str, taste: float) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_many_short_pieces_end_whole(name: str) -> None:
-    """Without a wished length the end is drawn too, and only where nothing is left dangling."""
+    """Without a requested length the end is drawn too, and only where nothing is left dangling."""
     midi = tokenizer(name)
     grammar = grammar_of(name, 48)
     ids = draw(grammar, 400, seed=3, kind_of=kinds(midi), spread=2.0)
@@ -135,7 +135,7 @@ def test_whole_says_where_nothing_is_left_dangling(name: str) -> None:
     for _ in range(300):
         ids = draw(grammar, 1, seed=len(steps))[:, 0]
         steps.append(ids)
-        for candidate, whole in enumerate(grammar.whole):
+        for candidate, whole in enumerate(grammar.complete):
             kind = midi.vocabulary()[ids[candidate, 0]].split("_")[0]
             dangling = {"remi": ("Bar", "Position", "Program", "Pitch", "PitchDrum", "Velocity")}.get(name, ("NoteOn",))
             assert whole == (kind not in dangling)
@@ -144,10 +144,14 @@ def test_whole_says_where_nothing_is_left_dangling(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_many_candidates_behave_exactly_as_single_ones(name: str) -> None:
     midi = tokenizer(name)
-    wishes = Wishes(key="D minor", seconds=8.0) if name == "performance" else Wishes(key="D minor", tempo=90, bars=3)
+    constraints = (
+        Constraints(key="D minor", seconds=8.0)
+        if name == "performance"
+        else Constraints(key="D minor", tempo=90, bars=3)
+    )
     prompt = midi.prompt(band(), 6.0).ids
-    together = grammar_of(name, 7, wishes, prompt)
-    apart = [grammar_of(name, 1, wishes, prompt) for _ in range(7)]
+    together = grammar_of(name, 7, constraints, prompt)
+    apart = [grammar_of(name, 1, constraints, prompt) for _ in range(7)]
     random = np.random.default_rng(0)
     taste = 1.5 * random.standard_normal((7, 20))
     for _ in range(400):
@@ -159,7 +163,7 @@ def test_many_candidates_behave_exactly_as_single_ones(name: str) -> None:
         together.advance(ids)
         for one, grammar in enumerate(apart):
             grammar.advance(ids[one : one + 1])
-            assert grammar.whole[0] == together.whole[one]
+            assert grammar.complete[0] == together.complete[one]
             assert grammar.finished[0] == together.finished[one]
             assert grammar.elapsed[0] == together.elapsed[one]
     assert together.finished.any()
@@ -216,9 +220,9 @@ def test_any_draw_after_any_prompt_is_a_score(
 # The rules one by one
 
 
-def allowed_names(name: str, ids: Ids, wishes: Wishes | None = None) -> set[str]:
+def allowed_names(name: str, ids: Ids, constraints: Constraints | None = None) -> set[str]:
     midi = tokenizer(name)
-    grammar = grammar_of(name, 1, wishes, np.concatenate([midi.prompt(None).ids, ids]))
+    grammar = grammar_of(name, 1, constraints, np.concatenate([midi.prompt(None).ids, ids]))
     vocabulary = midi.vocabulary()
     return {vocabulary[i] for i in np.flatnonzero(grammar.allowed()[0, 0])}
 
@@ -308,8 +312,8 @@ def test_a_piece_without_notes_does_not_end() -> None:
 def test_a_wished_length_alone_ends_a_piece() -> None:
     ids = tokenizer("remi").encode(scale(2))
     assert "EOS_None" in allowed_names("remi", ids)
-    assert "EOS_None" not in allowed_names("remi", ids, Wishes(bars=9))
-    assert "EOS_None" not in allowed_names("remi", ids, Wishes(seconds=9))
+    assert "EOS_None" not in allowed_names("remi", ids, Constraints(bars=9))
+    assert "EOS_None" not in allowed_names("remi", ids, Constraints(seconds=9))
 
 
 def test_a_struck_note_is_not_struck_again_nor_ended_at_once() -> None:

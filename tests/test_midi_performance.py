@@ -20,7 +20,7 @@ from midi_pieces import (
     tokenizer,
 )
 
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
@@ -153,7 +153,7 @@ def test_any_score_becomes_ids_that_the_grammar_and_a_slow_reader_accept(
     for step in ids:
         assert grammar.allowed()[0, 0, step[0]], performance.vocabulary()[step[0]]
         grammar.advance(step[None])
-    assert grammar.whole[0]
+    assert grammar.complete[0]
     assert grammar.elapsed[0] == pytest.approx(max(onset + length for _, onset, length, _, _ in reading.notes) / 100)
 
 
@@ -170,7 +170,7 @@ def test_all_instruments_become_one_piano_and_drums_are_left_out() -> None:
 
 def test_nothing_but_drums_is_refused(performance: MidiTokenizer) -> None:
     message = "^the piece has nothing but drums, for which this vocabulary has no ids$"
-    with pytest.raises(UnreadablePiece, match=message):
+    with pytest.raises(UnreadablePieceError, match=message):
         performance.encode(make_score({DRUMS: [(0, 1, 36, 63)]}))
 
 
@@ -222,7 +222,7 @@ def test_a_note_that_nothing_ends_rings_for_half_a_second(performance: MidiToken
 
 
 def test_other_steps_of_time_work_throughout() -> None:
-    coarse = MidiTokenizer(MidiConfiguration(form="performance", shift_milliseconds=20, shifts=50, velocities=8))
+    coarse = MidiTokenizer(MidiConfiguration(scheme="performance", shift_milliseconds=20, shifts=50, velocities=8))
     ids = coarse.encode(scale())
     assert coarse.vocabulary_size == 3 + 256 + 50 + 8
     decoded = heard(coarse.decode(ids))

@@ -1,4 +1,4 @@
-"""Continuing a file: the prompt stays exactly as it is, and what is new begins at the cut."""
+"""Continuing a file: the prompt stays exactly as it is, and what is new begins at the split point."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from midi_pieces import (
 )
 from symusic import KeySignature, PitchBend, TextMeta
 
-from muse_tokenizers.base import Ids, Prompt, Wishes
+from muse_tokenizers.base import Constraints, Ids, Prompt
 
 RESOLUTIONS = (24, 96, 220, 480, 960, 1024, 32767)
 NAMES = ("remi", "performance")
@@ -73,7 +73,7 @@ def expressive(ticks_per_quarter: int = 480) -> Any:
         tempos=[(0, 117.3), (2, 61.7), (5, 205), (11, 90.1)],
         signatures=[(0, 4, 4), (4, 2, 2), (8, 3, 4)],
         controls={
-            # Half pedals and flutter; a press that outlasts the cut at 8; what a sorted file would get wrong.
+            # Half pedals and flutter; a press that outlasts the split point at 8; what a sorted file would get wrong.
             0: [
                 *((0, 64, 30), (0.5, 64, 64), (1, 64, 90), (1.5, 64, 63), (2, 64, 127), (2.5, 64, 0)),
                 *((3, 101, 0), (3, 100, 0), (3, 6, 12), (3, 38, 0), (7, 64, 100), (9, 64, 70), (10, 64, 20)),
@@ -94,9 +94,11 @@ def recorded(ticks_per_quarter: int = 480) -> Any:
     return tokenizer("remi").loads(tokenizer("remi").dumps(band(ticks_per_quarter)))
 
 
-def continued(name: str, prompt: Prompt[Any], seed: int = 0, wishes: Wishes | None = None, steps: int = 150) -> Ids:
+def continued(
+    name: str, prompt: Prompt[Any], seed: int = 0, constraints: Constraints | None = None, steps: int = 150
+) -> Ids:
     midi = tokenizer(name)
-    grammar = grammar_of(name, 1, wishes or Wishes(seconds=1e9), prompt.ids)
+    grammar = grammar_of(name, 1, constraints or Constraints(seconds=1e9), prompt.ids)
     return grow(grammar, steps, seed, kinds(midi), 0.0)[0]
 
 
@@ -126,20 +128,20 @@ def test_a_prompt_ends_at_the_last_bar_line_in_its_seconds(seconds: float) -> No
     remi = tokenizer("remi")
     prompt = remi.prompt(scale(8), seconds)
     # Bars of two seconds; where not even one fits, the first.
-    assert prompt.cut == max(2, 2 * int(seconds / 2))
-    assert prompt.cut_step == 960 * prompt.cut
+    assert prompt.split_point == max(2, 2 * int(seconds / 2))
+    assert prompt.split_index == 960 * prompt.split_point
     tokens = names(remi, prompt.ids)
     assert tokens[-1] == "Bar_None"
-    assert read_remi(tokens).bars == [(192 * bar, 4, 4) for bar in range(int(prompt.cut / 2))]
+    assert read_remi(tokens).bars == [(192 * bar, 4, 4) for bar in range(int(prompt.split_point / 2))]
     assert prompt.piece is not None
-    assert max(note.time for note in prompt.piece.tracks[0].notes) < prompt.cut_step
+    assert max(note.time for note in prompt.piece.tracks[0].notes) < prompt.split_index
 
 
 @pytest.mark.parametrize("seconds", [None, 16.0, 17.0, 1e9])
 def test_a_prompt_of_a_whole_piece_ends_at_the_bar_line_after_it(seconds: float | None) -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(scale(8), seconds)
-    assert (prompt.cut, prompt.cut_step) == (16.0, 8 * 1920)
+    assert (prompt.split_point, prompt.split_index) == (16.0, 8 * 1920)
     assert prompt.ids[1:-1].tolist() == remi.encode(scale(8)).tolist()
     assert names(remi, prompt.ids)[-1] == "Bar_None"
     assert events(prompt.piece) == events(scale(8))
@@ -148,18 +150,18 @@ def test_a_prompt_of_a_whole_piece_ends_at_the_bar_line_after_it(seconds: float 
 def test_bar_lines_are_found_under_changes_of_tempo_and_of_bar() -> None:
     remi, score = tokenizer("remi"), band()
     lines = [0, 4, 8, 11, 14, 18, 22, 25, 28, 31, 34, 37, 40]
-    cuts = {remi.prompt(score, float(seconds)).cut_step / 480 for seconds in np.arange(0, 40, 0.1)}
-    assert cuts <= {*lines[1:], 43}
+    split_points = {remi.prompt(score, float(seconds)).split_index / 480 for seconds in np.arange(0, 40, 0.1)}
+    assert split_points <= {*lines[1:], 43}
     for seconds in (4.0, 7.5, 12.0):
         prompt = remi.prompt(score, seconds)
         # Tempos are told to the nearest of their bins, so seconds are right to within a few hundredths.
-        assert prompt.cut == pytest.approx(float(seconds_at(score, prompt.cut_step)), rel=0.04)
+        assert prompt.split_point == pytest.approx(float(seconds_at(score, prompt.split_index)), rel=0.04)
 
 
 def test_silence_at_the_beginning_is_no_prompt() -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(make_score({0: [(20, 1, 60, 63), (40, 1, 60, 63)]}), 1.0)
-    assert prompt.cut_step == 24 * 480
+    assert prompt.split_index == 24 * 480
     assert prompt.piece is not None
     assert prompt.piece.note_num() == 1
 
@@ -168,12 +170,12 @@ def test_a_performance_is_cut_where_nothing_sounds_if_that_is_near() -> None:
     performance = tokenizer("performance")
     notes = [(0, 1, 60, 63), (2, 1, 62, 63), (4, 1, 64, 63), (4.8, 6, 65, 63)]
     prompt = performance.prompt(make_score({0: notes}), 2.1)
-    assert prompt.cut == pytest.approx(2.0)
-    assert prompt.cut_step == 4 * 480
+    assert prompt.split_point == pytest.approx(2.0)
+    assert prompt.split_index == 4 * 480
     held = performance.prompt(make_score({0: [*notes, (0, 11, 40, 63)]}), 2.45)
-    assert held.cut == pytest.approx(2.4)
-    assert performance.prompt(make_score({0: notes}), None).cut == pytest.approx(5.4)
-    assert performance.prompt(make_score({0: notes}), 0.001).cut == pytest.approx(0.5)
+    assert held.split_point == pytest.approx(2.4)
+    assert performance.prompt(make_score({0: notes}), None).split_point == pytest.approx(5.4)
+    assert performance.prompt(make_score({0: notes}), 0.001).split_point == pytest.approx(0.5)
 
 
 # What stays
@@ -185,9 +187,11 @@ def test_the_prompt_stays_exactly_as_in_the_file(name: str, ticks_per_quarter: i
     midi = tokenizer(name)
     for score, seconds in ((expressive(ticks_per_quarter), 5.2), (recorded(ticks_per_quarter), 9.0)):
         prompt = midi.prompt(score, seconds)
-        first = prompt.cut_step
-        while name == "performance" and seconds_at(score, first - 1) >= Fraction(prompt.cut) - Fraction(5, 1000):
-            # What is early by less than half a step is told as being at the cut.
+        first = prompt.split_index
+        while name == "performance" and seconds_at(score, first - 1) >= Fraction(prompt.split_point) - Fraction(
+            5, 1000
+        ):
+            # What is early by less than half a step is told as being at the split point.
             first -= 1
         expected = events(score, first)
         for seed in range(2):
@@ -195,7 +199,7 @@ def test_the_prompt_stays_exactly_as_in_the_file(name: str, ticks_per_quarter: i
             factor = joined.ticks_per_quarter // ticks_per_quarter
             assert joined.ticks_per_quarter == factor * ticks_per_quarter
             for form in (joined, midi.loads(midi.dumps(joined))):
-                found = events(form, prompt.cut_step * factor)
+                found = events(form, prompt.split_index * factor)
                 assert found == expected
 
 
@@ -204,17 +208,17 @@ def test_what_is_held_across_the_cut_stays_as_in_the_file(name: str) -> None:
     midi = tokenizer(name)
     score = expressive()
     prompt = midi.prompt(score, 5.2)
-    cut = Fraction(prompt.cut_step, 480)
-    held = {kind: [row for row in events(score)[kind] if row[1] < cut < row[2]] for kind in ("notes", "pedals")}
+    split_point = Fraction(prompt.split_index, 480)
+    held = {kind: [row for row in events(score)[kind] if row[1] < split_point < row[2]] for kind in ("notes", "pedals")}
     assert len(held["notes"]) >= 2
     assert len(held["pedals"]) == 1
     for seed in range(3):
         joined = midi.join(prompt, continued(name, prompt, seed))
         for form in (joined, midi.loads(midi.dumps(joined))):
             assert all(row in events(form)[kind] for kind in held for row in held[kind])
-    # The pedal's controllers go with it up to its release; no other one crosses the cut.
-    releases = [row for row in events(prompt.piece)["controls"] if row[1] >= cut]
-    assert releases == [row for row in events(score)["controls"] if row[2] == 64 and cut <= row[1] <= 10]
+    # The pedal's controllers go with it up to its release; no other one crosses the split point.
+    releases = [row for row in events(prompt.piece)["controls"] if row[1] >= split_point]
+    assert releases == [row for row in events(score)["controls"] if row[2] == 64 and split_point <= row[1] <= 10]
     assert releases[-1] == (0, Fraction(10), 64, 20)
 
 
@@ -301,8 +305,8 @@ def test_a_continuation_in_real_time_is_right_to_ten_milliseconds(ticks_per_quar
     prompt = performance.prompt(score, 4.0)
     ids = continued("performance", prompt)
     joined = performance.join(prompt, ids)
-    cut = round(prompt.cut * 100)
-    whole = [row for row in note_rows(performance.decode(np.concatenate([prompt.ids, ids]))) if row[1] >= cut]
+    split_point = round(prompt.split_point * 100)
+    whole = [row for row in note_rows(performance.decode(np.concatenate([prompt.ids, ids]))) if row[1] >= split_point]
     kept = {(pitch, onset) for _, onset, _, pitch, _ in note_rows(prompt.piece)}
     factor = joined.ticks_per_quarter // ticks_per_quarter
     new = [row for row in note_rows(joined) if (row[3], row[1] / factor) not in kept]
@@ -317,8 +321,8 @@ def test_a_continuation_in_real_time_is_right_to_ten_milliseconds(ticks_per_quar
 def test_new_instruments_get_tracks_and_old_ones_keep_theirs() -> None:
     remi = tokenizer("remi")
     prompt = remi.prompt(expressive(), 5.2)
-    wishes = Wishes(instruments=("violin", "drums", "73"), bars=4)
-    joined = remi.join(prompt, continued("remi", prompt, 3, wishes, 300))
+    constraints = Constraints(instruments=("violin", "drums", "73"), bars=4)
+    joined = remi.join(prompt, continued("remi", prompt, 3, constraints, 300))
     assert [program_of(track) for track in joined.tracks] == [0, 40, DRUMS, 73]
 
 
@@ -346,9 +350,9 @@ def test_new_notes_of_one_pitch_never_overlap_the_prompts_or_each_other() -> Non
     remi = tokenizer("remi")
     notes = [(beat, 1.02, 60 + beat % 4, 63) for beat in range(16)]
     prompt = remi.prompt(make_score({0: notes}, ticks_per_quarter=960), 4.0)
-    wishes = Wishes(instruments=("0",), bars=8)
+    constraints = Constraints(instruments=("0",), bars=8)
     for seed in range(5):
-        joined = remi.join(prompt, continued("remi", prompt, seed, wishes, 400))
+        joined = remi.join(prompt, continued("remi", prompt, seed, constraints, 400))
         by_pitch: dict[int, list[tuple[int, int]]] = {}
         for _, onset, length, pitch, _ in note_rows(joined):
             by_pitch.setdefault(pitch, []).append((onset, onset + length))
@@ -379,7 +383,7 @@ def test_what_was_bent_when_the_prompt_ended_is_back_in_tune() -> None:
     score.tracks[0].pitch_bends.append(PitchBend(1900, 4000))
     score.tracks[0].pitch_bends.append(PitchBend(2000, 0))
     prompt = remi.prompt(score, 2.0)
-    joined = remi.join(prompt, continued("remi", prompt, wishes=Wishes(instruments=("0",), bars=2)))
+    joined = remi.join(prompt, continued("remi", prompt, constraints=Constraints(instruments=("0",), bars=2)))
     assert [(bend.time, bend.value) for bend in joined.tracks[0].pitch_bends] == [(1900, 4000), (1920, 0)]
 
 
@@ -414,7 +418,8 @@ def test_without_a_prompt_the_continuation_is_the_piece(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_notes_of_a_prompt_are_described_as_long_as_in_its_file(name: str) -> None:
     midi = tokenizer(name)
-    # The first is longer than any id says, the second held across the cut; what follows has its own ids' lengths.
+    # The first is longer than any id says, the second held across the split point; what follows has its own ids'
+    # lengths.
     piece = make_score(
         {40: [(0, 30.3, 50, 80), (7.5, 3.7, 62, 80), (2, 0.53, 64, 80), (9, 1, 67, 80), (10, 1, 69, 80)]}
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from midi_pieces import DRUMS, control_rows, note_rows, pedal_rows, signature_rows, tempo_rows, tokenizer
 
-from muse_tokenizers.errors import FileWarning, UnreadablePiece
+from muse_tokenizers.errors import FileWarning, UnreadablePieceError
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.reading import parse_score
 from muse_tokenizers.midi.tempo_map import TempoMap
@@ -65,7 +65,7 @@ def read(data: bytes) -> tuple[Any, list[str]]:
 
 
 def refusal(data: bytes) -> str:
-    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+    with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$") as caught:
         parse_score(data, "NAME")
     return str(caught.value)
 
@@ -275,7 +275,7 @@ REPAIRED = {
     "1 system message left out (track 1, tick 0)": [
         midi_file(ON + b"\x00" + message + OFF + END) for message in (b"\xf1\x01", b"\xf2\x01\x02", b"\xf6", b"\xfe")
     ],
-    "1 tempo beyond 3,000 beats a minute left out (track 1, tick 0)": [
+    "1 tempo beyond 3,000 beats per minute left out (track 1, tick 0)": [
         midi_file(b"\x00\xff\x51\x03\x00\x00\x00" + ON + OFF + END),
         midi_file(b"\x00\xff\x51\x02\x07\xa1" + ON + OFF + END),
     ],
@@ -307,7 +307,7 @@ DAMAGED = {
     "its header has 5 bytes; a header has 6 or more": [WHOLE[:4] + b"\x00\x00\x00\x05" + WHOLE[8:14] + b"  "],
     "its header promises 1 track; there is none": [WHOLE[:14], WHOLE[:20]],
     "it does not say how long a tick is": [midi_file(ON + END, division=0), midi_file(ON + END, division=0xE700)],
-    "it counts 31 frames a second; allowed: 24, 25, 29, 30": [midi_file(ON + OFF + END, division=0xE128)],
+    "it counts 31 frames per second; allowed: 24, 25, 29, 30": [midi_file(ON + OFF + END, division=0xE128)],
     "track 1, tick 0: a data byte without a status before it": [midi_file(b"\x00\x3c\x40" + OFF + END)],
     "track 2, tick 16: a time or length of more than 28 bits": [
         midi_file(END, ON + OFF + b"\x81\x80\x80\x80\x00\x90\x3c\x40" + END),

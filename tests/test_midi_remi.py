@@ -317,7 +317,7 @@ def test_a_coarser_configuration_works_throughout() -> None:
         grammar.advance(step[None])
     assert coarse.fingerprint() != tokenizer("remi").fingerprint()
     prompt = coarse.prompt(scale(), 5.0)
-    assert prompt.cut == 4.0
+    assert prompt.split_point == 4.0
     assert note_rows(coarse.join(prompt, ids[:0])) == note_rows(prompt.piece)
 
 

@@ -27,7 +27,7 @@ from midi_pieces import (
 )
 from symusic import ControlChange, Pedal
 
-from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece
+from muse_tokenizers.errors import UnreadablePieceError, UnwritablePieceError
 from muse_tokenizers.midi import reading
 from muse_tokenizers.midi.reading import parse_score, read_score
 from muse_tokenizers.midi.scores import score_seconds
@@ -42,14 +42,14 @@ def tried(data: bytes) -> Any:
     """The score in these bytes, or what was said of them."""
     try:
         score = parse_score(data, "NAME", ignore)
-    except UnreadablePiece as error:
+    except UnreadablePieceError as error:
         return str(error)
     return score
 
 
 def refusal(source: Path | bytes) -> str:
     """The message of a refusal, without the name of the file; it is one line."""
-    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+    with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$") as caught:
         read_score(source) if isinstance(source, Path) else parse_score(source, "NAME")
     return str(caught.value).replace(str(source), "NAME") if isinstance(source, Path) else str(caught.value)
 
@@ -137,9 +137,9 @@ def test_the_length_is_that_of_the_last_event() -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnwritablePiece, match=f"^cannot write {re.escape(str(tmp_path))}: Is a directory$"):
+    with pytest.raises(UnwritablePieceError, match=f"^cannot write {re.escape(str(tmp_path))}: Is a directory$"):
         write_score(scale(), tmp_path)
-    with pytest.raises(UnwritablePiece, match=r"^cannot write .*: No such file or directory$"):
+    with pytest.raises(UnwritablePieceError, match=r"^cannot write .*: No such file or directory$"):
         write_score(scale(), tmp_path / "none" / "a.mid")
 
 
@@ -255,7 +255,7 @@ def test_bars_and_beats_of_no_length_are_left_out(nonsense: bytes) -> None:
 def test_a_path_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
     path = tmp_path / "caf\udce9.mid"
     path.write_bytes(b"no")
-    with pytest.raises(UnreadablePiece, match="is not a MIDI file"):
+    with pytest.raises(UnreadablePieceError, match="is not a MIDI file"):
         read_score(path)
 
 

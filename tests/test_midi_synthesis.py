@@ -14,7 +14,7 @@ from small_soundfonts import small_soundfont
 from symusic import Note, Score, Track
 
 from muse_tokenizers.base import Waveform
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi import soundfonts, synthesiser
 from muse_tokenizers.midi.soundfonts import default_soundfont
 from muse_tokenizers.midi.synthesis import describe_soundfont, render_score
@@ -114,7 +114,7 @@ def test_a_soundfont_by_its_path_sounds_the_same(tmp_path: Path) -> None:
 
 
 def soundfont_refusal(font: Path) -> str:
-    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+    with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$") as caught:
         render_score(scale(1), font)
     return str(caught.value).replace(str(font), "FONT")
 
@@ -126,7 +126,7 @@ def test_a_missing_or_wrong_soundfont_is_named(tmp_path: Path) -> None:
         font = tmp_path / f"wrong-{number}.sf2"
         font.write_bytes(content)
         assert soundfont_refusal(font) == "FONT is not a soundfont: it should be an .sf2 or .sf3 file"
-        with pytest.raises(UnreadablePiece, match="is not a soundfont"):
+        with pytest.raises(UnreadablePieceError, match="is not a soundfont"):
             describe_soundfont(font)
 
 
@@ -148,7 +148,7 @@ def test_a_soundfont_that_ends_the_synthesiser_is_refused_in_one_line(tmp_path: 
     for changed in damaged:
         font.write_bytes(small_soundfont(**changed))
         assert re.fullmatch(r"cannot play with the soundfont FONT: [^\n]*damaged[^\n]*", soundfont_refusal(font))
-        with pytest.raises(UnreadablePiece, match=r"^cannot play with the soundfont [^\n]*damaged[^\n]*$"):
+        with pytest.raises(UnreadablePieceError, match=r"^cannot play with the soundfont [^\n]*damaged[^\n]*$"):
             describe_soundfont(font)
     font.write_bytes(small_soundfont())
     assert (render_score(scale(1), font).samples == whole.samples).all()
@@ -174,12 +174,12 @@ def test_a_synthesiser_that_does_not_come_back_is_given_up(tmp_path: Path, monke
 def test_a_missing_pretty_midi_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     message = r"^pretty_midi's soundfont TimGM6mb\.sf2 is not installed; name another with --soundfont$"
     monkeypatch.setattr(soundfonts, "find_spec", lambda name: None)
-    with pytest.raises(UnreadablePiece, match=message):
+    with pytest.raises(UnreadablePieceError, match=message):
         render_score(scale(1))
 
 
 def test_a_wrong_soundfont_is_refused_even_for_an_empty_score(tmp_path: Path) -> None:
-    with pytest.raises(UnreadablePiece, match="cannot read the soundfont"):
+    with pytest.raises(UnreadablePieceError, match="cannot read the soundfont"):
         render_score(make_score({}), tmp_path / "none.sf2")
 
 

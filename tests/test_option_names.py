@@ -24,7 +24,7 @@ def page(tmp_path: Path) -> Visit:
 
 
 def by_api(page: Visit, options: dict[str, Any]) -> Any:
-    checkpoint = page.shelf.take("midi")
+    checkpoint = page.registry.take("midi")
     return build_request(checkpoint.tokenizer, checkpoint.tokenizer.prompt(None), checkpoint.sampling, options)
 
 
@@ -44,7 +44,7 @@ def test_the_page_and_the_library_make_the_same_request(page: Visit, asked: dict
     given = {("amount" if name == "seconds" else name): value for name, value in asked.items()}
     run = page.ask(domain="midi", seed=3, **(NEVER_SAID | given))
     wanted = by_api(page, asked | {"seed": 3})
-    assert repr((run.request.wishes, run.request.sampling)) == repr((wanted.wishes, wanted.sampling))
+    assert repr((run.request.constraints, run.request.sampling)) == repr((wanted.constraints, wanted.sampling))
     assert (run.request.seed, run.request.candidates) == (wanted.seed, wanted.candidates)
 
 

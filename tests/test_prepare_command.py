@@ -81,8 +81,8 @@ def test_what_a_recipe_does_not_take_is_told_too(run: RunCommand, tmp_path: Path
 def test_warnings_of_readers_are_told_and_kept(
     run: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from muse_shortcut.data import preparing
-    from muse_shortcut.data.survey import SourceFile
+    from muse_shortcut.data import preparation
+    from muse_shortcut.data.scan import SourceFile
     from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
     path = write_midi(tmp_path / "a.mid", 50)
@@ -93,8 +93,8 @@ def test_warnings_of_readers_are_told_and_kept(
             warn(f"{path} has 3 notes without an end")
             return super().read_part(path, part, warn=warn)
 
-    monkeypatch.setattr(preparing, "_tokenizer", Careful(), raising=False)
-    read = preparing._Read.of(SourceFile(path=path, name="sub/a.mid", split=None, group="a"))
+    monkeypatch.setattr(preparation, "_tokenizer", Careful(), raising=False)
+    read = preparation._Read.of(SourceFile(path=path, name="sub/a.mid", split=None, group="a"))
     assert read.entry.warnings == ("has 3 notes without an end",)
     lines = count_reasons([("a.mid", "has 3 notes without an end"), ("b.mid", "has 12 notes without an end")])
     assert lines == ["     2  a.mid, ...: has 3 notes without an end"]

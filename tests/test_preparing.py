@@ -14,9 +14,9 @@ import pytest
 from small_stores import Numbers, midi_store, prepare_numbers, source_files, write_midi, write_music
 
 from muse_shortcut.data.journal import Entry, Journal
-from muse_shortcut.data.preparing import Preparation, prepare
+from muse_shortcut.data.preparation import Preparation, prepare
+from muse_shortcut.data.scan import survey
 from muse_shortcut.data.store import SPLITS, open_store
-from muse_shortcut.data.survey import survey
 from muse_shortcut.errors import OutputError, StoreError
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.midi.configuration import CONFIGURATIONS

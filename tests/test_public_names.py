@@ -17,14 +17,14 @@ NAMES = {
     "traces": "Trace Explanation load_trace",
     "cores": "Core StepOutput ModelConfig ShortcutConfig MixingConfig SamplingConfig PRESETS register_last_layer",
     "tokenizers": "Tokenizer MidiTokenizer AudioTokenizer TextTokenizer load_tokenizer register_tokenizer Grammar Ids "
-    "Passage Prompt Token Variations Waveform Wishes",
+    "CopyUnits Prompt Token Variations Waveform Constraints",
     "data": "prepare Recipe load_recipe Store Piece open_store TrainingBatches evaluation_windows",
     "training": "train TrainConfig TrainingOptions TrainingObserver TrainingPlan TrainingResult Status",
-    "evaluation": "evaluate_likelihood LikelihoodResult Likelihood Scoring evaluate_continuations ContinuationResult "
+    "evaluation": "evaluate_likelihood LikelihoodResult Likelihood ScoringWindows evaluate_continuations ContinuationResult "
     "evaluate_copies CopyResult",
     "errors": "MuseError ArgumentsError OptionError CheckpointError DownloadError HubError OutputError "
-    "RecipeError StoreError TrainingError TokenizerError ImpossibleWish "
-    "UnknownTokenizer UnreadablePiece UnusableCodec UnwritablePiece FileWarning",
+    "RecipeError StoreError TrainingError TokenizerError ConstraintError "
+    "UnknownTokenizerError UnreadablePieceError CodecError UnwritablePieceError FileWarning",
     "itself": "__version__",
 }
 
@@ -96,7 +96,7 @@ def test_files_are_prepared_read_and_learned_from_in_python(store: muse.Store, t
     assert (again.steps, again.stopped, again.folder) == (3, False, tmp_path / "run")
     model = muse.load(again.folder, device="cpu")
     scores = muse.evaluate_likelihood(model, store)
-    assert scores.together.nats_a_token == pytest.approx(again.best_validation, abs=1.0)
+    assert scores.together.nats_per_token == pytest.approx(again.best_validation, abs=1.0)
 
 
 def test_continuations_are_measured_in_python(store: muse.Store) -> None:
@@ -109,7 +109,7 @@ def test_continuations_are_measured_in_python(store: muse.Store) -> None:
     assert true is not None
     assert true.count >= 25
     hidden = muse.evaluate_likelihood(model, store, hidden_depths=model.core.config.depths)
-    assert hidden.together.nats_a_token != muse.evaluate_likelihood(model, store).together.nats_a_token
+    assert hidden.together.nats_per_token != muse.evaluate_likelihood(model, store).together.nats_per_token
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_the_best_are_written_alone_and_the_sidecar_says_why(
     for number, one in enumerate(kept):
         same = tmp_path / "all" / f"from-nothing-{one['candidate'] + 1}.mid"
         assert (tmp_path / "best" / f"from-nothing-{number + 1}.mid").read_bytes() == same.read_bytes()
-    nats = [one["ranking"]["nats_a_token"] for one in kept]
+    nats = [one["ranking"]["nats_per_token"] for one in kept]
     assert all(np.isfinite(nats))
     # It is made again like any other.
     again = ("--from-json", tmp_path / "best" / "from-nothing-1.json", "--out", tmp_path / "again", "--sound", "false")

@@ -19,7 +19,7 @@ from muse_shortcut.data.recipe import (
     load_recipe,
     recipe_names,
 )
-from muse_shortcut.data.survey import survey
+from muse_shortcut.data.scan import survey
 from muse_shortcut.errors import RecipeError
 
 SHIPPED = (

@@ -69,10 +69,10 @@ def test_a_codec_from_before_its_codebooks_says_what_it_lacks(run: RunCommand, t
 
 
 def test_the_page_offers_a_run_by_its_name(random_checkpoint: Path, tmp_path: Path) -> None:
-    from muse_web.shelf import Shelf
+    from muse_web.checkpoint_registry import CheckpointRegistry
 
     run = make_run(tmp_path / "runs" / "mine", random_checkpoint, 2, 3, best=2)
-    assert Shelf(tmp_path / "runs", "cpu").names("midi") == ["midi-small", "mine"]
-    assert Shelf(run / "checkpoints", "cpu").names("midi") == ["midi-small", "checkpoints"]
+    assert CheckpointRegistry(tmp_path / "runs", "cpu").names("midi") == ["midi-small", "mine"]
+    assert CheckpointRegistry(run / "checkpoints", "cpu").names("midi") == ["midi-small", "checkpoints"]
     digest = load_checkpoint(random_checkpoint).digest
-    assert Shelf(run, "cpu").take("midi", "mine").digest == digest
+    assert CheckpointRegistry(run, "cpu").take("midi", "mine").digest == digest

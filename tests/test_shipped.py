@@ -15,7 +15,7 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 from muse_shortcut.shipped.writing_prompts import write_prompts
 from muse_tokenizers.audio.codecs import SHIPPED, codec_folder, find_codec
-from muse_tokenizers.base import Wishes
+from muse_tokenizers.base import Constraints
 
 ROOT = Path(__file__).parent.parent
 DOMAINS = ("midi", "audio", "text")
@@ -49,11 +49,13 @@ def audio() -> Checkpoint:
     return load_checkpoint(default_checkpoint("audio"))
 
 
-def continued(checkpoint: Checkpoint, name: str, wishes: Wishes, seconds: float | None = None) -> tuple[Any, Any]:
+def continued(
+    checkpoint: Checkpoint, name: str, constraints: Constraints, seconds: float | None = None
+) -> tuple[Any, Any]:
     tokenizer, path = checkpoint.tokenizer, shipped_prompt(checkpoint.tokenizer.kind, name)
     assert path is not None
     prompt = tokenizer.prompt(tokenizer.read(path), seconds)
-    request = Request(prompt=prompt, wishes=wishes, sampling=checkpoint.sampling, seed=1)
+    request = Request(prompt=prompt, constraints=constraints, sampling=checkpoint.sampling, seed=1)
     generation = Generation(checkpoint.core, tokenizer, request, trace=False)
     for _ in generation:
         pass
@@ -64,18 +66,18 @@ def continued(checkpoint: Checkpoint, name: str, wishes: Wishes, seconds: float 
 def test_a_continued_sound_is_neither_silent_nor_clipped_nor_noise_and_has_no_seam(
     audio: Checkpoint, name: str
 ) -> None:
-    prompt, piece = continued(audio, name, Wishes(seconds=3.0), 5.0)
-    cut, samples = round(prompt.cut * piece.sample_rate), piece.samples[0]
-    assert len(samples) - cut > 2.9 * piece.sample_rate
-    before = audio.tokenizer.measure(piece, 0.0, prompt.cut)
-    after = audio.tokenizer.measure(piece, prompt.cut, prompt.cut + 2.9)
+    prompt, piece = continued(audio, name, Constraints(seconds=3.0), 5.0)
+    split_point, samples = round(prompt.split_point * piece.sample_rate), piece.samples[0]
+    assert len(samples) - split_point > 2.9 * piece.sample_rate
+    before = audio.tokenizer.measure(piece, 0.0, prompt.split_point)
+    after = audio.tokenizer.measure(piece, prompt.split_point, prompt.split_point + 2.9)
     assert abs(after["level"].value - before["level"].value) < 12
     assert after["longest_silence"].value < 1.5
     assert after["flatness"].value < 0.3
     assert (np.abs(samples) >= 1.0).mean() < 1e-4
     # A click at the seam would be a flux beyond that of everywhere else.
     flux, hop = spectral_flux(samples), 256
-    seam = np.abs(np.arange(len(flux)) * hop - cut) < 1024
+    seam = np.abs(np.arange(len(flux)) * hop - split_point) < 1024
     assert flux[seam].max() <= flux[~seam].max()
 
 
@@ -89,8 +91,8 @@ def spectral_flux(samples: NDArray[np.float32], window: int = 1024, hop: int = 2
 
 def test_a_continued_text_is_made_of_words() -> None:
     checkpoint = load_checkpoint(default_checkpoint("text"))
-    prompt, piece = continued(checkpoint, "garden", Wishes(bytes=400))
-    written = piece[prompt.cut_step :].decode("utf-8", "strict")
+    prompt, piece = continued(checkpoint, "garden", Constraints(bytes=400))
+    written = piece[prompt.split_index :].decode("utf-8", "strict")
     assert len(written.split()) > 40
     common = {"the", "and", "of", "to", "a", "in", "was", "her", "she", "he", "that", "it", "had", "with", "as", "for"}
     assert sum(word.strip(".,;") in common for word in written.lower().split()) > 0.2 * len(written.split())

@@ -11,10 +11,10 @@ import pytest
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import Sidecar, read_sidecar, sidecar_text
-from muse_tokenizers.text.segmenting import LETTERS, CharacterSegmenter
+from muse_tokenizers.text.subwords import LETTERS, CharacterModel
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
-TOKENIZER = TextTokenizer(CharacterSegmenter(LETTERS, closed=False))
+TOKENIZER = TextTokenizer(CharacterModel(LETTERS, closed=False))
 
 
 def content(**request: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def content(**request: Any) -> dict[str, Any]:
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
-    """A good one with another value at a place such as "prompt.cut"."""
+    """A good one with another value at a place such as "prompt.split_point"."""
     whole = content()
     *outer, last = place.split(".")
     inner = whole
@@ -74,12 +74,12 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
         (
             "prompt.cut_step",
             10**30,
-            "prompt.cut_step is 1000000000000000000000000000000; allowed: a whole number from 0",
+            "prompt.split_index is 1000000000000000000000000000000; allowed: a whole number from 0",
         ),
-        ("prompt.cut_step", -1, "prompt.cut_step is -1"),
-        ("prompt.cut_step", 1.0, "prompt.cut_step is 1.0"),
-        ("prompt.cut", 1e30, "prompt.cut is 1e+30; allowed: a number from 0 to 16,777,216"),
-        ("prompt.cut", float("nan"), "prompt.cut is nan"),
+        ("prompt.cut_step", -1, "prompt.split_index is -1"),
+        ("prompt.cut_step", 1.0, "prompt.split_index is 1.0"),
+        ("prompt.split_point", 1e30, "prompt.split_point is 1e+30; allowed: a number from 0 to 16,777,216"),
+        ("prompt.split_point", float("nan"), "prompt.split_point is nan"),
         ("prompt.piece", "AA", "Incorrect padding"),
         ("prompt.piece", 3, "prompt.piece is 3; allowed: a text"),
         ("prompt.piece", "YQBi", "the embedded prompt"),
@@ -87,16 +87,16 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
         ("prompt.ids", [["1"]], "ids are [['1']]"),
         ("prompt.ids", [[10**30]], "ids are [[1000"),
         ("prompt.ids", [[0]], "prompt.ids do not begin a piece"),
-        ("prompt.begun", [[1]], "prompt.begun has 1 step; allowed: up to 0"),
+        ("prompt.partial_frames", [[1]], "prompt.partial_frames has 1 step; allowed: up to 0"),
         ("prompt", [], "prompt is []; allowed: an object"),
         ("ids", [[-1]], "ids go from -1 to -1; allowed: 0 to "),
-        ("wishes.seconds", 1e30, "seconds is 1e+30; allowed: more than 0, up to 86,400"),
-        ("wishes.bytes", 10**30, "bytes is 1000"),
-        ("wishes.bars", 1.5, "wishes.bars is 1.5; allowed: a number, or null"),
-        ("wishes.tempo", True, "wishes.tempo is True"),
-        ("wishes.instruments", "piano", "wishes.instruments is 'piano'; allowed: a list of texts"),
-        ("wishes.key", 3, "wishes.key is 3"),
-        ("wishes.rules", 10**30, "wishes.rules is 1000"),
+        ("constraints.seconds", 1e30, "seconds is 1e+30; allowed: more than 0, up to 86,400"),
+        ("constraints.bytes", 10**30, "bytes is 1000"),
+        ("constraints.bars", 1.5, "constraints.bars is 1.5; allowed: a number, or null"),
+        ("constraints.tempo", True, "constraints.tempo is True"),
+        ("constraints.instruments", "piano", "constraints.instruments is 'piano'; allowed: a list of texts"),
+        ("constraints.key", 3, "constraints.key is 3"),
+        ("constraints.rules", 10**30, "constraints.rules is 1000"),
         ("sampling.top_k", 10**30, "top_k is 1000"),
         ("sampling.temperature", float("nan"), "temperature is nan"),
         ("max_steps", 10**30, "max_steps is 1000"),
@@ -111,7 +111,9 @@ def test_a_field_that_cannot_be_is_named(tmp_path: Path, place: str, value: Any,
     assert reason in refusal(tmp_path, changed(place, value))
 
 
-@pytest.mark.parametrize("place", [name for name in content() if name in ("prompt", "ids", "seed", "name", "wishes")])
+@pytest.mark.parametrize(
+    "place", [name for name in content() if name in ("prompt", "ids", "seed", "name", "constraints")]
+)
 def test_a_field_that_is_missing_is_named(tmp_path: Path, place: str) -> None:
     found = content()
     del found[place]

@@ -19,7 +19,7 @@ import soundfile
 from muse_tokenizers.audio import decoding
 from muse_tokenizers.audio.waveforms import read_waveform
 from muse_tokenizers.child_process import ChildProcess
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 RATE = 24_000
 
@@ -55,7 +55,7 @@ def test_a_file_over_which_its_decoder_fails_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setattr(decoding, "_PATIENCE", 1.0)
     monkeypatch.setattr(decoding, "serve_decoders", entry)
-    with pytest.raises(UnreadablePiece) as refused:
+    with pytest.raises(UnreadablePieceError) as refused:
         heard(written())
     assert str(refused.value).startswith(line)
     monkeypatch.undo()
@@ -91,7 +91,9 @@ def test_the_child_process_stays_for_the_next_file_wherever_the_program_goes(
         (folder / "a.flac").write_bytes(written())
         monkeypatch.chdir(folder)
         assert read_waveform(Path("a.flac"), RATE).samples.shape == (1, RATE)
-        with pytest.raises(UnreadablePiece, match=r"^b is not sound that can be read: it begins as FLAC, but no sound"):
+        with pytest.raises(
+            UnreadablePieceError, match=r"^b is not sound that can be read: it begins as FLAC, but no sound"
+        ):
             read_waveform(io.BytesIO(b"fLaC" + bytes(100)), RATE, "b")
     assert len(decoding._waiting) == 1
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.audio import decoding, waveforms
 from muse_tokenizers.audio.waveforms import MEDIA_SUFFIXES, SUFFIXES, read_waveform
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 RATE = 44_100
 SECONDS = 3.0
@@ -87,7 +87,7 @@ def test_blocks_are_what_the_whole_is(kind: dict[str, str], monkeypatch: pytest.
 def test_what_is_not_wanted_is_not_even_looked_at() -> None:
     data = bytearray(written(np.zeros(10 * RATE), subtype="FLOAT"))
     data[-4:] = struct.pack("<f", float("nan"))
-    with pytest.raises(UnreadablePiece, match=r"^a has samples that are not numbers$"):
+    with pytest.raises(UnreadablePieceError, match=r"^a has samples that are not numbers$"):
         heard(bytes(data))
     assert len(heard(bytes(data), limit=5.0)[0]) == 5 * 24_000
 
@@ -121,14 +121,14 @@ def test_an_hour_of_which_a_minute_is_wanted_takes_the_memory_of_a_minute(tmp_pa
 def test_rates_without_sense_are_refused(rate: int) -> None:
     data = bytearray(written(tone(0.1)))
     data[24:28] = struct.pack("<I", rate)
-    with pytest.raises(UnreadablePiece, match=rf"^a has {rate:,} samples a second; allowed: 1,000 to 768,000$"):
+    with pytest.raises(UnreadablePieceError, match=rf"^a has {rate:,} samples per second; allowed: 1,000 to 768,000$"):
         heard(bytes(data))
 
 
 def test_what_lasts_too_long_is_refused_where_no_length_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waveforms, "LONGEST_SECONDS", 2.0)
     for data in (written(tone()), media("webm", "libopus")):
-        with pytest.raises(UnreadablePiece, match=r"^a lasts 0\.0 hours; allowed: up to .*; cut it into parts$"):
+        with pytest.raises(UnreadablePieceError, match=r"^a lasts 0\.0 hours; allowed: up to .*; cut it into parts$"):
             heard(data)
         assert len(heard(data, limit=1.0)[0]) == 24_000
 
@@ -155,7 +155,7 @@ def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     line = (
         r"^a is MP4 sound, which is read where PyAV is installed: pip install 'muse-shortcut\[media\]'; or convert it"
     )
-    with pytest.raises(UnreadablePiece, match=line):
+    with pytest.raises(UnreadablePieceError, match=line):
         heard(data)
 
 
@@ -184,7 +184,9 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.Monk
         f"#EXTM3U\n#EXTINF:3,\n{tmp_path}/secret.wav\n",
         f"ffconcat version 1.0\nfile {tmp_path}/secret.wav\n",
     ):
-        with pytest.raises(UnreadablePiece, match=r"^a is not sound that can be read: it is text; choose text for it$"):
+        with pytest.raises(
+            UnreadablePieceError, match=r"^a is not sound that can be read: it is text; choose text for it$"
+        ):
             heard(text.encode())
     assert not any("secret" in name for name in opened)
 
@@ -192,7 +194,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.Monk
 # Files that are not whole
 
 
-def _cut(data: bytes) -> bytes:
+def _split(data: bytes) -> bytes:
     return data[: len(data) * 6 // 10 + 1]
 
 
@@ -205,7 +207,7 @@ def test_what_was_cut_off_is_read_as_far_as_it_goes(how: dict[str, str]) -> None
     noise = np.random.default_rng(0).normal(scale=0.1, size=(3 * 48_000, 2))
     whole, said = heard(written(noise, 48_000, **how))
     assert said == []
-    part, said = heard(_cut(written(noise, 48_000, **how)))
+    part, said = heard(_split(written(noise, 48_000, **how)))
     assert len(said) == 1
     assert said[0].startswith("a is cut off")
     assert 0.3 * len(whole) < len(part) < 0.65 * len(whole)
@@ -216,15 +218,17 @@ def test_what_was_cut_off_is_read_as_far_as_it_goes(how: dict[str, str]) -> None
 
 @pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("adts", "aac"), ("ogg", "flac")])
 def test_media_that_were_cut_off_are_too(container: str, codec: str) -> None:
-    samples, said = heard(_cut(media(container, codec)))
+    samples, said = heard(_split(media(container, codec)))
     assert 0.3 * SECONDS < len(samples) / 24_000 < 0.65 * SECONDS
     assert len(said) == 1
 
 
 def test_mp4_without_its_index_says_so() -> None:
     filler = b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom\0\0\0\0" + bytes(4000)
-    for data in (filler, _cut(media("ipod", "aac"))):
-        with pytest.raises(UnreadablePiece, match=r"^a is MP4 without its index \(moov\): it was cut off, or its rec"):
+    for data in (filler, _split(media("ipod", "aac"))):
+        with pytest.raises(
+            UnreadablePieceError, match=r"^a is MP4 without its index \(moov\): it was cut off, or its rec"
+        ):
             heard(data)
 
 
@@ -242,7 +246,7 @@ def test_a_recorder_that_was_switched_off(riff: int, length: int, line: str) -> 
 
 def test_a_wav_whose_sound_is_empty_stays_empty() -> None:
     data = written(np.zeros(0))
-    with pytest.raises(UnreadablePiece, match=r"^a is empty: it has no samples$"):
+    with pytest.raises(UnreadablePieceError, match=r"^a is empty: it has no samples$"):
         heard(data + b"LIST\x04\0\0\0INFO")
 
 
@@ -305,10 +309,10 @@ def test_c_libraries_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[
     junk = b"\xff\xfb\x90\x00" + np.random.default_rng(1).bytes(20_000)
     for content in (bytes(broken), data[:5000] + junk + data[5000:], junk, data[700:]):
         (tmp_path / "a.mp3").write_bytes(content)
-        with suppress(UnreadablePiece):
+        with suppress(UnreadablePieceError):
             read_waveform(tmp_path / "a.mp3", 24_000, warn=lambda _: None)
     mp4 = bytearray(media("ipod", "aac"))
     mp4[100:3000:7] = bytes(len(mp4[100:3000:7]))
-    with suppress(UnreadablePiece):
+    with suppress(UnreadablePieceError):
         heard(bytes(mp4))
     assert capfd.readouterr() == ("", "")

@@ -17,10 +17,10 @@ from conftest import RunCommand
 from small_commands import FAST, SMALL_CORE, run_apart
 from small_texts import MANY_WRITINGS, VERSES
 
-from muse_shortcut.data import preparing
+from muse_shortcut.data import preparation
 from muse_shortcut.data.recipe import ByteSplit, load_recipe
+from muse_shortcut.data.scan import in_parts, survey
 from muse_shortcut.data.store import open_store
-from muse_shortcut.data.survey import in_parts, survey
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.text import files as text_files
@@ -239,11 +239,11 @@ def test_text_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, st
     found = json.loads((tmp_path / "found.json").read_text())
     opened = open_store(store)
     held_out = [piece for piece in opened.pieces if piece.split == "validation"]
-    # Weights nobody trained know nothing: about ln 303 nats a token.
+    # Weights nobody trained know nothing: about ln 303 nats per token.
     scored = found["likelihood"]["all"]
-    assert scored["nats_a_token"] == pytest.approx(np.log(303), abs=0.2)
-    expected = scored["nats_a_token"] / np.log(2) * scored["tokens"] / sum(piece.bytes or 0 for piece in held_out)
-    assert scored["bits_a_byte"] == pytest.approx(expected)
+    assert scored["nats_per_token"] == pytest.approx(np.log(303), abs=0.2)
+    expected = scored["nats_per_token"] / np.log(2) * scored["tokens"] / sum(piece.bytes or 0 for piece in held_out)
+    assert scored["bits_per_byte"] == pytest.approx(expected)
     assert {"letters", "distinct_1", "repetition"} <= {one["measure"] for one in found["continuations"]["comparisons"]}
     # The verses are all the same: what truly follows stands in the training texts.
     assert found["copies"]["true"]["passing"] == 1.0
@@ -296,7 +296,7 @@ def test_what_was_read_otherwise_is_read_again(
         "characters",
     )
     with monkeypatch.context() as broken:
-        broken.setattr(preparing, "write_store", lambda *_, **__: 1 / 0)
+        broken.setattr(preparation, "write_store", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(*words, "--line-ends", "lf")
     assert run(*words, "--line-ends", "keep").code == 0

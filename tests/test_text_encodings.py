@@ -11,7 +11,7 @@ import pytest
 from small_texts import bpe
 
 from muse_shortcut.commands.prompts import read_standard_input
-from muse_tokenizers.errors import TokenizerError, UnreadablePiece
+from muse_tokenizers.errors import TokenizerError, UnreadablePieceError
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.text import files
 from muse_tokenizers.text.files import read_text, spans_of
@@ -82,7 +82,7 @@ def test_utf8_with_a_damaged_place_stays_utf8(tmp_path: Path) -> None:
 
 
 def test_a_wrong_encoding_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UnreadablePiece, match=r"a\.txt is not ascii: byte 4 is none of its$"):
+    with pytest.raises(UnreadablePieceError, match=r"a\.txt is not ascii: byte 4 is none of its$"):
         read("Il était".encode("latin-1"), tmp_path, "ascii")
 
 
@@ -95,9 +95,9 @@ def test_a_wrong_encoding_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_text_is_named(begins: bytes, kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UnreadablePiece, match=rf"a\.txt is no text: it is {kind}"):
+    with pytest.raises(UnreadablePieceError, match=rf"a\.txt is no text: it is {kind}"):
         read(begins + b"much more of it", tmp_path)
-    with pytest.raises(UnreadablePiece, match=r"is no text: byte 3 is zero$"):
+    with pytest.raises(UnreadablePieceError, match=r"is no text: byte 3 is zero$"):
         read(b"ab\0c", tmp_path)
 
 
@@ -122,7 +122,7 @@ def test_large_files_are_cut_between_characters_of_their_encoding(
 def test_the_encoding_of_files_goes_with_their_tokenizer_but_not_into_prompts(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(RUSSIAN.encode("koi8-r"))
-    before = TextTokenizer(bpe().segmenter, "lf", "koi8-r")
+    before = TextTokenizer(bpe().subword_model, "lf", "koi8-r")
     before.save(tmp_path / "tokenizer")
     after = load_tokenizer(tmp_path / "tokenizer")
     assert after.fingerprint() == bpe().fingerprint()
@@ -145,7 +145,7 @@ def test_a_prompt_may_come_on_standard_input(tmp_path: Path, monkeypatch: pytest
     assert piece == "Où est la chèvre".encode()
     assert said == ["stdin is not UTF-8 but Latin-1, as it seems: converted; --encoding says what else it is"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-    with pytest.raises(UnreadablePiece, match=r"^stdin is empty$"):
+    with pytest.raises(UnreadablePieceError, match=r"^stdin is empty$"):
         read_standard_input(lambda path, warn: bpe().read(path, warn=warn), said.append)
 
 
@@ -153,5 +153,5 @@ def test_new_text_checkpoints_are_sampled_at_a_lower_temperature() -> None:
     from muse_shortcut.checkpoints import read_sampling
     from muse_shortcut.shipped import default_checkpoint
 
-    assert TextTokenizer.usual_temperature == 0.8
+    assert TextTokenizer.default_temperature == 0.8
     assert read_sampling(default_checkpoint("text") / "generation.json").temperature == 0.8

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from muse_shortcut.pictures.text import _layout, columns_of
+from muse_shortcut.plots.text import _layout, columns_of
 from muse_tokenizers.text.labels import begun_in, label_in
-from muse_tokenizers.text.segmenting import train_bpe
+from muse_tokenizers.text.subwords import train_bpe
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
 

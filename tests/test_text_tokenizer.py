@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from midi_pieces import draw
 from small_texts import CONTENT, MANY_WRITINGS, VERSES, bpe, characters
 
-from muse_tokenizers.base import Wishes
-from muse_tokenizers.errors import ImpossibleWish, UnknownTokenizer, UnreadablePiece
+from muse_tokenizers.base import Constraints
+from muse_tokenizers.errors import ConstraintError, UnknownTokenizerError, UnreadablePieceError
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.measures import Histogram, Number
-from muse_tokenizers.text import files, segmenting
+from muse_tokenizers.text import files, subwords
 from muse_tokenizers.text.files import read_text, spans_of
 from muse_tokenizers.text.measures import measure_text
-from muse_tokenizers.text.segmenting import LETTERS, BpeSegmenter, CharacterSegmenter, train_bpe
+from muse_tokenizers.text.subwords import LETTERS, BpeModel, CharacterModel, train_bpe
 from muse_tokenizers.text.tokenizer import TextTokenizer, read_bpe
 from muse_tokenizers.text.utf8 import ILL, STATES, WHOLE, runs, state_after, transitions
 
@@ -57,7 +57,7 @@ def test_a_text_is_encoded_in_parts_as_it_is_whole(monkeypatch: pytest.MonkeyPat
     text = VERSES * 20 + MANY_WRITINGS * 20
     whole = bpe().encode(text)
     for size in (16, 100, 1000):
-        monkeypatch.setattr(segmenting, "_PART", size)
+        monkeypatch.setattr(subwords, "_PART", size)
         assert bpe().encode(text).tolist() == whole.tolist()
 
 
@@ -70,16 +70,18 @@ def test_the_same_texts_give_the_same_vocabulary() -> None:
 
 
 def test_characters_are_the_likeliest_and_others_are_their_bytes() -> None:
-    made = CharacterSegmenter.of_texts(["aaa bb ü".encode(), b"c"], 256 + 4)
+    made = CharacterModel.of_texts(["aaa bb ü".encode(), b"c"], 256 + 4)
     assert made.characters == " abc"
     assert made.encode("aüb".encode()).tolist() == [1, 4 + 0xC3, 4 + 0xBC, 2]
 
 
 def test_a_closed_alphabet_has_nothing_else() -> None:
-    letters = TextTokenizer(CharacterSegmenter(LETTERS, closed=True))
+    letters = TextTokenizer(CharacterModel(LETTERS, closed=True))
     assert letters.vocabulary_size == 27 + 3
     assert letters.encode(b"abc z")[:, 0].tolist() == [0, 1, 2, 26, 25]
-    with pytest.raises(UnreadablePiece, match=r"is not of this alphabet: character 3 is 'É'; allowed: 27 characters"):
+    with pytest.raises(
+        UnreadablePieceError, match=r"is not of this alphabet: character 3 is 'É'; allowed: 27 characters"
+    ):
         letters.loads("abÉ".encode())
 
 
@@ -90,11 +92,11 @@ def test_the_automaton_knows_every_character_and_nothing_else() -> None:
     for code in (0, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF):
         data = chr(code).encode()
         assert transitions([data])[WHOLE, 0] == WHOLE
-        for cut in range(1, len(data)):
-            state = transitions([data[:cut]])[WHOLE, 0]
+        for split_point in range(1, len(data)):
+            state = transitions([data[:split_point]])[WHOLE, 0]
             assert state not in (WHOLE, ILL)
-            assert transitions([data[cut:]])[state, 0] == WHOLE
-            assert state_after(b"abc" + data[:cut]) == state
+            assert transitions([data[split_point:]])[state, 0] == WHOLE
+            assert state_after(b"abc" + data[:split_point]) == state
     # Overlong, a surrogate, beyond the last, a continuation without a beginning.
     for bad in (b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x80", b"\xff", b""):
         assert transitions([bad])[WHOLE, 0] == ILL
@@ -115,7 +117,7 @@ def test_runs_are_what_python_decodes(data: bytes) -> None:
 def test_what_is_drawn_is_well_formed(make: Any, given_bytes: bytes) -> None:
     some = make()
     prompt = some.prompt(given_bytes or None)
-    grammar = some.grammar(prompt.ids, 3, Wishes(bytes=10**6))
+    grammar = some.grammar(prompt.ids, 3, Constraints(bytes=10**6))
     for candidate in draw(grammar, 200, seed=0):
         # Nothing but the last character may be unfinished.
         text = (given_bytes + some.decode(candidate)).removeprefix(b"\xff")
@@ -134,7 +136,7 @@ def unfinished(text: bytes) -> int:
 def test_a_length_is_counted_in_bytes_and_not_crossed(make: Any) -> None:
     some = make()
     prompt = some.prompt("größe".encode())
-    grammar = some.grammar(prompt.ids, 1, Wishes(bytes=20))
+    grammar = some.grammar(prompt.ids, 1, Constraints(bytes=20))
     ids = draw(grammar, 100, seed=1)[0]
     assert grammar.finished.all()
     assert len(some.decode(ids[:-1])) <= 20 < len(some.decode(ids))
@@ -143,8 +145,8 @@ def test_a_length_is_counted_in_bytes_and_not_crossed(make: Any) -> None:
 def test_what_cannot_be_wished_for_of_text() -> None:
     unwanted: dict[str, Any] = {"tempo": 90.0, "key": "C", "seconds": 4.0, "instruments": ("piano",)}
     for name, value in unwanted.items():
-        with pytest.raises(ImpossibleWish, match=rf"^{name} is [^;]+; allowed: none, since text has none$"):
-            bpe().grammar(bpe().prompt(None).ids, 1, Wishes(**{name: value}))
+        with pytest.raises(ConstraintError, match=rf"^{name} is [^;]+; allowed: none, since text has none$"):
+            bpe().grammar(bpe().prompt(None).ids, 1, Constraints(**{name: value}))
 
 
 # Meaning
@@ -172,7 +174,7 @@ def test_spans_are_of_bytes_and_of_characters_also_of_parts_of_one(make: Any) ->
 def test_a_prompt_is_cut_after_a_word() -> None:
     prompt = bpe().prompt(VERSES, 30)
     assert prompt.piece == b"Gather ye rosebuds while ye"
-    assert (prompt.cut, prompt.cut_step) == (27.0, 27)
+    assert (prompt.split_point, prompt.split_index) == (27.0, 27)
     assert bpe().prompt("音楽と".encode(), 4).piece == "音".encode()
     # What has no spaces between its words is cut between characters, not at the end of a paragraph.
     assert len(bpe().prompt(("音楽と" * 100 + "\n").encode(), 100).piece or b"") == 99
@@ -218,7 +220,7 @@ def test_what_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
         (_write(tmp_path / "large.txt", b"x" * (2**24 + 1)), "has 16,777,217 bytes; allowed: up to 16,777,216"),
         (tmp_path, "cannot read"),
     ):
-        with pytest.raises(UnreadablePiece, match=rf"^[^\n]*{message}[^\n]*$") as caught:
+        with pytest.raises(UnreadablePieceError, match=rf"^[^\n]*{message}[^\n]*$") as caught:
             bpe().read(path)
         assert str(path) in str(caught.value)
 
@@ -237,7 +239,7 @@ def test_prompts_keep_their_line_ends_and_stores_do_not(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.txt", b"\xef\xbb\xbfone\r\ntwo\r\n")
     assert bpe().read(path) == b"one\r\ntwo\r\n"
     assert bpe().read_part(path, None) == b"one\ntwo\n"
-    assert TextTokenizer(bpe().segmenter, "keep").read_part(path, None) == b"one\r\ntwo\r\n"
+    assert TextTokenizer(bpe().subword_model, "keep").read_part(path, None) == b"one\r\ntwo\r\n"
     assert read_text(path, (3, 8), "lf") == b"one\n"
 
 
@@ -287,12 +289,12 @@ def _sequence(*steps: Any) -> dict[str, Any]:
 
 
 def test_another_pattern_is_encoded_in_parts_as_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = BpeSegmenter(_content(pre_tokenizer=_sequence(_split(_LLAMA, "Isolated"), _BYTES)))
+    made = BpeModel(_content(pre_tokenizer=_sequence(_split(_LLAMA, "Isolated"), _BYTES)))
     text = (VERSES + b"Oh!\nWhy?! \n 12345 6 ...\n\n\nSo.\n" + MANY_WRITINGS) * 20
     whole = made.encode(text)
     assert b"".join(made.tokens[number] for number in whole.tolist()) == text
     for size in (16, 100, 1000):
-        monkeypatch.setattr(segmenting, "_PART", size)
+        monkeypatch.setattr(subwords, "_PART", size)
         assert made.encode(text).tolist() == whole.tolist()
 
 
@@ -301,7 +303,7 @@ def test_an_existing_vocabulary_keeps_its_ids_and_loses_its_special_tokens() -> 
     special = {"id": 320, "content": "<|endoftext|>", "single_word": False, "lstrip": False, "rstrip": False,
                "normalized": False, "special": True}  # fmt: skip
     read["model"]["vocab"]["<|endoftext|>"] = 320
-    made = TextTokenizer(BpeSegmenter(json.dumps(read | {"added_tokens": [special]})))
+    made = TextTokenizer(BpeModel(json.dumps(read | {"added_tokens": [special]})))
     assert made.vocabulary_size == 321 + 3
     assert made.encode(VERSES).tolist() == bpe().encode(VERSES).tolist()
     said = made.encode(b"<|endoftext|>")
@@ -331,7 +333,7 @@ def test_an_existing_vocabulary_keeps_its_ids_and_loses_its_special_tokens() -> 
 def test_a_vocabulary_that_loses_text_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(content)
-    with pytest.raises(UnknownTokenizer, match=f"^{path}: {message}"):
+    with pytest.raises(UnknownTokenizerError, match=f"^{path}: {message}"):
         read_bpe(path)
 
 
@@ -341,7 +343,7 @@ def test_a_saved_vocabulary_is_checked(tmp_path: Path) -> None:
     assert bpe(300).fingerprint() != bpe().fingerprint()
     bpe(300).save(tmp_path / "other")
     (tmp_path / "bpe.json").write_text((tmp_path / "other" / "bpe.json").read_text())
-    with pytest.raises(UnknownTokenizer, match="is another one: its SHA-256 begins"):
+    with pytest.raises(UnknownTokenizerError, match="is another one: its SHA-256 begins"):
         load_tokenizer(tmp_path)
 
 

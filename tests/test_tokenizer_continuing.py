@@ -11,7 +11,7 @@ import pytest
 from all_tokenizers import Domain
 from midi_pieces import draw, grow, note_rows, seconds_at
 
-from muse_tokenizers.base import Ids, Prompt, Tokenizer, Wishes
+from muse_tokenizers.base import Constraints, Ids, Prompt, Tokenizer
 from muse_tokenizers.errors import TokenizerError
 
 pytest_plugins = ["all_tokenizers"]
@@ -24,7 +24,7 @@ def test_no_piece_gives_nothing_but_begin(some: Tokenizer[Any]) -> None:
     prompt = some.prompt(None)
     assert prompt.ids.tolist() == [[some.begin] * some.streams]
     assert prompt.ids.dtype == np.int64
-    assert (prompt.piece, prompt.cut, prompt.cut_step) == (None, 0.0, 0)
+    assert (prompt.piece, prompt.split_point, prompt.split_index) == (None, 0.0, 0)
 
 
 def test_a_prompt_is_the_beginning_of_the_ids_of_its_piece(some: Tokenizer[Any], domain: Domain) -> None:
@@ -39,9 +39,9 @@ def test_a_prompt_is_the_beginning_of_the_ids_of_its_piece(some: Tokenizer[Any],
 def test_a_longer_prompt_is_no_shorter_in_ids(some: Tokenizer[Any], domain: Domain) -> None:
     for piece in domain.pieces():
         prompts = [some.prompt(piece, seconds) for seconds in np.arange(0.25, 12, 0.5)]
-        lengths, cuts = [len(prompt.ids) for prompt in prompts], [prompt.cut for prompt in prompts]
+        lengths, split_points = [len(prompt.ids) for prompt in prompts], [prompt.split_point for prompt in prompts]
         assert lengths == sorted(lengths)
-        assert cuts == sorted(cuts)
+        assert split_points == sorted(split_points)
 
 
 def test_nothing_joined_to_a_prompt_is_the_prompts_piece(some: Tokenizer[Any], domain: Domain) -> None:
@@ -64,8 +64,10 @@ def test_joining_leaves_the_prompt_as_it_is(some: Tokenizer[Any], domain: Domain
     assert some.dumps(prompt.piece) == before
 
 
-def grammar_after(some: Tokenizer[Any], prompt: Prompt[Any], candidates: int = 1, wishes: Wishes | None = None) -> Any:
-    grammar = some.grammar(prompt.ids, candidates, wishes, prompt.begun)
+def grammar_after(
+    some: Tokenizer[Any], prompt: Prompt[Any], candidates: int = 1, constraints: Constraints | None = None
+) -> Any:
+    grammar = some.grammar(prompt.ids, candidates, constraints, prompt.partial_frames)
     if grammar is None:
         pytest.skip("a domain without a grammar")
     return grammar
@@ -77,7 +79,7 @@ def test_the_grammar_accepts_every_piece(some: Tokenizer[Any], domain: Domain) -
         for step in some.encode(piece):
             assert grammar.allowed()[0, np.arange(some.streams), step].all()
             grammar.advance(step[None])
-        assert grammar.whole[0]
+        assert grammar.complete[0]
         assert grammar.allowed()[0, :, some.end].all()
 
 
@@ -94,7 +96,7 @@ def test_the_grammar_ends_with_the_end_and_goes_on_with_padding(some: Tokenizer[
 
 
 def test_begin_and_padding_are_never_drawn_in_a_piece(some: Tokenizer[Any]) -> None:
-    endless = Wishes(seconds=1e9) if some.unit == "seconds" else Wishes(bytes=10**9)
+    endless = Constraints(seconds=1e9) if some.unit == "seconds" else Constraints(bytes=10**9)
     ids = draw(grammar_after(some, some.prompt(None), 4, endless), 400, seed=0)
     assert not np.isin(ids, [some.begin, some.end]).any()
     assert not (ids[:, some.streams - 1 :] == some.pad).any()
@@ -105,7 +107,7 @@ def test_a_grammar_has_the_promised_shapes(some: Tokenizer[Any]) -> None:
     allowed = grammar.allowed()
     assert allowed.shape == (3, some.streams, some.vocabulary_size)
     assert allowed.dtype == bool
-    for state in (grammar.whole, grammar.finished, grammar.elapsed):
+    for state in (grammar.complete, grammar.finished, grammar.elapsed):
         assert state.shape == (3,)
     assert not grammar.finished.any()
 
@@ -129,10 +131,10 @@ def test_elapsed_counts_from_the_cut(some: Tokenizer[Any], domain: Domain) -> No
 
 def continued(some: Tokenizer[Any], prompt: Prompt[Any], steps: int, seed: int = 3) -> Ids:
     """(T, K) ids that a generation would keep: up to the last step at which nothing is left dangling."""
-    endless = Wishes().lasting(10**6, some.unit)
+    endless = Constraints().with_length(10**6, some.unit)
     if not steps:
         return np.zeros((0, some.streams), dtype=np.int64)
-    return grow(some.grammar(prompt.ids, 1, endless, prompt.begun), steps, seed)[0]  # type: ignore[arg-type]
+    return grow(some.grammar(prompt.ids, 1, endless, prompt.partial_frames), steps, seed)[0]  # type: ignore[arg-type]
 
 
 def test_a_continuation_can_be_the_prompt_of_a_further_one(some: Tokenizer[Any], domain: Domain) -> None:
@@ -149,15 +151,15 @@ def test_a_continuation_can_be_the_prompt_of_a_further_one(some: Tokenizer[Any],
         if some.steps_per_second is not None:
             # Of sound nothing is encoded once more.
             assert extended.ids.tolist() == np.concatenate([prompt.ids, ids]).tolist()
-            assert extended.begun is not None
-            assert prompt.begun is not None
-            assert extended.begun.tolist() == prompt.begun[len(ids) :].tolist()
+            assert extended.partial_frames is not None
+            assert prompt.partial_frames is not None
+            assert extended.partial_frames.tolist() == prompt.partial_frames[len(ids) :].tolist()
             np.testing.assert_allclose(again.samples, joined.samples, atol=1e-4)
-            assert extended.cut_step == joined.samples.shape[1]
-            assert extended.cut == pytest.approx(some.duration(joined))
+            assert extended.split_index == joined.samples.shape[1]
+            assert extended.split_point == pytest.approx(some.duration(joined))
         elif some.unit == "bytes":
             assert again == joined
-            assert extended.cut == extended.cut_step == len(joined)
+            assert extended.split_point == extended.split_index == len(joined)
         else:
             assert some.encode(again).tolist() == some.encode(joined).tolist()
             # Only ticks may have become shorter.
@@ -166,9 +168,9 @@ def test_a_continuation_can_be_the_prompt_of_a_further_one(some: Tokenizer[Any],
             assert [tuple(row) for row in note_rows(again)] == rows
             # Up to the end of the bar, or to the last event: whatever rings on later, every note has begun.
             last = some.describe(some.encode(joined))[-1][0]
-            assert last.start - 1e-6 <= extended.cut <= last.end + 10
-            assert max(onset for _, onset, *_ in note_rows(joined)) <= extended.cut_step
-            assert extended.cut == pytest.approx(float(seconds_at(joined, extended.cut_step)), abs=0.02)
+            assert last.start - 1e-6 <= extended.split_point <= last.end + 10
+            assert max(onset for _, onset, *_ in note_rows(joined)) <= extended.split_index
+            assert extended.split_point == pytest.approx(float(seconds_at(joined, extended.split_index)), abs=0.02)
 
 
 def test_a_continuation_in_which_nothing_was_heard_yet_is_extended_or_refused(some: Tokenizer[Any]) -> None:
@@ -185,7 +187,7 @@ def test_what_extends_a_prompt_goes_on_by_its_grammar(some: Tokenizer[Any], doma
     for _ in range(3):
         ids = continued(some, prompt, 50)
         extended = some.extended(prompt, ids)
-        assert extended.cut > prompt.cut
+        assert extended.split_point > prompt.split_point
         assert len(extended.ids) > len(prompt.ids)
         grammar = grammar_after(some, extended)
         assert np.isnan(grammar.elapsed).all() or (grammar.elapsed == 0).all()
@@ -210,7 +212,7 @@ def test_ids_after_an_end_extend_nothing(some: Tokenizer[Any], domain: Domain) -
     ends = np.concatenate([ids, np.full((1, some.streams), some.end)])
     plain, ended = some.extended(prompt, ids), some.extended(prompt, ends)
     assert ended.ids.tolist() == plain.ids.tolist()
-    assert (ended.cut, ended.cut_step) == (plain.cut, plain.cut_step)
+    assert (ended.split_point, ended.split_index) == (plain.split_point, plain.split_index)
 
 
 def test_the_label_of_another_id_is_the_one_it_would_have_in_its_place(some: Tokenizer[Any], domain: Domain) -> None:

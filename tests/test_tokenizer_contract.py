@@ -11,7 +11,7 @@ import pytest
 from all_tokenizers import DOMAINS, Domain
 
 from muse_tokenizers.base import Tokenizer, Waveform
-from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece
+from muse_tokenizers.errors import UnknownTokenizerError, UnreadablePieceError, UnwritablePieceError
 from muse_tokenizers.loading import load_tokenizer, tokenizer_class
 from muse_tokenizers.measures import Histogram
 
@@ -45,16 +45,16 @@ def test_a_file_of_another_kind_is_refused_in_one_line(some: Tokenizer[Any], dom
     path = tmp_path / f"piece{some.suffix}"
     path.write_bytes(domain.damaged)
     for attempt in (path, tmp_path, tmp_path / "none"):
-        with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+        with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$") as caught:
             some.read(attempt)
         assert str(attempt) in str(caught.value)
-    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$"):
+    with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$"):
         some.loads(domain.damaged)
 
 
 def test_a_place_that_cannot_be_written_is_named(some: Tokenizer[Any], domain: Domain, tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "none" / "piece"):
-        with pytest.raises(UnwritablePiece, match=r"^cannot write [^\n]+: [^\n]+$") as caught:
+        with pytest.raises(UnwritablePieceError, match=r"^cannot write [^\n]+: [^\n]+$") as caught:
             some.write(domain.pieces()[0], place)
         assert str(place) in str(caught.value)
 
@@ -187,7 +187,7 @@ def test_a_measure_has_the_same_bins_in_every_stretch(some: Tokenizer[Any], doma
 def test_what_copies_are_counted_in_has_a_place_each(some: Tokenizer[Any], domain: Domain) -> None:
     for piece in domain.pieces():
         for start, end in ((0.0, 1000.0), (2.0, 5.0), (1000.0, 1001.0)):
-            found = some.passage(some.encode(piece), start, end)
+            found = some.copy_units(some.encode(piece), start, end)
             numbers, places = found.numbers, found.places
             assert numbers.dtype == np.int64
             assert places.shape == (len(numbers), 2)
@@ -201,14 +201,14 @@ def test_what_copies_are_counted_in_has_a_place_each(some: Tokenizer[Any], domai
 def test_a_stretch_is_counted_as_the_whole_piece_is_but_for_its_first(some: Tokenizer[Any], domain: Domain) -> None:
     for piece in domain.pieces():
         ids = some.encode(piece)
-        whole, part = (some.passage(ids, start, 1000.0).numbers for start in (0.0, 2.0))
+        whole, part = (some.copy_units(ids, start, 1000.0).numbers for start in (0.0, 2.0))
         assert part[1:].tolist() == whole[len(whole) - len(part) + 1 :].tolist()
 
 
 def test_where_a_piece_would_be_cut_is_where_it_is_cut(some: Tokenizer[Any], domain: Domain) -> None:
     for piece in domain.pieces():
         for seconds in (0.05, 1.0, 2.7, 1000.0):
-            assert some.cut_before(piece, seconds) == some.prompt(piece, seconds).cut
+            assert some.find_split_point(piece, seconds) == some.prompt(piece, seconds).split_point
 
 
 def test_the_ids_that_start_a_note_are_no_special_ones(some: Tokenizer[Any]) -> None:
@@ -249,7 +249,7 @@ def refusal(folder: Path, content: object) -> str:
     folder.mkdir(exist_ok=True)
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
     (folder / "tokenizer.json").write_bytes(text)
-    with pytest.raises(UnknownTokenizer, match=r"^[^\n]+$") as caught:
+    with pytest.raises(UnknownTokenizerError, match=r"^[^\n]+$") as caught:
         load_tokenizer(folder)
     return str(caught.value)
 
@@ -260,10 +260,10 @@ def saved(some: Tokenizer[Any]) -> dict[str, Any]:
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(UnknownTokenizer, match=r"^cannot read .*tokenizer\.json: No such file or directory$"):
+        with pytest.raises(UnknownTokenizerError, match=r"^cannot read .*tokenizer\.json: No such file or directory$"):
             load_tokenizer(folder)
     (tmp_path / "tokenizer.json").mkdir()
-    with pytest.raises(UnknownTokenizer, match=r"^cannot read .*tokenizer\.json: Is a directory$"):
+    with pytest.raises(UnknownTokenizerError, match=r"^cannot read .*tokenizer\.json: Is a directory$"):
         load_tokenizer(tmp_path)
 
 
@@ -290,6 +290,6 @@ def test_a_vocabulary_of_another_version_is_refused(some: Tokenizer[Any], tmp_pa
         assert message.endswith("tokenizer.json was written by another version: its ids no longer mean the same")
 
 
-@pytest.mark.parametrize("configuration", [None, 3, [], "remi", {}, {"form": "remi"}, {"x\ny": 1}])
+@pytest.mark.parametrize("configuration", [None, 3, [], "remi", {}, {"scheme": "remi"}, {"x\ny": 1}])
 def test_a_foreign_configuration_is_refused(some: Tokenizer[Any], tmp_path: Path, configuration: object) -> None:
     refusal(tmp_path, saved(some) | {"configuration": configuration})

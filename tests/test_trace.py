@@ -16,14 +16,14 @@ from small_models import CORES, core_config, make_core
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OutputError
-from muse_shortcut.generation import recording
+from muse_shortcut.generation import recorder
 from muse_shortcut.generation.engine import Generation
-from muse_shortcut.generation.recording import Recorder, step_chances
+from muse_shortcut.generation.recorder import Recorder, step_chances
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace, load_trace
 from muse_shortcut.model.attention import cross_attend_spelled_out, joint_attend_spelled_out
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Prompt, Wishes
+from muse_tokenizers.base import Constraints, Prompt
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def _spelled_out(core: Core, ids: Any) -> tuple[Any, Any]:
     with torch.inference_mode():
         batch = torch.from_numpy(ids)[None]
         below = core._below(batch, None)
-        query, keys, values = core.last.project(below.h, below.depths, below.turns, below.memory)
+        query, keys, values = core.last.project(below.h, below.depths, below.cos_sin, below.memory)
         if core.last.scope == "column":
             query, keys, values = query[..., -1:, :], keys[..., -1:, :], values[..., -1:, :]
         spelled_out = cross_attend_spelled_out if core.last.scope == "cross" else joint_attend_spelled_out
@@ -116,7 +116,7 @@ def test_keeping_a_trace_changes_no_id(checkpoint: Checkpoint) -> None:
 
 
 def test_a_trace_ends_with_its_own_candidate(checkpoint: Checkpoint) -> None:
-    generation = _of(checkpoint, seed=1, candidates=4, wishes=Wishes(seconds=2.0))
+    generation = _of(checkpoint, seed=1, candidates=4, constraints=Constraints(seconds=2.0))
     lengths = [len(ids) for ids in generation.continuations()]
     assert len(set(lengths)) > 1
     for candidate, ids in enumerate(generation.continuations()):
@@ -162,14 +162,14 @@ def test_equal_chances_are_in_the_order_of_their_ids() -> None:
 
 def test_a_full_disk_loses_no_row_that_was_kept(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint) -> None:
     whole = _of(checkpoint, seed=2, max_steps=60).trace(0)
-    monkeypatch.setattr(recording, "_IN_MEMORY", 1000)
-    monkeypatch.setattr(recording, "_PENDING", 8)
+    monkeypatch.setattr(recorder, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(recorder, "_PENDING", 8)
 
     class Full(io.BytesIO):
         def write(self, _: Any) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recording.tempfile, "TemporaryFile", Full)
+    monkeypatch.setattr(recorder.tempfile, "TemporaryFile", Full)
     request = Request(prompt=checkpoint.tokenizer.prompt(None), seed=2, max_steps=60)
     generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
     for _ in range(2):
@@ -195,7 +195,7 @@ def test_a_trace_can_be_looked_at_while_it_grows(checkpoint: Checkpoint) -> None
 
 def test_rows_beyond_memory_go_to_disk_and_come_back(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint) -> None:
     inside = _of(checkpoint, seed=2, max_steps=60, candidates=2).trace(1)
-    monkeypatch.setattr(recording, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(recorder, "_IN_MEMORY", 1000)
     generation = _of(checkpoint, seed=2, max_steps=60, candidates=2)
     np.testing.assert_array_equal(generation.trace(1).attention, inside.attention)
     assert generation._recorder is not None

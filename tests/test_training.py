@@ -27,7 +27,7 @@ from muse_shortcut.model.core import Core
 from muse_shortcut.training.log import MetricsLog
 from muse_shortcut.training.loop import Status, Trainer, Validation
 from muse_shortcut.training.optimiser import Optimiser, learning_rate
-from muse_shortcut.training.run import Progress, RunFolder
+from muse_shortcut.training.run import RunFolder, TrainingProgress
 from muse_shortcut.training.samples import write_samples
 from muse_tokenizers.loading import load_tokenizer
 
@@ -135,9 +135,9 @@ def test_an_optimisers_state_is_read_as_it_was_written(optimiser: Any) -> None:
 def test_the_state_before_the_first_step_is_the_one_that_the_first_step_makes(optimiser: Any) -> None:
     config = replace(SHORT, optimiser=optimiser)
     cores = [make_core(small_config(SHORTCUTS["two taps"]), dtype=torch.float32) for _ in range(2)]
-    for core, begun in zip(cores, (False, True), strict=True):
+    for core, started in zip(cores, (False, True), strict=True):
         made = Optimiser(core, config)
-        if begun:
+        if started:
             made.begin()
         for _ in range(2):
             core(random_ids(2, 7, 1)).sin().sum().backward()
@@ -197,7 +197,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Make:
             return TrainingBatches(
                 store.split("train") if tokens is None else tokens,
                 context=window,
-                batch=config.windows_a_batch(24, window),
+                batch=config.windows_per_batch(24, window),
                 seed=1,
                 variations=tokenizer.variations() if config.augment else None,
             )
@@ -354,7 +354,7 @@ def test_training_ends_when_patience_does(make: Make) -> None:
     trainer = make(still)
     progress = trainer.train()
     assert progress.step == 6  # evaluations at 2, 4 and 6 without a gain
-    assert progress.stale == 3
+    assert progress.evaluations_without_improvement == 3
     latest = trainer._run.latest()
     assert latest is not None
     assert latest.name == "step-000006"
@@ -367,14 +367,14 @@ def test_training_ends_when_patience_does(make: Make) -> None:
 def test_where_there_is_no_more_gain_the_rate_falls_and_training_ends_with_it(make: Make) -> None:
     config = _still(decay_steps=5)
     progress = make(config).train()
-    assert (progress.falling_from, progress.step) == (6, 11)
+    assert (progress.decay_start, progress.step) == (6, 11)
     rates = {line["step"]: line["learning_rate"] for line in lines(make(config)._run.folder)[1:]}
     assert [rates[step] for step in (5, 6)] == [1e-9, 1e-9]
     assert [rates[step] for step in range(7, 12)] == pytest.approx([8e-10, 6e-10, 4e-10, 2e-10, 0.0])
 
 
 def test_a_fall_that_has_begun_goes_on_when_patience_ends_in_it(make: Make) -> None:
-    config = replace(SHORT, max_steps=8, decay_steps=4, eval_every=1, patience=6, min_gain=100.0)
+    config = replace(SHORT, max_steps=8, decay_steps=4, eval_every=1, patience=6, min_delta=100.0)
     trainer = make(config)
     trainer.train()
     assert trainer.progress.step == 8
@@ -385,10 +385,10 @@ def test_a_fall_that_has_begun_goes_on_when_patience_ends_in_it(make: Make) -> N
 
 def test_a_batch_has_as_many_tokens_whatever_its_windows() -> None:
     config = TrainConfig(batch_size=8, window=256, decay_steps=10)
-    assert [config.windows_a_batch(1024, window) for window in (256, 1024)] == [8, 2]
+    assert [config.windows_per_batch(1024, window) for window in (256, 1024)] == [8, 2]
     long = TrainConfig(batch_size=8, window=2048, decay_steps=10)
-    assert (long.standing_window(1024), long.windows_a_batch(1024, 1024)) == (1024, 8)
-    assert TrainConfig(batch_size=3).windows_a_batch(1024, 1024) == 3
+    assert (long.standing_window(1024), long.windows_per_batch(1024, 1024)) == (1024, 8)
+    assert TrainConfig(batch_size=3).windows_per_batch(1024, 1024) == 3
 
 
 def test_windows_are_short_while_the_rate_stands_and_whole_in_its_fall(make: Make) -> None:
@@ -397,18 +397,18 @@ def test_windows_are_short_while_the_rate_stands_and_whole_in_its_fall(make: Mak
     read: list[tuple[int, ...]] = []
     forward = trainer._core.forward
     trainer._core.forward = lambda ids: (read.append(tuple(ids.shape)), forward(ids))[1]  # type: ignore[method-assign]
-    assert trainer.train().falling_from == 6
+    assert trainer.train().decay_start == 6
     trained = [shape for shape in read if shape[0] in (6, 2)]
     assert trained[-4:] == [(2, 24, 1)] * 4
     assert trained.count((6, 8, 1)) == 6
-    # As many tokens a step all the time.
+    # As many tokens per step all the time.
     assert trainer.progress.tokens == 10 * 48
 
 
 @pytest.mark.parametrize("stop_at", [3, 6, 8])
 def test_a_training_whose_rate_falls_goes_on_as_if_it_had_never_stopped(make: Make, stop_at: int) -> None:
     # Nothing is a gain: patience ends after two evaluations, at step 4.
-    config = replace(SHORT, max_steps=50, patience=2, min_gain=1e9, decay_steps=6, window=8)
+    config = replace(SHORT, max_steps=50, patience=2, min_delta=1e9, decay_steps=6, window=8)
     whole = make(config, run="whole")
     assert whole.train().step == 10
     parts = make(config, run="parts")
@@ -424,10 +424,10 @@ def test_a_training_whose_rate_falls_goes_on_as_if_it_had_never_stopped(make: Ma
 
 def test_small_gains_add_up_before_patience_ends(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([3.0, 2.99, 2.98, 2.94, 2.93, 2.92, 2.91])
-    trainer = make(replace(SHORT, patience=3, min_gain=0.05, max_steps=12, eval_every=2))
+    trainer = make(replace(SHORT, patience=3, min_delta=0.05, max_steps=12, eval_every=2))
     monkeypatch.setattr(trainer, "evaluate", lambda: Validation(nats=next(values), by_stream=()))
     progress = trainer.train()
-    assert (progress.step, progress.stale) == (12, 3)
+    assert (progress.step, progress.evaluations_without_improvement) == (12, 3)
     assert (progress.reference, progress.best) == (2.94, 2.91)
 
 
@@ -500,7 +500,7 @@ def test_a_training_that_goes_on_from_every_checkpoint_is_the_same_as_one_that_d
 def save(make: Make, run: RunFolder, step: int, *, is_best: bool = False, keep: int = 2) -> None:
     trainer = make(run="other")
     trainer._begin()
-    run.save(trainer._checkpoint, trainer.optimiser, Progress(step=step), is_best=is_best, keep=keep)
+    run.save(trainer._checkpoint, trainer.optimiser, TrainingProgress(step=step), is_best=is_best, keep=keep)
 
 
 def kept(run: RunFolder) -> list[str]:

@@ -11,9 +11,9 @@ from small_visits import DOMAINS, Visit, visit
 
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_tokenizers.errors import TokenizerError
-from muse_web.looking import cut, look, matrix, rows, sound
+from muse_web.exports import take
+from muse_web.inspection import ablate, look, matrix, rows, sound
 from muse_web.session import Run
-from muse_web.taking import take
 
 JUNK: list[Any] = [
     None, True, False, [], {}, [[]], {"a": 1}, "x", "", " ", "\0", "\ud800", "\n", -1, 0, 1, 1.5, 1e-300, 1e308, 1e400,
@@ -118,10 +118,10 @@ def test_junk_in_what_is_looked_at_is_refused(visited: tuple[Visit, dict[str, Ru
         lambda value: look(run, 0, value),
         lambda value: rows(run, 0, value),
         lambda value: rows(run, 0, [0, value]),
-        lambda value: cut(run, 0, value, None, None, None),
-        lambda value: cut(run, 0, 5, value, None, None),
-        lambda value: cut(run, 0, 5, None, value, 3),
-        lambda value: cut(run, 0, 5, None, 1, value),
+        lambda value: ablate(run, 0, value, None, None, None),
+        lambda value: ablate(run, 0, 5, value, None, None),
+        lambda value: ablate(run, 0, 5, None, value, 3),
+        lambda value: ablate(run, 0, 5, None, 1, value),
         lambda value: matrix(run, 0, value, [0, 1], [0, 1]),
         lambda value: matrix(run, 0, 0, value, [0, 1]),
         lambda value: matrix(run, 0, 0, [0, value], [0, 1]),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_visits import Visit, shelf
+from small_visits import Visit, registry
 
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.base import Waveform
-from muse_web.growing import grow
 from muse_web.session import Limits, Run, Source, Visitor, Visitors
+from muse_web.streaming import grow
 from muse_web.uploads import Uploads
 
 
@@ -23,7 +23,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def visitor_run(visitor: Visitor, folder: Path) -> Run:
-    return Visit(visitor, Uploads(folder), Limits(), shelf()).ask(domain="text", amount=10, seed=0)
+    return Visit(visitor, Uploads(folder), Limits(), registry()).ask(domain="text", amount=10, seed=0)
 
 
 def test_who_leaves_is_forgotten(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def test_a_domain_from_an_example_to_what_is_taken_away(visit: Visit, domain: st
     ]
     assert sum(weights[:3]) == pytest.approx(100, abs=2)
     assert weights[3:] == sorted(weights[3:], reverse=True)
-    cut = page.locator(".muse-why button:has-text('cut this source')").nth(1)
-    cut.click()
+    split_point = page.locator(".muse-why button:has-text('ablate this source')").nth(1)
+    split_point.click()
     page.wait_for_selector(".muse-why .change:not(:empty)")
     assert "nats" in page.inner_text(".muse-why .change")
     page.click(".muse-matrix-box summary")
@@ -126,7 +126,7 @@ def test_another_way_is_taken_from_an_alternative(visit: Visit) -> None:
     page.wait_for_function(
         "(label) => document.querySelector('.muse-why h3 strong')?.textContent === label", arg=wanted
     )
-    assert "settled" in page.inner_text(".muse-why")
+    assert "forced" in page.inner_text(".muse-why")
 
 
 def test_two_visitors_neither_see_nor_stop_each_other(visit: Visit) -> None:

@@ -71,14 +71,14 @@ def test_a_file_is_opened_and_the_cut_is_dragged(visit: Visit, prompt_file: Path
         page.locator(".muse-roll").bounding_box(),
         page.evaluate("document.querySelector('.muse-roll').clientWidth"),
     )
-    # The cut stands at the end of the piece; it is dragged to its middle, and stays on a bar line.
+    # The split point stands at the end of the piece; it is dragged to its middle, and stays on a bar line.
     page.mouse.move(box["x"] + edge - 2, box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + edge / 2, box["y"] + 40, steps=5)
     page.mouse.up()
     assert page.inner_text(".cut-row output") == "0:13.3"
     visitor.continue_(amount="3", seed="1")
-    assert json.loads(visitor.take("recipe (json)")[1])["prompt"]["cut"] == pytest.approx(13.333, abs=0.01)
+    assert json.loads(visitor.take("recipe (json)")[1])["prompt"]["split_point"] == pytest.approx(13.333, abs=0.01)
 
 
 def test_notes_that_are_played_and_words_that_are_typed_are_continued(visit: Visit) -> None:

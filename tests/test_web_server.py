@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from muse_shortcut.shipped import shipped_prompt
-from muse_web.driving import Caller, Process, serving
+from muse_web.client import Caller, Process, serving
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +173,13 @@ def test_a_place_in_the_queue_is_told(served: Process) -> None:
     import threading
 
     first, second, told = Caller(served.url), Caller(served.url), []
-    begun = threading.Event()
+    started = threading.Event()
     thread = threading.Thread(
         target=first.grow,
-        args=({"domain": "midi", "amount": 60}, lambda kind, _, part: begun.set() if part is not None else None),
+        args=({"domain": "midi", "amount": 60}, lambda kind, _, part: started.set() if part is not None else None),
     )
     thread.start()
-    begun.wait(timeout=30)
+    started.wait(timeout=30)
     waiting = threading.Thread(
         target=second.grow, args=({"domain": "midi", "amount": 1}, lambda kind, seconds, part: told.append(kind))
     )

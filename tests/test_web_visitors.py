@@ -14,7 +14,7 @@ import pytest
 import torch
 from small_codecs import tone
 from small_models import SHORTCUTS, make_core, small_config
-from small_visits import DOMAINS, EXAMPLES, Visit, shelf, visit
+from small_visits import DOMAINS, EXAMPLES, Visit, registry, visit
 
 from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
 from muse_shortcut.errors import ArgumentsError, CheckpointError, MuseError
@@ -22,13 +22,13 @@ from muse_shortcut.files import make_folder
 from muse_shortcut.shipped import shipped_prompt
 from muse_tokenizers.audio.waveforms import wav_bytes
 from muse_tokenizers.base import Waveform
-from muse_tokenizers.errors import UnreadablePiece, Warn
+from muse_tokenizers.errors import UnreadablePieceError, Warn
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
-from muse_web.asking import new_source
-from muse_web.session import Limits, NotThere, Visitors
-from muse_web.shelf import Shelf
-from muse_web.taking import take
+from muse_web.checkpoint_registry import CheckpointRegistry
+from muse_web.exports import take
+from muse_web.generation_requests import new_source
+from muse_web.session import Limits, NotFoundError, Visitors
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_two_visitors_who_send_the_same_file_can_both_open_it(tmp_path: Path) ->
     # Read again by the same, it counts for nobody; refused neither.
     for _ in range(3):
         assert one.open(domain="midi", upload=paths[0]).name == "saints.mid"
-        with pytest.raises(UnreadablePiece, match="it is MIDI; choose midi for it"):
+        with pytest.raises(UnreadablePieceError, match="it is MIDI; choose midi for it"):
             one.open(domain="audio", upload=paths[0])
         with pytest.raises(MuseError, match="checkpoint"):
             other.open(domain="midi", upload=paths[1], checkpoint="none")
@@ -119,7 +119,7 @@ def test_what_a_reader_repaired_is_told_with_the_visitors_own_name_for_the_file(
             assert limit == one.limits.piece["midi"] + 1
             return self._tokenizer.read(path, limit=limit)
 
-    class Mended(Shelf):
+    class Mended(CheckpointRegistry):
         def take(self, domain: object, name: object = None) -> Any:
             return SimpleNamespace(tokenizer=Mending(super().take(domain, name).tokenizer))
 
@@ -174,7 +174,7 @@ def test_what_cannot_be_read_is_one_line_with_the_visitors_own_name_for_it(
 ) -> None:
     name = {"midi": "letter.mid", "audio": "letter.wav", "text": "letter.txt"}[domain]
     path = one.upload(data, name)
-    with pytest.raises(UnreadablePiece, match=r"^[^\n]+$") as caught:
+    with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$") as caught:
         one.open(domain=domain, upload=path, name=name)
     assert str(caught.value).startswith(message)
     assert str(tmp_path) not in str(caught.value)
@@ -227,7 +227,7 @@ def test_lengths_and_candidates_have_limits(one: Visit, domain: str) -> None:
     for amount in (0, -1, most * 1.01, "nothing"):
         with pytest.raises(ArgumentsError, match=r"^(seconds|bytes) is [^\n]+; allowed: [^\n]+$"):
             one.example(domain, amount=amount)
-    assert one.example(domain, amount=most).request.wishes.lasting(most, "seconds").seconds == most
+    assert one.example(domain, amount=most).request.constraints.with_length(most, "seconds").seconds == most
     for candidates in (0, 5, 1.5):
         with pytest.raises(ArgumentsError, match=r"^num_samples is [^\n]+; allowed: [^\n]+$"):
             one.example(domain, candidates=candidates)
@@ -237,7 +237,7 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
     one = visit(tmp_path, sources=2, runs=3)
     sources = [one.open(domain="text", upload=one.upload(b"once upon a time", "a.txt")) for _ in range(4)]
     assert list(one.visitor.sources) == [source.id for source in sources[2:]]
-    with pytest.raises(NotThere, match=r"^this prompt is not there any more; open it again$"):
+    with pytest.raises(NotFoundError, match=r"^this prompt is not there any more; open it again$"):
         one.ask(domain="text", source=sources[1].id, amount=10)
     examples = [one.open(domain="text", example="garden") for _ in range(3)]
     runs = [one.ask(domain="text", source=examples[-1].id, length=40, amount=12, seed=seed) for seed in range(5)]
@@ -250,7 +250,7 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
     assert [folder.is_dir() for folder in folders] == [False, False, True, True, True]
     one.ask(domain="text", amount=10)
     assert [folder.is_dir() for folder in folders] == [False, False, False, True, True]
-    with pytest.raises(NotThere, match=r"^this continuation is not there any more; continue once more$"):
+    with pytest.raises(NotFoundError, match=r"^this continuation is not there any more; continue once more$"):
         one.visitor.run(runs[2].id)
 
 
@@ -263,7 +263,7 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, domain: str
     run = one.ask(domain=domain, run=before.id, candidate=1, amount=EXAMPLES[domain]["amount"], seed=8)
     candidate, _ = before.traced(1)
     tokenizer, prompt = run.checkpoint.tokenizer, run.request.prompt
-    assert prompt.cut >= before.request.prompt.cut + 0.8 * EXAMPLES[domain]["amount"]
+    assert prompt.split_point >= before.request.prompt.split_point + 0.8 * EXAMPLES[domain]["amount"]
     nothing = np.zeros((0, tokenizer.streams), dtype=np.int64)
     if domain == "audio":
         assert prompt.ids.tolist() == np.concatenate([before.request.prompt.ids, candidate.ids]).tolist()
@@ -274,7 +274,7 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, domain: str
     longer = run.traced(0)[0].piece
     assert tokenizer.duration(longer) > tokenizer.duration(candidate.piece)
     assert run.name == before.name
-    with pytest.raises(NotThere, match="candidate 2 is not there"):
+    with pytest.raises(NotFoundError, match="candidate 2 is not there"):
         one.ask(domain=domain, run=before.id, candidate=2)
     other = "text" if domain == "midi" else "midi"
     with pytest.raises(ArgumentsError, match=f"^a continuation of {domain} cannot be continued as {other}$"):
@@ -286,7 +286,7 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, domain: str
 def test_nothing_can_go_on_from_what_is_still_being_written(one: Visit) -> None:
     run = one.example("text")
     for asked in ({}, {"step": 0, "id": 1}):
-        with pytest.raises(NotThere, match="still being written"):
+        with pytest.raises(NotFoundError, match="still being written"):
             one.ask(domain="text", run=run.id, **asked)
 
 
@@ -297,15 +297,15 @@ def test_nobody_reaches_what_is_anothers(tmp_path: Path) -> None:
     mine, other = visit(tmp_path / "a"), visit(tmp_path / "b")
     run = mine.grown("text")
     source = next(iter(mine.visitor.sources))
-    with pytest.raises(NotThere):
+    with pytest.raises(NotFoundError):
         other.ask(domain="text", source=source)
     for asked in ({}, {"step": 0, "id": 1}):
-        with pytest.raises(NotThere):
+        with pytest.raises(NotFoundError):
             other.ask(domain="text", run=run.id, **asked)
     for key in (run.id, source, None, [], {}, 0, "", "../one"):
-        with pytest.raises(NotThere):
+        with pytest.raises(NotFoundError):
             other.visitor.run(key)
-        with pytest.raises(NotThere):
+        with pytest.raises(NotFoundError):
             other.visitor.source(key)
     visitors = Visitors(tmp_path / "c", Limits())
     first, second = visitors.of("a"), visitors.of("b")
@@ -343,11 +343,11 @@ def test_a_shelf_has_the_checkpoints_of_a_folder_by_their_places_in_it(random_ch
     (folder / "bare").mkdir()
     (folder / "bare" / "config.json").write_text("{}")
     (folder / "mine" / "model.safetensors").write_bytes(b"damaged")
-    found = Shelf(folder, "cpu")
+    found = CheckpointRegistry(folder, "cpu")
     assert found.names("midi") == ["midi-small", "mine", "piano", "runs/first/best"]
     assert (found.names("audio"), found.names("text")) == (["audio-small"], ["text-small"])
     # What ships keeps its name.
-    assert found.take("midi").digest == found.take("midi", "midi-small").digest == shelf().take("midi").digest
+    assert found.take("midi").digest == found.take("midi", "midi-small").digest == registry().take("midi").digest
     best = found.take("midi", "runs/first/best")
     assert best is found.take("midi", "runs/first/best")
     assert best.digest != found.take("midi").digest
@@ -359,17 +359,17 @@ def test_a_shelf_has_the_checkpoints_of_a_folder_by_their_places_in_it(random_ch
     for domain in (None, "", "flute", 3, [], {}, ["midi"]):
         with pytest.raises(ArgumentsError, match=r"^domain is [^\n]+; allowed: midi, audio, text$"):
             found.take(domain)
-    assert Shelf(folder / "piano", "cpu").names("midi") == ["midi-small", "piano"]
+    assert CheckpointRegistry(folder / "piano", "cpu").names("midi") == ["midi-small", "piano"]
     for nowhere in (tmp_path / "none", random_checkpoint / "config.json"):
         with pytest.raises(
             ArgumentsError, match=r"^--checkpoints is [^\n]+; allowed: a folder that holds checkpoints$"
         ):
-            Shelf(nowhere, "cpu")
+            CheckpointRegistry(nowhere, "cpu")
 
 
 def test_what_one_checkpoint_wrote_another_of_other_ids_goes_on_with(tmp_path: Path) -> None:
     performance_checkpoint(tmp_path / "checkpoints" / "piano")
-    one = visit(tmp_path, Shelf(tmp_path / "checkpoints", "cpu"))
+    one = visit(tmp_path, CheckpointRegistry(tmp_path / "checkpoints", "cpu"))
     before = one.grown("midi")
     candidate, _ = before.traced(0)
     for asked in ({"run": before.id}, {"source": next(iter(one.visitor.sources))}):

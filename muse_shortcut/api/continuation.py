@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.api.options import Options, build_request
-from muse_shortcut.api.prompts import Source
+from muse_shortcut.api.prompts import LoadedPrompt
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_bytes, write_text
+from muse_shortcut.generation.ablation import Explanation, explain
 from muse_shortcut.generation.engine import Generation
-from muse_shortcut.generation.explaining import Explanation, explain
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sidecar import sidecar_text
 from muse_shortcut.generation.trace import Trace, save_trace
-from muse_shortcut.pictures.timeline import clock
+from muse_shortcut.plots.timeline import clock
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
 from muse_tokenizers.base import Ids, Tokenizer, Waveform
 from muse_tokenizers.levels import LOUDNESS
@@ -48,7 +48,7 @@ class Continuation:
         candidate: int,
         ids: Ids,
         log_probability: float,
-        source: Source,
+        source: LoadedPrompt,
         generation: Generation | None = None,
         trace: Trace | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class Continuation:
     @property
     def start(self) -> float:
         """Where it begins in its piece: seconds, or bytes of text."""
-        return self.request.prompt.cut
+        return self.request.prompt.split_point
 
     @cached_property
     def piece(self) -> Any:
@@ -221,8 +221,8 @@ class Continuation:
             ArgumentsError: neither .png nor .svg, or no trace.
             OutputError: it could not be written.
         """
-        from muse_shortcut.pictures.continuation import draw_continuation
-        from muse_shortcut.pictures.style import picture_bytes
+        from muse_shortcut.plots.continuation import draw_continuation
+        from muse_shortcut.plots.style import picture_bytes
 
         path = Path(path)
         kind = _PICTURES.get(path.suffix.lower())
@@ -262,7 +262,7 @@ class Continuation:
             raise OptionError("step", step, f"0 to {len(self.ids) - 1}, of stream 0 to {self.ids.shape[1] - 1}")
         forced = self.ids[: step + 1].copy()
         forced[step, stream] = id
-        return self._stream(replace(self.request, candidates=1, given=forced), trace)
+        return self._stream(replace(self.request, candidates=1, forced_ids=forced), trace)
 
     def _stream(self, request: Request, trace: bool) -> Stream:
         return Stream(self._checkpoint, request, self.source, trace=trace)
@@ -288,7 +288,7 @@ class Stream:
         request: what is generated.
     """
 
-    def __init__(self, checkpoint: Checkpoint, request: Request, source: Source, *, trace: bool) -> None:
+    def __init__(self, checkpoint: Checkpoint, request: Request, source: LoadedPrompt, *, trace: bool) -> None:
         self._checkpoint, self._source, self._trace = checkpoint, source, trace
         self._generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=trace)
         self.request = self._generation.request

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from muse_shortcut.api.continuation import Continuation, Stream
 from muse_shortcut.api.options import Options, build_request, check_prompt_seconds
-from muse_shortcut.api.prompts import Source, read_prompt
+from muse_shortcut.api.prompts import LoadedPrompt, read_prompt
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.devices import choose_device, use_decoding_threads
 from muse_shortcut.generation.request import Request
@@ -53,7 +53,7 @@ def load_tokenizer(name: str | Path) -> Tokenizer[Any]:
 
     Raises:
         CheckpointError: there is no such model.
-        UnknownTokenizer: its tokenizer is damaged, or of a domain that is not registered.
+        UnknownTokenizerError: its tokenizer is damaged, or of a domain that is not registered.
 
     Example:
         >>> import muse_shortcut as muse
@@ -125,10 +125,12 @@ class Model:
         seconds = options.get("prompt_seconds")
         check_prompt_seconds(self.tokenizer, seconds, has_prompt=prompt is not None)
         source = read_prompt(self.tokenizer, prompt, limit=seconds, warn=warn)
-        cut = self.tokenizer.prompt(source.piece, seconds)
-        return self.start(build_request(self.tokenizer, cut, self.checkpoint.sampling, options), source, trace=trace)
+        split_point = self.tokenizer.prompt(source.piece, seconds)
+        return self.start(
+            build_request(self.tokenizer, split_point, self.checkpoint.sampling, options), source, trace=trace
+        )
 
-    def start(self, request: Request, source: Source | None = None, *, trace: bool = True) -> Stream:
+    def start(self, request: Request, source: LoadedPrompt | None = None, *, trace: bool = True) -> Stream:
         """Run a request that has been built: for whoever has one, from a sidecar say.
 
         Args:
@@ -139,7 +141,9 @@ class Model:
         Raises:
             TokenizerError: a constraint cannot be met.
         """
-        return Stream(self.checkpoint, request, source or Source(request.prompt.piece, "continuation"), trace=trace)
+        return Stream(
+            self.checkpoint, request, source or LoadedPrompt(request.prompt.piece, "continuation"), trace=trace
+        )
 
     def __repr__(self) -> str:
         return f"Model({self.domain!r}, {self.core.parameter_count():,} parameters)"

@@ -11,7 +11,7 @@ from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
-from muse_tokenizers.base import Prompt, Tokenizer, Unit, Wishes
+from muse_tokenizers.base import Constraints, Prompt, Tokenizer, Unit
 
 __all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds"]
 
@@ -104,18 +104,18 @@ def build_request(
     return Request(
         prompt=prompt,
         sampling=replace(sampling, **{name: asked[name] for name in _SAMPLING if name in asked}),
-        wishes=_constraints(tokenizer, asked),
+        constraints=_constraints(tokenizer, asked),
         candidates=asked.get("num_samples", 1),
         max_steps=asked.get("max_new_tokens"),
         seed=secrets.randbelow(2**32) if seed is None else seed,
     )
 
 
-def _constraints(tokenizer: Tokenizer[Any], asked: Mapping[str, Any]) -> Wishes:
-    usual = tokenizer.usual_wishes()
+def _constraints(tokenizer: Tokenizer[Any], asked: Mapping[str, Any]) -> Constraints:
+    usual = tokenizer.default_constraints()
     lengths = {name: asked.get(name) for name in ("seconds", "bytes", "bars")}
     if all(value is None for value in lengths.values()) and "max_new_tokens" not in asked:
-        usual = usual.lasting(DEFAULT_LENGTH[tokenizer.unit], tokenizer.unit)
+        usual = usual.with_length(DEFAULT_LENGTH[tokenizer.unit], tokenizer.unit)
         lengths = {}
     changed: dict[str, Any] = {name: value for name, value in lengths.items() if value is not None}
     if "instruments" in asked:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from muse_shortcut.data.preparing import Preparation
-from muse_shortcut.data.preparing import prepare as prepare_files
+from muse_shortcut.data.preparation import Preparation
+from muse_shortcut.data.preparation import prepare as prepare_files
 from muse_shortcut.data.recipe import GroupBy, Recipe
 from muse_shortcut.data.sources import describe_source, find_files
 from muse_shortcut.data.store import Store, open_store
@@ -16,14 +16,14 @@ from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
-__all__ = ["Source", "prepare"]
+__all__ = ["LoadedPrompt", "prepare"]
 
-Source = str | Path | Recipe | tuple[Recipe, str | Path]
+LoadedPrompt = str | Path | Recipe | tuple[Recipe, str | Path]
 """A folder or a file; a recipe, whose files are downloaded; or a recipe and the folder that has its files already."""
 
 
 def prepare(
-    sources: Source | Sequence[Source],
+    sources: LoadedPrompt | Sequence[LoadedPrompt],
     out: str | Path,
     tokenizer: Tokenizer[Any],
     *,

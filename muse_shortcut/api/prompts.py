@@ -14,13 +14,13 @@ from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.base import Tokenizer, Waveform
 from muse_tokenizers.errors import Warn, warn_about_file
 
-__all__ = ["Source", "read_prompt"]
+__all__ = ["LoadedPrompt", "read_prompt"]
 
 FROM_NOTHING = "from-nothing"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LoadedPrompt:
     """A prompt that has been read."""
 
     piece: Any
@@ -33,7 +33,7 @@ class Source:
 
 def read_prompt(
     tokenizer: Tokenizer[Any], prompt: Any, *, limit: float | None = None, warn: Warn = warn_about_file
-) -> Source:
+) -> LoadedPrompt:
     """The piece that a prompt is.
 
     Args:
@@ -46,24 +46,24 @@ def read_prompt(
 
     Raises:
         ArgumentsError: it is nothing of that.
-        UnreadablePiece: it cannot be read as a piece of the model's domain.
+        UnreadablePieceError: it cannot be read as a piece of the model's domain.
     """
     if prompt is None:
-        return Source(None, FROM_NOTHING)
+        return LoadedPrompt(None, FROM_NOTHING)
     if isinstance(prompt, str):
         return _named(tokenizer, prompt, limit, warn)
     if isinstance(prompt, PathLike):
         path = Path(prompt)
-        return Source(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
+        return LoadedPrompt(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
     if isinstance(prompt, bytes | bytearray | memoryview):
-        return Source(
+        return LoadedPrompt(
             tokenizer.loads(bytes(prompt), "the prompt", warn=warn), "words" if _is_text(tokenizer) else "prompt"
         )
     # The domain's own object is written and read once, so that what a file may be, an object may be too and no more.
     if tokenizer.kind == "midi" and hasattr(prompt, "ticks_per_quarter"):
-        return Source(tokenizer.loads(tokenizer.dumps(prompt), "the score", warn=warn), "score")
+        return LoadedPrompt(tokenizer.loads(tokenizer.dumps(prompt), "the score", warn=warn), "score")
     if tokenizer.kind == "audio":
-        return Source(tokenizer.loads(tokenizer.dumps(_waveform(prompt)), "the waveform", warn=warn), "waveform")
+        return LoadedPrompt(tokenizer.loads(tokenizer.dumps(_waveform(prompt)), "the waveform", warn=warn), "waveform")
     raise ArgumentsError(
         f"a prompt of {tokenizer.kind} cannot be a {type(prompt).__name__}; allowed: a path, bytes, "
         f"{_OBJECTS.get(tokenizer.kind, 'the object of its domain')}, or None"
@@ -88,8 +88,8 @@ def _waveform(prompt: Any) -> Waveform:
     return Waveform(samples=array, sample_rate=rate)
 
 
-def _named(tokenizer: Tokenizer[Any], word: str, limit: float | None, warn: Warn) -> Source:
+def _named(tokenizer: Tokenizer[Any], word: str, limit: float | None, warn: Warn) -> LoadedPrompt:
     path = find_prompt(tokenizer.kind, word, is_text=_is_text(tokenizer))
     if path is None:
-        return Source(tokenizer.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
-    return Source(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
+        return LoadedPrompt(tokenizer.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
+    return LoadedPrompt(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from muse_shortcut.checks import require, require_mix, require_types
+from muse_shortcut.checks import require, require_source_weights, require_types
 from muse_tokenizers.audio.codec import CodecShape
 
 __all__ = ["CODEC_PRESETS", "CodecTrainConfig"]
@@ -14,7 +14,7 @@ CODEC_PRESETS: dict[str, CodecShape] = {
     "base": CodecShape(filters=16, dimension=128, codebooks=8),
     "meta": CodecShape(),
 }
-"""Shapes by name, all of 24 kHz and 75 frames a second. `small` is what ships; `meta` is encodec_24khz's."""
+"""Shapes by name, all of 24 kHz and 75 frames per second. `small` is what ships; `meta` is encodec_24khz's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class CodecTrainConfig:
     """Steps in all."""
     batch_size: int = 16
     """Clips of a step."""
-    mix: dict[str, float] = field(default_factory=dict)
+    source_weights: dict[str, float] = field(default_factory=dict)
     """How often a second of each source is heard, {"librispeech": 2, "piano": 0.5}; those not named once."""
     clip_seconds: float = 1.0
     """Length of a clip."""
@@ -81,7 +81,7 @@ class CodecTrainConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        require_mix(self.mix)
+        require_source_weights(self.source_weights)
         for name in ("max_steps", "batch_size", "discriminator_filters", "eval_every", "save_every", "keep"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("clip_seconds", "learning_rate", "discriminator_learning_rate", "clip_gradient", "eval_seconds"):

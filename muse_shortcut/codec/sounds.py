@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from muse_shortcut.arrays import map_array
 from muse_shortcut.checks import require_sources
+from muse_shortcut.data.scan import SourceFile, source_of
 from muse_shortcut.data.splits import draw_splits
-from muse_shortcut.data.survey import SourceFile, source_of
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.files import atomic_folder
 from muse_tokenizers.audio.waveforms import read_waveform
-from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
+from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 
 __all__ = ["Sounds", "gather_sounds", "open_sounds"]
 
@@ -67,15 +67,15 @@ class Sounds:
         first = max(file.first, (file.first + file.stop - length) // 2)
         return self.take(first, min(file.stop, first + length))
 
-    def weights(self, mix: Mapping[str, float]) -> NDArray[np.float64]:
+    def weights(self, source_weights: Mapping[str, float]) -> NDArray[np.float64]:
         """How likely a clip is to be of each file of the training split: by its length, and the weight of its source.
 
         Raises:
             ArgumentsError: a source is not there, or nothing is left.
         """
         files = self.of_split("train")
-        require_sources(mix, sorted({file.source for file in files}))
-        weights = np.array([(file.stop - file.first) * mix.get(file.source, 1.0) for file in files])
+        require_sources(source_weights, sorted({file.source for file in files}))
+        weights = np.array([(file.stop - file.first) * source_weights.get(file.source, 1.0) for file in files])
         shares: NDArray[np.float64] = weights / weights.sum()
         return shares
 
@@ -137,7 +137,7 @@ def gather_sounds(
                     watch(done, len(files))
                     try:
                         samples = read_waveform(file.path, sample_rate, warn=warn).samples[0]
-                    except UnreadablePiece as error:
+                    except UnreadablePieceError as error:
                         rejects.append(str(error))
                         continue
                     data = np.round(samples * (2**15 - 1)).astype("<i2").tobytes()

@@ -23,11 +23,11 @@ from torch.nn import functional as F
 
 from muse_shortcut.checkpoints import read_tensors
 from muse_shortcut.codec.config import CodecTrainConfig
-from muse_shortcut.codec.judging import judge
+from muse_shortcut.codec.initialization import start_at_unit_variance
 from muse_shortcut.codec.losses import mel_loss, time_loss
+from muse_shortcut.codec.metrics import measure_codec
 from muse_shortcut.codec.quantising import fit_codebooks, quantise
 from muse_shortcut.codec.sounds import Sounds
-from muse_shortcut.codec.starting import start_at_unit_variance
 from muse_shortcut.errors import ArgumentsError, CheckpointError, TrainingError
 from muse_shortcut.files import make_folder, write_bytes, write_text
 from muse_shortcut.runs import read_progress
@@ -118,7 +118,7 @@ class CodecTrainer:
             self._opponent = torch.optim.AdamW(self.discriminator.parameters(), lr=0.0, betas=betas, weight_decay=0.0)
         self.progress = CodecProgress()
         self._held_out = self._take_held_out()
-        self._weights = sounds.weights(config.mix)
+        self._weights = sounds.weights(config.source_weights)
         if start is None:
             start_at_unit_variance(self.model, self._clips(0))
 
@@ -206,8 +206,8 @@ class CodecTrainer:
                 progress.seconds += taken
                 last = progress.step == config.max_steps
                 is_best, distance = False, None
-                begun = progress.step > self._quantise_after
-                if last or (begun and progress.step % config.eval_every == 0):
+                started = progress.step > self._quantise_after
+                if last or (started and progress.step % config.eval_every == 0):
                     judged = self.evaluate()
                     distance = judged["mel_distance"]
                     values |= judged
@@ -229,7 +229,7 @@ class CodecTrainer:
     def evaluate(self) -> dict[str, float]:
         """Of held-out sound: the mean mel distance, and by codebooks; the entropy of the codes of each codebook."""
         codec = codec_of({k: v.detach().cpu() for k, v in self.model.state_dict().items()}, self._shape)
-        found, entropies = judge(codec, self._held_out)
+        found, entropies = measure_codec(codec, self._held_out)
         values = {"mel_distance": float(np.mean([one.mel_distance for one in found]))}
         for one in found:
             values |= {f"{name}/{one.name}": getattr(one, name) for name in ("mel_distance", "si_sdr")}

@@ -10,9 +10,9 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, run_command
-from muse_shortcut.commands.naming import checkpoint_folder, codec_name
+from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
+from muse_shortcut.commands.command_line import CommandLine, run_command
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.presets import PRESETS
@@ -35,15 +35,16 @@ _VOCABULARY = 1116
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="train: tokens a second of a preset, with and without the shortcut. generate: steps a second of a "
-        "checkpoint with one and four candidates, and what grammar and sampling cost. codec: how many times as fast as "
-        "real time sound is encoded and decoded. web: how long the page takes to a first note, a first sound, a map, "
+        description="train: tokens per second of a preset, with and without the shortcut. generate: steps per second "
+        "of a checkpoint with one and four candidates, and what grammar and sampling cost. codec: how many times as "
+        "fast as real time sound is encoded and decoded. web: how long the page takes to a first note, a first sound, "
+        "a map, "
         "and how it serves twenty visitors.",
     )
     choices = ["train", "generate", "codec", *(one.name for one in _others())]
     parser.add_argument("what", choices=choices, help="what to measure")
     parser.add_argument("--preset", choices=list(PRESETS), default="small", help="train: the shape")
-    parser.add_argument("--batch_size", type=int, default=4, help="train: windows a batch")
+    parser.add_argument("--batch_size", type=int, default=4, help="train: windows per batch")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train")
     parser.add_argument(
         "--domain", choices=["midi", "audio", "text"], default="midi", help="generate: which that ships"
@@ -92,7 +93,7 @@ def _others() -> Iterable[EntryPoint]:
 def _in_turns(label: str, rounds: int, cases: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
     """Each case once a round, one after another; the first round warms up and does not count."""
     found: dict[str, list[float]] = {name: [] for name in cases}
-    with Bar(label, rounds + 1) as bar:
+    with ProgressBar(label, rounds + 1) as bar:
         for number in range(rounds + 1):
             for name, case in cases.items():
                 value = case()

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say
+from muse_shortcut.commands.command_line import CommandLine, StopSwitch, run_command, say
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from muse_shortcut.comparison.plan import Plan
-    from muse_shortcut.comparison.runner import News
+    from muse_shortcut.comparison.runner import ComparisonProgress
 
 __all__ = ["main"]
 
@@ -81,9 +81,9 @@ def _compare(arguments: Namespace) -> int:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 to 1000")
     plan = _plan(arguments)
     runs = sum(1 for _ in plan.jobs())
-    with Bar(plan.name, None) as bar, StopSwitch() as stop:
+    with ProgressBar(plan.name, None) as bar, StopSwitch() as stop:
 
-        def show(news: News) -> None:
+        def show(news: ComparisonProgress) -> None:
             left = "" if news.seconds_left is None else f", {_duration(news.seconds_left)} left"
             note = f"of {counted(news.total, 'step')}, {news.done} of {counted(news.runs, 'run')}{left}"
             if news.result is None:
@@ -116,7 +116,7 @@ def _report(arguments: Namespace) -> None:
 def _time(arguments: Namespace) -> None:
     import torch
 
-    from muse_shortcut.comparison.material import open_material
+    from muse_shortcut.comparison.dataset import open_dataset
     from muse_shortcut.comparison.plan import read_plan
     from muse_shortcut.comparison.timing import time_cores
     from muse_shortcut.devices import choose_device
@@ -127,8 +127,8 @@ def _time(arguments: Namespace) -> None:
     plan, device, out = read_plan(arguments.plan), choose_device(arguments.device), make_folder(Path(arguments.out))
     # As the runs are made.
     torch.set_num_threads(1)
-    vocabulary = open_material(Path(arguments.stores) / plan.stores[0]).vocabulary
-    with Bar(f"timing {len(plan.cores)} cores", arguments.rounds + 1) as bar:
+    vocabulary = open_dataset(Path(arguments.stores) / plan.stores[0]).vocabulary
+    with ProgressBar(f"timing {len(plan.cores)} cores", arguments.rounds + 1) as bar:
         cores = time_cores(
             plan,
             vocabulary_size=vocabulary.vocabulary_size,
@@ -149,7 +149,7 @@ def _time(arguments: Namespace) -> None:
 def _line(result: dict[str, object]) -> str:
     return (
         f"{result['store']} {result['core']} seed {result['seed']} rate {result['rate']:g}, "
-        f"validation {result['validation']:.4f}, test {result['test']:.4f} nats a token, {result['seconds']:.0f} s"
+        f"validation {result['validation']:.4f}, test {result['test']:.4f} nats per token, {result['seconds']:.0f} s"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NoReturn
 
-from muse_shortcut.commands.line import CommandLine, run_command, say
+from muse_shortcut.commands.command_line import CommandLine, run_command, say
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace

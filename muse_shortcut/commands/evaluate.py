@@ -10,10 +10,10 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.bars import Bar, check_ids
+from muse_shortcut.commands.checkpoint_names import checkpoint_folder
+from muse_shortcut.commands.command_line import CommandLine, StopSwitch, run_command
 from muse_shortcut.commands.evaluate_results import Evaluation, compared, copied, shown
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command
-from muse_shortcut.commands.naming import checkpoint_folder
+from muse_shortcut.commands.progress import ProgressBar, check_ids
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import default_checkpoint
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from muse_shortcut.evaluation.continuations import Outcome
     from muse_shortcut.evaluation.evaluating import LikelihoodResult
-    from muse_shortcut.evaluation.windows import Choice, WindowWishes
+    from muse_shortcut.evaluation.windows import WindowChoice, WindowSelection
     from muse_tokenizers.base import Unit
 
 __all__ = ["check_json", "main"]
@@ -69,9 +69,9 @@ def _parser() -> CommandLine:
     parser.add_argument("--batch_size", type=int, default=8, help="scored windows at once")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="float32", help="of scoring")
     parser.add_argument("--windows", type=int, default=100, help="pieces to continue, shared evenly by the sources")
-    parser.add_argument("--prompt_seconds", type=float, help="the least that is before a cut (default 12)")
+    parser.add_argument("--prompt_seconds", type=float, help="the least that is before a split point (default 12)")
     parser.add_argument("--seconds", type=float, help="length of a continuation (default 16)")
-    parser.add_argument("--prompt_bytes", type=int, help="text: the least that is before a cut (default 1,000)")
+    parser.add_argument("--prompt_bytes", type=int, help="text: the least that is before a split point (default 1,000)")
     parser.add_argument("--bytes", type=int, help="text: length of a continuation (default 1,000)")
     for item in fields(SamplingConfig):
         if item.type == "bool":
@@ -111,7 +111,7 @@ def _evaluate(arguments: Namespace) -> int:
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.data.store import open_store
     from muse_shortcut.devices import choose_device
-    from muse_shortcut.evaluation.sources import pieces_by_source
+    from muse_shortcut.evaluation.by_source import pieces_by_source
     from muse_shortcut.files import write_text
 
     _check(arguments)
@@ -145,16 +145,20 @@ def _evaluate(arguments: Namespace) -> int:
         "seed": arguments.seed,
     }
     # Before the hours of work: what cannot be asked for is said at once.
-    scoring, wishes, sampling = _scoring(evaluation), _wishes(arguments), _sampling(arguments, checkpoint.sampling)
+    scoring, selection, sampling = (
+        _scoring(evaluation),
+        _selection(arguments),
+        _sampling(arguments, checkpoint.sampling),
+    )
     with StopSwitch() as stop:
         # A Ctrl-C leaves out the part that it met and those after it; what there is is written.
         with suppress(KeyboardInterrupt):
             wanted = arguments.continuations or arguments.copies
-            choice = _choose(evaluation, wishes, stop) if wanted else None
+            choice = _choose(evaluation, selection, stop) if wanted else None
             if arguments.likelihood:
                 result["likelihood"] = _likelihood(evaluation, scoring, stop)
             if choice is not None:
-                _continuations(evaluation, choice, wishes, sampling, stop, result)
+                _continuations(evaluation, choice, selection, sampling, stop, result)
         if arguments.json:
             write_text(Path(arguments.json), json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return 130 if stop.pressed else 0
@@ -178,13 +182,13 @@ def check_json(name: str | None) -> None:
 
 def _scoring(evaluation: Evaluation) -> Any:
     from muse_shortcut.devices import choose_precision
-    from muse_shortcut.evaluation.likelihood import Scoring
+    from muse_shortcut.evaluation.likelihood import ScoringWindows
 
     arguments, longest = evaluation.arguments, evaluation.checkpoint.core.config.context
     context = longest if arguments.context is None else arguments.context
     if not 1 <= context <= longest:
         raise ArgumentsError(f"--context is {context}; allowed: 1 to the checkpoint's {longest}")
-    return Scoring(
+    return ScoringWindows(
         context=context,
         stride=max(1, context // 2) if arguments.stride is None else arguments.stride,
         batch_size=arguments.batch_size,
@@ -192,9 +196,9 @@ def _scoring(evaluation: Evaluation) -> Any:
     )
 
 
-def _wishes(arguments: Namespace) -> WindowWishes:
+def _selection(arguments: Namespace) -> WindowSelection:
     from muse_shortcut.evaluation.evaluating import DEFAULT_LENGTHS
-    from muse_shortcut.evaluation.windows import WindowWishes
+    from muse_shortcut.evaluation.windows import WindowSelection
 
     unit: Unit = "bytes" if arguments.domain == "text" else "seconds"
     other = "seconds" if unit == "bytes" else "bytes"
@@ -203,7 +207,7 @@ def _wishes(arguments: Namespace) -> WindowWishes:
             name = option.replace("_", "-")
             raise ArgumentsError(f"--{name} says nothing of {arguments.domain}: allowed: --prompt-{unit}, --{unit}")
     given, length = (getattr(arguments, option) for option in (f"prompt_{unit}", unit))
-    return WindowWishes(
+    return WindowSelection(
         count=arguments.windows,
         prompt_length=DEFAULT_LENGTHS[unit][0] if given is None else given,
         length=DEFAULT_LENGTHS[unit][1] if length is None else length,
@@ -230,7 +234,7 @@ def _likelihood(evaluation: Evaluation, scoring: Any, stop: StopSwitch) -> dict[
     model = Model(evaluation.checkpoint)
 
     def score(without: Sequence[int] = ()) -> LikelihoodResult:
-        with Bar("scoring", total) as bar:
+        with ProgressBar("scoring", total) as bar:
             watch = shown(bar, "windows", stop)
             return evaluate_likelihood(
                 model, store, pieces=sources, scoring=scoring, hidden_depths=without, watch=watch
@@ -244,10 +248,10 @@ def _likelihood(evaluation: Evaluation, scoring: Any, stop: StopSwitch) -> dict[
     choices = [[depth] for depth in depths] + ([list(depths)] if len(depths) > 1 else [])
     for without in choices if evaluation.arguments.hide_depths else []:
         again = score(without)
-        found = {source: one.nats_a_token for source, one in again.sources.items()}
-        found["together"] = again.together.nats_a_token
-        before = {source: one.nats_a_token for source, one in pooled.items()} | {"together": whole.nats_a_token}
-        hidden.append({"depths": without, "nats_a_token": {s: found[s] - before[s] for s in before}})
+        found = {source: one.nats_per_token for source, one in again.sources.items()}
+        found["together"] = again.together.nats_per_token
+        before = {source: one.nats_per_token for source, one in pooled.items()} | {"together": whole.nats_per_token}
+        hidden.append({"depths": without, "nats_per_token": {s: found[s] - before[s] for s in before}})
     if hidden:
         evaluation.tables.hidden_depths(hidden)
     return {
@@ -271,18 +275,18 @@ def _evenly(pieces: Sequence[int], most: int | None) -> list[int]:
     return [pieces[(2 * place + 1) * len(pieces) // (2 * most)] for place in range(most)]
 
 
-def _choose(evaluation: Evaluation, wishes: WindowWishes, stop: StopSwitch) -> Choice:
+def _choose(evaluation: Evaluation, selection: WindowSelection, stop: StopSwitch) -> WindowChoice:
     from muse_shortcut.evaluation.windows import choose_windows
 
     tokenizer = evaluation.checkpoint.tokenizer
-    with Bar("cutting", wishes.count) as bar:
-        return choose_windows(evaluation.store, tokenizer, evaluation.sources, wishes, shown(bar, "pieces", stop))
+    with ProgressBar("cutting", selection.count) as bar:
+        return choose_windows(evaluation.store, tokenizer, evaluation.sources, selection, shown(bar, "pieces", stop))
 
 
 def _continuations(
     evaluation: Evaluation,
-    choice: Choice,
-    wishes: WindowWishes,
+    choice: WindowChoice,
+    selection: WindowSelection,
     sampling: SamplingConfig,
     stop: StopSwitch,
     result: dict[str, Any],
@@ -291,26 +295,26 @@ def _continuations(
     from muse_shortcut.api.model import Model
     from muse_shortcut.devices import use_decoding_threads
     from muse_shortcut.evaluation.evaluating import continue_windows
-    from muse_tokenizers.base import Wishes
+    from muse_tokenizers.base import Constraints
 
     model, tokenizer = Model(evaluation.checkpoint), evaluation.checkpoint.tokenizer
     use_decoding_threads(evaluation.checkpoint.core.parameter_count())
-    rules = tokenizer.usual_wishes() if evaluation.arguments.rules else Wishes()
-    asked = rules.lasting(wishes.length, tokenizer.unit)
+    rules = tokenizer.default_constraints() if evaluation.arguments.rules else Constraints()
+    asked = rules.with_length(selection.length, tokenizer.unit)
     outcomes: list[Outcome] = []
     made = continue_windows(
-        model, choice.windows, wishes.length, constraints=rules, sampling=sampling, seed=wishes.seed
+        model, choice.windows, selection.length, constraints=rules, sampling=sampling, seed=selection.seed
     )
-    with Bar("continuing", len(choice.windows)) as bar:
+    with ProgressBar("continuing", len(choice.windows)) as bar:
         while not stop() and (outcome := next(made, None)) is not None:
             outcomes.append(outcome)
             bar.show(len(outcomes), "pieces")
     if evaluation.arguments.continuations and outcomes:
         result["continuations"] = compared(evaluation, outcomes, choice.left_out) | {
-            wishes.unit: wishes.length,
-            f"{wishes.unit}_before": wishes.before,
+            selection.unit: selection.length,
+            f"{selection.unit}_before": selection.before,
             "sampling": asdict(sampling),
-            "wishes": asdict(asked),
+            "constraints": asdict(asked),
         }
     if evaluation.arguments.copies and outcomes:
         result["copies"] = copied(evaluation, outcomes, stop)

@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, run_command
-from muse_shortcut.commands.naming import codec_name
+from muse_shortcut.commands.checkpoint_names import codec_name
+from muse_shortcut.commands.command_line import CommandLine, run_command
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from muse_shortcut.codec.judging import Judgement
+    from muse_shortcut.codec.metrics import CodecMetrics
 
 __all__ = ["main"]
 
@@ -46,7 +46,7 @@ def main() -> NoReturn:
 
 
 def _evaluate(arguments: Namespace) -> None:
-    from muse_shortcut.codec.judging import judge, judge_controls
+    from muse_shortcut.codec.metrics import measure_codec, measure_controls
     from muse_shortcut.codec.sounds import open_sounds
     from muse_shortcut.commands.evaluate import check_json
     from muse_shortcut.commands.evaluation_tables import Tables
@@ -69,16 +69,16 @@ def _evaluate(arguments: Namespace) -> None:
     if not by_source:
         raise ArgumentsError(f"there is nothing to judge by: {arguments.data} has no {arguments.split} sounds")
     taken = [sound for found in by_source.values() for sound in found]
-    sources: dict[str, list[Judgement]] = {}
-    with Bar("listening", len(taken)) as bar:
+    sources: dict[str, list[CodecMetrics]] = {}
+    with ProgressBar("listening", len(taken)) as bar:
         done = 0
         for source, found in by_source.items():
-            sources[source], _ = judge(codec, found)
-            sources[source] += judge_controls(codec, found, sources[source][-1].mel_distance, arguments.seed)
+            sources[source], _ = measure_codec(codec, found)
+            sources[source] += measure_controls(codec, found, sources[source][-1].mel_distance, arguments.seed)
             done += len(found)
             bar.show(done, "sounds")
-    whole, entropies = judge(codec, taken)
-    whole += judge_controls(codec, taken, whole[-1].mel_distance, arguments.seed)
+    whole, entropies = measure_codec(codec, taken)
+    whole += measure_controls(codec, taken, whole[-1].mel_distance, arguments.seed)
     seconds = sum(map(len, taken)) / codec.shape.sample_rate
     title = f"{counted(len(taken), 'sound')} of the {arguments.split} split, {seconds:.0f} s"
     Tables().codec(title, whole, sources, entropies)

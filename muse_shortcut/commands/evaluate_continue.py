@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.commands.command_line import CommandLine, run_command
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from muse_shortcut.evaluation.continuing import Measured
+    from muse_shortcut.evaluation.continuity import Measured
 
 __all__ = ["main"]
 
@@ -75,7 +75,7 @@ def _evaluate(arguments: Namespace) -> None:
     from muse_shortcut.commands.evaluate import check_json
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.evaluation.classifier import accuracy_of_telling
-    from muse_shortcut.evaluation.continuing import CANDIDATES, Lengths, choose_excerpts, continue_excerpts, table
+    from muse_shortcut.evaluation.continuity import CANDIDATES, Lengths, choose_excerpts, continue_excerpts, table
     from muse_shortcut.files import write_text
 
     check_json(arguments.json)
@@ -88,11 +88,11 @@ def _evaluate(arguments: Namespace) -> None:
     model = load(arguments.checkpoint or arguments.domain, device=arguments.device)
     files = _files(arguments, model.tokenizer.suffixes)
     options = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
-    with Bar("choosing", arguments.pieces) as bar:
+    with ProgressBar("choosing", arguments.pieces) as bar:
         excerpts = choose_excerpts(
             model, files, lengths, arguments.pieces, arguments.seed, lambda done: bar.show(done, "pieces")
         )
-    with Bar("continuing", len(excerpts)) as bar:
+    with ProgressBar("continuing", len(excerpts)) as bar:
         measured = continue_excerpts(
             model,
             excerpts,

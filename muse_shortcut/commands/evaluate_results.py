@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import StopSwitch
+from muse_shortcut.commands.command_line import StopSwitch
+from muse_shortcut.commands.progress import ProgressBar
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class Evaluation:
     tables: Tables
 
 
-def shown(bar: Bar, unit: str, stop: StopSwitch) -> Callable[[int], None]:
+def shown(bar: ProgressBar, unit: str, stop: StopSwitch) -> Callable[[int], None]:
     """What long work calls with how far it has come; ends it where a person asked for that."""
 
     def watch(done: int) -> None:
@@ -72,7 +72,7 @@ def compared(evaluation: Evaluation, outcomes: Sequence[Outcome], left_out: Mapp
             {
                 "piece": store.pieces[outcome.window.number].name,
                 "source": outcome.window.source,
-                "cut": outcome.window.prompt.cut,
+                "split_point": outcome.window.prompt.split_point,
                 "other": store.pieces[outcome.window.other_number].name,
                 "other_start": outcome.window.other_start,
                 "elsewhere": outcome.window.elsewhere,
@@ -89,7 +89,7 @@ def copied(evaluation: Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch
     from muse_shortcut.evaluation.evaluating import evaluate_copies
 
     store, tokenizer = evaluation.store, evaluation.checkpoint.tokenizer
-    with Bar("reading the training pieces", sum(piece.split == "train" for piece in store.pieces)) as bar:
+    with ProgressBar("reading the training pieces", sum(piece.split == "train" for piece in store.pieces)) as bar:
         result = evaluate_copies(Model(evaluation.checkpoint), store, outcomes, shown(bar, "pieces", stop))
     found, summaries = result.copies, result.summaries
     names = [store.pieces[outcome.window.number].name for outcome in outcomes]

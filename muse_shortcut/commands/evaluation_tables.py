@@ -13,10 +13,10 @@ from rich.table import Table
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
-    from muse_shortcut.codec.judging import Judgement
+    from muse_shortcut.codec.metrics import CodecMetrics
     from muse_shortcut.evaluation.bootstrap import Interval
-    from muse_shortcut.evaluation.continuing import Row
-    from muse_shortcut.evaluation.copies import Copied, CopySummary
+    from muse_shortcut.evaluation.continuity import FeatureRow
+    from muse_shortcut.evaluation.copy_check import CopyFound, CopySummary
     from muse_shortcut.evaluation.distances import Comparison, Rate
     from muse_shortcut.evaluation.likelihood import Likelihood
     from muse_tokenizers.base import Tokenizer
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Tables"]
 
 _UNITS = (
-    ("bits a second", "bits_a_second", 2), ("nats a note", "nats_a_note", 3), ("bits a byte", "bits_a_byte", 4),
-)  # fmt: skip
+    ("bits per second", "bits_per_second", 2),
+    ("nats per note", "nats_per_note", 3),
+    ("bits per byte", "bits_per_byte", 4),
+)
 """In which likelihoods of different tokenizers can be compared: title, field, digits; a domain has some of them."""
 _CANDIDATES = ("model", "other", "repeated", "elsewhere")
 _CONTINUED = ("true", "ours", "another", "repeated")
@@ -57,13 +59,13 @@ class Tables:
         units = [unit for unit in _UNITS if getattr(whole, unit[1]) is not None]
         self._print(
             "How likely the held-out pieces are",
-            ("source", "pieces", "tokens", "nats a token", *(name for name, _, _ in units)),
+            ("source", "pieces", "tokens", "nats per token", *(name for name, _, _ in units)),
             [
                 (
                     source,
                     f"{found.pieces:,}",
                     f"{found.tokens:,}",
-                    f"{found.nats_a_token:.4f}",
+                    f"{found.nats_per_token:.4f}",
                     *(_number(getattr(found, field), digits) for _, field, digits in units),
                 )
                 for source, found in rows
@@ -81,8 +83,8 @@ class Tables:
     def codec(
         self,
         title: str,
-        whole: Sequence[Judgement],
-        sources: Mapping[str, Sequence[Judgement]],
+        whole: Sequence[CodecMetrics],
+        sources: Mapping[str, Sequence[CodecMetrics]],
         entropies: Sequence[float],
     ) -> None:
         """How each way gives sound back, all sounds together and source by source, and how many codes are used."""
@@ -103,16 +105,16 @@ class Tables:
         )
 
     def hidden_depths(self, found: Sequence[Mapping[str, Any]]) -> None:
-        """What each depth is worth; each has the hidden `depths` and `nats_a_token` by source."""
-        sources = list(found[0]["nats_a_token"])
+        """What each depth is worth; each has the hidden `depths` and `nats_per_token` by source."""
+        sources = list(found[0]["nats_per_token"])
         shown = sources if len(sources) > 2 else sources[:1]
         self._print(
-            "What hiding depths from the last layer costs, nats a token",
+            "What hiding depths from the last layer costs, nats per token",
             ("hidden", *shown),
             [
                 (
                     "depth " + ", ".join(map(str, one["depths"])),
-                    *(f"{one['nats_a_token'][source]:+.4f}" for source in shown),
+                    *(f"{one['nats_per_token'][source]:+.4f}" for source in shown),
                 )
                 for one in found
             ],
@@ -120,7 +122,7 @@ class Tables:
 
     def continued(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[FeatureRow],
         pieces: int,
         continuations: int,
         prompt: float,
@@ -240,11 +242,11 @@ class Tables:
         self,
         summaries: Mapping[str, CopySummary | None],
         searched: int,
-        longest: Mapping[str, tuple[str, Copied] | None],
+        longest: Mapping[str, tuple[str, CopyFound] | None],
         tokenizer: Tokenizer[Any],
     ) -> None:
         """Of the model's and the true continuations; `longest` has the piece that was continued and the run."""
-        counted, (measure, least) = tokenizer.counted, tokenizer.quotation
+        counted, (measure, least) = tokenizer.counted, tokenizer.copy_threshold
         bound = f"over {least:g} {({'count': counted, 'length': tokenizer.unit} | {'bars': 'bars'})[measure]}"
         rows = []
         for name, one in summaries.items():

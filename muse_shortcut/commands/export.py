@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.line import CommandLine, run_command
-from muse_shortcut.commands.naming import checkpoint_folder, require_codec
+from muse_shortcut.commands.checkpoint_names import checkpoint_folder, require_codec
+from muse_shortcut.commands.command_line import CommandLine, run_command
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
 
 
 def _old_parent(options: Path | None) -> dict[str, Any]:
-    from muse_shortcut.commands.line import read_options
+    from muse_shortcut.commands.command_line import read_options
 
     try:
         named = read_options(options).get("from") if options is not None else None

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category
 
-from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.checkpoint_names import checkpoint_folder
+from muse_shortcut.commands.command_line import StopSwitch, run_command, say, warn_on_terminal
 from muse_shortcut.commands.generate_options import build_parser
-from muse_shortcut.commands.line import StopSwitch, run_command, say, warn_on_terminal
-from muse_shortcut.commands.naming import checkpoint_folder
-from muse_shortcut.commands.progress import Progress
+from muse_shortcut.commands.generation_progress import GenerationProgress
+from muse_shortcut.commands.outputs import (
+    Wanted,
+    choose_output,
+    parse_explained_step,
+    parse_loudness,
+    say_what_next,
+    write_candidates,
+)
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.commands.prompts import (
     STANDARD_INPUT,
     check_options,
@@ -21,14 +29,6 @@ from muse_shortcut.commands.prompts import (
     find_prompt,
     places_first,
     read_standard_input,
-)
-from muse_shortcut.commands.writing import (
-    Wanted,
-    choose_output,
-    parse_loudness,
-    parse_moment,
-    say_what_next,
-    write_candidates,
 )
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from muse_shortcut.api.continuation import Stream
     from muse_shortcut.api.model import Model
-    from muse_shortcut.api.prompts import Source
+    from muse_shortcut.api.prompts import LoadedPrompt
     from muse_shortcut.generation.request import Request
     from muse_tokenizers.base import Tokenizer
     from muse_tokenizers.errors import Warn
@@ -74,7 +74,7 @@ def _generate(arguments: Namespace) -> int:
     check_options(arguments, target.domain)
     output = choose_output(arguments.out, target.domain)
     from muse_shortcut.api.model import load
-    from muse_shortcut.api.prompts import Source
+    from muse_shortcut.api.prompts import LoadedPrompt
     from muse_shortcut.files import make_folder
     from muse_shortcut.generation.sidecar import read_sidecar
 
@@ -91,7 +91,7 @@ def _generate(arguments: Namespace) -> int:
                 f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
                 f"{model.checkpoint.digest[:12]}; name the right ones with --checkpoint"
             )
-        request, source = sidecar.request, Source(sidecar.request.prompt.piece, sidecar.name, sidecar.source)
+        request, source = sidecar.request, LoadedPrompt(sidecar.request.prompt.piece, sidecar.name, sidecar.source)
     else:
         request, source = _make_request(arguments, model, path)
     # Before the work, so that a wrong soundfont costs no one a minute.
@@ -143,7 +143,7 @@ def _wanted(arguments: Namespace, tokenizer: Tokenizer[Any], usual: float | None
         keep=arguments.keep,
         trace=arguments.trace,
         picture=arguments.picture,
-        explain=None if arguments.explain is None else parse_moment(arguments.explain),
+        explain=None if arguments.explain is None else parse_explained_step(arguments.explain),
         sound=tokenizer.describe_sound(soundfont, loudness) if arguments.sound else None,
         soundfont=soundfont,
         loudness=loudness,
@@ -157,9 +157,9 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
         raise ArgumentsError(f"--from-json makes the same again: --{option} cannot be changed beside it")
 
 
-def _make_request(arguments: Namespace, model: Model, path: Path | None) -> tuple[Request, Source]:
+def _make_request(arguments: Namespace, model: Model, path: Path | None) -> tuple[Request, LoadedPrompt]:
     from muse_shortcut.api.options import OPTION_NAMES, build_request, check_prompt_seconds
-    from muse_shortcut.api.prompts import Source
+    from muse_shortcut.api.prompts import LoadedPrompt
 
     tokenizer = model.tokenizer
     check_prompt_seconds(tokenizer, arguments.prompt_seconds, has_prompt=arguments.prompt is not None)
@@ -171,7 +171,7 @@ def _make_request(arguments: Namespace, model: Model, path: Path | None) -> tupl
     name, file = ("from-nothing", None) if path is None else (path.stem, path.name)
     if path is None and piece is not None:
         name = "words"
-    return build_request(tokenizer, prompt, model.checkpoint.sampling, options), Source(piece, name, file)
+    return build_request(tokenizer, prompt, model.checkpoint.sampling, options), LoadedPrompt(piece, name, file)
 
 
 def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | None) -> Any:
@@ -197,8 +197,8 @@ def _grow(stream: Stream, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
     if tokenizer.kind == "text" and stream.request.candidates == 1:
         _say_words(stream, tokenizer, stop)
         return
-    progress = Progress(stream.request, tokenizer)
-    with Bar("generating", progress.total) as bar:
+    progress = GenerationProgress(stream.request, tokenizer)
+    with ProgressBar("generating", progress.total) as bar:
         for event in stream:
             progress.advance(event)
             if event.step % _SHOWN_EVERY == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muse_shortcut.commands.line import CommandLine
+from muse_shortcut.commands.command_line import CommandLine
 from muse_shortcut.commands.prompts import DOMAINS
 from muse_tokenizers.levels import LOUDNESS
 

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.choosing import VOCABULARY, choose_tokenizer, refuse_others_options
-from muse_shortcut.commands.line import CommandLine, run_command
+from muse_shortcut.commands.command_line import CommandLine, run_command
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.commands.sources import (
     GROUP_HELP,
     SOURCE_HELP,
@@ -19,6 +18,7 @@ from muse_shortcut.commands.sources import (
     name_source,
     of_domain,
 )
+from muse_shortcut.commands.tokenizer_choice import VOCABULARY, choose_tokenizer, refuse_others_options
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from muse_shortcut.data.recipe import Recipe
-    from muse_shortcut.data.survey import SourceFile
+    from muse_shortcut.data.scan import SourceFile
 
 __all__ = ["main"]
 
@@ -92,7 +92,7 @@ def main() -> NoReturn:
 
 
 def _prepare(arguments: Namespace) -> None:
-    from muse_shortcut.data.preparing import Preparation, check_place, prepare
+    from muse_shortcut.data.preparation import Preparation, check_place, prepare
     from muse_shortcut.data.sources import describe_source, find_files
     from muse_shortcut.data.texts import text_parts
     from muse_tokenizers.loading import tokenizer_class
@@ -134,7 +134,7 @@ def _prepare(arguments: Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     started = time.monotonic()
-    with Bar("preparing", total) as bar:
+    with ProgressBar("preparing", total) as bar:
         manifest = prepare(
             sources,
             tokenizer,
@@ -172,7 +172,7 @@ def _without(
     sources: list[list[SourceFile]], excluded: list[str]
 ) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
     """The files whose names none of the globs fits, each of which must fit one; and the others."""
-    from muse_shortcut.data.survey import name_matcher
+    from muse_shortcut.data.scan import name_matcher
 
     names = [file.name for files in sources for file in files]
     for glob in excluded:

@@ -1,57 +1,86 @@
-"""How far a generation has come, counted as its length was asked for: in seconds, bytes, bars or steps."""
+"""Progress for people: bars with rate and time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from muse_shortcut.data.store import Store
 
-    from muse_shortcut.generation.request import Request, StepEvent
-    from muse_tokenizers.base import Tokenizer
+__all__ = ["ProgressBar", "check_ids", "duration"]
 
-__all__ = ["Progress"]
+_PLAIN_SECONDS = 10.0
+"""How often a plain line is written where there is no terminal."""
 
 
-class Progress:
-    """Of the candidate that is furthest behind."""
+class ProgressBar:
+    """One piece of long work, drawn on standard error."""
 
-    def __init__(self, request: Request, tokenizer: Tokenizer[Any]) -> None:
-        wishes = request.wishes
-        self._tokenizer = tokenizer
-        self._length: float | None = getattr(wishes, tokenizer.unit)
-        self.total: float = self._length or wishes.bars or request.limit
-        """What `done` is on the way to."""
-        self.done: float = 0
-        self._unit = tokenizer.unit if self._length else "bars" if wishes.bars else "steps"
-        self._bars = [0] * request.candidates
-        self._is_bar: dict[int, bool] = {}
-        self._steps = 0
-        self._started = time.perf_counter()
+    def __init__(self, label: str, total: float | None) -> None:
+        self._label, self._total = label, total
+        self._console = Console(stderr=True)
+        self._rich: Progress | None = None
+        self._task: TaskID | None = None
+        self._last = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        """When the first step that was shown was done, and which it was: work may go on from any."""
 
-    def advance(self, event: StepEvent) -> None:
-        """One step more."""
-        self._steps = event.step + 1
-        if self._length:
-            self.done = round(min(float(event.elapsed.min()), self._length), 1)
-        elif self._unit == "bars":
-            for candidate, ids in enumerate(event.ids):
-                self._bars[candidate] += self._begins_bar(ids)
-            # One that has ended is not behind.
-            behind = [bars for bars, ended in zip(self._bars, event.finished, strict=True) if not ended]
-            self.done = min([*behind, self.total])
-        else:
-            self.done = self._steps
+    def __enter__(self) -> ProgressBar:
+        if sys.stderr.isatty():
+            self._rich = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._rich.start()
+            self._task = self._rich.add_task(self._label, total=self._total, note="")
+        return self
 
-    def _begins_bar(self, ids: NDArray[np.int64]) -> bool:
-        found = int(ids[0])
-        if found not in self._is_bar:
-            self._is_bar[found] = self._tokenizer.describe(ids[None])[0][0].kind == "bar"
-        return self._is_bar[found]
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if self._rich is not None:
+            self._rich.stop()
 
-    @property
-    def note(self) -> str:
-        """The unit of `done`, and how fast it is."""
-        return f"{self._unit}, {self._steps / max(time.perf_counter() - self._started, 1e-6):.0f} steps/s"
+    def show(self, done: float, note: str = "", *, line: bool = False) -> None:
+        """How far the work has come. `line` keeps the note as a line of its own, whatever the terminal."""
+        if self._rich is not None and self._task is not None:
+            if line:
+                self._rich.console.print(note, highlight=False)
+            self._rich.update(self._task, completed=done, note="" if line else note)
+            return
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
+        if line or now - self._last >= _PLAIN_SECONDS:
+            self._last = now
+            total = "" if self._total is None else f"/{self._total:g}"
+            said = note if line else f"{self._label} {done:g}{total} {note}".rstrip()
+            print(f"{said}{self._left(now, done)}", file=sys.stderr, flush=True)
+
+    def _left(self, now: float, done: float) -> str:
+        """How long the rest will take at the rate so far; empty where that cannot be told."""
+        if self._total is None or self._first is None or done >= self._total or done <= self._first[1]:
+            return ""
+        return f", about {duration((now - self._first[0]) / (done - self._first[1]) * (self._total - done))} left"
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def check_ids(store: Store, vocabulary_size: int) -> None:
+    """`Store.check_ids` under a bar. Raises StoreError."""
+    with ProgressBar("checking the store", store.tokens.nbytes / 2**20) as bar:
+        store.check_ids(vocabulary_size, lambda done: bar.show(done / 2**20, "MiB"))

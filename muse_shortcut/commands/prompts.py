@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from muse_shortcut.api import finding
-from muse_shortcut.commands.writing import parse_loudness
+from muse_shortcut.commands.outputs import parse_loudness
 from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
 from muse_tokenizers.contents import content_of, domain_of, head_of
-from muse_tokenizers.errors import TokenizerError, UnreadablePiece, Warn
+from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
 from muse_tokenizers.suffixes import domain_by_suffix
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piec
     """What `read` makes of a file of all that comes on standard input; messages call it stdin.
 
     Raises:
-        UnreadablePiece: it is too long, or not what it should be.
+        UnreadablePieceError: it is too long, or not what it should be.
         OutputError: there is no room for it.
     """
     from tempfile import TemporaryDirectory
@@ -131,7 +131,7 @@ def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piec
                 while block := sys.stdin.buffer.read(2**20):
                     size += file.write(block)
                     if size > _LONGEST_INPUT:
-                        raise UnreadablePiece(f"stdin has more than {_LONGEST_INPUT:,} bytes")
+                        raise UnreadablePieceError(f"stdin has more than {_LONGEST_INPUT:,} bytes")
         except OSError as error:
             raise OutputError(f"cannot keep standard input in {folder}: {error.strerror}") from error
         try:
@@ -144,7 +144,7 @@ def check_options(arguments: Namespace, domain: str) -> None:
     """What can be known to be wrong before a model is loaded.
 
     Raises:
-        ArgumentsError, ImpossibleWish: an option is another domain's, or its words mean nothing.
+        ArgumentsError, ConstraintError: an option is another domain's, or its words mean nothing.
     """
     for name, domains in _ONLY.items():
         if getattr(arguments, name) is not None and domain not in domains:
@@ -156,7 +156,7 @@ def check_options(arguments: Namespace, domain: str) -> None:
     if arguments.loudness is not None:
         parse_loudness(arguments.loudness)
     if arguments.key is not None or arguments.instruments is not None:
-        from muse_tokenizers.midi.wishes import parse_instruments, parse_key
+        from muse_tokenizers.midi.constraints import parse_instruments, parse_key
 
         if arguments.key is not None:
             parse_key(arguments.key)

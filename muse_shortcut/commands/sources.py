@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muse_shortcut.commands.bars import Bar
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.suggesting import did_you_mean
 from muse_tokenizers.wording import counted
@@ -73,7 +73,7 @@ def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for name, words in found:
-        # What differs in its numbers and quotations alone is of one kind.
+        # What differs in its numbers and passages copied alone is of one kind.
         kinds.setdefault(re.sub(r"\d[\d,.]*|'[^']*'|(?<=the same content as ).*", "#", words), []).append((name, words))
     ranked = sorted(kinds.values(), key=len, reverse=True)
     lines = [f"{len(ones):>6,}  {ones[0][0]}{', ...' if len(ones) > 1 else ''}: {ones[0][1]}" for ones in ranked[:most]]
@@ -98,7 +98,7 @@ def fetch_under_bars(recipe: Recipe) -> list[Path]:
     """`fetch_recipe` under a bar."""
     from muse_shortcut.data.sources import fetch_recipe
 
-    with Bar(f"downloading {recipe.name}", None) as bar:
+    with ProgressBar(f"downloading {recipe.name}", None) as bar:
 
         def show(done: int, total: int | None) -> None:
             bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB")

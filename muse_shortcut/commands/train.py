@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
-from muse_shortcut.commands.bars import Bar, check_ids
-from muse_shortcut.commands.helping import describe_fields
-from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
-from muse_shortcut.commands.naming import checkpoint_folder
+from muse_shortcut.commands.checkpoint_names import checkpoint_folder
+from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, run_command, warn_on_terminal
+from muse_shortcut.commands.help_formatter import describe_fields
+from muse_shortcut.commands.progress import ProgressBar, check_ids
 from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
@@ -85,7 +85,7 @@ def _epilog(shape: ModelConfig) -> str:
 
 def main() -> NoReturn:
     """The command."""
-    options = Given()
+    options = RawOptions()
     domain = options.domain((*DOMAINS, "codec"))
     if domain == "codec":
         from muse_shortcut.commands.train_codec import main as train_codec
@@ -135,7 +135,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     with ExitStack() as stack:
         result = train(options, _observer(options, stack))
     best = "none" if result.best_validation is None else f"{result.best_validation:.4f}"
-    print(f"step {result.steps}: best validation {best} nats a token; {counted(result.tokens, 'token')} seen")
+    print(f"step {result.steps}: best validation {best} nats per token; {counted(result.tokens, 'token')} seen")
     if result.stopped:
         config = result.folder / "config.yaml"
         print(f"stopped; muse-train --config {config} --resume auto goes on from here", file=sys.stderr)
@@ -149,7 +149,7 @@ def _observer(options: TrainingOptions, stack: ExitStack) -> TrainingObserver:
     from muse_shortcut.training.training import TrainingObserver
 
     steps = options.train.max_steps
-    bar = Bar("training", steps)
+    bar = ProgressBar("training", steps)
     stop = StopSwitch()
 
     class Terminal(TrainingObserver):
@@ -168,7 +168,7 @@ def _observer(options: TrainingOptions, stack: ExitStack) -> TrainingObserver:
 
         def stepped(self, status: Status) -> None:
             if status.validation is not None:
-                words = f"validation {status.validation:.4f} nats a token"
+                words = f"validation {status.validation:.4f} nats per token"
                 bar.show(status.step, f"step {status.step:,} of {steps:,}: {words}", line=True)
             else:
                 bar.show(status.step, f"loss {status.loss:.4f}, {status.tokens_per_second:,.0f} tokens/s")

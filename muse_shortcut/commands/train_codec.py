@@ -12,10 +12,11 @@ import yaml
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
 from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
-from muse_shortcut.commands.bars import Bar
-from muse_shortcut.commands.line import CommandLine, Given, StopSwitch, run_command, warn_on_terminal
-from muse_shortcut.commands.naming import codec_name
+from muse_shortcut.commands.checkpoint_names import codec_name
+from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, run_command, warn_on_terminal
+from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, fetch_under_bars, name_source
+from muse_shortcut.earlier_names import TRAIN, current_names
 from muse_shortcut.errors import ArgumentsError, CheckpointError, OptionError
 from muse_tokenizers.audio.codec import CodecShape
 from muse_tokenizers.wording import counted
@@ -80,7 +81,7 @@ def _parser(preset: str) -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    options = Given()
+    options = RawOptions()
     preset = options.value("preset")
     parser = _parser(preset if preset in CODEC_PRESETS else "small")
     # A shape that is asked for on the command line is not changed by the fields of a file.
@@ -135,7 +136,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     minutes = len(sounds.samples) / sounds.sample_rate / 60
     print(f"{parameters:,} parameters, {counted(minutes, 'minute', '.1f')} of sound; {device.type}", file=sys.stderr)
-    with Bar("training", config.max_steps) as bar, StopSwitch() as stop:
+    with ProgressBar("training", config.max_steps) as bar, StopSwitch() as stop:
 
         def show(status: CodecStatus) -> None:
             if status.distance is not None:
@@ -173,7 +174,7 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
         sources, unused = find_files(named, SUFFIXES, arguments.group_by, domain="audio", fetch=fetch_under_bars)
         for line in count_reasons(unused):
             print(f"not read: {line.strip()}", file=sys.stderr)
-        with Bar("reading", None) as bar:
+        with ProgressBar("reading", None) as bar:
             rejects = gather_sounds(
                 sources,
                 folder,
@@ -201,7 +202,10 @@ def _compare(run: Path, now: dict[str, Any]) -> None:
             before = yaml.safe_load(path.read_text(encoding="utf-8"))
         pairs = [
             (name, before[name], now[name]) for name in ("data", "group_by", "held_out", "seed", _PARENT, "codec")
-        ] + [(f"train.{name}", value, now["train"].get(name)) for name, value in before["train"].items()]
+        ] + [
+            (f"train.{name}", value, now["train"].get(name))
+            for name, value in current_names(before["train"], TRAIN).items()
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         raise CheckpointError(f"{path} is missing or damaged") from error
     for name, then, value in pairs:

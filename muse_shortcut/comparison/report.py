@@ -11,7 +11,7 @@ import numpy as np
 
 from muse_shortcut.comparison.plan import Plan, read_plan
 from muse_shortcut.comparison.results import read_results
-from muse_shortcut.comparison.summary import Row, rows_of, runs_of
+from muse_shortcut.comparison.summary import CoreRow, rows_of, runs_of
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import write_bytes, write_text
 from muse_tokenizers.wording import counted
@@ -69,13 +69,13 @@ def _text(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[str,
     return "\n".join(lines)
 
 
-def _name(plan: Plan, row: Row) -> str:
+def _name(plan: Plan, row: CoreRow) -> str:
     return row.core if len(plan.rates) == 1 else f"{row.core}, rate x {row.rate:g}"
 
 
-def _table(plan: Plan, rows: Sequence[Row], times: dict[str, dict[str, float]]) -> list[str]:
+def _table(plan: Plan, rows: Sequence[CoreRow], times: dict[str, dict[str, float]]) -> list[str]:
     lines = [
-        f"| core | parameters | MFLOP a token | step | decode | cache, bytes a token | runs | validation | minus "
+        f"| core | parameters | MFLOP a token | step | decode | cache, bytes per token | runs | validation | minus "
         f"{plan.baseline} | test | minus {plan.baseline} |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -99,7 +99,7 @@ def _table(plan: Plan, rows: Sequence[Row], times: dict[str, dict[str, float]]) 
     return lines
 
 
-def _overall(plan: Plan, rows: Sequence[Row]) -> list[str]:
+def _overall(plan: Plan, rows: Sequence[CoreRow]) -> list[str]:
     lines = [
         f"| core | pairs | validation minus {plan.baseline} | standard errors | test minus {plan.baseline} |",
         "| --- | --- | --- | --- | --- |",
@@ -118,8 +118,8 @@ def _picture(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[s
     import matplotlib
     from matplotlib.figure import Figure
 
-    from muse_shortcut.pictures.palette import FAINT, MUTED
-    from muse_shortcut.pictures.style import STYLE, bare, picture_bytes
+    from muse_shortcut.plots.palette import FAINT, MUTED
+    from muse_shortcut.plots.style import STYLE, bare, picture_bytes
 
     stores = [store for store in plan.stores if any(run["store"] == store for run in runs)]
     axis_names = ["million tokens", "teraflop of training", *(["seconds of training"] if times else [])]
@@ -156,7 +156,7 @@ def _picture(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[s
         return picture_bytes(figure, "png")
 
 
-def _curve(row: Row) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _curve(row: CoreRow) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Tokens, and the mean over seeds of the validation on the way; what an untrained core has is left out."""
     curves = [np.array([point for point in run["curve"] if point[0]]) for run in row.runs]
     shortest = min(len(curve) for curve in curves)
@@ -164,7 +164,7 @@ def _curve(row: Row) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return mean[:, 0], mean[:, 1]
 
 
-def _scale(row: Row, number: int, times: dict[str, dict[str, float]]) -> float | None:
+def _scale(row: CoreRow, number: int, times: dict[str, dict[str, float]]) -> float | None:
     """What a token is on the axis of that number; None where it is not known."""
     if number == 0:
         return 1e-6

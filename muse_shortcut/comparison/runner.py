@@ -18,18 +18,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from muse_shortcut.comparison.material import digest_of
+from muse_shortcut.comparison.dataset import digest_of
 from muse_shortcut.comparison.plan import Plan
 from muse_shortcut.comparison.results import append_result, read_results
-from muse_shortcut.comparison.worker import Order, put_away, serve
+from muse_shortcut.comparison.worker import WorkOrder, put_away, serve
 from muse_shortcut.errors import OutputError, TrainingError
 from muse_shortcut.files import make_folder, write_text
 
-__all__ = ["News", "run_plan"]
+__all__ = ["ComparisonProgress", "run_plan"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class ComparisonProgress:
     """How far a comparison has come."""
 
     steps: int
@@ -47,7 +47,7 @@ class News:
 class _Worker:
     """A process that trains one core."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: WorkOrder) -> None:
         self.order, self.steps = order, 0
         # A process that begins anew: torch bears no fork once it has threads.
         context = multiprocessing.get_context("spawn")
@@ -68,7 +68,7 @@ def run_plan(
     out: Path,
     workers: int = 1,
     device: str = "cpu",
-    watch: Callable[[News], None] = lambda _: None,
+    watch: Callable[[ComparisonProgress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     may_begin: Callable[[], bool] = lambda: True,
 ) -> bool:
@@ -100,10 +100,10 @@ def run_plan(
         return _Run(orders, finished, out, watch).through(workers, should_stop, may_begin)
 
 
-def _orders(plan: Plan, stores: Path, out: Path, device: str) -> Iterator[Order]:
+def _orders(plan: Plan, stores: Path, out: Path, device: str) -> Iterator[WorkOrder]:
     digests = {store: digest_of(stores / store) for store in plan.stores}
     for job in plan.jobs():
-        yield Order(
+        yield WorkOrder(
             job=job,
             plan=plan.name,
             digest=job.digest(digests[job.store]),
@@ -115,7 +115,9 @@ def _orders(plan: Plan, stores: Path, out: Path, device: str) -> Iterator[Order]
 
 
 class _Run:
-    def __init__(self, orders: list[Order], finished: set[str], out: Path, watch: Callable[[News], None]) -> None:
+    def __init__(
+        self, orders: list[WorkOrder], finished: set[str], out: Path, watch: Callable[[ComparisonProgress], None]
+    ) -> None:
         self._out, self._watch, self._workers = out, watch, list[_Worker]()
         self._orders = orders
         self._waiting = [order for order in orders if order.digest not in finished]
@@ -177,7 +179,7 @@ class _Run:
         pace = self._made / (time.monotonic() - self._began)
         left = (self._total - steps) / pace if pace else None
         self._watch(
-            News(
+            ComparisonProgress(
                 steps=steps,
                 total=self._total,
                 done=self._done,

@@ -10,7 +10,7 @@ from typing import Any
 
 from muse_shortcut.comparison.plan import Plan
 
-__all__ = ["Difference", "Row", "rows_of", "runs_of"]
+__all__ = ["CoreRow", "Difference", "rows_of", "runs_of"]
 
 _T95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
@@ -21,7 +21,7 @@ _T95 = (
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean of differences within pairs, nats a token; below 0 is better than the first core."""
+    """The mean of differences within pairs, nats per token; below 0 is better than the first core."""
 
     mean: float
     half: float | None
@@ -36,14 +36,14 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class CoreRow:
     """One core, at one learning rate, on one store or on all of them."""
 
     core: str
     rate: float
     runs: tuple[dict[str, Any], ...]
     validation: float
-    """Mean, nats a token."""
+    """Mean, nats per token."""
     spread: float | None
     """Standard deviation over seeds; None of one."""
     test: float
@@ -63,7 +63,7 @@ def runs_of(plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict[str, Any
     return list(found.values())
 
 
-def rows_of(plan: Plan, runs: Sequence[dict[str, Any]], stores: Sequence[str]) -> list[Row]:
+def rows_of(plan: Plan, runs: Sequence[dict[str, Any]], stores: Sequence[str]) -> list[CoreRow]:
     """A row a core and rate, in the plan's order, over some of the stores."""
     rows = []
     first = {(run["store"], run["seed"], run["rate"]): run for run in runs if run["core"] == plan.baseline}
@@ -76,7 +76,7 @@ def rows_of(plan: Plan, runs: Sequence[dict[str, Any]], stores: Sequence[str]) -
             both = [(run, other) for run, other in pairs if other is not None and core != plan.baseline]
             values = [run["validation"] for run in own]
             rows.append(
-                Row(
+                CoreRow(
                     core=core,
                     rate=rate,
                     runs=tuple(own),

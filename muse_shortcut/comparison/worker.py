@@ -17,11 +17,11 @@ from muse_shortcut.comparison.plan import Job
 from muse_shortcut.errors import CheckpointError, MuseError
 from muse_shortcut.files import make_folder
 
-__all__ = ["Order", "Stopped", "put_away", "serve", "train"]
+__all__ = ["RunStoppedError", "WorkOrder", "put_away", "serve", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class WorkOrder:
     """A job, and where it is done."""
 
     job: Job
@@ -45,11 +45,11 @@ class Order:
         return self.out / "cores" / self.job.name(self.digest)
 
 
-class Stopped(Exception):
+class RunStoppedError(Exception):
     """The run was asked to stop; its checkpoint is there to go on from."""
 
 
-def train(order: Order, watch: Callable[[int], None], should_stop: Callable[[], bool]) -> dict[str, Any]:
+def train(order: WorkOrder, watch: Callable[[int], None], should_stop: Callable[[], bool]) -> dict[str, Any]:
     """Train a core, or go on where its training stopped, and measure it: the line of results.
 
     Args:
@@ -64,36 +64,36 @@ def train(order: Order, watch: Callable[[int], None], should_stop: Callable[[], 
     import torch
 
     from muse_shortcut.checkpoints import Checkpoint, read_core
-    from muse_shortcut.comparison.material import open_material
+    from muse_shortcut.comparison.dataset import open_dataset
     from muse_shortcut.data.batches import TrainingBatches, evaluation_windows
     from muse_shortcut.devices import choose_device, choose_precision
     from muse_shortcut.model.core import Core
-    from muse_shortcut.model.counting import cache_bytes_per_token, flops_per_token
+    from muse_shortcut.model.flops import cache_bytes_per_token, flops_per_token
     from muse_shortcut.training.loop import Trainer
     from muse_shortcut.training.run import RunFolder
 
     torch.set_num_threads(order.threads)
     job, device = order.job, choose_device(order.device)
-    material = open_material(order.stores / job.store)
+    material = open_dataset(order.stores / job.store)
     model = job.model.for_vocabulary(material.vocabulary.vocabulary_size, material.vocabulary.streams)
     folder = RunFolder(order.run)
     try:
         folder.claim()
-        begun = folder.latest()
+        started = folder.latest()
     except CheckpointError:
         # A run is short: what lost its checkpoints is begun again.
         shutil.rmtree(order.run)
         folder.claim()
-        begun = None
+        started = None
     torch.manual_seed(job.seed)
-    core = (Core(model) if begun is None else read_core(model, begun / "model.safetensors")).to(device)
+    core = (Core(model) if started is None else read_core(model, started / "model.safetensors")).to(device)
 
     @cache
     def batches(window: int) -> TrainingBatches:
         return TrainingBatches(
             material.splits["train"],
             context=window,
-            batch=job.train.windows_a_batch(model.context, window),
+            batch=job.train.windows_per_batch(model.context, window),
             seed=job.seed,
             variations=material.variations if job.train.augment else None,
         )
@@ -115,7 +115,7 @@ def train(order: Order, watch: Callable[[int], None], should_stop: Callable[[], 
     trainer.resume()
     progress = trainer.train(lambda status: watch(status.step), should_stop=should_stop)
     if progress.step < job.train.max_steps:
-        raise Stopped
+        raise RunStoppedError
     return {
         "plan": order.plan,
         "store": job.store,
@@ -141,7 +141,7 @@ def train(order: Order, watch: Callable[[int], None], should_stop: Callable[[], 
     }
 
 
-def _facts(order: Order) -> dict[str, Any]:
+def _facts(order: WorkOrder) -> dict[str, Any]:
     job = order.job
     return {
         "comparison": order.plan,
@@ -154,12 +154,12 @@ def _facts(order: Order) -> dict[str, Any]:
 
 
 def _curve(path: Path) -> list[list[float]]:
-    """Tokens seen, and the validation windows' nats a token, on the way."""
+    """Tokens seen, and the validation windows' nats per token, on the way."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [[line.get("tokens", 0), round(line["validation"], 5)] for line in lines if "validation" in line]
 
 
-def put_away(order: Order) -> None:
+def put_away(order: WorkOrder) -> None:
     """Keep a finished run's core and its metrics; drop what only its training needed. Does nothing twice."""
     if not order.run.is_dir():
         return
@@ -175,7 +175,7 @@ def put_away(order: Order) -> None:
     shutil.rmtree(order.run, ignore_errors=True)
 
 
-def serve(order: Order, connection: Connection) -> None:
+def serve(order: WorkOrder, connection: Connection) -> None:
     """The body of a worker's process: steps made, then the result or what went wrong, go through the connection; a
     word that comes the other way stops it. Where nobody listens any more it ends."""
     import signal
@@ -185,7 +185,7 @@ def serve(order: Order, connection: Connection) -> None:
     os.nice(10)
     try:
         result = train(order, lambda step: connection.send(("step", step)), connection.poll)
-    except Stopped:
+    except RunStoppedError:
         connection.send(("stopped", None))
     except MuseError as error:
         connection.send(("failed", str(error)))

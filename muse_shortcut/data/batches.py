@@ -17,13 +17,13 @@ from muse_tokenizers.base import Variations
 if TYPE_CHECKING:
     from muse_shortcut.data.store import Store  # which needs yaml
 
-__all__ = ["Mix", "TrainingBatches", "evaluation_windows", "mix_of"]
+__all__ = ["SourceWeights", "TrainingBatches", "evaluation_windows", "source_weights_of"]
 
-Window = NDArray[np.int64]
+WindowIds = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mix:
+class SourceWeights:
     """How often each part of a split is seen, beside the others."""
 
     starts: NDArray[np.int64]
@@ -43,16 +43,16 @@ class TrainingBatches:
         batch: int,
         seed: int,
         variations: Variations | None = None,
-        mix: Mix | None = None,
+        source_weights: SourceWeights | None = None,
     ) -> None:
         """
         Args:
             tokens: (N, K) ids of a split.
             context: T, the steps the model sees.
-            batch: windows a batch.
+            batch: windows per batch.
             seed: another one gives other batches.
             variations: augmentation; one is drawn for each window.
-            mix: windows that begin in a part of weight w are seen w times an epoch; None: all once.
+            source_weights: windows that begin in a part of weight w are seen w times an epoch; None: all once.
 
         Raises:
             StoreError: there is nothing to learn from.
@@ -62,9 +62,9 @@ class TrainingBatches:
         self._tokens, self._context, self._batch, self._seed = tokens, context, batch, seed
         self._variations = variations
         self._places = max(1, (len(tokens) - 1) // context)
-        self._mix = mix
+        self._source_weights = source_weights
         self._windows = self._places
-        if mix is not None:
+        if source_weights is not None:
             self._windows = max(1, round(float(self._weights(0).sum())))
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
@@ -76,7 +76,7 @@ class TrainingBatches:
     def _shuffle(self, epoch: int) -> tuple[int, NDArray[np.int64]]:
         random = np.random.default_rng((self._seed, 1, epoch))
         offset = int(random.integers(self._context))
-        if self._mix is None:
+        if self._source_weights is None:
             return offset, random.permutation(self._windows)
         # Systematic resampling: a window of weight w comes floor(w) or ceil(w) times.
         reached = np.cumsum(self._weights(offset))
@@ -85,34 +85,36 @@ class TrainingBatches:
 
     def _weights(self, offset: int) -> NDArray[np.float64]:
         """(windows,): the weight of each window of an epoch that begins at an offset."""
-        assert self._mix is not None
+        assert self._source_weights is not None
         begins = (offset + np.arange(self._places) * self._context) % len(self._tokens)
-        weights: NDArray[np.float64] = self._mix.weights[np.searchsorted(self._mix.starts, begins, side="right") - 1]
+        weights: NDArray[np.float64] = self._source_weights.weights[
+            np.searchsorted(self._source_weights.starts, begins, side="right") - 1
+        ]
         return weights
 
-    def __call__(self, index: int) -> tuple[Window, Window]:
+    def __call__(self, index: int) -> tuple[WindowIds, WindowIds]:
         """Batch number `index`: inputs and targets, (B, T, K) each; target t is what follows input t."""
         numbers = range(index * self._batch, (index + 1) * self._batch)
         window = np.stack([self._window(number) for number in numbers])
         return window[:, :-1], window[:, 1:]
 
-    def _window(self, number: int) -> Window:
+    def _window(self, number: int) -> WindowIds:
         epoch, place = divmod(number, self._windows)
         offset, order = self._order(epoch)
         start = offset + int(order[place]) * self._context
         # A split shorter than a window repeats itself.
         rows = np.arange(start, start + self._context + 1) % len(self._tokens)
-        ids: Window = self._tokens[rows].astype(np.int64)
+        ids: WindowIds = self._tokens[rows].astype(np.int64)
         if self._variations is None:
             return ids
         choice = int(np.random.default_rng((self._seed, 2, number)).integers(len(self._variations.maps)))
         if not self._variations.valid[choice][ids].all():
             choice = 0
-        varied: Window = self._variations.maps[choice][ids]
+        varied: WindowIds = self._variations.maps[choice][ids]
         return varied
 
 
-def mix_of(store: Store, split: str, weights: Mapping[str, float]) -> Mix | None:
+def source_weights_of(store: Store, split: str, weights: Mapping[str, float]) -> SourceWeights | None:
     """The weights of a store's sources as those of the parts of one split; None where there are none.
 
     Raises:
@@ -124,10 +126,10 @@ def mix_of(store: Store, split: str, weights: Mapping[str, float]) -> Mix | None
     sources = [store.source(p) for p in inside]
     require_sources(weights, sources)
     own = np.array([weights.get(source, 1.0) for source in sources])
-    return Mix(starts=store.offsets[inside] - store.offsets[inside[0]], weights=own)
+    return SourceWeights(starts=store.offsets[inside] - store.offsets[inside[0]], weights=own)
 
 
-def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> Window:
+def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> WindowIds:
     """(W, T + 1, K): at most `count` windows that do not overlap, evenly over a split; always the same.
 
     Args:
@@ -143,5 +145,5 @@ def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> Win
     available = max(1, (len(tokens) - 1) // context)
     chosen = np.unique(np.linspace(0, available - 1, min(count, available)).round().astype(np.int64))
     rows = (chosen[:, None] * context + np.arange(context + 1)) % len(tokens)
-    windows: Window = tokens[rows].astype(np.int64)
+    windows: WindowIds = tokens[rows].astype(np.int64)
     return windows

@@ -1,6 +1,6 @@
 """Recipes, which say where music comes from, under which terms, and how it is split.
 
-Knows YAML and licences. What of a folder a recipe takes is found by `muse_shortcut.data.survey`; what is not here is
+Knows YAML and licences. What of a folder a recipe takes is found by `muse_shortcut.data.scan`; what is not here is
 fetched by `muse_shortcut.data.download`.
 """
 

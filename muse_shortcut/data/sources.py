@@ -10,7 +10,7 @@ from typing import Any
 
 from muse_shortcut.data import download
 from muse_shortcut.data.recipe import GroupBy, Recipe
-from muse_shortcut.data.survey import SourceFile, label, labelled, survey
+from muse_shortcut.data.scan import SourceFile, label, labelled, survey
 from muse_shortcut.errors import ArgumentsError
 
 __all__ = ["NUMBER", "describe_source", "fetch_recipe", "find_files"]

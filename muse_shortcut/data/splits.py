@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from muse_shortcut.data.scan import SourceFile
 from muse_shortcut.data.store import SPLITS
-from muse_shortcut.data.survey import SourceFile
 
 __all__ = ["assign_splits", "draw_splits", "keep_one_of_each", "split_files"]
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.arrays import map_array
-from muse_shortcut.data.survey import source_of
+from muse_shortcut.data.scan import source_of
 from muse_shortcut.errors import StoreError
 from muse_tokenizers.json_files import parse_json, read_json, version_problem
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.data.journal import Entry, Journal
+from muse_shortcut.data.scan import SourceFile
 from muse_shortcut.data.splits import draw_splits
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
-from muse_shortcut.data.survey import SourceFile
 from muse_shortcut.errors import OutputError, StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, write_text
 from muse_tokenizers.base import Tokenizer, Unit

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 from muse_shortcut.data.recipe import RandomSplit, Recipe
-from muse_shortcut.data.survey import SourceFile, in_parts
+from muse_shortcut.data.scan import SourceFile, in_parts
 from muse_shortcut.files import hash_file
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.text.cutting import held_out_marks
 from muse_tokenizers.text.files import LOOKED_AT, read_text, spans_of
 
@@ -29,8 +29,8 @@ def text_parts(
     free = recipe is None or isinstance(recipe.split, RandomSplit)
     files = _without_twins(files, encoding) if free else files
     alone = free and sum(file.reason is None for file in files) == 1
-    cut = partial(held_out_marks, held_out=held_out, encoding=encoding) if alone else None
-    return in_parts(files, recipe, partial(spans_of, encoding=encoding), cut)
+    split_point = partial(held_out_marks, held_out=held_out, encoding=encoding) if alone else None
+    return in_parts(files, recipe, partial(spans_of, encoding=encoding), split_point)
 
 
 def _without_twins(files: list[SourceFile], encoding: str | None) -> list[SourceFile]:
@@ -48,6 +48,6 @@ def _problem(file: SourceFile, encoding: str | None) -> str | None:
     try:
         beginning = (0, min(file.size(), LOOKED_AT))
         read_text(file.path, beginning, "lf", encoding=encoding, warn=lambda _: None)
-    except UnreadablePiece as error:
+    except UnreadablePieceError as error:
         return str(error).replace(str(file.path), file.name).removeprefix(f"{file.name} ")
     return None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.evaluation.continuing import Measured
+from muse_shortcut.evaluation.continuity import Measured
 from muse_tokenizers.midi.continuity import feature_vector
 
 __all__ = ["accuracy_of_telling"]

@@ -2,7 +2,7 @@
 
 store = open_store("stores/mine")
 scores = evaluate_likelihood(model, store)
-scores.together.nats_a_token
+scores.together.nats_per_token
 continued = evaluate_continuations(model, store, count=20)
 copies = evaluate_copies(model, store, continued.outcomes)
 """
@@ -16,13 +16,13 @@ from typing import Any
 from muse_shortcut.api.model import Model
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.data.store import Store
-from muse_shortcut.evaluation.continuations import Outcome, continue_window, listen
-from muse_shortcut.evaluation.copies import Copied, CopySummary, TrainingPieces, find_copies, summarise_copies
+from muse_shortcut.evaluation.by_source import pieces_by_source
+from muse_shortcut.evaluation.continuations import Outcome, continue_window, measure_windows
+from muse_shortcut.evaluation.copy_check import CopyFound, CopySummary, TrainingPieces, find_copies, summarise_copies
 from muse_shortcut.evaluation.distances import Comparison, Rate, compare, rates
-from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, Scoring, pool, score_pieces
-from muse_shortcut.evaluation.sources import pieces_by_source
-from muse_shortcut.evaluation.windows import Choice, Window, WindowWishes, choose_windows
-from muse_tokenizers.base import Unit, Wishes
+from muse_shortcut.evaluation.likelihood import Likelihood, PieceLikelihood, ScoringWindows, pool, score_pieces
+from muse_shortcut.evaluation.windows import Window, WindowChoice, WindowSelection, choose_windows
+from muse_tokenizers.base import Constraints, Unit
 
 __all__ = [
     "DEFAULT_LENGTHS",
@@ -72,15 +72,15 @@ class CopyResult:
 
     searched: int
     """Training pieces that were searched."""
-    copies: dict[str, list[Copied | None]]
+    copies: dict[str, list[CopyFound | None]]
     """The longest copy of each continuation, of the "model" and of the "true" ones; None: it is too short."""
     summaries: dict[str, CopySummary | None]
 
 
-def default_scoring(model: Model) -> Scoring:
+def default_scoring(model: Model) -> ScoringWindows:
     """Windows of the model's whole context, half a context apart, in float32."""
     context = model.core.config.context
-    return Scoring(context=context, stride=max(1, context // 2))
+    return ScoringWindows(context=context, stride=max(1, context // 2))
 
 
 def evaluate_likelihood(
@@ -89,7 +89,7 @@ def evaluate_likelihood(
     *,
     split: str = "validation",
     pieces: Mapping[str, Sequence[int]] | None = None,
-    scoring: Scoring | None = None,
+    scoring: ScoringWindows | None = None,
     hidden_depths: Collection[int] = (),
     watch: Callable[[int], None] = lambda _: None,
 ) -> LikelihoodResult:
@@ -122,7 +122,13 @@ def evaluate_likelihood(
 
 
 def continue_windows(
-    model: Model, windows: Sequence[Window], length: float, *, constraints: Wishes, sampling: SamplingConfig, seed: int
+    model: Model,
+    windows: Sequence[Window],
+    length: float,
+    *,
+    constraints: Constraints,
+    sampling: SamplingConfig,
+    seed: int,
 ) -> Iterator[Outcome]:
     """Continue cut pieces one after another, and measure each beside its true continuation.
 
@@ -135,10 +141,10 @@ def continue_windows(
         seed: same seed, same continuations.
     """
     tokenizer = model.tokenizer
-    asked = constraints.lasting(length, tokenizer.unit)
+    asked = constraints.with_length(length, tokenizer.unit)
     for window in windows:
         ids, steps = continue_window(model, window, asked, sampling, seed)
-        yield listen(tokenizer, window, ids, steps, length)
+        yield measure_windows(tokenizer, window, ids, steps, length)
 
 
 def evaluate_continuations(
@@ -175,20 +181,20 @@ def evaluate_continuations(
     tokenizer = model.tokenizer
     store.check_tokenizer(tokenizer.fingerprint(), "the model")
     before, after = DEFAULT_LENGTHS[tokenizer.unit]
-    wanted = WindowWishes(
+    wanted = WindowSelection(
         count=count,
         prompt_length=before if prompt_length is None else prompt_length,
         length=after if length is None else length,
         unit=tokenizer.unit,
         seed=seed,
     )
-    choice: Choice = choose_windows(store, tokenizer, pieces_by_source(store, split), wanted)
+    choice: WindowChoice = choose_windows(store, tokenizer, pieces_by_source(store, split), wanted)
     outcomes: list[Outcome] = []
     for outcome in continue_windows(
         model,
         choice.windows,
         wanted.length,
-        constraints=tokenizer.usual_wishes() if constrained else Wishes(),
+        constraints=tokenizer.default_constraints() if constrained else Constraints(),
         sampling=model.checkpoint.sampling if sampling is None else sampling,
         seed=seed,
     ):
@@ -216,5 +222,5 @@ def evaluate_copies(
     tokenizer: Any = model.tokenizer
     training = TrainingPieces(store, tokenizer)
     found = dict(zip(("model", "true"), find_copies(training, outcomes, watch), strict=True))
-    summaries = {kind: summarise_copies(copies, tokenizer.quotation) for kind, copies in found.items()}
+    summaries = {kind: summarise_copies(copies, tokenizer.copy_threshold) for kind, copies in found.items()}
     return CopyResult(searched=training.searched, copies=found, summaries=summaries)

@@ -19,16 +19,16 @@ from torch.nn import functional as F
 
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import OptionError
-from muse_shortcut.evaluation.sources import read_ids
+from muse_shortcut.evaluation.by_source import read_ids
 from muse_shortcut.model.core import Core
-from muse_shortcut.model.scoring import is_scored
+from muse_shortcut.model.loss_mask import loss_mask
 from muse_tokenizers.base import Tokenizer
 
-__all__ = ["Likelihood", "PieceLikelihood", "Scoring", "pool", "score_pieces", "windows_of"]
+__all__ = ["Likelihood", "PieceLikelihood", "ScoringWindows", "pool", "score_pieces", "windows_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
+class ScoringWindows:
     """How pieces are scored."""
 
     context: int
@@ -82,14 +82,14 @@ class Likelihood:
 
     pieces: int
     tokens: int
-    nats_a_token: float
+    nats_per_token: float
     nats_by_stream: tuple[float, ...]
     """Nats a token of each stream: of each codebook, where there are several."""
-    bits_a_second: float | None
+    bits_per_second: float | None
     """Of music; None in a domain without time."""
-    bits_a_byte: float | None
+    bits_per_byte: float | None
     """Of text; None in other domains."""
-    nats_a_note: float | None
+    nats_per_note: float | None
     """All that was scored, bars and tempos too, by the notes; None in a domain without notes."""
 
     def to_json(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
     return Likelihood(
         pieces=len(pieces),
         tokens=tokens,
-        nats_a_token=nats / max(1, tokens),
+        nats_per_token=nats / max(1, tokens),
         nats_by_stream=tuple(
             sum(of_stream) / max(1, sum(counts))
             for of_stream, counts in zip(
@@ -116,13 +116,13 @@ def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
                 strict=True,
             )
         ),
-        bits_a_byte=nats / math.log(2) / size if size else None,
-        bits_a_second=nats / math.log(2) / sum(seconds) if timed else None,
-        nats_a_note=nats / notes if notes else None,
+        bits_per_byte=nats / math.log(2) / size if size else None,
+        bits_per_second=nats / math.log(2) / sum(seconds) if timed else None,
+        nats_per_note=nats / notes if notes else None,
     )
 
 
-def windows_of(steps: int, scoring: Scoring) -> list[tuple[int, int, int]]:
+def windows_of(steps: int, scoring: ScoringWindows) -> list[tuple[int, int, int]]:
     """(start, first, end) of each window of a piece of that many steps: it reads steps start .. end - 2 and scores
     steps first .. end - 1."""
     windows, scored, start = [], 1, 0
@@ -138,7 +138,7 @@ def score_pieces(
     tokenizer: Tokenizer[Any],
     store: Store,
     sources: Mapping[str, Sequence[int]],
-    scoring: Scoring,
+    scoring: ScoringWindows,
     watch: Callable[[int], None] = lambda _: None,
     *,
     without: Collection[int] = (),
@@ -193,7 +193,7 @@ def _score_windows(
     tokenizer: Tokenizer[Any],
     store: Store,
     batch: list[tuple[int, int, int, int]],
-    scoring: Scoring,
+    scoring: ScoringWindows,
     without: Collection[int],
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """Nats and ids (K,) of each window (piece, start, first, end). Padding stands at the end, where causality hides
@@ -210,7 +210,7 @@ def _score_windows(
     with torch.autocast(device.type, scoring.precision, enabled=scoring.precision != torch.float32):
         logits = core.forward_without(put[:, :-1], without) if without else core(put[:, :-1])
     scored = torch.from_numpy(wanted).to(device)[:, 1:, None]
-    scored = scored & is_scored(put[:, :-1], put[:, 1:], tokenizer.pad, tokenizer.end)
+    scored = scored & loss_mask(put[:, :-1], put[:, 1:], tokenizer.pad, tokenizer.end)
     losses = torch.zeros(scored.shape, dtype=torch.float64, device="cpu")
     losses[scored.cpu()] = F.cross_entropy(logits[scored].float(), put[:, 1:][scored], reduction="none").double().cpu()
     return list(zip(losses.sum(1).numpy(), scored.sum(1).cpu().numpy(), strict=True))

@@ -24,7 +24,7 @@ class Ranked:
     place: int
     """From 1, the best."""
     of: int
-    nats_a_token: float
+    nats_per_token: float
     """Less is likelier."""
     distance: float | None
     """How far it is from the end of the prompt, as much of it as it is long itself: the mean over measures, each in
@@ -56,9 +56,9 @@ def rank(
         tokens: ids of the continuations.
     """
     nats = [-one / max(1, count) for one, count in zip(log_probabilities, tokens, strict=True)]
-    lengths = [tokenizer.duration(piece) - prompt.cut for piece in pieces]
+    lengths = [tokenizer.duration(piece) - prompt.split_point for piece in pieces]
     found = [
-        tokenizer.measure(piece, prompt.cut, prompt.cut + length) if length > 0 else {}
+        tokenizer.measure(piece, prompt.split_point, prompt.split_point + length) if length > 0 else {}
         for piece, length in zip(pieces, lengths, strict=True)
     ]
     far = _distances(tokenizer, prompt, found, lengths)
@@ -70,7 +70,7 @@ def rank(
             candidate=c,
             place=place + 1,
             of=len(pieces),
-            nats_a_token=nats[c],
+            nats_per_token=nats[c],
             distance=None if far is None else far[c],
             faults=faults[c],
         )
@@ -82,11 +82,11 @@ def _distances(
     tokenizer: Tokenizer[Any], prompt: Prompt[Any], found: Sequence[dict[str, Measure]], lengths: Sequence[float]
 ) -> list[float] | None:
     """How far each candidate is from the prompt's end; None where there is no prompt to compare with."""
-    if prompt.piece is None or prompt.cut <= 0:
+    if prompt.piece is None or prompt.split_point <= 0:
         return None
     # Each is held against as much of the prompt's end as it is long: measures change with length.
     befores = [
-        tokenizer.measure(prompt.piece, max(0.0, prompt.cut - length), prompt.cut) if length > 0 else {}
+        tokenizer.measure(prompt.piece, max(0.0, prompt.split_point - length), prompt.split_point) if length > 0 else {}
         for length in lengths
     ]
     names = list(dict.fromkeys(name for before in befores for name in before))

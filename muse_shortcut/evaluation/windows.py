@@ -1,4 +1,4 @@
-"""Places in held-out pieces at which they are continued, and the stretches that a continuation is held against."""
+"""Places in held-out pieces at which they are continued, and the segments that a continuation is held against."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from muse_shortcut.checks import require_range
 from muse_shortcut.data.store import Store
 from muse_shortcut.errors import OptionError, StoreError
-from muse_shortcut.evaluation.sources import read_ids
+from muse_shortcut.evaluation.by_source import read_ids
 from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit
 
-__all__ = ["Choice", "Window", "WindowWishes", "choose_windows", "shared_out"]
+__all__ = ["Window", "WindowChoice", "WindowSelection", "choose_windows", "shared_out"]
 
 _ROOM = 4
 """Parts of long texts are so many times as long as a window."""
@@ -24,14 +24,14 @@ _DRAWS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WindowWishes:
+class WindowSelection:
     """What windows are asked for."""
 
     count: int
     """Of all sources together."""
     prompt_length: float
-    """The least that lies before the cut, in the domain's unit; never less than `length`, which the repeated prompt
-    needs."""
+    """The least that lies before the split point, in the domain's unit; never less than `length`, which the repeated
+    prompt needs."""
     length: float
     """How long what is compared is."""
     unit: Unit
@@ -48,13 +48,13 @@ class WindowWishes:
 
     @property
     def before(self) -> float:
-        """What lies before every cut."""
+        """What lies before every split point."""
         return max(self.prompt_length, self.length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """A held-out piece, cut. All stretches are equally long and begin where a prompt may be cut, or at the start.
+    """A held-out piece, cut. All segments are equally long and begin where a prompt may be cut, or at the start.
     Places are in the domain's unit."""
 
     source: str
@@ -67,20 +67,20 @@ class Window:
     piece: Any
     """Decoded from them."""
     prompt: Prompt[Any]
-    """All of the piece before the cut."""
+    """All of the piece before the split point."""
     repeated: float
-    """Where the last whole stretch before the cut begins in the piece."""
+    """Where the last whole segment before the split point begins in the piece."""
     elsewhere: float | None
-    """Where another stretch of the piece begins, one that does not overlap the continuation; None: there is no room."""
+    """Where another segment of the piece begins, one that does not overlap the continuation; None: there is no room."""
     other_number: int
     other: Any
     """Another held-out piece of the same source."""
     other_start: float
-    """Where its stretch begins: as far along in it as the cut is in the piece."""
+    """Where its segment begins: as far along in it as the split point is in the piece."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class WindowChoice:
     """The windows that were found, source by source."""
 
     windows: tuple[Window, ...]
@@ -105,9 +105,9 @@ def choose_windows(
     store: Store,
     tokenizer: Tokenizer[Any],
     sources: Mapping[str, Sequence[int]],
-    wishes: WindowWishes,
+    selection: WindowSelection,
     watch: Callable[[int], None] = lambda _: None,
-) -> Choice:
+) -> WindowChoice:
     """Cut held-out pieces, or the parts of long texts, each at most once, at the last place before a moment drawn at
     random at which a piece may be cut: a bar line, a frame, the end of a word.
 
@@ -115,30 +115,30 @@ def choose_windows(
         store: where the pieces are.
         tokenizer: its own.
         sources: the numbers of the pieces, by source.
-        wishes: how many windows, and how long.
+        selection: how many windows, and how long.
         watch: called with the number of windows that are found.
 
     Raises:
         StoreError: no piece is long enough.
     """
-    places = {source: [p for n in pieces for p in _places(store, n, wishes)] for source, pieces in sources.items()}
+    places = {source: [p for n in pieces for p in _places(store, n, selection)] for source, pieces in sources.items()}
     fitting: dict[str, list[_Place]] = {}
     for source, found in places.items():
-        partners = [place for place in found if place.length >= wishes.length]
-        longer = [place for place in partners if place.length >= wishes.before + wishes.length]
+        partners = [place for place in found if place.length >= selection.length]
+        longer = [place for place in partners if place.length >= selection.before + selection.length]
         fitting[source] = longer if len(partners) > 1 else []
-    shares = shared_out(wishes.count, {source: len(found) for source, found in fitting.items()})
+    shares = shared_out(selection.count, {source: len(found) for source, found in fitting.items()})
     windows: list[Window] = []
     left_out: dict[str, int] = {}
     for source, found in fitting.items():
-        random = np.random.default_rng((wishes.seed, 1, *source.encode()))
+        random = np.random.default_rng((selection.seed, 1, *source.encode()))
         wanted, left_out[source] = len(windows) + shares[source], len(places[source]) - len(found)
         for chosen in random.permutation(len(found)).tolist():
             if len(windows) == wanted:
                 break
             place = found[chosen]
-            partners = [other for other in places[source] if other != place and other.length >= wishes.length]
-            window = _cut(store, tokenizer, source, place, partners, wishes)
+            partners = [other for other in places[source] if other != place and other.length >= selection.length]
+            window = _split(store, tokenizer, source, place, partners, selection)
             if window is None:
                 left_out[source] += 1
             else:
@@ -146,10 +146,10 @@ def choose_windows(
                 watch(len(windows))
     if not windows:
         raise StoreError(
-            f"no piece of {store.folder} is long enough for {wishes.before:g} {wishes.unit} before a cut and "
-            f"{wishes.length:g} after it, beside another of its source; ask for fewer --{wishes.unit}"
+            f"no piece of {store.folder} is long enough for {selection.before:g} {selection.unit} before a split point "
+            f"and {selection.length:g} after it, beside another of its source; ask for fewer --{selection.unit}"
         )
-    return Choice(windows=tuple(windows), left_out=left_out)
+    return WindowChoice(windows=tuple(windows), left_out=left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +164,12 @@ class _Place:
     """In the domain's unit, about."""
 
 
-def _places(store: Store, number: int, wishes: WindowWishes) -> list[_Place]:
+def _places(store: Store, number: int, selection: WindowSelection) -> list[_Place]:
     piece = store.pieces[number]
     parts = 1
-    if wishes.unit == "bytes":
-        # A book before a cut would take long to read, and a core sees its last page.
-        parts = max(1, int(piece.length / (_ROOM * (wishes.before + wishes.length))))
+    if selection.unit == "bytes":
+        # A book before a split point would take long to read, and a core sees its last page.
+        parts = max(1, int(piece.length / (_ROOM * (selection.before + selection.length))))
     edges = np.linspace(0, piece.tokens, parts + 1).round().astype(np.int64).tolist()
     return [_Place(number, first, stop, piece.length / parts) for first, stop in pairwise(edges)]
 
@@ -180,26 +180,26 @@ def _read(store: Store, tokenizer: Tokenizer[Any], place: _Place) -> Ids:
     return np.concatenate([begin, ids]) if place.first else ids
 
 
-def _cut(
+def _split(
     store: Store,
     tokenizer: Tokenizer[Any],
     source: str,
     place: _Place,
     partners: Sequence[_Place],
-    wishes: WindowWishes,
+    selection: WindowSelection,
 ) -> Window | None:
     """A window in a place; None where it has no cut with enough on both sides."""
-    random = np.random.default_rng((wishes.seed, 2, place.number, *([place.first] if place.first else [])))
+    random = np.random.default_rng((selection.seed, 2, place.number, *([place.first] if place.first else [])))
     ids = _read(store, tokenizer, place)
     piece = tokenizer.decode(ids)
-    room = tokenizer.duration(piece) - wishes.length
-    prompt = _draw_prompt(tokenizer, piece, room, wishes, random)
+    room = tokenizer.duration(piece) - selection.length
+    prompt = _draw_prompt(tokenizer, piece, room, selection, random)
     if prompt is None:
         return None
-    cut = prompt.cut
+    split_point = prompt.split_point
     partner = partners[int(random.choice(len(partners)))]
     other = tokenizer.decode(_read(store, tokenizer, partner))
-    other_room = max(0.0, tokenizer.duration(other) - wishes.length)
+    other_room = max(0.0, tokenizer.duration(other) - selection.length)
     return Window(
         source=source,
         number=place.number,
@@ -207,40 +207,47 @@ def _cut(
         ids=ids,
         piece=piece,
         prompt=prompt,
-        repeated=_line_before(tokenizer, piece, cut - wishes.length),
-        elsewhere=_elsewhere(tokenizer, piece, cut, room, wishes, random),
+        repeated=_line_before(tokenizer, piece, split_point - selection.length),
+        elsewhere=_elsewhere(tokenizer, piece, split_point, room, selection, random),
         other_number=partner.number,
         other=other,
-        other_start=_line_before(tokenizer, other, other_room * cut / room),
+        other_start=_line_before(tokenizer, other, other_room * split_point / room),
     )
 
 
 def _draw_prompt(
-    tokenizer: Tokenizer[Any], piece: Any, room: float, wishes: WindowWishes, random: np.random.Generator
+    tokenizer: Tokenizer[Any], piece: Any, room: float, selection: WindowSelection, random: np.random.Generator
 ) -> Prompt[Any] | None:
-    if room < wishes.before:
+    if room < selection.before:
         return None
-    moments = [*random.uniform(wishes.before, room, _DRAWS - 1).tolist(), room]
+    moments = [*random.uniform(selection.before, room, _DRAWS - 1).tolist(), room]
     for moment in moments:
-        if wishes.before <= tokenizer.cut_before(piece, moment) <= room:
+        if selection.before <= tokenizer.find_split_point(piece, moment) <= room:
             return tokenizer.prompt(piece, moment)
     return None
 
 
 def _elsewhere(
-    tokenizer: Tokenizer[Any], piece: Any, cut: float, room: float, wishes: WindowWishes, random: np.random.Generator
+    tokenizer: Tokenizer[Any],
+    piece: Any,
+    split_point: float,
+    room: float,
+    selection: WindowSelection,
+    random: np.random.Generator,
 ) -> float | None:
     """A moment before or after the continuation, drawn evenly from those that have room."""
-    before, after = cut - wishes.length, max(0.0, room - (cut + wishes.length))
+    before, after = split_point - selection.length, max(0.0, room - (split_point + selection.length))
     for _ in range(_DRAWS):
         moment = random.uniform(0.0, before + after)
-        start = _line_before(tokenizer, piece, moment if moment <= before else moment - before + cut + wishes.length)
-        if start <= before or start >= cut + wishes.length:
+        start = _line_before(
+            tokenizer, piece, moment if moment <= before else moment - before + split_point + selection.length
+        )
+        if start <= before or start >= split_point + selection.length:
             return start
     return None
 
 
 def _line_before(tokenizer: Tokenizer[Any], piece: Any, moment: float) -> float:
     """The last place before a moment at which a piece may be cut; its start where there is none."""
-    line = tokenizer.cut_before(piece, moment) if moment > 0 else 0.0
+    line = tokenizer.find_split_point(piece, moment) if moment > 0 else 0.0
     return line if line <= moment else 0.0

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from muse_shortcut.errors import ArgumentsError
-from muse_shortcut.generation.recording import Recorder
+from muse_shortcut.generation.recorder import Recorder
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sampling import Sampler
 from muse_shortcut.generation.trace import Trace
@@ -35,14 +35,16 @@ class Generation:
             trace: keep what each step attended to.
 
         Raises:
-            ImpossibleWish: (of the tokenizer) something is wished for that it cannot grant.
+            ConstraintError: (of the tokenizer) something is requested that it cannot grant.
         """
         if request.prompt.clock is not None:
-            request = replace(request, prompt=tokenizer.timed(request.prompt, request.wishes))
+            request = replace(request, prompt=tokenizer.timed(request.prompt, request.constraints))
         self._core, self._tokenizer, self.request = core, tokenizer, request
         self._device = next(core.parameters()).device
-        begun, clock = request.prompt.begun, request.prompt.clock
-        self._grammar = tokenizer.grammar(request.prompt.ids, request.candidates, request.wishes, begun, clock)
+        partial_frames, clock = request.prompt.partial_frames, request.prompt.clock
+        self._grammar = tokenizer.grammar(
+            request.prompt.ids, request.candidates, request.constraints, partial_frames, clock
+        )
         prompt = np.repeat(request.prompt.ids[None], request.candidates, axis=0)
         self._sampler = Sampler(request.sampling, request.seed, prompt)
         self._prompt_steps = prompt.shape[1]
@@ -50,8 +52,8 @@ class Generation:
         """(C, room, K): prompt and new ids; doubled when it is full."""
         self._steps = 0
         self._finished = np.zeros(request.candidates, dtype=bool)
-        self._whole_steps = np.zeros(request.candidates, dtype=np.int64)
-        self._log_probability, self._whole_log_probability = np.zeros((2, request.candidates))
+        self._complete_steps = np.zeros(request.candidates, dtype=np.int64)
+        self._log_probability, self._complete_log_probability = np.zeros((2, request.candidates))
         """Of all steps so far; of those up to the last at which nothing is left dangling."""
         self._cache: Cache | None = None
         self._recorder = Recorder(request.candidates, core.config.depths) if trace else None
@@ -84,22 +86,22 @@ class Generation:
         self._steps += 1
         if grammar is not None:
             grammar.advance(ids)
-            finished, whole = was_finished | grammar.finished, grammar.whole & ~was_finished
+            finished, complete = was_finished | grammar.finished, grammar.complete & ~was_finished
             elapsed = grammar.elapsed.copy()
         else:
             finished = was_finished | (ids == tokenizer.end).all(-1)
-            whole, elapsed = ~finished, np.full(len(ids), np.nan)
+            complete, elapsed = ~finished, np.full(len(ids), np.nan)
         self._log_probability[~was_finished] += log_probabilities.sum(-1)[~was_finished]
-        self._whole_steps[whole] = self._steps
-        self._whole_log_probability[whole] = self._log_probability[whole]
+        self._complete_steps[complete] = self._steps
+        self._complete_log_probability[complete] = self._log_probability[complete]
         return StepEvent(self._steps - 1, ids, log_probabilities, elapsed, finished)
 
     def _settled(self, allowed: NDArray[np.bool_] | None) -> Ids | None:
         """(C, K): the next step where it is given."""
-        given = self.request.given
-        if given is None or self._steps >= len(given):
+        forced_ids = self.request.forced_ids
+        if forced_ids is None or self._steps >= len(forced_ids):
             return None
-        step = given[self._steps]
+        step = forced_ids[self._steps]
         if allowed is not None and not np.take_along_axis(allowed[0], step[:, None], -1).all():
             raise ArgumentsError(f"step {self._steps} of the given ones, {step.tolist()}, is not allowed there")
         return np.repeat(step[None], self.request.candidates, axis=0)
@@ -145,11 +147,11 @@ class Generation:
     def continuation(self, candidate: int) -> Ids:
         """(T, K): one of `continuations`."""
         start = self._prompt_steps
-        return self._history[candidate, start : start + int(self._whole_steps[candidate])].copy()
+        return self._history[candidate, start : start + int(self._complete_steps[candidate])].copy()
 
     def log_probabilities(self) -> list[float]:
         """Of each candidate's continuation, in nats, all streams together."""
-        return [float(value) for value in self._whole_log_probability]
+        return [float(value) for value in self._complete_log_probability]
 
     def trace(self, candidate: int, steps: int | None = None) -> Trace:
         """What each step of a candidate's continuation attended to, so far; of its first `steps` alone.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import OptionError
-from muse_tokenizers.base import Ids, Prompt, Wishes
+from muse_tokenizers.base import Constraints, Ids, Prompt
 
 __all__ = ["MAXIMUM_CANDIDATES", "Request", "StepEvent"]
 
@@ -24,13 +24,13 @@ class Request:
 
     prompt: Prompt[Any]
     sampling: SamplingConfig = SamplingConfig()
-    wishes: Wishes = Wishes()
+    constraints: Constraints = Constraints()
     candidates: int = 1
     """C, grown in one batch."""
     max_steps: int | None = None
-    """The most new steps; None: as many as the wished length may take."""
+    """The most new steps; None: as many as the requested length may take."""
     seed: int = 0
-    given: Ids | None = None
+    forced_ids: Ids | None = None
     """(G, K): the first new steps, where they are settled already: those of another continuation up to where this one
     takes another way. None: all are drawn."""
 
@@ -45,9 +45,9 @@ class Request:
             raise OptionError("seed", self.seed, "0 to 2^63 - 1")
         require_range("max_new_tokens", self.max_steps)
         for name in ("bars", "seconds", "bytes", "tempo"):
-            require_range(name, getattr(self.wishes, name))
+            require_range(name, getattr(self.constraints, name))
         for name in ("silence", "repeats"):
-            require_range(name, getattr(self.wishes, name), or_none=True)
+            require_range(name, getattr(self.constraints, name), or_none=True)
 
     def stopped_after(self, steps: int) -> Request:
         """The request that makes again what was stopped after so many steps: one that ends there by itself."""
@@ -55,11 +55,14 @@ class Request:
 
     @property
     def limit(self) -> int:
-        """The most new steps. A wished length ends a piece much earlier: this only bounds one that stands still."""
+        """The most new steps. A requested length ends a piece much earlier: this only bounds one that stands still."""
         if self.max_steps is not None:
             return self.max_steps
         return (
-            4096 + int(400 * (self.wishes.seconds or 0.0)) + 2000 * (self.wishes.bars or 0) + (self.wishes.bytes or 0)
+            4096
+            + int(400 * (self.constraints.seconds or 0.0))
+            + 2000 * (self.constraints.bars or 0)
+            + (self.constraints.bytes or 0)
         )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from muse_shortcut.config import SamplingConfig
 
-__all__ = ["Draw", "NgramMemory", "Sampler", "distribution", "log_softmax"]
+__all__ = ["NgramMemory", "Sample", "Sampler", "distribution", "log_softmax"]
 
 PENALTY_STEPS = 64
 """How far back the repetition penalty looks."""
@@ -107,7 +107,7 @@ class NgramMemory:
                     logits[c, k] = kept
 
 
-class Draw(NamedTuple):
+class Sample(NamedTuple):
     """What was drawn, and from what."""
 
     ids: NDArray[np.int64]
@@ -135,8 +135,8 @@ class Sampler:
         self,
         logits: NDArray[np.float32],
         allowed: NDArray[np.bool_] | None,
-        settled: NDArray[np.int64] | None = None,
-    ) -> Draw:
+        forced: NDArray[np.int64] | None = None,
+    ) -> Sample:
         """The next ids.
 
         Args:
@@ -156,10 +156,10 @@ class Sampler:
         points = np.stack([random.random(logits.shape[1]) for random in self._randoms])[..., None]
         # Scaled, since a sum of floats may end a hair below 1; `>` so that an id of chance 0 is never drawn.
         ids = (cumulative > points * cumulative[..., -1:]).argmax(-1)
-        ids = ids if settled is None else settled
+        ids = ids if forced is None else forced
         self._memory.add(ids)
         self._recent = np.concatenate([self._recent, ids[:, None]], axis=1)[:, -PENALTY_STEPS:]
-        return Draw(ids, log_probabilities)
+        return Sample(ids, log_probabilities)
 
     def _penalise(self, scores: NDArray[np.float64]) -> None:
         recent = np.zeros(scores.shape, dtype=bool)

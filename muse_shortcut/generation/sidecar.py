@@ -14,10 +14,11 @@ import torch
 
 from muse_shortcut.checks import RANGES
 from muse_shortcut.config import SamplingConfig
+from muse_shortcut.earlier_names import PROMPT, SIDECAR, current_names
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.request import MAXIMUM_CANDIDATES, Request
 from muse_shortcut.version import __version__
-from muse_tokenizers.base import RULES, Ids, Prompt, Tokenizer, Wishes
+from muse_tokenizers.base import RULES, Constraints, Ids, Prompt, Tokenizer
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
@@ -95,18 +96,18 @@ def sidecar_text(
         "seed": request.seed,
         "max_steps": request.max_steps,
         "sampling": asdict(request.sampling),
-        "wishes": asdict(request.wishes),
+        "constraints": asdict(request.constraints),
         "prompt": {
             "ids": prompt.ids.tolist(),
             "piece": piece,
-            "cut": prompt.cut,
-            "cut_step": prompt.cut_step,
-            "begun": None if prompt.begun is None else prompt.begun.tolist(),
+            "split_point": prompt.split_point,
+            "split_index": prompt.split_index,
+            "partial_frames": None if prompt.partial_frames is None else prompt.partial_frames.tolist(),
             "gain": prompt.gain,
             "timed": prompt.clock is not None,
             "divided": prompt.divided,
         },
-        "given": None if request.given is None else request.given.tolist(),
+        "forced_ids": None if request.forced_ids is None else request.forced_ids.tolist(),
         "ids": ids.tolist(),
         "log_probability": log_probability,
         "source": None if source is None else _plain(source),
@@ -159,24 +160,25 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_abo
 def _sidecar(content: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Sidecar:
     if content["domain"] != tokenizer.kind:
         raise ValueError(f"domain is {_shown(content['domain'])}; allowed: {tokenizer.kind}")
-    wishes = _wishes(_object(content, "wishes"))
-    given = _object(content, "prompt")
+    content = current_names(content, SIDECAR)
+    constraints = _constraints(_object(content, "constraints"))
+    given = current_names(_object(content, "prompt"), PROMPT)
     # Those made before prompts had the times of their files repeat with those of their ids.
     timed = _flag(given, "timed", "prompt.")
     # Those of version 1 were made before notes were divided among tracks, unless they have clocks.
     divided = _flag({"divided": timed or content["version"] > 1} | given, "divided", "prompt.")
     prompt = replace(_prompt(given, tokenizer, warn), divided=divided)
     if timed:
-        prompt = tokenizer.timed(prompt, wishes)
+        prompt = tokenizer.timed(prompt, constraints)
     request = Request(
         prompt=prompt,
         sampling=SamplingConfig(**_object(content, "sampling")),
-        wishes=wishes,
+        constraints=constraints,
         candidates=_whole(content, "candidates", 1, MAXIMUM_CANDIDATES),
         max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MOST_STEPS),
         seed=_whole(content, "seed", 0, 2**63 - 1),
         # Those made before there were branches have none.
-        given=None if content.get("given") is None else _ids(content["given"], tokenizer),
+        forced_ids=None if content.get("forced_ids") is None else _ids(content["forced_ids"], tokenizer),
     )
     return Sidecar(
         domain=tokenizer.kind,
@@ -198,13 +200,15 @@ def _prompt(given: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Pro
     ids = _ids(given["ids"], tokenizer)
     if not len(ids) or (ids[0] != tokenizer.begin).any() or (piece is not None and len(ids) == 1):
         raise ValueError("prompt.ids do not begin a piece")
-    cut, step = given["cut"], _whole(given, "cut_step", 0, _LARGEST_STEP, "prompt.")
-    if not (type(cut) in (int, float) and 0 <= cut <= _LARGEST_CUT):
-        raise ValueError(f"prompt.cut is {_shown(cut)}; allowed: a number from 0 to {_LARGEST_CUT:,}")
+    split_point, step = given["split_point"], _whole(given, "split_index", 0, _LARGEST_STEP, "prompt.")
+    if not (type(split_point) in (int, float) and 0 <= split_point <= _LARGEST_CUT):
+        raise ValueError(f"prompt.split_point is {_shown(split_point)}; allowed: a number from 0 to {_LARGEST_CUT:,}")
     # Those made before prompts had a gain sound as the codec gives them.
     gain = _number({"gain": 1.0} | given, "gain", 0.01, 100.0, "prompt.")
-    begun = _begun(given.get("begun"), tokenizer)
-    return Prompt(ids=ids, piece=piece, cut=float(cut), cut_step=step, begun=begun, gain=gain)
+    partial_frames = _partial_frames(given.get("partial_frames"), tokenizer)
+    return Prompt(
+        ids=ids, piece=piece, split_point=float(split_point), split_index=step, partial_frames=partial_frames, gain=gain
+    )
 
 
 def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
@@ -259,22 +263,22 @@ def _name(text: str) -> str:
     return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore").lstrip(".") or "again"
 
 
-def _wishes(content: dict[str, Any]) -> Wishes:
+def _constraints(content: dict[str, Any]) -> Constraints:
     # Those made before there were the last three had none of them.
     numbers = {name: content[name] for name in ("tempo", "bars", "seconds")}
     numbers |= {name: content.get(name) for name in ("silence", "repeats", "bytes")}
     for name, value in numbers.items():
         if value is not None and type(value) not in ((int,) if name in ("bars", "repeats", "bytes") else (int, float)):
-            raise ValueError(f"wishes.{name} is {_shown(value)}; allowed: a number, or null")
+            raise ValueError(f"constraints.{name} is {_shown(value)}; allowed: a number, or null")
     key, instruments = content["key"], content["instruments"]
     if key is not None and not _is_text(key):
-        raise TypeError(f"wishes.key is {_shown(key)}; allowed: a text, or null")
+        raise TypeError(f"constraints.key is {_shown(key)}; allowed: a text, or null")
     if not isinstance(instruments, list) or not all(map(_is_text, instruments)):
-        raise TypeError(f"wishes.instruments is {_shown(instruments)}; allowed: a list of texts")
+        raise TypeError(f"constraints.instruments is {_shown(instruments)}; allowed: a list of texts")
     # What was made before there were rules 2 repeats by rules 1.
-    rules = _whole({"rules": 1} | content, "rules", 1, RULES, "wishes.")
-    keeps = {name: _flag(content, name, "wishes.") for name in ("keep_instruments", "keep_tempo")}
-    return Wishes(instruments=tuple(instruments), key=key, rules=rules, **numbers, **keeps)
+    rules = _whole({"rules": 1} | content, "rules", 1, RULES, "constraints.")
+    keeps = {name: _flag(content, name, "constraints.") for name in ("keep_instruments", "keep_tempo")}
+    return Constraints(instruments=tuple(instruments), key=key, rules=rules, **numbers, **keeps)
 
 
 def _loudness(sound: dict[str, Any]) -> float | None:
@@ -282,14 +286,16 @@ def _loudness(sound: dict[str, Any]) -> float | None:
     return None if sound.get("loudness") is None else _number(sound, "loudness", QUIETEST, 0.0, "sound.")
 
 
-def _begun(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:
+def _partial_frames(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:
     """Ids, or -1 where they are open; of fewer steps than there are streams."""
     if rows is None:
         return None
-    begun = _ids(rows, tokenizer, lowest=-1)
-    if len(begun) >= tokenizer.streams:
-        raise ValueError(f"prompt.begun has {counted(len(begun), 'step')}; allowed: up to {tokenizer.streams - 1}")
-    return begun
+    partial_frames = _ids(rows, tokenizer, lowest=-1)
+    if len(partial_frames) >= tokenizer.streams:
+        raise ValueError(
+            f"prompt.partial_frames has {counted(len(partial_frames), 'step')}; allowed: up to {tokenizer.streams - 1}"
+        )
+    return partial_frames
 
 
 def _ids(rows: Any, tokenizer: Tokenizer[Any], lowest: int = 0) -> Ids:

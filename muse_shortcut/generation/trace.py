@@ -3,7 +3,7 @@
     NAME-1.trace.npz   plain arrays, uncompressed, no pickles
 
 The weights are the very ones that the last layer used, kept while sampling. Weight is not cause: for causes see
-`muse_shortcut.generation.explaining`. Does not know how anything is drawn, nor what an id means.
+`muse_shortcut.generation.ablation`. Does not know how anything is drawn, nor what an id means.
 """
 
 from __future__ import annotations

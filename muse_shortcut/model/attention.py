@@ -20,12 +20,12 @@ from torch.autograd.function import Function, FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
 __all__ = [
+    "ablated_attend",
     "attend",
     "column_attend",
     "cross_attend",
     "cross_attend_spelled_out",
     "cross_row_attend",
-    "cut_attend",
     "joint_attend",
     "joint_attend_spelled_out",
     "row_attend",
@@ -169,7 +169,7 @@ def row_attend(
     return out, weights.float()
 
 
-def cut_attend(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def ablated_attend(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """One position's joint attention, once for each of M sets of sources that it may not see.
 
     What is left shares the whole of the softmax; where nothing is left, nothing is attended to and the result is 0.

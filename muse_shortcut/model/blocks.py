@@ -11,16 +11,16 @@ from muse_shortcut.model.attention import attend, row_attend
 from muse_shortcut.model.cache import Cache
 from muse_shortcut.model.memory_mixing import Memory, memory_mixing
 
-__all__ = ["Attention", "Block", "FeedForward", "Memory", "rotate"]
+__all__ = ["Attention", "Block", "FeedForward", "Memory", "apply_rotary"]
 
 _EPSILON = 1e-6
 """Of the norm of queries and keys. torch's default depends on the type, and would outweigh the keys of a new core."""
 
 
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
+def apply_rotary(x: Tensor, cos_sin: Tensor) -> Tensor:
     """Rotary positions (Su et al. 2021, arXiv 2104.09864): x (..., T, C), turns (2, T, C / 2) of cosines and sines."""
     first, second = x.chunk(2, dim=-1)
-    cosine, sine = turns.to(x.dtype)
+    cosine, sine = cos_sin.to(x.dtype)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
@@ -56,14 +56,14 @@ class Attention(nn.Module):
         """(..., T, D) -> (..., H, T, C)."""
         return x.view(*x.shape[:-1], self.heads, -1).transpose(-2, -3)
 
-    def queries(self, x: Tensor, turns: Tensor) -> Tensor:
+    def queries(self, x: Tensor, cos_sin: Tensor) -> Tensor:
         """(..., T, D) -> (..., H, T, C)."""
-        return rotate(self._normed(self.split(self.query(x))), turns)
+        return apply_rotary(self._normed(self.split(self.query(x))), cos_sin)
 
-    def keys_and_values(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, x: Tensor, cos_sin: Tensor) -> tuple[Tensor, Tensor]:
         """(..., T, D) -> two of (..., H, T, C)."""
         key, value = self.key_value(x).chunk(2, dim=-1)
-        return rotate(self._normed(self.split(key)), turns), self.split(value)
+        return apply_rotary(self._normed(self.split(key)), cos_sin), self.split(value)
 
     def _normed(self, x: Tensor) -> Tensor:
         # Under autocast a norm gives float32 on some devices, for which there may be no fused attention.
@@ -87,11 +87,11 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config.width, config.feed_forward, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, h: Tensor, turns: Tensor, cache: Cache | None, below: Memory) -> Tensor:
+    def forward(self, h: Tensor, cos_sin: Tensor, cache: Cache | None, below: Memory) -> Tensor:
         """(B, T, D) -> (B, T, D). The layers below have left their keys and values in `below`, and so does this one."""
         x = self.attention_norm(h)
-        query = self.attention.queries(x, turns)
-        key, value = self.attention.keys_and_values(x, turns)
+        query = self.attention.queries(x, cos_sin)
+        key, value = self.attention.keys_and_values(x, cos_sin)
         own = key, value
         if self.mixing is not None:
             key, value = self.mixing(query, key, value, below)

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from muse_shortcut.config import ModelConfig
 
-__all__ = ["Cache", "Held"]
+__all__ = ["Cache", "CachedKeysValues"]
 
 _WORTH_SHARING = 128
 """Below so many steps a copy for each candidate is read as fast as one that is shared and joined."""
 
 
 @dataclass(slots=True)
-class Held:
+class CachedKeysValues:
     """The keys and values that a cache holds of a layer, or of n depths: of the steps that the batch shares, and of
     those after them.
 
@@ -63,23 +63,23 @@ class Cache:
         shape = (layers, batch, heads, self.capacity - self.shared_length, width)
         return torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype)
 
-    def put(self, layer: int, key: Tensor, value: Tensor) -> Held:
+    def put(self, layer: int, key: Tensor, value: Tensor) -> CachedKeysValues:
         """Add (B, H, T, C) to an ordinary layer; return all of it."""
         start = self.length - self.shared_length
         end = start + key.shape[2]
         self.keys[layer, :, :, start:end] = key
         self.values[layer, :, :, start:end] = value
         shared = None if self._shared is None else (self._shared[0][layer], self._shared[1][layer])
-        return Held(self.keys[layer, :, :, :end], self.values[layer, :, :, :end], shared)
+        return CachedKeysValues(self.keys[layer, :, :, :end], self.values[layer, :, :, :end], shared)
 
-    def put_taps(self, keys: Tensor, values: Tensor) -> Held:
+    def put_taps(self, keys: Tensor, values: Tensor) -> CachedKeysValues:
         """Add (n, B, H, T, C) to the depths; return all of them."""
         start = self.length - self.shared_length
         end = start + keys.shape[3]
         self.tap_keys[:, :, :, start:end] = keys
         self.tap_values[:, :, :, start:end] = values
         shared = None if self._shared is None else self._shared[2:]
-        return Held(self.tap_keys[:, :, :, :end], self.tap_values[:, :, :, :end], shared)
+        return CachedKeysValues(self.tap_keys[:, :, :, :end], self.tap_values[:, :, :, :end], shared)
 
     def repeat(self, batch: int) -> None:
         """Turn a batch of one into `batch` candidates, who share what has been read so far if it is long."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from muse_shortcut.config import ModelConfig
 from muse_shortcut.model.blocks import Block, Memory
 from muse_shortcut.model.cache import Cache
-from muse_shortcut.model.last import LastBlock
+from muse_shortcut.model.last_layer import LastBlock
 from muse_shortcut.model.own_last import OwnLast
 from muse_shortcut.model.stream_mixing import DepthQuery, stream_mixing
 
@@ -41,14 +41,14 @@ class StepOutput:
     step's own position."""
 
 
-class Below(NamedTuple):
+class LowerLayers(NamedTuple):
     """What the layers below the last one leave to it."""
 
     h: Tensor
     """(B, T, D): what the last layer reads."""
     depths: list[Tensor]
     """n of (B, T, D): the outputs of the depths that it attends to."""
-    turns: Tensor
+    cos_sin: Tensor
     """(2, T, C / 2), of the positions."""
     outputs: list[Tensor]
     """L of (B, T, D): of all depths, as they came out of their layers."""
@@ -73,7 +73,7 @@ class Core(nn.Module):
             nn.Linear(config.width, config.vocabulary_size, bias=False) for _ in range(config.streams)
         )
         self.mixings = stream_mixing(config)
-        self.register_buffer("turns", _turns(config.context, config.head_width), persistent=False)
+        self.register_buffer("cos_sin", _cos_sin(config.context, config.head_width), persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -116,7 +116,7 @@ class Core(nn.Module):
         """Logits as of `forward`, with some depths hidden from the last layer; all of them: its attention adds 0."""
         below = self._below(ids, None)
         hidden = {number for number, depth in enumerate(self.config.depths) if depth in depths}
-        h = self.last.forward_without(below.h, below.depths, below.turns, below.memory, hidden)
+        h = self.last.forward_without(below.h, below.depths, below.cos_sin, below.memory, hidden)
         return self._logits(self._mixed(h, below))
 
     def prefill(self, ids: Tensor, cache: Cache) -> None:
@@ -131,7 +131,7 @@ class Core(nn.Module):
         h, weights = self._run(ids[:, None], cache)
         return StepOutput(self._logits(h[:, -1]), weights)
 
-    def cut(self, ids: Tensor, hidden: Tensor) -> StepOutput:
+    def ablate(self, ids: Tensor, hidden: Tensor) -> StepOutput:
         """What comes after the last of (1, T, K), once for each of M sets of sources that the last layer may not see.
 
         Args:
@@ -142,33 +142,33 @@ class Core(nn.Module):
             Logits (M, K, V) and weights (M, H, n, T), for scope `column` too.
         """
         below = self._below(ids, None)
-        h, weights = self.last.cut(below.h, below.depths, below.turns, below.memory, hidden)
+        h, weights = self.last.ablate(below.h, below.depths, below.cos_sin, below.memory, hidden)
         below = below._replace(outputs=[output[:, -1:] for output in below.outputs])
         return StepOutput(self._logits(self._mixed(h, below)[:, -1]), weights)
 
     def _run(self, ids: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
         below = self._below(ids, cache)
-        h, weights = self.last(below.h, below.depths, below.turns, cache, below.memory)
+        h, weights = self.last(below.h, below.depths, below.cos_sin, cache, below.memory)
         if cache is not None:
             cache.length += ids.shape[1]
         return self._mixed(h, below), weights
 
-    def _below(self, ids: Tensor, cache: Cache | None) -> Below:
+    def _below(self, ids: Tensor, cache: Cache | None) -> LowerLayers:
         start = 0 if cache is None else cache.length
-        turns = self.turns[:, start : start + ids.shape[1]]  # type: ignore[index]
+        cos_sin = self.cos_sin[:, start : start + ids.shape[1]]  # type: ignore[index]
         embedded = [embedding(ids[..., k]) for k, embedding in enumerate(self.embeddings)]
         h = self.dropout(torch.stack(embedded).sum(0) if len(embedded) > 1 else embedded[0])
         outputs, memory = [h], Memory()
         for depth, block in enumerate(self.blocks, 1):
-            h = block(h, turns, cache, memory)
+            h = block(h, cos_sin, cache, memory)
             outputs.append(h)
             if str(depth) in self.mixings:
                 h = self.mixings[str(depth)](outputs)
         # The last layer meets what it reads, where that is mixed.
         depths = [*outputs[:-1], h]
-        return Below(h, [depths[depth] for depth in self.config.depths], turns, outputs, memory)
+        return LowerLayers(h, [depths[depth] for depth in self.config.depths], cos_sin, outputs, memory)
 
-    def _mixed(self, h: Tensor, below: Below) -> Tensor:
+    def _mixed(self, h: Tensor, below: LowerLayers) -> Tensor:
         """What the heads read: the last layer's output, with the others where all are mixed."""
         name = str(self.config.layers)
         return self.mixings[name]([*below.outputs, h]) if name in self.mixings else h
@@ -178,7 +178,7 @@ class Core(nn.Module):
         return torch.stack([head(y) for head in self.heads], dim=-2)
 
 
-def _turns(context: int, head_width: int) -> Tensor:
+def _cos_sin(context: int, head_width: int) -> Tensor:
     """(2, T, C / 2): cosines and sines of each position's angles."""
     frequencies = 10_000.0 ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angles = torch.arange(context, dtype=torch.float64)[:, None] * frequencies

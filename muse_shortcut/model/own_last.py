@@ -72,7 +72,7 @@ class OwnLast(nn.Module):
         self.module = _registered[name](config)
 
     def forward(
-        self, h: Tensor, depths: list[Tensor], turns: Tensor, cache: Cache | None, below: Memory
+        self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, cache: Cache | None, below: Memory
     ) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> (B, T, D), and for one cached position the weights (B, H, n, T), else an empty tensor."""
         stacked = torch.stack(depths)
@@ -90,15 +90,15 @@ class OwnLast(nn.Module):
         return out[:, -1:], weights.float()
 
     def forward_without(
-        self, h: Tensor, depths: list[Tensor], turns: Tensor, below: Memory, hidden: set[int]
+        self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, below: Memory, hidden: set[int]
     ) -> Tensor:
         """(B, T, D) -> (B, T, D) where some depths, by number, are not seen."""
         mask = torch.zeros(len(h), len(depths), h.shape[1], dtype=torch.bool, device=h.device)
         mask[:, sorted(hidden)] = True
         return self._run(h, torch.stack(depths), mask)[0]
 
-    def cut(
-        self, h: Tensor, depths: list[Tensor], turns: Tensor, below: Memory, hidden: Tensor
+    def ablate(
+        self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, below: Memory, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n, T)."""
         count = len(hidden)

@@ -22,10 +22,10 @@ from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import TrainConfig
 from muse_shortcut.data.batches import TrainingBatches
 from muse_shortcut.errors import TrainingError
-from muse_shortcut.model.scoring import is_scored
+from muse_shortcut.model.loss_mask import loss_mask
 from muse_shortcut.training.log import MetricsLog
-from muse_shortcut.training.optimiser import Optimiser, fall_begins, learning_rate
-from muse_shortcut.training.run import Progress, RunFolder
+from muse_shortcut.training.optimiser import Optimiser, decay_begins, learning_rate
+from muse_shortcut.training.run import RunFolder, TrainingProgress
 
 __all__ = ["Status", "Trainer", "Validation"]
 
@@ -92,7 +92,7 @@ class Trainer:
         if config.compile:
             self._forward = torch.compile(self._core)
         self.optimiser = Optimiser(self._core, config)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
 
     def resume(self) -> bool:
         """Go on from the run's latest checkpoint, whose weights the core already has; False for a new run."""
@@ -108,7 +108,7 @@ class Trainer:
         watch: Callable[[Status], None] = lambda _: None,
         sample: Callable[[int], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
-    ) -> Progress:
+    ) -> TrainingProgress:
         """Train to the end, or until patience ends or `should_stop` says so; leaves a checkpoint either way.
 
         Args:
@@ -168,7 +168,7 @@ class Trainer:
         return validation
 
     def _step(self, step: int) -> tuple[float, float, int]:
-        """One optimiser step; loss in nats a token, gradient norm, tokens."""
+        """One optimiser step; loss in nats per token, gradient norm, tokens."""
         config = self._config
         torch.manual_seed(int(np.random.SeedSequence((self._seed, 3, step)).generate_state(1, np.uint64)[0] >> 1))
         self._core.train()
@@ -200,7 +200,7 @@ class Trainer:
         tokenizer = self._checkpoint.tokenizer
         with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
             logits = self._forward(inputs)
-        scored = is_scored(inputs, targets, tokenizer.pad, tokenizer.end)
+        scored = loss_mask(inputs, targets, tokenizer.pad, tokenizer.end)
         wanted = targets.where(scored, _NOT_SCORED)
         losses = F.cross_entropy(
             logits.float().flatten(0, -2), wanted.flatten(), ignore_index=_NOT_SCORED, reduction="none"
@@ -229,34 +229,34 @@ class Trainer:
         is_best = progress.best is None or validation < progress.best
         if is_best:
             progress.best = validation
-        if progress.reference is None or validation < progress.reference - self._config.min_gain:
-            progress.reference, progress.stale = validation, 0
+        if progress.reference is None or validation < progress.reference - self._config.min_delta:
+            progress.reference, progress.evaluations_without_improvement = validation, 0
         else:
-            progress.stale += 1
+            progress.evaluations_without_improvement += 1
         # A fall that has begun in time for the last step goes on as it is.
-        standing = self._config.decay_steps and progress.step < fall_begins(self._config, progress.falling_from)
-        if standing and progress.falling_from is None and self._out_of_patience():
-            progress.falling_from = progress.step
+        standing = self._config.decay_steps and progress.step < decay_begins(self._config, progress.decay_start)
+        if standing and progress.decay_start is None and self._out_of_patience():
+            progress.decay_start = progress.step
         return found, is_best
 
     def _window(self, step: int) -> int:
         """Steps of a training window."""
         config, context = self._config, self._core.config.context
-        falls = config.decay_steps and step > fall_begins(config, self.progress.falling_from)
+        falls = config.decay_steps and step > decay_begins(config, self.progress.decay_start)
         return context if falls else config.standing_window(context)
 
     def _rate(self, step: int) -> float:
-        return learning_rate(step, self._config, self.progress.falling_from)
+        return learning_rate(step, self._config, self.progress.decay_start)
 
     def _out_of_patience(self) -> bool:
-        return bool(self._config.patience) and self.progress.stale >= self._config.patience
+        return bool(self._config.patience) and self.progress.evaluations_without_improvement >= self._config.patience
 
     def _is_over(self) -> bool:
         progress, config = self.progress, self._config
         if progress.step >= config.max_steps:
             return True
         if config.decay_steps:
-            return progress.falling_from is not None and progress.step >= progress.falling_from + config.decay_steps
+            return progress.decay_start is not None and progress.step >= progress.decay_start + config.decay_steps
         return self._out_of_patience()
 
     def _log(self, log: MetricsLog, loss: float, norm: float, rate: float, validation: Validation | None) -> None:

@@ -11,32 +11,32 @@ from muse_shortcut.config import TrainConfig
 from muse_shortcut.errors import CheckpointError
 from muse_shortcut.model.core import Core
 
-__all__ = ["Optimiser", "fall_begins", "learning_rate"]
+__all__ = ["Optimiser", "decay_begins", "learning_rate"]
 
 
-def learning_rate(step: int, config: TrainConfig, falling_from: int | None = None) -> float:
+def learning_rate(step: int, config: TrainConfig, decay_start: int | None = None) -> float:
     """Of step `step`, counted from 1: linear warm-up, then down to the final rate.
 
     Without `decay_steps` a cosine that ends at the last step; with them the rate stands, then falls in a line.
 
     Args:
-        falling_from: the last step at the full rate, where training has found no more gain; None where it has not, or
+        decay_start: the last step at the full rate, where training has found no more gain; None where it has not, or
             not yet: then it falls in time for `max_steps`.
     """
     low, high = config.final_learning_rate, config.learning_rate
     if step <= config.warmup_steps:
         return high * step / config.warmup_steps
     if config.decay_steps:
-        start = fall_begins(config, falling_from)
+        start = decay_begins(config, decay_start)
         return high + (low - high) * min(1.0, max(0.0, (step - start) / config.decay_steps))
     span = max(1, config.max_steps - config.warmup_steps)
     place = min(1.0, (step - config.warmup_steps) / span)
     return low + (high - low) * 0.5 * (1.0 + math.cos(math.pi * place))
 
 
-def fall_begins(config: TrainConfig, falling_from: int | None) -> int:
+def decay_begins(config: TrainConfig, decay_start: int | None) -> int:
     """The last step at the full rate, where there are `decay_steps`."""
-    return config.max_steps - config.decay_steps if falling_from is None else falling_from
+    return config.max_steps - config.decay_steps if decay_start is None else decay_start
 
 
 class Optimiser:

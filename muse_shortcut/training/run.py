@@ -16,6 +16,7 @@ from pathlib import Path
 from safetensors.torch import save as save_tensors
 
 from muse_shortcut.checkpoints import Checkpoint, read_tensors, save_checkpoint
+from muse_shortcut.earlier_names import PROGRESS, current_names
 from muse_shortcut.errors import ArgumentsError, CheckpointError, OutputError
 from muse_shortcut.files import atomic_folder, clear_left_overs, make_folder, write_bytes, write_text
 from muse_shortcut.runs import best_checkpoint, checkpoint_steps, newest_checkpoint, read_progress, write_checksums
@@ -23,25 +24,25 @@ from muse_shortcut.training.log import read_log
 from muse_shortcut.training.optimiser import Optimiser
 from muse_tokenizers.errors import Warn
 
-__all__ = ["Progress", "RunFolder"]
+__all__ = ["RunFolder", "TrainingProgress"]
 
 
 @dataclass(kw_only=True)
-class Progress:
+class TrainingProgress:
     """How far a training has come; all of it is saved with every checkpoint."""
 
     step: int = 0
     best: float | None = None
-    """The lowest validation so far, nats a token."""
+    """The lowest validation so far, nats per token."""
     reference: float | None = None
     """The validation that the last gain led to; patience counts from there."""
-    stale: int = 0
+    evaluations_without_improvement: int = 0
     """Evaluations since that gain."""
     tokens: int = 0
     """Seen in training."""
     seconds: float = 0.0
     """Spent in training."""
-    falling_from: int | None = None
+    decay_start: int | None = None
     """The step from which the learning rate falls, since there was no more gain; None where it does not, or by plan."""
 
 
@@ -111,7 +112,7 @@ class RunFolder:
         self._prune(step, keep)
 
     def save(
-        self, checkpoint: Checkpoint, optimiser: Optimiser, progress: Progress, *, is_best: bool, keep: int
+        self, checkpoint: Checkpoint, optimiser: Optimiser, progress: TrainingProgress, *, is_best: bool, keep: int
     ) -> Path:
         """Write a checkpoint as `save_with` does."""
 
@@ -156,7 +157,7 @@ class RunFolder:
                 shutil.rmtree(steps[step], ignore_errors=True)
 
     @staticmethod
-    def restore(folder: Path, optimiser: Optimiser) -> Progress:
+    def restore(folder: Path, optimiser: Optimiser) -> TrainingProgress:
         """Put the optimiser back as it was at a checkpoint.
 
         Raises:
@@ -166,17 +167,21 @@ class RunFolder:
         optimiser.load(read_tensors(state), str(state))
         path = folder / "training" / "progress.json"
         try:
-            progress = Progress(**read_progress(folder))
+            progress = TrainingProgress(**current_names(read_progress(folder), PROGRESS))
         except TypeError as error:
             raise CheckpointError(f"{path} is damaged: {str(error).partition('() ')[2] or error}") from error
         _check(progress, path)
         return progress
 
 
-def _check(progress: Progress, path: Path) -> None:
-    for name, most in (("stale", progress.step), ("tokens", 2**63), ("falling_from", progress.step)):
+def _check(progress: TrainingProgress, path: Path) -> None:
+    for name, most in (
+        ("evaluations_without_improvement", progress.step),
+        ("tokens", 2**63),
+        ("decay_start", progress.step),
+    ):
         value = getattr(progress, name)
-        if not (type(value) is int and 0 <= value <= most) and not (name == "falling_from" and value is None):
+        if not (type(value) is int and 0 <= value <= most) and not (name == "decay_start" and value is None):
             raise CheckpointError(f"{path} is damaged: {name} is {value!r}; allowed: a whole number from 0 to {most:,}")
     if progress.seconds is None or progress.seconds < 0:
         raise CheckpointError(f"{path} is damaged: seconds is {progress.seconds}; allowed: 0 or more")

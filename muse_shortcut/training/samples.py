@@ -38,7 +38,7 @@ def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, see
         request = Request(
             prompt=Prompt(ids=ids, piece=None),
             sampling=SamplingConfig(temperature=0.95, top_p=0.97),
-            wishes=tokenizer.usual_wishes().lasting(_LENGTHS[tokenizer.unit], tokenizer.unit),
+            constraints=tokenizer.default_constraints().with_length(_LENGTHS[tokenizer.unit], tokenizer.unit),
             max_steps=core.config.context,
             seed=seed,
         )

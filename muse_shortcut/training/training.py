@@ -18,20 +18,20 @@ import torch
 
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import ModelConfig, TrainConfig
-from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, mix_of
+from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, source_weights_of
 from muse_shortcut.data.store import Store, open_store
 from muse_shortcut.devices import choose_device, choose_precision
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_text
 from muse_shortcut.presets import PRESETS, preset_of
 from muse_shortcut.shipped import named_checkpoint
+from muse_shortcut.training.initialization import fresh_checkpoint, resumed_checkpoint, tuned_checkpoint
 from muse_shortcut.training.loop import Status, Trainer
 from muse_shortcut.training.run import RunFolder
 from muse_shortcut.training.samples import write_samples
-from muse_shortcut.training.starting import fresh_checkpoint, resumed_checkpoint, tuned_checkpoint
 
 if TYPE_CHECKING:
-    from muse_shortcut.training.run import Progress
+    from muse_shortcut.training.run import TrainingProgress
 
 __all__ = ["TrainingObserver", "TrainingOptions", "TrainingPlan", "TrainingResult", "train"]
 
@@ -174,7 +174,7 @@ def train(options: TrainingOptions, observer: TrainingObserver | None = None) ->
     def sample(step: int) -> None:
         write_samples(checkpoint, prompt, run.folder, step, seed)
 
-    progress: Progress = trainer.train(observer.stepped, sample, should_stop)
+    progress: TrainingProgress = trainer.train(observer.stepped, sample, should_stop)
     return TrainingResult(
         folder=run.folder,
         steps=progress.step,
@@ -208,17 +208,17 @@ def _set_up(
         held_out = store.split("train")
     windows = evaluation_windows(held_out, context=context, count=config.eval_windows)
     variations = checkpoint.tokenizer.variations() if config.augment else None
-    mix = mix_of(store, "train", config.mix)
+    source_weights = source_weights_of(store, "train", config.source_weights)
 
     @cache
     def batches(window: int) -> TrainingBatches:
         return TrainingBatches(
             store.split("train"),
             context=window,
-            batch=config.windows_a_batch(context, window),
+            batch=config.windows_per_batch(context, window),
             seed=options.seed,
             variations=variations,
-            mix=mix,
+            source_weights=source_weights,
         )
 
     device = checkpoint.core.norm.weight.device

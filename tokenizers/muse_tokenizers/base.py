@@ -19,11 +19,21 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.errors import ImpossibleOption, Warn, warn_about_file
 from muse_tokenizers.levels import LOUDNESS
-from muse_tokenizers.measures import Measure, Passage, Quotation
+from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
 
 __all__ = [
-    "EMBEDDED", "RULES", "Grammar", "Ids", "Prompt", "Span", "Token", "Tokenizer", "Unit", "Variations", "Waveform",
-    "Wishes",
+    "EMBEDDED",
+    "RULES",
+    "Constraints",
+    "Grammar",
+    "Ids",
+    "Prompt",
+    "Span",
+    "Token",
+    "Tokenizer",
+    "Unit",
+    "Variations",
+    "Waveform",
 ]  # fmt: skip
 
 EMBEDDED = "the embedded prompt"
@@ -80,13 +90,13 @@ class Prompt(Generic[Piece]):
     """(T, K), the begin id first."""
     piece: Piece | None
     """That part of the piece as it stands in the file; None where nothing was given."""
-    cut: float = 0.0
+    split_point: float = 0.0
     """Where the continuation is appended, in seconds from the start of the piece, or in bytes of text."""
-    cut_step: int = 0
+    split_index: int = 0
     """The same place in the piece's own unit (ticks, samples, bytes)."""
-    begun: Ids | None = None
+    partial_frames: Ids | None = None
     """(B, K): of the next steps what the given part has already settled (with the delay pattern the finer codes of its
-    last frames), -1 where they are open; None where every step is whole."""
+    last frames), -1 where they are open; None where every step is complete."""
     gain: float = 1.0
     """Of sound: the factor by which what is decoded is as loud as the given part is."""
     clock: object = None
@@ -96,11 +106,12 @@ class Prompt(Generic[Piece]):
 
 
 RULES = 2
-"""The edition of the rules by which wishes are understood. What instruments or repeats mean changes with it alone."""
+"""The edition of the rules by which constraints are understood. What instruments or repeats mean changes with it
+alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wishes:
+class Constraints:
     """What a person asks of a continuation; each becomes a mask over ids or the end of the piece."""
 
     instruments: tuple[str, ...] = ()
@@ -108,7 +119,7 @@ class Wishes:
     key: str | None = None
     """A key ("F# minor") or pitch classes ("0,2,4"); drums are free of it."""
     tempo: float | None = None
-    """Beats a minute, from the cut on."""
+    """Beats a minute, from the split point on."""
     keep_instruments: bool = False
     """Where no instruments are named: those of the prompt alone."""
     keep_tempo: bool = False
@@ -123,18 +134,17 @@ class Wishes:
     """The longest silence, seconds; None: any."""
     repeats: int | None = None
     """The most bars in a row that may each be near-equal to one of the 16 before; None: any."""
-
     rules: int = RULES
     """By which edition the others are understood: 1 by sidecars made before there was a second, which repeat."""
 
-    def only(self, names: Collection[str], lacks: str) -> Wishes:
-        """The same. Raises ImpossibleOption: something else than these is wished for, which `lacks` it."""
+    def only(self, names: Collection[str], lacks: str) -> Constraints:
+        """The same. Raises ImpossibleOption: something else than these is requested, which `lacks` it."""
         for field in fields(self):
             if field.name not in (*names, "rules") and getattr(self, field.name) not in (None, (), False):
                 raise ImpossibleOption(field.name, getattr(self, field.name), f"none, since {lacks} has none")
         return self
 
-    def lasting(self, length: float, unit: Unit) -> Wishes:
+    def with_length(self, length: float, unit: Unit) -> Constraints:
         """The same for a continuation of a length in a domain's unit."""
         return replace(self, seconds=length) if unit == "seconds" else replace(self, bytes=round(length))
 
@@ -153,12 +163,12 @@ class Grammar(ABC):
     """Which ids may come next, for C candidates that grow one step at a time.
 
     Attributes:
-        whole: (C,) bool; the piece could end here and nothing would be left dangling.
-        finished: (C,) bool; the candidate has ended, or has just crossed the length that was wished for.
-        elapsed: (C,) float64; seconds, or bytes of text, since the cut.
+        complete: (C,) bool; the piece could end here and nothing would be left dangling.
+        finished: (C,) bool; the candidate has ended, or has just crossed the length that was requested.
+        elapsed: (C,) float64; seconds, or bytes of text, since the split point.
     """
 
-    whole: NDArray[np.bool_]
+    complete: NDArray[np.bool_]
     finished: NDArray[np.bool_]
     elapsed: NDArray[np.float64]
 
@@ -181,11 +191,11 @@ class Tokenizer(ABC, Generic[Piece]):
     suffix: ClassVar[str]
     """The ending of what `write` writes."""
     unit: ClassVar[Unit] = "seconds"
-    """What places in a piece (durations, cuts, stretches, spans) are counted in."""
+    """What places in a piece (durations, cuts, segments, spans) are counted in."""
     counted: ClassVar[str]
     """What passages count: "notes"."""
-    quotation: ClassVar[Quotation]
-    usual_temperature: ClassVar[float] = 1.0
+    copy_threshold: ClassVar[CopyThreshold]
+    default_temperature: ClassVar[float] = 1.0
     """What a new checkpoint is sampled with where nobody says otherwise."""
 
     streams: int
@@ -213,12 +223,12 @@ class Tokenizer(ABC, Generic[Piece]):
             warn: called with one line for each thing that was repaired or left out.
 
         Raises:
-            UnreadablePiece: not a piece of this domain, an empty or an endless one.
+            UnreadablePieceError: not a piece of this domain, an empty or an endless one.
         """
 
     @abstractmethod
     def write(self, piece: Piece, path: Path) -> None:
-        """Write a piece; the same piece gives the same bytes. Raises UnwritablePiece."""
+        """Write a piece; the same piece gives the same bytes. Raises UnwritablePieceError."""
 
     @abstractmethod
     def dumps(self, piece: Piece) -> bytes:
@@ -226,10 +236,11 @@ class Tokenizer(ABC, Generic[Piece]):
 
     @abstractmethod
     def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Piece:
-        """The piece that `dumps` made these bytes of; `name` is what a message calls it. Raises UnreadablePiece."""
+        """The piece that `dumps` made these bytes of; `name` is what a message calls it. Raises
+        UnreadablePieceError."""
 
     def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> Piece:
-        """`read` of a file or a part of it that is prepared. Raises UnreadablePiece."""
+        """`read` of a file or a part of it that is prepared. Raises UnreadablePieceError."""
         return self.read(path, warn=warn)
 
     @abstractmethod
@@ -283,8 +294,8 @@ class Tokenizer(ABC, Generic[Piece]):
             prompt: that they begin with, or are a part of: places are then those of its file.
         """
 
-    def timed(self, prompt: Prompt[Piece], wishes: Wishes | None = None) -> Prompt[Piece]:
-        """A prompt with its clock, which a wished tempo changes from the cut on."""
+    def timed(self, prompt: Prompt[Piece], constraints: Constraints | None = None) -> Prompt[Piece]:
+        """A prompt with its clock, which a requested tempo changes from the split point on."""
         return prompt
 
     def labels_after(
@@ -301,13 +312,13 @@ class Tokenizer(ABC, Generic[Piece]):
         begin for no piece."""
 
     @abstractmethod
-    def cut_before(self, piece: Piece, length: float) -> float:
+    def find_split_point(self, piece: Piece, length: float) -> float:
         """Where `prompt(piece, length)` would cut, without its work."""
 
     @abstractmethod
     def join(self, prompt: Prompt[Piece], ids: Ids) -> Piece:
-        """The prompt and `ids` (T, K), decoded, from the cut on. The prompt exactly as it stands in its file, but for
-        sound, which is decoded from its ids too: else the change of sound would be heard as a seam."""
+        """The prompt and `ids` (T, K), decoded, from the split point on. The prompt exactly as it stands in its file,
+        but for sound, which is decoded from its ids too: else the change of sound would be heard as a seam."""
 
     def extended(self, prompt: Prompt[Piece], ids: Ids) -> Prompt[Piece]:
         """A prompt and its continuation `ids` (T, K) as the prompt of a further one."""
@@ -318,8 +329,8 @@ class Tokenizer(ABC, Generic[Piece]):
         self,
         prompt: Ids,
         candidates: int,
-        wishes: Wishes | None = None,
-        begun: Ids | None = None,
+        constraints: Constraints | None = None,
+        partial_frames: Ids | None = None,
         clock: object = None,
     ) -> Grammar | None:
         """The ids allowed after a prompt, for that many candidates.
@@ -327,41 +338,37 @@ class Tokenizer(ABC, Generic[Piece]):
         Args:
             prompt: (T, K), `Prompt.ids`.
             candidates: C.
-            wishes: what they keep to.
-            begun: `Prompt.begun`, which holds.
+            constraints: what they keep to.
+            partial_frames: `Prompt.partial_frames`, which holds.
             clock: `Prompt.clock`.
 
         Raises:
-            ImpossibleWish: the domain cannot grant a wish.
+            ConstraintError: the domain cannot grant a constraint.
         """
 
     @abstractmethod
-    def usual_wishes(self) -> Wishes:
+    def default_constraints(self) -> Constraints:
         """What a continuation should keep to where nobody says otherwise; no length."""
 
     @abstractmethod
     def variations(self) -> Variations:
         """The domain's augmentation."""
 
-    # What a piece is like
-
     @abstractmethod
     def measure(self, piece: Piece, start: float, end: float) -> dict[str, Measure]:
-        """What the stretch [start, end) of a piece is like; `start < end` in its unit, and it may pass the piece's end.
+        """What the segment [start, end) of a piece is like; `start < end` in its unit, and it may pass the piece's end.
 
-        A measure that has no meaning (in this domain, or in a stretch without notes) is left out. Two names mean the
+        A measure that has no meaning (in this domain, or in a segment without notes) is left out. Two names mean the
         same in every domain that has them: `longest_silence` (seconds) and `longest_loop` (bars).
         """
 
     @abstractmethod
-    def passage(self, ids: Ids, start: float, end: float) -> Passage:
-        """The stretch [start, end), in the domain's unit, of the piece that the ids (T, K) are."""
+    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
+        """The segment [start, end), in the domain's unit, of the piece that the ids (T, K) are."""
 
     @abstractmethod
     def note_starts(self) -> NDArray[np.bool_]:
         """(V,): the ids of which every note has exactly one; all False in a domain without notes."""
-
-    # The tokenizer as data
 
     @abstractmethod
     def configuration(self) -> dict[str, Any]:

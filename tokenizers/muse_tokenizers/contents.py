@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muse_tokenizers.audio.containers import kind_of_sound
-from muse_tokenizers.errors import UnreadablePiece, Warn
+from muse_tokenizers.errors import UnreadablePieceError, Warn
 from muse_tokenizers.suffixes import domain_by_suffix
 from muse_tokenizers.text.encodings import is_surely_text
 
@@ -96,14 +96,14 @@ def check_content(head: bytes, domain: str, name: str, warn: Warn) -> None:
         warn: called with a line where it is another kind than its suffix says.
 
     Raises:
-        UnreadablePiece: it is of another domain, or of none.
+        UnreadablePieceError: it is of another domain, or of none.
     """
     content = content_of(head)
     if content is None:
         return
     if content.domain != domain:
         choose = f"; choose {content.domain} for it" if content.domain is not None else ""
-        raise UnreadablePiece(f"{name} {_REFUSED[domain]}: it is {content.called}{choose}")
+        raise UnreadablePieceError(f"{name} {_REFUSED[domain]}: it is {content.called}{choose}")
     suffix = Path(name).suffix.lower()
     sound = _SOUND_BY_SUFFIX.get(suffix)
     if domain_by_suffix(Path(name)) not in (None, domain) or (

@@ -1,11 +1,11 @@
 """What a user of a tokenizer can meet, as one tree.
 
 TokenizerError            (a MuseError) one line for a person: what was found, where, what is allowed
-├── UnreadablePiece       a file that is not a piece of this domain, or an empty or an endless one
-├── UnwritablePiece       a piece that could not be written where it was asked for
-├── UnknownTokenizer      a folder that does not hold a tokenizer, or one of another kind
-├── UnusableCodec         a codec that is not there, damaged, or of another shape than is needed
-└── ImpossibleWish        a wish (instrument, key, tempo, ...) that this tokenizer cannot grant
+├── UnreadablePieceError       a file that is not a piece of this domain, or an empty or an endless one
+├── UnwritablePieceError       a piece that could not be written where it was asked for
+├── UnknownTokenizerError      a folder that does not hold a tokenizer, or one of another kind
+├── CodecError         a codec that is not there, damaged, or of another shape than is needed
+└── ConstraintError        a constraint (instrument, key, tempo, ...) that this tokenizer cannot grant
     └── ImpossibleOption  of which option, value and what is allowed are known: an `OptionProblem`
 
 What could be read only after a repair is a warning: readers call a `Warn` with one line for each, and where the caller
@@ -19,16 +19,16 @@ from typing import Self
 from unicodedata import category
 
 __all__ = [
+    "CodecError",
+    "ConstraintError",
     "FileWarning",
     "ImpossibleOption",
-    "ImpossibleWish",
     "MuseError",
     "OptionProblem",
     "TokenizerError",
-    "UnknownTokenizer",
-    "UnreadablePiece",
-    "UnusableCodec",
-    "UnwritablePiece",
+    "UnknownTokenizerError",
+    "UnreadablePieceError",
+    "UnwritablePieceError",
     "Warn",
     "one_line",
     "warn_about_file",
@@ -99,27 +99,27 @@ _SHOWN = 60
 """Letters of a value."""
 
 
-class UnreadablePiece(TokenizerError):
+class UnreadablePieceError(TokenizerError):
     """A file that is not a piece of this domain, or an empty or an endless one."""
 
 
-class UnwritablePiece(TokenizerError):
+class UnwritablePieceError(TokenizerError):
     """A piece that could not be written where it was asked for."""
 
 
-class UnknownTokenizer(TokenizerError):
+class UnknownTokenizerError(TokenizerError):
     """A folder that does not hold a tokenizer, or one of another kind."""
 
 
-class ImpossibleWish(TokenizerError):
-    """A wish (instrument, key, tempo, length) that this tokenizer cannot grant."""
+class ConstraintError(TokenizerError):
+    """A constraint (instrument, key, tempo, length) that this tokenizer cannot grant."""
 
 
-class ImpossibleOption(OptionProblem, ImpossibleWish):
-    """A wish that this tokenizer cannot grant, by option, value and what is allowed."""
+class ImpossibleOption(OptionProblem, ConstraintError):
+    """A constraint that this tokenizer cannot grant, by option, value and what is allowed."""
 
 
-class UnusableCodec(TokenizerError):
+class CodecError(TokenizerError):
     """A codec that is not there, damaged, or of another shape than is needed."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from muse_tokenizers.base import Tokenizer
-from muse_tokenizers.errors import UnknownTokenizer
+from muse_tokenizers.errors import UnknownTokenizerError
 from muse_tokenizers.json_files import read_json
 
 __all__ = ["load_tokenizer", "register_tokenizer", "tokenizer_class", "tokenizer_kinds"]
@@ -27,14 +27,16 @@ def register_tokenizer(kind: type[Tokenizer[Any]]) -> type[Tokenizer[Any]]:
         The class.
 
     Raises:
-        UnknownTokenizer: its name is that of a built-in domain, or it has none, or it lacks a method.
+        UnknownTokenizerError: its name is that of a built-in domain, or it has none, or it lacks a method.
     """
     name = getattr(kind, "kind", None)
     if not isinstance(name, str) or not name.isidentifier() or name in _BUILT_IN:
-        raise UnknownTokenizer(f"kind is {name!r}; allowed: a name such as 'abc', other than {', '.join(_BUILT_IN)}")
+        raise UnknownTokenizerError(
+            f"kind is {name!r}; allowed: a name such as 'abc', other than {', '.join(_BUILT_IN)}"
+        )
     lacking = sorted(getattr(kind, "__abstractmethods__", ()))
     if lacking:
-        raise UnknownTokenizer(f"the tokenizer {kind.__name__} lacks {', '.join(lacking)}")
+        raise UnknownTokenizerError(f"the tokenizer {kind.__name__} lacks {', '.join(lacking)}")
     _registered[name] = kind
     return kind
 
@@ -48,7 +50,7 @@ def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
     """The class of a domain.
 
     Raises:
-        UnknownTokenizer: there is no such domain.
+        UnknownTokenizerError: there is no such domain.
     """
     if kind == "midi":
         from muse_tokenizers.midi.tokenizer import MidiTokenizer
@@ -64,7 +66,7 @@ def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
         return TextTokenizer
     if kind in _registered:
         return _registered[kind]
-    raise UnknownTokenizer(
+    raise UnknownTokenizerError(
         f"no tokenizer is called {kind!r}; allowed: {', '.join(tokenizer_kinds())}, or one that is registered first "
         "(muse_shortcut.register_tokenizer)"
     )
@@ -74,15 +76,16 @@ def load_tokenizer(folder: Path) -> Tokenizer[Any]:
     """The tokenizer that `Tokenizer.save` wrote into a folder.
 
     Raises:
-        UnknownTokenizer: the folder holds none, a damaged one, or one whose vocabulary this version makes otherwise.
+        UnknownTokenizerError: the folder holds none, a damaged one, or one whose vocabulary this version makes
+            otherwise.
     """
     path = folder / "tokenizer.json"
-    content = read_json(path, UnknownTokenizer)
+    content = read_json(path, UnknownTokenizerError)
     try:
         kind, fingerprint, configuration = content["kind"], content["fingerprint"], content["configuration"]
     except (KeyError, TypeError) as error:
-        raise UnknownTokenizer(f"{path} is damaged: it should hold kind, fingerprint and configuration") from error
+        raise UnknownTokenizerError(f"{path} is damaged: it should hold kind, fingerprint and configuration") from error
     tokenizer = tokenizer_class(kind).from_configuration(configuration, folder)
     if tokenizer.fingerprint() != fingerprint:
-        raise UnknownTokenizer(f"{path} was written by another version: its ids no longer mean the same")
+        raise UnknownTokenizerError(f"{path} was written by another version: its ids no longer mean the same")
     return tokenizer

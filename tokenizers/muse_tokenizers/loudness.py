@@ -104,17 +104,17 @@ def _weighting(rate: int) -> NDArray[np.complex128]:
     k, q = tan(pi * 1681.974450955533 / rate), 0.7071752369554196
     high = 10 ** (3.999843853973347 / 20)
     band = high**0.4996667741545416
-    shelf = (high + band * k / q + k * k) + 2 * (k * k - high) * z + (high - band * k / q + k * k) * z * z
-    shelf /= (1 + k / q + k * k) + 2 * (k * k - 1) * z + (1 - k / q + k * k) * z * z
+    registry = (high + band * k / q + k * k) + 2 * (k * k - high) * z + (high - band * k / q + k * k) * z * z
+    registry /= (1 + k / q + k * k) + 2 * (k * k - 1) * z + (1 - k / q + k * k) * z * z
     k, q = tan(pi * 38.13547087602444 / rate), 0.5003270373238773
     unity = 1 + k / q + k * k
     rumble = (1 - z) ** 2 / (1 + (2 * (k * k - 1) * z + (1 - k / q + k * k) * z * z) / unity)
-    return np.asarray(shelf * rumble)
+    return np.asarray(registry * rumble)
 
 
 @cache
 def _phases() -> tuple[NDArray[np.float32], ...]:
-    """Filters that give the values a quarter, half and three quarters of a sample on."""
+    """Filters that give the values per quarter, half and three quarters of a sample on."""
     length = _OVERSAMPLING * _TAPS
     place = np.arange(length + 1) - length / 2
     sinc = np.sinc(place / _OVERSAMPLING) * np.hanning(length + 3)[1:-1]

@@ -8,15 +8,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Histogram", "Measure", "Number", "Passage", "Quotation"]
+__all__ = ["CopyThreshold", "CopyUnits", "Histogram", "Measure", "Number"]
 
-Quotation = tuple[Literal["count", "length", "bars"], float]
-"""What a copied run must pass to be a quotation: so many of what passages count, or of the domain's unit, or bars."""
+CopyThreshold = tuple[Literal["count", "length", "bars"], float]
+"""What a copied run must pass to be a copy: so many of what passages count, or of the domain's unit, or bars."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Histogram:
-    """What a stretch of a piece is made of: how often each of several things comes, as shares of all."""
+    """What a segment of a piece is made of: how often each of several things comes, as shares of all."""
 
     shares: NDArray[np.float64]
     """(N,) not negative; they sum to 1."""
@@ -26,7 +26,7 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Number:
-    """What a stretch of a piece is like, as one number."""
+    """What a segment of a piece is like, as one number."""
 
     value: float
     unit: str
@@ -40,8 +40,8 @@ Measure = Histogram | Number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Passage:
-    """A stretch of a piece as what a copied run is counted in."""
+class CopyUnits:
+    """A segment of a piece as what a copied run is counted in."""
 
     numbers: NDArray[np.int64]
     """(N,) not negative; 0 has no predecessor, so it equals nothing that stands inside a piece."""
@@ -50,7 +50,7 @@ class Passage:
     no bars."""
 
     @classmethod
-    def of_codes(cls, codes: NDArray[np.int64], alphabet: int, starts: NDArray[np.float64]) -> Passage:
+    def of_codes(cls, codes: NDArray[np.int64], alphabet: int, starts: NDArray[np.float64]) -> CopyUnits:
         """Of (N,) codes below `alphabet`, each counted together with the one before it, in a domain without bars."""
         numbers = 1 + codes[:-1] * alphabet + codes[1:]
         numbers = np.concatenate([np.zeros(min(1, len(codes)), dtype=np.int64), numbers])

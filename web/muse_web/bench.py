@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from muse_web.driving import Caller, browsing, serving
+from muse_web.client import Caller, browsing, serving
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -190,12 +190,12 @@ def _together(work: Any) -> None:
 def _stop(url: str) -> float:
     """Seconds from a stop to its owner's last part, while nineteen others wait."""
     owner, others = Caller(url), [Caller(url) for _ in range(_VISITORS - 1)]
-    begun, stopped = threading.Event(), [0.0, 0.0]
+    started, stopped = threading.Event(), [0.0, 0.0]
 
     def write() -> None:
         def hear(kind: str, _: float, part: dict[str, Any] | None) -> None:
             if part is not None and part["type"] == "grew":
-                begun.set()
+                started.set()
             if part is not None and part["type"] == "done":
                 stopped[1] = time.perf_counter()
 
@@ -203,7 +203,7 @@ def _stop(url: str) -> float:
 
     threads = [threading.Thread(target=write)]
     threads[0].start()
-    begun.wait(timeout=60)
+    started.wait(timeout=60)
     for other in others:
         threads.append(threading.Thread(target=other.grow, args=({"domain": "midi", "amount": 1},)))
         threads[-1].start()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from muse_shortcut.commands.line import CommandLine, StopSwitch, run_command, say
+from muse_shortcut.commands.command_line import CommandLine, StopSwitch, run_command, say
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:

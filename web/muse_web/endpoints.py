@@ -15,16 +15,16 @@ from gradio.events import api
 
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_tokenizers.errors import OptionProblem
-from muse_web.asking import new_run, new_source
-from muse_web.figures import piece_view
-from muse_web.growing import grow
-from muse_web.looking import cut, look, matrix, rows, sound
+from muse_web.checkpoint_registry import CheckpointRegistry
+from muse_web.exports import take
+from muse_web.generation_requests import new_run, new_source
+from muse_web.inspection import ablate, look, matrix, rows, sound
 from muse_web.session import Limits, Run, Source, Visitor, Visitors
-from muse_web.shelf import Shelf
-from muse_web.taking import take
+from muse_web.streaming import grow
 from muse_web.uploads import Uploads
+from muse_web.views import piece_view
 
-__all__ = ["LABELS", "Desk"]
+__all__ = ["LABELS", "Api"]
 
 Json = dict[str, Any]
 
@@ -40,19 +40,21 @@ _WARNINGS = 8
 """Of one file, that are told."""
 
 
-class Desk:
+class Api:
     """Where visitors are served."""
 
-    def __init__(self, shelf: Shelf, folder: Path, uploads: Uploads, limits: Limits, at_once: int) -> None:
+    def __init__(
+        self, registry: CheckpointRegistry, folder: Path, uploads: Uploads, limits: Limits, at_once: int
+    ) -> None:
         """
         Args:
-            shelf: of checkpoints.
+            registry: of checkpoints.
             folder: where visitors' folders are made.
             uploads: what waits where gradio puts what is uploaded.
             limits: of one visitor.
             at_once: how many generations run side by side; the others wait.
         """
-        self.shelf, self.limits, self.at_once = shelf, limits, at_once
+        self.registry, self.limits, self.at_once = registry, limits, at_once
         self.visitors = Visitors(folder, limits)
         self.uploads = uploads
 
@@ -78,7 +80,7 @@ class Desk:
             "stop": self._stop,
             "look": self._look,
             "rows": self._rows,
-            "cut": self._cut,
+            "ablate": self._ablate,
             "matrix": self._matrix,
             "sound": self._sound,
             "take": self._take,
@@ -105,7 +107,7 @@ class Desk:
 
     def _open(self, visitor: Visitor, asked: Json) -> Json:
         warnings: list[str] = []
-        source = new_source(visitor, self.shelf, self.limits, asked, self.uploads, warnings.append)
+        source = new_source(visitor, self.registry, self.limits, asked, self.uploads, warnings.append)
         tokenizer = source.checkpoint.tokenizer
         return {
             "source": source.id,
@@ -118,7 +120,7 @@ class Desk:
         }
 
     def _grow(self, visitor: Visitor, asked: Json) -> Iterator[Json]:
-        run = new_run(visitor, self.shelf, self.limits, asked)
+        run = new_run(visitor, self.registry, self.limits, asked)
         yield from grow(run, visitor)
         if run.id in visitor.runs:
             # Now it is known how large it is.
@@ -134,10 +136,10 @@ class Desk:
     def _rows(self, visitor: Visitor, asked: Json) -> Json:
         return rows(visitor.run(asked.get("run")), _number(asked), asked.get("steps"))
 
-    def _cut(self, visitor: Visitor, asked: Json) -> Json:
+    def _ablate(self, visitor: Visitor, asked: Json) -> Json:
         run = visitor.run(asked.get("run"))
         source = (asked.get("depth"), asked.get("first"), asked.get("stop"))
-        return cut(run, _number(asked), asked.get("step"), *source)
+        return ablate(run, _number(asked), asked.get("step"), *source)
 
     def _matrix(self, visitor: Visitor, asked: Json) -> Json:
         run = visitor.run(asked.get("run"))
@@ -147,7 +149,7 @@ class Desk:
         of: Run | Source = visitor.run(asked["run"]) if asked.get("run") else visitor.source(asked.get("source"))
         start, end = asked.get("start"), asked.get("end")
         if not isinstance(start, int | float) or not isinstance(end, int | float) or max(abs(start), abs(end)) > 2**60:
-            raise ArgumentsError(f"a stretch of sound goes from {start!r} to {end!r}; allowed: numbers")
+            raise ArgumentsError(f"a segment of sound goes from {start!r} to {end!r}; allowed: numbers")
         return sound(of, _number(asked), float(start), float(end))
 
     def _take(self, visitor: Visitor, asked: Json) -> Json:
@@ -248,9 +250,9 @@ class Desk:
                 given = _object(prompt)
                 asked |= {"upload": given.get("path"), "name": given.get("orig_name")}
             if prompt is not None or asked.get("words"):
-                source = new_source(visitor, self.shelf, self.limits, asked, self.uploads, _warn_client)
+                source = new_source(visitor, self.registry, self.limits, asked, self.uploads, _warn_client)
                 asked["source"] = source.id
-            run = new_run(visitor, self.shelf, self.limits, asked)
+            run = new_run(visitor, self.registry, self.limits, asked)
             for _ in grow(run, visitor):
                 pass
             paths = [take(visitor, run, number, kind) for number in range(len(run.candidates)) for kind in kinds]

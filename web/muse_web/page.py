@@ -19,10 +19,10 @@ from muse_shortcut.shipped import prompt_names
 from muse_shortcut.version import __version__
 from muse_tokenizers.audio.decoding import kinds_of_sound
 from muse_tokenizers.midi.labels import program_name
-from muse_web.endpoints import LABELS, Desk
-from muse_web.figures import palette_view
-from muse_web.shelf import DOMAINS
-from muse_web.taking import KINDS
+from muse_web.checkpoint_registry import DOMAINS
+from muse_web.endpoints import LABELS, Api
+from muse_web.exports import KINDS
+from muse_web.views import palette_view
 
 __all__ = ["STATIC", "make_page", "make_theme"]
 
@@ -57,7 +57,7 @@ def make_theme() -> gr.themes.Base:
     )
 
 
-def make_page(desk: Desk) -> Any:
+def make_page(desk: Api) -> Any:
     """The whole page and its named functions, a `gr.Blocks`."""
     with gr.Blocks(title="muse-shortcut", fill_width=True, analytics_enabled=False) as page:
         gr.HTML(
@@ -90,7 +90,7 @@ def _start(configuration: dict[str, Any]) -> str:
     )
 
 
-def _configuration(desk: Desk) -> dict[str, Any]:
+def _configuration(desk: Api) -> dict[str, Any]:
     limits = desk.limits
     return {
         "domains": {
@@ -99,7 +99,7 @@ def _configuration(desk: Desk) -> dict[str, Any]:
                 "unit": _AMOUNTS[domain][1],
                 "examples": prompt_names(domain),
                 "reads": _READS.get(domain) or kinds_of_sound(),
-                "suffixes": sorted(desk.shelf.take(domain).tokenizer.suffixes),
+                "suffixes": sorted(desk.registry.take(domain).tokenizer.suffixes),
                 "kinds": list(KINDS[domain]),
                 "longest": limits.piece[domain],
             }
@@ -113,9 +113,9 @@ def _configuration(desk: Desk) -> dict[str, Any]:
 class _Controls:
     """The controls beside the stage, and what happens where one is moved."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Api) -> None:
         self._desk = desk
-        usual = desk.shelf.take("midi").sampling
+        usual = desk.registry.take("midi").sampling
         self.domain = gr.Radio(
             [(title, domain) for domain, title in _TITLES.items()], value="midi", label="What to continue",
             elem_id="muse-domain",
@@ -149,7 +149,7 @@ class _Controls:
 
     def _more(self, usual: SamplingConfig) -> None:
         self.checkpoint = gr.Dropdown(
-            self._desk.shelf.names("midi"), value=self._desk.shelf.names("midi")[0], label="Checkpoint",
+            self._desk.registry.names("midi"), value=self._desk.registry.names("midi")[0], label="Checkpoint",
             info="The model that writes.", elem_id="muse-checkpoint",
         )  # fmt: skip
         self.top_p = gr.Slider(
@@ -228,7 +228,7 @@ class _Controls:
         return [self.temperature, self.top_p, self.min_p, self.top_k, self.penalty, self.ngram]
 
     def _for_domain(self, domain: str) -> list[Any]:
-        names = self._desk.shelf.names(domain)
+        names = self._desk.registry.names(domain)
         usual, unit = _AMOUNTS[domain]
         info = {"midi": "Seconds of new music.", "audio": "Seconds of new sound.", "text": "Bytes of new text."}
         step, least = (50, 50) if unit == "bytes" else (1, 1)
@@ -241,7 +241,7 @@ class _Controls:
 
     def _for_checkpoint(self, domain: str, name: str) -> list[Any]:
         try:
-            usual = self._desk.shelf.take(domain, name).sampling
+            usual = self._desk.registry.take(domain, name).sampling
         except MuseError as error:
             gr.Warning(str(error))
             return [gr.skip() for _ in self._sampling()]

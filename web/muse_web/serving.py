@@ -17,7 +17,7 @@ from muse_web.session import Limits
 from muse_web.uploads import CountUploads, Uploads
 
 if TYPE_CHECKING:
-    from muse_web.endpoints import Desk
+    from muse_web.endpoints import Api
 
 __all__ = ["Served", "Serving", "serve"]
 
@@ -80,14 +80,14 @@ def serve(serving: Serving) -> Iterator[Served]:
         from starlette.routing import Mount
         from starlette.staticfiles import StaticFiles
 
-        from muse_web.endpoints import Desk
+        from muse_web.checkpoint_registry import CheckpointRegistry
+        from muse_web.endpoints import Api
         from muse_web.page import STATIC, make_page, make_theme
-        from muse_web.shelf import Shelf
 
-        shelf = Shelf(serving.checkpoints, serving.device)
+        registry = CheckpointRegistry(serving.checkpoints, serving.device)
         # In gradio's folder: what lies elsewhere it would copy there for whoever fetches it, and keep.
         visitors = uploads / "visitors"
-        desk = Desk(shelf, visitors, Uploads(uploads), serving.limits, serving.at_once)
+        desk = Api(registry, visitors, Uploads(uploads), serving.limits, serving.at_once)
         page = make_page(desk)
         auth = (serving.username, serving.password) if serving.username and serving.password else None
         try:
@@ -122,7 +122,7 @@ def serve(serving: Serving) -> Iterator[Served]:
             page.close(verbose=False)
 
 
-def _sweep(desk: Desk, ended: threading.Event) -> None:
+def _sweep(desk: Api, ended: threading.Event) -> None:
     while not ended.wait(_SWEPT_EVERY):
         desk.visitors.sweep()
         desk.uploads.sweep(desk.limits.waiting_seconds, desk.limits.waiting_bytes)

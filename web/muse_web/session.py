@@ -20,10 +20,10 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace
 from muse_tokenizers.base import Ids, Token, Waveform
 
-__all__ = ["Candidate", "Limits", "NotThere", "Run", "Source", "Visitor", "Visitors"]
+__all__ = ["Candidate", "Limits", "NotFoundError", "Run", "Source", "Visitor", "Visitors"]
 
 
-class NotThere(MuseError):
+class NotFoundError(MuseError):
     """A source, a continuation or a candidate that this visitor does not have (any more)."""
 
 
@@ -128,16 +128,18 @@ class Run:
         return sound + sum(one.trace.attention.nbytes for one in self.candidates if one.trace is not None)
 
     def candidate(self, number: int) -> Candidate:
-        """Raises NotThere."""
+        """Raises NotFoundError."""
         if not 0 <= number < len(self.candidates):
-            raise NotThere(f"candidate {number} is not there; this continuation has 0 to {len(self.candidates) - 1}")
+            raise NotFoundError(
+                f"candidate {number} is not there; this continuation has 0 to {len(self.candidates) - 1}"
+            )
         return self.candidates[number]
 
     def traced(self, number: int) -> tuple[Candidate, Trace]:
-        """A finished candidate and its trace. Raises NotThere."""
+        """A finished candidate and its trace. Raises NotFoundError."""
         candidate = self.candidate(number)
         if candidate.trace is None:
-            raise NotThere("this continuation is still being written; its attention can be seen when it is done")
+            raise NotFoundError("this continuation is still being written; its attention can be seen when it is done")
         return candidate, candidate.trace
 
 
@@ -166,15 +168,15 @@ class Visitor:
         return any(not run.finished for run in list(self.runs.values()))
 
     def source(self, key: object) -> Source:
-        """Raises NotThere."""
+        """Raises NotFoundError."""
         if not isinstance(key, str) or key not in self.sources:
-            raise NotThere("this prompt is not there any more; open it again")
+            raise NotFoundError("this prompt is not there any more; open it again")
         return self.sources[key]
 
     def run(self, key: object) -> Run:
-        """Raises NotThere."""
+        """Raises NotFoundError."""
         if not isinstance(key, str) or key not in self.runs:
-            raise NotThere("this continuation is not there any more; continue once more")
+            raise NotFoundError("this continuation is not there any more; continue once more")
         return self.runs[key]
 
     def stop(self) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.audio.package import import_encodec
 from muse_tokenizers.base import Ids
-from muse_tokenizers.errors import UnusableCodec
+from muse_tokenizers.errors import CodecError
 from muse_tokenizers.json_files import parse_json
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ class CodecShape:
             numbers = list(value) if field.name == "ratios" else [value]
             low, high = _BOUNDS[field.name]
             if not numbers or not all(type(number) is int and low <= number <= high for number in numbers):
-                raise UnusableCodec(f"{field.name} is {value!r}; allowed: whole numbers from {low} to {high}")
+                raise CodecError(f"{field.name} is {value!r}; allowed: whole numbers from {low} to {high}")
         if len(self.ratios) > 8:
-            raise UnusableCodec(f"ratios has {len(self.ratios)} numbers; allowed: up to 8")
+            raise CodecError(f"ratios has {len(self.ratios)} numbers; allowed: up to 8")
         if self.bins & (self.bins - 1):
-            raise UnusableCodec(f"bins is {self.bins}; allowed: a power of 2")
+            raise CodecError(f"bins is {self.bins}; allowed: a power of 2")
 
     @property
     def codebook_counts(self) -> tuple[int, ...]:
@@ -324,7 +324,7 @@ def load_codec(folder: Path) -> Codec:
     """The codec that `save_codec` wrote into a folder.
 
     Raises:
-        UnusableCodec: there is none, or it is damaged.
+        CodecError: there is none, or it is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -332,37 +332,37 @@ def load_codec(folder: Path) -> Codec:
     try:
         files = {name: (folder / name).read_bytes() for name in (_SHAPE, _WEIGHTS)}
     except OSError as error:
-        raise UnusableCodec(f"cannot read the codec {error.filename}: {error.strerror}") from error
-    content = parse_json(files[_SHAPE], str(folder / _SHAPE), UnusableCodec)
+        raise CodecError(f"cannot read the codec {error.filename}: {error.strerror}") from error
+    content = parse_json(files[_SHAPE], str(folder / _SHAPE), CodecError)
     names = {field.name for field in fields(CodecShape)}
     if not isinstance(content, dict) or set(content) - {_SUM} != names or not isinstance(content["ratios"], list):
-        raise UnusableCodec(f"{folder / _SHAPE} is damaged: its fields are {', '.join(sorted(names))}")
+        raise CodecError(f"{folder / _SHAPE} is damaged: its fields are {', '.join(sorted(names))}")
     digest = hashlib.sha256(files[_WEIGHTS]).hexdigest()
     # Those made before it was written there have none.
     if content.pop(_SUM, digest) != digest:
-        raise UnusableCodec(f"{folder / _WEIGHTS} is damaged: it is not what was written (its SHA-256 is another)")
+        raise CodecError(f"{folder / _WEIGHTS} is damaged: it is not what was written (its SHA-256 is another)")
     try:
         shape = CodecShape(**{**content, "ratios": tuple(content["ratios"])})
         return codec_of(load(files[_WEIGHTS]), shape, files)
-    except UnusableCodec as error:
-        raise UnusableCodec(f"{folder}: {error}") from error
+    except CodecError as error:
+        raise CodecError(f"{folder}: {error}") from error
     except (SafetensorError, KeyError) as error:  # KeyError: of a type that torch has none for
         reason = (str(error).splitlines() or [""])[0]
-        raise UnusableCodec(f"{folder / _WEIGHTS} is damaged: {reason}") from error
+        raise CodecError(f"{folder / _WEIGHTS} is damaged: {reason}") from error
 
 
 def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapping[str, bytes] | None = None) -> Codec:
-    """A codec of weights by name, read from `files` if from any. Raises UnusableCodec: they are not of that shape."""
+    """A codec of weights by name, read from `files` if from any. Raises CodecError: they are not of that shape."""
     import torch
 
     expected = _shapes(shape)
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items() if _is_used(name)}
     wrong = next((name for name in sorted(expected | given) if expected.get(name) != given.get(name)), None)
     if wrong is not None:
-        raise UnusableCodec(f"the weights do not fit the shape: {wrong}")
+        raise CodecError(f"the weights do not fit the shape: {wrong}")
     for name in given:
         if not bool(torch.isfinite(tensors[name].float()).all()):
-            raise UnusableCodec(f"the weights are damaged: {name} has entries that are infinite or no numbers")
+            raise CodecError(f"the weights are damaged: {name} has entries that are infinite or no numbers")
     model = build_model(shape)
     model.load_state_dict({name: tensors[name].float() for name in given}, strict=False)
     return Codec(model, shape, files or {})

@@ -11,7 +11,7 @@ from typing import Any
 
 from muse_tokenizers.audio.codec import Codec, CodecShape, codec_of, load_codec, save_codec
 from muse_tokenizers.audio.package import import_encodec
-from muse_tokenizers.errors import UnusableCodec
+from muse_tokenizers.errors import CodecError
 
 __all__ = ["META", "SHIPPED", "codec_folder", "fetch_codec", "find_codec"]
 
@@ -20,7 +20,7 @@ META = "encodec_24khz"
 _META_FILE = "encodec_24khz-d7cc33bc.th"
 """As encodec names it; after the dash stand the first digits of its SHA-256."""
 
-Progress = Callable[[int, int | None], None]
+OnProgress = Callable[[int, int | None], None]
 """Bytes that are there, of how many."""
 
 
@@ -42,11 +42,11 @@ def find_codec(name: str) -> Codec:
     """The codec of a name.
 
     Raises:
-        UnusableCodec: it is not here, or damaged.
+        CodecError: it is not here, or damaged.
     """
     folder = codec_folder(name)
     if name == META and not folder.is_dir():
-        raise UnusableCodec(
+        raise CodecError(
             f"the codec {META} is not here: with a network --codec {META} fetches it; without one put its file "
             f"{_META_FILE} into {_cache()}"
         )
@@ -54,7 +54,7 @@ def find_codec(name: str) -> Codec:
 
 
 def fetch_codec(
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     *,
     url: str | None = None,
     file_name: str = _META_FILE,
@@ -69,7 +69,7 @@ def fetch_codec(
         shape: its shape.
 
     Raises:
-        UnusableCodec: it can not be fetched, or is not what it should be.
+        CodecError: it can not be fetched, or is not what it should be.
     """
     folder = codec_folder(META)
     if folder.is_dir():
@@ -80,9 +80,7 @@ def fetch_codec(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     expected = file_name.rpartition("-")[2].removesuffix(".th")
     if not digest.startswith(expected):
-        raise UnusableCodec(
-            f"{file} is not {META}: its SHA-256 begins {digest[:8]}, it should be {expected}; delete it"
-        )
+        raise CodecError(f"{file} is not {META}: its SHA-256 begins {digest[:8]}, it should be {expected}; delete it")
     _convert(file, folder, shape or CodecShape())
     return folder
 
@@ -90,7 +88,7 @@ def fetch_codec(
 class _PoochBar:
     """What pooch takes for a progress bar."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: OnProgress) -> None:
         self._progress, self._done = progress, 0
         self.total: int | None = None
 
@@ -105,7 +103,7 @@ class _PoochBar:
         pass
 
 
-def _download(url: str, file: Path, progress: Progress | None) -> None:
+def _download(url: str, file: Path, progress: OnProgress | None) -> None:
     import pooch
 
     bar: Any = False if progress is None else _PoochBar(progress)
@@ -115,7 +113,7 @@ def _download(url: str, file: Path, progress: Progress | None) -> None:
         pooch.retrieve(url, known_hash=None, fname=file.name, path=file.parent, downloader=downloader)
     except Exception as error:  # whatever requests, urllib3 or the disk raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnusableCodec(
+        raise CodecError(
             f"cannot fetch {url}: {reason}; without a network put the file {file.name} into {file.parent}"
         ) from error
 
@@ -129,7 +127,7 @@ def _convert(file: Path, folder: Path, shape: CodecShape) -> None:
     try:
         tensors = dict(torch.load(file, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
-        raise UnusableCodec(f"{file} holds no weights that can be read safely; delete it") from error
+        raise CodecError(f"{file} holds no weights that can be read safely; delete it") from error
     codec_of(tensors, shape)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -137,4 +135,4 @@ def _convert(file: Path, folder: Path, shape: CodecShape) -> None:
             save_codec(tensors, shape, Path(part, folder.name), half=False)
             Path(part, folder.name).rename(folder)
     except OSError as error:
-        raise UnusableCodec(f"cannot write the codec {folder}: {error.strerror or error}") from error
+        raise CodecError(f"cannot write the codec {folder}: {error.strerror or error}") from error

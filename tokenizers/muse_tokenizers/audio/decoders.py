@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.audio.containers import Container, PatchedFile
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.wording import counted
 
 __all__ = ["ALL", "PLAIN", "Sound", "decoded", "import_decoders"]
@@ -64,7 +64,7 @@ def decoded(stream: BinaryIO, container: Container, name: str, *, media: bool, b
         block: frames of a block, at most.
 
     Raises:
-        UnreadablePiece: it is of a kind that cannot be read here, or has no sense.
+        UnreadablePieceError: it is of a kind that cannot be read here, or has no sense.
         OSError: the disk fails.
     """
     opener = _open_media if container.family == "media" else _open_sndfile
@@ -87,9 +87,9 @@ def import_decoders(*, media: bool) -> None:
 def _check(sound: Sound, name: str) -> None:
     low, high = _RATES
     if not low <= sound.rate <= high:
-        raise UnreadablePiece(f"{name} has {counted(sound.rate, 'sample')} a second; allowed: {low:,} to {high:,}")
+        raise UnreadablePieceError(f"{name} has {counted(sound.rate, 'sample')} a second; allowed: {low:,} to {high:,}")
     if not 1 <= sound.channels <= _CHANNELS:
-        raise UnreadablePiece(f"{name} has {sound.channels:,} channels; allowed: up to {_CHANNELS}")
+        raise UnreadablePieceError(f"{name} has {sound.channels:,} channels; allowed: up to {_CHANNELS}")
 
 
 def _open_sndfile(stream: BinaryIO, container: Container, name: str, media: bool, block: int) -> tuple[Sound, Any]:
@@ -157,7 +157,7 @@ def _counts_frames(stream: BinaryIO) -> bool:
 
 def _open_media(stream: BinaryIO, container: Container, name: str, media: bool, block: int) -> tuple[Sound, Any]:
     if not media:
-        raise UnreadablePiece(
+        raise UnreadablePieceError(
             f"{name} is {container.kind} sound, which is read where PyAV is installed: "
             f"pip install 'muse-shortcut[media]'; or convert it to {PLAIN}"
         )
@@ -170,7 +170,7 @@ def _open_media(stream: BinaryIO, container: Container, name: str, media: bool, 
         raise _undecodable(container, name, media) from error
     try:
         if not source.streams.audio:
-            raise UnreadablePiece(f"{name} is {container.kind} without sound")
+            raise UnreadablePieceError(f"{name} is {container.kind} without sound")
         sound = Sound(rate=0, channels=0, frames=None, exactly=False, container=container, blocks=iter(()))
         planes = _media_planes(source, sound, av)
         first = next(planes, None)
@@ -234,13 +234,13 @@ def _blocks_of(
         yield np.concatenate(waiting, axis=1).T
 
 
-def _undecodable(container: Container, name: str, media: bool) -> UnreadablePiece:
+def _undecodable(container: Container, name: str, media: bool) -> UnreadablePieceError:
     if container.kind == "MP4" and not container.has_index:
-        return UnreadablePiece(
+        return UnreadablePieceError(
             f"{name} is MP4 without its index (moov): it was cut off, or its recording never ended; without it no "
             "program can play it"
         )
     how = "" if media or container.media_format is None else "; PyAV may: pip install 'muse-shortcut[media]'"
-    return UnreadablePiece(
+    return UnreadablePieceError(
         f"{name} is not sound that can be read: it begins as {container.kind}, but no sound in it can be decoded{how}"
     )

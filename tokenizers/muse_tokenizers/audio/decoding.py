@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.audio.containers import Container, look_at, opened
 from muse_tokenizers.audio.decoders import ALL, PLAIN, Sound, decoded, import_decoders
 from muse_tokenizers.child_process import Answer, ChildEnded, ChildHangs, ChildProcess, limit_memory, serve
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 __all__ = ["BLOCK", "HAS_MEDIA", "Sound", "kinds_of_sound", "open_sound"]
 
@@ -54,20 +54,20 @@ def open_sound(file: Path | io.BytesIO, name: str) -> Generator[Sound]:
         name: what a message calls it.
 
     Raises:
-        UnreadablePiece: it is none, of a kind that cannot be read here, has no sense, or ends its decoder.
+        UnreadablePieceError: it is none, of a kind that cannot be read here, has no sense, or ends its decoder.
     """
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(opened(file))
             container = look_at(stream, file.suffix.lower() if isinstance(file, Path) else "")
             if container is None:
-                raise UnreadablePiece(
+                raise UnreadablePieceError(
                     f"{name} is not sound that can be read: it begins as none of {kinds_of_sound()} does"
                 )
             sound = _decoded_here(stack, stream, container, name) if container.plain else None
             yield sound or stack.enter_context(_ChildReading(file, container, name)).sound
         except OSError as error:
-            raise UnreadablePiece(
+            raise UnreadablePieceError(
                 f"{name} is not sound that can be read: {error.strerror or 'the disk fails'}"
             ) from error
 
@@ -75,7 +75,7 @@ def open_sound(file: Path | io.BytesIO, name: str) -> Generator[Sound]:
 def _decoded_here(stack: ExitStack, stream: BinaryIO, container: Container, name: str) -> Sound | None:
     try:
         return stack.enter_context(decoded(stream, container, name, media=False, block=BLOCK))
-    except UnreadablePiece:
+    except UnreadablePieceError:
         if HAS_MEDIA:
             return None
         raise
@@ -123,14 +123,14 @@ class _ChildReading:
             yield np.frombuffer(content, dtype=np.float32).reshape(-1, self.sound.channels)
 
     def _ask(self, request: dict[str, Any], content: memoryview | bytes = b"") -> Answer:
-        """Raises UnreadablePiece."""
+        """Raises UnreadablePieceError."""
         try:
             self._child.send(request, content)
             head, answered = self._child.receive(_PATIENCE)
         except ChildEnded as error:
             if self._fresh:
                 how = "does not come back from it" if isinstance(error, ChildHangs) else "crashes over it"
-                raise UnreadablePiece(
+                raise UnreadablePieceError(
                     f"{self._name} is damaged: the decoder of {self._kind} {how}; where another program plays it, "
                     "convert it to WAV"
                 ) from error
@@ -142,7 +142,7 @@ class _ChildReading:
                     self._ask({"next": True})
             return self._ask(request, content)
         if "refused" in head:
-            raise UnreadablePiece(head["refused"])
+            raise UnreadablePieceError(head["refused"])
         return head, answered
 
 
@@ -200,7 +200,7 @@ class _Decoding:
             if "next" in request and self._sound is not None:
                 block = next(self._sound.blocks, None)
                 return {"damaged": self._sound.damaged}, b"" if block is None else block.tobytes()
-        except UnreadablePiece as error:
+        except UnreadablePieceError as error:
             return {"refused": str(error)}, b""
         except OSError as error:
             return {"refused": f"{self._name} is not sound that can be read: {error.strerror or 'the disk fails'}"}, b""
@@ -216,7 +216,7 @@ class _Decoding:
         stream = self._stack.enter_context(opened(file))
         container = look_at(stream, "" if path is None else Path(path).suffix.lower())
         if container is None:
-            raise UnreadablePiece(f"{self._name} has changed while it was read")
+            raise UnreadablePieceError(f"{self._name} has changed while it was read")
         import_decoders(media=request["media"])
         fixed, of_file = _MEMORY
         limit_memory(fixed + of_file * stream.seek(0, io.SEEK_END))

@@ -13,14 +13,14 @@ _ENDLESS = 2**62
 
 
 class AudioGrammar(Grammar):
-    """Codes of C candidates. Where a length is wished for, a candidate goes on until it is reached; else the first
+    """Codes of C candidates. Where a length is requested, a candidate goes on until it is reached; else the first
     stream may end, and each other one ends as many steps later as it is behind."""
 
     def __init__(
         self,
         *,
         steps: int,
-        begun: Ids,
+        partial_frames: Ids,
         candidates: int,
         vocabulary_size: int,
         codes: int,
@@ -32,33 +32,33 @@ class AudioGrammar(Grammar):
         """
         Args:
             steps: of the prompt, without begin.
-            begun: (B, K), what is known of the next steps; -1 where nothing is.
+            partial_frames: (B, K), what is known of the next steps; -1 where nothing is.
             candidates: C.
             vocabulary_size: V.
             codes: the ids from 0 that are codes.
             pad: the padding id.
             end: the id of the end.
-            frame_rate: frames a second.
-            seconds: the wished length.
+            frame_rate: frames per second.
+            seconds: the requested length.
         """
-        self._steps, self._begun, self._candidates = steps, begun, candidates
+        self._steps, self._partial_frames, self._candidates = steps, partial_frames, candidates
         self._vocabulary_size, self._codes, self._pad, self._end = vocabulary_size, codes, pad, end
         self._frame_rate, self._seconds = frame_rate, seconds
-        streams = begun.shape[1]
+        streams = partial_frames.shape[1]
         # Of the frames that the prompt has begun, all are its own.
-        self._given = steps - (streams - 1) + len(begun)
+        self._given = steps - (streams - 1) + len(partial_frames)
         self._new = 0
         self._frames = np.full(candidates, _ENDLESS)
         """Of the whole sound, once the first stream has ended."""
-        self.whole = np.ones(candidates, dtype=bool)
+        self.complete = np.ones(candidates, dtype=bool)
         self.finished = np.zeros(candidates, dtype=bool)
         self.elapsed = np.zeros(candidates)
 
     def allowed(self) -> NDArray[np.bool_]:
-        streams, step = self._begun.shape[1], self._steps + self._new
+        streams, step = self._partial_frames.shape[1], self._steps + self._new
         mask = np.zeros((self._candidates, streams, self._vocabulary_size), dtype=bool)
         for stream in range(streams):
-            known = self._begun[self._new, stream] if self._new < len(self._begun) else -1
+            known = self._partial_frames[self._new, stream] if self._new < len(self._partial_frames) else -1
             if step < stream:
                 mask[:, stream, self._pad] = True
             elif known >= 0:
@@ -78,9 +78,9 @@ class AudioGrammar(Grammar):
         self._frames[(ids[:, 0] == self._end) & (self._frames == _ENDLESS)] = self._steps + self._new
         self.finished |= (ids == self._end).all(axis=1)
         self._new += 1
-        frames = np.minimum(self._steps + self._new - (self._begun.shape[1] - 1), self._frames)
+        frames = np.minimum(self._steps + self._new - (self._partial_frames.shape[1] - 1), self._frames)
         self.elapsed = np.maximum(frames - max(self._given, 0), 0) / self._frame_rate
         if self._seconds is not None:
             # To less than a hair of a frame: 0.1 s are 7.5 frames, and 8 are more.
             self.finished |= self.elapsed > self._seconds + 1e-9
-        self.whole = ~self.finished
+        self.complete = ~self.finished

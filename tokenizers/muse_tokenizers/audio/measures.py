@@ -1,4 +1,4 @@
-"""What a stretch of sound is like: level, silence, bandwidth, flatness and where in pitch its energy lies.
+"""What a segment of sound is like: level, silence, bandwidth, flatness and where in pitch its energy lies.
 
 `longest_silence` means what it means in every domain; the rest is of this one. All of them are taken from spectra of
 2,048 samples (Hann), 512 apart.
@@ -63,7 +63,7 @@ def log_mel(waveform: Waveform, bands: int = 80, hop: int = _HOP, window: int = 
 
 
 def measure_sound(waveform: Waveform, start: float, end: float) -> dict[str, Measure]:
-    """Of the stretch [start, end) in seconds; what has no meaning in silence is left out there.
+    """Of the segment [start, end) in seconds; what has no meaning in silence is left out there.
 
     level: decibels below full scale, of the root mean square.
     longest_silence: seconds. Windows softer than -60 dB one after another; what is missing at the end is silent.

@@ -19,10 +19,10 @@ from muse_tokenizers.audio.delay import delayed, undelayed
 from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import measure_sound
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
-from muse_tokenizers.base import EMBEDDED, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
-from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnusableCodec, Warn, warn_about_file
+from muse_tokenizers.base import EMBEDDED, Constraints, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform
+from muse_tokenizers.errors import CodecError, UnknownTokenizerError, UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.loudness import gain_to, integrated_loudness
-from muse_tokenizers.measures import Measure, Passage, Quotation
+from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
 
 __all__ = ["AudioTokenizer"]
 
@@ -43,7 +43,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     suffix: ClassVar[str] = ".wav"
     counted: ClassVar[str] = "frames"
-    quotation: ClassVar[Quotation] = ("length", 2.0)
+    copy_threshold: ClassVar[CopyThreshold] = ("length", 2.0)
 
     def __init__(self, codec: Codec, codebooks: int, name: str = _OWN) -> None:
         """
@@ -53,11 +53,11 @@ class AudioTokenizer(Tokenizer[Waveform]):
             name: of the codec: `muse_24khz`, `encodec_24khz`, or `own`.
 
         Raises:
-            UnusableCodec: it has fewer codebooks.
+            CodecError: it has fewer codebooks.
         """
         allowed = codec.shape.codebook_counts
         if type(codebooks) is not int or codebooks not in allowed:
-            raise UnusableCodec(f"codebooks is {codebooks!r}; allowed: {', '.join(map(str, allowed))}")
+            raise CodecError(f"codebooks is {codebooks!r}; allowed: {', '.join(map(str, allowed))}")
         self.codec, self._name = codec, name
         self.streams = codebooks
         self._codes = codec.shape.bins
@@ -68,7 +68,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     @classmethod
     def with_codec(cls, name: str, codebooks: int) -> AudioTokenizer:
-        """Of a codec by name or folder. Raises UnusableCodec."""
+        """Of a codec by name or folder. Raises CodecError."""
         return cls(find_codec(name), codebooks, name if name in (SHIPPED, META) else _OWN)
 
     # Files
@@ -85,7 +85,9 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def _long_enough(self, piece: Waveform, name: str) -> Waveform:
         least = self.codec.shape.hop
         if piece.samples.shape[1] < least:
-            raise UnreadablePiece(f"{name} is too short: it lasts less than a frame, {least / piece.sample_rate:.4f} s")
+            raise UnreadablePieceError(
+                f"{name} is too short: it lasts less than a frame, {least / piece.sample_rate:.4f} s"
+            )
         return piece
 
     def write(self, piece: Waveform, path: Path) -> None:
@@ -157,16 +159,23 @@ class AudioTokenizer(Tokenizer[Waveform]):
         begin = np.full((1, self.streams), self.begin, dtype=np.int64)
         nothing = np.zeros((0, self.streams), dtype=np.int64)
         if piece is None:
-            return Prompt(ids=begin, piece=None, begun=nothing)
+            return Prompt(ids=begin, piece=None, partial_frames=nothing)
         hop, frames = self.codec.shape.hop, self._given_frames(piece, length)
         given = Waveform(samples=piece.samples[:, : frames * hop], sample_rate=piece.sample_rate)
         steps = self.encode(given)
         # The last steps lack the finer codes of frames that are not there yet.
-        begun = np.where(steps[frames:] == self.end, -1, steps[frames:])
-        cut = frames * hop
+        partial_frames = np.where(steps[frames:] == self.end, -1, steps[frames:])
+        split_point = frames * hop
         ids = np.concatenate([begin, steps[:frames]])
-        gain = self._gain(given, np.concatenate([ids, begun]))
-        return Prompt(ids=ids, piece=given, begun=begun, cut=cut / piece.sample_rate, cut_step=cut, gain=gain)
+        gain = self._gain(given, np.concatenate([ids, partial_frames]))
+        return Prompt(
+            ids=ids,
+            piece=given,
+            partial_frames=partial_frames,
+            split_point=split_point / piece.sample_rate,
+            split_index=split_point,
+            gain=gain,
+        )
 
     def _gain(self, given: Waveform, ids: Ids) -> float:
         """What makes the decoded end of a prompt as loud as it was: a codec gives sound back more softly."""
@@ -186,7 +195,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
             samples = round(min(samples, seconds * piece.sample_rate))
         return max(1, samples // self.codec.shape.hop)
 
-    def cut_before(self, piece: Waveform, length: float) -> float:
+    def find_split_point(self, piece: Waveform, length: float) -> float:
         return self._given_frames(piece, length) * self.codec.shape.hop / piece.sample_rate
 
     def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
@@ -200,9 +209,19 @@ class AudioTokenizer(Tokenizer[Waveform]):
         ended = np.flatnonzero((ids == self.end).any(axis=1))
         new = ids[: int(ended[0])] if len(ended) else ids
         steps = np.concatenate([prompt.ids, new])
-        open_ = np.zeros((0, self.streams), dtype=np.int64) if prompt.begun is None else prompt.begun[len(new) :]
-        cut = max(len(steps) - 1 - (self.streams - 1) + len(open_), 0) * self.codec.shape.hop
-        return replace(prompt, ids=steps, begun=open_, cut=cut / self.codec.shape.sample_rate, cut_step=cut)
+        open_ = (
+            np.zeros((0, self.streams), dtype=np.int64)
+            if prompt.partial_frames is None
+            else prompt.partial_frames[len(new) :]
+        )
+        split_point = max(len(steps) - 1 - (self.streams - 1) + len(open_), 0) * self.codec.shape.hop
+        return replace(
+            prompt,
+            ids=steps,
+            partial_frames=open_,
+            split_point=split_point / self.codec.shape.sample_rate,
+            split_index=split_point,
+        )
 
     def joining(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
         """`join` while the continuation is still being made.
@@ -228,33 +247,33 @@ class AudioTokenizer(Tokenizer[Waveform]):
             yield frames
             waiting = waiting[len(frames) :]
         # Where a continuation is shorter than the delay, the last frames of the prompt are whole all the same.
-        rest = waiting[:0] if prompt.begun is None else prompt.begun[made:]
+        rest = waiting[:0] if prompt.partial_frames is None else prompt.partial_frames[made:]
         yield self._frames(np.concatenate([waiting, np.where(rest < 0, self.pad, rest)]))
 
     def grammar(
         self,
         prompt: Ids,
         candidates: int,
-        wishes: Wishes | None = None,
-        begun: Ids | None = None,
+        constraints: Constraints | None = None,
+        partial_frames: Ids | None = None,
         clock: object = None,
     ) -> Grammar:
-        wishes = (wishes or Wishes()).only(("seconds",), "sound")
+        constraints = (constraints or Constraints()).only(("seconds",), "sound")
         steps = int((prompt[:, 0] != self.begin).sum())
         return AudioGrammar(
             steps=steps,
-            begun=np.zeros((0, self.streams), dtype=np.int64) if begun is None else begun,
+            partial_frames=np.zeros((0, self.streams), dtype=np.int64) if partial_frames is None else partial_frames,
             candidates=candidates,
             vocabulary_size=self.vocabulary_size,
             codes=self._codes,
             pad=self.pad,
             end=self.end,
             frame_rate=self.codec.shape.frame_rate,
-            seconds=wishes.seconds,
+            seconds=constraints.seconds,
         )
 
-    def usual_wishes(self) -> Wishes:
-        return Wishes()
+    def default_constraints(self) -> Constraints:
+        return Constraints()
 
     def variations(self) -> Variations:
         identity = np.arange(self.vocabulary_size)[None]
@@ -265,12 +284,12 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def measure(self, piece: Waveform, start: float, end: float) -> dict[str, Measure]:
         return measure_sound(piece, start, end)
 
-    def passage(self, ids: Ids, start: float, end: float) -> Passage:
+    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
         # Of the codes that were said: those of their sound, encoded once more, would be others.
         rate = self.codec.shape.frame_rate
         first = round(start * rate)
         codes = self._frames(ids)[first : max(first, round(end * rate)), 0]
-        return Passage.of_codes(codes, self._codes, (first + np.arange(len(codes))) / rate)
+        return CopyUnits.of_codes(codes, self._codes, (first + np.arange(len(codes))) / rate)
 
     def note_starts(self) -> NDArray[np.bool_]:
         return np.zeros(self.vocabulary_size, dtype=bool)
@@ -285,13 +304,13 @@ class AudioTokenizer(Tokenizer[Waveform]):
         try:
             codebooks, name, digest = (configuration[key] for key in ("codebooks", "codec", "codec_sha256"))
         except (KeyError, TypeError) as error:
-            raise UnknownTokenizer("an audio tokenizer's fields are codebooks, codec and codec_sha256") from error
+            raise UnknownTokenizerError("an audio tokenizer's fields are codebooks, codec and codec_sha256") from error
         if name not in (SHIPPED, META, _OWN) or (name == _OWN and folder is None):
-            raise UnknownTokenizer(f"codec is {name!r}; allowed: {SHIPPED}, {META}, {_OWN} with its files")
+            raise UnknownTokenizerError(f"codec is {name!r}; allowed: {SHIPPED}, {META}, {_OWN} with its files")
         place = codec_folder(name) if name != _OWN else Path(folder or "") / _CODEC
         codec = find_codec(name) if name != _OWN else load_codec(place)
         if codec.digest != digest:
-            raise UnknownTokenizer(
+            raise UnknownTokenizerError(
                 f"the codec {place} is another one: the SHA-256 of its codes begins {codec.digest[:12]}"
             )
         return cls(codec, codebooks, name)

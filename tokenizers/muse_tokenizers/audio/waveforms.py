@@ -14,7 +14,7 @@ from muse_tokenizers.audio.decoding import HAS_MEDIA, Sound, open_sound
 from muse_tokenizers.audio.mixing import Mixer
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.contents import LOOKED_AT, check_content, head_of
-from muse_tokenizers.errors import UnreadablePiece, UnwritablePiece, Warn, warn_about_file
+from muse_tokenizers.errors import UnreadablePieceError, UnwritablePieceError, Warn, warn_about_file
 
 __all__ = [
     "LONGEST_SECONDS",
@@ -56,7 +56,7 @@ def read_waveform(
         warn: called with a line for what is missing or was mended.
 
     Raises:
-        UnreadablePiece: it cannot be read, is empty, lasts longer than LONGEST_SECONDS, or is not of numbers.
+        UnreadablePieceError: it cannot be read, is empty, lasts longer than LONGEST_SECONDS, or is not of numbers.
     """
     name = name or str(file)
     wanted = None if limit is None else math.ceil(min(limit, LONGEST_SECONDS) * sample_rate)
@@ -107,7 +107,7 @@ class _Reading:
             if rest:
                 self._say_what_is_missing(sound)
         if not count:
-            raise UnreadablePiece(f"{self._name} is empty: it has no samples")
+            raise UnreadablePieceError(f"{self._name} is empty: it has no samples")
         samples = _joined(parts, min(count, most))
         peak = max(float(samples.max()), -float(samples.min()))
         if peak > 1.0:
@@ -116,7 +116,7 @@ class _Reading:
 
     def _refuse_long(self, seconds: float) -> None:
         if seconds > LONGEST_SECONDS:
-            raise UnreadablePiece(
+            raise UnreadablePieceError(
                 f"{self._name} lasts {seconds / 3600:.1f} hours; allowed: up to {LONGEST_SECONDS / 3600:g}; "
                 "cut it into parts"
             )
@@ -126,7 +126,7 @@ class _Reading:
             self._frames += len(block)
             mono = self.mixer.mix(block)
             if not np.isfinite(mono).all():
-                raise UnreadablePiece(f"{self._name} has samples that are not numbers")
+                raise UnreadablePieceError(f"{self._name} has samples that are not numbers")
             yield mono
 
     def _say_what_is_missing(self, sound: Sound) -> None:
@@ -191,8 +191,8 @@ def flac_bytes(waveform: Waveform) -> bytes:
 
 
 def write_waveform(waveform: Waveform, path: Path) -> None:
-    """Raises UnwritablePiece."""
+    """Raises UnwritablePieceError."""
     try:
         path.write_bytes(wav_bytes(waveform))
     except OSError as error:
-        raise UnwritablePiece(f"cannot write {path}: {error.strerror}") from error
+        raise UnwritablePieceError(f"cannot write {path}: {error.strerror}") from error

@@ -1,8 +1,8 @@
 """Ticks of ids in seconds of the file that is written: by the prompt's own tempo map, and at its true tempo after it.
 
 A vocabulary knows some tempos, files have any. So ids say 56 where a file says 54, and their own arithmetic is off by
-seconds after a minute. The prompt keeps its file's tempo map; after the cut every tempo id is scaled by the ratio of
-the prompt's prevailing tempo to the vocabulary's nearest: music that stays in tempo stays in the file's tempo.
+seconds after a minute. The prompt keeps its file's tempo map; after the split point every tempo id is scaled by the
+ratio of the prompt's prevailing tempo to the vocabulary's nearest: music that stays in tempo stays in the file's tempo.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pace:
     """The tempo of a prompt."""
 
     prevailing: float
-    """Beats per minute that hold for most of its end: a ritardando just before the cut does not count."""
+    """Beats per minute that hold for most of its end: a ritardando just before the split point does not count."""
     slowest: float
     fastest: float
     """Beats per minute; nearly all of the prompt, without its ritardando, lies between them."""
@@ -48,7 +48,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Seconds of ticks that ids count, up to the cut, and what tempo ids mean after it."""
+    """Seconds of ticks that ids count, up to the split point, and what tempo ids mean after it."""
 
     ticks: tuple[float, ...]
     """Rising, from 0: where the file's tempo changes."""
@@ -58,23 +58,23 @@ class Clock:
     """Seconds per tick from there on."""
     quarter: int
     """Ticks."""
-    cut: float = float("inf")
+    split_point: float = float("inf")
     """The tick at which the continuation begins."""
     pace: Pace | None = None
     """Of the prompt; None before it is cut."""
     start: float = 120.0
-    """Beats per minute from the cut on, until a tempo id says otherwise."""
+    """Beats per minute from the split point on, until a tempo id says otherwise."""
     scale: float = 1.0
-    """Of tempo ids after the cut: true beats per minute over the vocabulary's."""
+    """Of tempo ids after the split point: true beats per minute over the vocabulary's."""
 
     def at(self, tick: float) -> float:
-        """Seconds of a tick that is not after the cut."""
+        """Seconds of a tick that is not after the split point."""
         section = bisect_right(self.ticks, tick) - 1
         return self.seconds[section] + (tick - self.ticks[section]) * self.per_tick[section]
 
     def per_tick_at(self, tick: float) -> float:
-        """Seconds per tick from a tick on; at the cut, those with which the continuation begins."""
-        if tick >= self.cut:
+        """Seconds per tick from a tick on; at the split point, those with which the continuation begins."""
+        if tick >= self.split_point:
             return round(60e6 / self.start) / 1e6 / self.quarter
         return self.per_tick[bisect_right(self.ticks, tick) - 1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from muse_tokenizers.errors import UnknownTokenizer
+from muse_tokenizers.errors import UnknownTokenizerError
 
 __all__ = ["CONFIGURATIONS", "MidiConfiguration"]
 
@@ -24,18 +24,18 @@ class MidiConfiguration:
     shift in real time (Oore et al. 2018), for one piano.
     """
 
-    form: Literal["remi", "performance"] = "remi"
+    scheme: Literal["remi", "performance"] = "remi"
     """Bars and positions, or events in milliseconds."""
     velocities: int = 32
     """Loudness bins."""
     positions_per_beat: int = 24
     """remi: the time grid; 24 holds 32nd notes and triplets of 16ths under a beat of a quarter."""
     durations: tuple[tuple[int, int, int], ...] = ((0, 1, 24), (1, 2, 12), (2, 4, 6), (4, 12, 2))
-    """remi: note lengths, as (from beat, to beat, bins a beat)."""
+    """remi: note lengths, as (from beat, to beat, bins per beat)."""
     tempos: int = 61
     """remi: tempo bins, evenly spaced over `tempo_range`."""
     tempo_range: tuple[int, int] = (20, 260)
-    """remi: slowest and fastest, beats a minute."""
+    """remi: slowest and fastest, beats per minute."""
     time_signatures: tuple[tuple[int, int], ...] = _signatures()
     """remi: (beats, unit) of a bar. Signatures over 1, 2, 16 and 32 are rewritten over 4 and 8 where the bar allows."""
     shift_milliseconds: int = 10
@@ -48,25 +48,25 @@ class MidiConfiguration:
     def __post_init__(self) -> None:
         problem = self._wrong_type() or self._problem()
         if problem:
-            raise UnknownTokenizer(f"impossible MIDI tokenizer: {problem}")
+            raise UnknownTokenizerError(f"impossible MIDI tokenizer: {problem}")
 
     def _problem(self) -> str | None:
-        if self.form not in ("remi", "performance"):
-            return f"form is {self.form!r}; allowed: remi, performance"
+        if self.scheme not in ("remi", "performance"):
+            return f"scheme is {self.scheme!r}; allowed: remi, performance"
         if not 1 <= self.velocities <= 127:
             return f"velocities is {self.velocities}; allowed: 1 to 127"
         if not 1 <= self.positions_per_beat <= 96:
             return f"positions_per_beat is {self.positions_per_beat}; allowed: 1 to 96"
         if not self.durations:
-            return "durations is empty; allowed: at least one (from beat, to beat, bins a beat)"
+            return "durations is empty; allowed: at least one (from beat, to beat, bins per beat)"
         for start, stop, bins in self.durations:
             if not (0 <= start < stop <= 64 and bins >= 1 and self.positions_per_beat % bins == 0):
                 return (
                     f"durations has {(start, stop, bins)}; allowed: up to beat 64, "
-                    f"with bins a beat that divide {self.positions_per_beat}"
+                    f"with bins per beat that divide {self.positions_per_beat}"
                 )
         slowest, fastest = self.tempo_range
-        # MIDI counts the microseconds of a quarter in 24 bits: below 4 beats a minute there are too many.
+        # MIDI counts the microseconds of a quarter in 24 bits: below 4 beats per minute there are too many.
         if not (1 <= self.tempos <= 1000 and 4 <= slowest <= fastest <= 1000):
             return f"{self.tempos} tempos over {self.tempo_range}; allowed: 1 to 1000 over 4 to 1000, slowest first"
         if not all(1 <= beats <= 64 and unit in (4, 8) for beats, unit in self.time_signatures):
@@ -100,15 +100,22 @@ class MidiConfiguration:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> MidiConfiguration:
-        """Raises UnknownTokenizer: a field is missing, unknown or impossible."""
+        """Raises UnknownTokenizerError: a field is missing, unknown or impossible."""
         names = {field.name for field in fields(cls)}
+        if isinstance(content, dict) and "form" in content:
+            # What the scheme was called up to 0.1.0.
+            content = {"scheme" if name == "form" else name: value for name, value in content.items()}
         if not isinstance(content, dict) or set(content) != names:
             found = sorted(content) if isinstance(content, dict) else type(content).__name__
-            raise UnknownTokenizer(f"a MIDI tokenizer's configuration has the fields {sorted(names)}, found {found}")
+            raise UnknownTokenizerError(
+                f"a MIDI tokenizer's configuration has the fields {sorted(names)}, found {found}"
+            )
         try:
             return cls(**{name: _tuples(value) for name, value in content.items()})
         except ValueError as error:
-            raise UnknownTokenizer("impossible MIDI tokenizer: a list is longer or shorter than it can be") from error
+            raise UnknownTokenizerError(
+                "impossible MIDI tokenizer: a list is longer or shorter than it can be"
+            ) from error
 
 
 def _is_made_of(value: Any, kind: type, depth: int) -> bool:
@@ -124,6 +131,6 @@ def _tuples(value: Any) -> Any:
 
 CONFIGURATIONS = {
     "remi": MidiConfiguration(),
-    "performance": MidiConfiguration(form="performance"),
+    "performance": MidiConfiguration(scheme="performance"),
 }
 """By name: `remi`, the default; `performance`, the 388 ids of arXiv 2409.10870's piano experiment."""

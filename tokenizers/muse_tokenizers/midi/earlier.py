@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.errors import ConstraintError
 from muse_tokenizers.midi.loops import Strike
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def programs_by_parts_of_names(name: str) -> frozenset[int]:
     """The instruments of a name as rules 1 read it: any part of a General MIDI name meant all that have it.
 
     Raises:
-        ImpossibleWish: no instrument is called so.
+        ConstraintError: no instrument is called so.
     """
     from miditok.constants import MIDI_INSTRUMENTS
 
@@ -43,7 +43,7 @@ def programs_by_parts_of_names(name: str) -> frozenset[int]:
         return frozenset({known.index(word)})
     found = frozenset(program for program, other in enumerate(known) if word and word in other)
     if not found:
-        raise ImpossibleWish(f"no instrument is called {name!r}")
+        raise ConstraintError(f"no instrument is called {name!r}")
     return found
 
 

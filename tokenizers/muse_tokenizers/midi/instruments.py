@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from functools import cache
 
-from muse_tokenizers.errors import ImpossibleWish
+from muse_tokenizers.errors import ConstraintError
 
 __all__ = ["DRUMS", "instrument_programs"]
 
@@ -99,7 +99,7 @@ def instrument_programs(name: str) -> frozenset[int]:
     [32, 43]
 
     Raises:
-        ImpossibleWish: no instrument is called so.
+        ConstraintError: no instrument is called so.
     """
     number = name.strip()
     if number.isdecimal() and int(number) < 128:
@@ -117,7 +117,7 @@ def instrument_programs(name: str) -> frozenset[int]:
         ]
         if found:
             return frozenset(found)
-    raise ImpossibleWish(
+    raise ConstraintError(
         f"no instrument is called {name!r}{_meant(words)}; allowed: drums, a program from 0 to 127, a General MIDI "
         "name, or words of several, such as piano, strings, electric guitar"
     )

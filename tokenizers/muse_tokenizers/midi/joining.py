@@ -1,4 +1,4 @@
-"""A prompt as it stands in its file, and a continuation appended at the cut. Knows scores; nothing of ids."""
+"""A prompt as it stands in its file, and a continuation appended at the split point. Knows scores; nothing of ids."""
 
 from __future__ import annotations
 
@@ -23,28 +23,31 @@ _SHORT_SECONDS = 0.002
 SUSTAIN = 64
 
 
-def clip_score(score: Score, cut: int) -> Score:
-    """What begins before tick `cut`, to its own full length: a note or pedal held across the cut stays as it is.
+def clip_score(score: Score, split_point: int) -> Score:
+    """What begins before tick `split_point`, to its own full length: a note or pedal held across the split point stays
+    as it is.
 
     A track whose notes all come later is left out, as it would be if the clip were a file and read: a prompt is the
     same whether it comes from its file or from a sidecar.
     """
     clipped = score.copy()
     for track in clipped.tracks:
-        held = max((pedal.end for pedal in track.pedals if pedal.time < cut), default=0)
-        track.notes = track.notes.filter(lambda note: note.time < cut, inplace=False)
-        track.pedals = track.pedals.filter(lambda pedal: pedal.time < cut, inplace=False)
-        track.pitch_bends = track.pitch_bends.filter(lambda bend: bend.time < cut, inplace=False)
-        track.lyrics = track.lyrics.filter(lambda lyric: lyric.time < cut, inplace=False)
+        held = max((pedal.end for pedal in track.pedals if pedal.time < split_point), default=0)
+        track.notes = track.notes.filter(lambda note: note.time < split_point, inplace=False)
+        track.pedals = track.pedals.filter(lambda pedal: pedal.time < split_point, inplace=False)
+        track.pitch_bends = track.pitch_bends.filter(lambda bend: bend.time < split_point, inplace=False)
+        track.lyrics = track.lyrics.filter(lambda lyric: lyric.time < split_point, inplace=False)
         # The controllers of a pedal go with it to its release.
         track.controls = track.controls.filter(
-            lambda control, held=held: control.time < cut or (control.number == SUSTAIN and control.time <= held),
+            lambda control, held=held: (
+                control.time < split_point or (control.number == SUSTAIN and control.time <= held)
+            ),
             inplace=False,
         )
-    clipped.tempos = clipped.tempos.filter(lambda tempo: tempo.time < cut, inplace=False)
-    clipped.time_signatures = clipped.time_signatures.filter(lambda item: item.time < cut, inplace=False)
-    clipped.key_signatures = clipped.key_signatures.filter(lambda item: item.time < cut, inplace=False)
-    clipped.markers = clipped.markers.filter(lambda marker: marker.time < cut, inplace=False)
+    clipped.tempos = clipped.tempos.filter(lambda tempo: tempo.time < split_point, inplace=False)
+    clipped.time_signatures = clipped.time_signatures.filter(lambda item: item.time < split_point, inplace=False)
+    clipped.key_signatures = clipped.key_signatures.filter(lambda item: item.time < split_point, inplace=False)
+    clipped.markers = clipped.markers.filter(lambda marker: marker.time < split_point, inplace=False)
     _leave_out_silent(clipped)
     return clipped
 
@@ -74,9 +77,15 @@ Find = Callable[["Score", "Track"], "list[Track]"]
 
 
 def join_in_beats(
-    prompt: Score, cut: int, continuation: Score, start: int, tempos: Tempos | None = None, find: Find | None = None
+    prompt: Score,
+    split_point: int,
+    continuation: Score,
+    start: int,
+    tempos: Tempos | None = None,
+    find: Find | None = None,
 ) -> Score:
-    """The prompt untouched, and what the continuation has from tick `start` on, moved to the prompt's tick `cut`.
+    """The prompt untouched, and what the continuation has from tick `start` on, moved to the prompt's tick
+    `split_point`.
 
     Beats stay beats: where the ticks of the two do not divide one another, the prompt's are multiplied, if MIDI can
     count them. `tempos` are in place of the continuation's own, `find` in place of all tracks of an instrument.
@@ -89,7 +98,7 @@ def join_in_beats(
     scale: float = joined.ticks_per_quarter / grid
 
     def moved(tick: int) -> int:
-        return cut * factor + round((tick - start) * scale)
+        return split_point * factor + round((tick - start) * scale)
 
     if tempos is None:
         tempos = [(tempo.time, tempo.mspq) for tempo in continuation.tempos if tempo.time >= start]
@@ -97,7 +106,7 @@ def join_in_beats(
     for signature in continuation.time_signatures:
         if signature.time >= start and _bar(signature) != _bar_in_force(joined):
             joined.time_signatures.append(_at(signature, moved(signature.time)))
-    _append_tracks(joined, cut * factor, continuation, start, moved, find or _tracks_like)
+    _append_tracks(joined, split_point * factor, continuation, start, moved, find or _tracks_like)
     return joined
 
 
@@ -119,7 +128,9 @@ def _append_tempos(score: Score, tempos: Tempos, assumed: int | None = 500_000) 
             score.tempos.append(Tempo(tick, mspq=microseconds))
 
 
-def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int, find: Find | None = None) -> Score:
+def join_in_seconds(
+    prompt: Score, split_point: int, continuation: Score, start: int, find: Find | None = None
+) -> Score:
     """The same where seconds stay seconds: the prompt's tempos stand, its ticks are multiplied until one is short.
 
     The continuation knows no instruments: its notes go to those of the prompt, drums apart, unless `find` says others.
@@ -130,15 +141,15 @@ def join_in_seconds(prompt: Score, cut: int, continuation: Score, start: int, fi
     source, target = TempoMap(continuation), TempoMap(joined)
 
     def moved(tick: int) -> int:
-        return max(round(float(target.ticks(source.seconds(tick)))), cut * factor)
+        return max(round(float(target.ticks(source.seconds(tick)))), split_point * factor)
 
-    _append_tracks(joined, cut * factor, continuation, start, moved, find or _pitched_tracks)
+    _append_tracks(joined, split_point * factor, continuation, start, moved, find or _pitched_tracks)
     return joined
 
 
 def _append_tracks(
     joined: Score,
-    cut: int,
+    split_point: int,
     continuation: Score,
     start: int,
     moved: Callable[[int], int],
@@ -162,7 +173,7 @@ def _append_tracks(
         for target, own in zip(targets, dealt, strict=True):
             if (own or pedals) and target.pitch_bends and target.pitch_bends[-1].value:
                 # The ids know nothing of bends: what was bent when the prompt ended would stay out of tune.
-                target.pitch_bends.append(PitchBend(cut, 0))
+                target.pitch_bends.append(PitchBend(split_point, 0))
             _append_notes(target, own)
             # A pedal is the instrument's, whichever of its tracks plays.
             _append_pedals(target, [pedal.copy() for pedal in pedals])

@@ -1,8 +1,8 @@
-"""What a stretch of music is like, in numbers.
+"""What a segment of music is like, in numbers.
 
 Sources: MusPy (Dong et al. 2020, arXiv 2008.01951), Yang & Lerch 2018 (doi 10.1007/s00521-018-3849-7), Wu & Yang 2020
-(arXiv 2008.01307), Gillick et al. 2019 (arXiv 1905.06118). A beat is a quarter; the grid has 24 steps a beat; a bar is
-one that lies whole in the stretch. What has no meaning in a stretch (a pitch where only drums play) is left out.
+(arXiv 2008.01307), Gillick et al. 2019 (arXiv 1905.06118). A beat is a quarter; the grid has 24 steps per beat; a bar
+is one that lies whole in the segment. What has no meaning in a segment (a pitch where only drums play) is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.measures import Histogram, Measure, Number
 from muse_tokenizers.midi.labels import pitch_name
 from muse_tokenizers.midi.loops import is_near_equal
-from muse_tokenizers.midi.stretches import DRUMS, GRID, Bar, Stretch
+from muse_tokenizers.midi.segments import DRUMS, GRID, Bar, Segment
 
 __all__ = ["measure_beats", "measure_notes"]
 
@@ -39,14 +39,14 @@ _DRUM_PITCHES = {
 _LONGEST_PERIOD = 4
 """Bars of the longest figure whose repetition is a loop."""
 _LEAST_DENSITY = 0.1
-"""Notes a second below which a stretch counts as empty."""
+"""Notes a second below which a segment counts as empty."""
 
 
-def measure_notes(stretch: Stretch) -> dict[str, Measure]:
+def measure_notes(segment: Segment) -> dict[str, Measure]:
     """Measures that need notes and seconds, no beats.
 
     note_density: onsets a second, drums included. Compared by ratio, from 0.1 on.
-    longest_silence: seconds of the longest part of the stretch in which nothing sounds, drums and pedal included.
+    longest_silence: seconds of the longest part of the segment in which nothing sounds, drums and pedal included.
     pitch_classes: share of the onsets in each of the twelve pitch classes (Yang & Lerch 2018: PCH).
     pitch_class_entropy: -sum p log2 p of that, in bits (Wu & Yang 2020: H; MusPy).
     scale_consistency: share of the onsets in the major scale that has most of them (MusPy: scale_consistency; a natural
@@ -58,10 +58,10 @@ def measure_notes(stretch: Stretch) -> dict[str, Measure]:
     drums: share of the drum onsets on each part of the kit.
     """
     measures: dict[str, Measure] = {
-        "note_density": Number(value=len(stretch.pitch) / stretch.seconds, unit="notes/s", floor=_LEAST_DENSITY),
-        "longest_silence": Number(value=_longest_silence(stretch), unit="s"),
+        "note_density": Number(value=len(segment.pitch) / segment.seconds, unit="notes/s", floor=_LEAST_DENSITY),
+        "longest_silence": Number(value=_longest_silence(segment), unit="s"),
     }
-    pitches, hits = stretch.pitch[stretch.program != DRUMS], stretch.pitch[stretch.program == DRUMS]
+    pitches, hits = segment.pitch[segment.program != DRUMS], segment.pitch[segment.program == DRUMS]
     if len(pitches):
         shares = np.bincount(pitches % 12, minlength=12) / len(pitches)
         present = shares[shares > 0]
@@ -73,7 +73,7 @@ def measure_notes(stretch: Stretch) -> dict[str, Measure]:
             "mean_pitch": Number(value=float(pitches.mean()), unit="semitones"),
             "pitch_range": Number(value=float(pitches.max() - pitches.min()), unit="semitones"),
         }
-    polyphony = _polyphony(stretch)
+    polyphony = _polyphony(segment)
     if polyphony is not None:
         measures["polyphony"] = Number(value=polyphony, unit="notes", floor=1.0)
     if len(hits):
@@ -81,7 +81,7 @@ def measure_notes(stretch: Stretch) -> dict[str, Measure]:
     return measures
 
 
-def measure_beats(stretch: Stretch) -> dict[str, Measure]:
+def measure_beats(segment: Segment) -> dict[str, Measure]:
     """Measures that need beats or bars.
 
     note_lengths: share of the notes, drums apart, whose length in beats is nearest to each of fifteen, by ratio; the
@@ -90,9 +90,9 @@ def measure_beats(stretch: Stretch) -> dict[str, Measure]:
     empty_bars: share of the bars in which nothing begins (MusPy: empty_measure_rate).
     groove_consistency: one less the share of grid steps at which two bars in succession differ in whether anything
         begins there, in the mean over the pairs of bars of one length (MusPy: groove_consistency; Wu & Yang 2020: GS,
-        over all pairs and 64 steps a bar).
+        over all pairs and 64 steps per bar).
     longest_loop: bars. The longest run of bars each of which is near-equal to the bar p before it, for one p from 1 to
-        4, both in the stretch; near-equal are bars of one length with the same (onset in the bar, pitch, program) of
+        4, both in the segment; near-equal are bars of one length with the same (onset in the bar, pitch, program) of
         all notes but a tenth, as `repeats` counts them (`loops.is_near_equal`). So one bar that is played six times in
         all is a loop of five. A run in which nothing begins is none. `repeats` looks sixteen bars back, since it keeps
         what is written from ever looping; here a phrase of eight bars that comes again is form, and no loop.
@@ -100,37 +100,37 @@ def measure_beats(stretch: Stretch) -> dict[str, Measure]:
         pitch, program); of every bar with notes the highest with an earlier one; of these the mean.
     """
     measures: dict[str, Measure] = {}
-    lengths = stretch.length[stretch.program != DRUMS]
+    lengths = segment.length[segment.program != DRUMS]
     if len(lengths):
         nearest = np.rint(2 * np.log2(np.maximum(lengths, 1 / 16) * 16)).astype(np.int64)
         counts = np.bincount(np.minimum(nearest, len(_LENGTHS) - 1), minlength=len(_LENGTHS))
         measures["note_lengths"] = Histogram(shares=counts / counts.sum(), bins=_LENGTHS)
-    if len(stretch.pitch):
-        counts = np.bincount(stretch.step_in_bar % GRID, minlength=GRID)
+    if len(segment.pitch):
+        counts = np.bincount(segment.step_in_bar % GRID, minlength=GRID)
         bins = tuple(f"{step}/{GRID}" for step in range(GRID))
         measures["onset_grid"] = Histogram(shares=counts / counts.sum(), bins=bins)
-    if stretch.bars:
-        empty = sum(not bar.notes for bar in stretch.bars) / len(stretch.bars)
+    if segment.bars:
+        empty = sum(not bar.notes for bar in segment.bars) / len(segment.bars)
         measures["empty_bars"] = Number(value=empty, unit="")
-        measures["longest_loop"] = Number(value=float(longest_loop(stretch.bars)), unit="bars")
+        measures["longest_loop"] = Number(value=float(longest_loop(segment.bars)), unit="bars")
     for name, value in (
-        ("groove_consistency", _groove_consistency(stretch.bars)),
-        ("self_similarity", _self_similarity(stretch.bars)),
+        ("groove_consistency", _groove_consistency(segment.bars)),
+        ("self_similarity", _self_similarity(segment.bars)),
     ):
         if value is not None:
             measures[name] = Number(value=value, unit="")
     return measures
 
 
-def _longest_silence(stretch: Stretch) -> float:
-    spans = stretch.sounding[np.argsort(stretch.sounding[:, 0])]
-    begins = np.append(spans[:, 0], stretch.seconds)
+def _longest_silence(segment: Segment) -> float:
+    spans = segment.sounding[np.argsort(segment.sounding[:, 0])]
+    begins = np.append(spans[:, 0], segment.seconds)
     ended = np.concatenate(([0.0], np.maximum.accumulate(spans[:, 2])))
     return float(np.maximum(begins - ended, 0.0).max())
 
 
-def _polyphony(stretch: Stretch) -> float | None:
-    spans = stretch.sounding[~stretch.sounding_drums]
+def _polyphony(segment: Segment) -> float | None:
+    spans = segment.sounding[~segment.sounding_drums]
     spans = spans[np.argsort(spans[:, 0])]
     total = float((spans[:, 1] - spans[:, 0]).sum())
     ended = np.concatenate(([0.0], np.maximum.accumulate(spans[:, 1])))

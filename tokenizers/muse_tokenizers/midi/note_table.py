@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.midi.stretches import DRUMS
+from muse_tokenizers.midi.segments import DRUMS
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:

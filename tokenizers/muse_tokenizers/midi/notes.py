@@ -19,7 +19,7 @@ _RINGING = 16
 """Quarters after the last event of a file up to which a note lasts at most that nothing ends."""
 
 _LONGEST = 1_000
-"""Quarters that such a note lasts at most: eight minutes at 120 beats a minute."""
+"""Quarters that such a note lasts at most: eight minutes at 120 beats per minute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

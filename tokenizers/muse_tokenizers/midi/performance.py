@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Grammar, Ids, Token, Wishes
-from muse_tokenizers.errors import ImpossibleOption, UnreadablePiece
+from muse_tokenizers.base import Constraints, Grammar, Ids, Token
+from muse_tokenizers.errors import ImpossibleOption, UnreadablePieceError
 from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.constraints import parse_key
 from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.labels import pitch_name, program_name
 from muse_tokenizers.midi.remi import shifted
 from muse_tokenizers.midi.scores import held_ends, notes_track
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.vocabulary import make_miditok, make_vocabulary
-from muse_tokenizers.midi.wishes import parse_key
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
     from symusic.core import TrackTick as Track
 
-__all__ = ["PerformanceForm", "PerformanceGrammar"]
+__all__ = ["PerformanceGrammar", "PerformanceScheme"]
 
 _CLOSING_SECONDS = 0.5
 """How long a note rings that nothing ended when a piece stops."""
 
 
-class PerformanceForm:
+class PerformanceScheme:
     """The real-time form of a MIDI tokenizer."""
 
     def __init__(self, configuration: MidiConfiguration) -> None:
@@ -58,7 +58,7 @@ class PerformanceForm:
         """Ids of all that is not drums, as one piano.
 
         Raises:
-            UnreadablePiece: there is nothing but drums.
+            UnreadablePieceError: there is nothing but drums.
         """
         from symusic import Score, Tempo
 
@@ -68,7 +68,7 @@ class PerformanceForm:
         tracks = [self._retime(track, tempo) for track in score.tracks if not track.is_drum]
         merged = notes_track(tracks, program=0, is_drum=False, name="Piano")
         if not len(merged.notes):
-            raise UnreadablePiece("the piece has nothing but drums, for which this vocabulary has no ids")
+            raise UnreadablePieceError("the piece has nothing but drums, for which this vocabulary has no ids")
         retimed.tracks.append(merged)
         tokens = self._miditok.encode(retimed)
         return [i for sequence in (tokens if isinstance(tokens, list) else [tokens]) for i in sequence.ids]
@@ -142,11 +142,11 @@ class PerformanceForm:
 
     # Time
 
-    def cut(self, ids: list[int], seconds: float | None) -> tuple[list[int], int, float]:
+    def split_ids(self, ids: list[int], seconds: float | None) -> tuple[list[int], int, float]:
         """The ids up to the moment at which a piece is to be continued: the last before `seconds` at which nothing
         sounds, if there is one in the last fifth of the prompt, else the last time shift.
 
-        Returns ids, ticks and seconds of the cut.
+        Returns ids, ticks and seconds of the split point.
         """
         ticks = np.cumsum(self.shift_ticks[ids])
         if seconds is None:
@@ -231,9 +231,9 @@ class PerformanceForm:
 
     # Continuing
 
-    def grammar(self, prompt: Ids, candidates: int, wishes: Wishes | None) -> PerformanceGrammar:
+    def grammar(self, prompt: Ids, candidates: int, constraints: Constraints | None) -> PerformanceGrammar:
         """See `Tokenizer.grammar`."""
-        return PerformanceGrammar(self, prompt, candidates, wishes or Wishes())
+        return PerformanceGrammar(self, prompt, candidates, constraints or Constraints())
 
     def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
         """(V,) ids with every pitch moved; (V,) False where a pitch leaves 0 to 127."""
@@ -246,50 +246,54 @@ class PerformanceGrammar(Grammar):
     A note on brings a velocity, is never struck while it sounds, and ends later than it began.
     """
 
-    def __init__(self, form: PerformanceForm, prompt: Ids, candidates: int, wishes: Wishes) -> None:
+    def __init__(self, scheme: PerformanceScheme, prompt: Ids, candidates: int, constraints: Constraints) -> None:
         for name in ("instruments", "tempo", "bars", "repeats"):
-            if getattr(wishes, name):
+            if getattr(constraints, name):
                 raise ImpossibleOption(
-                    name, getattr(wishes, name), "none with this checkpoint, whose vocabulary has one piano and no bars"
+                    name,
+                    getattr(constraints, name),
+                    "none with this checkpoint, whose vocabulary has one piano and no bars",
                 )
-        self._form, self._last_second = form, wishes.seconds
-        size = len(form.vocabulary)
-        special = [form.vocabulary.names.index(name) for name in ("PAD_None", "BOS_None", "EOS_None")]
+        self._scheme, self._last_second = scheme, constraints.seconds
+        size = len(scheme.vocabulary)
+        special = [scheme.vocabulary.names.index(name) for name in ("PAD_None", "BOS_None", "EOS_None")]
         self._pad, self._begin, self._end = special
-        self._is_shift = np.isin(np.arange(size), form.shift)
+        self._is_shift = np.isin(np.arange(size), scheme.shift)
         self._pitch = np.full(size, -1)
-        for family in (form.on, form.off):
+        for family in (scheme.on, scheme.off):
             self._pitch[family] = np.arange(128)
-        self._on, self._off = np.isin(np.arange(size), form.on), np.isin(np.arange(size), form.off)
-        self._velocity = np.isin(np.arange(size), form.velocity)
-        wished = parse_key(wishes.key) if wishes.key is not None else range(12)
-        self._pitches = np.isin(np.arange(128) % 12, sorted(wished))
+        self._on, self._off = np.isin(np.arange(size), scheme.on), np.isin(np.arange(size), scheme.off)
+        self._velocity = np.isin(np.arange(size), scheme.velocity)
+        requested = parse_key(constraints.key) if constraints.key is not None else range(12)
+        self._pitches = np.isin(np.arange(128) % 12, sorted(requested))
         self._sounding = np.zeros((1, 128), dtype=bool)
         self._fresh = np.zeros((1, 128), dtype=bool)
         self._last = np.array([self._begin])
-        self.whole, self.finished, self.elapsed = np.ones(1, dtype=bool), np.zeros(1, dtype=bool), np.zeros(1)
+        self.complete, self.finished, self.elapsed = np.ones(1, dtype=bool), np.zeros(1, dtype=bool), np.zeros(1)
         limit, self._last_second = self._last_second, None
         for step in prompt:
             self.advance(step[None])
         self._last_second = limit
         self.elapsed[:], self.finished[:] = 0.0, False
         self._notes = np.zeros(1, dtype=np.int64)
-        self._silence, self._quiet = wishes.silence, np.zeros(1)
-        for name in ("_sounding", "_fresh", "_last", "_notes", "_quiet", "whole", "finished", "elapsed"):
+        self._silence, self._quiet = constraints.silence, np.zeros(1)
+        for name in ("_sounding", "_fresh", "_last", "_notes", "_quiet", "complete", "finished", "elapsed"):
             setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
 
     def allowed(self) -> NDArray[np.bool_]:
-        form, last = self._form, self._last
-        mask = np.zeros((len(last), len(form.vocabulary)), dtype=bool)
+        scheme, last = self._scheme, self._last
+        mask = np.zeros((len(last), len(scheme.vocabulary)), dtype=bool)
         struck, after_velocity = self._on[last], self._velocity[last]
-        mask[np.ix_(struck, form.velocity)] = True
+        mask[np.ix_(struck, scheme.velocity)] = True
         free = ~struck
-        mask[:, form.on] = ~self._sounding & self._pitches & free[:, None]
-        mask[:, form.off] = self._sounding & ~self._fresh & (free & ~after_velocity)[:, None]
-        mask[np.ix_(free, form.shift)] = True
+        mask[:, scheme.on] = ~self._sounding & self._pitches & free[:, None]
+        mask[:, scheme.off] = self._sounding & ~self._fresh & (free & ~after_velocity)[:, None]
+        mask[np.ix_(free, scheme.shift)] = True
         if self._silence is not None:
-            longer = self._quiet[:, None] + form.shift_ticks[form.shift] * form.tick_seconds > self._silence + 1e-9
-            mask[:, form.shift] &= ~longer | self._sounding.any(axis=1, keepdims=True)
+            longer = (
+                self._quiet[:, None] + scheme.shift_ticks[scheme.shift] * scheme.tick_seconds > self._silence + 1e-9
+            )
+            mask[:, scheme.shift] &= ~longer | self._sounding.any(axis=1, keepdims=True)
         mask[:, self._end] = free & (self._notes > 0) & (self._last_second is None)
         mask[self.finished] = False
         mask[self.finished, self._pad] = True
@@ -303,13 +307,13 @@ class PerformanceGrammar(Grammar):
         self._fresh[rows[on], pitch[on]] = True
         self._sounding[rows[off], pitch[off]] = False
         self._fresh[shift] = False
-        self.elapsed += self._form.shift_ticks[taken] * self._form.tick_seconds
+        self.elapsed += self._scheme.shift_ticks[taken] * self._scheme.tick_seconds
         if hasattr(self, "_notes"):
             self._notes += on
-            waited = self._form.shift_ticks[taken] * self._form.tick_seconds
+            waited = self._scheme.shift_ticks[taken] * self._scheme.tick_seconds
             self._quiet = np.where(self._sounding.any(axis=1), 0.0, self._quiet + waited)
         if self._last_second is not None:
             self.finished |= shift & (self.elapsed >= self._last_second - 1e-9)
-        self.whole = ~on & ~self.finished & (taken != self._pad)
+        self.complete = ~on & ~self.finished & (taken != self._pad)
         self.finished |= taken == self._end
         self._last = taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -23,25 +23,25 @@ _SHORTEST = 0.03
 
 
 def score_of_notes(notes: Sequence[PlayedNote], tempo: float = 120.0, program: int = 0) -> Score:
-    """What was played, on one instrument, in four quarters a bar; the first note begins the first bar.
+    """What was played, on one instrument, in four quarters per bar; the first note begins the first bar.
 
     Args:
         notes: in any order.
-        tempo: quarters a minute, from 20 to 300.
+        tempo: quarters per minute, from 20 to 300.
         program: of the instrument, from 0 to 127.
 
     Raises:
-        UnreadablePiece: there is no note, or something is no note that can be played.
+        UnreadablePieceError: there is no note, or something is no note that can be played.
     """
     from symusic import Note, Score, Tempo, TimeSignature, Track
 
     if not notes:
-        raise UnreadablePiece("nothing was played: there are no notes")
+        raise UnreadablePieceError("nothing was played: there are no notes")
     if not 20 <= tempo <= 300:
-        raise UnreadablePiece(f"the tempo is {tempo:g}; allowed: 20 to 300 quarters a minute")
+        raise UnreadablePieceError(f"the tempo is {tempo:g}; allowed: 20 to 300 quarters per minute")
     for pitch, velocity, down, up in notes:
         if not (0 <= pitch <= 127 and 1 <= velocity <= 127 and 0 <= down <= up <= _LATEST):
-            raise UnreadablePiece(
+            raise UnreadablePieceError(
                 f"a played note is {pitch}, {velocity}, {down:g}, {up:g}; allowed: a pitch from 0 to 127, a velocity "
                 f"from 1 to 127, and two times up to {_LATEST:g} s, the second not before the first"
             )

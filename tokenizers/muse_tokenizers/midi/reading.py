@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.contents import LOOKED_AT, check_content
-from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
+from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.channels import BEND, RESET, SUSTAIN, Part, find_parts
 from muse_tokenizers.midi.notes import Messages, Notes, pair_notes
-from muse_tokenizers.midi.smf import MAXIMUM_TRACKS, DamagedFile, MidiFile, OversizedFile, Repairs, TrackEvents
+from muse_tokenizers.midi.smf import MAXIMUM_TRACKS, DamagedFileError, MidiFile, OversizedFile, Repairs, TrackEvents
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ MAXIMUM_BYTES = 64 * 2**20
 MAXIMUM_CONTROLS = 800_000
 """Of all parts, each of which has those of its channel."""
 MAXIMUM_QUARTERS = 50_000
-"""Four hours at 208 beats a minute. At any of MIDI's resolutions 31 bits count so many, and a continuation."""
+"""Four hours at 208 beats per minute. At any of MIDI's resolutions 31 bits count so many, and a continuation."""
 MAXIMUM_BARS = 60_000
 _SHORTEST_QUARTER = 20_000
-"""Microseconds: 3,000 beats a minute. At a tempo of millions a second of music has more bars than can be counted."""
+"""Microseconds: 3,000 beats per minute. At a tempo of millions a second of music has more bars than can be counted."""
 _DRUMS = 9
 """The channel of the drums on each port, counted from 0."""
 _PRESSED = 64
@@ -53,15 +53,18 @@ def read_score(path: Path, warn: Warn = warn_about_file) -> Score:
         warn: called with one line for each thing that was repaired.
 
     Raises:
-        UnreadablePiece: no such file, not MIDI, damaged beyond repair, without notes, or longer than anyone can mean.
+        UnreadablePieceError: no such file, not MIDI, damaged beyond repair, without notes, or longer than anyone can
+            mean.
     """
     try:
         size = path.stat().st_size
         if size > MAXIMUM_BYTES:
-            raise UnreadablePiece(f"{path} has {size / 2**20:.0f} MiB; allowed: up to {MAXIMUM_BYTES // 2**20} MiB")
+            raise UnreadablePieceError(
+                f"{path} has {size / 2**20:.0f} MiB; allowed: up to {MAXIMUM_BYTES // 2**20} MiB"
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadablePiece(f"cannot read {path}: {error.strerror}") from error
+        raise UnreadablePieceError(f"cannot read {path}: {error.strerror}") from error
     return parse_score(data, str(path), warn)
 
 
@@ -69,19 +72,19 @@ def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
     """The score in the bytes of a MIDI file; `name` is for messages.
 
     Raises:
-        UnreadablePiece: see `read_score`.
+        UnreadablePieceError: see `read_score`.
     """
     if not data:
-        raise UnreadablePiece(f"{name} is empty")
+        raise UnreadablePieceError(f"{name} is empty")
     check_content(data[:LOOKED_AT], "midi", name, warn)
     repairs = Repairs()
     try:
         file = smf.parse_file(data, repairs)
-    except DamagedFile as error:
+    except DamagedFileError as error:
         kind = "not a MIDI file" if b"MThd" not in data[: smf.JUNK] else "a damaged MIDI file"
-        raise UnreadablePiece(f"{name} is {kind}: {error}") from error
+        raise UnreadablePieceError(f"{name} is {kind}: {error}") from error
     except OversizedFile as error:
-        raise UnreadablePiece(f"{name} has {error}") from error
+        raise UnreadablePieceError(f"{name} has {error}") from error
     score = _score(file, name, repairs)
     for line in repairs.lines():
         warn(f"{name}: {line}")
@@ -95,9 +98,9 @@ def _score(file: MidiFile, name: str, repairs: Repairs) -> Score:
     messages = _messages(file.tracks, offsets)
     count = int(((messages.kind == 9) & (messages.second > 0)).sum())
     if count == 0:
-        raise UnreadablePiece(f"{name} has no notes")
+        raise UnreadablePieceError(f"{name} has no notes")
     if count > MAXIMUM_NOTES:
-        raise UnreadablePiece(f"{name} has {count:,} notes; allowed: up to {MAXIMUM_NOTES:,}")
+        raise UnreadablePieceError(f"{name} has {count:,} notes; allowed: up to {MAXIMUM_NOTES:,}")
     ends = np.array([offset + track.end for offset, track in zip(offsets, file.tracks, strict=True)], dtype=np.int64)
     notes = pair_notes(messages, ends, file.ticks_per_quarter)
     if notes.unclosed:
@@ -124,15 +127,15 @@ def _parts(messages: Messages, notes: Notes, name: str) -> list[Part]:
         parts.append(part)
         controls += len(part.controls)
         if len(parts) > MAXIMUM_TRACKS:
-            raise UnreadablePiece(f"{name} has too many instruments; allowed: up to {MAXIMUM_TRACKS:,}")
+            raise UnreadablePieceError(f"{name} has too many instruments; allowed: up to {MAXIMUM_TRACKS:,}")
         if controls > MAXIMUM_CONTROLS:
-            raise UnreadablePiece(f"{name} has too many controllers; allowed: up to {MAXIMUM_CONTROLS:,}")
+            raise UnreadablePieceError(f"{name} has too many controllers; allowed: up to {MAXIMUM_CONTROLS:,}")
     return sorted(parts, key=lambda part: (part.track, part.channel, part.program))
 
 
 def _offsets(file: MidiFile, repairs: Repairs) -> list[int]:
     """The tick at which each track begins: those of format 2 follow one another."""
-    if file.form < 2 or len(file.tracks) < 2:
+    if file.file_format < 2 or len(file.tracks) < 2:
         return [0] * len(file.tracks)
     repairs.add(f"its {len(file.tracks)} tracks are pieces of their own (format 2); read one after the other")
     offsets, at = [], 0
@@ -174,13 +177,13 @@ def _last_meta(file: MidiFile, offsets: list[int]) -> Iterable[tuple[tuple[int, 
 def _check_ticks(last: int, ticks_per_quarter: int, name: str) -> None:
     quarters = last / ticks_per_quarter
     if quarters > MAXIMUM_QUARTERS:
-        raise UnreadablePiece(f"{name} has {quarters:,.0f} quarters; allowed: up to {MAXIMUM_QUARTERS:,}")
+        raise UnreadablePieceError(f"{name} has {quarters:,.0f} quarters; allowed: up to {MAXIMUM_QUARTERS:,}")
 
 
 def _check_length(score: Score, last: int, name: str) -> None:
     seconds = float(TempoMap(score).seconds(last))
     if seconds > MAXIMUM_SECONDS:
-        raise UnreadablePiece(
+        raise UnreadablePieceError(
             f"{name} is {seconds / 3600:.1f} hours long; allowed: up to {MAXIMUM_SECONDS // 3600} hours"
         )
     metres = [(item.time, 4 * item.numerator / item.denominator) for item in score.time_signatures]
@@ -189,7 +192,7 @@ def _check_length(score: Score, last: int, name: str) -> None:
         for (start, quarters), (end, _) in pairwise([(0, 4.0), *metres, (last, 4.0)])
     )
     if bars > MAXIMUM_BARS:
-        raise UnreadablePiece(f"{name} has {bars:,.0f} bars; allowed: up to {MAXIMUM_BARS:,}")
+        raise UnreadablePieceError(f"{name} has {bars:,.0f} bars; allowed: up to {MAXIMUM_BARS:,}")
 
 
 # What holds for the whole piece
@@ -205,7 +208,7 @@ def _add_meta(score: Score, file: MidiFile, offsets: list[int], repairs: Repairs
         if tempos:
             repairs.add("{count} tempo{s} left out: its ticks are parts of a second", count=len(tempos))
         tempos = {0: file.quarter}
-    elif file.form == 2:
+    elif file.file_format == 2:
         # Each piece begins anew, at MIDI's own tempo and metre unless it says another.
         for offset in sorted(set(offsets)):
             tempos.setdefault(offset, 500_000)
@@ -236,7 +239,7 @@ def _metas(file: MidiFile, offsets: list[int], kind: int, problem: Any, repairs:
 
 def _tempo(data: bytes) -> str | None:
     sound = len(data) >= 3 and int.from_bytes(data[:3]) >= _SHORTEST_QUARTER
-    return None if sound else "{count} tempo{s} beyond 3,000 beats a minute left out"
+    return None if sound else "{count} tempo{s} beyond 3,000 beats per minute left out"
 
 
 def _metre(data: bytes) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from muse_tokenizers.base import Ids, Token, Wishes
+from muse_tokenizers.base import Constraints, Ids, Token
 from muse_tokenizers.midi.clock import Clock, file_clock, pace_of
 from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.file_notes import FileNotes
@@ -23,11 +23,11 @@ from muse_tokenizers.midi.vocabulary import Vocabulary, make_miditok, make_vocab
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["Moment", "RemiForm"]
+__all__ = ["RemiEvent", "RemiScheme"]
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class RemiEvent:
     """Where a REMI id stands in its piece."""
 
     id: int
@@ -45,7 +45,7 @@ class Moment:
     """Index of the current program; -1 before the first."""
 
 
-class RemiForm:
+class RemiScheme:
     """The bar-and-position form of a MIDI tokenizer."""
 
     def __init__(self, configuration: MidiConfiguration) -> None:
@@ -118,22 +118,22 @@ class RemiForm:
 
     # Time
 
-    def clock(self, piece: Score | None, cut_step: int, ids: list[int], tempo: float | None = None) -> Clock:
-        """The clock of a prompt: of its file up to the cut at which its ids end, then of its prevailing tempo.
+    def clock(self, piece: Score | None, split_index: int, ids: list[int], tempo: float | None = None) -> Clock:
+        """The clock of a prompt: of its file up to the split point at which its ids end, then of its prevailing tempo.
 
         Args:
             piece: the prompt; None: it is begun from nothing.
-            cut_step: where it is cut, in ticks of the piece.
+            split_index: where it is cut, in ticks of the piece.
             ids: without special ones.
-            tempo: beats per minute that are wished for from the cut on.
+            tempo: beats per minute that are requested from the split point on.
         """
         tables = self.tables
         start, pace = DEFAULT_TEMPO, None
         quarter, per_tick = tables.ticks_per_quarter, tables.default_seconds_per_tick
-        clock = Clock(ticks=(0.0,), seconds=(0.0,), per_tick=(per_tick,), quarter=quarter, cut=0.0)
+        clock = Clock(ticks=(0.0,), seconds=(0.0,), per_tick=(per_tick,), quarter=quarter, split_point=0.0)
         if piece is not None:
             *_, last = self.walk(ids)
-            pace, clock = pace_of(piece, cut_step), replace(file_clock(piece, quarter), cut=last.tick)
+            pace, clock = pace_of(piece, split_index), replace(file_clock(piece, quarter), split_point=last.tick)
             # Where the two are one to the vocabulary, no id would bring the tempo back.
             same = tables.nearest_tempo(pace.last) == tables.nearest_tempo(pace.prevailing)
             start = pace.prevailing if same else pace.last
@@ -142,14 +142,14 @@ class RemiForm:
         return replace(clock, pace=pace, start=start, scale=true / nominal if pace or tempo else 1.0)
 
     def tempos_after(self, prompt: list[int], ids: list[int], clock: Clock) -> list[tuple[int, int]]:
-        """The tempos of a continuation: (tick, microseconds per quarter), the first of them at the cut."""
-        found = [(int(clock.cut), round(60e6 / clock.start))]
+        """The tempos of a continuation: (tick, microseconds per quarter), the first of them at the split point."""
+        found = [(int(clock.split_point), round(60e6 / clock.start))]
         for index, moment in enumerate(self.walk([*prompt, *ids], clock)):
             if moment.kind == Kind.Tempo and index >= len(prompt):
                 found.append((moment.tick, round(1e6 * self.tables.ticks_per_quarter * moment.seconds_per_tick)))
         return found
 
-    def walk(self, ids: list[int], clock: Clock | None = None) -> Iterator[Moment]:
+    def walk(self, ids: list[int], clock: Clock | None = None) -> Iterator[RemiEvent]:
         """Where each id stands, by the arithmetic of MidiTok's decoder; when, by a clock, or as the ids alone say."""
         tables = self.tables
         tempos = tables.seconds_per_tick if clock is None else tables.tempos_of(clock)
@@ -172,23 +172,23 @@ class RemiForm:
                 signature = i
             elif kind == Kind.Program:
                 program = int(tables.number[i])
-            if clock is None or before >= clock.cut:
+            if clock is None or before >= clock.split_point:
                 seconds += (tick - before) * seconds_per_tick
             elif tick != before:
-                # Up to the cut the file's own tempos hold, whatever the ids say.
-                seconds = clock.at(min(tick, clock.cut))
+                # Up to the split point the file's own tempos hold, whatever the ids say.
+                seconds = clock.at(min(tick, clock.split_point))
                 seconds_per_tick = clock.per_tick_at(tick)
-                seconds += max(tick - clock.cut, 0) * seconds_per_tick
-            if kind == Kind.Tempo and (clock is None or tick >= clock.cut):
+                seconds += max(tick - clock.split_point, 0) * seconds_per_tick
+            if kind == Kind.Tempo and (clock is None or tick >= clock.split_point):
                 seconds_per_tick = float(tempos[i])
             unit = int(tables.unit[signature])
-            yield Moment(i, kind, tick, seconds, seconds_per_tick, bar, position, unit, program)
+            yield RemiEvent(i, kind, tick, seconds, seconds_per_tick, bar, position, unit, program)
 
-    def cut(self, ids: list[int], seconds: float | None, clock: Clock) -> tuple[list[int], int, float]:
+    def split_ids(self, ids: list[int], seconds: float | None, clock: Clock) -> tuple[list[int], int, float]:
         """The ids up to the bar line at which a piece is to be continued, that bar's id the last.
 
         The last bar line that is no later than `seconds` and has notes before it; for None, or beyond the end, the
-        one after the last event. Returns ids, tick and seconds of the cut, by the clock of the piece.
+        one after the last event. Returns ids, tick and seconds of the split point, by the clock of the piece.
         """
         moments = list(self.walk(ids, clock))
         limit = float("inf") if seconds is None else seconds
@@ -205,7 +205,7 @@ class RemiForm:
         return ids[: at + 1], moments[at].tick, moments[at].seconds
 
     def half_step(self, ids: list[int]) -> float:
-        """Half of a position in the last bar before the cut at which the ids end, in ticks."""
+        """Half of a position in the last bar before the split point at which the ids end, in ticks."""
         signature = next(i for i in reversed(ids) if self.tables.kind[i] == Kind.TimeSig)
         return float(self.tables.position_ticks[signature]) / 2
 
@@ -232,14 +232,18 @@ class RemiForm:
         note, first = -1, 0
         tempos = [(0.0, 0.0, tables.default_seconds_per_tick)]
         if clock is not None:
-            tempos = [one for one in zip(clock.ticks, clock.seconds, clock.per_tick, strict=True) if one[0] < clock.cut]
-            if clock.cut < float("inf"):
-                tempos.append((clock.cut, clock.at(clock.cut), clock.per_tick_at(clock.cut)))
+            tempos = [
+                one
+                for one in zip(clock.ticks, clock.seconds, clock.per_tick, strict=True)
+                if one[0] < clock.split_point
+            ]
+            if clock.split_point < float("inf"):
+                tempos.append((clock.split_point, clock.at(clock.split_point), clock.per_tick_at(clock.split_point)))
         ends: list[tuple[range, float]] = []
         for index, moment in enumerate(self.walk(ids, clock)):
             if moment.kind in (Kind.Pitch, Kind.PitchDrum):
                 note, first = note + 1, index
-            elif moment.kind == Kind.Tempo and (clock is None or moment.tick >= clock.cut):
+            elif moment.kind == Kind.Tempo and (clock is None or moment.tick >= clock.split_point):
                 tempos.append((moment.tick, moment.seconds, moment.seconds_per_tick))
             elif moment.kind == Kind.Duration:
                 end: float | None = None
@@ -273,7 +277,7 @@ class RemiForm:
                 tokens[member] = replace(tokens[member], end=seconds + (tick - since) * per_tick)
         return tokens
 
-    def _label(self, moment: Moment) -> tuple[str, str]:
+    def _label(self, moment: RemiEvent) -> tuple[str, str]:
         number = int(self.tables.number[moment.id])
         value = self.vocabulary.values[moment.id]
         grid = self._configuration.positions_per_beat
@@ -307,10 +311,10 @@ class RemiForm:
     # Continuing
 
     def grammar(
-        self, prompt: Ids, candidates: int, wishes: Wishes | None = None, clock: Clock | None = None
+        self, prompt: Ids, candidates: int, constraints: Constraints | None = None, clock: Clock | None = None
     ) -> RemiGrammar:
         """See `Tokenizer.grammar`."""
-        return RemiGrammar(self.tables, self._follow, prompt, candidates, wishes, clock)
+        return RemiGrammar(self.tables, self._follow, prompt, candidates, constraints, clock)
 
     def transposed(self, semitones: int) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
         """(V,) ids with every pitch moved, drums fixed; (V,) False where a pitch leaves 0 to 127."""

@@ -1,7 +1,7 @@
 """Which REMI ids may come next.
 
 MidiTok's token-type graph says which kind may follow which; it does not know where in the bar one is, which notes
-sound, or what was wished for. That state is kept here, for all candidates at once.
+sound, or what was requested. That state is kept here, for all candidates at once.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Grammar, Ids, Wishes
+from muse_tokenizers.base import Constraints, Grammar, Ids
 from muse_tokenizers.errors import ImpossibleOption
 from muse_tokenizers.midi.clock import Clock, Pace
+from muse_tokenizers.midi.constraints import parse_instruments, parse_key
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
-from muse_tokenizers.midi.wishes import parse_instruments, parse_key
 
 __all__ = ["WHOLE_KINDS", "RemiGrammar", "follow_table"]
 
@@ -72,7 +72,7 @@ class RemiGrammar(Grammar):
     _STATE = (
         "_kind", "_program", "_position", "_positions", "_position_ticks", "_bar_ticks", "_unit", "_bar_start", "_now",
         "_seconds_per_tick", "_until", "_struck", "_pressed", "_pitch", "_bars", "_notes", "_tempo_due",
-        "_heard", "_quiet", "whole", "finished", "elapsed",
+        "_heard", "_quiet", "complete", "finished", "elapsed",
     )  # fmt: skip
 
     _playing: NDArray[np.bool_] = np.ones(PROGRAMS, dtype=bool)
@@ -92,37 +92,37 @@ class RemiGrammar(Grammar):
         follow: NDArray[np.bool_],
         prompt: Ids,
         candidates: int,
-        wishes: Wishes | None = None,
+        constraints: Constraints | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._tables = tables
         self._tempo_seconds = tables.seconds_per_tick
         self._follow = follow
-        self._length_is_wished = False
+        self._has_requested_length = False
         self._last_bar: int | None = None
         self._last_second: float | None = None
-        wishes = wishes or Wishes()
-        self._start(wishes.rules)
-        self._wish(Wishes())
+        constraints = constraints or Constraints()
+        self._start(constraints.rules)
+        self._constraint(Constraints())
         for step in prompt:
             self.advance(step[None])
         self.elapsed[:] = 0.0
         self.finished[:] = False
         # A prompt ends with the bar that is to be filled.
         self._bars[:] = self._kind == Kind.Bar
-        # What was silent before the cut is not the continuation's silence.
+        # What was silent before the split point is not the continuation's silence.
         self._quiet[:] = 0.0
         for name in self._STATE:
             setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
         self._loops = [self._loops[0].from_here() for _ in range(candidates)]
         self._rows = np.arange(candidates)
-        if wishes.keep_instruments and not wishes.instruments and self._notes[0]:
+        if constraints.keep_instruments and not constraints.instruments and self._notes[0]:
             self._playing = self._struck[0] > 0
-        self._wish(wishes)
+        self._constraint(constraints)
         if clock is not None:
             self._tempo_seconds = tables.tempos_of(clock)
-            self._seconds_per_tick[:] = clock.per_tick_at(clock.cut)
-            if wishes.keep_tempo and wishes.tempo is None and clock.pace is not None:
+            self._seconds_per_tick[:] = clock.per_tick_at(clock.split_point)
+            if constraints.keep_tempo and constraints.tempo is None and clock.pace is not None:
                 self._keep_tempo(clock, clock.pace)
 
     def _keep_tempo(self, clock: Clock, pace: Pace) -> None:
@@ -160,37 +160,37 @@ class RemiGrammar(Grammar):
         self._heard = np.zeros(1, dtype=np.int64)
         self._quiet = np.zeros(1)
         self._loops = [LoopWatch() if rules > 1 else ExactLoopWatch()]
-        self.whole = np.zeros(1, dtype=bool)
+        self.complete = np.zeros(1, dtype=bool)
         self.finished = np.zeros(1, dtype=bool)
         self.elapsed = np.zeros(1)
 
-    def _wish(self, wishes: Wishes) -> None:
+    def _constraint(self, constraints: Constraints) -> None:
         tables = self._tables
         self._instruments = self._playing.copy()
-        if wishes.instruments:
+        if constraints.instruments:
             self._instruments[:] = False
-            programs = parse_instruments(wishes.instruments, wishes.rules)
+            programs = parse_instruments(constraints.instruments, constraints.rules)
             self._instruments[[program + 1 for program in programs]] = True
         self._pitches = np.ones((PROGRAMS, 128), dtype=bool)
-        if wishes.key is not None:
-            self._pitches[1:] = np.isin(np.arange(128) % 12, sorted(parse_key(wishes.key)))
+        if constraints.key is not None:
+            self._pitches[1:] = np.isin(np.arange(128) % 12, sorted(parse_key(constraints.key)))
         self._capacity = self._pitches.sum(axis=1)
         self._tempo = None
-        self._tempos = np.full(len(tables.ids[Kind.Tempo]), wishes.tempo is None)
-        if wishes.tempo is not None:
-            if not TEMPOS[0] <= wishes.tempo <= TEMPOS[1]:
-                raise ImpossibleOption("tempo", wishes.tempo, f"{TEMPOS[0]:g} to {TEMPOS[1]:g}")
-            self._tempo = tables.nearest_tempo(wishes.tempo)
+        self._tempos = np.full(len(tables.ids[Kind.Tempo]), constraints.tempo is None)
+        if constraints.tempo is not None:
+            if not TEMPOS[0] <= constraints.tempo <= TEMPOS[1]:
+                raise ImpossibleOption("tempo", constraints.tempo, f"{TEMPOS[0]:g} to {TEMPOS[1]:g}")
+            self._tempo = tables.nearest_tempo(constraints.tempo)
             self._tempo_due[:] = True
-        self._silence, self._repeats = wishes.silence, wishes.repeats
-        self._last_bar = wishes.bars
-        self._last_second = wishes.seconds
-        self._length_is_wished = wishes.bars is not None or wishes.seconds is not None
+        self._silence, self._repeats = constraints.silence, constraints.repeats
+        self._last_bar = constraints.bars
+        self._last_second = constraints.seconds
+        self._has_requested_length = constraints.bars is not None or constraints.seconds is not None
 
     def allowed(self) -> NDArray[np.bool_]:
         tables, kind = self._tables, self._kind
         mask: NDArray[np.bool_] = self._follow[kind]
-        mask[:, tables.ids[Kind.EOS]] &= ((self._notes > 0) & (not self._length_is_wished))[:, None]
+        mask[:, tables.ids[Kind.EOS]] &= ((self._notes > 0) & (not self._has_requested_length))[:, None]
         if not _SETTLED[kind].all():
             self._restrict_events(mask)
         if self.finished.any():
@@ -230,7 +230,7 @@ class RemiGrammar(Grammar):
             self._break_loops(mask)
         mask[:, ids[Kind.Tempo]] &= self._tempos
         if self._tempo is not None:
-            # The tempo holds from the cut on, so the first bar begins with it, and no bar goes by before it.
+            # The tempo holds from the split point on, so the first bar begins with it, and no bar goes by before it.
             for before, first in ((Kind.TimeSig, ids[Kind.Position][0]), (Kind.Position, self._tempo)):
                 due = self._tempo_due & (kind == before)
                 mask[due] = False
@@ -258,7 +258,7 @@ class RemiGrammar(Grammar):
             if step is not None:
                 step(self, rows, taken[rows])
         self._kind = kind
-        self.whole = _WHOLE[kind] & ~self.finished
+        self.complete = _WHOLE[kind] & ~self.finished
         self.finished |= kind == Kind.EOS
 
     def _take_bar(self, rows: NDArray[np.int64], _: Ids) -> None:

@@ -1,4 +1,4 @@
-"""The REMI vocabulary as numbers: what each id is worth in ticks, pitches, programs and beats a minute.
+"""The REMI vocabulary as numbers: what each id is worth in ticks, pitches, programs and beats per minute.
 
 Ticks here are those of MidiTok's decoder: `positions_per_beat` a beat of the shortest unit among the signatures.
 """
@@ -99,7 +99,7 @@ class RemiTables:
         return int(known[np.abs(self.beats_per_minute[known] - beats_per_minute).argmin()])
 
     def tempos_of(self, clock: Clock) -> NDArray[np.float64]:
-        """(V,) seconds per tick of each tempo id after the cut of a clock; 0 for other ids."""
+        """(V,) seconds per tick of each tempo id after the split point of a clock; 0 for other ids."""
         found = np.zeros_like(self.seconds_per_tick)
         known = self.ids[Kind.Tempo]
         found[known] = np.rint(60e6 / (self.beats_per_minute[known] * clock.scale)) / 1e6 / self.ticks_per_quarter

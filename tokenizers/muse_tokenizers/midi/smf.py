@@ -1,7 +1,7 @@
 """The bytes of a Standard MIDI File as chunks and events, after its specification (RP-001). Knows nothing of scores.
 
 What is damaged is read as far as other programs read it, and each repair is noted. An event is refused only where
-nobody can say what it means: then `DamagedFile` names track and tick.
+nobody can say what it means: then `DamagedFileError` names track and tick.
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ from dataclasses import dataclass, field
 
 from muse_tokenizers.wording import counted
 
-__all__ = ["JUNK", "MAXIMUM_TRACKS", "DamagedFile", "MidiFile", "OversizedFile", "Repairs", "TrackEvents", "parse_file"]
+__all__ = [
+    "JUNK",
+    "MAXIMUM_TRACKS",
+    "DamagedFileError",
+    "MidiFile",
+    "OversizedFile",
+    "Repairs",
+    "TrackEvents",
+    "parse_file",
+]
 
 LATEST_TICK = 2**31 - 1
 JUNK = 65_536
 """Bytes before a header that are looked through."""
 _FRAMES = {232: 24, 231: 25, 227: 29, 226: 30}
-"""SMPTE's frames a second, by the first byte of the division; 29 stands for 30000/1001."""
+"""SMPTE's frames per second, by the first byte of the division; 29 stands for 30000/1001."""
 _SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 """Data bytes of the messages of a live line; the others have none."""
 TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 0x03, 0x05, 0x06, 0x51, 0x58, 0x59
@@ -37,7 +46,7 @@ MAXIMUM_WORDS = 4 * 2**20
 """Bytes of these."""
 
 
-class DamagedFile(Exception):
+class DamagedFileError(Exception):
     """Why bytes are no readable MIDI file, in a few words."""
 
 
@@ -104,7 +113,7 @@ class _Left:
 class MidiFile:
     """A MIDI file's header and tracks."""
 
-    form: int
+    file_format: int
     """0 and 1: the tracks sound together; 2: each is a piece of its own."""
     ticks_per_quarter: int
     quarter: int | None
@@ -116,29 +125,29 @@ def parse_file(data: bytes, repairs: Repairs) -> MidiFile:
     """The events of a MIDI file.
 
     Raises:
-        DamagedFile: it is not one, or what is damaged in it has no likely meaning.
+        DamagedFileError: it is not one, or what is damaged in it has no likely meaning.
         OversizedFile: it has more than anyone can mean.
     """
     at = _find_header(data, repairs)
     if len(data) < at + 14:
-        raise DamagedFile("its header is cut off")
-    length, form, promised, division = struct.unpack(">IHHH", data[at + 4 : at + 14])
+        raise DamagedFileError("its header is cut off")
+    length, file_format, promised, division = struct.unpack(">IHHH", data[at + 4 : at + 14])
     following = at + 8 + length
     if length != 6 and data[following : following + 4] != b"MTrk" and data[at + 14 : at + 18] == b"MTrk":
         repairs.add("the length of its header is wrong; read as 6 bytes")
         following = at + 14
     elif length < 6:
-        raise DamagedFile(f"its header has {counted(length, 'byte')}; a header has 6 or more")
-    if form > 2:
-        repairs.add(f"there is no format {form}; read as format 1")
-        form = 1
+        raise DamagedFileError(f"its header has {counted(length, 'byte')}; a header has 6 or more")
+    if file_format > 2:
+        repairs.add(f"there is no format {file_format}; read as format 1")
+        file_format = 1
     ticks, quarter = _division(division)
     tracks = _tracks(data, following, repairs)
     if promised and not tracks:
-        raise DamagedFile(f"its header promises {counted(promised, 'track')}; there is none")
+        raise DamagedFileError(f"its header promises {counted(promised, 'track')}; there is none")
     if promised != len(tracks):
         repairs.add(f"its header promises {counted(promised, 'track')}; there {_are(len(tracks))}")
-    return MidiFile(form=form, ticks_per_quarter=ticks, quarter=quarter, tracks=tracks)
+    return MidiFile(file_format=file_format, ticks_per_quarter=ticks, quarter=quarter, tracks=tracks)
 
 
 def _are(count: int) -> str:
@@ -150,7 +159,7 @@ def _find_header(data: bytes, repairs: Repairs) -> int:
         return 0
     at = data.find(b"MThd", 0, JUNK)
     if at < 0:
-        raise DamagedFile("it does not begin with MThd")
+        raise DamagedFileError("it does not begin with MThd")
     # A MIDI file in a RIFF file (.rmi) is whole; what else stands before the header is not a part of it.
     if not (data.startswith(b"RIFF") and data[8:12] == b"RMID"):
         repairs.add(f"{counted(at, 'byte')} before its header left out")
@@ -163,9 +172,9 @@ def _division(division: int) -> tuple[int, int | None]:
         return division, None
     frames, ticks = _FRAMES.get(division >> 8), division & 0xFF
     if division and frames is None:
-        raise DamagedFile(f"it counts {256 - (division >> 8)} frames a second; allowed: 24, 25, 29, 30")
+        raise DamagedFileError(f"it counts {256 - (division >> 8)} frames per second; allowed: 24, 25, 29, 30")
     if frames is None or not ticks:
-        raise DamagedFile("it does not say how long a tick is")
+        raise DamagedFileError("it does not say how long a tick is")
     if frames == 29:
         return 15 * ticks, 500_500
     if frames * ticks % 2:
@@ -233,7 +242,7 @@ def _number(data: bytes, at: int, number: int, tick: int) -> tuple[int, int]:
         at += 1
         value = value << 7 | byte & 0x7F
         if value >= 2**28:
-            raise DamagedFile(f"track {number}, tick {tick}: a time or length of more than 28 bits")
+            raise DamagedFileError(f"track {number}, tick {tick}: a time or length of more than 28 bits")
         if byte < 128:
             return value, at
 
@@ -257,7 +266,9 @@ def _walk(
                 delta, at = _number(data, at - 1, number, tick)
             tick += delta
             if tick > LATEST_TICK:
-                raise DamagedFile(f"track {number}, tick {tick - delta}: it counts more ticks than fit into 31 bits")
+                raise DamagedFileError(
+                    f"track {number}, tick {tick - delta}: it counts more ticks than fit into 31 bits"
+                )
             if strikes < 0:
                 raise OversizedFile("note-ons and note-offs", MAXIMUM_STRIKES)
             if others < 0:
@@ -285,7 +296,7 @@ def _walk(
                 # The specification has a meta event end the running status; files that go on with it are common.
                 status = running
             else:
-                raise DamagedFile(f"track {number}, tick {tick}: a data byte without a status before it")
+                raise DamagedFileError(f"track {number}, tick {tick}: a data byte without a status before it")
             first = data[at]
             if status >= 0xE0 or status < 0xC0:
                 second = data[at + 1]

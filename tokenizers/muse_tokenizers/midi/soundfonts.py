@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 __all__ = ["LARGEST", "checked_soundfont", "default_soundfont", "hash_soundfont"]
 
@@ -20,21 +20,21 @@ def default_soundfont() -> Path:
     """TimGM6mb, where pretty_midi installed it. It is under the GPL-2: used from there, copied nowhere.
 
     Raises:
-        UnreadablePiece: pretty_midi is not installed whole.
+        UnreadablePieceError: pretty_midi is not installed whole.
     """
     spec = find_spec("pretty_midi")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "TimGM6mb.sf2"
         if path.is_file():
             return path
-    raise UnreadablePiece("pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with --soundfont")
+    raise UnreadablePieceError("pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with --soundfont")
 
 
 def checked_soundfont(soundfont: Path | None) -> Path:
     """A soundfont's path, the default one's for None.
 
     Raises:
-        UnreadablePiece: it is missing, no file, too large, or does not begin as a soundfont does.
+        UnreadablePieceError: it is missing, no file, too large, or does not begin as a soundfont does.
     """
     font = soundfont or default_soundfont()
     try:
@@ -45,21 +45,21 @@ def checked_soundfont(soundfont: Path | None) -> Path:
             with font.open("rb") as file:
                 header = file.read(12)
     except OSError as error:
-        raise UnreadablePiece(f"cannot read the soundfont {font}: {error.strerror}") from error
+        raise UnreadablePieceError(f"cannot read the soundfont {font}: {error.strerror}") from error
     except ValueError as error:
-        raise UnreadablePiece(f"cannot read the soundfont {str(font)!r}: no file can be called so") from error
+        raise UnreadablePieceError(f"cannot read the soundfont {str(font)!r}: no file can be called so") from error
     if not (header.startswith(b"RIFF") and header.endswith(b"sfbk")):
-        raise UnreadablePiece(f"{font} is not a soundfont: it should be an .sf2 or .sf3 file")
+        raise UnreadablePieceError(f"{font} is not a soundfont: it should be an .sf2 or .sf3 file")
     if status.st_size > LARGEST:
         size = f"{status.st_size / 2**30:.1f} GiB"
-        raise UnreadablePiece(f"the soundfont {font} has {size}; allowed: up to {LARGEST / 2**30:g} GiB")
+        raise UnreadablePieceError(f"the soundfont {font} has {size}; allowed: up to {LARGEST / 2**30:g} GiB")
     return font
 
 
 def hash_soundfont(font: Path) -> dict[str, Any]:
-    """Name and SHA-256 of a soundfont that was checked. Raises UnreadablePiece."""
+    """Name and SHA-256 of a soundfont that was checked. Raises UnreadablePieceError."""
     try:
         with font.open("rb") as file:
             return {"soundfont": font.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     except OSError as error:
-        raise UnreadablePiece(f"cannot read the soundfont {font}: {error.strerror}") from error
+        raise UnreadablePieceError(f"cannot read the soundfont {font}: {error.strerror}") from error

@@ -44,7 +44,7 @@ def describe_soundfont(soundfont: Path | None = None) -> dict[str, Any]:
     """Name and SHA-256 of the soundfont that `render_score` would use, after a note was played with it.
 
     Raises:
-        UnreadablePiece: it is missing, is not one, or cannot be played with.
+        UnreadablePieceError: it is missing, is not one, or cannot be played with.
     """
     font = checked_soundfont(soundfont)
     if soundfont is not None:
@@ -71,7 +71,7 @@ def render_score(score: Score, soundfont: Path | None = None, loudness: float | 
         loudness: LUFS that one gain brings it to, if its peaks allow; None: no gain but what keeps it from clipping.
 
     Raises:
-        UnreadablePiece: the soundfont is missing or is not one.
+        UnreadablePieceError: the soundfont is missing or is not one.
     """
     samples = _synthesised(_ringing(score, is_default=soundfont is None).to("second"), soundfont)
     peak, gain = float(np.abs(samples).max(initial=0.0)), 1.0
@@ -91,7 +91,7 @@ def render_between(score: Score, start: float, end: float, soundfont: Path | Non
     piece can be heard while it is still being written. Samples may exceed 1.
 
     Raises:
-        UnreadablePiece: the soundfont is missing or is not one.
+        UnreadablePieceError: the soundfont is missing or is not one.
     """
     ringing = _ringing(score, is_default=soundfont is None).to("second")
     first = round(start * SAMPLE_RATE)

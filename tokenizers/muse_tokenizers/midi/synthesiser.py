@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.child_process import Answer, ChildEnded, ChildHangs, ChildProcess, limit_memory, serve
-from muse_tokenizers.errors import UnreadablePiece
+from muse_tokenizers.errors import UnreadablePieceError
 
 __all__ = ["SAMPLE_RATE", "synthesise", "synthesise_apart"]
 
@@ -41,7 +41,7 @@ def synthesise(score: Any, font: Path) -> NDArray[np.float32]:
     symusic's synthesiser heeds no velocity: notes are rendered level by level, and each level made as loud as it is.
 
     Raises:
-        UnreadablePiece: the synthesiser refuses the soundfont.
+        UnreadablePieceError: the synthesiser refuses the soundfont.
     """
     from symusic import Synthesizer
 
@@ -55,9 +55,13 @@ def synthesise(score: Any, font: Path) -> NDArray[np.float32]:
             sound = np.asarray(synthesizer.render(part, stereo=True), dtype=np.float32)[:, : samples.shape[1]]
             samples[:, : sound.shape[1]] += np.float32(10 ** (level * _LEVEL_DB / 20)) * sound
     except (RuntimeError, ValueError, MemoryError) as error:
-        raise UnreadablePiece(f"cannot play with the soundfont {font}: the synthesiser finds it damaged") from error
+        raise UnreadablePieceError(
+            f"cannot play with the soundfont {font}: the synthesiser finds it damaged"
+        ) from error
     if not np.isfinite(samples).all():
-        raise UnreadablePiece(f"cannot play with the soundfont {font}: it is damaged, and what it gives is no sound")
+        raise UnreadablePieceError(
+            f"cannot play with the soundfont {font}: it is damaged, and what it gives is no sound"
+        )
     loud = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENCE)
     return samples[:, : int(loud[-1]) + 1 if len(loud) else 0]
 
@@ -66,7 +70,7 @@ def synthesise_apart(score: Any, font: Path) -> NDArray[np.float32]:
     """`synthesise` in a child process, which a damaged soundfont may end.
 
     Raises:
-        UnreadablePiece: the synthesiser refuses the soundfont, or ends or hangs over it.
+        UnreadablePieceError: the synthesiser refuses the soundfont, or ends or hangs over it.
     """
     seconds = _length(score) / SAMPLE_RATE
     if not seconds:
@@ -76,17 +80,17 @@ def synthesise_apart(score: Any, font: Path) -> NDArray[np.float32]:
             child.send({}, pickle.dumps((str(font), score)))
             answer, samples = child.receive(_PATIENCE[0] + _PATIENCE[1] * seconds)
     except ChildHangs as error:
-        raise UnreadablePiece(
+        raise UnreadablePieceError(
             f"cannot play with the soundfont {font}: it is damaged, the synthesiser did not come back from it"
         ) from error
     except ChildEnded as error:
-        raise UnreadablePiece(
+        raise UnreadablePieceError(
             f"cannot play with the soundfont {font}: it is damaged, the synthesiser ended over it"
         ) from error
     except OSError as error:
-        raise UnreadablePiece(f"cannot play with the soundfont {font}: {error.strerror}") from error
+        raise UnreadablePieceError(f"cannot play with the soundfont {font}: {error.strerror}") from error
     if "refused" in answer:
-        raise UnreadablePiece(answer["refused"])
+        raise UnreadablePieceError(answer["refused"])
     return np.frombuffer(samples, dtype=np.float32).reshape(2, -1).copy()
 
 
@@ -99,7 +103,7 @@ def serve_synthesiser() -> None:
         limit_memory(fixed + of_font * Path(font).stat().st_size + of_sound * 2 * 4 * _length(score))
         try:
             return {}, synthesise(score, Path(font)).tobytes()
-        except UnreadablePiece as error:
+        except UnreadablePieceError as error:
             return {"refused": str(error)}, b""
 
     serve(answer)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["TempoMap"]
 
 _DEFAULT = 500_000
-"""Microseconds a quarter where a score does not say: 120 beats a minute."""
+"""Microseconds a quarter where a score does not say: 120 beats per minute."""
 
 
 class TempoMap:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import EMBEDDED, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform, Wishes
+from muse_tokenizers.base import EMBEDDED, Constraints, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform
 from muse_tokenizers.errors import Warn, warn_about_file
 from muse_tokenizers.levels import LOUDNESS
-from muse_tokenizers.measures import Measure, Passage, Quotation
+from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
 from muse_tokenizers.midi.clock import Clock, file_clock
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
@@ -22,11 +22,11 @@ from muse_tokenizers.midi.earlier import first_track_like
 from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.joining import clip_score, join_in_beats, join_in_seconds, with_tempos
 from muse_tokenizers.midi.measures import measure_beats, measure_notes
-from muse_tokenizers.midi.performance import PerformanceForm
+from muse_tokenizers.midi.performance import PerformanceScheme
 from muse_tokenizers.midi.reading import parse_score, read_score
-from muse_tokenizers.midi.remi import RemiForm
+from muse_tokenizers.midi.remi import RemiScheme
 from muse_tokenizers.midi.scores import score_seconds
-from muse_tokenizers.midi.stretches import take_stretch
+from muse_tokenizers.midi.segments import take_segment
 from muse_tokenizers.midi.synthesis import SAMPLE_RATE, describe_soundfont, render_between, render_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.writing import dump_score, write_score
@@ -45,7 +45,7 @@ class MidiTokenizer(Tokenizer["Score"]):
     suffixes: ClassVar[frozenset[str]] = MIDI
     suffix: ClassVar[str] = ".mid"
     counted: ClassVar[str] = "notes"
-    quotation: ClassVar[Quotation] = ("bars", 2.0)
+    copy_threshold: ClassVar[CopyThreshold] = ("bars", 2.0)
 
     streams = 1
     steps_per_second = None
@@ -53,9 +53,9 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["remi"]) -> None:
         self._configuration = configuration
-        self._form: RemiForm | PerformanceForm
-        self._form = RemiForm(configuration) if configuration.form == "remi" else PerformanceForm(configuration)
-        names = self._form.vocabulary.names
+        self._scheme: RemiScheme | PerformanceScheme
+        self._scheme = RemiScheme(configuration) if configuration.scheme == "remi" else PerformanceScheme(configuration)
+        names = self._scheme.vocabulary.names
         self.vocabulary_size = len(names)
         self.pad, self.begin, self.end = (names.index(name) for name in ("PAD_None", "BOS_None", "EOS_None"))
 
@@ -88,26 +88,26 @@ class MidiTokenizer(Tokenizer["Score"]):
     # Ids
 
     def encode(self, piece: Score) -> Ids:
-        return np.array(self._form.encode(piece), dtype=np.int64)[:, None]
+        return np.array(self._scheme.encode(piece), dtype=np.int64)[:, None]
 
     def decode(self, ids: Ids) -> Score:
         inner = self._inner(ids)
-        return self._form.decode(inner[: self._form.whole_length(inner)])
+        return self._scheme.decode(inner[: self._scheme.whole_length(inner)])
 
     def describe(self, ids: Ids, prompt: Prompt[Score] | None = None) -> list[list[Token]]:
-        file = self._form.file_notes(prompt.piece) if prompt and prompt.piece is not None else None
+        file = self._scheme.file_notes(prompt.piece) if prompt and prompt.piece is not None else None
         return [[token] for token in self._described(ids, prompt, file)]
 
     def _described(self, ids: Ids, prompt: Prompt[Score] | None, file: FileNotes | None = None) -> list[Token]:
         listed, given = [int(i) for i in ids[:, 0]], len(prompt.ids) if prompt else 0
-        if isinstance(self._form, RemiForm):
-            return self._form.describe(listed, _clock(prompt and prompt.clock), given, file)
-        return self._form.describe(listed, given, file)
+        if isinstance(self._scheme, RemiScheme):
+            return self._scheme.describe(listed, _clock(prompt and prompt.clock), given, file)
+        return self._scheme.describe(listed, given, file)
 
     def labels_after(
         self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[Score] | None = None
     ) -> list[str]:
-        kinds, labels = self._form.vocabulary.kinds, []
+        kinds, labels = self._scheme.vocabulary.kinds, []
         for other in others:
             # Only these are called by where they stand, and to describe a long piece for each of the rest takes long.
             before = ids if kinds[other] in ("Bar", "Position", "Tempo") else ids[:0]
@@ -124,41 +124,41 @@ class MidiTokenizer(Tokenizer["Score"]):
         begin = np.array([[self.begin]], dtype=np.int64)
         if piece is None:
             return self.timed(Prompt(ids=begin, piece=None))
-        ids, tick, cut = self._cut(piece, length)
+        ids, tick, split_point = self._split(piece, length)
         at = round(self._tick_in(piece, tick))
         kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
-        # What is early by less than half a step is in the ids at the cut, and so not in the prompt.
-        clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._form.half_step(ids))))
-        return self.timed(Prompt(ids=kept, piece=clipped, cut=cut, cut_step=at))
+        # What is early by less than half a step is in the ids at the split point, and so not in the prompt.
+        clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._scheme.half_step(ids))))
+        return self.timed(Prompt(ids=kept, piece=clipped, split_point=split_point, split_index=at))
 
-    def _cut(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
-        """Ids up to the cut, its tick and its seconds."""
-        ids = self._form.encode(piece)
-        if isinstance(self._form, RemiForm):
-            return self._form.cut(ids, length, file_clock(piece, self._form.tables.ticks_per_quarter))
-        return self._form.cut(ids, length)
+    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
+        """Ids up to the split point, its tick and its seconds."""
+        ids = self._scheme.encode(piece)
+        if isinstance(self._scheme, RemiScheme):
+            return self._scheme.split_ids(ids, length, file_clock(piece, self._scheme.tables.ticks_per_quarter))
+        return self._scheme.split_ids(ids, length)
 
-    def timed(self, prompt: Prompt[Score], wishes: Wishes | None = None) -> Prompt[Score]:
-        if not isinstance(self._form, RemiForm):
+    def timed(self, prompt: Prompt[Score], constraints: Constraints | None = None) -> Prompt[Score]:
+        if not isinstance(self._scheme, RemiScheme):
             return prompt
-        tempo = None if wishes is None else wishes.tempo
-        clock = self._form.clock(prompt.piece, prompt.cut_step, self._inner(prompt.ids), tempo)
-        return replace(prompt, clock=clock, cut=clock.at(clock.cut))
+        tempo = None if constraints is None else constraints.tempo
+        clock = self._scheme.clock(prompt.piece, prompt.split_index, self._inner(prompt.ids), tempo)
+        return replace(prompt, clock=clock, split_point=clock.at(clock.split_point))
 
     def extended(self, prompt: Prompt[Score], ids: Ids) -> Prompt[Score]:
         joined = self.join(prompt, ids)
         # Of a continuation from nothing that was stopped before its first note nothing can be kept.
         return self.prompt(joined if joined.note_num() else None)
 
-    def cut_before(self, piece: Score, length: float) -> float:
-        return self._cut(piece, length)[2]
+    def find_split_point(self, piece: Score, length: float) -> float:
+        return self._split(piece, length)[2]
 
     def _tick_in(self, piece: Score, tick: float) -> float:
         """A tick of the ids counted in ticks of the piece."""
-        if isinstance(self._form, RemiForm):
-            found = tick * piece.ticks_per_quarter / self._form.tables.ticks_per_quarter
+        if isinstance(self._scheme, RemiScheme):
+            found = tick * piece.ticks_per_quarter / self._scheme.tables.ticks_per_quarter
         else:
-            found = TempoMap(piece).ticks(tick * self._form.tick_seconds)
+            found = TempoMap(piece).ticks(tick * self._scheme.tick_seconds)
         # Without the hairs of floating point, which rounding up would take for a tick.
         return round(float(found), 3)
 
@@ -166,59 +166,61 @@ class MidiTokenizer(Tokenizer["Score"]):
         whole = self.decode(np.concatenate([prompt.ids, ids]))
         clock = _clock(prompt.clock)
         find = None if prompt.divided else first_track_like
-        if isinstance(self._form, RemiForm):
+        if isinstance(self._scheme, RemiScheme):
             before = self._inner(prompt.ids)
-            tempos = None if clock is None else self._form.tempos_after(before, self._inner(ids), clock)
+            tempos = None if clock is None else self._scheme.tempos_after(before, self._inner(ids), clock)
             if prompt.piece is None:
                 return whole if tempos is None else with_tempos(whole, tempos)
-            *_, last = self._form.walk(before)
-            return join_in_beats(prompt.piece, prompt.cut_step, whole, last.tick, tempos, find)
+            *_, last = self._scheme.walk(before)
+            return join_in_beats(prompt.piece, prompt.split_index, whole, last.tick, tempos, find)
         if prompt.piece is None:
             return whole
-        start = round(prompt.cut / self._form.tick_seconds)
-        return join_in_seconds(prompt.piece, prompt.cut_step, whole, start, find)
+        start = round(prompt.split_point / self._scheme.tick_seconds)
+        return join_in_seconds(prompt.piece, prompt.split_index, whole, start, find)
 
     def grammar(
         self,
         prompt: Ids,
         candidates: int,
-        wishes: Wishes | None = None,
-        begun: Ids | None = None,
+        constraints: Constraints | None = None,
+        partial_frames: Ids | None = None,
         clock: object = None,
     ) -> Grammar:
         # Which of the others a form has it says itself.
-        wishes = (wishes or Wishes()).only({field.name for field in fields(Wishes)} - {"bytes"}, "music")
-        if isinstance(self._form, RemiForm):
-            return self._form.grammar(prompt, candidates, wishes, _clock(clock))
-        return self._form.grammar(prompt, candidates, wishes)
+        constraints = (constraints or Constraints()).only(
+            {field.name for field in fields(Constraints)} - {"bytes"}, "music"
+        )
+        if isinstance(self._scheme, RemiScheme):
+            return self._scheme.grammar(prompt, candidates, constraints, _clock(clock))
+        return self._scheme.grammar(prompt, candidates, constraints)
 
-    def usual_wishes(self) -> Wishes:
+    def default_constraints(self) -> Constraints:
         # Few held-out pieces are silent or repeat for longer (EXPERIMENTS.md).
-        if isinstance(self._form, PerformanceForm):
-            return Wishes(silence=2.0)
-        return Wishes(silence=2.0, repeats=4, keep_instruments=True, keep_tempo=True)
+        if isinstance(self._scheme, PerformanceScheme):
+            return Constraints(silence=2.0)
+        return Constraints(silence=2.0, repeats=4, keep_instruments=True, keep_tempo=True)
 
     def variations(self) -> Variations:
-        moved = [self._form.transposed(semitones) for semitones in self._configuration.transpositions]
+        moved = [self._scheme.transposed(semitones) for semitones in self._configuration.transpositions]
         return Variations(maps=np.stack([ids for ids, _ in moved]), valid=np.stack([valid for _, valid in moved]))
 
     # What a piece is like
 
     def measure(self, piece: Score, start: float, end: float) -> dict[str, Measure]:
-        stretch = take_stretch(piece, start, end)
+        segment = take_segment(piece, start, end)
         # A performance's ids know no beats: its scores are counted in even half seconds, whatever the music.
-        return measure_notes(stretch) | (measure_beats(stretch) if isinstance(self._form, RemiForm) else {})
+        return measure_notes(segment) | (measure_beats(segment) if isinstance(self._scheme, RemiScheme) else {})
 
-    def passage(self, ids: Ids, start: float, end: float) -> Passage:
-        stretch = take_stretch(self.decode(ids), start, end)
-        places = copy_onsets(stretch)
-        if isinstance(self._form, PerformanceForm):
+    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
+        segment = take_segment(self.decode(ids), start, end)
+        places = copy_onsets(segment)
+        if isinstance(self._scheme, PerformanceScheme):
             places[:, 1] = np.nan
-        return Passage(numbers=copy_numbers(stretch), places=places)
+        return CopyUnits(numbers=copy_numbers(segment), places=places)
 
     def note_starts(self) -> NDArray[np.bool_]:
         starting = ("Pitch", "PitchDrum", "NoteOn")
-        return np.array([kind in starting for kind in self._form.vocabulary.kinds])
+        return np.array([kind in starting for kind in self._scheme.vocabulary.kinds])
 
     # The tokenizer as data
 
@@ -230,7 +232,7 @@ class MidiTokenizer(Tokenizer["Score"]):
         return cls(MidiConfiguration.from_json(configuration))
 
     def vocabulary(self) -> list[str]:
-        return list(self._form.vocabulary.names)
+        return list(self._scheme.vocabulary.names)
 
 
 def _clock(clock: object) -> Clock | None:

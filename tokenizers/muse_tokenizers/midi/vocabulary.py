@@ -35,8 +35,8 @@ def make_miditok(configuration: MidiConfiguration) -> MusicTokenizer:
         "special_tokens": list(SPECIAL),
         "remove_duplicated_notes": True,
     }
-    if configuration.form == "performance":
-        # MidiTok counts beats. At 120 beats a minute, and the scores are retimed to that, a beat is half a second.
+    if configuration.scheme == "performance":
+        # MidiTok counts beats. At 120 beats per minute, and the scores are retimed to that, a beat is half a second.
         beats = configuration.shifts * configuration.shift_milliseconds // 500
         return MIDILike(
             TokenizerConfig(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from muse_tokenizers.errors import UnwritablePiece
+from muse_tokenizers.errors import UnwritablePieceError
 from muse_tokenizers.midi.channels import RESET, SUSTAIN
 from muse_tokenizers.midi.smf import KEY_SIGNATURE, LYRIC, MARKER, PORT, TEMPO, TIME_SIGNATURE, TRACK_NAME
 
@@ -34,12 +34,12 @@ def write_score(score: Score, path: Path) -> None:
     """Write a MIDI file.
 
     Raises:
-        UnwritablePiece: the file cannot be written.
+        UnwritablePieceError: the file cannot be written.
     """
     try:
         path.write_bytes(dump_score(score))
     except OSError as error:
-        raise UnwritablePiece(f"cannot write {path}: {error.strerror}") from error
+        raise UnwritablePieceError(f"cannot write {path}: {error.strerror}") from error
 
 
 def dump_score(score: Score) -> bytes:

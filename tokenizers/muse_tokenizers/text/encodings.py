@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from muse_tokenizers.errors import ImpossibleOption, UnreadablePiece
+from muse_tokenizers.errors import ImpossibleOption, UnreadablePieceError
 
 __all__ = ["check_encoding", "encoding_by_mark", "is_surely_text", "to_utf8", "unit_of"]
 
@@ -63,7 +63,7 @@ def to_utf8(data: bytes, encoding: str | None, name: str, *, goes_on: bool = Fal
         The text, and what a person should know: the end of a sentence that begins with the name, or None.
 
     Raises:
-        UnreadablePiece: they are not in that encoding.
+        UnreadablePieceError: they are not in that encoding.
     """
     if encoding == "utf-8" or (encoding is None and _is_utf8(data, goes_on)):
         return data, None
@@ -105,7 +105,7 @@ def _converted(data: bytes, encoding: str, name: str) -> tuple[bytes, str | None
         text = data.decode(encoding, "replace" if by_mark else "strict")
     except UnicodeError as error:
         place = f": byte {error.start + 1:,} is none of its" if isinstance(error, UnicodeDecodeError) else ""
-        raise UnreadablePiece(f"{name} is not {encoding}{place}") from error
+        raise UnreadablePieceError(f"{name} is not {encoding}{place}") from error
     lost = text.count("\ufffd") if by_mark else 0
     more = f"; {lost:,} of its characters are damaged and became \ufffd" if lost else ""
     return text.encode("utf-8", "replace"), f"is {encoding.upper()}: converted to UTF-8{more}"

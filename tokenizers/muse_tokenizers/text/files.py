@@ -8,7 +8,7 @@ from typing import Literal
 
 from muse_tokenizers.base import Span
 from muse_tokenizers.contents import LOOKED_AT, check_content
-from muse_tokenizers.errors import UnreadablePiece, Warn, warn_about_file
+from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.text.encodings import encoding_by_mark, to_utf8, unit_of
 
 __all__ = ["LINE_ENDS", "LOOKED_AT", "LineEnds", "check_text", "read_text", "spans_of"]
@@ -39,7 +39,7 @@ def read_text(
         warn: called with a line where it was converted.
 
     Raises:
-        UnreadablePiece: it cannot be read, or is empty, or no text.
+        UnreadablePieceError: it cannot be read, or is empty, or no text.
     """
     try:
         with path.open("rb") as file:
@@ -48,7 +48,7 @@ def read_text(
             file.seek(start)
             data = file.read(stop - start)
     except OSError as error:
-        raise UnreadablePiece(f"cannot read {path}: {error.strerror}") from error
+        raise UnreadablePieceError(f"cannot read {path}: {error.strerror}") from error
     check_content(head, "text", str(path), warn)
     mark = encoding_by_mark(head)
     if mark is not None:
@@ -64,12 +64,12 @@ def read_text(
 
 
 def check_text(data: bytes, name: str) -> None:
-    """Raises UnreadablePiece: it is empty, or no text."""
+    """Raises UnreadablePieceError: it is empty, or no text."""
     if not data:
-        raise UnreadablePiece(f"{name} is empty")
+        raise UnreadablePieceError(f"{name} is empty")
     place = data.find(b"\0", 0, LOOKED_AT)
     if place >= 0:
-        raise UnreadablePiece(f"{name} is no text: byte {place + 1:,} is zero")
+        raise UnreadablePieceError(f"{name} is no text: byte {place + 1:,} is zero")
 
 
 def spans_of(path: Path, marks: tuple[int, ...] = (), *, encoding: str | None = None) -> list[Span]:

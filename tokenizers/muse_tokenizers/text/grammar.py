@@ -12,7 +12,7 @@ __all__ = ["TextGrammar"]
 
 
 class TextGrammar(Grammar):
-    """Ids of C candidates. Where a length is wished for, a candidate goes on until it is crossed; else it may end."""
+    """Ids of C candidates. Where a length is requested, a candidate goes on until it is crossed; else it may end."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class TextGrammar(Grammar):
         lengths: NDArray[np.int64],
         pad: int,
         end: int,
-        wished: int | None,
+        requested: int | None,
     ) -> None:
         """
         Args:
@@ -33,17 +33,17 @@ class TextGrammar(Grammar):
             lengths: (V,) bytes of each id.
             pad: the padding id.
             end: the id of the end.
-            wished: bytes.
+            requested: bytes.
         """
-        self._leads_to, self._lengths, self._pad, self._end, self._wished = leads_to, lengths, pad, end, wished
+        self._leads_to, self._lengths, self._pad, self._end, self._requested = leads_to, lengths, pad, end, requested
         self._state = np.full(candidates, state, dtype=np.int64)
         self.finished = np.zeros(candidates, dtype=bool)
         self.elapsed = np.zeros(candidates)
-        self.whole = self._state == WHOLE
+        self.complete = self._state == WHOLE
 
     def allowed(self) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = self._leads_to[self._state] != ILL
-        if self._wished is None:
+        if self._requested is None:
             mask[:, self._end] = self._state == WHOLE
         mask[self.finished] = False
         mask[self.finished, self._pad] = True
@@ -55,6 +55,6 @@ class TextGrammar(Grammar):
         goes_on &= ~self.finished
         self._state[goes_on] = self._leads_to[self._state[goes_on], ids[goes_on, 0]]
         self.elapsed[goes_on] += self._lengths[ids[goes_on, 0]]
-        if self._wished is not None:
-            self.finished |= self.elapsed > self._wished
-        self.whole = (self._state == WHOLE) & ~self.finished
+        if self._requested is not None:
+            self.finished |= self.elapsed > self._requested
+        self.complete = (self._state == WHOLE) & ~self.finished

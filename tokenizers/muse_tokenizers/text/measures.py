@@ -1,4 +1,4 @@
-"""What a stretch of text is like: how often it says the same, how long its words and sentences are, which letters."""
+"""What a segment of text is like: how often it says the same, how long its words and sentences are, which letters."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def measure_text(data: bytes) -> dict[str, Measure]:
     """Of bytes, which need not begin or end with a whole character; what has no meaning without words is left out.
 
     distinct_1, distinct_2, distinct_3: different words, pairs, triples by all of them (Li et al. 2016, arXiv
-        1510.03055), letters small. It falls as a text grows: compare stretches of one length.
-    repetition: share of the runs of four words that have come before in the stretch (1 - distinct_4; rep-4 of Welleck
+        1510.03055), letters small. It falls as a text grows: compare segments of one length.
+    repetition: share of the runs of four words that have come before in the segment (1 - distinct_4; rep-4 of Welleck
         et al. 2019, arXiv 1908.04319).
     word_length: characters a word, mean.
     sentence_length: words a sentence, mean; a sentence ends with . ! ? … or an empty line.

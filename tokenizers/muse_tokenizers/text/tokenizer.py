@@ -13,6 +13,7 @@ import numpy as np
 
 from muse_tokenizers.base import (
     EMBEDDED,
+    Constraints,
     Grammar,
     Ids,
     Prompt,
@@ -22,17 +23,22 @@ from muse_tokenizers.base import (
     Unit,
     Variations,
     Waveform,
-    Wishes,
 )
-from muse_tokenizers.errors import UnknownTokenizer, UnreadablePiece, UnwritablePiece, Warn, warn_about_file
-from muse_tokenizers.measures import Measure, Passage, Quotation
+from muse_tokenizers.errors import (
+    UnknownTokenizerError,
+    UnreadablePieceError,
+    UnwritablePieceError,
+    Warn,
+    warn_about_file,
+)
+from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
 from muse_tokenizers.suffixes import TEXT
 from muse_tokenizers.text.encodings import check_encoding
 from muse_tokenizers.text.files import LINE_ENDS, LOOKED_AT, LineEnds, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
 from muse_tokenizers.text.labels import label_in
 from muse_tokenizers.text.measures import measure_text
-from muse_tokenizers.text.segmenting import BpeSegmenter, CharacterSegmenter, Segmenter
+from muse_tokenizers.text.subwords import BpeModel, CharacterModel, SubwordModel
 from muse_tokenizers.text.utf8 import ILL, characters_before, state_after, transitions
 
 __all__ = ["TextTokenizer", "read_bpe"]
@@ -58,26 +64,26 @@ class TextTokenizer(Tokenizer[bytes]):
     suffix: ClassVar[str] = ".txt"
     unit: ClassVar[Unit] = "bytes"
     counted: ClassVar[str] = "characters"
-    quotation: ClassVar[Quotation] = ("count", 50)
+    copy_threshold: ClassVar[CopyThreshold] = ("count", 50)
     streams = 1
     steps_per_second = None
 
-    usual_temperature: ClassVar[float] = 0.8
+    default_temperature: ClassVar[float] = 0.8
 
-    def __init__(self, segmenter: Segmenter, line_ends: LineEnds = "lf", encoding: str | None = None) -> None:
+    def __init__(self, subword_model: SubwordModel, line_ends: LineEnds = "lf", encoding: str | None = None) -> None:
         """
         Args:
-            segmenter: makes the ids.
+            subword_model: makes the ids.
             line_ends: of files that are prepared: `lf` leaves out carriage returns before line feeds; `keep` nothing.
                 Prompts keep theirs.
             encoding: of files that are prepared, where no mark in them says it; None: UTF-8, or what they look like.
         """
         self.encoding = encoding
-        self.segmenter, self._line_ends = segmenter, line_ends
-        plain = len(segmenter.tokens)
+        self.subword_model, self._line_ends = subword_model, line_ends
+        plain = len(subword_model.tokens)
         self.pad, self.begin, self.end = plain, plain + 1, plain + 2
         self.vocabulary_size = plain + 3
-        self._tokens = (*segmenter.tokens, b"", b"", b"")
+        self._tokens = (*subword_model.tokens, b"", b"", b"")
         self._lengths = np.array([len(token) for token in self._tokens])
         self._leads_to = transitions(self._tokens)
         # A file with a zero byte would be refused as a prompt; the other control characters command terminals.
@@ -98,7 +104,7 @@ class TextTokenizer(Tokenizer[bytes]):
         with suppress(OSError):
             size = path.stat().st_size
             if size > _LONGEST_PROMPT:
-                raise UnreadablePiece(
+                raise UnreadablePieceError(
                     f"{path} has {size:,} bytes; allowed: up to {_LONGEST_PROMPT:,}. What is continued is its end"
                 )
         return self._checked(read_text(path, encoding=encoding, warn=warn), str(path))
@@ -106,9 +112,9 @@ class TextTokenizer(Tokenizer[bytes]):
     def _checked(self, data: bytes, name: str) -> bytes:
         check_text(data, name)
         try:
-            self.segmenter.encode(data[:LOOKED_AT])
-        except UnreadablePiece as error:
-            raise UnreadablePiece(f"{name} is not of this alphabet: {error}") from error
+            self.subword_model.encode(data[:LOOKED_AT])
+        except UnreadablePieceError as error:
+            raise UnreadablePieceError(f"{name} is not of this alphabet: {error}") from error
         return data
 
     def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> bytes:
@@ -119,7 +125,7 @@ class TextTokenizer(Tokenizer[bytes]):
         try:
             path.write_bytes(piece)
         except OSError as error:
-            raise UnwritablePiece(f"cannot write {path}: {error.strerror}") from error
+            raise UnwritablePieceError(f"cannot write {path}: {error.strerror}") from error
 
     def dumps(self, piece: bytes) -> bytes:
         return piece
@@ -139,7 +145,7 @@ class TextTokenizer(Tokenizer[bytes]):
     # Ids
 
     def encode(self, piece: bytes) -> Ids:
-        return self.segmenter.encode(piece)[:, None]
+        return self.subword_model.encode(piece)[:, None]
 
     def decode(self, ids: Ids) -> bytes:
         return b"".join(self._tokens[number] for number in ids[:, 0].tolist())
@@ -148,16 +154,16 @@ class TextTokenizer(Tokenizer[bytes]):
         flat = ids[:, 0]
         ends = np.cumsum(self._lengths[flat])
         whole = self.decode(ids)
-        begun = characters_before(whole)
+        partial_frames = characters_before(whole)
         special = {self.pad: "padding", self.begin: "begin", self.end: "end"}
         described = []
         for number, end in zip(flat.tolist(), ends.tolist(), strict=True):
             data = self._tokens[number]
             start = end - len(data)
             # A character belongs to every token that has a byte of it.
-            first = max(0, int(begun[start + 1]) - 1) if data else int(begun[start])
+            first = max(0, int(partial_frames[start + 1]) - 1) if data else int(partial_frames[start])
             label, kind = label_in(whole, start, end) if data else (special.get(number, "no text"), "special")
-            characters = (first, int(begun[end]))
+            characters = (first, int(partial_frames[end]))
             described.append([Token(id=number, label=label, kind=kind, start=start, end=end, characters=characters)])
         return described
 
@@ -173,11 +179,16 @@ class TextTokenizer(Tokenizer[bytes]):
         begin = np.array([[self.begin]], dtype=np.int64)
         if piece is None:
             return Prompt(ids=begin, piece=None)
-        cut = len(piece) if length is None else int(self.cut_before(piece, length))
-        given = piece[:cut]
-        return Prompt(ids=np.concatenate([begin, self.encode(given)]), piece=given, cut=float(cut), cut_step=cut)
+        split_point = len(piece) if length is None else int(self.find_split_point(piece, length))
+        given = piece[:split_point]
+        return Prompt(
+            ids=np.concatenate([begin, self.encode(given)]),
+            piece=given,
+            split_point=float(split_point),
+            split_index=split_point,
+        )
 
-    def cut_before(self, piece: bytes, length: float) -> float:
+    def find_split_point(self, piece: bytes, length: float) -> float:
         most = max(1, min(len(piece), round(length)))
         if most == len(piece):
             return float(most)
@@ -203,11 +214,11 @@ class TextTokenizer(Tokenizer[bytes]):
         self,
         prompt: Ids,
         candidates: int,
-        wishes: Wishes | None = None,
-        begun: Ids | None = None,
+        constraints: Constraints | None = None,
+        partial_frames: Ids | None = None,
         clock: object = None,
     ) -> Grammar:
-        wishes = (wishes or Wishes()).only(("bytes",), "text")
+        constraints = (constraints or Constraints()).only(("bytes",), "text")
         return TextGrammar(
             state=state_after(self.decode(prompt[-8:])),
             candidates=candidates,
@@ -215,11 +226,11 @@ class TextTokenizer(Tokenizer[bytes]):
             lengths=self._lengths,
             pad=self.pad,
             end=self.end,
-            wished=wishes.bytes,
+            requested=constraints.bytes,
         )
 
-    def usual_wishes(self) -> Wishes:
-        return Wishes()
+    def default_constraints(self) -> Constraints:
+        return Constraints()
 
     def variations(self) -> Variations:
         identity = np.arange(self.vocabulary_size)[None]
@@ -230,12 +241,12 @@ class TextTokenizer(Tokenizer[bytes]):
     def measure(self, piece: bytes, start: float, end: float) -> dict[str, Measure]:
         return measure_text(piece[round(start) : round(end)])
 
-    def passage(self, ids: Ids, start: float, end: float) -> Passage:
+    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
         data = self.decode(ids)[round(start) : round(end)]
         text = data.decode("utf-8", "replace")
         codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64)
         sizes = np.array([len(character.encode()) for character in text], dtype=np.int64)
-        return Passage.of_codes(codes, 0x110000, (round(start) + np.cumsum(sizes) - sizes).astype(np.float64))
+        return CopyUnits.of_codes(codes, 0x110000, (round(start) + np.cumsum(sizes) - sizes).astype(np.float64))
 
     def note_starts(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         return np.zeros(self.vocabulary_size, dtype=bool)
@@ -243,55 +254,64 @@ class TextTokenizer(Tokenizer[bytes]):
     # The tokenizer as data
 
     def configuration(self) -> dict[str, Any]:
-        own: dict[str, Any] = {"sha256": self.segmenter.digest()}
-        if isinstance(self.segmenter, CharacterSegmenter):
-            own = {"characters": self.segmenter.characters, "closed": self.segmenter.closed}
+        own: dict[str, Any] = {"sha256": self.subword_model.digest()}
+        if isinstance(self.subword_model, CharacterModel):
+            own = {"characters": self.subword_model.characters, "closed": self.subword_model.closed}
         files = {} if self.encoding is None else {"encoding": self.encoding}
-        return {"form": self.segmenter.form, "line_ends": self._line_ends, **files, **own}
+        return {"scheme": self.subword_model.scheme, "line_ends": self._line_ends, **files, **own}
 
     @classmethod
     def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> TextTokenizer:
         try:
-            form, line_ends, encoding = (
-                configuration["form"], configuration["line_ends"], configuration.get("encoding")
+            scheme, line_ends, encoding = (
+                _scheme_of(configuration), configuration["line_ends"], configuration.get("encoding")
             )  # fmt: skip
             if encoding is not None:
                 encoding = check_encoding(encoding)
             if line_ends not in LINE_ENDS:
-                raise UnknownTokenizer(f"line_ends is {line_ends!r}; allowed: {', '.join(LINE_ENDS)}")
-            if form == CharacterSegmenter.form:
+                raise UnknownTokenizerError(f"line_ends is {line_ends!r}; allowed: {', '.join(LINE_ENDS)}")
+            if scheme == CharacterModel.scheme:
                 characters, closed = configuration["characters"], configuration["closed"]
                 if not isinstance(characters, str) or not isinstance(closed, bool):
                     raise TypeError
-                return cls(CharacterSegmenter(characters, closed=closed), line_ends, encoding)
+                return cls(CharacterModel(characters, closed=closed), line_ends, encoding)
             digest = configuration["sha256"]
-        except (KeyError, TypeError, AttributeError, UnreadablePiece) as error:
-            raise UnknownTokenizer("a text tokenizer's fields are form, line_ends, and what its form needs") from error
-        if form != BpeSegmenter.form or folder is None:
-            raise UnknownTokenizer(f"form is {form!r}; allowed: characters, or bpe with its file")
-        segmenter = read_bpe(folder / _BPE)
-        if segmenter.digest() != digest:
-            raise UnknownTokenizer(f"{folder / _BPE} is another one: its SHA-256 begins {segmenter.digest()[:12]}")
-        return cls(segmenter, line_ends, encoding)
+        except (KeyError, TypeError, AttributeError, UnreadablePieceError) as error:
+            raise UnknownTokenizerError(
+                "a text tokenizer's fields are scheme, line_ends, and what its scheme needs"
+            ) from error
+        if scheme != BpeModel.scheme or folder is None:
+            raise UnknownTokenizerError(f"scheme is {scheme!r}; allowed: characters, or bpe with its file")
+        subword_model = read_bpe(folder / _BPE)
+        if subword_model.digest() != digest:
+            raise UnknownTokenizerError(
+                f"{folder / _BPE} is another one: its SHA-256 begins {subword_model.digest()[:12]}"
+            )
+        return cls(subword_model, line_ends, encoding)
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        if isinstance(self.segmenter, BpeSegmenter):
-            (folder / _BPE).write_text(self.segmenter.content, encoding="utf-8")
+        if isinstance(self.subword_model, BpeModel):
+            (folder / _BPE).write_text(self.subword_model.content, encoding="utf-8")
 
     def vocabulary(self) -> list[str]:
-        return [*self.segmenter.names(), "PAD_None", "BOS_None", "EOS_None"]
+        return [*self.subword_model.names(), "PAD_None", "BOS_None", "EOS_None"]
 
     def fingerprint(self) -> str:
         """The same names with other merges are other ids of a text."""
-        return hashlib.sha256(f"{super().fingerprint()} {self.segmenter.digest()}".encode()).hexdigest()
+        return hashlib.sha256(f"{super().fingerprint()} {self.subword_model.digest()}".encode()).hexdigest()
 
 
-def read_bpe(path: Path) -> BpeSegmenter:
-    """A `tokenizer.json` of Hugging Face's library. Raises UnknownTokenizer."""
+def read_bpe(path: Path) -> BpeModel:
+    """A `tokenizer.json` of Hugging Face's library. Raises UnknownTokenizerError."""
     try:
-        return BpeSegmenter(path.read_text(encoding="utf-8"))
+        return BpeModel(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UnknownTokenizer(f"cannot read {path}: {error.strerror}") from error
-    except (UnknownTokenizer, UnicodeDecodeError) as error:
-        raise UnknownTokenizer(f"{path}: {error}") from error
+        raise UnknownTokenizerError(f"cannot read {path}: {error.strerror}") from error
+    except (UnknownTokenizerError, UnicodeDecodeError) as error:
+        raise UnknownTokenizerError(f"{path}: {error}") from error
+
+
+def _scheme_of(configuration: dict[str, Any]) -> Any:
+    """Up to 0.1.0 it was called the form."""
+    return configuration["form"] if "form" in configuration else configuration["scheme"]

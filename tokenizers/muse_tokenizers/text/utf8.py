@@ -69,7 +69,7 @@ def state_after(data: bytes) -> int:
 
 
 def runs(data: bytes) -> list[str | bytes]:
-    """The text in well-formed stretches (str) and the bytes between them.
+    """The text in well-formed segments (str) and the bytes between them.
 
     >>> runs(b"caf\\xc3\\xa9 \\xff!")
     ['café ', b'\\xff', '!']

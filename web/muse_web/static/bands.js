@@ -44,7 +44,7 @@ export function drawBands({ context, width }, axis, candidate, head, chosen) {
   depths.forEach((depth, number) => {
     const words = `depth ${depth}`;
     context.font = "11px system-ui, sans-serif";
-    const x = Math.max(4, axis.x(candidate.piece.cut, width) - context.measureText(words).width - 6);
+    const x = Math.max(4, axis.x(candidate.piece.splitPoint, width) - context.measureText(words).width - 6);
     context.fillStyle = ink.muted;
     context.fillText(words, x, (number + 1) * BAND - 6);
   });

@@ -3,7 +3,7 @@
 import { usePalette } from "./palette.js";
 import { Prompt } from "./prompt.js";
 import { Stage } from "./stage.js";
-import { Problem, stay } from "./wire.js";
+import { Problem, stay } from "./api.js";
 
 async function found(id) {
   let element = document.getElementById(id);
@@ -26,8 +26,8 @@ export async function start(configuration) {
     },
     tell: (problem) => stage.tell(problem),
     mayOpen() {
-      if (!stage.writing.busy) return true;
-      stage.tell(new Problem(`${stage.writing.piece.base.name} is still being written; press Stop first`));
+      if (!stage.generation.busy) return true;
+      stage.tell(new Problem(`${stage.generation.piece.base.name} is still being written; press Stop first`));
       return false;
     },
   });
@@ -35,14 +35,14 @@ export async function start(configuration) {
     async go(asked) {
       // What is being opened is what is to be continued.
       await prompt.pending;
-      if (await prompt.openWords()) await stage.writing.go({ ...asked, domain: stage.piece.domain });
+      if (await prompt.openWords()) await stage.generation.go({ ...asked, domain: stage.piece.domain });
     },
-    stop: () => stage.writing.stop(),
-    lastSeed: () => String(stage.writing.lastSeed ?? ""),
+    stop: () => stage.generation.stop(),
+    lastSeed: () => String(stage.generation.lastSeed ?? ""),
     async choose(domain) {
       prompt.choose(domain);
       // What is being written would go on unseen.
-      await stage.writing.stop();
+      await stage.generation.stop();
       if (prompt.domain !== domain) return; // chosen on meanwhile
       stage.clearProblem();
       if (stage.recall(domain)) return;

@@ -2,7 +2,7 @@
 
 import { el, fitted, percent } from "./dom.js";
 import { colours } from "./palette.js";
-import { call, unpack } from "./wire.js";
+import { call, unpack } from "./api.js";
 
 const LEFT = 56; // pixels for the names of rows
 

@@ -1,6 +1,6 @@
 // The microphone, as a WAV file. Browsers allow it on localhost and over https alone.
 
-import { Problem } from "./wire.js";
+import { Problem } from "./api.js";
 
 const WORKLET = `registerProcessor("muse-recorder", class extends AudioWorkletProcessor {
   process([input]) { if (input.length) this.port.postMessage(input[0].slice()); return true; }

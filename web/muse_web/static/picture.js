@@ -19,7 +19,7 @@ export class Picture {
     const { piece } = stage;
     if (!piece) return;
     const { candidate } = piece;
-    const shown = stage.player.playing ? (stage.hearing.followed ?? stage.step) : stage.step;
+    const shown = stage.player.playing ? (stage.playback.followed ?? stage.step) : stage.step;
     const weights = shown === null || shown === undefined ? null : candidate?.rows?.get(shown);
     const map = weights && candidate.done ? { candidate, weights } : null;
     if (piece.domain !== "text") {
@@ -38,17 +38,17 @@ export class Picture {
 
   drawMusic(canvas, axis, piece, candidate, map, step, small) {
     const surface = fitted(canvas);
-    const cut = piece.base.length || candidate ? piece.cut : null;
+    const splitPoint = piece.base.length || candidate ? piece.splitPoint : null;
     const split = this.stage.split.checked;
     if (piece.domain === "audio") {
       const sheets = candidate ? candidate.sheets : piece.base.sheets;
       const chosen = map ? candidate.edge(step) : null;
-      this.spectrum.draw(surface, axis, { sheets, cut, map, chosen, split, small });
+      this.spectrum.draw(surface, axis, { sheets, splitPoint, map, chosen, split, small });
     } else {
       const notes = candidate ? candidate.notes : piece.base.notes;
       const isNew = candidate ? (note) => candidate.isNew(note) : () => false;
       const chosen = map ? notes.find((note) => candidate.isNew(note) && this.spanFirst(candidate, step) === note.first) : null;
-      this.roll.draw(surface, axis, { notes, isNew, bars: piece.base.bars, cut, beyond: candidate ? Infinity : piece.cut - 1e-4, map, chosen, split, small });
+      this.roll.draw(surface, axis, { notes, isNew, bars: piece.base.bars, splitPoint, beyond: candidate ? Infinity : piece.splitPoint - 1e-4, map, chosen, split, small });
     }
     if (!small) this.drawWritten(surface, axis, piece, candidate);
   }

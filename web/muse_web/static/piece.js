@@ -1,6 +1,6 @@
 // What is on the stage, as numbers: a prompt, its continuations as they grow, and what their tokens looked at.
 
-import { call, unpack } from "./wire.js";
+import { call, unpack } from "./api.js";
 
 const HELD_ROWS = 600;
 
@@ -84,7 +84,7 @@ export class Candidate {
     this.piece = piece;
     this.number = number; // among those of its run
     this.steps = 0;
-    this.ready = piece.cut;
+    this.ready = piece.splitPoint;
     this.newNotes = [];
     this.starts = new Growing(Float32Array);
     this.shareBytes = new Growing(Uint8Array);
@@ -118,7 +118,7 @@ export class Candidate {
     this.base = view.base;
     this.promptSteps = view.prompt_steps;
     this.end = view.end;
-    this.natsAToken = view.nats_a_token;
+    this.natsPerToken = view.nats_per_token;
     this.ready = Infinity;
     this.edges = unpack(view.edges);
     this.spans = unpack(view.spans);
@@ -138,14 +138,14 @@ export class Candidate {
   /** Notes of prompt and continuation, by their beginnings. */
   get notes() {
     if (this.finalNotes) return this.finalNotes;
-    const { base, cut } = this.piece;
-    this.before ??= base.notes.filter((note) => note.start < cut - 1e-4).map((note) => ({ ...note, first: -1 }));
+    const { base, splitPoint } = this.piece;
+    this.before ??= base.notes.filter((note) => note.start < splitPoint - 1e-4).map((note) => ({ ...note, first: -1 }));
     return this.before.concat(this.newNotes);
   }
 
   get sheets() {
     if (this.finalSheets) return this.finalSheets;
-    return [...this.piece.base.sheets.map((sheet) => ({ ...sheet, until: this.piece.cut })), ...this.newSheets];
+    return [...this.piece.base.sheets.map((sheet) => ({ ...sheet, until: this.piece.splitPoint })), ...this.newSheets];
   }
 
   get text() {
@@ -161,9 +161,9 @@ export class Candidate {
   /** Where the continuation ends so far. */
   get now() {
     if (this.done) return this.end;
-    const { cut, stepsPerSecond } = this.piece;
-    if (stepsPerSecond) return cut + this.steps / stepsPerSecond;
-    return Math.max(cut, this.ready);
+    const { splitPoint, stepsPerSecond } = this.piece;
+    if (stepsPerSecond) return splitPoint + this.steps / stepsPerSecond;
+    return Math.max(splitPoint, this.ready);
   }
 
   /** Whether a note was written, not given. */
@@ -178,12 +178,12 @@ export class Candidate {
   /** Where a new step stands on the axis. */
   edge(step) {
     if (this.done) return this.edges[this.promptSteps - this.base + step];
-    const { cut, stepsPerSecond } = this.piece;
-    if (stepsPerSecond) return cut + step / stepsPerSecond;
-    return this.places?.[Math.min(step, this.places.length - 1)] ?? cut;
+    const { splitPoint, stepsPerSecond } = this.piece;
+    if (stepsPerSecond) return splitPoint + step / stepsPerSecond;
+    return this.places?.[Math.min(step, this.places.length - 1)] ?? splitPoint;
   }
 
-  /** The new step at a place of the axis; null before the cut. */
+  /** The new step at a place of the axis; null before the split point. */
   stepAt(place) {
     if (!this.steps || place < this.edge(0)) return null;
     let low = 0;
@@ -274,7 +274,7 @@ export class Piece {
   constructor(base) {
     this.base = base;
     this.domain = base.domain;
-    this.cut = base.length;
+    this.splitPoint = base.length;
     this.soundRate = base.soundRate; // Hz; nothing where there is no sound
     this.run = null;
     this.candidates = [];
@@ -291,16 +291,16 @@ export class Piece {
   get given() {
     if (this.domain !== "text") return "";
     const bytes = new TextEncoder().encode(this.base.text);
-    let end = Math.max(0, Math.min(bytes.length, this.cut - this.base.hidden));
+    let end = Math.max(0, Math.min(bytes.length, this.splitPoint - this.base.hidden));
     while (end > 0 && (bytes[end] & 0xc0) === 0x80) end -= 1; // not inside a character
     return new TextDecoder().decode(bytes.subarray(0, end));
   }
 
   hear(part) {
-    if (part.type === "begun") {
+    if (part.type === "started") {
       Object.assign(this, {
-        run: part.run, seed: part.seed, cut: part.cut, promptSteps: part.prompt_steps, depths: part.depths, heads: part.heads,
-        colours: part.colours, stepsPerSecond: part.steps_per_second, soundRate: part.sound_rate, wished: part.wished,
+        run: part.run, seed: part.seed, splitPoint: part.split_point, promptSteps: part.prompt_steps, depths: part.depths, heads: part.heads,
+        colours: part.colours, stepsPerSecond: part.steps_per_second, soundRate: part.sound_rate, requested: part.requested,
       });
       this.candidates = Array.from({ length: part.candidates }, (_, number) => new Candidate(this, number));
     } else if (part.type === "grew") {
@@ -314,6 +314,6 @@ export class Piece {
   get end() {
     const candidate = this.candidate;
     if (!candidate) return this.base.length;
-    return candidate.done ? candidate.end : Math.max(this.cut + (this.wished ?? 0), candidate.now);
+    return candidate.done ? candidate.end : Math.max(this.splitPoint + (this.requested ?? 0), candidate.now);
   }
 }

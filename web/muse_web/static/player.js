@@ -1,6 +1,6 @@
 // Sound, second by second, as it comes: each part is scheduled where it belongs, and what is not there yet is waited for.
 
-import { Problem, call, unpack } from "./wire.js";
+import { Problem, call, unpack } from "./api.js";
 
 const PART = 1; // seconds
 const AHEAD = 3; // parts that are fetched before they are heard

@@ -4,7 +4,7 @@ import { clock, el, show } from "./dom.js";
 import { Microphone } from "./microphone.js";
 import { Piano } from "./piano.js";
 import { Base } from "./piece.js";
-import { Problem, open, upload } from "./wire.js";
+import { Problem, open, upload } from "./api.js";
 
 const MICROPHONE = "The microphone works on localhost or over https alone.";
 

@@ -17,7 +17,7 @@ export class Roll {
     return low > high ? [48, 84] : [Math.max(0, low - 3), Math.min(128, high + 4)];
   }
 
-  draw({ context, width, height }, axis, { notes, isNew, bars, cut, beyond, map, chosen, split, small }) {
+  draw({ context, width, height }, axis, { notes, isNew, bars, splitPoint, beyond, map, chosen, split, small }) {
     const ink = colours();
     const [low, high] = this.range(notes);
     const row = height / (high - low);
@@ -56,9 +56,9 @@ export class Roll {
         context.fillRect(x - 1, y - 1, w + 2, h + 2);
       }
     }
-    if (cut !== null) {
+    if (splitPoint !== null) {
       context.fillStyle = ink.ink;
-      context.fillRect(axis.x(cut, width) - 0.5, 0, 1, height);
+      context.fillRect(axis.x(splitPoint, width) - 0.5, 0, 1, height);
     }
   }
 

@@ -42,7 +42,7 @@ export class Spectrum {
     return most;
   }
 
-  draw({ context, width, height }, axis, { sheets, cut, map, chosen, split, small }) {
+  draw({ context, width, height }, axis, { sheets, splitPoint, map, chosen, split, small }) {
     const ink = colours();
     const wave = small ? 0 : WAVE;
     const tall = height - wave;
@@ -64,9 +64,9 @@ export class Spectrum {
       context.fillStyle = ink.accent;
       context.fillRect(axis.x(chosen, width) - 1, 0, 2, height);
     }
-    if (cut !== null) {
+    if (splitPoint !== null) {
       context.fillStyle = ink.ink;
-      context.fillRect(axis.x(cut, width) - 0.5, 0, 1, height);
+      context.fillRect(axis.x(splitPoint, width) - 0.5, 0, 1, height);
     }
   }
 

@@ -3,19 +3,19 @@
 import { Axis } from "./axis.js";
 import { BAND } from "./bands.js";
 import { clock, countUpTo, el, show } from "./dom.js";
-import { Hearing } from "./hearing.js";
+import { Playback } from "./playback.js";
 import { legend } from "./legend.js";
 import { Matrix } from "./matrix.js";
 import { onThemeChange, usePalette } from "./palette.js";
 import { Picture } from "./picture.js";
 import { Base, Piece } from "./piece.js";
 import { Player } from "./player.js";
-import { Pointing } from "./pointing.js";
+import { Pointer } from "./pointer.js";
 import { Strip } from "./strip.js";
-import { Why } from "./why.js";
+import { Inspector } from "./inspector.js";
 import { Words } from "./words.js";
-import { Problem, address, call } from "./wire.js";
-import { Writing } from "./writing.js";
+import { Problem, address, call } from "./api.js";
+import { Generation } from "./generation.js";
 
 const SPOKEN = 5000; // milliseconds between two lines that are read aloud while it is written
 const NAMES = { mid: "MIDI", tracks: "MIDI, a file an instrument", wav: "WAV", flac: "FLAC", txt: "text", trace: "numbers (npz)", json: "recipe (json)", svg: "picture (svg)", png: "picture (png)" };
@@ -29,12 +29,12 @@ export class Stage {
     this.axis = new Axis(() => this.dirty());
     this.player = new Player(() => this.playerChanged());
     this.picture = new Picture(this);
-    this.hearing = new Hearing(this);
+    this.playback = new Playback(this);
     this.strip = new Strip(this);
-    this.writing = new Writing(this);
-    this.words = new Words({ choose: (step) => this.choose(step), cut: (characters) => this.cutWordsAt(characters) });
+    this.generation = new Generation(this);
+    this.words = new Words({ choose: (step) => this.choose(step), splitPoint: (characters) => this.cutWordsAt(characters) });
     const tell = (problem) => this.tell(problem);
-    this.why = new Why({ choose: (step) => this.choose(step), branch: (...where) => this.writing.branch(...where), tell, take: (kind, step) => this.take(kind, step) });
+    this.inspector = new Inspector({ choose: (step) => this.choose(step), branch: (...where) => this.generation.branch(...where), tell, take: (kind, step) => this.take(kind, step) });
     this.matrix = new Matrix({ choose: (step) => this.choose(step), tell });
     this.build(root);
     onThemeChange(() => {
@@ -43,7 +43,7 @@ export class Stage {
     });
     new ResizeObserver(() => this.dirty()).observe(root);
     const frame = () => {
-      if (this.player.playing) this.hearing.playing();
+      if (this.player.playing) this.playback.playing();
       if (this.stale) {
         this.stale = false;
         this.picture.draw();
@@ -60,7 +60,7 @@ export class Stage {
     this.spoken = el("p", { className: "spoken", role: "status" });
     this.legend = el("div");
     this.problem = el("p", { className: "problem", role: "alert", hidden: true });
-    this.playButton = button("Play", () => this.hearing.playOrPause(), "Space");
+    this.playButton = button("Play", () => this.playback.playOrPause(), "Space");
     this.time = el("span", { className: "time" });
     this.backButton = button("Back", () => this.back(), "To what was here before");
     this.onButton = button("Go on from this", () => this.goOn(), "Make it the prompt of the next continuation");
@@ -92,11 +92,11 @@ export class Stage {
         { className: "muse-stage" },
         el("div", { className: "row bar-row" }, this.title, this.playButton, this.time, el("label", {}, this.hearToggle, " play while it is written"), el("span", { className: "space" }), this.backButton, this.onButton),
         this.status, this.spoken, this.problem, this.strip.element,
-        el("div", { className: "muse-body" }, el("div", { className: "muse-left" }, this.graph, this.legend, this.cutRow, this.viewRow, this.takeRow), this.why.element),
+        el("div", { className: "muse-body" }, el("div", { className: "muse-left" }, this.graph, this.legend, this.cutRow, this.viewRow, this.takeRow), this.inspector.element),
         this.matrix.element,
       ),
     );
-    new Pointing(this);
+    new Pointer(this);
   }
 
   // What is on it
@@ -138,12 +138,12 @@ export class Stage {
     (this.places[piece.domain] ??= { history: [] }).piece = piece;
     this.words.tokens = [];
     this.words.sources = [];
-    this.player.position = piece.run ? piece.cut : 0;
+    this.player.position = piece.run ? piece.splitPoint : 0;
     this.step = this.aim = null;
-    this.why.invite(piece.run ? "Click a note, a frame or a word to see what it was drawn from." : "Continue it; then click a note, a frame or a word to see what it was drawn from.");
+    this.inspector.invite(piece.run ? "Click a note, a frame or a word to see what it was drawn from." : "Continue it; then click a note, a frame or a word to see what it was drawn from.");
     if (piece.colours) usePalette(piece.colours);
     this.arrange();
-    this.axis.show(piece.run ? Math.max(0, piece.cut - 0.5 * (piece.end - piece.cut)) : 0, piece.end, piece.end);
+    this.axis.show(piece.run ? Math.max(0, piece.splitPoint - 0.5 * (piece.end - piece.splitPoint)) : 0, piece.end, piece.end);
     if (piece.step !== null && piece.candidate?.done) this.choose(piece.step);
   }
 
@@ -159,7 +159,7 @@ export class Stage {
   sayDone() {
     const { piece } = this;
     const { candidate } = piece;
-    const length = this.lengthOf(candidate.end - piece.cut);
+    const length = this.lengthOf(candidate.end - piece.splitPoint);
     this.say(`${piece.stopped ? "Stopped" : "Done"}: ${length} in ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}, seed ${piece.seed}. Continue writes another version; Go on from this writes on.`);
   }
 
@@ -206,7 +206,7 @@ export class Stage {
   }
 
   arrangeButtons() {
-    const { busy } = this.writing;
+    const { busy } = this.generation;
     this.backButton.disabled = busy || !this.history.length;
     for (const [id, disabled] of [["muse-go", busy], ["muse-stop", !busy]]) document.getElementById(id).disabled = disabled;
   }
@@ -231,15 +231,15 @@ export class Stage {
     const { piece } = this;
     const { bars, length } = piece.base;
     // Nothing cannot be continued; it is what "from nothing" is for.
-    let cut = Math.min(Math.max(place, piece.domain === "text" ? 1 : 0.1), length);
-    if (bars.length && cut < length - 0.05) {
+    let splitPoint = Math.min(Math.max(place, piece.domain === "text" ? 1 : 0.1), length);
+    if (bars.length && splitPoint < length - 0.05) {
       // Music is continued from a bar line.
-      const i = Math.max(1, countUpTo(bars, cut + 1e-3) - 1);
-      cut = bars[Math.min(i, bars.length - 1)] || length;
+      const i = Math.max(1, countUpTo(bars, splitPoint + 1e-3) - 1);
+      splitPoint = bars[Math.min(i, bars.length - 1)] || length;
     }
-    piece.cut = cut;
-    this.cutRange.value = Math.round((1000 * cut) / (length || 1));
-    this.cutWords.textContent = this.lengthOf(cut);
+    piece.splitPoint = splitPoint;
+    this.cutRange.value = Math.round((1000 * splitPoint) / (length || 1));
+    this.cutWords.textContent = this.lengthOf(splitPoint);
     if (piece.domain === "text") this.words.showPrompt(piece);
     this.dirty();
   }
@@ -255,13 +255,13 @@ export class Stage {
     return this.piece.domain === "text" ? `${Math.round(length).toLocaleString("en")} bytes` : clock(length);
   }
 
-  // Hearing
+  // Playback
 
   playerChanged() {
     this.playButton.textContent = this.player.playing ? "Pause" : "Play";
     // Then the map is that of what is heard.
-    this.why.element.classList.toggle("other", this.player.playing);
-    this.hearing.followed = null;
+    this.inspector.element.classList.toggle("other", this.player.playing);
+    this.playback.followed = null;
     this.dirty();
   }
 
@@ -282,7 +282,7 @@ export class Stage {
       // Meanwhile another may have been chosen.
       if (this.piece.candidate !== candidate || this.aim !== step) return;
       this.step = this.piece.step = step;
-      this.why.show(candidate, looked);
+      this.inspector.show(candidate, looked);
       show(this.lane, this.piece.domain !== "text");
       const place = candidate.edge(step);
       if (this.piece.domain !== "text" && (place < this.axis.left || place > this.axis.right)) this.axis.follow(place);

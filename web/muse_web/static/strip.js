@@ -33,10 +33,10 @@ export class Strip {
     const again = stage.player.playing;
     stage.piece.chosen = number;
     stage.step = stage.aim = stage.piece.step = null;
-    stage.why.invite("Click a note, a frame or a word to see what it was drawn from.");
+    stage.inspector.invite("Click a note, a frame or a word to see what it was drawn from.");
     stage.arrange();
     if (stage.piece.candidate.done) stage.sayDone();
-    if (again) stage.hearing.play(stage.player.now());
+    if (again) stage.playback.play(stage.player.now());
   }
 
   keep(number) {
@@ -53,13 +53,13 @@ export class Strip {
     const { piece } = this.stage;
     if (this.element.hidden || !this.cards) return;
     this.cards.forEach(({ preview, words, candidate }, number) => {
-      const likely = candidate.done ? `, ${candidate.natsAToken.toFixed(2)} nats a token` : `, ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}`;
+      const likely = candidate.done ? `, ${candidate.natsPerToken.toFixed(2)} nats per token` : `, ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}`;
       words.textContent = `${number + 1}${likely}`;
       if (piece.domain === "text") preview.textContent = candidate.writtenText.slice(0, 240);
       else {
         const axis = new Axis(() => {});
-        const end = Math.max(piece.cut + (piece.wished ?? 0), candidate.now);
-        axis.show(piece.cut, end, end);
+        const end = Math.max(piece.splitPoint + (piece.requested ?? 0), candidate.now);
+        axis.show(piece.splitPoint, end, end);
         this.stage.picture.drawMusic(preview, axis, piece, candidate, null, null, true);
       }
     });

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { colours } from "./palette.js";
 
 export class Words {
-  /** `choose` is called with a new step that was clicked, `cut` with a place in a prompt, in characters. */
+  /** `choose` is called with a new step that was clicked, `splitPoint` with a place in a prompt, in characters. */
   constructor({ choose, cut }) {
     this.element = el("div", { className: "muse-words", tabIndex: 0 });
     this.element.setAttribute("aria-label", "Text: click a new word to see what it looked at");

@@ -1,0 +1,286 @@
+"""The command line itself: dashes or underscores, one line for a mistake, exit codes.
+
+0 done    2 the user's input or arguments    130 interrupted, what was made so far is kept    1 anything else
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from argparse import ArgumentError, _HelpAction
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+
+from muse_shortcut.commands.error_messages import plainly
+from muse_shortcut.commands.help_formatter import HelpFormatter
+from muse_shortcut.earlier_names import current_name, current_options
+from muse_shortcut.errors import ArgumentsError, MuseError
+from muse_shortcut.suggesting import spelt
+from muse_tokenizers.errors import OptionProblem, Warn, one_line
+
+__all__ = ["CommandLine", "RawOptions", "StopSwitch", "read_options", "run_command", "say", "warn_on_terminal"]
+
+
+class CommandLine(ArgumentParser):
+    """A parser that takes `--top-k` for `--top_k`, lets the command line win over a file of options wherever that
+    stands, and says what is wrong in one line."""
+
+    def __init__(self, *, nested: Mapping[str, type[Any]] | None = None, **kwargs: Any) -> None:
+        """
+        Args:
+            nested: configurations inside others, which jsonargparse has no options for, by name.
+            kwargs: jsonargparse's.
+        """
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+        self._fields = {
+            f"{name}.{one.name}": str(one.type) for name, kind in (nested or {}).items() for one in fields(kind)
+        }
+
+    def parse_line(self, arguments: Sequence[str] | None = None, *, without: Collection[str] = ()) -> Namespace:
+        """Parse arguments, or those of the process.
+
+        Args:
+            arguments: words.
+            without: what of a file of options does not count.
+        """
+        # Here, since jsonargparse makes parsers of this class for parts of options too.
+        self.add_argument("--version", action=_Version, help="show the program's version and exit")
+        words = _words(arguments)
+        if any(action.dest == "config" for action in self._actions):
+            files, words = _files_of_options(words)
+            content = [name_value for file in files for name_value in self._read(file, without)]
+            words = [*content, *words]
+        return self.parse_args(self._lists(words))
+
+    def _read(self, file: str, without: Collection[str]) -> list[str]:
+        try:
+            content = read_options(Path(file))
+        except ArgumentsError as error:
+            self.error(str(error))
+        return ["--config", json.dumps({name: content[name] for name in content if name not in without}, default=str)]
+
+    def _lists(self, words: list[str]) -> list[str]:
+        """Numbers with commas between them, as jsonargparse wants them: [2,4]."""
+        wanted = {f"--{name}" for name, kind in self._fields.items() if kind.startswith("tuple")}
+        wanted |= {
+            one for a in self._actions for one in a.option_strings if "tuple" in str(getattr(a, "_typehint", ""))
+        }
+        made: list[str] = []
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals and name in wanted:
+                word = f"{name}={_as_list(value)}"
+            elif made and made[-1] in wanted:
+                word = _as_list(word)
+            made.append(word)
+        return made
+
+    def called(self, option: str) -> str:
+        """How this command writes an option that Python calls so: `--top-k`, `--train.max_steps`. As it is where the
+        command has no such option."""
+        known = [one.removeprefix("--") for action in self._actions for one in action.option_strings]
+        known = sorted([*known, *self._fields], key=lambda one: one.count("."))
+        found = next((one for one in known if one == option or one.endswith(f".{option}")), None)
+        return option if found is None else spelt(found)
+
+    def made_of(self, arguments: Namespace) -> Namespace:
+        """The configurations of parsed arguments.
+
+        Raises:
+            ArgumentsError: one of them is impossible.
+        """
+        try:
+            made: Namespace = self.instantiate(arguments)
+            return made
+        except ValueError as error:
+            # jsonargparse tells of all kinds that a field inside another might have had, each with its reason.
+            reason: BaseException | None = error
+            while reason is not None and not isinstance(reason, ArgumentsError):
+                reason = reason.__cause__ or reason.__context__
+            if reason is None:
+                raise
+            raise reason from None
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with 2."""
+        if not self.exit_on_error:
+            raise ArgumentError(None, message) from ex
+        options = [one.removeprefix("--") for action in self._actions for one in action.option_strings if one != "-h"]
+        places = {name: _place(a) for a in self._actions if not a.option_strings for name in (a.dest, str(a.metavar))}
+        said = plainly(one_line(message), [*options, *self._fields], places)
+        print(f"{self.prog}: {said} (see --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class _Version(_HelpAction):
+    """Prints the version, which takes a while to look up. Like --help it is none of the options."""
+
+    def __call__(self, parser: Any, *_: object) -> NoReturn:
+        from muse_shortcut.version import __version__
+
+        print(f"{parser.prog} {__version__}")
+        raise SystemExit(0)
+
+
+def _place(action: Any) -> str:
+    """How usage calls an argument that is told by its place, and what is allowed."""
+    name = str(action.metavar or action.dest)
+    return f"{name} ({', '.join(action.choices)})" if action.choices else name
+
+
+def _words(arguments: Sequence[str] | None) -> list[str]:
+    return [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+
+
+def _with_underscores(word: str) -> str:
+    """Dashes in the name of an option become underscores, an earlier name today's; its value is left alone."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + current_name(name[2:].replace("-", "_")) + equals + value
+
+
+def _as_list(value: str) -> str:
+    return f"[{value}]" if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", value) else value
+
+
+def _files_of_options(words: list[str]) -> tuple[list[str], list[str]]:
+    """What `--config` names, in order, and the words without it."""
+    files: list[str] = []
+    others: list[str] = []
+    for word in words:
+        if others and others[-1] == "--config":
+            others.pop()
+            files.append(word)
+        elif word.startswith("--config="):
+            files.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    return files, others
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """A file of options. Raises ArgumentsError."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentsError(f"--config: cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ArgumentsError(f"--config: {path} is not YAML{place}") from error
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ArgumentsError(f"--config: {path} has no options; allowed: lines such as `preset: tiny`")
+    return current_options(content)
+
+
+class RawOptions:
+    """What options are given, before a parser is there: what it will have as defaults may depend on them."""
+
+    def __init__(self, arguments: Sequence[str] | None = None) -> None:
+        """What cannot be read is left to the parser, which says so."""
+        files, self._line = _files_of_options(_words(arguments))
+        self._file: dict[str, Any] = {}
+        for file in files:
+            with suppress(ArgumentsError):
+                self._file |= read_options(Path(file))
+
+    def on_line(self, name: str) -> str | None:
+        """The value of an option on the command line."""
+        found = None
+        for word, following in zip(self._line, [*self._line[1:], None], strict=False):
+            if word == f"--{name}" and following is not None:
+                found = following
+            elif word.startswith(f"--{name}="):
+                found = word.partition("=")[2]
+        return found
+
+    def value(self, name: str) -> Any:
+        """The value of an option: that of the command line, else of the last file of options that has it."""
+        on_line = self.on_line(name)
+        return self._file.get(name) if on_line is None else on_line
+
+    def domain(self, allowed: Collection[str]) -> Any:
+        """What stands at its place on the command line, else in a file of options."""
+        for before, word in zip(["", *self._line], self._line, strict=False):
+            if word in allowed and (not before.startswith("--") or "=" in before or before == "--print_config"):
+                return word
+        return self._file.get("domain")
+
+
+def run_command(program: str, body: Callable[[], int | None], called: Callable[[str], str] = str) -> NoReturn:
+    """Run the body of a command and exit with the code its outcome deserves.
+
+    Args:
+        program: before its errors.
+        body: the work.
+        called: how it writes an option, by its name in Python: `CommandLine.called`.
+    """
+    try:
+        code = body() or 0
+        sys.stdout.flush()
+    except MuseError as error:
+        said = error.worded(called) if isinstance(error, OptionProblem) else error
+        print(f"{program}: {said}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        _say_no_more()
+        code = 1
+    raise SystemExit(code)
+
+
+def warn_on_terminal(program: str) -> Warn:
+    """What prints a reader's warnings to standard error, a line each."""
+    return lambda message: print(f"{program}: {one_line(message)}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print to standard output, of which not all letters may be there. Where nobody reads it any more, work whose
+    result is files goes on."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _say_no_more()
+
+
+def _say_no_more() -> None:
+    # Without this Python complains once more while it shuts down.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class StopSwitch:
+    """Turns the first Ctrl-C or SIGTERM into a question that long work asks between two steps; the second one kills."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __enter__(self) -> StopSwitch:
+        self._before = {name: signal.signal(name, self._press) for name in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def _press(self, *_: object) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+
+    def __call__(self) -> bool:
+        return self.pressed

@@ -1,0 +1,57 @@
+"""How far a generation has come, counted as its length was asked for: in seconds, bytes, bars or steps."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from muse_shortcut.generation.request import Request, StepEvent
+    from muse_tokenizers.base import Tokenizer
+
+__all__ = ["GenerationProgress"]
+
+
+class GenerationProgress:
+    """Of the candidate that is furthest behind."""
+
+    def __init__(self, request: Request, tokenizer: Tokenizer[Any]) -> None:
+        constraints = request.constraints
+        self._tokenizer = tokenizer
+        self._length: float | None = getattr(constraints, tokenizer.unit)
+        self.total: float = self._length or constraints.bars or request.limit
+        """What `done` is on the way to."""
+        self.done: float = 0
+        self._unit = tokenizer.unit if self._length else "bars" if constraints.bars else "steps"
+        self._bars = [0] * request.candidates
+        self._is_bar: dict[int, bool] = {}
+        self._steps = 0
+        self._started = time.perf_counter()
+
+    def advance(self, event: StepEvent) -> None:
+        """One step more."""
+        self._steps = event.step + 1
+        if self._length:
+            self.done = round(min(float(event.elapsed.min()), self._length), 1)
+        elif self._unit == "bars":
+            for candidate, ids in enumerate(event.ids):
+                self._bars[candidate] += self._begins_bar(ids)
+            # One that has ended is not behind.
+            behind = [bars for bars, ended in zip(self._bars, event.finished, strict=True) if not ended]
+            self.done = min([*behind, self.total])
+        else:
+            self.done = self._steps
+
+    def _begins_bar(self, ids: NDArray[np.int64]) -> bool:
+        found = int(ids[0])
+        if found not in self._is_bar:
+            self._is_bar[found] = self._tokenizer.describe(ids[None])[0][0].kind == "bar"
+        return self._is_bar[found]
+
+    @property
+    def note(self) -> str:
+        """The unit of `done`, and how fast it is."""
+        return f"{self._unit}, {self._steps / max(time.perf_counter() - self._started, 1e-6):.0f} steps/s"

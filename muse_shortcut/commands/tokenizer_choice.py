@@ -1,0 +1,167 @@
+"""The tokenizer that muse-prepare is asked for: of a checkpoint, by name, from a file, or learned from the texts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
+from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.runs import find_checkpoint
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from muse_shortcut.data.recipe import Recipe
+    from muse_shortcut.data.scan import SourceFile
+    from muse_tokenizers.base import Tokenizer
+    from muse_tokenizers.text.subwords import SubwordModel
+
+__all__ = ["VOCABULARY", "choose_tokenizer", "refuse_others_options"]
+
+VOCABULARY = 4096
+"""Ids that are learned where nobody says how many."""
+_LEARNED_FROM = 2**27
+"""Bytes of the training split that a vocabulary is learned from, at most, evenly over all of it."""
+_OWN = {"audio": ("codec", "codebooks", "device"), "text": ("vocabulary_size", "line_ends", "encoding")}
+"""Options of one domain alone."""
+_CHOOSING = ("codec", "codebooks", "vocabulary_size", "line_ends")
+"""Of them those that choose a tokenizer."""
+
+
+def refuse_others_options(arguments: Namespace) -> None:
+    """Raises ArgumentsError: an option is another domain's."""
+    for domain, options in _OWN.items():
+        for option in options if domain != arguments.domain else ():
+            if getattr(arguments, option) is not None:
+                name = option.replace("_", "-")
+                raise ArgumentsError(f"--{name} is an option of {domain}, not of {arguments.domain}")
+
+
+def choose_tokenizer(
+    arguments: Namespace, recipes: Sequence[Recipe | None], sources: Sequence[Sequence[SourceFile]]
+) -> Tokenizer[Any]:
+    """The tokenizer of a command line.
+
+    Args:
+        arguments: of muse-prepare.
+        recipes: of each source, None where it has none.
+        sources: the files, from which a vocabulary may be learned.
+
+    Raises:
+        ArgumentsError, TokenizerError: it is not there, or not of this domain.
+    """
+    from muse_tokenizers.loading import load_tokenizer
+    from muse_tokenizers.text.tokenizer import TextTokenizer
+
+    if arguments.tokenizer is not None and _is_checkpoint(Path(arguments.tokenizer)):
+        found = load_tokenizer(checkpoint_folder(arguments.tokenizer) / "tokenizer")
+        if found.kind != arguments.domain:
+            raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
+        for option in _CHOOSING:
+            if getattr(arguments, option) is not None:
+                name = option.replace("_", "-")
+                raise ArgumentsError(f"--{name} chooses a tokenizer; --tokenizer names a checkpoint, which has its own")
+        if isinstance(found, TextTokenizer):
+            # What these files are in, and not those that it was learned from.
+            found.encoding = arguments.encoding
+        return found
+    named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
+    if arguments.domain == "audio":
+        return _audio(arguments, named)
+    return _text(arguments, named, sources) if arguments.domain == "text" else _midi(arguments, named)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / "tokenizer").is_dir() or find_checkpoint(folder) != folder
+
+
+def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+    from muse_tokenizers.midi.configuration import CONFIGURATIONS
+    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+
+    name = arguments.tokenizer or named or "remi"
+    if name not in CONFIGURATIONS:
+        raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
+    return MidiTokenizer(CONFIGURATIONS[name])
+
+
+def _audio(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+    from muse_tokenizers.audio.codecs import META, SHIPPED, fetch_codec
+    from muse_tokenizers.audio.tokenizer import AudioTokenizer
+
+    if arguments.tokenizer is not None:
+        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder; see --codec")
+    name = codec_name(arguments.codec or named or SHIPPED)
+    if name == META:
+        with ProgressBar(f"fetching {META}", None) as bar:
+            fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
+    return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
+
+
+def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[SourceFile]]) -> Tokenizer[Any]:
+    from muse_tokenizers.text.subwords import LETTERS, CharacterModel, train_bpe
+    from muse_tokenizers.text.tokenizer import TextTokenizer, read_bpe
+
+    name, size = arguments.tokenizer or named or "bpe", arguments.vocabulary_size
+    subword_model: SubwordModel
+    if name in ("bpe", "characters"):
+        size = VOCABULARY if size is None else size
+        if not 257 <= size <= 2**17:
+            raise ArgumentsError(f"--vocabulary-size is {size}; allowed: 257 to {2**17}, 256 of which are bytes")
+        learn = train_bpe if name == "bpe" else CharacterModel.of_texts
+        with ProgressBar("learning a vocabulary", None) as bar:
+            subword_model = learn(_training_texts(arguments, sources, bar), size)
+    elif size is not None:
+        raise ArgumentsError(f"--vocabulary-size goes with bpe and characters, not with {name}, which has its own")
+    elif name == "letters":
+        subword_model = CharacterModel(LETTERS, closed=True)
+    elif Path(name).is_file():
+        subword_model = read_bpe(Path(name))
+    else:
+        raise ArgumentsError(
+            f"--tokenizer is {name!r}; allowed: bpe, characters, letters, a tokenizer.json, or a checkpoint's folder"
+        )
+    return TextTokenizer(subword_model, arguments.line_ends or "lf", arguments.encoding)
+
+
+def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]], bar: ProgressBar) -> Iterator[bytes]:
+    """What is trained on, file by file; of very much every second, third, ... file or part."""
+    from muse_shortcut.data.splits import draw_splits
+
+    # As the store will split them: what cannot be used, or is there twice, has no part in it.
+    usable = [[(file, digest) for file in source if (digest := _digest(file, arguments))] for source in sources]
+    splits, _ = draw_splits(usable, arguments.seed, arguments.held_out)
+    files = [file for source in usable for file, _ in source if splits.get(file.name) == "train"]
+    if not files:
+        raise ArgumentsError("no text comes to training, from which a vocabulary could be learned; name a --tokenizer")
+    total = sum(file.size() for file in files)
+    stride, read = -(-total // _LEARNED_FROM) or 1, 0
+    for file in files[::stride]:
+        data = _read(file, arguments)
+        read += len(data)
+        bar.show(round(read / 2**20, 1), "MiB read")
+        yield data
+
+
+def _read(file: SourceFile, arguments: Namespace) -> bytes:
+    """A text as the store will have it; what had to be converted is told when that is made. Raises
+    UnreadablePieceError."""
+    from muse_tokenizers.text.files import read_text
+
+    encoding: str | None = arguments.encoding
+    return read_text(file.path, file.part, arguments.line_ends or "lf", encoding=encoding, warn=lambda _: None)
+
+
+def _digest(file: SourceFile, arguments: Namespace) -> str | None:
+    """Of what is read of a file of text; None where it cannot be used."""
+    from muse_tokenizers.errors import UnreadablePieceError
+
+    try:
+        text = None if file.reason else _read(file, arguments)
+    except UnreadablePieceError:
+        return None
+    return None if text is None else hashlib.sha256(text).hexdigest()

@@ -1,0 +1,151 @@
+"""The ids that cores are compared on, from a token store or from a packed copy of one.
+
+    PACK/  train.npz  validation.npz  test.npz    ids (N, K), compressed
+           variations.npz  ids.json               augmentation, and what else is known of the ids
+
+A pack is small, and opened by numpy alone: no tokenizer's libraries have to be there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_shortcut.errors import StoreError
+from muse_shortcut.files import atomic_folder, write_text
+from muse_tokenizers.base import Variations
+
+__all__ = ["Dataset", "VocabularyInfo", "digest_of", "open_dataset", "write_pack"]
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyInfo:
+    """What training has to know of ids; the tokenizer that made them is carried along as its files."""
+
+    kind: str
+    """The domain that they are of."""
+    vocabulary_size: int
+    streams: int
+    pad: int
+    end: int
+    folder: Path | None
+    """The tokenizer's files; None where they were left behind."""
+
+    def save(self, folder: Path) -> None:
+        """Put the tokenizer's files into a checkpoint."""
+        if self.folder is not None:
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Ids to learn from and to be measured on."""
+
+    digest: str
+    """Of the store they come from."""
+    vocabulary: VocabularyInfo
+    splits: dict[str, NDArray[Any]]
+    """(N, K) ids by split."""
+    variations: Variations
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is missing or damaged") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} is damaged: it should be an object")
+    return content
+
+
+def digest_of(folder: Path) -> str:
+    """Of a store or a pack, without opening the rest of it.
+
+    Raises:
+        StoreError: it is neither.
+    """
+    if (folder / "ids.json").is_file():
+        return str(_read_json(folder / "ids.json").get("digest"))
+    if (folder / "manifest.json").is_file():
+        return str(_read_json(folder / "manifest.json").get("sha256"))
+    raise StoreError(f"{folder} is not a token store; muse-prepare makes one")
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Of a store or a pack.
+
+    Raises:
+        StoreError: it is neither, or damaged.
+    """
+    return _open_pack(folder) if (folder / "ids.json").is_file() else _open_store(folder)
+
+
+def _open_store(folder: Path) -> Dataset:
+    from muse_shortcut.data.store import open_store
+    from muse_tokenizers.loading import load_tokenizer
+
+    store = open_store(folder)
+    tokenizer = load_tokenizer(store.tokenizer_folder)
+    store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
+    return Dataset(
+        digest=str(store.manifest["sha256"]),
+        vocabulary=VocabularyInfo(
+            kind=tokenizer.kind,
+            vocabulary_size=tokenizer.vocabulary_size,
+            streams=tokenizer.streams,
+            pad=tokenizer.pad,
+            end=tokenizer.end,
+            folder=store.tokenizer_folder,
+        ),
+        splits={split: store.split(split) for split in SPLITS},
+        variations=tokenizer.variations(),
+    )
+
+
+def write_pack(material: Dataset, out: Path, *, tokens: int) -> None:
+    """Copy a store for machines that have no tokenizer: the first so many steps of its training split, and an eighth of
+    as many of each of the others.
+
+    Raises:
+        OutputError: the copy cannot be written.
+    """
+    most = {"train": tokens}
+    with atomic_folder(out) as temporary:
+        for split, ids in material.splits.items():
+            np.savez_compressed(temporary / f"{split}.npz", ids=ids[: most.get(split, max(1, tokens // 8))])
+        variations = material.variations
+        np.savez_compressed(temporary / "variations.npz", maps=variations.maps, valid=variations.valid)
+        vocabulary = material.vocabulary
+        known = {name: getattr(vocabulary, name) for name in ("kind", "vocabulary_size", "streams", "pad", "end")}
+        write_text(temporary / "ids.json", json.dumps({"digest": f"{material.digest} {tokens}"} | known) + "\n")
+
+
+def _open_pack(folder: Path) -> Dataset:
+    known = _read_json(folder / "ids.json")
+    try:
+        splits = {}
+        for split in SPLITS:
+            with np.load(folder / f"{split}.npz", allow_pickle=False) as file:
+                splits[split] = file["ids"]
+        with np.load(folder / "variations.npz", allow_pickle=False) as file:
+            variations = Variations(maps=file["maps"], valid=file["valid"])
+        kind = str(known["kind"])
+        sizes = {name: int(known[name]) for name in ("vocabulary_size", "streams", "pad", "end")}
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise StoreError(f"the pack {folder} is damaged") from error
+    return Dataset(
+        digest=str(known["digest"]),
+        vocabulary=VocabularyInfo(kind=kind, **sizes, folder=None),
+        splits=splits,
+        variations=variations,
+    )

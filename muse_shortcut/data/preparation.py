@@ -1,0 +1,318 @@
+"""From a folder of files to a token store: parallel, resumable, and never stopped by a bad file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.data.journal import Entry, Journal
+from muse_shortcut.data.scan import SourceFile
+from muse_shortcut.data.store import VERSION
+from muse_shortcut.data.store_writing import write_store
+from muse_shortcut.errors import OutputError, StoreError
+from muse_shortcut.files import clear_left_overs, make_folder
+from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.loading import load_tokenizer, register_tokenizer, tokenizer_kinds
+
+__all__ = ["Preparation", "check_place", "prepare"]
+
+_SIDE_BY_SIDE = 16
+"""Files whose ids a GPU computes at once."""
+_LARGEST_BATCH = 2**28
+"""Bytes of files whose ids are computed at once."""
+_READERS = 8
+"""Files that are read at once for it."""
+
+_Done = tuple[Entry, "np.ndarray[Any, Any] | None"]
+"""What became of a file, and its ids."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preparation:
+    """How a store is made."""
+
+    workers: int
+    """Processes that read files; 0: this one."""
+    device: str = "cpu"
+    """Where ids are computed. On a GPU one worker does it, several files side by side."""
+    seed: int
+    held_out: float
+    source: dict[str, Any]
+    """Where the files came from, for the manifest: recipe, licence, checksum."""
+    unused: tuple[tuple[str, str], ...] = ()
+    """Other files that were seen, by name, and why they are not among those that are read; for the manifest."""
+    overwrite: bool = False
+    """Replace a finished store."""
+
+
+def prepare(
+    sources: Sequence[Sequence[SourceFile]],
+    tokenizer: Tokenizer[Any],
+    out: Path,
+    how: Preparation,
+    progress: Callable[[int, int, int], None] = lambda _files, _tokens, _rejects: None,
+) -> dict[str, Any]:
+    """Make a store of the files; return its manifest.
+
+    Called again after it was killed it goes on. The same files give the same bytes, whatever the number of workers; on
+    a GPU one code in thousands may differ with what a file was computed beside.
+
+    Args:
+        sources: the files of each source, in the order in which they will stand; a source without an official split
+            is split by chance, whatever the others have.
+        tokenizer: makes the ids.
+        out: the store's folder.
+        how: workers, seed, splits, source.
+        progress: called after each file with the numbers of files, tokens and rejects so far.
+
+    Raises:
+        StoreError: no file could be used, or `out` holds something else.
+        OutputError: something could not be written.
+    """
+    check_place(out, overwrite=how.overwrite)
+    files = [file for source in sources for file in source]
+    dtype = np.dtype(np.uint16 if tokenizer.vocabulary_size <= 2**16 else np.uint32)
+    heading = {
+        "version": VERSION,
+        "fingerprint": tokenizer.fingerprint(),
+        # What does not change ids may change what of a file is read.
+        "configuration": json.loads(json.dumps(tokenizer.configuration())),
+    }
+    clear_left_overs(make_folder(out))
+    journal = Journal(out / "partial", heading, tokenizer.streams, dtype)
+    todo = [file for file in files if not _is_known(journal, file)]
+    known = {file.name for file in files} - {file.name for file in todo}
+    done = [journal.entries[name] for name in known]
+    counts = [len(files) - len(todo), sum(e.tokens for e in done), sum(e.reason is not None for e in done)]
+    progress(*counts)
+    try:
+        for entry, ids in _tokenized(todo, tokenizer, replace(how, workers=min(how.workers, max(1, len(todo))))):
+            journal.add(entry, ids)
+            counts[0] += 1
+            counts[1] += 0 if ids is None else len(ids)
+            counts[2] += entry.reason is not None
+            progress(*counts)
+    finally:
+        journal.close()
+    return write_store(
+        sources,
+        journal,
+        tokenizer,
+        out,
+        seed=how.seed,
+        held_out=how.held_out,
+        source=how.source,
+        unused=how.unused,
+    )
+
+
+def check_place(out: Path, *, overwrite: bool) -> None:
+    """Raises StoreError: a store may not be made there, since that folder has other things, or a finished store."""
+    finished = (out / "manifest.json").is_file()
+    if finished and not overwrite:
+        raise StoreError(f"{out} is a finished store; --overwrite replaces it, or name another --out")
+    if not finished and out.is_dir() and any(out.iterdir()) and not (out / "partial").is_dir():
+        raise StoreError(f"{out} has other files in it; a store wants a folder of its own")
+
+
+def _is_known(journal: Journal, file: SourceFile) -> bool:
+    entry = journal.entries.get(file.name)
+    try:
+        stat = file.path.stat()
+    except OSError:
+        return False
+    if entry is None or list(entry.part or ()) != list(file.part or ()):
+        return False
+    return (entry.size, entry.modified) == (stat.st_size, stat.st_mtime_ns)
+
+
+# In a worker process
+
+_tokenizer: Tokenizer[Any]
+
+
+def _start_worker(folder: Path, kind: type[Tokenizer[Any]], device: str) -> None:
+    global _tokenizer
+    if kind.kind not in tokenizer_kinds():
+        # A class from elsewhere, which the main process has registered.
+        register_tokenizer(kind)
+    # A Ctrl-C is for the main process, which then sends no more work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Each worker has a processor of its own.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _tokenizer = load_tokenizer(folder)
+    _tokenizer.use_device(device)
+    parent = parent_process()
+    if parent is not None:
+        # A worker whose parent was killed would wait for work for ever.
+        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file on its way: what is known of it, and its piece, but no ids yet."""
+
+    file: SourceFile
+    entry: Entry
+    piece: Any = None
+
+    @classmethod
+    def of(cls, file: SourceFile) -> _Read:
+        entry = Entry(name=file.name, size=0, modified=0, part=file.part, reason=file.reason)
+        try:
+            stat = file.path.stat()
+            entry = replace(entry, size=stat.st_size, modified=stat.st_mtime_ns)
+            if file.reason is not None:
+                return cls(file, entry)
+            warnings: list[str] = []
+            piece = _tokenizer.read_part(file.path, file.part, warn=warnings.append)
+            said = tuple(_inside(warning, file) for warning in dict.fromkeys(warnings))
+            return cls(file, replace(entry, length=_tokenizer.duration(piece), warnings=said), piece)
+        except Exception as error:  # a file must never stop a preparation
+            return cls(file, replace(entry, reason=file.reason or _reason(error, file)))
+
+    def done(self, ids: np.ndarray[Any, Any]) -> _Done:
+        edge = np.ones((1, _tokenizer.streams), dtype=np.int64)
+        ids = np.concatenate([edge * _tokenizer.begin, ids, edge * _tokenizer.end])
+        return replace(self.entry, digest=hashlib.sha256(ids.tobytes()).hexdigest()), ids
+
+
+def _reason(error: Exception, file: SourceFile) -> str:
+    """Why a file is left out. Reasons are kept beside names inside the source: the folder is this machine's affair."""
+    if isinstance(error, TokenizerError):
+        return _inside(str(error), file).removeprefix(f"cannot read {file.name}: ")
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".replace(str(file.path), file.name)
+
+
+def _inside(message: str, file: SourceFile) -> str:
+    """A line about a file that begins with its path, as one about its name, which stands beside it."""
+    inside = " ".join(message.split()).replace(str(file.path), file.name)
+    return inside.removeprefix(f"{file.name} ").removeprefix(f"{file.name}: ")
+
+
+def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
+    with ThreadPoolExecutor(min(len(files), _READERS)) as readers:
+        found = list(readers.map(_Read.of, files))
+    good = [one for one in found if one.entry.reason is None]
+    try:
+        made = iter(_tokenizer.encode_many([one.piece for one in good]))
+        return [one.done(next(made)) if one.entry.reason is None else (one.entry, None) for one in found]
+    except Exception as error:  # as above
+        if len(files) > 1:
+            # Which of them it is shows when they are alone.
+            return [done for file in files for done in _tokenize([file])]
+        return [(replace(found[0].entry, length=None, reason=_reason(error, files[0])), None)]
+
+
+# In the main process
+
+
+def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparation) -> Iterator[_Done]:
+    """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
+    if how.workers == 0:
+        global _tokenizer
+        _tokenizer = tokenizer
+        for file in files:
+            yield from _tokenize([file])
+        return
+    if how.device != "cpu":
+        # Side by side all take as long as the longest: those of like size together.
+        files = sorted(files, key=lambda file: (file.size(), file.name))
+    waiting = deque(files)
+    with TemporaryDirectory() as folder:
+        try:
+            tokenizer.save(Path(folder))
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to the folder of temporary files, {gettempdir()}: {error.strerror}"
+            ) from error
+        yield from _read_all(waiting, Path(folder), type(tokenizer), how)
+
+
+def _read_all(
+    waiting: deque[SourceFile], tokenizer: Path, kind: type[Tokenizer[Any]], how: Preparation
+) -> Iterator[_Done]:
+    """As above, with the tokenizer in a folder, from which every worker takes it."""
+    suspects = 0
+    """Files at the front that were under way when a worker died. One at a time they show which of them it was."""
+    on_gpu = how.device != "cpu"
+    while waiting:
+        workers = 1 if suspects or on_gpu else how.workers
+        ahead, together = (1, 1) if suspects else (2 if on_gpu else 4 * workers, _SIDE_BY_SIDE if on_gpu else 1)
+        with _pool(tokenizer, kind, workers, how.device) as pool:
+            under_way: deque[tuple[int, Future[list[_Done]]]] = deque()
+            sent = 0
+            try:
+                while waiting:
+                    while len(under_way) < ahead and sent < len(waiting):
+                        files = _next(waiting, sent, together)
+                        under_way.append((len(files), pool.submit(_tokenize, files)))
+                        sent += len(files)
+                    count, future = under_way[0]
+                    yield from future.result()
+                    under_way.popleft()
+                    for _ in range(count):
+                        waiting.popleft()
+                    sent -= count
+                    if suspects:
+                        suspects -= 1
+                        if not suspects:
+                            break
+            except BrokenProcessPool:
+                if suspects:
+                    yield _killer(waiting.popleft()), None
+                    suspects -= 1
+                else:
+                    suspects = max(1, sent)
+
+
+def _next(waiting: deque[SourceFile], sent: int, together: int) -> list[SourceFile]:
+    """The next files, at most so many, and not more than fit into memory at once."""
+    files: list[SourceFile] = []
+    size = 0
+    for file in islice(waiting, sent, sent + together):
+        size += file.size()
+        if files and size > _LARGEST_BATCH:
+            break
+        files.append(file)
+    return files
+
+
+def _pool(tokenizer: Path, kind: type[Tokenizer[Any]], workers: int, device: str) -> ProcessPoolExecutor:
+    # Spawned, not forked: a fork of a process with threads may hang.
+    return ProcessPoolExecutor(
+        max_workers=workers,
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(tokenizer, kind, device),
+    )
+
+
+def _killer(file: SourceFile) -> Entry:
+    size = modified = 0
+    with suppress(OSError):
+        stat = file.path.stat()
+        size, modified = stat.st_size, stat.st_mtime_ns
+    return Entry(name=file.name, size=size, modified=modified, reason="its reader crashed on it")

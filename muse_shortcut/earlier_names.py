@@ -1,0 +1,36 @@
+"""Names that options and keys of files had in earlier versions. They go on working until the next major version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["PROGRESS", "PROMPT", "SIDECAR", "TRAIN", "current_name", "current_names", "current_options"]
+
+TRAIN = {"mix": "source_weights", "min_gain": "min_delta"}
+"""Fields of `TrainConfig` and `CodecTrainConfig`: options, and keys of config.yaml and config.json."""
+PROGRESS = {"stale": "evaluations_without_improvement", "falling_from": "decay_start"}
+"""Keys of progress.json."""
+SIDECAR = {"wishes": "constraints", "given": "forced_ids"}
+"""Keys of a continuation's .json."""
+PROMPT = {"cut": "split_point", "cut_step": "split_index", "begun": "partial_frames"}
+"""Keys of the prompt in it."""
+
+
+def current_names(content: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The same content under the names of today."""
+    return {names.get(name, name): value for name, value in content.items()}
+
+
+def current_name(option: str) -> str:
+    """The name of today of an option that may be nested: "train.mix" is "train.source_weights"."""
+    group, dot, field = option.partition(".")
+    return f"train.{TRAIN.get(field, field)}" if group == "train" and dot else option
+
+
+def current_options(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of options under the names of today."""
+    options = {current_name(name): value for name, value in content.items()}
+    if isinstance(options.get("train"), Mapping):
+        options["train"] = current_names(options["train"], TRAIN)
+    return options

@@ -1,0 +1,221 @@
+"""Why this token: its attention, and what truly changes when a source is cut.
+
+Attention weight says where the last layer looked, not what it would have done without. So each source (a depth, a span
+of the past, or both) is hidden from the last layer and the token is scored again; the layers below stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from muse_shortcut.errors import ArgumentsError, OptionError
+from muse_shortcut.generation.request import Request
+from muse_shortcut.generation.sampling import log_softmax
+from muse_shortcut.generation.trace import Trace
+from muse_shortcut.model.core import Core
+from muse_tokenizers.base import Token, Tokenizer
+
+__all__ = ["Ablation", "Explanation", "SourceSpan", "ablate_sources", "allowed_at", "explain", "spans_of"]
+
+_AT_ONCE = 256
+"""Cuts that are scored together: each has weights (H, n, T)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSpan:
+    """Positions that mean one thing to a person: the ids of a note that stand together, or a single id."""
+
+    label: str
+    kind: str
+    start: float
+    """Where it begins in the piece: seconds, or bytes for text."""
+    end: float
+    first: int
+    """Its first position."""
+    stop: int
+    """The position after its last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ablation:
+    """A source of one new token, and what it was worth."""
+
+    depth: int | None
+    """None for every depth."""
+    span: SourceSpan | None
+    """None for every position in sight."""
+    weight: float
+    """The share of attention that lay there, averaged over heads."""
+    change: tuple[float, ...]
+    """(K,) nats: log-probability with the source hidden, minus without. Negative where the source spoke for the id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Of one new step."""
+
+    step: int
+    """Counted from 0 at the end of the prompt."""
+    tokens: tuple[Token, ...]
+    """(K,), what was drawn."""
+    log_probability: tuple[float, ...]
+    """(K,) nats under the grammar."""
+    depths: tuple[Ablation, ...]
+    """Each depth cut at every position."""
+    spans: tuple[Ablation, ...]
+    """Each span cut at every depth, by weight."""
+    cells: tuple[Ablation, ...]
+    """Each span cut at each depth, by weight."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, by name."""
+        return asdict(self)
+
+
+def spans_of(tokens: Sequence[Sequence[Token]]) -> list[SourceSpan]:
+    """Neighbouring ids of one note as one span, every other step by itself.
+
+    Args:
+        tokens: (T, K) of `Tokenizer.describe`; a step is named after its first stream.
+    """
+    spans: list[SourceSpan] = []
+    for position, step in enumerate(tokens):
+        token = step[0]
+        same = position and token.note is not None and token.note == tokens[position - 1][0].note
+        if same:
+            current = spans[-1]
+            spans[-1] = SourceSpan(
+                label=current.label,
+                kind=current.kind,
+                start=current.start,
+                end=max(current.end, token.end),
+                first=current.first,
+                stop=position + 1,
+            )
+        else:
+            spans.append(
+                SourceSpan(
+                    label=token.label,
+                    kind=token.kind,
+                    start=token.start,
+                    end=token.end,
+                    first=position,
+                    stop=position + 1,
+                )
+            )
+    return spans
+
+
+def ablate_sources(
+    core: Core,
+    trace: Trace,
+    step: int,
+    sources: Sequence[tuple[int | None, SourceSpan | None]],
+    allowed: NDArray[np.bool_] | None = None,
+) -> list[Ablation]:
+    """What each of some sources was worth to the id that was drawn at a step.
+
+    Args:
+        core: that made the trace, in evaluation mode.
+        trace: of the candidate.
+        step: counted from 0 at the end of the prompt.
+        sources: pairs of a depth (None: every depth) and a span (None: every position in sight).
+        allowed: (K, V), the ids that the grammar allowed there; None for any.
+
+    Raises:
+        ArgumentsError: there is no such step, depth or position.
+    """
+    if not 0 <= step < trace.steps:
+        raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this trace")
+    end = trace.prompt_steps + step
+    first = int(trace.first[step])
+    depths = trace.depths.tolist()
+    hidden = torch.zeros(len(sources) + 1, len(depths), end - first, dtype=torch.bool)
+    for number, (depth, span) in enumerate(sources):
+        if depth is not None and depth not in depths:
+            raise ArgumentsError(f"depth is {depth}; the last layer attends to {', '.join(map(str, depths))}")
+        if span is not None and not (0 <= span.first < span.stop <= end):
+            raise ArgumentsError(f"positions {span.first} to {span.stop - 1} are not before step {step}, at {end}")
+        rows = slice(None) if depth is None else slice(depths.index(depth), depths.index(depth) + 1)
+        columns = slice(None) if span is None else slice(max(0, span.first - first), max(0, span.stop - first))
+        hidden[number + 1, rows, columns] = True
+    device = next(core.parameters()).device
+    ids = torch.from_numpy(np.ascontiguousarray(trace.ids[None, first:end])).to(device)
+    weights = np.zeros((len(depths), end - first), dtype=np.float32)
+    begin, row = trace.attended(step)
+    weights[:, begin - first :] = row
+    nats = []
+    with torch.inference_mode():
+        for start in range(0, len(hidden), _AT_ONCE):
+            scores = core.ablate(ids, hidden[start : start + _AT_ONCE].to(device)).logits.double().cpu().numpy()
+            if allowed is not None:
+                scores[:, ~allowed] = -np.inf
+            nats.append(np.take_along_axis(log_softmax(scores), trace.ids[end][None, :, None], -1)[..., 0])
+    values = np.concatenate(nats)
+    return [
+        Ablation(
+            depth=depth,
+            span=span,
+            weight=float(weights[hidden[number + 1].numpy()].sum()),
+            change=tuple(float(value) for value in values[number + 1] - values[0]),
+        )
+        for number, (depth, span) in enumerate(sources)
+    ]
+
+
+def allowed_at(tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: int) -> NDArray[np.bool_] | None:
+    """(K, V): what the grammar allowed at a step of a trace; None where the domain has none."""
+    grammar = tokenizer.grammar(
+        request.prompt.ids, 1, request.constraints, request.prompt.partial_frames, request.prompt.clock
+    )
+    if grammar is None:
+        return None
+    for ids in trace.ids[trace.prompt_steps : trace.prompt_steps + step]:
+        grammar.advance(ids[None])
+    allowed: NDArray[np.bool_] = grammar.allowed()[0]
+    return allowed
+
+
+def _following(tokenizer: Tokenizer[Any]) -> int:
+    """How many steps after one are needed to call it by its name: of text those that end its character."""
+    return 3 if tokenizer.unit == "bytes" else 0
+
+
+def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: int) -> Explanation:
+    """Every source of the id drawn at a step: each depth, each span (a note, or another id), each span at each depth.
+
+    Raises:
+        ArgumentsError: there is no such step.
+    """
+    if not 0 <= step < trace.steps:
+        raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this continuation")
+    end = trace.prompt_steps + step
+    # One more than is explained: the last note's span is then known to be whole or not.
+    tokens = tokenizer.describe(trace.ids[: end + 1 + _following(tokenizer)], request.prompt)
+    seen = [span for span in spans_of(tokens[:end]) if span.stop > int(trace.first[step])]
+    depths: list[int] = trace.depths.tolist()
+    sources: list[tuple[int | None, SourceSpan | None]] = [
+        *((depth, None) for depth in depths),
+        *((None, span) for span in seen),
+        *((depth, span) for span in seen for depth in depths),
+    ]
+    ablations = ablate_sources(core, trace, step, sources, allowed_at(tokenizer, request, trace, step))
+    n, spans = len(depths), len(seen)
+
+    def by_weight(found: list[Ablation]) -> tuple[Ablation, ...]:
+        return tuple(sorted(found, key=lambda ablation: -ablation.weight))
+
+    return Explanation(
+        step=step,
+        tokens=tuple(tokens[end]),
+        log_probability=tuple(float(value) for value in trace.log_probability[step]),
+        depths=tuple(ablations[:n]),
+        spans=by_weight(ablations[n : n + spans]),
+        cells=by_weight(ablations[n + spans :]),
+    )

@@ -1,0 +1,108 @@
+"""What a training starts from: nothing, another checkpoint, or its own latest one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import torch
+
+from muse_shortcut.cards import parent_facts
+from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.config import ModelConfig, SamplingConfig, TrainConfig
+from muse_shortcut.data.store import Store
+from muse_shortcut.earlier_names import TRAIN, current_names
+from muse_shortcut.errors import ArgumentsError, CheckpointError
+from muse_shortcut.hub import is_on_hub
+from muse_shortcut.model.core import Core
+from muse_shortcut.runs import find_checkpoint
+from muse_tokenizers.loading import load_tokenizer
+
+__all__ = ["fresh_checkpoint", "resumed_checkpoint", "tuned_checkpoint"]
+
+_FREE = frozenset(
+    {
+        "max_steps", "eval_every", "eval_windows", "patience", "min_delta", "save_every", "keep", "sample_every",
+        "tensorboard",
+    }
+)  # fmt: skip
+"""What may be another when a training goes on; the rest decides what the steps already made were."""
+
+
+def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> Checkpoint:
+    """A new core of a shape, for the ids of a store."""
+    tokenizer = load_tokenizer(store.tokenizer_folder)
+    store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
+    core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
+    sampling = SamplingConfig(temperature=tokenizer.default_temperature)
+    return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={}, sampling=sampling)
+
+
+def tuned_checkpoint(named: Path, store: Store, device: torch.device, *, shape: ModelConfig | None) -> Checkpoint:
+    """Another checkpoint to go on from with other data.
+
+    Args:
+        named: its folder, that of a run for its best one, or a model on a hub.
+        shape: what was asked for, None if nothing; only its dropout may differ from the checkpoint's, and is taken.
+
+    Raises:
+        ArgumentsError: another shape was asked for.
+        StoreError: the store is of another tokenizer.
+    """
+    folder = find_checkpoint(named)
+    checkpoint = load_checkpoint(folder, device)
+    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+    name = str(named) if is_on_hub(named) else _name_of(folder)
+    parent = parent_facts(name, checkpoint.digest, checkpoint.facts, checkpoint.card)
+    # Neither what is known of the parent nor its card is of what comes of it.
+    checkpoint = replace(checkpoint, facts={"parent": parent}, card="")
+    if shape is None:
+        return checkpoint
+    own = checkpoint.core.config
+    if replace(_for(shape, own), dropout=own.dropout) != own:
+        raise ArgumentsError(f"--model cannot be changed beside --from: the shape of {folder} rules, but for dropout")
+    core = Core(replace(own, dropout=shape.dropout))
+    core.load_state_dict(checkpoint.core.state_dict())
+    return replace(checkpoint, core=core.to(device))
+
+
+def resumed_checkpoint(
+    folder: Path, store: Store, device: torch.device, *, seed: int, train: TrainConfig, shape: ModelConfig | None
+) -> Checkpoint:
+    """The latest checkpoint of a run, to go on with as if it had never stopped.
+
+    Raises:
+        ArgumentsError: something was asked for with which it would not.
+        StoreError: the store is of another tokenizer.
+    """
+    checkpoint = load_checkpoint(folder, device)
+    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+    facts = checkpoint.facts
+    if facts.get("store") != store.manifest["sha256"]:
+        raise ArgumentsError(f"{folder} was trained on another store than {store.folder}; use --from to go on with it")
+    trained = facts.get("train", {})
+    if not isinstance(trained, dict):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: facts.train is not an object")
+    before = {"seed": facts.get("seed")} | {
+        f"train.{name}": value for name, value in current_names(trained, TRAIN).items()
+    }
+    now = {"seed": seed} | {f"train.{field.name}": asdict(train)[field.name] for field in fields(TrainConfig)}
+    for name, value in before.items():
+        if name.removeprefix("train.") not in _FREE and now.get(name) != value:
+            raise ArgumentsError(
+                f"--{name} is {now.get(name)}, {folder} was trained with {value}: it would not go on as if it had "
+                "never stopped; --from goes on with its weights alone"
+            )
+    if shape is not None and _for(shape, checkpoint.core.config) != checkpoint.core.config:
+        raise ArgumentsError(f"--model cannot be changed where a training goes on: the shape of {folder} rules")
+    return checkpoint
+
+
+def _name_of(folder: Path) -> str:
+    """What a checkpoint is called: its folder, after that of its run where it is of one."""
+    place = folder.absolute()
+    return f"{place.parents[1].name}/{place.name}" if place.parent.name == "checkpoints" else place.name
+
+
+def _for(shape: ModelConfig, own: ModelConfig) -> ModelConfig:
+    return shape.for_vocabulary(own.vocabulary_size, own.streams)

@@ -1,0 +1,95 @@
+"""What a person asks for, in words, as numbers: instruments and keys."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+
+from muse_tokenizers.base import RULES
+from muse_tokenizers.errors import ConstraintError
+from muse_tokenizers.midi.earlier import programs_by_parts_of_names
+from muse_tokenizers.midi.instruments import DRUMS, instrument_programs
+
+__all__ = ["DRUMS", "parse_instruments", "parse_key"]
+
+_NATURALS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
+_SCALES = {
+    "major, maj, ionian": (0, 2, 4, 5, 7, 9, 11),
+    "minor, min": (0, 2, 3, 5, 7, 8, 10, 11),
+    "natural minor, aeolian": (0, 2, 3, 5, 7, 8, 10),
+    "harmonic minor": (0, 2, 3, 5, 7, 8, 11),
+    "melodic minor": (0, 2, 3, 5, 7, 9, 11),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "locrian": (0, 1, 3, 5, 6, 8, 10),
+    "pentatonic, major pentatonic, pentatonic major": (0, 2, 4, 7, 9),
+    "minor pentatonic, pentatonic minor": (0, 3, 5, 7, 10),
+    "blues, minor blues": (0, 3, 5, 6, 7, 10),
+    "major blues": (0, 2, 3, 4, 7, 9),
+    "whole tone": (0, 2, 4, 6, 8, 10),
+    "chromatic": tuple(range(12)),
+}
+_MODES = {name: steps for names, steps in _SCALES.items() for name in names.split(", ")}
+_LETTERS = {"": "major", "M": "major", "m": "minor"}
+"""What a mode of one letter means: here alone its case counts."""
+_KEY = re.compile(r"([a-g])(?:(b(?!lues))|[\s_-]*(#|♯|♭|sharp|flat))?(?:[\s_-]*(\w.*))?", re.IGNORECASE)
+
+
+def parse_instruments(names: tuple[str, ...], rules: int = RULES) -> frozenset[int]:
+    """General MIDI programs (drums: -1) for names, words of names, families, aliases or numbers.
+
+    >>> sorted(parse_instruments(("violin", "drums", "0")))
+    [-1, 0, 40]
+
+    Args:
+        names: as a person writes them.
+        rules: of `Constraints`.
+
+    Raises:
+        ConstraintError: no instrument is called so.
+    """
+    programs = programs_by_parts_of_names if rules == 1 else instrument_programs
+    return frozenset(program for name in names for program in programs(name))
+
+
+def parse_key(key: str) -> frozenset[int]:
+    """Pitch classes (C is 0) of a key or of a list of them.
+
+    Upper and lower case are the same, so a tonic alone is major; only "M" and "m" differ. A minor key has the natural
+    and the raised seventh; harmonic and melodic (ascending) minor have the raised one alone, natural minor the other.
+
+    >>> sorted(parse_key("G major"))
+    [0, 2, 4, 6, 7, 9, 11]
+
+    Raises:
+        ConstraintError: it is neither.
+    """
+    text = key.strip()
+    parts = [part.strip() for part in text.split(",")]
+    if all(part.isdecimal() for part in parts):
+        classes = frozenset(int(part) for part in parts)
+        if max(classes) < 12:
+            return classes
+    mode, found = "", _KEY.fullmatch(text)
+    if found:
+        given = found[4] or ""
+        mode = _LETTERS.get(given) or _mode(given)
+        steps = _MODES.get(mode)
+        if steps:
+            tonic = _NATURALS[found[1].lower()] + _ACCIDENTALS[(found[2] or found[3] or "").lower()]
+            return frozenset((tonic + step) % 12 for step in steps)
+    close = get_close_matches(mode, _MODES, n=1)
+    raise ConstraintError(
+        f"no key is called {key!r}{f' (did you mean {close[0]}?)' if close else ''}; allowed: a tonic (alone: major) "
+        "and a mode such as 'C major', 'F# minor', 'Bbm', 'D dorian', 'A harmonic minor', 'E blues', or pitch classes "
+        "from 0 to 11 such as '0,4,7'"
+    )
+
+
+def _mode(text: str) -> str:
+    """A mode's name as it stands in `_MODES`."""
+    words = re.split(r"[\s_-]+", text.casefold())
+    return " ".join(words[:-1] if len(words) > 1 and words[-1] in ("scale", "mode") else words)

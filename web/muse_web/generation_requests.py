@@ -1,0 +1,285 @@
+"""What a visitor asks for, checked: prompts that are opened, and requests to continue them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muse_shortcut.api.options import DEFAULT_LENGTH, build_request
+from muse_shortcut.errors import ArgumentsError, OptionError
+from muse_shortcut.generation.request import Request
+from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_tokenizers.base import Prompt
+from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
+from muse_tokenizers.midi.playing import score_of_notes
+from muse_tokenizers.wording import counted
+from muse_web.checkpoint_registry import DOMAINS, CheckpointRegistry
+from muse_web.session import Candidate, Limits, Run, Source, Visitor
+from muse_web.uploads import Uploads
+
+__all__ = ["Json", "new_run", "new_source"]
+
+Json = Mapping[str, Any]
+"""JSON of a browser or of a client: anything may stand in it."""
+
+_NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "silence")
+_WHOLE_NUMBERS = ("top_k", "no_repeat_ngram", "bars", "repeats", "seed")
+_WORDS = ("instruments", "key", "tempo")
+_BEYOND = 1e100
+"""What is multiplied must stay finite."""
+
+
+def new_source(
+    visitor: Visitor,
+    registry: CheckpointRegistry,
+    limits: Limits,
+    asked: Json,
+    uploads: Uploads,
+    warn: Warn = warn_about_file,
+) -> Source:
+    """Open what is asked for: a shipped `example`, an `upload` (its path and `name`), `notes`, or `words`.
+
+    Args:
+        uploads: where uploads wait; one that is opened is not there any more.
+        warn: told of what was repaired or left out.
+
+    Raises:
+        ArgumentsError, TokenizerError: it is not there, not of its domain, or too long.
+    """
+    domain, checkpoint = asked.get("domain"), asked.get("checkpoint")
+    if asked.get("example"):
+        name = str(asked["example"])
+        path = shipped_prompt(str(domain), name) if domain in DOMAINS and "/" not in name else None
+        if path is None:
+            known = ", ".join(prompt_names(str(domain))) if domain in DOMAINS else "none"
+            raise ArgumentsError(f"example is {name!r}; allowed of {domain}: {known}")
+        return _source_of_file(visitor, registry, limits, (domain, checkpoint), path, path.name, warn)
+    if asked.get("upload"):
+        with uploads.opened(asked["upload"], visitor.folder.name) as path:
+            name = Path(str(asked.get("name") or path.name)).name
+            return _source_of_file(visitor, registry, limits, (domain, checkpoint), path, name, warn)
+    if asked.get("notes") is not None:
+        return _source_of_notes(visitor, registry, limits, checkpoint, asked)
+    return _source_of_words(visitor, registry, limits, checkpoint, asked.get("words"))
+
+
+def _source_of_file(
+    visitor: Visitor,
+    registry: CheckpointRegistry,
+    limits: Limits,
+    chosen: tuple[Any, Any],
+    path: Path,
+    name: str,
+    warn: Warn,
+) -> Source:
+    """Of a file, which stays where it is; of a longer one no more is read than a visitor may have.
+
+    Args:
+        chosen: domain and checkpoint.
+        path: the file.
+        name: what the visitor calls it.
+        warn: told of what was repaired or left out.
+
+    Raises:
+        ArgumentsError, UnreadablePieceError: it is too large, too long, or not of its domain.
+    """
+    checkpoint = registry.take(*chosen)
+    size = path.stat().st_size
+    if size > limits.upload_bytes:
+        raise ArgumentsError(f"{name} has {size / 2**20:.1f} MiB; allowed: up to {limits.upload_bytes / 2**20:.0f}")
+    tokenizer, most = checkpoint.tokenizer, limits.piece[checkpoint.tokenizer.kind]
+
+    # Visitors know their files by name, not by where they lie here.
+    try:
+        piece = tokenizer.read(path, limit=most + 1, warn=lambda message: warn(message.replace(str(path), name)))
+    except TokenizerError as error:
+        raise error.with_name(path, name) from error
+    return _held(visitor, limits, checkpoint, piece, name, name)
+
+
+def _source_of_notes(
+    visitor: Visitor, registry: CheckpointRegistry, limits: Limits, checkpoint: object, asked: Json
+) -> Source:
+    """Of notes that were played. Raises ArgumentsError, UnreadablePieceError."""
+    notes = asked["notes"]
+    try:
+        played = [(int(pitch), int(velocity), float(down), float(up)) for pitch, velocity, down, up in notes]
+        tempo = float(asked.get("tempo") or 120)
+        finite = all(math.isfinite(value) for note in played for value in note)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentsError("notes should be lists of a pitch, a velocity, and two times in seconds") from error
+    if len(played) > 20_000:
+        raise ArgumentsError(f"{len(played):,} notes were played; allowed: up to 20,000")
+    if not finite:
+        raise ArgumentsError("a played note begins or ends at no time")
+    return _held(visitor, limits, registry.take("midi", checkpoint), score_of_notes(played, tempo), "played", None)
+
+
+def _source_of_words(
+    visitor: Visitor, registry: CheckpointRegistry, limits: Limits, checkpoint: object, words: object
+) -> Source:
+    """Of words that were typed. Raises ArgumentsError, UnreadablePieceError."""
+    if not isinstance(words, str) or not words:
+        raise ArgumentsError("there are no words to continue; type some, or begin from nothing")
+    chosen = registry.take("text", checkpoint)
+    piece = chosen.tokenizer.loads(words.encode("utf-8", "replace"), "what was typed")
+    return _held(visitor, limits, chosen, piece, "words", None)
+
+
+def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, file: str | None) -> Source:
+    tokenizer = checkpoint.tokenizer
+    most = limits.piece[tokenizer.kind]
+    if tokenizer.duration(piece) > most:
+        raise ArgumentsError(f"{name} is too long; allowed: up to {_long(most, tokenizer.unit)}")
+    source = Source(
+        id=secrets.token_hex(8), domain=tokenizer.kind, name=name, file=file, checkpoint=checkpoint, piece=piece
+    )
+    visitor.hold(source, limits.sources)
+    return source
+
+
+def _long(length: float, unit: str) -> str:
+    if unit == "bytes":
+        return counted(length, "byte", ",.0f")
+    return counted(length, "second", "g") if length < 120 else counted(length / 60, "minute", "g")
+
+
+def new_run(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, asked: Json) -> Run:
+    """What is to be written, and room for it.
+
+    Args:
+        asked: `domain` and `checkpoint`; what is continued: `source` and how much of it (`length`), or another `run`
+            and its `candidate`, or nothing; with `step` and `id` a branch, which takes that id there instead of its
+            own; `amount` of new piece, `candidates`, `seed`, and others of `muse_shortcut.api.options`.
+
+    Raises:
+        ArgumentsError, TokenizerError, NotFoundError: it cannot be granted.
+    """
+    run = _branch(visitor, asked) if asked.get("step") is not None else _continuation(visitor, registry, limits, asked)
+    visitor.keep(run, limits)
+    return run
+
+
+def _continuation(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, asked: Json) -> Run:
+    checkpoint = registry.take(asked.get("domain"), asked.get("checkpoint"))
+    name, file = "from-nothing", None
+    tokenizer = checkpoint.tokenizer
+    prompt: Prompt[Any]
+    if asked.get("run"):
+        before = visitor.run(asked["run"])
+        candidate, _ = before.traced(_whole(asked.get("candidate"), "candidate", 0))
+        if before.domain != tokenizer.kind:
+            raise ArgumentsError(f"a continuation of {before.domain} cannot be continued as {tokenizer.kind}")
+        if before.checkpoint.tokenizer.fingerprint() == tokenizer.fingerprint():
+            prompt = tokenizer.extended(before.request.prompt, candidate.ids)
+        else:
+            prompt = tokenizer.prompt(tokenizer.loads(before.checkpoint.tokenizer.dumps(candidate.piece)))
+        name, file = before.name, before.file
+    elif asked.get("source"):
+        source = visitor.source(asked["source"])
+        if source.domain != tokenizer.kind:
+            raise ArgumentsError(f"{source.name} is {source.domain}, not {tokenizer.kind}")
+        piece = source.piece
+        if source.checkpoint.tokenizer.fingerprint() != tokenizer.fingerprint():
+            piece = tokenizer.loads(source.checkpoint.tokenizer.dumps(piece), source.name)
+        length = _number(asked.get("length"), "prompt_seconds", None)
+        if length is not None and length <= 0:
+            raise OptionError("prompt_seconds", length, "more than 0")
+        prompt, name, file = tokenizer.prompt(piece, length), Path(source.name).stem, source.file
+    else:
+        prompt = tokenizer.prompt(None)
+    request = build_request(tokenizer, prompt, checkpoint.sampling, _options(asked, tokenizer, limits))
+    return _prepared(checkpoint, name, file, request)
+
+
+def _branch(visitor: Visitor, asked: Json) -> Run:
+    """The same continuation with another id at one step, and from there on written anew."""
+    before = visitor.run(asked.get("run"))
+    candidate, trace = before.traced(_whole(asked.get("candidate"), "candidate", 0))
+    step, stream = _whole(asked["step"], "step", 0), _whole(asked.get("stream"), "stream", 0)
+    if not 0 <= step < trace.steps or not 0 <= stream < candidate.ids.shape[1]:
+        raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {counted(trace.steps, 'step')}")
+    other = _whole(asked.get("id"), "id", -1)
+    # Where fewer than five are allowed, the rest are -1.
+    if other < 0 or other not in trace.alternatives[step, stream]:
+        raise ArgumentsError(f"id is {other}; allowed: one of the five alternatives of that step")
+    given = candidate.ids[: step + 1].copy()
+    given[step, stream] = other
+    return _prepared(
+        before.checkpoint, before.name, before.file, replace(before.request, candidates=1, forced_ids=given)
+    )
+
+
+def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) -> Run:
+    tokenizer = checkpoint.tokenizer
+    if request.prompt.clock is not None:
+        request = replace(request, prompt=tokenizer.timed(request.prompt, request.constraints))
+    nothing = np.zeros((0, tokenizer.streams), dtype=np.int64)
+    candidates = [Candidate(ids=nothing, ready=request.prompt.split_point) for _ in range(request.candidates)]
+    return Run(
+        id=secrets.token_hex(8),
+        domain=checkpoint.tokenizer.kind,
+        name=name,
+        file=file,
+        checkpoint=checkpoint,
+        request=request,
+        candidates=candidates,
+    )
+
+
+def _options(asked: Json, tokenizer: Any, limits: Limits) -> dict[str, Any]:
+    """Keyword arguments of `muse_shortcut.api.options`; None where a field was left empty.
+
+    Raises:
+        OptionError: one is of another kind, or more than a visitor may have.
+    """
+    unit = tokenizer.unit
+    options: dict[str, Any] = {name: _number(asked.get(name), name, None) for name in _NUMBERS}
+    options |= {name: _whole(asked.get(name), name, None) for name in _WHOLE_NUMBERS}
+    options |= {name: asked.get(name) if asked.get(name) not in ("", []) else None for name in _WORDS}
+    options["num_samples"] = _whole(asked.get("candidates"), "num_samples", 1)
+    options["greedy"] = _yes(asked.get("greedy"), "greedy")
+    options[unit] = (_number if unit == "seconds" else _whole)(asked.get("amount"), unit, None)
+    if options[unit] is None and options["bars"] is None:
+        options[unit] = DEFAULT_LENGTH[unit]
+    for name, most in (("num_samples", limits.candidates), ("bars", limits.bars), (unit, limits.new[tokenizer.kind])):
+        if options[name] is not None and not 0 < options[name] <= most:
+            raise OptionError(name, options[name], f"more than 0, up to {most:g}")
+    return options
+
+
+def _yes(value: object, name: str) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise OptionError(name, value, "true or false")
+
+
+def _number(value: object, name: str, usual: Any) -> Any:
+    """A finite number, or the word of one; what is not said is as usual."""
+    if isinstance(value, str) and value.strip():
+        with suppress(ValueError):
+            value = float(value)
+    if value is None or value == "":
+        return usual
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _BEYOND:
+        raise OptionError(name, value, "a number")
+    return float(value)
+
+
+def _whole(value: object, name: str, usual: Any) -> Any:
+    if type(value) is int and abs(value) < 2**63:
+        # As it is: a number with a point has no room for a large seed.
+        return value
+    number = _number(value, name, None)
+    if number is None:
+        return usual
+    if number != int(number):
+        raise OptionError(name, value, "a whole number")
+    return int(number)

@@ -1,0 +1,121 @@
+// A continuation is asked for, waited for, written, stopped.
+
+import { Piece } from "./piece.js";
+import { call, grow, leaveQueue } from "./api.js";
+
+const AGAIN = 250; // milliseconds after which a stop is sent once more
+
+export class Generation {
+  constructor(stage) {
+    this.stage = stage;
+    this.busy = false;
+    this.lastSeed = null;
+  }
+
+  /** Continue what is on the stage as the controls say. */
+  async go(asked) {
+    const { piece } = this.stage;
+    if (this.busy) {
+      this.stage.say(`Still writing ${this.piece.base.name}; Stop ends it.`);
+      return;
+    }
+    const { base } = piece;
+    const length = base.of?.source && piece.splitPoint < base.length ? { length: piece.splitPoint } : {};
+    await this.write(new Piece(base), { ...asked, ...base.of, ...length });
+  }
+
+  /** Go another way from a step. */
+  async branch(step, stream, id) {
+    const { piece } = this.stage;
+    if (!this.busy) await this.write(new Piece(piece.base), { ...piece.candidate.asked, step, stream, id });
+  }
+
+  async write(piece, asked) {
+    const { stage } = this;
+    Object.assign(this, { piece, busy: true, stopping: false });
+    stage.clearProblem();
+    performance.mark("muse:go");
+    stage.say("Asked for.");
+    stage.arrangeButtons();
+    // On a small screen the stage lies below the controls.
+    if (stage.title.getBoundingClientRect().top > window.innerHeight - 120) stage.title.scrollIntoView({ behavior: "smooth" });
+    let problem = null;
+    try {
+      await grow(asked, (part) => this.hear(part), (...place) => this.wait(...place));
+    } catch (found) {
+      problem = found;
+    }
+    this.busy = false;
+    if (problem) {
+      stage.tell(problem);
+      stage.say("Nothing more is written.");
+    } else if (!piece.run) stage.say("Stopped before it began.");
+    if (piece.run && !piece.candidate.done) this.giveUp(piece, problem);
+    if (stage.piece === piece) stage.arrange();
+    stage.arrangeButtons();
+  }
+
+  /** What was begun and will never be done leaves the stage. */
+  giveUp(piece, problem) {
+    const { stage } = this;
+    stage.player.stop();
+    if (stage.piece === piece) stage.back();
+    if (!problem) stage.say("Stopped before anything was written.");
+  }
+
+  wait(place, of, seconds) {
+    this.stage.say(`Waiting: place ${place}${of > 1 ? ` of ${of}` : ""}${seconds ? `, about ${Math.ceil(seconds)} s` : ""}.`);
+  }
+
+  hear(part) {
+    const { stage, piece } = this;
+    piece.hear(part);
+    if (part.type === "started") {
+      this.lastSeed = part.seed;
+      this.heard = false;
+      stage.put(piece);
+      stage.say("Reading the prompt.");
+    } else if (part.type === "grew") this.grew(part);
+    else if (part.type === "done") this.finished(part);
+  }
+
+  grew(part) {
+    const { stage, piece } = this;
+    if (stage.piece !== piece) return;
+    const left = part.left === null ? "" : `, ${part.left < 1 ? "under 1" : Math.ceil(part.left)} s left`;
+    stage.say(`Writing: ${part.steps} ${part.steps === 1 ? "step" : "steps"}, ${part.rate.toFixed(0)} a second${left}.`);
+    if (piece.domain === "text") stage.words.add(piece.candidate);
+    else if (!this.heard && stage.hearToggle.checked) {
+      this.heard = true;
+      stage.playback.play(piece.splitPoint);
+    }
+    if (piece.end > stage.axis.end) stage.axis.end = piece.end;
+    stage.dirty();
+  }
+
+  finished(part) {
+    const { stage, piece } = this;
+    piece.stopped = part.stopped;
+    if (stage.piece !== piece) return;
+    stage.sayDone();
+    stage.arrange();
+    stage.axis.show(stage.axis.left, stage.axis.right, piece.end);
+  }
+
+  /** Ask for the end until it has come: what is asked for just now may not have begun yet. */
+  async stop() {
+    const { piece } = this;
+    if (this.stopping) return;
+    this.stopping = true;
+    while (this.busy && this.piece === piece) {
+      try {
+        if (!(await leaveQueue())) await call("stop", {});
+      } catch (problem) {
+        this.stage.tell(problem);
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    }
+    if (this.piece === piece) this.stopping = false;
+  }
+}
