@@ -44,7 +44,7 @@ clean:
 	@if test "$(CUDA)" = 1; then $(INSTALL) 'torch===$(TORCH)'; \
 	elif test "$$(uname -s)" = Linux && ! test -e /proc/driver/nvidia/version && ! command -v nvidia-smi >/dev/null; then \
 	  $(INSTALL) 'torch==$(TORCH)+cpu' 2>/dev/null || \
-	    echo "pip's index has no CPU build of torch $(TORCH): taking the one for NVIDIA GPUs, 5.2 GB in all instead of 1.4 (README, Set-up, says how to avoid that)"; \
+	    echo "pip's index has no CPU build of torch $(TORCH): taking the one for NVIDIA GPUs, 5.2 GB in all instead of 1.4 (docs/installation.md says how to avoid that)"; \
 	fi
 	$(INSTALL) --editable .
 	@touch $@

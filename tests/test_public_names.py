@@ -20,8 +20,8 @@ NAMES = {
     "CopyUnits Prompt Token Variations Waveform Constraints",
     "data": "prepare Recipe load_recipe Store Piece open_store TrainingBatches evaluation_windows",
     "training": "train TrainConfig TrainingOptions TrainingObserver TrainingPlan TrainingResult Status",
-    "evaluation": "evaluate_likelihood LikelihoodResult Likelihood ScoringWindows evaluate_continuations ContinuationResult "
-    "evaluate_copies CopyResult",
+    "evaluation": "evaluate_likelihood LikelihoodResult Likelihood ScoringWindows evaluate_continuations "
+    "ContinuationResult evaluate_copies CopyResult",
     "errors": "MuseError ArgumentsError OptionError CheckpointError DownloadError HubError OutputError "
     "RecipeError StoreError TrainingError TokenizerError ConstraintError "
     "UnknownTokenizerError UnreadablePieceError CodecError UnwritablePieceError FileWarning",

@@ -6,7 +6,7 @@
     A_i(s, j) = softmax over all (s, j <= i) jointly of Q_i . K_s,j / sqrt(C)      with `norm`, Q and K of unit RMS
     u = h_{L-1} + W_O sum_{s,j} A(s, j) V_s,j;  y = u + FFN(norm(u));  logits_k = head_k(norm(y))
 
-The plain GPT is the case S = {L-1}, M the identity. Source: arXiv 2409.10870, and ARCHITECTURE.md section 5 for what
+The plain GPT is the case S = {L-1}, M the identity. Source: arXiv 2409.10870, and docs/model.md for what
 the paper leaves open. Does not know what an id means, nor how one is drawn from logits.
 """
 
