@@ -230,7 +230,9 @@ def test_any_format(four: AudioTokenizer, tmp_path: Path, ending: str) -> None:
 
 def test_a_name_does_not_decide_what_a_file_is(four: AudioTokenizer, tmp_path: Path) -> None:
     _write(tmp_path / "a.mp3", tone(1.0)).rename(tmp_path / "a.wav")
-    assert four.read(tmp_path / "a.wav").samples.shape[1] > 0.9 * RATE
+    said: list[str] = []
+    assert four.read(tmp_path / "a.wav", warn=said.append).samples.shape[1] > 0.9 * RATE
+    assert said == [f"{tmp_path / 'a.wav'} is MP3, though its name ends in .wav; it is read as what it is"]
 
 
 @pytest.mark.parametrize("kind", ["NIST", "VOC", "IRCAM", "W64", "CAF", "AU"])

@@ -84,7 +84,7 @@ def test_a_plan_that_ships_can_be_run(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"cores": {}}, "cores is empty; allowed: at least one"),
+        ({"cores": {}}, "cores is []; allowed: at least one"),
         ({"cores": {"plain": {"widht": 3}}}, "cores.plain has 'widht'; allowed: vocabulary_size, streams, context"),
         ({"cores": {"a b": {}}}, "a name is 'a b'; allowed: letters, digits, _ and -"),
         ({"cores": {"plain": None}}, "cores.plain is None; allowed: a mapping of fields"),
@@ -93,7 +93,7 @@ def test_a_plan_that_ships_can_be_run(name: str) -> None:
             {"cores": {"x": {"context": 7, "shortcut": None}, "y": {"shortcut": None}}},
             "context is [7, 16]; allowed: one for all cores",
         ),
-        ({"cores": {"x": {"shortcut": None}, "y": {"shortcut": None}}}, "cores.y is x; allowed: each core once"),
+        ({"cores": {"x": {"shortcut": None}, "y": {"shortcut": None}}}, "cores.y is 'x'; allowed: each core once"),
         ({"train": {"max_steps": 3}}, "train.max_steps follows from the plan's own fields; leave it out"),
         ({"seeds": [-1]}, "seeds is (-1,); allowed: 0 to 2^63"),
         ({"tokens": "many"}, "tokens is 'many'; allowed: a whole number"),
@@ -255,10 +255,10 @@ def test_a_run_needs_torch_numpy_and_safetensors_alone(stores: Path, tmp_path: P
     code = f"""
 from pathlib import Path
 from muse_shortcut.comparison.plan import read_plan
-from muse_shortcut.comparison.worker import Order, train
+from muse_shortcut.comparison.worker import WorkOrder, train
 plan = read_plan({str(tmp_path / "plan.json")!r})
 [job, _] = plan.jobs()
-order = Order(job=job, plan="", digest="d", stores=Path({str(stores)!r}), out=Path({str(tmp_path / "out")!r}),
+order = WorkOrder(job=job, plan="", digest="d", stores=Path({str(stores)!r}), out=Path({str(tmp_path / "out")!r}),
               device="cpu", threads=1)
 print(train(order, lambda _: None, lambda: False)["steps"])
 """

@@ -222,7 +222,7 @@ def test_a_file_is_continued_and_kept_as_it_is(generate: Any, tmp_path: Path) ->
         (("--prompt", "{library}/empty.txt"), "is empty"),
         (("--prompt", "{library}"), "cannot read"),
         (("--bytes", 0), "--bytes is 0; allowed: more than 0"),
-        (("--explain", "0:03"), "--explain is a time; allowed of text: a step from 0"),
+        (("--explain", "0:03"), "--explain is 0:03; allowed: none of text; a step from 0"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(generate: Any, library: Path, words: Any, message: str) -> None:

@@ -74,7 +74,7 @@ def test_taps_are_numbers_with_commas_between_them(printed: Any) -> None:
     [
         (("midi", "--lr", 3), "there is no option --lr; did you mean --train.learning_rate?"),
         (("midi", "--max_steps", 3), "there is no option --max-steps; did you mean --train.max_steps?"),
-        (("midi", "--model.layer", 3), "there is no option --model.layer; did you mean --model.layers?"),
+        (("midi", "--model.layer", 3), "there is no option --model.layer; did you mean --model.layers"),
         (("midi", "--model.shortcut.tap", 3), "no option --model.shortcut.tap; did you mean --model.shortcut.taps"),
         (("midi", "--model.shortcut.taps", "a"), "--model.shortcut.taps is 'a'; allowed: whole numbers with commas"),
         (("midi", "--train.optimiser", "sgd"), "--train.optimiser is 'sgd'; allowed: muon, adamw"),

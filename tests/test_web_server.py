@@ -100,7 +100,7 @@ def test_a_clients_mistake_is_told_in_a_line(client: Any, tmp_path: Path) -> Non
 
     (tmp_path / "letter.mid").write_text("no music")
     for words, function, given in (
-        ("length is 1e+07", "/continue_text", {"words": "x", "length": 10**7}),
+        ("length is 10000000", "/continue_text", {"words": "x", "length": 10**7}),
         ("checkpoint is 'none'", "/continue_midi", {"checkpoint": "none"}),
         ("letter.mid", "/continue_midi", {"prompt": handle_file(tmp_path / "letter.mid")}),
         ("the upload is not there", "/continue_midi", {"prompt": {"path": "/etc/passwd"}}),
@@ -139,7 +139,8 @@ def test_a_file_that_is_too_large_or_too_long_is_refused(served: Process, tmp_pa
     path = _sent(served, body)
     problem = Caller(served.url).open({"domain": "audio", "upload": path, "name": "long.flac"})["problem"]
     assert problem == "long.flac is too long; allowed: up to 60 seconds"
-    assert not Path(path).exists()
+    # It may still be opened as something else.
+    assert Path(path).exists()
 
 
 def test_two_visitors_who_send_the_same_file_can_both_open_it(served: Process) -> None:

@@ -178,12 +178,12 @@ def _without(
     for glob in excluded:
         if not any(map(name_matcher([glob]), names)):
             raise ArgumentsError(
-                f"--exclude {glob!r} fits none of {counted(len(names), 'file')}; the first is {names[0]}"
+                f"--exclude {glob!r} fits none of the {counted(len(names), 'file')}; the first is {names[0]}"
             )
     fits = name_matcher(excluded)
     kept = [[file for file in files if not fits(file.name)] for files in sources]
     if not any(kept):
-        raise ArgumentsError(f"--exclude {','.join(excluded)!r} leaves none of {counted(len(names), 'file')}")
+        raise ArgumentsError(f"--exclude {','.join(excluded)!r} leaves none of the {counted(len(names), 'file')}")
     left_out = [(name, "is left out by --exclude") for name in names if fits(name)]
     return kept, left_out
 

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import yaml
 
 from muse_shortcut.errors import RecipeError
-from muse_tokenizers.loading import tokenizer_kinds
 
 __all__ = [
     "ByteSplit",
@@ -226,6 +225,9 @@ class Recipe:
     numbers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        # Here, since whoever reads no recipe needs no tokenizer.
+        from muse_tokenizers.loading import tokenizer_kinds
+
         _require_name("name", self.name)
         _require_text("title", self.title)
         _require_choice("domain", self.domain, tokenizer_kinds())

@@ -123,7 +123,7 @@ class _Hashes:
             ends: (N,) where a window that begins there must end at the latest.
         """
         powers = _powers(_BASE, len(numbers))
-        self._prefixes = np.concatenate((np.zeros(1, dtype=np.uint64), np.cumsum(_source_weights(numbers) * powers)))
+        self._prefixes = np.concatenate((np.zeros(1, dtype=np.uint64), np.cumsum(_mix(numbers) * powers)))
         self._inverses = _powers(_INVERSE, len(numbers))
         self._room = ends - np.arange(len(numbers))
 
@@ -140,7 +140,7 @@ def _powers(base: int, count: int) -> NDArray[np.uint64]:
     return np.cumprod(factors)
 
 
-def _source_weights(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _mix(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Each number as 64 bits without pattern (splitmix64): small numbers would differ in their low bits alone."""
     x = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -64,7 +64,8 @@ def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
         from muse_tokenizers.text.tokenizer import TextTokenizer
 
         return TextTokenizer
-    if kind in _registered:
+    # A file may say anything.
+    if isinstance(kind, str) and kind in _registered:
         return _registered[kind]
     raise UnknownTokenizerError(
         f"no tokenizer is called {kind!r}; allowed: {', '.join(tokenizer_kinds())}, or one that is registered first "

@@ -87,7 +87,9 @@ def import_decoders(*, media: bool) -> None:
 def _check(sound: Sound, name: str) -> None:
     low, high = _RATES
     if not low <= sound.rate <= high:
-        raise UnreadablePieceError(f"{name} has {counted(sound.rate, 'sample')} a second; allowed: {low:,} to {high:,}")
+        raise UnreadablePieceError(
+            f"{name} has {counted(sound.rate, 'sample')} per second; allowed: {low:,} to {high:,}"
+        )
     if not 1 <= sound.channels <= _CHANNELS:
         raise UnreadablePieceError(f"{name} has {sound.channels:,} channels; allowed: up to {_CHANNELS}")
 
