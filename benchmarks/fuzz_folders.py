@@ -34,8 +34,10 @@ from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
 from muse_shortcut.generation.trace import load_trace
 from muse_shortcut.model.core import Core
 from muse_shortcut.runs import best_checkpoint, newest_checkpoint, write_checksums
-from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import TokenizerError
+from muse_tokenizers.midi.domain import MidiDomain
+from muse_tokenizers.text.domain import TextDomain
 
 __all__ = ["KINDS", "fuzz_of"]
 
@@ -149,32 +151,34 @@ def _read(folder: Path) -> Files:
 
 
 @cache
-def _tokenizers() -> dict[str, Tokenizer[Any]]:
+def _domains() -> dict[str, Domain[Any]]:
     from muse_tokenizers.midi.configuration import CONFIGURATIONS
+    from muse_tokenizers.midi.domain import RemiDomain
+    from muse_tokenizers.midi.remi import RemiTokenizer
     from muse_tokenizers.midi.tokenizer import MidiTokenizer
     from muse_tokenizers.text.subwords import CharacterModel
     from muse_tokenizers.text.tokenizer import TextTokenizer
 
     letters = CharacterModel("abcdefghijklmnopqrstuvwxyz .", closed=False)
     return {
-        "remi": MidiTokenizer(),
-        "performance": MidiTokenizer(CONFIGURATIONS["performance"]),
-        "characters": TextTokenizer(letters),
+        "remi": RemiDomain(RemiTokenizer()),
+        "performance": MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"])),
+        "characters": TextDomain(TextTokenizer(letters)),
     }
 
 
 @cache
 def _core(name: str) -> Core:
-    tokenizer = _tokenizers()[name]
+    domain = _domains()[name]
     torch.manual_seed(0)
     shortcut = ShortcutConfig(taps=(1,), feature_map="linear")
     shape = ModelConfig(context=24, layers=2, width=8, heads=2, feed_forward=8, shortcut=shortcut)
-    return Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams)).eval()
+    return Core(shape.for_vocabulary(domain.tokenizer.vocabulary_size, domain.tokenizer.streams)).eval()
 
 
 def _piece(name: str) -> Any:
-    tokenizer = _tokenizers()[name]
-    if tokenizer.kind == "text":
+    domain = _domains()[name]
+    if domain.kind == "text":
         return b"all that is gold does not glitter. "
     from symusic import Note, Score, Tempo, TimeSignature, Track
 
@@ -185,17 +189,15 @@ def _piece(name: str) -> Any:
     for number in range(10):
         track.notes.append(Note(240 * number, 240, 60 + number, 80))
     score.tracks.append(track)
-    return tokenizer.loads(score.dumps_midi())
+    return domain.loads(score.dumps_midi())
 
 
 @cache
 def _generation(name: str, *, from_nothing: bool = False) -> Generation:
-    tokenizer = _tokenizers()[name]
-    constraints = tokenizer.default_constraints().with_length(40 if tokenizer.kind == "text" else 2.0, tokenizer.unit)
-    prompt = tokenizer.prompt(None if from_nothing else _piece(name))
-    generation = Generation(
-        _core(name), tokenizer, Request(prompt=prompt, constraints=constraints, max_steps=12, seed=3)
-    )
+    domain = _domains()[name]
+    constraints = domain.default_constraints().with_length(40 if domain.kind == "text" else 2.0)
+    prompt = domain.prompt(None if from_nothing else _piece(name))
+    generation = Generation(_core(name), domain, Request(prompt=prompt, constraints=constraints, max_steps=12, seed=3))
     for _ in generation:
         pass
     return generation
@@ -205,7 +207,7 @@ def _generation(name: str, *, from_nothing: bool = False) -> Generation:
 def _sidecar(name: str, from_nothing: bool) -> bytes:
     generation = _generation(name, from_nothing=from_nothing)
     return sidecar_text(
-        _tokenizers()[name], generation.request, checkpoint="0" * 64, candidate=0, ids=generation.continuations()[0],
+        _domains()[name], generation.request, checkpoint="0" * 64, candidate=0, ids=generation.continuations()[0],
         log_probability=-1.0, name="piece", source="piece.mid", sound=None,
     ).encode()  # fmt: skip
 
@@ -215,7 +217,7 @@ def _checkpoint(name: str, *, sums: bool) -> Files:
     with TemporaryDirectory() as folder:
         place = Path(folder) / "step-000003"
         (place / "training").mkdir(parents=True)
-        save_checkpoint(Checkpoint(core=_core(name), tokenizer=_tokenizers()[name], card="# A card\n"), place)
+        save_checkpoint(Checkpoint(core=_core(name), tokenizer=_domains()[name].tokenizer, card="# A card\n"), place)
         (place / "training" / "optimiser.safetensors").write_bytes((place / "model.safetensors").read_bytes())
         progress = {
             "step": 3,
@@ -300,17 +302,17 @@ def attempt_sidecar(files: Files, folder: Path) -> str:
     _write(files, folder)
     [file] = files
     name = file.removesuffix(".json")
-    tokenizer = _tokenizers()[name]
+    domain = _domains()[name]
 
     def body() -> None:
-        sidecar = read_sidecar(folder / file, tokenizer, warn=lambda _: None)
-        generation = Generation(_core(name), tokenizer, sidecar.request, trace=False)
+        sidecar = read_sidecar(folder / file, domain, warn=lambda _: None)
+        generation = Generation(_core(name), domain, sidecar.request, trace=False)
         # Making many candidates of it takes long and shows nothing new.
         for _, _event in zip(range(3 if sidecar.request.candidates < 3 else 1), generation, strict=False):
             pass
-        tokenizer.join(sidecar.request.prompt, generation.continuations()[sidecar.candidate])
+        domain.join(sidecar.request.prompt, generation.continuations()[sidecar.candidate])
         sidecar_text(
-            tokenizer, sidecar.request, checkpoint=sidecar.checkpoint, candidate=sidecar.candidate, ids=sidecar.ids,
+            domain, sidecar.request, checkpoint=sidecar.checkpoint, candidate=sidecar.candidate, ids=sidecar.ids,
             log_probability=0.0, name=sidecar.name, source=sidecar.source, sound=None,
         ).encode()  # fmt: skip
         (folder / f"{sidecar.name}-1.mid").touch()

@@ -23,6 +23,7 @@ from fuzzing import Files, Fuzz, change_bytes, main
 from muse_tokenizers.base import Ids
 from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.reading import MAXIMUM_SECONDS
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -64,7 +65,7 @@ def fuzz_midi(corpus: Path | None = None) -> Fuzz:
     """Mutated MIDI files; with a corpus, of its smaller files too."""
     seeds = list(_seeds())
     if corpus:
-        files = sorted(path for path in corpus.rglob("*") if path.suffix.lower() in MidiTokenizer.suffixes)
+        files = sorted(path for path in corpus.rglob("*") if path.suffix.lower() in MidiDomain.suffixes)
         seeds += [path.read_bytes() for path in files if path.stat().st_size <= _LARGEST]
 
     def make(random: Random) -> Files:
@@ -74,8 +75,8 @@ def fuzz_midi(corpus: Path | None = None) -> Fuzz:
 
 
 @cache
-def _tokenizer(form: str) -> MidiTokenizer:
-    return MidiTokenizer(CONFIGURATIONS[form])
+def _domain(form: str) -> MidiDomain:
+    return MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS[form]))
 
 
 def attempt(files: Files, folder: Path) -> str:
@@ -84,25 +85,25 @@ def attempt(files: Files, folder: Path) -> str:
     random = Random(crc32(data))
     lines: list[str] = []
     try:
-        score = _tokenizer("remi").loads(data, "it", warn=lines.append)
+        score = _domain("remi").loads(data, "it", warn=lines.append)
     except UnreadablePieceError as error:
         _check_line(str(error))
         return "refused"
     for line in lines:
         _check_line(line)
-    midi = _tokenizer(random.choice(FORMS))
+    midi = _domain(random.choice(FORMS))
     try:
-        ids = midi.encode(score)
+        ids = midi.tokenizer.encode(score)
     except UnreadablePieceError as error:
         _check_line(str(error))
         return "drums alone"
-    midi.decode(ids)
+    midi.tokenizer.decode(ids)
     if not _continue(midi, score, ids, random):
         return "too long once continued"
     return "repaired" if lines else "read"
 
 
-def _continue(midi: MidiTokenizer, score: Any, ids: Ids, random: Random) -> bool:
+def _continue(midi: MidiDomain, score: Any, ids: Ids, random: Random) -> bool:
     """Continue a piece; False where what is written is longer than what is read (a note held for hours, at 20 BPM)."""
     length = random.choice((0.5, 1.0, 2.0))
     prompt = midi.prompt(score, length)
@@ -117,14 +118,14 @@ def _continue(midi: MidiTokenizer, score: Any, ids: Ids, random: Random) -> bool
     if again.note_num() != joined.note_num():
         raise AssertionError(f"{joined.note_num()} notes written, {again.note_num()} read")
     if random.random() < 0.1:
-        midi.describe(np.concatenate([prompt.ids, added]))
+        midi.tokenizer.describe(np.concatenate([prompt.ids, added]))
         midi.measure(score, 0.0, length)
         midi.measure(joined, prompt.split_point, prompt.split_point + 1.0)
         midi.copy_units(ids, 0.0, length)
     return True
 
 
-def _grow(midi: MidiTokenizer, prompt: Ids, random: Random) -> Ids:
+def _grow(midi: MidiDomain, prompt: Ids, random: Random) -> Ids:
     """Random ids after a prompt, up to the last at which nothing dangles."""
     grammar = midi.grammar(prompt, 1, midi.default_constraints())
     grown: list[Ids] = []

@@ -20,7 +20,7 @@ from muse_shortcut.checkpoints import load_checkpoint
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
-from muse_tokenizers.base import Constraints
+from muse_tokenizers.text.constraints import TextConstraints
 
 CANDIDATES = 16
 BYTES = 800
@@ -38,27 +38,27 @@ def main(folder: Path) -> None:
     for path in folder.rglob("*.txt"):
         known.update(words_of(path.read_text("utf-8", "replace")))
     checkpoint = load_checkpoint(default_checkpoint("text"), torch.device("cpu"))
-    tokenizer = checkpoint.tokenizer
+    domain = checkpoint.domain
     for temperature in (1.0, 0.9, 0.8, 0.7):
         written = invented = different = 0
         for name in prompt_names("text"):
             path = shipped_prompt("text", name)
             assert path is not None
             request = Request(
-                prompt=tokenizer.prompt(tokenizer.read(path)),
+                prompt=domain.prompt(domain.read(path)),
                 sampling=replace(checkpoint.sampling, temperature=temperature),
-                constraints=Constraints(bytes=BYTES),
+                constraints=TextConstraints(bytes=BYTES),
                 candidates=CANDIDATES,
                 max_steps=None,
                 seed=1,
             )
             ids: list[list[int]] = [[] for _ in range(CANDIDATES)]
-            for event in Generation(checkpoint.core, tokenizer, request, trace=False):
+            for event in Generation(checkpoint.core, domain, request, trace=False):
                 for one in np.flatnonzero(~event.finished):
                     ids[one].append(int(event.ids[one, 0]))
             for made in ids:
                 # The first and the last may be parts of words.
-                words = words_of(tokenizer.decode(np.array(made)[:, None]).decode("utf-8", "replace"))[1:-1]
+                words = words_of(domain.tokenizer.decode(np.array(made)[:, None]).decode("utf-8", "replace"))[1:-1]
                 written += len(words)
                 invented += sum(known[word] < 3 for word in words)
                 different += len(set(words))

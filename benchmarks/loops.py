@@ -15,7 +15,7 @@ from muse_shortcut.devices import use_decoding_threads
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint
-from muse_tokenizers.base import RULES, Constraints
+from muse_tokenizers.midi.constraints import RULES, MidiConstraints
 from muse_tokenizers.midi.loops import is_repeat
 from muse_tokenizers.midi.segments import DRUMS, take_segment
 
@@ -37,16 +37,18 @@ def main() -> None:
     use_decoding_threads(checkpoint.core.parameter_count())
     found: dict[int, list[dict[str, Any]]] = {rules: [] for rules in range(1, RULES + 1)}
     for file in arguments.files:
-        piece = checkpoint.tokenizer.read(file, warn=lambda _: None)
-        prompt = checkpoint.tokenizer.prompt(piece, arguments.prompt_seconds)
+        piece = checkpoint.domain.read(file, warn=lambda _: None)
+        prompt = checkpoint.domain.prompt(piece, arguments.prompt_seconds)
         for rules, ones in found.items():
-            constraints = Constraints(seconds=arguments.seconds, silence=2.0, repeats=arguments.repeats, rules=rules)
+            constraints = MidiConstraints(
+                seconds=arguments.seconds, silence=2.0, repeats=arguments.repeats, rules=rules
+            )
             sampling = replace(checkpoint.sampling, temperature=arguments.temperature)
             request = Request(prompt=prompt, sampling=sampling, constraints=constraints, seed=arguments.seed)
-            generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+            generation = Generation(checkpoint.core, checkpoint.domain, request)
             for _ in generation:
                 pass
-            joined = checkpoint.tokenizer.join(prompt, generation.continuations()[0])
+            joined = checkpoint.domain.join(prompt, generation.continuations()[0])
             one = _measured(joined, prompt.split_point, prompt.split_point + arguments.seconds)
             ones.append(one)
             print(json.dumps({"file": file.name, "rules": rules, **one}), flush=True)

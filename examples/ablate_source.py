@@ -16,10 +16,10 @@ def main(folder: Path) -> None:
     print(f"{token.label}, {-sum(found.log_probability):.2f} nats; when a source is hidden, it costs:")
     for ablation in found.depths:
         print(f"  depth {ablation.depth}: attention {ablation.weight:.2f}, {-sum(ablation.change):+.2f} nats")
-    for one in found.spans[:5]:
-        assert one.span is not None
-        where = f"{one.span.label} at {one.span.start:.2f} s"
-        print(f"  {where}: attention {one.weight:.2f}, {-sum(one.change):+.2f} nats")
+    for ablation in found.spans[:5]:
+        assert ablation.span is not None
+        where = f"{ablation.span.label} at {ablation.span.start:.2f} s"
+        print(f"  {where}: attention {ablation.weight:.2f}, {-sum(ablation.change):+.2f} nats")
     (folder / "explained.json").write_text(json.dumps(found.to_json()), encoding="utf-8")
     made.plot(folder / "why.png", step=found.step)
 

@@ -13,103 +13,44 @@ import muse_shortcut as muse
 
 HEAD = "X:1\nM:4/4\nL:1/8\nK:G\n"
 TUNES = [f"{HEAD}GABc d2{a}2|edcB A2{b}2|GABc dedc|B2{a}2 G4|]\n" for a in "BGdg" for b in "FDAd"]
+CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 
 
-@muse.register_tokenizer
 class AbcTokenizer(muse.Tokenizer[str]):
-    kind, suffixes, suffix = "abc", frozenset({".abc"}), ".abc"
-    unit, counted, copy_threshold = "bytes", "characters", ("count", 50)
-    streams, steps_per_second = 1, None
-    characters = "\n" + "".join(map(chr, range(32, 127)))
+    kind, streams, vocabulary_size = "abc", 1, 99
     pad, begin, end = 96, 97, 98
-    vocabulary_size = 99
 
-    # Files
-    def read(self, path: Path, *, limit: float | None = None, warn: Any = None) -> str:
-        return self.loads(path.read_bytes(), str(path))
+    def vocabulary(self) -> list[str]:
+        return [*CHARACTERS, "PAD", "BEGIN", "END"]
+
+    def encode(self, piece: str) -> muse.Ids:
+        return np.array([CHARACTERS.index(one) for one in piece], dtype=np.int64)[:, None]
+
+    def decode(self, ids: muse.Ids) -> str:
+        return "".join(CHARACTERS[number] for number in ids[:, 0].tolist() if number < self.pad)
+
+
+class AbcDomain(muse.Domain[str]):
+    suffixes, suffix = frozenset({".abc"}), ".abc"
+    unit, counted, words = "bytes", "characters", True
 
     def loads(self, data: bytes, name: str = "the tune", *, warn: Any = None) -> str:
         text = data.decode("ascii", "replace").replace("\r\n", "\n")
-        if not text or set(text) - set(self.characters):
+        if not text or set(text) - set(CHARACTERS):
             raise muse.UnreadablePieceError(f"{name} is not ABC notation in ASCII")
         return text
 
     def dumps(self, piece: str) -> bytes:
         return piece.encode("ascii")
 
-    def write(self, piece: str, path: Path) -> None:
-        path.write_bytes(self.dumps(piece))
-
     def duration(self, piece: str) -> float:
         return float(len(piece))
 
-    # Ids
-    def encode(self, piece: str) -> muse.Ids:
-        return np.array([[self.characters.index(one)] for one in piece], dtype=np.int64).reshape(-1, 1)
-
-    def decode(self, ids: muse.Ids) -> str:
-        return "".join(self.characters[number] for number in ids[:, 0].tolist() if number < self.pad)
-
-    def describe(self, ids: muse.Ids, prompt: muse.Prompt[str] | None = None) -> list[list[muse.Token]]:
-        names, told, place = self.vocabulary(), [], 0.0
-        for number in ids[:, 0].tolist():
-            kind, after = ("special", place) if number >= self.pad else ("character", place + 1)
-            told.append([muse.Token(id=number, label=names[number], kind=kind, start=place, end=after)])
-            place = after
-        return told
-
-    def vocabulary(self) -> list[str]:
-        return [*self.characters, "PAD", "BEGIN", "END"]
-
-    # Continuing
     def find_split_point(self, piece: str, length: float) -> float:
         return float(piece.rfind("|", 0, max(1, int(length))) + 1 or min(len(piece), length))
 
-    def prompt(self, piece: str | None, length: float | None = None) -> muse.Prompt[str]:
-        begin = np.array([[self.begin]], dtype=np.int64)
-        if piece is None:
-            return muse.Prompt(ids=begin, piece=None)
-        split_point = len(piece) if length is None else int(self.find_split_point(piece, length))
-        ids = np.concatenate([begin, self.encode(piece[:split_point])])
-        return muse.Prompt(ids=ids, piece=piece[:split_point], split_point=float(split_point), split_index=split_point)
 
-    def join(self, prompt: muse.Prompt[str], ids: muse.Ids) -> str:
-        return (prompt.piece or "") + self.decode(ids)
-
-    def grammar(self, prompt: muse.Ids, candidates: int, *constraints: Any, **more: Any) -> None:
-        """Every id may follow every other."""
-
-    def default_constraints(self) -> muse.Constraints:
-        return muse.Constraints()
-
-    # The tokenizer as data
-    def configuration(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> "AbcTokenizer":
-        return cls()
-
-    # Of no use to this domain, or to these few lines
-    def variations(self) -> muse.Variations:
-        maps = np.arange(self.vocabulary_size)[None]
-        return muse.Variations(maps=maps, valid=np.ones_like(maps, dtype=bool))
-
-    def note_starts(self) -> Any:
-        return np.zeros(self.vocabulary_size, dtype=bool)
-
-    def measure(self, piece: str, start: float, end: float) -> dict[str, Any]:
-        return {}
-
-    def copy_units(self, ids: muse.Ids, start: float, end: float) -> muse.CopyUnits:
-        codes = self.encode(self.decode(ids)[round(start) : round(end)])[:, 0]
-        return muse.CopyUnits.of_codes(codes, self.pad, round(start) + np.arange(len(codes), dtype=np.float64))
-
-    def render(self, piece: str, soundfont: Any = None, loudness: float | None = None) -> None:
-        return None
-
-    def describe_sound(self, soundfont: Any = None, loudness: float | None = None) -> None:
-        return None
+muse.register_domain(AbcTokenizer, AbcDomain)
 
 
 def main(folder: Path) -> None:

@@ -56,8 +56,10 @@ if TYPE_CHECKING:
     from muse_shortcut.training.loop import Status
     from muse_shortcut.training.training import TrainingObserver, TrainingOptions, TrainingPlan, TrainingResult, train
     from muse_shortcut.version import __version__
+    from muse_tokenizers.audio.constraints import AudioConstraints
     from muse_tokenizers.audio.tokenizer import AudioTokenizer
     from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform
+    from muse_tokenizers.domain import Domain
     from muse_tokenizers.errors import (
         CodecError,
         ConstraintError,
@@ -67,9 +69,11 @@ if TYPE_CHECKING:
         UnreadablePieceError,
         UnwritablePieceError,
     )
-    from muse_tokenizers.loading import register_tokenizer
+    from muse_tokenizers.loading import domain_of, register_domain
     from muse_tokenizers.measures import CopyUnits
+    from muse_tokenizers.midi.constraints import MidiConstraints
     from muse_tokenizers.midi.tokenizer import MidiTokenizer
+    from muse_tokenizers.text.constraints import TextConstraints
     from muse_tokenizers.text.tokenizer import TextTokenizer
 
 _MODULES = {
@@ -124,8 +128,10 @@ _MODULES = {
         "train",
     ),
     "muse_shortcut.version": ("__version__",),
+    "muse_tokenizers.audio.constraints": ("AudioConstraints",),
     "muse_tokenizers.audio.tokenizer": ("AudioTokenizer",),
     "muse_tokenizers.base": ("Grammar", "Ids", "Prompt", "Token", "Tokenizer", "Variations", "Waveform", "Constraints"),
+    "muse_tokenizers.domain": ("Domain",),
     "muse_tokenizers.errors": (
         "FileWarning",
         "ConstraintError",
@@ -135,9 +141,11 @@ _MODULES = {
         "CodecError",
         "UnwritablePieceError",
     ),
-    "muse_tokenizers.loading": ("register_tokenizer",),
+    "muse_tokenizers.loading": ("domain_of", "register_domain"),
     "muse_tokenizers.measures": ("CopyUnits",),
+    "muse_tokenizers.midi.constraints": ("MidiConstraints",),
     "muse_tokenizers.midi.tokenizer": ("MidiTokenizer",),
+    "muse_tokenizers.text.constraints": ("TextConstraints",),
     "muse_tokenizers.text.tokenizer": ("TextTokenizer",),
 }
 """Where each public name is defined."""
@@ -147,6 +155,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "PRESETS",
     "ArgumentsError",
+    "AudioConstraints",
     "AudioTokenizer",
     "Checkpoint",
     "CheckpointError",
@@ -158,6 +167,7 @@ __all__ = [
     "CopyResult",
     "CopyUnits",
     "Core",
+    "Domain",
     "DownloadError",
     "Explanation",
     "FileWarning",
@@ -166,6 +176,7 @@ __all__ = [
     "Ids",
     "Likelihood",
     "LikelihoodResult",
+    "MidiConstraints",
     "MidiTokenizer",
     "MixingConfig",
     "Model",
@@ -187,6 +198,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Stream",
+    "TextConstraints",
     "TextTokenizer",
     "Token",
     "Tokenizer",
@@ -205,6 +217,7 @@ __all__ = [
     "Variations",
     "Waveform",
     "__version__",
+    "domain_of",
     "evaluate_continuations",
     "evaluate_copies",
     "evaluate_likelihood",
@@ -215,8 +228,8 @@ __all__ = [
     "load_trace",
     "open_store",
     "prepare",
+    "register_domain",
     "register_last_layer",
-    "register_tokenizer",
     "save_checkpoint",
     "train",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from muse_shortcut.files import write_bytes, write_text
 from muse_shortcut.model.core import Core
 from muse_shortcut.runs import find_checkpoint
 from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import UnknownTokenizerError
 from muse_tokenizers.json_files import read_json, version_problem
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import domain_of, load_tokenizer
 
 __all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_core", "read_sampling", "read_tensors", "save_checkpoint"]
 
@@ -53,6 +55,11 @@ class Checkpoint:
     """Its model card."""
     digest: str = ""
     """SHA-256 of the weights' file it was read from."""
+
+    @cached_property
+    def domain(self) -> Domain[Any]:
+        """What its pieces are beyond their ids."""
+        return domain_of(self.tokenizer)
 
 
 def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:

@@ -49,10 +49,10 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
     from muse_shortcut.config import ModelConfig, ShortcutConfig
     from muse_shortcut.model.core import Core
-    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+    from muse_tokenizers.midi.remi import RemiTokenizer
 
     torch.manual_seed(0)
-    tokenizer = MidiTokenizer()
+    tokenizer = RemiTokenizer()
     shape = ModelConfig(
         vocabulary_size=tokenizer.vocabulary_size,
         context=192,

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from symusic import ControlChange, Note, Pedal, Score, Tempo, TimeSignature, Track
 
-from muse_tokenizers.base import Constraints, Grammar, Ids
+from muse_tokenizers.base import Grammar, Ids
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.constraints import MidiConstraints
+from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 DRUMS = -1
 
 
 @cache
-def tokenizer(name: str) -> MidiTokenizer:
-    return MidiTokenizer(CONFIGURATIONS[name])
+def domain(name: str) -> MidiDomain:
+    return MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS[name]))
 
 
 # Scores
@@ -186,16 +188,16 @@ def grow(
     return [ids[:length] for ids, length in zip(drawn, lengths, strict=True)]
 
 
-def kinds(midi: MidiTokenizer) -> np.ndarray[Any, Any]:
+def kinds(midi: MidiDomain) -> np.ndarray[Any, Any]:
     """(V,) a number for the kind of each id."""
-    names = [name.split("_")[0] for name in midi.vocabulary()]
+    names = [name.split("_")[0] for name in midi.tokenizer.vocabulary()]
     order = {name: number for number, name in enumerate(sorted(set(names)))}
     return np.array([order[name] for name in names])
 
 
-def names(midi: MidiTokenizer, ids: Ids) -> list[str]:
+def names(midi: MidiDomain, ids: Ids) -> list[str]:
     """The names of (T, 1) ids, without the special ones."""
-    vocabulary = midi.vocabulary()
+    vocabulary = midi.tokenizer.vocabulary()
     return [vocabulary[i] for i in ids[:, 0] if not vocabulary[i].startswith(("PAD", "BOS", "EOS"))]
 
 
@@ -307,7 +309,7 @@ READERS: dict[str, Callable[[list[str]], Reading]] = {"remi": read_remi, "perfor
 
 
 def grammar_of(
-    name: str, candidates: int = 1, constraints: Constraints | None = None, prompt: Ids | None = None
+    name: str, candidates: int = 1, constraints: MidiConstraints | None = None, prompt: Ids | None = None
 ) -> Grammar:
-    midi = tokenizer(name)
+    midi = domain(name)
     return midi.grammar(midi.prompt(None).ids if prompt is None else prompt, candidates, constraints)

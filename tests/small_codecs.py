@@ -15,6 +15,7 @@ from muse_shortcut.codec.sounds import gather_sounds
 from muse_shortcut.data.recipe import GroupBy
 from muse_shortcut.data.scan import survey
 from muse_tokenizers.audio.codec import CodecShape, build_model, load_codec, save_codec
+from muse_tokenizers.audio.domain import AudioDomain
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.audio.waveforms import SUFFIXES
 from muse_tokenizers.base import Waveform
@@ -46,11 +47,11 @@ def write_codec(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def audio_tokenizer(folder: Path, codebooks: int = 4) -> AudioTokenizer:
+def audio_domain(folder: Path, codebooks: int = 4) -> AudioDomain:
     """With its codec in a folder, written if it is not there."""
     if not folder.is_dir():
         write_codec(folder)
-    return AudioTokenizer(load_codec(folder), codebooks)
+    return AudioDomain(AudioTokenizer(load_codec(folder), codebooks))
 
 
 def tone(seconds: float, hertz: float = 220.0, rate: int = RATE, level: float = 0.3) -> NDArray[np.float32]:

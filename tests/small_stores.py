@@ -1,6 +1,6 @@
 """Small music and small stores, and a program that prepares one in a process that may be killed.
 
-The program's tokenizer reads lines of numbers: its workers start in a tenth of a second, and can be made to crash.
+The program's domain reads lines of numbers: its workers start in a tenth of a second, and can be made to crash.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from muse_shortcut.data import preparation
 from muse_shortcut.data.preparation import Preparation, prepare
 from muse_shortcut.data.scan import SourceFile
-from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform
+from muse_tokenizers.base import Ids, Prompt, Token, Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
-from muse_tokenizers.measures import CopyUnits, Measure
+from muse_tokenizers.loading import register_domain
 
 if TYPE_CHECKING:
     import pytest
@@ -64,13 +64,14 @@ def midi_store(factory: pytest.TempPathFactory) -> Path:
     if "store" not in _made:
         from muse_shortcut.data.scan import survey
         from muse_tokenizers.midi.configuration import CONFIGURATIONS
+        from muse_tokenizers.midi.domain import MidiDomain
         from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
         folder = factory.mktemp("midi")
-        tokenizer = MidiTokenizer(CONFIGURATIONS["performance"])
-        files = survey(write_music(folder / "music"), None, tokenizer.suffixes, "file")
+        domain = MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"]))
+        files = survey(write_music(folder / "music"), None, domain.suffixes, "file")
         how = Preparation(workers=1, seed=0, held_out=0.15, source={"sources": ["made by hand"]})
-        prepare([files], tokenizer, folder / "store", how)
+        prepare([files], domain, folder / "store", how)
         _made["store"] = folder / "store"
     return _made["store"]
 
@@ -79,7 +80,8 @@ def two_sources(factory: pytest.TempPathFactory) -> Path:
     """A store in the REMI form of two sources, `high-1` and `low-2`: of each three pieces for training, three for
     validation, half a minute long, and one of three seconds."""
     if "two sources" not in _made:
-        from muse_tokenizers.midi.tokenizer import MidiTokenizer
+        from muse_tokenizers.midi.domain import RemiDomain
+        from muse_tokenizers.midi.remi import RemiTokenizer
 
         folder = factory.mktemp("two-sources")
         sources = []
@@ -92,7 +94,7 @@ def two_sources(factory: pytest.TempPathFactory) -> Path:
                 files.append(SourceFile(path=path, name=f"{name}/{number}.mid", split=split, group=path.name))
             sources.append(files)
         how = Preparation(workers=1, seed=0, held_out=0.0, source={"sources": [{"recipe": "high"}, {"recipe": "low"}]})
-        prepare(sources, MidiTokenizer(), folder / "store", how)
+        prepare(sources, RemiDomain(RemiTokenizer()), folder / "store", how)
         _made["two sources"] = folder / "store"
     return _made["two sources"]
 
@@ -101,26 +103,51 @@ def two_sources(factory: pytest.TempPathFactory) -> Path:
 
 
 class Numbers(Tokenizer[list[int]]):
-    """Files of lines of numbers from 0 to 96, two streams: a line holds one step.
+    """Numbers from 0 to 96, two streams."""
+
+    kind = "numbers"
+    streams = 2
+    vocabulary_size = 100
+    pad, begin, end = 97, 98, 99
+
+    def __init__(self, log: str = "") -> None:
+        self.log = log
+
+    def encode(self, piece: list[int]) -> Ids:
+        return np.array(piece, dtype=np.int64).reshape(-1, 2)
+
+    def decode(self, ids: Ids) -> list[int]:
+        raise AssertionError
+
+    def describe(self, ids: Ids, prompt: Prompt[list[int]] | None = None) -> list[list[Token]]:
+        raise AssertionError
+
+    def configuration(self) -> dict[str, Any]:
+        return {"log": self.log}
+
+    @classmethod
+    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> Numbers:
+        return cls(**configuration)
+
+    def vocabulary(self) -> list[str]:
+        return [str(number) for number in range(97)] + ["pad", "begin", "end"]
+
+
+class NumberDomain(Domain[list[int]]):
+    """Files of lines of numbers: a line holds one step.
 
     A file may also hold one word: `crash` kills the process that reads it, `bug` raises what no reader should,
     `wait n` takes a tenth of a second.
     """
 
-    kind = "numbers"
+    tokenizer: Numbers
     suffixes = frozenset({".txt"})
     suffix = ".txt"
-    streams = 2
-    vocabulary_size = 100
     steps_per_second = 7.0
-    pad, begin, end = 97, 98, 99
-
-    def __init__(self, log: str = "") -> None:
-        self._log = log
 
     def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> list[int]:
-        if self._log:
-            with Path(self._log).open("a") as log:
+        if self.tokenizer.log:
+            with Path(self.tokenizer.log).open("a") as log:
                 log.write(f"{os.getpid()} {path.name}\n")
         text = path.read_text(encoding="utf-8").strip()
         if text.startswith("wait "):
@@ -138,77 +165,13 @@ class Numbers(Tokenizer[list[int]]):
         except ValueError:
             raise UnreadablePieceError(f"cannot read {path}: it holds more than numbers") from None
 
-    def encode(self, piece: list[int]) -> Ids:
-        return np.array(piece, dtype=np.int64).reshape(-1, 2)
-
     def duration(self, piece: list[int]) -> float:
         return len(piece) / 2 / self.steps_per_second
-
-    def default_constraints(self) -> Constraints:
-        return Constraints()
-
-    def variations(self) -> Variations:
-        return Variations(maps=np.arange(100)[None], valid=np.ones((1, 100), dtype=bool))
-
-    def note_starts(self) -> NDArray[np.bool_]:
-        return np.zeros(100, dtype=bool)
-
-    def configuration(self) -> dict[str, Any]:
-        return {"log": self._log}
-
-    @classmethod
-    def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> Numbers:
-        return cls(**configuration)
-
-    def vocabulary(self) -> list[str]:
-        return [str(number) for number in range(97)] + ["pad", "begin", "end"]
-
-    # What no preparation asks for
-
-    def write(self, piece: list[int], path: Path) -> None:
-        raise AssertionError
 
     def dumps(self, piece: list[int]) -> bytes:
         raise AssertionError
 
     def loads(self, data: bytes, name: str = "", *, warn: Warn = warn_about_file) -> list[int]:
-        raise AssertionError
-
-    def render(self, piece: list[int], soundfont: Path | None = None, loudness: float | None = None) -> Waveform | None:
-        raise AssertionError
-
-    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = None) -> dict[str, Any] | None:
-        raise AssertionError
-
-    def decode(self, ids: Ids) -> list[int]:
-        raise AssertionError
-
-    def describe(self, ids: Ids, prompt: Prompt[list[int]] | None = None) -> list[list[Token]]:
-        raise AssertionError
-
-    def prompt(self, piece: list[int] | None, seconds: float | None = None) -> Prompt[list[int]]:
-        raise AssertionError
-
-    def join(self, prompt: Prompt[list[int]], ids: Ids) -> list[int]:
-        raise AssertionError
-
-    def grammar(
-        self,
-        prompt: Ids,
-        candidates: int,
-        constraints: Constraints | None = None,
-        started: Ids | None = None,
-        clock: object = None,
-    ) -> Grammar | None:
-        raise AssertionError
-
-    def measure(self, piece: list[int], start: float, end: float) -> dict[str, Measure]:
-        raise AssertionError
-
-    def find_split_point(self, piece: list[int], seconds: float) -> float:
-        raise AssertionError
-
-    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
         raise AssertionError
 
 
@@ -289,7 +252,7 @@ def _main(folder: Path, sources: list[list[dict[str, Any]]], options: dict[str, 
     try:
         manifest = prepare(
             [source_files(folder, files) for files in sources],
-            Numbers(str(folder / "log")),
+            NumberDomain(Numbers(str(folder / "log"))),
             folder / options["out"],
             how,
             watch,
@@ -309,6 +272,7 @@ if __name__ in ("__main__", "__mp_main__"):
         return Numbers.from_configuration(json.loads((folder / "tokenizer.json").read_text())["configuration"])
 
     preparation.load_tokenizer = _load
+    register_domain(Numbers, NumberDomain)
 
 if __name__ == "__mp_main__":
     # What is to run out of room is the store, not the log.

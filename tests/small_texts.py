@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from muse_tokenizers.text.domain import TextDomain
 from muse_tokenizers.text.subwords import CharacterModel, train_bpe
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
@@ -22,8 +23,8 @@ MANY_WRITINGS = "Größe, naïve \u2019tis — 音楽 и музыка 🎹🎼\n
 
 
 @cache
-def bpe(size: int = 320) -> TextTokenizer:
-    return TextTokenizer(train_bpe([VERSES * 3, MANY_WRITINGS], size))
+def bpe(size: int = 320) -> TextDomain:
+    return TextDomain(TextTokenizer(train_bpe([VERSES * 3, MANY_WRITINGS], size)))
 
 
 CONTENT = train_bpe([VERSES * 3, MANY_WRITINGS], 320).content
@@ -31,5 +32,5 @@ CONTENT = train_bpe([VERSES * 3, MANY_WRITINGS], 320).content
 
 
 @cache
-def characters() -> TextTokenizer:
-    return TextTokenizer(CharacterModel.of_texts([VERSES], 300))
+def characters() -> TextDomain:
+    return TextDomain(TextTokenizer(CharacterModel.of_texts([VERSES], 300)))

@@ -21,7 +21,7 @@ from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace, load_trace
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Constraints
+from muse_tokenizers.midi.constraints import MidiConstraints
 
 
 def _without(core: Core, ids: Tensor, hidden: Tensor) -> Tensor:
@@ -78,10 +78,10 @@ def checkpoint(random_checkpoint: Path) -> Checkpoint:
 @pytest.fixture(scope="module")
 def made(checkpoint: Checkpoint, prompt_file: Path) -> tuple[Request, Trace]:
     """A continuation that goes past the context of 192."""
-    tokenizer = checkpoint.tokenizer
-    prompt = tokenizer.prompt(tokenizer.read(prompt_file), 4.0)
-    request = Request(prompt=prompt, seed=5, max_steps=200, constraints=Constraints(bars=1000, key="C major"))
-    generation = Generation(checkpoint.core, tokenizer, request)
+    domain = checkpoint.domain
+    prompt = domain.prompt(domain.read(prompt_file), 4.0)
+    request = Request(prompt=prompt, seed=5, max_steps=200, constraints=MidiConstraints(bars=1000, key="C major"))
+    generation = Generation(checkpoint.core, domain, request)
     for _ in generation:
         pass
     trace = generation.trace(0)
@@ -97,7 +97,7 @@ def test_a_source_that_is_not_there_changes_nothing_and_the_recorded_chance_is_m
     step %= trace.steps
     end, first = trace.prompt_steps + step, int(trace.first[step])
     core = checkpoint.core
-    allowed = allowed_at(checkpoint.tokenizer, request, trace, step)
+    allowed = allowed_at(checkpoint.domain, request, trace, step)
     assert allowed is not None
     with torch.inference_mode():
         ids = torch.from_numpy(trace.ids[None, first:end])
@@ -114,7 +114,7 @@ def test_a_source_that_is_not_there_changes_nothing_and_the_recorded_chance_is_m
 def test_weights_of_an_explanation_are_the_recorded_ones(checkpoint: Checkpoint, made: tuple[Request, Trace]) -> None:
     request, trace = made
     step = trace.steps - 1
-    found = explain(checkpoint.core, checkpoint.tokenizer, request, trace, step)
+    found = explain(checkpoint.core, checkpoint.domain, request, trace, step)
     row = trace.row(step)
     assert [ablation.depth for ablation in found.depths] == trace.depths.tolist()
     np.testing.assert_allclose([ablation.weight for ablation in found.depths], row.sum(1), rtol=1e-4)
@@ -127,7 +127,7 @@ def test_weights_of_an_explanation_are_the_recorded_ones(checkpoint: Checkpoint,
     assert len(found.cells) == len(found.depths) * len(found.spans)
     # Each is scored with the others, in batches: alone it comes to the same.
     ablation = found.cells[3]
-    allowed = allowed_at(checkpoint.tokenizer, request, trace, step)
+    allowed = allowed_at(checkpoint.domain, request, trace, step)
     (alone,) = ablate_sources(checkpoint.core, trace, step, [(ablation.depth, ablation.span)], allowed)
     assert alone.change == pytest.approx(ablation.change, abs=1e-5)
     json.dumps(found.to_json())
@@ -168,7 +168,7 @@ def test_sources_that_cannot_be_are_refused(
 def test_a_step_that_is_not_there_is_refused(checkpoint: Checkpoint, made: tuple[Request, Trace], step: int) -> None:
     request, trace = made
     with pytest.raises(ArgumentsError, match=f"^step is {step}; allowed: 0 to "):
-        explain(checkpoint.core, checkpoint.tokenizer, request, trace, step)
+        explain(checkpoint.core, checkpoint.domain, request, trace, step)
     with pytest.raises(ArgumentsError, match=f"^step is {step}; allowed: 0 to "):
         ablate_sources(checkpoint.core, trace, step, [(None, None)])
 

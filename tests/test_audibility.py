@@ -13,21 +13,22 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midi_pieces import DRUMS, band, make_score, note_rows, program_of, signature_rows, tempo_rows, tokenizer
+from midi_pieces import DRUMS, band, domain, make_score, note_rows, program_of, signature_rows, tempo_rows
 from numpy.typing import NDArray
-from small_codecs import RATE, audio_tokenizer, waveform
+from small_codecs import RATE, audio_domain, waveform
 from small_texts import VERSES, bpe
 
 from muse_shortcut.shipped import shipped_prompt
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
-from muse_tokenizers.base import Tokenizer, Waveform
+from muse_tokenizers.base import Waveform
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.playing import PlayedNote, instrument_parts, score_of_notes
 
 # Parts of a sound
 
 
-def added(some: Tokenizer[Any], piece: Any, edges: Sequence[float]) -> NDArray[np.float64]:
+def added(some: Domain[Any], piece: Any, edges: Sequence[float]) -> NDArray[np.float64]:
     """(C, N) all parts between neighbouring edges, each added where it begins."""
     parts = []
     for start, end in pairwise(edges):
@@ -43,7 +44,7 @@ def added(some: Tokenizer[Any], piece: Any, edges: Sequence[float]) -> NDArray[n
 def piece_of(name: str) -> Any:
     path = shipped_prompt("midi", name)
     if path is not None:
-        return tokenizer("remi").read(path)
+        return domain("remi").read(path)
     # Nowhere on a second, under a pedal that is held over several of them, and with drums that ring over two.
     piano = [(beat * 0.77, 0.7, 48 + 5 * beat % 31, 80) for beat in range(14)]
     drums = [(3 * beat + 0.4, 0.1, 49, 90) for beat in range(4)]
@@ -54,7 +55,7 @@ def piece_of(name: str) -> Any:
 
 @pytest.mark.parametrize("name", ["saints", "greensleeves", "bach-prelude", "pedals, tempos, drums"])
 def test_the_parts_of_a_score_added_up_are_the_score(name: str) -> None:
-    remi, score = tokenizer("remi"), piece_of(name)
+    remi, score = domain("remi"), piece_of(name)
     whole = remi.render(score, loudness=None)
     assert whole is not None
     # A louder one is brought down as a whole, which its parts cannot know.
@@ -69,7 +70,7 @@ def test_the_parts_of_a_score_added_up_are_the_score(name: str) -> None:
 
 def test_a_part_of_a_score_has_the_notes_that_begin_in_it_and_their_ends() -> None:
     score = make_score({0: [(0, 8, 60, 100)], DRUMS: [(3, 0.1, 49, 100)]}, pedals={0: [(0, 12)]})
-    remi = tokenizer("remi")
+    remi = domain("remi")
     first, second, third = (remi.render_between(score, start, start + 1.0) for start in (0.0, 1.0, 4.0))
     assert first is not None
     assert second is not None
@@ -83,7 +84,7 @@ def test_a_part_of_a_score_has_the_notes_that_begin_in_it_and_their_ends() -> No
 
 
 def test_the_parts_of_a_sound_one_after_another_are_exactly_its_samples(tmp_path: Path) -> None:
-    audio, piece = audio_tokenizer(tmp_path / "codec"), waveform(3.4)
+    audio, piece = audio_domain(tmp_path / "codec"), waveform(3.4)
     for edges in ([0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 0.33337, 0.7, 0.700021, 2.99999, 3.4]):
         parts = [audio.render_between(piece, *pair) for pair in pairwise(edges)]
         assert all(part is not None and part.sample_rate == RATE for part in parts)
@@ -131,13 +132,13 @@ def test_what_was_played_is_kept_to_a_tick(notes: list[PlayedNote], tempo: float
 
 
 def test_what_was_played_can_be_written_and_continued() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     score = score_of_notes([(60 + step, 70 + step, 3.1 + step / 2, 3.5 + step / 2) for step in range(16)], 120)
     again = remi.loads(remi.dumps(score))
     assert note_rows(again) == note_rows(score)
     prompt = remi.prompt(score)
     assert prompt.split_point == pytest.approx(8.0)
-    assert sum(token.kind == "pitch" for [token] in remi.describe(prompt.ids)) == 16
+    assert sum(token.kind == "pitch" for [token] in remi.tokenizer.describe(prompt.ids)) == 16
 
 
 REFUSED: list[tuple[str, list[Any], float, str]] = [
@@ -169,7 +170,7 @@ def test_every_instrument_is_a_part_with_the_time_of_the_whole() -> None:
     score = band()
     # What has no notes is nobody's part.
     score.tracks.append(make_score({7: []}).tracks[0])
-    before, expected = tokenizer("remi").dumps(score), note_rows(score)
+    before, expected = domain("remi").dumps(score), note_rows(score)
     parts = instrument_parts(score)
     assert len(parts) == sum(len(track.notes) > 0 for track in score.tracks) == 4
     assert [name.partition("-")[2] for name, _ in parts] == ["program-0", "program-40", "drums", "program-40"]
@@ -183,7 +184,7 @@ def test_every_instrument_is_a_part_with_the_time_of_the_whole() -> None:
     for _, part in parts:
         for track in part.tracks:
             track.notes.clear()
-    assert tokenizer("remi").dumps(score) == before
+    assert domain("remi").dumps(score) == before
 
 
 # Packed sound
@@ -217,7 +218,7 @@ def test_no_sound_is_a_file_that_can_be_opened() -> None:
 def test_a_harder_touch_is_louder_by_the_square_of_its_velocity(program: int) -> None:
     def loudness(velocity: int) -> float:
         score = make_score({program: [(0, 1, 60, velocity)]})
-        heard = tokenizer("remi").render_between(score, 0.0, 1.0)
+        heard = domain("remi").render_between(score, 0.0, 1.0)
         assert heard is not None
         return float(np.abs(heard.samples).max())
 
@@ -231,7 +232,7 @@ def test_what_the_synthesiser_reads_beyond_its_samples_is_played_otherwise(
     program: int, pitch: int, by: int, at: int
 ) -> None:
     def heard(program: int, pitch: int) -> Any:
-        found = tokenizer("remi").render(make_score({program: [(0, 6, pitch, 90)]}), loudness=None)
+        found = domain("remi").render(make_score({program: [(0, 6, pitch, 90)]}), loudness=None)
         assert found is not None
         return found.samples
 

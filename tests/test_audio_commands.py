@@ -18,7 +18,7 @@ from muse_shortcut.data import preparation
 from muse_shortcut.data.scan import SourceFile
 from muse_shortcut.data.store import open_store
 from muse_shortcut.generation.trace import load_trace
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import domain_of, load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_store_of_sound_has_codes_with_the_delay_pattern(store: Path, music: P
     assert len(opened.pieces) == 6
     for number, piece in enumerate(opened.pieces):
         ids = opened.tokens[opened.offsets[number] : opened.offsets[number + 1]].astype(np.int64)
-        expected = tokenizer.encode(tokenizer.read(music / piece.name))
+        expected = tokenizer.encode(domain_of(tokenizer).read(music / piece.name))
         assert (ids[0] == tokenizer.begin).all()
         assert (ids[-1] == tokenizer.end).all()
         assert (ids[1:-1] == expected).all()
@@ -73,7 +73,7 @@ def test_files_side_by_side_become_what_each_becomes_alone(
     store: Path, music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = load_tokenizer(store / "tokenizer")
-    monkeypatch.setattr(preparation, "_tokenizer", tokenizer, raising=False)
+    monkeypatch.setattr(preparation, "_domain", domain_of(tokenizer), raising=False)
     names = sorted(path.name for path in music.iterdir())
     files = [SourceFile(path=music / name, name=name, split=None, group=name) for name in names]
     together, alone = preparation._tokenize(files), [preparation._tokenize([file])[0] for file in files]
@@ -141,7 +141,8 @@ def test_the_prompt_is_the_codecs_own_whatever_follows(generate: Any, music: Pat
     done = generate("--prompt", music / "0.flac", "--prompt-seconds", 2, "--seconds", 0.3)
     assert done.code == 0, done.err
     tokenizer = load_tokenizer(store / "tokenizer")
-    prompt = tokenizer.prompt(tokenizer.read(music / "0.flac"), 2.0)
+    domain = domain_of(tokenizer)
+    prompt = domain.prompt(domain.read(music / "0.flac"), 2.0)
     expected = np.clip(tokenizer.decode(tokenizer.encode(prompt.piece)).samples[0] * prompt.gain, -1.0, 1.0)
     made, _ = soundfile.read(tmp_path / "out" / "0-1.wav", dtype="float32")
     np.testing.assert_allclose(made[: 2 * RATE], expected[: 2 * RATE], atol=1e-4)

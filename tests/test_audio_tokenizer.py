@@ -14,13 +14,14 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from midi_pieces import draw
-from small_codecs import HOP, RATE, audio_tokenizer, tone, waveform, write_codec
+from small_codecs import HOP, RATE, audio_domain, tone, waveform, write_codec
 
 from muse_tokenizers.audio import waveforms
+from muse_tokenizers.audio.constraints import AudioConstraints
 from muse_tokenizers.audio.delay import delayed, undelayed
+from muse_tokenizers.audio.domain import AudioDomain
 from muse_tokenizers.audio.measures import log_mel
-from muse_tokenizers.audio.tokenizer import AudioTokenizer
-from muse_tokenizers.base import Constraints, Waveform
+from muse_tokenizers.base import Waveform
 from muse_tokenizers.errors import CodecError, ConstraintError, UnknownTokenizerError, UnreadablePieceError
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.measures import Histogram, Number
@@ -32,13 +33,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=[1, 2, 4, 8])
-def audio(request: pytest.FixtureRequest, folder: Path) -> AudioTokenizer:
-    return audio_tokenizer(folder, request.param)
+def audio(request: pytest.FixtureRequest, folder: Path) -> AudioDomain:
+    return audio_domain(folder, request.param)
 
 
 @pytest.fixture(scope="module")
-def four(folder: Path) -> AudioTokenizer:
-    return audio_tokenizer(folder, 4)
+def four(folder: Path) -> AudioDomain:
+    return audio_domain(folder, 4)
 
 
 # The delay pattern
@@ -67,32 +68,32 @@ def test_a_frame_that_lacks_a_code_ends_the_sound(frames: int, streams: int, dat
 # Prompts and continuations
 
 
-def test_a_prompt_and_what_it_has_begun_are_all_of_its_codes(audio: AudioTokenizer) -> None:
+def test_a_prompt_and_what_it_has_begun_are_all_of_its_codes(audio: AudioDomain) -> None:
     prompt = audio.prompt(waveform(2.0), 1.0)
     assert prompt.piece is not None
     assert prompt.partial_frames is not None
     assert prompt.split_point == pytest.approx(1.0)
     assert len(prompt.ids) == 1 + 75
-    assert len(prompt.partial_frames) == audio.streams - 1
-    given_codes = audio.codec.encode(prompt.piece.samples[0], audio.streams)
+    assert len(prompt.partial_frames) == audio.tokenizer.streams - 1
+    given_codes = audio.tokenizer.codec.encode(prompt.piece.samples[0], audio.tokenizer.streams)
     steps = np.concatenate([prompt.ids[1:], prompt.partial_frames])
-    for stream in range(audio.streams):
+    for stream in range(audio.tokenizer.streams):
         assert steps[stream : stream + 75, stream].tolist() == given_codes[:, stream].tolist()
         assert (prompt.partial_frames[stream:, stream] == -1).all()
 
 
-def test_a_continuation_keeps_the_prompts_codes(audio: AudioTokenizer) -> None:
+def test_a_continuation_keeps_the_prompts_codes(audio: AudioDomain) -> None:
     prompt = audio.prompt(waveform(1.0))
-    ids = draw(audio.grammar(prompt.ids, 3, Constraints(seconds=0.5), prompt.partial_frames), 400, seed=0)
+    ids = draw(audio.grammar(prompt.ids, 3, AudioConstraints(seconds=0.5), prompt.partial_frames), 400, seed=0)
     for candidate in ids:
-        frames = audio._frames(np.concatenate([prompt.ids, candidate]))
-        assert (frames[:75] == audio.codec.encode(waveform(1.0).samples[0], audio.streams)).all()
+        frames = audio.tokenizer.frames(np.concatenate([prompt.ids, candidate]))
+        assert (frames[:75] == audio.tokenizer.codec.encode(waveform(1.0).samples[0], audio.tokenizer.streams)).all()
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.5])
-def test_a_wished_length_is_crossed_by_the_next_whole_frame(audio: AudioTokenizer, seconds: float) -> None:
+def test_a_wished_length_is_crossed_by_the_next_whole_frame(audio: AudioDomain, seconds: float) -> None:
     for prompt in (audio.prompt(None), audio.prompt(waveform(1.0))):
-        grammar = audio.grammar(prompt.ids, 2, Constraints(seconds=seconds), prompt.partial_frames)
+        grammar = audio.grammar(prompt.ids, 2, AudioConstraints(seconds=seconds), prompt.partial_frames)
         ids = draw(grammar, 400, seed=0)[0]
         # The step that crosses it is not kept.
         joined = audio.join(prompt, ids[:-1])
@@ -100,18 +101,18 @@ def test_a_wished_length_is_crossed_by_the_next_whole_frame(audio: AudioTokenize
         assert grammar.finished.all()
 
 
-def test_an_interrupted_continuation_is_the_prompt_and_the_whole_frames(audio: AudioTokenizer) -> None:
+def test_an_interrupted_continuation_is_the_prompt_and_the_whole_frames(audio: AudioDomain) -> None:
     prompt = audio.prompt(waveform(1.0))
-    ids = draw(audio.grammar(prompt.ids, 1, Constraints(seconds=9.0), prompt.partial_frames), 20, seed=0)[0]
+    ids = draw(audio.grammar(prompt.ids, 1, AudioConstraints(seconds=9.0), prompt.partial_frames), 20, seed=0)[0]
     for steps in range(20):
         frames = audio.join(prompt, ids[:steps]).samples.shape[1] // HOP
-        assert frames == 75 + max(0, steps - (audio.streams - 1))
+        assert frames == 75 + max(0, steps - (audio.tokenizer.streams - 1))
 
 
-def test_the_end_is_said_by_one_stream_after_another(audio: AudioTokenizer) -> None:
-    prompt, streams = audio.prompt(waveform(1.0)), audio.streams
+def test_the_end_is_said_by_one_stream_after_another(audio: AudioDomain) -> None:
+    prompt, streams = audio.prompt(waveform(1.0)), audio.tokenizer.streams
     grammar = audio.grammar(prompt.ids, 2, None, prompt.partial_frames)
-    codes = draw(audio.grammar(prompt.ids, 1, Constraints(seconds=9.0), prompt.partial_frames), 10, seed=0)[0]
+    codes = draw(audio.grammar(prompt.ids, 1, AudioConstraints(seconds=9.0), prompt.partial_frames), 10, seed=0)[0]
     for row in codes[:-1]:
         grammar.advance(np.stack([row, row]))
     # The one candidate ends at the tenth step, the other goes on.
@@ -120,22 +121,22 @@ def test_the_end_is_said_by_one_stream_after_another(audio: AudioTokenizer) -> N
         allowed = grammar.allowed()[0]
         for stream in range(streams):
             may_go_on = stream > step or step == 0
-            assert allowed[stream, audio.end] == (stream <= step)
-            assert allowed[stream].sum() == (stream <= step) + may_go_on * audio.pad
-        ended[: step + 1] = audio.end
+            assert allowed[stream, audio.tokenizer.end] == (stream <= step)
+            assert allowed[stream].sum() == (stream <= step) + may_go_on * audio.tokenizer.pad
+        ended[: step + 1] = audio.tokenizer.end
         assert not grammar.finished[0]
         grammar.advance(np.stack([ended, codes[-1]]))
     assert grammar.finished.tolist() == [True, False]
     assert grammar.elapsed.tolist() == pytest.approx([9 / 75, 10 / 75])
     assert grammar.allowed()[0].sum() == streams
-    assert grammar.allowed()[0, :, audio.pad].all()
+    assert grammar.allowed()[0, :, audio.tokenizer.pad].all()
 
 
 @pytest.mark.parametrize("size", [1, 5, 75])
-def test_a_sound_that_is_joined_while_it_grows_is_the_whole_one(audio: AudioTokenizer, size: int) -> None:
+def test_a_sound_that_is_joined_while_it_grows_is_the_whole_one(audio: AudioDomain, size: int) -> None:
     for prompt in (audio.prompt(None), audio.prompt(waveform(1.0))):
-        ids = draw(audio.grammar(prompt.ids, 1, Constraints(seconds=9.0), prompt.partial_frames), 160, seed=0)[0]
-        whole = audio.decode(np.concatenate([prompt.ids, ids])).samples[0]
+        ids = draw(audio.grammar(prompt.ids, 1, AudioConstraints(seconds=9.0), prompt.partial_frames), 160, seed=0)[0]
+        whole = audio.tokenizer.decode(np.concatenate([prompt.ids, ids])).samples[0]
         parts = list(audio.joining(prompt, (ids[at : at + size] for at in range(0, len(ids), size))))
         np.testing.assert_allclose(np.concatenate(parts), np.clip(whole * prompt.gain, -1, 1), atol=2e-5)
         assert (
@@ -149,15 +150,15 @@ def test_a_sound_that_is_joined_while_it_grows_is_the_whole_one(audio: AudioToke
         assert len(first) <= max(75, 8 + size) * HOP
 
 
-def test_what_cannot_be_wished_for_of_sound(four: AudioTokenizer) -> None:
+def test_what_cannot_be_wished_for_of_sound(four: AudioDomain) -> None:
     for name, value in (("tempo", 90.0), ("key", "C"), ("bars", 4), ("instruments", ("piano",)), ("silence", 2.0)):
         with pytest.raises(ConstraintError, match=rf"^{name} is [^;]+; allowed: none, since"):
-            four.grammar(four.prompt(None).ids, 1, Constraints(**{name: value}))  # type: ignore[arg-type]
+            four.constraints({name: value})
 
 
-def test_ids_are_described_by_the_frame_they_belong_to(four: AudioTokenizer) -> None:
+def test_ids_are_described_by_the_frame_they_belong_to(four: AudioDomain) -> None:
     prompt = four.prompt(waveform(0.5))
-    described = four.describe(prompt.ids)
+    described = four.tokenizer.describe(prompt.ids)
     assert {token.kind for token in described[0]} == {"special"}
     for step, row in enumerate(described[1:]):
         for stream, token in enumerate(row):
@@ -174,8 +175,8 @@ def test_ids_are_described_by_the_frame_they_belong_to(four: AudioTokenizer) -> 
 # The tokenizer as files
 
 
-def test_an_own_codec_goes_where_its_tokenizer_goes(four: AudioTokenizer, tmp_path: Path) -> None:
-    four.save(tmp_path / "a")
+def test_an_own_codec_goes_where_its_tokenizer_goes(four: AudioDomain, tmp_path: Path) -> None:
+    four.tokenizer.save(tmp_path / "a")
     assert {path.name for path in (tmp_path / "a" / "codec").iterdir()} == {"codec.json", "codec.safetensors"}
     again = load_tokenizer(tmp_path / "a")
     # It goes on when what it was read from is gone: a run drops its older checkpoints.
@@ -183,14 +184,14 @@ def test_an_own_codec_goes_where_its_tokenizer_goes(four: AudioTokenizer, tmp_pa
     again.save(tmp_path / "b")
     third = load_tokenizer(tmp_path / "b")
     piece = waveform(1.0)
-    assert third.fingerprint() == four.fingerprint()
-    assert (third.encode(piece) == four.encode(piece)).all()
+    assert third.fingerprint() == four.tokenizer.fingerprint()
+    assert (third.encode(piece) == four.tokenizer.encode(piece)).all()
 
 
-def test_ids_of_another_codec_mean_something_else(four: AudioTokenizer, tmp_path: Path) -> None:
-    other = audio_tokenizer(write_codec(tmp_path / "other", seed=1), 4)
-    assert other.fingerprint() != four.fingerprint()
-    four.save(tmp_path / "a")
+def test_ids_of_another_codec_mean_something_else(four: AudioDomain, tmp_path: Path) -> None:
+    other = audio_domain(write_codec(tmp_path / "other", seed=1), 4)
+    assert other.tokenizer.fingerprint() != four.tokenizer.fingerprint()
+    four.tokenizer.save(tmp_path / "a")
     write_codec(tmp_path / "a" / "codec", seed=1)
     with pytest.raises(UnknownTokenizerError, match=r"codec is another one: the SHA-256 of its codes begins"):
         load_tokenizer(tmp_path / "a")
@@ -199,7 +200,7 @@ def test_ids_of_another_codec_mean_something_else(four: AudioTokenizer, tmp_path
 @pytest.mark.parametrize("codebooks", [0, 3, 16, True, "4"])
 def test_codebooks_that_there_are_not(folder: Path, codebooks: Any) -> None:
     with pytest.raises(CodecError, match=r"^codebooks is .*; allowed: 1, 2, 4, 8$"):
-        audio_tokenizer(folder, codebooks)
+        audio_domain(folder, codebooks)
 
 
 # Files of all kinds
@@ -212,7 +213,7 @@ def _write(path: Path, samples: Any, rate: int = RATE, **how: Any) -> Path:
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000])
 @pytest.mark.parametrize("channels", [1, 2, 12])
-def test_any_rate_and_any_channels(four: AudioTokenizer, tmp_path: Path, rate: int, channels: int) -> None:
+def test_any_rate_and_any_channels(four: AudioDomain, tmp_path: Path, rate: int, channels: int) -> None:
     sound = tone(1.0, rate=rate)
     piece = four.read(_write(tmp_path / "a.wav", np.stack([sound] * channels, axis=1), rate, subtype="FLOAT"))
     assert piece.sample_rate == RATE
@@ -222,13 +223,13 @@ def test_any_rate_and_any_channels(four: AudioTokenizer, tmp_path: Path, rate: i
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "aiff"])
-def test_any_format(four: AudioTokenizer, tmp_path: Path, ending: str) -> None:
+def test_any_format(four: AudioDomain, tmp_path: Path, ending: str) -> None:
     piece = four.read(_write(tmp_path / f"a.{ending}", tone(1.0)))
     assert abs(piece.samples.shape[1] - RATE) < 0.1 * RATE
     assert np.corrcoef(np.abs(np.fft.rfft(piece.samples[0], RATE)), np.abs(np.fft.rfft(tone(1.0))))[0, 1] > 0.95
 
 
-def test_a_name_does_not_decide_what_a_file_is(four: AudioTokenizer, tmp_path: Path) -> None:
+def test_a_name_does_not_decide_what_a_file_is(four: AudioDomain, tmp_path: Path) -> None:
     _write(tmp_path / "a.mp3", tone(1.0)).rename(tmp_path / "a.wav")
     said: list[str] = []
     assert four.read(tmp_path / "a.wav", warn=said.append).samples.shape[1] > 0.9 * RATE
@@ -236,13 +237,13 @@ def test_a_name_does_not_decide_what_a_file_is(four: AudioTokenizer, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["NIST", "VOC", "IRCAM", "W64", "CAF", "AU"])
-def test_rarer_formats_and_silence_before_the_sound(four: AudioTokenizer, tmp_path: Path, kind: str) -> None:
+def test_rarer_formats_and_silence_before_the_sound(four: AudioDomain, tmp_path: Path, kind: str) -> None:
     sound = np.concatenate([np.zeros(RATE // 2), tone(0.5)])
     piece = four.read(_write(tmp_path / "a.sound", sound, format=kind, subtype="PCM_16"))
     np.testing.assert_allclose(piece.samples[0, :RATE], sound, atol=1e-4)
 
 
-def test_an_mp3_whose_length_is_a_guess_is_whole(four: AudioTokenizer, tmp_path: Path) -> None:
+def test_an_mp3_whose_length_is_a_guess_is_whole(four: AudioDomain, tmp_path: Path) -> None:
     data = _write(tmp_path / "a.mp3", np.concatenate([np.zeros(5 * RATE), tone(5.0)])).read_bytes()
     # Without its first frame there is no heading that says how many frames follow.
     starts = [at for at in range(len(data) - 1) if data[at] == 0xFF and data[at + 1] & 0xF6 == 0xF2]
@@ -250,26 +251,26 @@ def test_an_mp3_whose_length_is_a_guess_is_whole(four: AudioTokenizer, tmp_path:
     assert four.read(tmp_path / "b.mp3").samples.shape[1] > 9 * RATE
 
 
-def test_telephone_sound(four: AudioTokenizer, tmp_path: Path) -> None:
+def test_telephone_sound(four: AudioDomain, tmp_path: Path) -> None:
     for subtype in ("PCM_U8", "ULAW", "ALAW"):
         piece = four.read(_write(tmp_path / "a.wav", tone(1.0, rate=8000), 8000, subtype=subtype))
         assert np.abs(piece.samples[0] - tone(1.0)).mean() < 0.01
 
 
-def test_floats_beyond_full_scale_are_brought_back_to_it(four: AudioTokenizer, tmp_path: Path) -> None:
+def test_floats_beyond_full_scale_are_brought_back_to_it(four: AudioDomain, tmp_path: Path) -> None:
     loud = 5 * tone(1.0) / np.abs(tone(1.0)).max()
     piece = four.read(_write(tmp_path / "a.wav", loud, subtype="FLOAT"))
     assert np.abs(piece.samples).max() == pytest.approx(1.0)
     np.testing.assert_allclose(piece.samples[0], loud / 5, atol=1e-6)
 
 
-def test_silence_is_sound(four: AudioTokenizer, tmp_path: Path) -> None:
+def test_silence_is_sound(four: AudioDomain, tmp_path: Path) -> None:
     piece = four.read(_write(tmp_path / "a.wav", np.zeros(RATE)))
-    assert len(four.encode(piece)) == 75 + 3
+    assert len(four.tokenizer.encode(piece)) == 75 + 3
     assert set(four.measure(piece, 0.0, 1.0)) == {"level", "longest_silence"}
 
 
-def test_what_is_no_sound_is_one_clear_line(four: AudioTokenizer, tmp_path: Path) -> None:
+def test_what_is_no_sound_is_one_clear_line(four: AudioDomain, tmp_path: Path) -> None:
     not_a_number = tone(1.0)
     not_a_number[500] = np.nan
     (tmp_path / "text.wav").write_text("dear diary")
@@ -290,7 +291,7 @@ def test_what_is_no_sound_is_one_clear_line(four: AudioTokenizer, tmp_path: Path
 
 
 def test_ten_hours_are_refused_before_they_are_read(
-    four: AudioTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    four: AudioDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waveforms, "LONGEST_SECONDS", 1.0)
     path = _write(tmp_path / "long.wav", np.zeros(10 * RATE))
@@ -301,7 +302,7 @@ def test_ten_hours_are_refused_before_they_are_read(
 # What a sound is like
 
 
-def test_measures_know_a_tone_from_noise_and_loud_from_soft(four: AudioTokenizer) -> None:
+def test_measures_know_a_tone_from_noise_and_loud_from_soft(four: AudioDomain) -> None:
     noise = np.random.default_rng(0).normal(scale=0.1, size=RATE).astype(np.float32)
     sine = (0.1 * np.sqrt(2) * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).astype(np.float32)
     found = {}
@@ -328,7 +329,7 @@ def test_measures_know_a_tone_from_noise_and_loud_from_soft(four: AudioTokenizer
     assert energy.shares.max() > 0.5
 
 
-def test_silence_is_measured_in_seconds_and_what_is_missing_is_silent(four: AudioTokenizer) -> None:
+def test_silence_is_measured_in_seconds_and_what_is_missing_is_silent(four: AudioDomain) -> None:
     samples = np.concatenate([tone(1.0), np.zeros(RATE, np.float32), tone(0.5)])
     piece = Waveform(samples=samples[None], sample_rate=RATE)
 
@@ -357,9 +358,10 @@ LONG = """
 import resource, sys
 from pathlib import Path
 from muse_tokenizers.audio.codec import load_codec
+from muse_tokenizers.audio.domain import AudioDomain
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 audio = AudioTokenizer(load_codec(Path(sys.argv[1])), 4)
-ids = audio.encode(audio.read(Path(sys.argv[2])))
+ids = audio.encode(AudioDomain(audio).read(Path(sys.argv[2])))
 piece = audio.decode(ids)
 print(len(ids), piece.samples.shape[1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -20,24 +20,25 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
-from muse_tokenizers.base import Constraints, Ids
+from muse_tokenizers.base import Ids
+from muse_tokenizers.midi.constraints import MidiConstraints
 
 DOMAINS = ("midi", "audio", "text")
 
 
 @cache
-def shipped(domain: str) -> Checkpoint:
-    checkpoint = load_checkpoint(default_checkpoint(domain))
+def shipped(kind: str) -> Checkpoint:
+    checkpoint = load_checkpoint(default_checkpoint(kind))
     use_decoding_threads(checkpoint.core.parameter_count())
     return checkpoint
 
 
-def ask(domain: str, **how: Any) -> Request:
+def ask(kind: str, **how: Any) -> Request:
     """To go on for a while after the beginning of a shipped prompt."""
-    tokenizer, path = shipped(domain).tokenizer, shipped_prompt(domain, prompt_names(domain)[0])
+    domain, path = shipped(kind).domain, shipped_prompt(kind, prompt_names(kind)[0])
     assert path is not None
-    prompt = tokenizer.prompt(tokenizer.read(path), 60 if tokenizer.unit == "bytes" else 2.0)
-    endless = Constraints().with_length(10_000, tokenizer.unit)
+    prompt = domain.prompt(domain.read(path), 60 if domain.unit == "bytes" else 2.0)
+    endless = domain.constraints_type().with_length(10_000)
     # Both depend on what came before, so they tell whether what is given is remembered as what is drawn would be.
     sampling = SamplingConfig(temperature=1.2, repetition_penalty=1.3, no_repeat_ngram=3)
     return Request(
@@ -45,9 +46,9 @@ def ask(domain: str, **how: Any) -> Request:
     )
 
 
-def run(domain: str, request: Request) -> tuple[Generation, Ids]:
+def run(kind: str, request: Request) -> tuple[Generation, Ids]:
     """A whole generation, and all ids (C, S, K) that it drew, also those it does not keep."""
-    generation = Generation(shipped(domain).core, shipped(domain).tokenizer, request)
+    generation = Generation(shipped(kind).core, shipped(kind).domain, request)
     return generation, np.stack([event.ids for event in generation], axis=1)
 
 
@@ -56,14 +57,14 @@ def assert_equal_traces(one: Trace, other: Trace) -> None:
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_what_was_drawn_and_is_given_again_leaves_everything_as_it_was(domain: str) -> None:
-    request = ask(domain)
-    first, drawn = run(domain, request)
+@pytest.mark.parametrize("kind", DOMAINS)
+def test_what_was_drawn_and_is_given_again_leaves_everything_as_it_was(kind: str) -> None:
+    request = ask(kind)
+    first, drawn = run(kind, request)
     assert len(first.continuations()[0]) > 25
     # All of it; up to the middle, from where the random stream goes on as if it had been used; and nothing.
     for settled in (40, 17, 0):
-        again, _ = run(domain, replace(request, forced_ids=drawn[0, :settled]))
+        again, _ = run(kind, replace(request, forced_ids=drawn[0, :settled]))
         np.testing.assert_array_equal(again.continuations()[0], first.continuations()[0])
         assert again.log_probabilities() == first.log_probabilities()
         assert_equal_traces(again.trace(0), first.trace(0))
@@ -98,10 +99,10 @@ def test_candidates_share_what_is_given_and_each_goes_its_own_way_after_it() -> 
     assert len({ids[12:].tobytes() for ids in branched}) == 3
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_foretold(domain: str) -> None:
-    request = ask(domain)
-    first, _ = run(domain, request)
+@pytest.mark.parametrize("kind", DOMAINS)
+def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_foretold(kind: str) -> None:
+    request = ask(kind)
+    first, _ = run(kind, request)
     trace, ids = first.trace(0), first.continuations()[0]
     tried = 0
     for step in (0, 9, 16):
@@ -111,13 +112,13 @@ def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_
                 for other, nats in zip(
                     trace.alternatives[step, stream], trace.alternative_log_probability[step, stream], strict=True
                 )
-                if other >= 0 and other not in (ids[step, stream], shipped(domain).tokenizer.end)
+                if other >= 0 and other not in (ids[step, stream], shipped(kind).tokenizer.end)
             ]
             # The least of the five: likely ones are what any mistake would find.
             for other, nats in others[-1:]:
                 given = ids[: step + 1].copy()
                 given[step, stream] = other
-                branch, _ = run(domain, replace(request, forced_ids=given))
+                branch, _ = run(kind, replace(request, forced_ids=given))
                 found, its = branch.continuations()[0], branch.trace(0)
                 assert len(found) > step
                 np.testing.assert_array_equal(found[:step], ids[:step])
@@ -130,36 +131,36 @@ def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_
     assert tried >= 3
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_given_ids_that_the_grammar_forbids_are_refused(domain: str) -> None:
-    tokenizer, request = shipped(domain).tokenizer, ask(domain)
-    _, drawn = run(domain, request)
+@pytest.mark.parametrize("kind", DOMAINS)
+def test_given_ids_that_the_grammar_forbids_are_refused(kind: str) -> None:
+    domain, request = shipped(kind).domain, ask(kind)
+    _, drawn = run(kind, request)
     for step in (0, 7):
         given = drawn[0, :12].copy()
-        given[step, -1] = tokenizer.begin
+        given[step, -1] = domain.tokenizer.begin
         with pytest.raises(ArgumentsError, match=rf"^step {step} of the given ones, \[.*\], is not allowed there$"):
-            run(domain, replace(request, forced_ids=given))
+            run(kind, replace(request, forced_ids=given))
 
 
 def test_a_note_without_its_velocity_cannot_be_given() -> None:
-    request, tokenizer = ask("midi"), shipped("midi").tokenizer
+    request, domain = ask("midi"), shipped("midi").domain
     _, drawn = run("midi", request)
-    names = tokenizer.vocabulary()
+    names = domain.tokenizer.vocabulary()
     step = next(s for s in range(5, 40) if names[drawn[0, s, 0]].startswith("Velocity"))
     given = np.delete(drawn[0], step, axis=0)
     with pytest.raises(ArgumentsError, match=f"^step {step} of the given ones"):
         run("midi", replace(request, forced_ids=given))
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path) -> None:
-    tokenizer = shipped(domain).tokenizer
-    _, drawn = run(domain, ask(domain))
-    request = ask(domain, forced_ids=drawn[0, :10], seed=11, max_steps=20)
-    made, _ = run(domain, request)
+@pytest.mark.parametrize("kind", DOMAINS)
+def test_a_branch_can_be_made_again_from_its_sidecar(kind: str, tmp_path: Path) -> None:
+    domain = shipped(kind).domain
+    _, drawn = run(kind, ask(kind))
+    request = ask(kind, forced_ids=drawn[0, :10], seed=11, max_steps=20)
+    made, _ = run(kind, request)
     path = tmp_path / "branch-1.json"
     text = sidecar_text(
-        tokenizer,
+        domain,
         request,
         checkpoint="",
         candidate=0,
@@ -170,47 +171,49 @@ def test_a_branch_can_be_made_again_from_its_sidecar(domain: str, tmp_path: Path
         sound=None,
     )
     path.write_text(text, encoding="utf-8")
-    again = read_sidecar(path, tokenizer)
+    again = read_sidecar(path, domain)
     assert again.request.forced_ids is not None
     assert again.request.forced_ids.dtype == np.int64
     np.testing.assert_array_equal(again.request.forced_ids, drawn[0, :10])
-    repeated, _ = run(domain, again.request)
+    repeated, _ = run(kind, again.request)
     np.testing.assert_array_equal(repeated.continuations()[0], again.ids)
     assert repeated.log_probabilities() == made.log_probabilities()
     # Those that were written before there were branches.
     content = json.loads(text)
     del content["forced_ids"]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_sidecar(path, tokenizer).request.forced_ids is None
-    # Those from before the second edition of the rules keep to the first.
-    assert again.request.constraints.rules == 2
-    del content["constraints"]["rules"]
-    path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_sidecar(path, tokenizer).request.constraints.rules == 1
+    assert read_sidecar(path, domain).request.forced_ids is None
+    if kind == "midi":
+        # Those from before the second edition of the rules keep to the first.
+        assert isinstance(again.request.constraints, MidiConstraints)
+        assert again.request.constraints.rules == 2
+        del content["constraints"]["rules"]
+        path.write_text(json.dumps(content), encoding="utf-8")
+        assert read_sidecar(path, domain).request.constraints == replace(again.request.constraints, rules=1)
     # And those from before there was a choice are as loud as they were.
     assert again.request.prompt.gain == request.prompt.gain
     del content["prompt"]["gain"]
     content["sound"] = {"soundfont": "TimGM6mb.sf2", "sha256": ""}
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert (read_sidecar(path, tokenizer).request.prompt.gain, read_sidecar(path, tokenizer).loudness) == (1.0, None)
+    assert (read_sidecar(path, domain).request.prompt.gain, read_sidecar(path, domain).loudness) == (1.0, None)
     content["sound"]["loudness"] = -20
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_sidecar(path, tokenizer).loudness == -20.0
-    for changed in ({"sound": {"loudness": "loud"}}, {"sound": {"loudness": 1e30}}, {"constraints": {"rules": 3}}):
+    assert read_sidecar(path, domain).loudness == -20.0
+    for changed in ({"sound": {"loudness": "loud"}}, {"sound": {"loudness": 1e30}}, {"constraints": {"tempo": "x"}}):
         damaged = {name: content[name] | value for name, value in changed.items()}
         path.write_text(json.dumps(content | damaged), encoding="utf-8")
         with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
-            read_sidecar(path, tokenizer)
-    for damaged in ([[-1] * tokenizer.streams], [[10**9] * tokenizer.streams], [["x"]], {}, "many"):
+            read_sidecar(path, domain)
+    for damaged in ([[-1] * domain.tokenizer.streams], [[10**9] * domain.tokenizer.streams], [["x"]], {}, "many"):
         path.write_text(json.dumps(content | {"forced_ids": damaged}), encoding="utf-8")
         with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
-            read_sidecar(path, tokenizer)
+            read_sidecar(path, domain)
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_depth_shares_can_be_had_while_a_trace_grows(domain: str) -> None:
-    request = ask(domain, candidates=2)
-    generation = Generation(shipped(domain).core, shipped(domain).tokenizer, request)
+@pytest.mark.parametrize("kind", DOMAINS)
+def test_depth_shares_can_be_had_while_a_trace_grows(kind: str) -> None:
+    request = ask(kind, candidates=2)
+    generation = Generation(shipped(kind).core, shipped(kind).domain, request)
     told: list[list[Any]] = [[], []]
     for event in generation:
         if event.step % 7 == 3:

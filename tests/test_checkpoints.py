@@ -25,11 +25,12 @@ from muse_shortcut.errors import CheckpointError, OutputError
 from muse_shortcut.files import hash_file
 from muse_shortcut.model.core import Core
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.remi import RemiTokenizer
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 
 def make_checkpoint(**changes: Any) -> Checkpoint:
-    tokenizer = MidiTokenizer(CONFIGURATIONS["performance"])
+    tokenizer = MidiTokenizer.of(CONFIGURATIONS["performance"])
     torch.manual_seed(0)
     config = small_config(SHORTCUTS["two taps"], vocabulary_size=tokenizer.vocabulary_size, **changes)
     return Checkpoint(
@@ -299,7 +300,7 @@ def test_a_card_that_is_no_text_is_refused(folder: Path) -> None:
 
 
 def test_a_tokenizer_of_another_size_is_refused(folder: Path) -> None:
-    MidiTokenizer().save(folder / "tokenizer")
+    RemiTokenizer().save(folder / "tokenizer")
     assert refusal(folder) == (f"checkpoint {folder}: the model has 391 ids in 1 streams, its tokenizer 1116 in 1")
 
 

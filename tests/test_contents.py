@@ -15,7 +15,7 @@ from midi_pieces import scale
 from small_visits import visit
 
 import muse_shortcut as muse
-from muse_tokenizers.contents import content_of, domain_of
+from muse_tokenizers.contents import content_of, kind_of_file
 from muse_tokenizers.errors import FileWarning, TokenizerError, UnreadablePieceError
 from muse_tokenizers.midi.writing import dump_score
 
@@ -59,7 +59,7 @@ def test_what_a_file_is_does_not_depend_on_its_name(name: str, suffix: str, tmp_
     path = tmp_path / f"song{suffix}"
     path.write_bytes(data)
     if domain is not None:
-        assert domain_of(path) == domain
+        assert kind_of_file(path) == domain
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_what_a_file_is_does_not_depend_on_its_name(name: str, suffix: str, tmp_
 def test_what_is_not_sure_is_what_its_name_says(data: bytes, tmp_path: Path) -> None:
     for suffix, domain in ((".mid", "midi"), (".wav", "audio"), (".txt", "text"), (".xyz", None)):
         (tmp_path / f"a{suffix}").write_bytes(data)
-        assert domain_of(tmp_path / f"a{suffix}") == domain
+        assert kind_of_file(tmp_path / f"a{suffix}") == domain
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Any]:
-    return {domain: muse.load(domain).tokenizer for domain in ("midi", "audio", "text")}
+    return {domain: muse.load(domain).domain for domain in ("midi", "audio", "text")}
 
 
 MISNAMED = [

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from small_models import make_core, small_config
-from small_stores import Numbers, midi_store, two_sources
+from small_stores import NumberDomain, Numbers, midi_store, two_sources
 from torch.nn import functional as F
 
 from muse_shortcut.api.model import Model
@@ -33,9 +33,9 @@ from muse_shortcut.evaluation.likelihood import (
     windows_of,
 )
 from muse_shortcut.evaluation.windows import Window, WindowChoice, WindowSelection, choose_windows, shared_out
-from muse_tokenizers.base import Constraints
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import domain_of, load_tokenizer
 from muse_tokenizers.measures import CopyThreshold, Histogram, Number
+from muse_tokenizers.midi.constraints import MidiConstraints
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +120,16 @@ def slow_nats(core: Any, ids: np.ndarray[Any, Any], windows: list[tuple[int, int
 
 
 def test_scores_are_those_of_a_slow_reader_whatever_the_batch() -> None:
-    store, core, tokenizer = numbers_store([2, 30, 17, 9, 41]), numbers_core(), Numbers()
+    store, core, domain = numbers_store([2, 30, 17, 9, 41]), numbers_core(), NumberDomain(Numbers())
     for context, stride in ((13, 5), (13, 13), (7, 1)):
         scoring = {size: ScoringWindows(context=context, stride=stride, batch_size=size) for size in (1, 3, 64)}
         found = {
-            size: score_pieces(core, tokenizer, store, {"all": range(5)}, how)["all"] for size, how in scoring.items()
+            size: score_pieces(core, domain, store, {"all": range(5)}, how)["all"] for size, how in scoring.items()
         }
         for number, piece in enumerate(store.pieces):
-            wanted = slow_nats(core, read_ids(store, number), windows_of(piece.tokens, scoring[1]), tokenizer.pad)
+            wanted = slow_nats(
+                core, read_ids(store, number), windows_of(piece.tokens, scoring[1]), domain.tokenizer.pad
+            )
             for pieces in found.values():
                 assert pieces[number].tokens == 2 * (piece.tokens - 1)
                 assert abs(pieces[number].nats - wanted) / pieces[number].tokens < 1e-5
@@ -141,39 +143,39 @@ def test_a_piece_that_fits_is_scored_as_by_one_pass(store: Store, checkpoint: Ch
     with torch.inference_mode():
         nats = F.cross_entropy(checkpoint.core(ids[:, :-1]).flatten(0, -2), ids[:, 1:].flatten(), reduction="sum")
     scoring = ScoringWindows(context=context, stride=context)
-    (scored,) = score_pieces(checkpoint.core, checkpoint.tokenizer, store, {"high": [number]}, scoring)["high"]
+    (scored,) = score_pieces(checkpoint.core, checkpoint.domain, store, {"high": [number]}, scoring)["high"]
     assert scored.nats == pytest.approx(float(nats), rel=1e-5)
     assert (scored.tokens, scored.notes, scored.seconds) == (ids.shape[1] - 1, 12, pytest.approx(3.0))
 
 
 def test_pieces_do_not_see_one_another() -> None:
-    core, tokenizer, scoring = numbers_core(), Numbers(), ScoringWindows(context=13, stride=4)
+    core, domain, scoring = numbers_core(), NumberDomain(Numbers()), ScoringWindows(context=13, stride=4)
     store, other = numbers_store([20, 30]), numbers_store([20, 30], seed=1)
     other.tokens[20:] = store.tokens[20:]
-    nats = [score_pieces(core, tokenizer, one, {"all": [1]}, scoring)["all"][0].nats for one in (store, other)]
+    nats = [score_pieces(core, domain, one, {"all": [1]}, scoring)["all"][0].nats for one in (store, other)]
     assert nats[0] == nats[1]
 
 
 def test_padding_inside_a_piece_is_not_scored() -> None:
-    store, core, tokenizer = numbers_store([12]), numbers_core(), Numbers()
-    store.tokens[[3, 4], [0, 1]] = tokenizer.pad
+    store, core, domain = numbers_store([12]), numbers_core(), NumberDomain(Numbers())
+    store.tokens[[3, 4], [0, 1]] = domain.tokenizer.pad
     scoring = ScoringWindows(context=13, stride=13)
-    (scored,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
+    (scored,) = score_pieces(core, domain, store, {"all": [0]}, scoring)["all"]
     assert scored.tokens == 2 * 11 - 2
     assert scored.nats == pytest.approx(
-        slow_nats(core, read_ids(store, 0), windows_of(12, scoring), tokenizer.pad), rel=1e-5
+        slow_nats(core, read_ids(store, 0), windows_of(12, scoring), domain.tokenizer.pad), rel=1e-5
     )
 
 
 def test_an_end_that_waits_for_other_streams_is_not_scored() -> None:
-    store, core, tokenizer = numbers_store([12]), numbers_core(), Numbers()
+    store, core, domain = numbers_store([12]), numbers_core(), NumberDomain(Numbers())
     scoring = ScoringWindows(context=13, stride=13)
-    (whole,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
+    (whole,) = score_pieces(core, domain, store, {"all": [0]}, scoring)["all"]
     assert whole.stream_tokens == (11, 11)
     # The first stream ends a step before the second one, as the delay pattern has it.
-    store.tokens[-1] = tokenizer.end
-    store.tokens[-2, 0] = tokenizer.end
-    (scored,) = score_pieces(core, tokenizer, store, {"all": [0]}, scoring)["all"]
+    store.tokens[-1] = domain.tokenizer.end
+    store.tokens[-2, 0] = domain.tokenizer.end
+    (scored,) = score_pieces(core, domain, store, {"all": [0]}, scoring)["all"]
     assert scored.stream_tokens == (10, 11)
     assert scored.tokens == 21
     assert pool([scored]).nats_by_stream == pytest.approx(
@@ -182,12 +184,10 @@ def test_an_end_that_waits_for_other_streams_is_not_scored() -> None:
 
 
 def test_bfloat16_scores_nearly_the_same() -> None:
-    store, core, tokenizer = numbers_store([40]), numbers_core(), Numbers()
+    store, core, domain = numbers_store([40]), numbers_core(), NumberDomain(Numbers())
     exact, rough = (
         pool(
-            score_pieces(core, tokenizer, store, {"all": [0]}, ScoringWindows(context=13, stride=6, precision=kind))[
-                "all"
-            ]
+            score_pieces(core, domain, store, {"all": [0]}, ScoringWindows(context=13, stride=6, precision=kind))["all"]
         )
         for kind in (torch.float32, torch.bfloat16)
     )
@@ -221,7 +221,7 @@ def choose(store: Store, checkpoint: Checkpoint, **changes: Any) -> WindowChoice
         "seed": 0,
     } | changes
     sources = pieces_by_source(store, "validation")
-    return choose_windows(store, checkpoint.tokenizer, sources, WindowSelection(**constraints))
+    return choose_windows(store, checkpoint.domain, sources, WindowSelection(**constraints))
 
 
 def test_windows_are_shared_evenly_as_far_as_pieces_go() -> None:
@@ -237,7 +237,7 @@ def test_a_window_has_room_on_both_sides_of_a_bar_line(store: Store, checkpoint:
     assert choice.left_out == {"high": 1, "low": 1}
     assert len({window.number for window in choice.windows}) == 6
     for window in choice.windows:
-        length = checkpoint.tokenizer.duration(window.piece)
+        length = checkpoint.domain.duration(window.piece)
         assert length is not None
         assert 5.0 <= window.prompt.split_point <= length - 4.0
         # A bar lasts two seconds.
@@ -312,8 +312,8 @@ def after(window: Window) -> np.ndarray[Any, Any]:
 
 
 def test_the_true_continuation_is_at_no_distance_from_itself(choice: WindowChoice, checkpoint: Checkpoint) -> None:
-    tokenizer = checkpoint.tokenizer
-    outcomes = [measure_windows(tokenizer, window, after(window), 0, 4.0) for window in choice.windows]
+    domain = checkpoint.domain
+    outcomes = [measure_windows(domain, window, after(window), 0, 4.0) for window in choice.windows]
     for outcome in outcomes:
         found = distances(outcome)
         assert set(found) >= {"pitch_classes", "note_density", "longest_loop"}
@@ -330,8 +330,8 @@ def test_the_true_continuation_is_at_no_distance_from_itself(choice: WindowChoic
 def test_what_one_side_lacks_is_far_away_for_histograms_and_left_out_for_numbers(
     choice: WindowChoice, checkpoint: Checkpoint
 ) -> None:
-    window, tokenizer = choice.windows[0], checkpoint.tokenizer
-    found = distances(measure_windows(tokenizer, window, NOTHING, 0, 4.0))
+    window, domain = choice.windows[0], checkpoint.domain
+    found = distances(measure_windows(domain, window, NOTHING, 0, 4.0))
     assert found["pitch_classes"]["model"] == found["onset_grid"]["model"] == 1.0
     assert "model" not in found["mean_pitch"]
     assert "other" in found["mean_pitch"]
@@ -342,15 +342,15 @@ def test_what_one_side_lacks_is_far_away_for_histograms_and_left_out_for_numbers
 
 
 def test_silence_and_loops_are_counted_beside_the_true_ones(choice: WindowChoice, checkpoint: Checkpoint) -> None:
-    tokenizer = checkpoint.tokenizer
-    outcomes = [measure_windows(tokenizer, window, NOTHING, 0, 4.0) for window in choice.windows[:2]] + [
-        measure_windows(tokenizer, window, after(window), 0, 4.0) for window in choice.windows[2:4]
+    domain = checkpoint.domain
+    outcomes = [measure_windows(domain, window, NOTHING, 0, 4.0) for window in choice.windows[:2]] + [
+        measure_windows(domain, window, after(window), 0, 4.0) for window in choice.windows[2:4]
     ]
     silent, loops = rates(outcomes)
     assert (silent.what, silent.model, silent.true, silent.windows) == ("are silent for more than 2 s", 0.5, 0.0, 4)
     assert (loops.what, loops.model, loops.true) == ("loop for more than 4 bars", 0.0, 0.0)
     # Twelve seconds of one bar over and over: five bars that equal the one before.
-    looping = [measure_windows(tokenizer, window, after(window), 0, 12.0) for window in choose_long(choice)]
+    looping = [measure_windows(domain, window, after(window), 0, 12.0) for window in choose_long(choice)]
     assert rates(looping)[1].true == 1.0
 
 
@@ -374,7 +374,7 @@ def test_a_seed_continues_in_the_same_way(choice: WindowChoice, checkpoint: Chec
     model, window = Model(checkpoint), choice.windows[0]
 
     def continued(seed: int) -> bytes:
-        return continue_window(model, window, Constraints(seconds=1.0), SamplingConfig(), seed)[0].tobytes()
+        return continue_window(model, window, MidiConstraints(seconds=1.0), SamplingConfig(), seed)[0].tobytes()
 
     made = [continued(seed) for seed in range(4)]
     assert made == [continued(seed) for seed in range(4)]
@@ -383,16 +383,16 @@ def test_a_seed_continues_in_the_same_way(choice: WindowChoice, checkpoint: Chec
 
 def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.TempPathFactory) -> None:
     store = open_store(midi_store(tmp_path_factory))
-    tokenizer = load_tokenizer(store.tokenizer_folder)
+    domain = domain_of(load_tokenizer(store.tokenizer_folder))
     constraints = WindowSelection(count=2, prompt_length=2.0, length=2.0, unit="seconds", seed=0)
-    choice = choose_windows(store, tokenizer, pieces_by_source(store, "validation"), constraints)
-    outcomes = [measure_windows(tokenizer, window, after(window), 0, 2.0) for window in choice.windows]
+    choice = choose_windows(store, domain, pieces_by_source(store, "validation"), constraints)
+    outcomes = [measure_windows(domain, window, after(window), 0, 2.0) for window in choice.windows]
     assert len(outcomes) == 2
     found = compare(outcomes, 0)
     assert {one.measure for one in found} >= {"pitch_classes", "note_density"}
     assert all(one.means["model"] == 0 for one in found)
     assert [rate.what for rate in rates(outcomes)] == ["are silent for more than 2 s"]
-    _, true = find_copies(TrainingPieces(store, tokenizer), outcomes)
+    _, true = find_copies(TrainingPieces(store, domain), outcomes)
     assert summarise_copies(true, BARS).bars is None
     assert summarise_copies(true, BARS).passing is None
 
@@ -401,12 +401,12 @@ def test_pieces_without_bars_are_cut_and_compared_too(tmp_path_factory: pytest.T
 
 
 def test_a_transposed_training_piece_is_a_copy(store: Store, checkpoint: Checkpoint, choice: WindowChoice) -> None:
-    tokenizer, window = checkpoint.tokenizer, choice.windows[0]
-    training = TrainingPieces(store, tokenizer)
+    domain, window = checkpoint.domain, choice.windows[0]
+    training = TrainingPieces(store, domain)
     ids, steps = read_ids(store, 0), len(window.prompt.ids)
     # As if that piece had been continued: it is cut at the same step.
     other = replace(window.prompt, ids=ids[:steps], piece=None)
-    outcome = measure_windows(tokenizer, replace(window, prompt=other), ids[steps:], 0, 4.0)
+    outcome = measure_windows(domain, replace(window, prompt=other), ids[steps:], 0, 4.0)
     model, true = find_copies(training, [outcome])
     assert training.searched == 2 * (120 + 121 + 122)
     # All pieces are the same broken triad at other pitches: 16 notes from the first onset to the last.

@@ -13,9 +13,10 @@ from conftest import RunCommand
 
 from muse_shortcut.commands.generation_progress import GenerationProgress
 from muse_shortcut.generation.request import Request, StepEvent
-from muse_tokenizers.base import Constraints
-from muse_tokenizers.contents import domain_of
-from muse_tokenizers.midi.tokenizer import MidiTokenizer
+from muse_tokenizers.contents import kind_of_file
+from muse_tokenizers.midi.constraints import MidiConstraints
+from muse_tokenizers.midi.domain import RemiDomain
+from muse_tokenizers.midi.remi import RemiTokenizer
 
 SHORT = ("--max-new-tokens", 12, "--seed", 1, "--sound", "false")
 
@@ -126,9 +127,10 @@ def test_the_version_is_printed(run: RunCommand) -> None:
 
 
 def test_progress_counts_what_was_asked_for() -> None:
-    tokenizer = MidiTokenizer()
+    domain = RemiDomain(RemiTokenizer())
+    tokenizer = domain.tokenizer
     vocabulary = {tokenizer.describe(np.array([[id_]]))[0][0].kind: id_ for id_ in range(tokenizer.vocabulary_size)}
-    prompt = tokenizer.prompt(None)
+    prompt = domain.prompt(None)
 
     def event(step: int, kinds: list[str], elapsed: float, ended: list[bool]) -> StepEvent:
         ids = np.array([[vocabulary[kind]] for kind in kinds])
@@ -140,14 +142,15 @@ def test_progress_counts_what_was_asked_for() -> None:
             finished=np.array(ended),
         )
 
-    bars = GenerationProgress(Request(prompt=prompt, candidates=2, constraints=Constraints(bars=3)), tokenizer)
+    bars = GenerationProgress(Request(prompt=prompt, candidates=2, constraints=MidiConstraints(bars=3)), domain)
     assert bars.total == 3
     bars.advance(event(0, ["bar", "bar"], 0.0, [False, False]))
     bars.advance(event(1, ["bar", "pitch"], 1.0, [False, False]))
     assert (bars.done, bars.note.split(",")[0]) == (1, "bars")
     bars.advance(event(2, ["bar", "pitch"], 1.0, [False, True]))
     assert bars.done == 3
-    seconds = GenerationProgress(Request(prompt=prompt, candidates=2, constraints=Constraints(seconds=20.0)), tokenizer)
+    request = Request(prompt=prompt, candidates=2, constraints=MidiConstraints(seconds=20.0))
+    seconds = GenerationProgress(request, domain)
     seconds.advance(event(0, ["pitch", "pitch"], 21.3, [True, True]))
     assert (seconds.done, seconds.total) == (20.0, 20.0)
 
@@ -163,5 +166,5 @@ def test_a_frame_of_sound_is_explained_by_its_time(run: RunCommand, tmp_path: Pa
 
 def test_an_ending_that_only_an_extra_reads_names_its_domain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("muse_tokenizers.audio.waveforms.SUFFIXES", frozenset({".wav"}))
-    assert domain_of(Path("voice.m4a")) == "audio"
-    assert domain_of(Path("voice.xyz")) is None
+    assert kind_of_file(Path("voice.m4a")) == "audio"
+    assert kind_of_file(Path("voice.xyz")) is None

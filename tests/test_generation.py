@@ -17,7 +17,7 @@ from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.output_names import free_number
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sampling import Sampler
-from muse_tokenizers.base import Constraints
+from muse_tokenizers.midi.constraints import MidiConstraints
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +26,15 @@ def checkpoint(random_checkpoint: Path) -> Checkpoint:
 
 
 def _run(checkpoint: Checkpoint, **fields: Any) -> Generation:
-    prompt = fields.pop("prompt", checkpoint.tokenizer.prompt(None))
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, Request(prompt=prompt, **fields))
+    prompt = fields.pop("prompt", checkpoint.domain.prompt(None))
+    generation = Generation(checkpoint.core, checkpoint.domain, Request(prompt=prompt, **fields))
     for _ in generation:
         pass
     return generation
 
 
 def _prompt(checkpoint: Checkpoint, path: Path, seconds: float | None = None) -> Any:
-    return checkpoint.tokenizer.prompt(checkpoint.tokenizer.read(path), seconds)
+    return checkpoint.domain.prompt(checkpoint.domain.read(path), seconds)
 
 
 def test_the_same_seed_gives_the_same_ids(checkpoint: Checkpoint) -> None:
@@ -51,8 +51,8 @@ def test_another_seed_gives_other_ids(checkpoint: Checkpoint) -> None:
 def test_what_the_cache_remembers_equals_reading_it_all_again(checkpoint: Checkpoint, prompt_file: Path) -> None:
     prompt = _prompt(checkpoint, prompt_file, 6.7)
     request = Request(prompt=prompt, seed=1, max_steps=20, sampling=SamplingConfig(temperature=1.3))
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
-    grammar = checkpoint.tokenizer.grammar(prompt.ids, 1)
+    generation = Generation(checkpoint.core, checkpoint.domain, request)
+    grammar = checkpoint.domain.grammar(prompt.ids, 1)
     sampler = Sampler(request.sampling, 1, prompt.ids[None])
     ids = prompt.ids
     assert len(ids) + 20 < checkpoint.core.config.context
@@ -67,7 +67,7 @@ def test_what_the_cache_remembers_equals_reading_it_all_again(checkpoint: Checkp
 
 def test_generation_goes_on_past_the_context(checkpoint: Checkpoint) -> None:
     context = checkpoint.core.config.context
-    generation = _run(checkpoint, seed=0, max_steps=3 * context, constraints=Constraints(bars=10_000), candidates=2)
+    generation = _run(checkpoint, seed=0, max_steps=3 * context, constraints=MidiConstraints(bars=10_000), candidates=2)
     assert generation.steps == 3 * context
     score = checkpoint.tokenizer.decode(generation.continuations()[0])
     assert score.note_num() > 0
@@ -91,15 +91,15 @@ def test_wherever_one_stops_every_note_is_whole(checkpoint: Checkpoint, steps: i
 
 
 def test_candidates_stop_each_at_its_own_end(checkpoint: Checkpoint) -> None:
-    generation = _run(checkpoint, seed=1, candidates=4, constraints=Constraints(seconds=3.0))
+    generation = _run(checkpoint, seed=1, candidates=4, constraints=MidiConstraints(seconds=3.0))
     for ids in generation.continuations():
         score = checkpoint.tokenizer.decode(ids).to("second")
         assert all(note.time < 3.0 for track in score.tracks for note in track.notes)
 
 
 def test_the_events_add_up_to_the_continuation(checkpoint: Checkpoint) -> None:
-    request = Request(prompt=checkpoint.tokenizer.prompt(None), seed=3, max_steps=50, candidates=2)
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    request = Request(prompt=checkpoint.domain.prompt(None), seed=3, max_steps=50, candidates=2)
+    generation = Generation(checkpoint.core, checkpoint.domain, request)
     events = list(generation)
     assert [event.step for event in events] == list(range(len(events)))
     for candidate, ids in enumerate(generation.continuations()):
@@ -109,8 +109,8 @@ def test_the_events_add_up_to_the_continuation(checkpoint: Checkpoint) -> None:
 
 
 def test_stopping_in_the_middle_keeps_what_there_is(checkpoint: Checkpoint) -> None:
-    request = Request(prompt=checkpoint.tokenizer.prompt(None), seed=3, max_steps=50)
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    request = Request(prompt=checkpoint.domain.prompt(None), seed=3, max_steps=50)
+    generation = Generation(checkpoint.core, checkpoint.domain, request)
     for event in generation:
         if event.step == 30:
             break
@@ -124,15 +124,15 @@ def test_stopping_in_the_middle_keeps_what_there_is(checkpoint: Checkpoint) -> N
         ({"candidates": 65}, "num_samples is 65; allowed: 1 to 64"),
         ({"seed": -1}, "seed is -1; allowed: 0 to"),
         ({"max_steps": 0}, "max_new_tokens is 0; allowed: more than 0"),
-        ({"constraints": Constraints(seconds=-1.0)}, "seconds is -1.0; allowed: more than 0"),
-        ({"constraints": Constraints(seconds=float("nan"))}, "seconds is nan; allowed: more than 0"),
-        ({"constraints": Constraints(bars=0)}, "bars is 0; allowed: more than 0"),
-        ({"constraints": Constraints(tempo=float("inf"))}, "tempo is inf; allowed: more than 0"),
+        ({"constraints": MidiConstraints(seconds=-1.0)}, "seconds is -1.0; allowed: more than 0"),
+        ({"constraints": MidiConstraints(seconds=float("nan"))}, "seconds is nan; allowed: more than 0"),
+        ({"constraints": MidiConstraints(bars=0)}, "bars is 0; allowed: more than 0"),
+        ({"constraints": MidiConstraints(tempo=float("inf"))}, "tempo is inf; allowed: more than 0"),
     ],
 )
 def test_an_impossible_request_is_refused_by_name(checkpoint: Checkpoint, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentsError, match=message):
-        Request(prompt=checkpoint.tokenizer.prompt(None), **fields)
+        Request(prompt=checkpoint.domain.prompt(None), **fields)
 
 
 def test_outputs_are_numbered_after_those_that_are_there(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from midi_pieces import band, make_score, scale, tokenizer
+from midi_pieces import band, domain, make_score, scale
 from numpy.typing import NDArray
 
 from muse_shortcut.shipped import shipped_prompt
 from muse_tokenizers.audio.codecs import SHIPPED
+from muse_tokenizers.audio.domain import AudioDomain
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.audio.waveforms import wav_bytes
 from muse_tokenizers.base import Waveform
@@ -79,7 +80,7 @@ def test_the_gain_stops_where_the_peak_would_pass_and_silence_has_none() -> None
 
 @pytest.mark.parametrize("name", ["bach-prelude", "greensleeves", "saints"])
 def test_the_sound_of_a_score_is_brought_to_its_loudness_by_one_gain(name: str) -> None:
-    remi, path = tokenizer("remi"), shipped_prompt("midi", name)
+    remi, path = domain("remi"), shipped_prompt("midi", name)
     assert path is not None
     score = remi.read(path)
     plain, heard, softer = (remi.render(score, loudness=wanted) for wanted in (None, -16.0, -30.0))
@@ -97,14 +98,14 @@ def test_the_sound_of_a_score_is_brought_to_its_loudness_by_one_gain(name: str) 
 
 def test_what_its_peaks_do_not_let_be_louder_stays_below_them() -> None:
     # One short drum: far from -16 LUFS when its peak is at -1 dBTP.
-    heard = tokenizer("remi").render(make_score({-1: [(0, 0.1, 37, 60), (8, 0.1, 37, 60)]}), loudness=-5.0)
+    heard = domain("remi").render(make_score({-1: [(0, 0.1, 37, 60), (8, 0.1, 37, 60)]}), loudness=-5.0)
     assert heard is not None
     assert 20 * np.log10(true_peak(heard)) == pytest.approx(-1.0, abs=0.01)
     assert integrated_loudness(heard) < -5.5
 
 
 def test_scores_of_all_kinds_are_equally_loud() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     for score in (scale(4), band()):
         heard = remi.render(score)
         assert heard is not None
@@ -114,12 +115,12 @@ def test_scores_of_all_kinds_are_equally_loud() -> None:
 
 @pytest.mark.parametrize("factor", [1.0, 0.1])
 def test_continued_sound_is_as_loud_as_its_prompt(factor: float) -> None:
-    audio, path = AudioTokenizer.with_codec(SHIPPED, 4), shipped_prompt("audio", "speech")
+    audio, path = AudioDomain(AudioTokenizer.with_codec(SHIPPED, 4)), shipped_prompt("audio", "speech")
     assert path is not None
     piece = audio.read(path)
     given = Waveform(samples=piece.samples[:, : 3 * piece.sample_rate] * np.float32(factor), sample_rate=24_000)
     prompt = audio.prompt(given)
-    nothing = np.zeros((0, audio.streams), dtype=np.int64)
+    nothing = np.zeros((0, audio.tokenizer.streams), dtype=np.int64)
     before, after = (integrated_loudness(one) for one in (given, audio.join(prompt, nothing)))
     assert after == pytest.approx(before, abs=0.3)
     assert prompt.gain > 1.1

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from midi_pieces import DRUMS, band, make_score, scale, tokenizer
+from midi_pieces import DRUMS, band, domain, make_score, scale
 
 from muse_tokenizers.measures import CopyUnits, Histogram, Measure, Number
 
-REMI = tokenizer("remi")
+REMI = domain("remi")
 
 
 def measure(score: Any, start: float = 0.0, end: float = 8.0, form: str = "remi") -> dict[str, Measure]:
-    return tokenizer(form).measure(score, start, end)
+    return domain(form).measure(score, start, end)
 
 
 def copy_units(score: Any, start: float, end: float, form: str = "remi") -> CopyUnits:
-    return tokenizer(form).copy_units(tokenizer(form).encode(score), start, end)
+    return domain(form).copy_units(domain(form).tokenizer.encode(score), start, end)
 
 
 def number(score: Any, name: str, start: float = 0.0, end: float = 8.0) -> float:
@@ -340,8 +340,8 @@ def test_drums_alone_have_nothing_to_copy() -> None:
 
 @pytest.mark.parametrize("form", ["remi", "performance"])
 def test_every_note_has_one_starting_id(form: str) -> None:
-    midi = tokenizer(form)
+    midi = domain(form)
     for score in (scale(), band()):
-        ids = midi.encode(score)
-        notes = {token.note for step in midi.describe(ids) for token in step if token.note is not None}
+        ids = midi.tokenizer.encode(score)
+        notes = {token.note for step in midi.tokenizer.describe(ids) for token in step if token.note is not None}
         assert int(midi.note_starts()[ids].sum()) == len(notes)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from midi_pieces import draw, grammar_of, kinds, scale, tokenizer
+from midi_pieces import domain, draw, grammar_of, kinds, scale
 
-from muse_tokenizers.base import Constraints, Grammar, Ids
+from muse_tokenizers.base import Grammar, Ids
 from muse_tokenizers.errors import ConstraintError
 from muse_tokenizers.measures import Number
+from muse_tokenizers.midi.constraints import MidiConstraints
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch, is_near_equal, is_repeat
 
@@ -31,19 +32,19 @@ def _silences(score: Any) -> list[float]:
 @pytest.mark.parametrize("silence", [0.3, 2.0])
 @pytest.mark.parametrize("taste", [0.0, 2.0])
 def test_no_silence_is_longer_than_wished(silence: float, taste: float) -> None:
-    name, midi = "remi", tokenizer("remi")
-    constraints = Constraints(seconds=FOREVER, silence=silence)
+    name, midi = "remi", domain("remi")
+    constraints = MidiConstraints(seconds=FOREVER, silence=silence)
     bounded = draw(grammar_of(name, 8, constraints), 400, seed=1, kind_of=kinds(midi), spread=taste)
-    free = draw(grammar_of(name, 8, Constraints(seconds=FOREVER)), 400, seed=1, kind_of=kinds(midi), spread=taste)
+    free = draw(grammar_of(name, 8, MidiConstraints(seconds=FOREVER)), 400, seed=1, kind_of=kinds(midi), spread=taste)
     # A rest is at most as long as the grid of the ids counts it.
-    assert max(length for ids in bounded for length in _silences(midi.decode(ids))) <= silence + 0.011
-    assert max(length for ids in free for length in _silences(midi.decode(ids))) > silence
+    assert max(length for ids in bounded for length in _silences(midi.tokenizer.decode(ids))) <= silence + 0.011
+    assert max(length for ids in free for length in _silences(midi.tokenizer.decode(ids))) > silence
 
 
 def test_in_real_time_no_silence_is_longer_than_wished() -> None:
-    midi = tokenizer("performance")
-    names = midi.vocabulary()
-    grammar = midi.grammar(np.array([[midi.begin]]), 1, Constraints(seconds=FOREVER, silence=0.25))
+    midi = domain("performance")
+    names = midi.tokenizer.vocabulary()
+    grammar = midi.grammar(np.array([[midi.tokenizer.begin]]), 1, MidiConstraints(seconds=FOREVER, silence=0.25))
 
     def shifts() -> list[int]:
         allowed = grammar.allowed()[0, 0]
@@ -68,13 +69,13 @@ def test_in_real_time_no_silence_is_longer_than_wished() -> None:
 
 
 def test_what_was_silent_before_the_cut_does_not_count() -> None:
-    midi = tokenizer("remi")
+    midi = domain("remi")
     # A note at the start, and the split point four bars (8 seconds) later.
-    ids = np.array([midi.begin, *midi.encode(scale(1))[:, 0]])
-    names = midi.vocabulary()
+    ids = np.array([midi.tokenizer.begin, *midi.tokenizer.encode(scale(1))[:, 0]])
+    names = midi.tokenizer.vocabulary()
     bar, common = names.index("Bar_None"), names.index("TimeSig_4/4")
     prompt = np.array([*ids, *([bar, common] * 3), bar])[:, None]
-    grammar = midi.grammar(prompt, 1, Constraints(silence=1.0, seconds=FOREVER))
+    grammar = midi.grammar(prompt, 1, MidiConstraints(silence=1.0, seconds=FOREVER))
     grammar.advance(np.array([[common]]))
     allowed = grammar.allowed()[0, 0]
     positions = [i for i, word in enumerate(names) if word.startswith("Position") and allowed[i]]
@@ -103,7 +104,7 @@ def _copying(grammar: Grammar, history: list[int], period: int, bars: int, bar: 
 
 
 def _loop(midi: Any, ids: list[int], start: float) -> float:
-    piece = midi.decode(np.array(ids)[:, None])
+    piece = midi.tokenizer.decode(np.array(ids)[:, None])
     measured = midi.measure(piece, start, midi.duration(piece))["longest_loop"]
     assert isinstance(measured, Number)
     return measured.value
@@ -112,18 +113,18 @@ def _loop(midi: Any, ids: list[int], start: float) -> float:
 @pytest.mark.parametrize("period", [1, 2, 3])
 @pytest.mark.parametrize("most", [1, 4])
 def test_no_more_bars_repeat_than_wished(period: int, most: int) -> None:
-    midi = tokenizer("remi")
-    bar = midi.vocabulary().index("Bar_None")
+    midi = domain("remi")
+    bar = midi.tokenizer.vocabulary().index("Bar_None")
     prompt = midi.prompt(scale(16 * period))
     history = prompt.ids[:, 0].tolist()
 
-    def loop(constraints: Constraints) -> float:
+    def loop(constraints: MidiConstraints) -> float:
         written = _copying(midi.grammar(prompt.ids, 1, constraints), history, period, 14, bar)
         return _loop(midi, [*history, *written], prompt.split_point)
 
-    assert loop(Constraints(seconds=FOREVER)) >= 10
+    assert loop(MidiConstraints(seconds=FOREVER)) >= 10
     # The measure looks inside the continuation alone, which the first copies of the prompt are not.
-    assert loop(Constraints(seconds=FOREVER, repeats=most)) <= most
+    assert loop(MidiConstraints(seconds=FOREVER, repeats=most)) <= most
 
 
 def bar_of(*pitches: int) -> list[tuple[int, int, int]]:
@@ -247,13 +248,13 @@ def test_rules_of_the_first_edition_withhold_the_last_note_alone() -> None:
 @pytest.mark.parametrize("pattern", ["a-", "a--", "ab-", "a---", "aab-"])
 def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -> None:
     """Whoever goes on in the pattern, but for the note that may not be struck, never loops for longer."""
-    midi = tokenizer("remi")
-    names = midi.vocabulary()
+    midi = domain("remi")
+    names = midi.tokenizer.vocabulary()
     word = {name: names.index(name) for name in ("Bar_None", "TimeSig_4/4", "Position_0", "Program_0", "Velocity_63")}
     note = {letter: names.index(f"Pitch_{pitch}") for letter, pitch in (("a", 60), ("b", 67))}
     note |= {f"other {pitch}": names.index(f"Pitch_{pitch}") for pitch in range(70, 76)}
     beat = names.index("Duration_1.0.12")
-    grammar = midi.grammar(np.array([[midi.begin]]), 1, Constraints(seconds=FOREVER, repeats=most))
+    grammar = midi.grammar(np.array([[midi.tokenizer.begin]]), 1, MidiConstraints(seconds=FOREVER, repeats=most))
     written: list[int] = []
 
     def write(*ids: int) -> None:
@@ -276,13 +277,13 @@ def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -
             write(note[letter if allowed[note[letter]] else others[replaced % len(others)]])
             write(word["Velocity_63"], beat)
     assert replaced > 0
-    assert _loop(midi, [midi.begin, *written], 0.0) <= most
+    assert _loop(midi, [midi.tokenizer.begin, *written], 0.0) <= most
 
 
 def test_candidates_watch_each_for_itself() -> None:
-    midi = tokenizer("remi")
-    ids = draw(grammar_of("remi", 6, Constraints(seconds=FOREVER, repeats=1)), 300, seed=3)
-    alone = draw(grammar_of("remi", 6, Constraints(seconds=FOREVER)), 300, seed=3)
+    midi = domain("remi")
+    ids = draw(grammar_of("remi", 6, MidiConstraints(seconds=FOREVER, repeats=1)), 300, seed=3)
+    alone = draw(grammar_of("remi", 6, MidiConstraints(seconds=FOREVER)), 300, seed=3)
     assert ids.shape == alone.shape
     for candidate in ids:
         assert _loop(midi, candidate[:, 0].tolist(), 0.0) <= 1
@@ -292,21 +293,21 @@ def test_candidates_watch_each_for_itself() -> None:
 @pytest.mark.parametrize("silence", [0.001, 0.5])
 def test_bounds_and_narrow_wishes_together_never_lead_to_a_dead_end(wish: dict[str, Any], silence: float) -> None:
     """`draw` asserts that something is allowed at every step."""
-    constraints = Constraints(**wish, seconds=FOREVER, silence=silence, repeats=1)
-    kind_of = kinds(tokenizer("remi"))
-    bar = np.array([name.startswith("Bar") for name in tokenizer("remi").vocabulary()])
+    constraints = MidiConstraints(**wish, seconds=FOREVER, silence=silence, repeats=1)
+    kind_of = kinds(domain("remi"))
+    bar = np.array([name.startswith("Bar") for name in domain("remi").tokenizer.vocabulary()])
     for kind in (kind_of, np.where(bar, 20, kind_of)):
         draw(grammar_of("remi", 8, constraints), 400, seed=1, kind_of=kind, spread=3.0)
 
 
 def test_real_time_has_no_bars_that_could_repeat() -> None:
-    assert tokenizer("performance").default_constraints() == Constraints(silence=2.0)
+    assert domain("performance").default_constraints() == MidiConstraints(silence=2.0)
     with pytest.raises(ConstraintError, match=r"^repeats is \d+; allowed: none with this checkpoint"):
-        grammar_of("performance", 1, Constraints(repeats=4))
+        grammar_of("performance", 1, MidiConstraints(repeats=4))
 
 
 def test_usual_wishes_name_no_length() -> None:
-    ids: Ids = tokenizer("remi").prompt(None).ids
-    constraints = tokenizer("remi").default_constraints()
+    ids: Ids = domain("remi").prompt(None).ids
+    constraints = domain("remi").default_constraints()
     assert (constraints.seconds, constraints.bars) == (None, None)
-    assert tokenizer("remi").grammar(ids, 1, constraints).allowed().any()
+    assert domain("remi").grammar(ids, 1, constraints).allowed().any()

@@ -11,7 +11,7 @@ import mido
 import numpy as np
 import pytest
 from conftest import RunCommand
-from midi_pieces import draw, tokenizer
+from midi_pieces import domain, draw
 from small_visits import visit
 from symusic import Note, Pedal, Score, Tempo, Track
 
@@ -19,8 +19,9 @@ from muse_shortcut.api.options import build_request
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.generation.engine import Request
 from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
-from muse_tokenizers.base import Constraints, Prompt
+from muse_tokenizers.base import Prompt
 from muse_tokenizers.midi.clock import pace_of
+from muse_tokenizers.midi.constraints import MidiConstraints
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 
@@ -36,9 +37,9 @@ def _score(tempos: list[tuple[int, float]], beats: int = 64, *, program: int = 0
     return score
 
 
-def _grown(prompt: Prompt[Score], constraints: Constraints, seed: int = 0, steps: int = 4000) -> np.ndarray:  # type: ignore[type-arg]
+def _grown(prompt: Prompt[Score], constraints: MidiConstraints, seed: int = 0, steps: int = 4000) -> np.ndarray:  # type: ignore[type-arg]
     """Random ids that the grammar allows, until it is finished."""
-    remi, random = tokenizer("remi"), np.random.default_rng(seed)
+    remi, random = domain("remi"), np.random.default_rng(seed)
     prompt = remi.timed(prompt, constraints)
     grammar = remi.grammar(prompt.ids, 1, constraints, None, prompt.clock)
     made: list[int] = []
@@ -57,34 +58,34 @@ def _microseconds(score: Score) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("bpm", [10, 54, 118, 300])
 def test_places_of_a_prompt_are_those_of_its_file(bpm: int) -> None:
-    remi, score = tokenizer("remi"), _score([(0, bpm)], 24)
+    remi, score = domain("remi"), _score([(0, bpm)], 24)
     prompt = remi.prompt(score)
     assert prompt.split_point == pytest.approx(24 * 60 / bpm, abs=1e-3)
-    pitches = [step[0] for step in remi.describe(prompt.ids, prompt) if step[0].kind == "pitch"]
+    pitches = [step[0] for step in remi.tokenizer.describe(prompt.ids, prompt) if step[0].kind == "pitch"]
     assert [token.start for token in pitches] == pytest.approx([beat * 60 / bpm for beat in range(24)], abs=2e-3)
     assert pitches[-1].end == pytest.approx((23 + 400 / 480) * 60 / bpm, rel=0.02)
 
 
 def test_a_prompt_is_cut_by_the_seconds_of_its_file() -> None:
     # At 54 a bar of four beats lasts 4.44 s; the vocabulary's 56 would make it 4.29, and five bars of 22 s.
-    prompt = tokenizer("remi").prompt(_score([(0, 54)]), 22.0)
+    prompt = domain("remi").prompt(_score([(0, 54)]), 22.0)
     assert prompt.split_point == pytest.approx(4 * 240 / 54)
-    assert tokenizer("remi").find_split_point(_score([(0, 54)]), 22.0) == pytest.approx(4 * 240 / 54)
+    assert domain("remi").find_split_point(_score([(0, 54)]), 22.0) == pytest.approx(4 * 240 / 54)
 
 
 def test_tempo_changes_inside_a_prompt_are_followed() -> None:
     score = _score([(0, 54), (1920, 118), (3840, 77.7)], 16)
-    remi, times = tokenizer("remi"), TempoMap(score)
+    remi, times = domain("remi"), TempoMap(score)
     prompt = remi.prompt(score)
-    starts = [step[0].start for step in remi.describe(prompt.ids, prompt) if step[0].kind == "pitch"]
+    starts = [step[0].start for step in remi.tokenizer.describe(prompt.ids, prompt) if step[0].kind == "pitch"]
     assert starts == pytest.approx(times.seconds(480 * np.arange(16)).tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("bpm", [54, 118, 300, 10])
 def test_what_follows_is_written_at_the_true_tempo_and_as_long_as_was_asked(bpm: int) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(_score([(0, bpm)], 16))
-    constraints = Constraints(seconds=9.0, keep_tempo=True, keep_instruments=True, silence=0.5)
+    constraints = MidiConstraints(seconds=9.0, keep_tempo=True, keep_instruments=True, silence=0.5)
     joined = remi.join(prompt, _grown(prompt, constraints))
     assert {tempo.mspq for tempo in joined.tempos} == {round(60e6 / bpm)}
     last = max(note.time for track in joined.tracks for note in track.notes)
@@ -98,13 +99,14 @@ _RUBATO = [(480 * beat, 74 + 19 * float(np.sin(beat / 5)) + beat % 3) for beat i
 
 @pytest.mark.parametrize("tempos", [[(0, 54), (3840, 118), (9000, 61.3)], [(0, 300)], [(0, 11)], _RUBATO])
 def test_described_and_written_times_are_the_same(tempos: list[tuple[int, float]]) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(_score(tempos, 32))
-    for constraints in (Constraints(seconds=6.0, silence=0.5), Constraints(seconds=6.0, silence=0.5, keep_tempo=True)):
+    for keep_tempo in (False, True):
+        constraints = MidiConstraints(seconds=6.0, silence=0.5, keep_tempo=keep_tempo)
         timed = remi.timed(prompt, constraints)
         ids = _grown(timed, constraints, seed=3)
         joined = remi.join(timed, ids)
-        tokens = remi.describe(np.concatenate([timed.ids, ids]), timed)[len(timed.ids) :]
+        tokens = remi.tokenizer.describe(np.concatenate([timed.ids, ids]), timed)[len(timed.ids) :]
         told = sorted(step[0].start for step in tokens if step[0].kind in ("pitch", "drum"))
         written = sorted(
             float(TempoMap(joined).seconds(note.time))
@@ -122,9 +124,9 @@ def test_a_ritardando_before_the_cut_is_not_the_tempo_of_what_follows() -> None:
     pace = pace_of(score, 480 * 64)
     assert pace.prevailing == pytest.approx(73, abs=0.01)
     assert pace.last == pytest.approx(49, abs=0.01)
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(score)
-    joined = remi.join(prompt, _grown(prompt, Constraints(bars=3, keep_tempo=True)))
+    joined = remi.join(prompt, _grown(prompt, MidiConstraints(bars=3, keep_tempo=True)))
     split_point = 480 * 64 * joined.ticks_per_quarter // 480
     assert next(mspq for tick, mspq in _microseconds(joined) if tick >= split_point) == round(60e6 / 73)
 
@@ -144,14 +146,14 @@ def test_a_closing_bar_that_is_slower_neither_prevails_nor_widens_the_range() ->
 
 
 def test_a_tempo_is_called_as_it_is_written() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(_score([(0, 54), (480 * 8, 57)], 16))
-    labels = [step[0].label for step in remi.describe(prompt.ids, prompt) if step[0].kind == "tempo"]
+    labels = [step[0].label for step in remi.tokenizer.describe(prompt.ids, prompt) if step[0].kind == "tempo"]
     assert labels == ["54 bpm"]  # To the vocabulary both are 56.
-    constraints = Constraints(tempo=90.0, bars=1)
+    constraints = MidiConstraints(tempo=90.0, bars=1)
     timed = remi.timed(prompt, constraints)
     ids = _grown(timed, constraints)
-    described = remi.describe(np.concatenate([timed.ids, ids]), timed)[len(timed.ids) :]
+    described = remi.tokenizer.describe(np.concatenate([timed.ids, ids]), timed)[len(timed.ids) :]
     assert [step[0].label for step in described if step[0].kind == "tempo"] == ["90 bpm"]
     place = next(place for place, step in enumerate(described) if step[0].kind == "tempo")
     before = np.concatenate([timed.ids, ids[:place]])
@@ -159,8 +161,8 @@ def test_a_tempo_is_called_as_it_is_written() -> None:
 
 
 def test_a_tempo_that_is_asked_for_is_written_exactly() -> None:
-    remi, score = tokenizer("remi"), _score([(0, 120)], 16)
-    constraints = Constraints(tempo=90.0, seconds=5.0)
+    remi, score = domain("remi"), _score([(0, 120)], 16)
+    constraints = MidiConstraints(tempo=90.0, seconds=5.0)
     prompt = remi.timed(remi.prompt(score), constraints)
     joined = remi.join(prompt, _grown(prompt, constraints))
     assert _microseconds(joined)[-1][1] == round(60e6 / 90)
@@ -169,30 +171,30 @@ def test_a_tempo_that_is_asked_for_is_written_exactly() -> None:
 
 
 def test_tempos_stay_in_the_range_of_the_prompt_unless_they_are_free() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(_score([(0, 100), (9600, 112)], 48))
 
-    def tempos(constraints: Constraints) -> set[float]:
+    def tempos(constraints: MidiConstraints) -> set[float]:
         found: set[float] = set()
         for seed in range(6):
             joined = remi.join(prompt, _grown(prompt, constraints, seed))
             found |= {60e6 / mspq for tick, mspq in _microseconds(joined) if tick > 480 * 48}
         return found
 
-    assert all(99 <= bpm <= 113 for bpm in tempos(Constraints(bars=4, keep_tempo=True)))
-    assert not all(99 <= bpm <= 113 for bpm in tempos(Constraints(bars=4)))
+    assert all(99 <= bpm <= 113 for bpm in tempos(MidiConstraints(bars=4, keep_tempo=True)))
+    assert not all(99 <= bpm <= 113 for bpm in tempos(MidiConstraints(bars=4)))
 
 
 def test_instruments_are_those_of_the_prompt_unless_any_may_play() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(_score([(0, 100)], 16, program=56))
 
-    def programs(constraints: Constraints) -> set[int]:
+    def programs(constraints: MidiConstraints) -> set[int]:
         return {track.program for track in remi.join(prompt, _grown(prompt, constraints)).tracks}
 
-    assert programs(Constraints(bars=4, keep_instruments=True)) == {56}
-    assert len(programs(Constraints(bars=4))) > 1
-    assert programs(Constraints(bars=4, keep_instruments=True, instruments=("violin",))) == {40, 56}
+    assert programs(MidiConstraints(bars=4, keep_instruments=True)) == {56}
+    assert len(programs(MidiConstraints(bars=4))) > 1
+    assert programs(MidiConstraints(bars=4, keep_instruments=True, instruments=("violin",))) == {40, 56}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_instruments_are_those_of_the_prompt_unless_any_may_play() -> None:
     ],
 )
 def test_any_and_free_are_how_it_was_before(asked: dict[str, Any], keeps: tuple[bool, bool], tmp_path: Path) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(_score([(0, 100)], 16))
     by_options = build_request(remi, prompt, SamplingConfig(), asked).constraints
     by_page = visit(tmp_path).example("midi", **asked).request.constraints
@@ -215,9 +217,9 @@ def test_any_and_free_are_how_it_was_before(asked: dict[str, Any], keeps: tuple[
 
 
 def test_a_sidecar_from_before_prompts_had_times_repeats_as_it_was(tmp_path: Path) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = replace(remi.prompt(_score([(0, 54)], 16)), clock=None)
-    constraints = Constraints(bars=2)
+    constraints = MidiConstraints(bars=2)
     request = Request(prompt=prompt, constraints=constraints, seed=1)
     grammar = remi.grammar(prompt.ids, 1, constraints, None, None)
     ids = draw(grammar, 60, 5)[0]
@@ -245,9 +247,9 @@ def _two_hands(program: int = 0, bases: tuple[int, ...] = (72, 45), *, is_drum: 
 
 def _continued_by_itself(name: str, score: Score) -> Score:
     """Ten seconds of a score, and the rest of it as the continuation."""
-    form = tokenizer(name)
+    form = domain(name)
     prompt = form.prompt(score, 10.0)
-    return form.join(prompt, form.encode(score)[len(prompt.ids) - 1 :])
+    return form.join(prompt, form.tokenizer.encode(score)[len(prompt.ids) - 1 :])
 
 
 @pytest.mark.parametrize(("name", "program"), [("remi", 0), ("performance", 0), ("performance", 4)])
@@ -314,7 +316,7 @@ def test_a_long_prompt_of_fine_ticks_is_joined_to_what_a_file_can_count() -> Non
         track.notes.append(Note(tick, 100, 60, 80))
     score.tracks.append(track)
     for form in ("remi", "performance"):
-        midi = tokenizer(form)
+        midi = domain(form)
         prompt = midi.prompt(score)
         joined = midi.join(prompt, midi.prompt(None).ids[:0])
         assert joined.end() < 2**28

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from midi_pieces import draw, names, note_rows, scale, tokenizer
+from midi_pieces import domain, draw, names, note_rows, scale
 
-from muse_tokenizers.base import Constraints
 from muse_tokenizers.errors import UnknownTokenizerError
 from muse_tokenizers.loading import load_tokenizer, tokenizer_class
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
+from muse_tokenizers.midi.constraints import MidiConstraints
+from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 
@@ -83,7 +84,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
 def test_an_impossible_field_is_named_with_what_is_allowed(
     tmp_path: Path, field: str, value: Any, message: str
 ) -> None:
-    configuration = {**tokenizer("remi").configuration(), field: value}
+    configuration = {**domain("remi").tokenizer.configuration(), field: value}
     expected = f"^{re.escape(f'impossible MIDI tokenizer: {message}')}$"
     with pytest.raises(UnknownTokenizerError, match=expected):
         MidiConfiguration.from_json(json.loads(json.dumps(configuration)))
@@ -94,8 +95,8 @@ def test_an_impossible_field_is_named_with_what_is_allowed(
 
 
 def test_fields_that_are_missing_or_unknown_are_listed() -> None:
-    known = sorted(tokenizer("remi").configuration())
-    content = {**tokenizer("remi").configuration(), "flavour": 1}
+    known = sorted(domain("remi").tokenizer.configuration())
+    content = {**domain("remi").tokenizer.configuration(), "flavour": 1}
     del content["scheme"]
     message = f"a MIDI tokenizer's configuration has the fields {known}, found {sorted(content)}"
     with pytest.raises(UnknownTokenizerError, match=f"^{re.escape(message)}$"):
@@ -127,12 +128,12 @@ def test_an_unknown_domain_is_named_with_the_known_ones() -> None:
 )
 def test_the_edges_of_what_is_possible_are_possible(changes: dict[str, Any]) -> None:
 
-    midi = MidiTokenizer(MidiConfiguration(**changes))
-    ids = midi.encode(scale())
-    again = midi.encode(midi.decode(ids))
+    midi = MidiDomain.of(MidiTokenizer.of(MidiConfiguration(**changes)))
+    ids = midi.tokenizer.encode(scale())
+    again = midi.tokenizer.encode(midi.tokenizer.decode(ids))
     assert again.tolist() == ids.tolist()
-    grammar = midi.grammar(midi.prompt(None).ids, 2, Constraints(seconds=1e9))
+    grammar = midi.grammar(midi.prompt(None).ids, 2, MidiConstraints(seconds=1e9))
     for candidate in draw(grammar, 200, seed=0):
-        decoded = midi.decode(candidate)
+        decoded = midi.tokenizer.decode(candidate)
         finished = sum(name.startswith("Duration") for name in names(midi, candidate))
         assert len(note_rows(decoded)) == finished

@@ -11,6 +11,7 @@ import pytest
 from midi_pieces import (
     DRUMS,
     band,
+    domain,
     draw,
     grammar_of,
     grow,
@@ -21,12 +22,11 @@ from midi_pieces import (
     scale,
     seconds_at,
     tempo_rows,
-    tokenizer,
 )
 
-from muse_tokenizers.base import Constraints, Ids
+from muse_tokenizers.base import Ids
 from muse_tokenizers.errors import ConstraintError
-from muse_tokenizers.midi.constraints import parse_instruments, parse_key
+from muse_tokenizers.midi.constraints import MidiConstraints, parse_instruments, parse_key
 from muse_tokenizers.midi.labels import pitch_name, program_name
 
 # How it can be said
@@ -77,12 +77,12 @@ def test_instruments_are_families_aliases_and_whole_words_as_musicians_use_them(
 def test_a_sidecar_of_the_first_rules_has_every_name_with_a_part() -> None:
     assert parse_instruments(("bass",), rules=1) == {*range(32, 40), 43, 70, 87}
     grammars = [
-        grammar_of("remi", 1, Constraints(instruments=("oon",), rules=1)),
-        grammar_of("remi", 1, Constraints(key="C")),
+        grammar_of("remi", 1, MidiConstraints(instruments=("oon",), rules=1)),
+        grammar_of("remi", 1, MidiConstraints(key="C")),
     ]
     assert len(grammars) == 2
     with pytest.raises(ConstraintError, match=r"^no instrument is called 'oon'"):
-        grammar_of("remi", 1, Constraints(instruments=("oon",)))
+        grammar_of("remi", 1, MidiConstraints(instruments=("oon",)))
 
 
 def test_every_general_midi_name_means_itself() -> None:
@@ -168,10 +168,10 @@ def test_numbers_have_the_names_musicians_use() -> None:
 
 
 def continuations(
-    name: str, constraints: Constraints, prompt: Ids | None = None, steps: int = 300, seed: int = 0
+    name: str, constraints: MidiConstraints, prompt: Ids | None = None, steps: int = 300, seed: int = 0
 ) -> list[Ids]:
     """What random logits make of a constraint: with and without a taste for some kinds of ids."""
-    kind_of = kinds(tokenizer(name))
+    kind_of = kinds(domain(name))
     found = []
     for taste in (0.0, 1.5):
         found += grow(grammar_of(name, 6, constraints, prompt), steps, seed, kind_of, taste)
@@ -188,10 +188,10 @@ def pitches(score: Any) -> set[int]:
 
 @pytest.mark.parametrize("words", [("piano",), ("drums",), ("violin", "drums"), ("127",)])
 def test_only_the_wished_instruments_play(words: tuple[str, ...]) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     notes = 0
-    for ids in continuations("remi", Constraints(instruments=words)):
-        score = remi.decode(ids)
+    for ids in continuations("remi", MidiConstraints(instruments=words)):
+        score = remi.tokenizer.decode(ids)
         assert programs(score) <= parse_instruments(words)
         named = {int(token.split("_")[1]) for token in names(remi, ids) if token.startswith(("Program", "Pedal"))}
         assert named <= parse_instruments(words)
@@ -203,19 +203,19 @@ def test_only_the_wished_instruments_play(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", ["remi", "performance"])
 def test_all_pitches_are_of_the_wished_key(name: str, key: str) -> None:
     notes = 0
-    for ids in continuations(name, Constraints(key=key)):
-        score = tokenizer(name).decode(ids)
+    for ids in continuations(name, MidiConstraints(key=key)):
+        score = domain(name).tokenizer.decode(ids)
         assert {pitch % 12 for pitch in pitches(score)} <= parse_key(key)
         notes += score.note_num()
     assert notes > 100
 
 
 def test_drums_are_free_of_the_key() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     drums = {
         note.pitch % 12
-        for ids in continuations("remi", Constraints(key="0", instruments=("drums",)))
-        for track in remi.decode(ids).tracks
+        for ids in continuations("remi", MidiConstraints(key="0", instruments=("drums",)))
+        for track in remi.tokenizer.decode(ids).tracks
         for note in track.notes
     }
     assert drums == set(range(12))
@@ -223,27 +223,27 @@ def test_drums_are_free_of_the_key() -> None:
 
 @pytest.mark.parametrize(("tempo", "nearest"), [(120, 120), (121, 120), (20, 20), (260, 260), (93.9, 92), (94.1, 96)])
 def test_the_wished_tempo_holds_from_the_first_tick_to_the_last(tempo: float, nearest: int) -> None:
-    remi = tokenizer("remi")
-    for ids in continuations("remi", Constraints(tempo=tempo), steps=60):
-        assert tempo_rows(remi.decode(ids)) == [(0, round(60e6 / nearest))]
+    remi = domain("remi")
+    for ids in continuations("remi", MidiConstraints(tempo=tempo), steps=60):
+        assert tempo_rows(remi.tokenizer.decode(ids)) == [(0, round(60e6 / nearest))]
 
 
 @pytest.mark.parametrize("tempo", [9.9, 400.1, 0, -3, 1e9, float("nan"), float("inf")])
 def test_a_tempo_out_of_range_is_refused(tempo: float) -> None:
     message = f"tempo is {tempo}; allowed: 10 to 400"
     with pytest.raises(ConstraintError, match=f"^{re.escape(message)}$"):
-        grammar_of("remi", 1, Constraints(tempo=tempo))
+        grammar_of("remi", 1, MidiConstraints(tempo=tempo))
 
 
 @pytest.mark.parametrize("bars", [1, 2, 5])
 def test_never_more_than_the_wished_bars_are_begun(bars: int) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     full = 0
-    for ids in continuations("remi", Constraints(bars=bars), steps=1500):
+    for ids in continuations("remi", MidiConstraints(bars=bars), steps=1500):
         found = read_remi(names(remi, ids)).bars
         assert len(found) <= bars
         full += len(found) == bars
-        score = remi.decode(ids)
+        score = remi.tokenizer.decode(ids)
         end = found[-1][0] + found[-1][1] * 192 // found[-1][2]
         assert all(note.time < end for track in score.tracks for note in track.notes)
     assert full >= 3
@@ -251,11 +251,11 @@ def test_never_more_than_the_wished_bars_are_begun(bars: int) -> None:
 
 @pytest.mark.parametrize("bars", [1, 3])
 def test_bars_are_counted_from_the_cut(bars: int) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(band(), 6.0)
     before = len(read_remi(names(remi, prompt.ids)[:-1]).bars)
     counts = set()
-    for ids in continuations("remi", Constraints(bars=bars), prompt.ids, steps=1500):
+    for ids in continuations("remi", MidiConstraints(bars=bars), prompt.ids, steps=1500):
         counts.add(len(read_remi(names(remi, np.concatenate([prompt.ids, ids]))).bars) - before)
     assert max(counts) == bars
 
@@ -263,10 +263,10 @@ def test_bars_are_counted_from_the_cut(bars: int) -> None:
 @pytest.mark.parametrize("seconds", [0.01, 1, 2.5, 7.3])
 @pytest.mark.parametrize("name", ["remi", "performance"])
 def test_nothing_begins_at_or_beyond_the_wished_seconds(name: str, seconds: float) -> None:
-    midi = tokenizer(name)
-    grammar = grammar_of(name, 12, Constraints(seconds=seconds))
+    midi = domain(name)
+    grammar = grammar_of(name, 12, MidiConstraints(seconds=seconds))
     for ids in grow(grammar, 1500, 0, kinds(midi), 1.0):
-        score = midi.decode(ids)
+        score = midi.tokenizer.decode(ids)
         starts = [event.time for track in score.tracks for event in (*track.notes, *track.pedals)]
         starts += [event.time for event in (*score.tempos, *score.time_signatures)]
         assert all(seconds_at(score, time) < Fraction(seconds) for time in starts)
@@ -276,30 +276,30 @@ def test_nothing_begins_at_or_beyond_the_wished_seconds(name: str, seconds: floa
 
 @pytest.mark.parametrize("name", ["remi", "performance"])
 def test_seconds_are_counted_from_the_cut(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     prompt = midi.prompt(scale(tempos=[(0, 100)]), 5.0)
-    for ids in continuations(name, Constraints(seconds=2.0), prompt.ids, steps=1500):
+    for ids in continuations(name, MidiConstraints(seconds=2.0), prompt.ids, steps=1500):
         joined = midi.join(prompt, ids)
         new = [note.time for track in joined.tracks for note in track.notes]
         assert max(float(seconds_at(joined, time)) for time in new) < prompt.split_point + 2.0
-        assert midi.decode(np.concatenate([prompt.ids, ids])).note_num() == joined.note_num()
+        assert midi.tokenizer.decode(np.concatenate([prompt.ids, ids])).note_num() == joined.note_num()
 
 
 def test_the_wished_tempo_begins_at_the_cut() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(scale(tempos=[(0, 100)]), 5.0)
-    for ids in continuations("remi", Constraints(tempo=60, bars=2), prompt.ids, steps=300):
+    for ids in continuations("remi", MidiConstraints(tempo=60, bars=2), prompt.ids, steps=300):
         joined = remi.join(prompt, ids)
         assert tempo_rows(joined) == [(0, 600_000), (prompt.split_index, 1_000_000)]
 
 
-EVERYTHING = Constraints(instruments=("piano", "violin", "drums"), key="D minor", tempo=72, bars=4, seconds=9.0)
+EVERYTHING = MidiConstraints(instruments=("piano", "violin", "drums"), key="D minor", tempo=72, bars=4, seconds=9.0)
 
 
 def test_all_wishes_hold_together() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     for ids in continuations("remi", EVERYTHING, steps=1500):
-        score = remi.decode(ids)
+        score = remi.tokenizer.decode(ids)
         assert programs(score) <= parse_instruments(EVERYTHING.instruments)
         assert {pitch % 12 for pitch in pitches(score)} <= parse_key("D minor")
         assert tempo_rows(score) == [(0, round(60e6 / 72))]
@@ -310,37 +310,37 @@ def test_all_wishes_hold_together() -> None:
 @pytest.mark.parametrize(
     "constraints",
     [
-        Constraints(key="0", instruments=("0",), seconds=1e9),
-        Constraints(key="0", instruments=("0",), tempo=120, seconds=1e9),
-        Constraints(key="0", instruments=("piano",), tempo=260, bars=10**6),
-        Constraints(key="11", instruments=("drums", "127"), seconds=1e9),
-        Constraints(key="0", instruments=("0",)),
+        MidiConstraints(key="0", instruments=("0",), seconds=1e9),
+        MidiConstraints(key="0", instruments=("0",), tempo=120, seconds=1e9),
+        MidiConstraints(key="0", instruments=("piano",), tempo=260, bars=10**6),
+        MidiConstraints(key="11", instruments=("drums", "127"), seconds=1e9),
+        MidiConstraints(key="0", instruments=("0",)),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("taste", [0.0, 3.0])
-def test_the_narrowest_wishes_never_lead_to_a_dead_end(constraints: Constraints, taste: float) -> None:
+def test_the_narrowest_wishes_never_lead_to_a_dead_end(constraints: MidiConstraints, taste: float) -> None:
     """`draw` asserts that something is allowed at every step."""
-    kind_of = kinds(tokenizer("remi"))
+    kind_of = kinds(domain("remi"))
     # Notes without end, struck as soon as they may be: each of the few pitches sounds nearly always.
-    long = np.array([name.startswith("Duration_11") for name in tokenizer("remi").vocabulary()])
-    bar = np.array([name.startswith("Bar") for name in tokenizer("remi").vocabulary()])
+    long = np.array([name.startswith("Duration_11") for name in domain("remi").tokenizer.vocabulary()])
+    bar = np.array([name.startswith("Bar") for name in domain("remi").tokenizer.vocabulary()])
     for kind in (kind_of, np.where(long, 20, kind_of), np.where(bar, 20, kind_of)):
         ids = draw(grammar_of("remi", 8, constraints), 400, seed=1, kind_of=kind, spread=taste)
         for candidate in ids:
-            tokens = names(tokenizer("remi"), candidate)
+            tokens = names(domain("remi"), candidate)
             read_remi(tokens)
 
 
 def test_one_pitch_class_in_real_time_never_leads_to_a_dead_end() -> None:
-    draw(grammar_of("performance", 8, Constraints(key="0", seconds=1e9)), 800, seed=1)
+    draw(grammar_of("performance", 8, MidiConstraints(key="0", seconds=1e9)), 800, seed=1)
 
 
 def test_a_prompt_that_breaks_a_wish_does_not_lead_to_a_dead_end() -> None:
-    prompt = tokenizer("remi").prompt(band(), 8.0)
-    constraints = Constraints(instruments=("flute",), key="1", tempo=60, bars=2)
+    prompt = domain("remi").prompt(band(), 8.0)
+    constraints = MidiConstraints(instruments=("flute",), key="1", tempo=60, bars=2)
     for ids in continuations("remi", constraints, prompt.ids, steps=300):
-        tokens = names(tokenizer("remi"), ids)
+        tokens = names(domain("remi"), ids)
         assert {token for token in tokens if token.startswith("Program")} <= {"Program_73"}
         assert all(int(token.split("_")[1]) % 12 == 1 for token in tokens if token.startswith("Pitch_"))
 
@@ -351,15 +351,15 @@ def test_a_prompt_that_breaks_a_wish_does_not_lead_to_a_dead_end() -> None:
 def test_real_time_cannot_grant_instruments_tempo_or_bars(wish: str, value: Any) -> None:
     message = rf"{wish} is [^;]+; allowed: none with this checkpoint, whose vocabulary has one piano and no bars"
     with pytest.raises(ConstraintError, match=f"^{message}$"):
-        grammar_of("performance", 1, Constraints(**{wish: value}))
+        grammar_of("performance", 1, MidiConstraints(**{wish: value}))
 
 
 @pytest.mark.parametrize("name", ["remi", "performance"])
 def test_words_that_mean_nothing_are_refused_by_the_grammar(name: str) -> None:
     with pytest.raises(ConstraintError, match=r"^no key is called 'H'"):
-        grammar_of(name, 1, Constraints(key="H"))
+        grammar_of(name, 1, MidiConstraints(key="H"))
     with pytest.raises(
         ConstraintError,
         match=r"^(no instrument is called 'kazoo'|instruments is \('kazoo',\); allowed: none with this checkpoint)",
     ):
-        grammar_of(name, 1, Constraints(instruments=("kazoo",)))
+        grammar_of(name, 1, MidiConstraints(instruments=("kazoo",)))

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from midi_pieces import DRUMS, band, make_score, names, note_rows, read_remi, tokenizer
+from midi_pieces import DRUMS, band, domain, make_score, names, note_rows, read_remi
 
 from muse_tokenizers.base import Ids, Token
 
 
 def described(name: str, score: Any) -> list[Token]:
-    midi = tokenizer(name)
-    return [token for (token,) in midi.describe(midi.encode(score))]
+    midi = domain(name)
+    return [token for (token,) in midi.tokenizer.describe(midi.tokenizer.encode(score))]
 
 
 SMALL = make_score(
@@ -85,7 +85,7 @@ def test_the_ids_of_a_note_share_its_number_and_its_span(name: str) -> None:
         if token.note is not None:
             groups.setdefault(token.note, []).append(token)
     kinds = {"remi": ["pitch", "velocity", "duration"], "performance": ["pitch", "velocity", "note off"]}[name]
-    assert list(groups) == list(range(tokenizer(name).decode(tokenizer(name).encode(band())).note_num()))
+    assert list(groups) == list(range(domain(name).tokenizer.decode(domain(name).tokenizer.encode(band())).note_num()))
     for group in groups.values():
         assert [token.kind.replace("drum", "pitch") for token in group] == kinds
         assert len({token.start for token in group[:2]}) == 1
@@ -101,11 +101,11 @@ def test_spans_never_run_back(name: str) -> None:
 
 def test_special_ids_and_the_beginning_of_a_note_are_described_too() -> None:
     for name in ("remi", "performance"):
-        midi = tokenizer(name)
-        ids = np.array([[midi.begin], [midi.end], [midi.pad]])
-        assert [token.label for (token,) in midi.describe(ids)] == ["begin", "end", "pad"]
-        assert {token.kind for (token,) in midi.describe(ids)} == {"special"}
-    remi = tokenizer("remi")
+        midi = domain(name)
+        ids = np.array([[midi.tokenizer.begin], [midi.tokenizer.end], [midi.tokenizer.pad]])
+        assert [token.label for (token,) in midi.tokenizer.describe(ids)] == ["begin", "end", "pad"]
+        assert {token.kind for (token,) in midi.tokenizer.describe(ids)} == {"special"}
+    remi = domain("remi").tokenizer
     ids = remi.encode(SMALL)[:8]
     assert [(token.label, token.note) for (token,) in remi.describe(ids)][-2:] == [("C#4", 0), ("velocity 63", 0)]
     assert [(token.label, token.note) for (token,) in remi.describe(ids[6:])] == [("C#4", 0), ("velocity 63", 0)]
@@ -113,9 +113,9 @@ def test_special_ids_and_the_beginning_of_a_note_are_described_too() -> None:
 
 
 def test_a_description_counts_from_the_first_id_it_is_given() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(SMALL, 1.2)
-    assert [token.label for (token,) in remi.describe(prompt.ids)][-1] == "bar 2"
+    assert [token.label for (token,) in remi.tokenizer.describe(prompt.ids)][-1] == "bar 2"
 
 
 # Transposition
@@ -123,8 +123,8 @@ def test_a_description_counts_from_the_first_id_it_is_given() -> None:
 
 @pytest.mark.parametrize("name", ["remi", "performance"])
 def test_variations_transpose_and_leave_all_but_pitches_alone(name: str) -> None:
-    midi = tokenizer(name)
-    vocabulary = midi.vocabulary()
+    midi = domain(name)
+    vocabulary = midi.tokenizer.vocabulary()
     families = {"remi": {"Pitch"}, "performance": {"NoteOn", "NoteOff"}}[name]
     variations = midi.variations()
     assert [shift_of(vocabulary, moved) for moved in variations.maps] == [0, *range(-5, 0), *range(1, 7)]
@@ -148,23 +148,23 @@ def shift_of(vocabulary: list[str], moved: Ids) -> int:
 
 @pytest.mark.parametrize("name", ["remi", "performance"])
 def test_a_transposed_piece_decodes_to_transposed_notes_and_the_same_drums(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     score = make_score({0: [(i, 1, 20 + 8 * i, 63) for i in range(8)], DRUMS: [(i, 1, 36, 63) for i in range(8)]})
-    ids = midi.encode(score)
+    ids = midi.tokenizer.encode(score)
     variations = midi.variations()
-    plain = note_rows(midi.decode(ids))
+    plain = note_rows(midi.tokenizer.decode(ids))
     for moved, valid in zip(variations.maps, variations.valid, strict=True):
         assert valid[ids].all()
-        shift = shift_of(midi.vocabulary(), moved)
-        assert note_rows(midi.decode(moved[ids])) == [
+        shift = shift_of(midi.tokenizer.vocabulary(), moved)
+        assert note_rows(midi.tokenizer.decode(moved[ids])) == [
             (program, onset, length, pitch + (0 if program == DRUMS else shift), velocity)
             for program, onset, length, pitch, velocity in plain
         ]
 
 
 def test_a_piece_at_the_edge_cannot_be_transposed_over_it() -> None:
-    remi = tokenizer("remi")
-    ids = remi.encode(make_score({0: [(0, 1, 126, 63)]}))
+    remi = domain("remi")
+    ids = remi.tokenizer.encode(make_score({0: [(0, 1, 126, 63)]}))
     valid = remi.variations().valid[:, ids[:, 0]].all(axis=1)
     assert valid.tolist() == [True] * 7 + [False] * 5
     read_remi(names(remi, ids))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from midi_pieces import DRUMS, make_score, program_of, tokenizer
+from midi_pieces import DRUMS, domain, make_score, program_of
 
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import read_sidecar, sidecar_text
@@ -19,14 +19,14 @@ def hands() -> Any:
     """Drums, a right hand and a left hand."""
     score = make_score({DRUMS: [(i, 0.5, 36, 90) for i in range(16)], 0: [(i, 0.9, 76 + i % 5, 80) for i in range(16)]})
     score.tracks.append(make_score({0: [(i, 0.9, 40 + i % 5, 80) for i in range(16)]}).tracks[0])
-    midi = tokenizer("remi")
+    midi = domain("remi")
     return midi.loads(midi.dumps(score))
 
 
 def new_notes(name: str, prompt: Prompt[Any]) -> list[tuple[int, set[int]]]:
     """Program and new pitches of each track, where the piece goes on as it does."""
-    midi = tokenizer(name)
-    joined = midi.join(prompt, midi.encode(hands())[len(prompt.ids) - 1 :])
+    midi = domain(name)
+    joined = midi.join(prompt, midi.tokenizer.encode(hands())[len(prompt.ids) - 1 :])
     assert prompt.piece is not None
     before = [len(track.notes) for track in prompt.piece.tracks] + [0] * 9
     return [
@@ -37,7 +37,7 @@ def new_notes(name: str, prompt: Prompt[Any]) -> list[tuple[int, set[int]]]:
 
 def sidecar(path: Path, name: str, prompt: Prompt[Any], **changed: Any) -> Path:
     text = sidecar_text(
-        tokenizer(name), Request(prompt=prompt), checkpoint="0" * 64, candidate=0, ids=np.zeros((0, 1), dtype=np.int64),
+        domain(name), Request(prompt=prompt), checkpoint="0" * 64, candidate=0, ids=np.zeros((0, 1), dtype=np.int64),
         log_probability=0.0, name="hands", source=None, sound=None,
     )  # fmt: skip
     content = json.loads(text) | changed
@@ -61,12 +61,12 @@ RIGHT, LEFT = set(range(76, 81)), set(range(40, 45))
 def test_notes_of_a_sidecar_of_version_1_go_to_the_first_track_of_their_instrument(
     name: str, today: Any, then: Any, tmp_path: Path
 ) -> None:
-    prompt = tokenizer(name).prompt(hands(), 4.0)
+    prompt = domain(name).prompt(hands(), 4.0)
     lines: list[str] = []
 
     def read(**changed: Any) -> Prompt[Any]:
         path = sidecar(tmp_path / "hands.json", name, prompt, **changed)
-        found: Prompt[Any] = read_sidecar(path, tokenizer(name), warn=lines.append).request.prompt
+        found: Prompt[Any] = read_sidecar(path, domain(name), warn=lines.append).request.prompt
         return found
 
     def in_order(rows: Any) -> Any:
@@ -79,5 +79,5 @@ def test_notes_of_a_sidecar_of_version_1_go_to_the_first_track_of_their_instrume
     what = "its ids and notes repeat, in a .mid that is written as those of today are"
     assert lines == [f"{tmp_path / 'hands.json'} is of version 1: {what}"]
     # What was made again says so in its own sidecar.
-    again = read_sidecar(sidecar(tmp_path / "again.json", name, earlier), tokenizer(name), warn=lines.append)
+    again = read_sidecar(sidecar(tmp_path / "again.json", name, earlier), domain(name), warn=lines.append)
     assert (again.request.prompt.divided, len(lines)) == (False, 1)

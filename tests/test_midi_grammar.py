@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from midi_pieces import (
     READERS,
     band,
+    domain,
     draw,
     grammar_of,
     kinds,
@@ -22,15 +23,15 @@ from midi_pieces import (
     scale,
     signature_rows,
     tempo_rows,
-    tokenizer,
 )
 
-from muse_tokenizers.base import Constraints, Ids
+from muse_tokenizers.base import Ids
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
-from muse_tokenizers.midi.performance import PerformanceScheme
+from muse_tokenizers.midi.constraints import MidiConstraints
+from muse_tokenizers.midi.performance import PerformanceTokenizer
 from muse_tokenizers.midi.vocabulary import make_miditok
 
-FOREVER = Constraints(seconds=1e9)
+FOREVER = MidiConstraints(seconds=1e9)
 """A length that is never reached: without it uniform logits end a piece every thousand tokens."""
 
 NAMES = ("remi", "performance")
@@ -41,7 +42,7 @@ TASTES = (0.0, 1.0, 2.0)
 @cache
 def drawn(name: str, taste: float) -> Ids:
     """(8, 1250, 1): ten thousand ids."""
-    ids = draw(grammar_of(name, 8, FOREVER), 1250, seed=7, kind_of=kinds(tokenizer(name)), spread=taste)
+    ids = draw(grammar_of(name, 8, FOREVER), 1250, seed=7, kind_of=kinds(domain(name)), spread=taste)
     assert ids.shape == (8, 1250, 1)
     return ids
 
@@ -55,10 +56,10 @@ def errors(name: str, ids: Ids) -> float:
     """MidiTok's own count, of a piece in which every note has been ended."""
     from miditok import TokSequence
 
-    special = (tokenizer(name).pad, tokenizer(name).begin, tokenizer(name).end)
+    special = (domain(name).tokenizer.pad, domain(name).tokenizer.begin, domain(name).tokenizer.end)
     whole = [int(i) for i in ids[:, 0] if i not in special]
     if name == "performance":
-        form = PerformanceScheme(CONFIGURATIONS[name])
+        form = PerformanceTokenizer()
         whole = form.closed(whole[: form.whole_length(whole)])
         found = miditok(name).tokens_errors([TokSequence(ids=whole)])
     else:
@@ -76,10 +77,10 @@ def test_ten_thousand_random_tokens_have_no_error(name: str, taste: float) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_random_tokens_read_the_same_by_a_slow_reader_wherever_they_stop(name: str, taste: float) -> None:
     """The reader raises where a rule is broken: see `midi_pieces.read_remi` and `midi_pieces.read_performance`."""
-    midi = tokenizer(name)
+    midi = domain(name)
     for candidate, ids in enumerate(drawn(name, taste)):
         for length in (*range(candidate, 1250, 300), 1250):
-            reading, score = READERS[name](names(midi, ids[:length])), midi.decode(ids[:length])
+            reading, score = READERS[name](names(midi, ids[:length])), midi.tokenizer.decode(ids[:length])
             assert sorted(reading.notes) == note_rows(score)
 
 
@@ -87,18 +88,18 @@ def test_random_tokens_read_the_same_by_a_slow_reader_wherever_they_stop(name: s
 @pytest.mark.parametrize("name", NAMES)
 def test_every_finished_pitch_is_a_note(name: str, taste: float) -> None:
     for ids in drawn(name, taste):
-        tokens = names(tokenizer(name), ids)
+        tokens = names(domain(name), ids)
         last = {"remi": "Duration", "performance": "Velocity"}[name]
-        assert tokenizer(name).decode(ids).note_num() == sum(token.startswith(last) for token in tokens)
+        assert domain(name).tokenizer.decode(ids).note_num() == sum(token.startswith(last) for token in tokens)
 
 
 @pytest.mark.parametrize("taste", TASTES)
 @pytest.mark.parametrize("name", NAMES)
 def test_random_scores_survive_their_files(name: str, taste: float) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     for candidate, ids in enumerate(drawn(name, taste)):
         for length in (50 + candidate, 1250):
-            score = midi.decode(ids[:length])
+            score = midi.tokenizer.decode(ids[:length])
             if not score.note_num():
                 continue
             again = midi.loads(midi.dumps(score))
@@ -112,15 +113,15 @@ def test_random_scores_survive_their_files(name: str, taste: float) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_many_short_pieces_end_whole(name: str) -> None:
     """Without a requested length the end is drawn too, and only where nothing is left dangling."""
-    midi = tokenizer(name)
+    midi = domain(name)
     grammar = grammar_of(name, 48)
     ids = draw(grammar, 400, seed=3, kind_of=kinds(midi), spread=2.0)
     ended = grammar.finished
     assert ended.sum() >= 5
     for candidate in ids[ended]:
-        piece = candidate[: int(np.argmax(candidate[:, 0] == midi.end))]
-        assert (candidate[len(piece) + 1 :] == midi.pad).all()
-        assert midi.decode(piece).note_num() > 0
+        piece = candidate[: int(np.argmax(candidate[:, 0] == midi.tokenizer.end))]
+        assert (candidate[len(piece) + 1 :] == midi.tokenizer.pad).all()
+        assert midi.tokenizer.decode(piece).note_num() > 0
         assert errors(name, piece) == 0
         assert len(names(midi, piece)) == len(piece)
         if name == "remi":
@@ -129,25 +130,25 @@ def test_many_short_pieces_end_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_says_where_nothing_is_left_dangling(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     grammar = grammar_of(name, 4, FOREVER)
     steps = []
     for _ in range(300):
         ids = draw(grammar, 1, seed=len(steps))[:, 0]
         steps.append(ids)
         for candidate, whole in enumerate(grammar.complete):
-            kind = midi.vocabulary()[ids[candidate, 0]].split("_")[0]
+            kind = midi.tokenizer.vocabulary()[ids[candidate, 0]].split("_")[0]
             dangling = {"remi": ("Bar", "Position", "Program", "Pitch", "PitchDrum", "Velocity")}.get(name, ("NoteOn",))
             assert whole == (kind not in dangling)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_many_candidates_behave_exactly_as_single_ones(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     constraints = (
-        Constraints(key="D minor", seconds=8.0)
+        MidiConstraints(key="D minor", seconds=8.0)
         if name == "performance"
-        else Constraints(key="D minor", tempo=90, bars=3)
+        else MidiConstraints(key="D minor", tempo=90, bars=3)
     )
     prompt = midi.prompt(band(), 6.0).ids
     together = grammar_of(name, 7, constraints, prompt)
@@ -173,7 +174,7 @@ def test_many_candidates_behave_exactly_as_single_ones(name: str) -> None:
 def test_the_grammar_after_a_prompt_is_the_grammar_of_the_whole(name: str) -> None:
     """Growing step by step and starting from what is there lead to the same state."""
     ids = drawn(name, 1.0)[0]
-    begin = tokenizer(name).prompt(None).ids
+    begin = domain(name).prompt(None).ids
     grown = grammar_of(name, 1, FOREVER)
     for length in range(240):
         if length % 16 == 0:
@@ -185,13 +186,13 @@ def test_the_grammar_after_a_prompt_is_the_grammar_of_the_whole(name: str) -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_elapsed_is_the_time_of_the_decoded_score(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     grammar = grammar_of(name, 1, FOREVER)
     ids = drawn(name, 1.0)[0]
     for length, step in enumerate(ids[:400]):
         grammar.advance(step[None])
         if length % 23 == 0:
-            described = midi.describe(ids[: length + 1])[-1][0]
+            described = midi.tokenizer.describe(ids[: length + 1])[-1][0]
             at = described.end if described.kind == "time shift" else described.start
             assert grammar.elapsed[0] == pytest.approx(at, abs=1e-9)
 
@@ -208,27 +209,27 @@ def test_elapsed_is_the_time_of_the_decoded_score(name: str) -> None:
 def test_any_draw_after_any_prompt_is_a_score(
     name: str, seed: int, taste: float, seconds: float | None, prompted: bool, length: int
 ) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     prompt = midi.prompt(band() if prompted else None, seconds)
     grammar = grammar_of(name, 2, FOREVER, prompt.ids)
     for candidate in draw(grammar, length, seed, kinds(midi), taste):
         whole = np.concatenate([prompt.ids, candidate])
         assert errors(name, whole[1:]) == 0
-        assert sorted(READERS[name](names(midi, whole)).notes) == note_rows(midi.decode(whole))
+        assert sorted(READERS[name](names(midi, whole)).notes) == note_rows(midi.tokenizer.decode(whole))
 
 
 # The rules one by one
 
 
-def allowed_names(name: str, ids: Ids, constraints: Constraints | None = None) -> set[str]:
-    midi = tokenizer(name)
+def allowed_names(name: str, ids: Ids, constraints: MidiConstraints | None = None) -> set[str]:
+    midi = domain(name)
     grammar = grammar_of(name, 1, constraints, np.concatenate([midi.prompt(None).ids, ids]))
-    vocabulary = midi.vocabulary()
+    vocabulary = midi.tokenizer.vocabulary()
     return {vocabulary[i] for i in np.flatnonzero(grammar.allowed()[0, 0])}
 
 
 def remi_ids(text: str) -> Ids:
-    vocabulary = tokenizer("remi").vocabulary()
+    vocabulary = domain("remi").tokenizer.vocabulary()
     words = ["Bar_None" if word == "Bar" else word for word in text.split()]
     return np.array([vocabulary.index(word) for word in words], dtype=np.int64)[:, None]
 
@@ -310,14 +311,14 @@ def test_a_piece_without_notes_does_not_end() -> None:
 
 
 def test_a_wished_length_alone_ends_a_piece() -> None:
-    ids = tokenizer("remi").encode(scale(2))
+    ids = domain("remi").tokenizer.encode(scale(2))
     assert "EOS_None" in allowed_names("remi", ids)
-    assert "EOS_None" not in allowed_names("remi", ids, Constraints(bars=9))
-    assert "EOS_None" not in allowed_names("remi", ids, Constraints(seconds=9))
+    assert "EOS_None" not in allowed_names("remi", ids, MidiConstraints(bars=9))
+    assert "EOS_None" not in allowed_names("remi", ids, MidiConstraints(seconds=9))
 
 
 def test_a_struck_note_is_not_struck_again_nor_ended_at_once() -> None:
-    ids = tokenizer("performance").encode(make_score({0: [(0, 1, 60, 63), (0, 1, 64, 63)]}))
+    ids = domain("performance").tokenizer.encode(make_score({0: [(0, 1, 60, 63), (0, 1, 64, 63)]}))
     following = allowed_names("performance", ids[:4])
     assert not {"NoteOn_60", "NoteOn_64", "NoteOff_60", "NoteOff_61"} & following
     assert {"NoteOn_61", "TimeShift_1.0.50"} <= following

@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from midi_pieces import (
     DRUMS,
     band,
+    domain,
     make_score,
     names,
     note_rows,
     read_performance,
     scale,
     seconds_at,
-    tokenizer,
 )
 
 from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -29,13 +30,13 @@ HALF_STEP = 0.005 + 1e-9
 
 
 @pytest.fixture(scope="module")
-def performance() -> MidiTokenizer:
-    return tokenizer("performance")
+def performance() -> MidiDomain:
+    return domain("performance")
 
 
 def tokens(score: Any) -> list[str]:
-    performance = tokenizer("performance")
-    return names(performance, performance.encode(score))
+    performance = domain("performance")
+    return names(performance, performance.tokenizer.encode(score))
 
 
 def heard(score: Any) -> list[tuple[float, float, int]]:
@@ -51,19 +52,19 @@ def heard(score: Any) -> list[tuple[float, float, int]]:
 # The vocabulary
 
 
-def test_there_are_388_ids_and_three_special_ones(performance: MidiTokenizer) -> None:
-    kinds = [name.split("_")[0] for name in performance.vocabulary()]
+def test_there_are_388_ids_and_three_special_ones(performance: MidiDomain) -> None:
+    kinds = [name.split("_")[0] for name in performance.tokenizer.vocabulary()]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     special = {kind: counts.pop(kind) for kind in ("PAD", "BOS", "EOS")}
     assert counts == {"NoteOn": 128, "NoteOff": 128, "TimeShift": 100, "Velocity": 32}
     assert sum(counts.values()) == 388
     assert special == {"PAD": 1, "BOS": 1, "EOS": 1}
-    assert performance.vocabulary_size == 391
+    assert performance.tokenizer.vocabulary_size == 391
 
 
-def test_the_time_shifts_are_10_to_1000_milliseconds(performance: MidiTokenizer) -> None:
-    everything = np.arange(performance.vocabulary_size)[:, None]
-    shifts = [token for (token,) in performance.describe(everything) if token.kind == "time shift"]
+def test_the_time_shifts_are_10_to_1000_milliseconds(performance: MidiDomain) -> None:
+    everything = np.arange(performance.tokenizer.vocabulary_size)[:, None]
+    shifts = [token for (token,) in performance.tokenizer.describe(everything) if token.kind == "time shift"]
     assert [token.label for token in shifts] == [f"{10 * step} ms" for step in range(1, 101)]
     assert [round(1000 * (token.end - token.start)) for token in shifts] == [10 * step for step in range(1, 101)]
 
@@ -80,8 +81,8 @@ def test_a_small_score_reads_as_expected() -> None:
 
 
 def check(score: Any) -> None:
-    performance = tokenizer("performance")
-    decoded = heard(performance.decode(performance.encode(score)))
+    performance = domain("performance")
+    decoded = heard(performance.tokenizer.decode(performance.tokenizer.encode(score)))
     expected = heard(score)
     assert [pitch for _, _, pitch in decoded] == [pitch for _, _, pitch in expected]
     for (onset, end, _), (wanted, wanted_end, _) in zip(decoded, expected, strict=True):
@@ -139,11 +140,11 @@ def test_tempo_maps_know_the_ticks_of_seconds_and_back() -> None:
 def test_any_score_becomes_ids_that_the_grammar_and_a_slow_reader_accept(
     notes: Any, tempos: Any, ticks_per_quarter: int, presses: Any
 ) -> None:
-    performance = tokenizer("performance")
+    performance = domain("performance")
     score = make_score({0: notes}, tempos=tempos, ticks_per_quarter=ticks_per_quarter, pedals={0: presses})
-    ids = performance.encode(score)
+    ids = performance.tokenizer.encode(score)
     reading = read_performance(names(performance, ids))
-    assert sorted(reading.notes) == note_rows(performance.decode(ids))
+    assert sorted(reading.notes) == note_rows(performance.tokenizer.decode(ids))
     onsets = {(note.pitch, note.time) for note in score.tracks[0].notes}
     assert len(reading.notes) <= len(onsets)
     times = [(pitch, float(seconds_at(score, tick))) for pitch, tick in onsets]
@@ -151,7 +152,7 @@ def test_any_score_becomes_ids_that_the_grammar_and_a_slow_reader_accept(
         assert any(pitch == other and abs(onset / 100 - time) <= HALF_STEP for other, time in times)
     grammar = performance.grammar(performance.prompt(None).ids, 1)
     for step in ids:
-        assert grammar.allowed()[0, 0, step[0]], performance.vocabulary()[step[0]]
+        assert grammar.allowed()[0, 0, step[0]], performance.tokenizer.vocabulary()[step[0]]
         grammar.advance(step[None])
     assert grammar.complete[0]
     assert grammar.elapsed[0] == pytest.approx(max(onset + length for _, onset, length, _, _ in reading.notes) / 100)
@@ -164,14 +165,14 @@ def test_all_instruments_become_one_piano_and_drums_are_left_out() -> None:
     score = make_score({5: [(0, 1, 60, 63)], 40: [(0, 1, 64, 63)], DRUMS: [(0, 1, 36, 63)]})
     reading = read_performance(tokens(score))
     assert sorted(pitch for *_, pitch, _ in reading.notes) == [60, 64]
-    decoded = tokenizer("performance").decode(tokenizer("performance").encode(score))
+    decoded = domain("performance").tokenizer.decode(domain("performance").tokenizer.encode(score))
     assert [(track.program, track.is_drum) for track in decoded.tracks] == [(0, False)]
 
 
-def test_nothing_but_drums_is_refused(performance: MidiTokenizer) -> None:
+def test_nothing_but_drums_is_refused(performance: MidiDomain) -> None:
     message = "^the piece has nothing but drums, for which this vocabulary has no ids$"
     with pytest.raises(UnreadablePieceError, match=message):
-        performance.encode(make_score({DRUMS: [(0, 1, 36, 63)]}))
+        performance.tokenizer.encode(make_score({DRUMS: [(0, 1, 36, 63)]}))
 
 
 def test_the_pedal_lengthens_the_notes_it_holds() -> None:
@@ -199,30 +200,30 @@ def test_a_note_of_no_length_lasts_ten_milliseconds() -> None:
     assert notes == [(0, 50, 1, 60, 63)]
 
 
-def test_all_pitches_and_32_velocities_come_back(performance: MidiTokenizer) -> None:
+def test_all_pitches_and_32_velocities_come_back(performance: MidiDomain) -> None:
     score = make_score({0: [(i, 0.5, i, 3 + 4 * (i % 32)) for i in range(128)]}, tempos=[(0, 120)])
-    decoded = performance.decode(performance.encode(score))
+    decoded = performance.tokenizer.decode(performance.tokenizer.encode(score))
     assert [(note.pitch, note.velocity) for note in decoded.tracks[0].notes] == [
         (i, 3 + 4 * (i % 32)) for i in range(128)
     ]
 
 
-def test_the_band_is_read_the_same_by_a_slow_reader(performance: MidiTokenizer) -> None:
-    ids = performance.encode(band())
-    assert sorted(read_performance(names(performance, ids)).notes) == note_rows(performance.decode(ids))
+def test_the_band_is_read_the_same_by_a_slow_reader(performance: MidiDomain) -> None:
+    ids = performance.tokenizer.encode(band())
+    assert sorted(read_performance(names(performance, ids)).notes) == note_rows(performance.tokenizer.decode(ids))
 
 
-def test_a_note_that_nothing_ends_rings_for_half_a_second(performance: MidiTokenizer) -> None:
-    ids = performance.encode(scale(1))[:-1]
-    decoded = performance.decode(ids)
+def test_a_note_that_nothing_ends_rings_for_half_a_second(performance: MidiDomain) -> None:
+    ids = performance.tokenizer.encode(scale(1))[:-1]
+    decoded = performance.tokenizer.decode(ids)
     last = max(decoded.tracks[0].notes, key=lambda note: note.time)
-    end = max(token.end for (token,) in performance.describe(ids))
+    end = max(token.end for (token,) in performance.tokenizer.describe(ids))
     assert last.end / 100 == pytest.approx(end)
     assert sorted(read_performance(names(performance, ids)).notes) == note_rows(decoded)
 
 
 def test_other_steps_of_time_work_throughout() -> None:
-    coarse = MidiTokenizer(MidiConfiguration(scheme="performance", shift_milliseconds=20, shifts=50, velocities=8))
+    coarse = MidiTokenizer.of(MidiConfiguration(scheme="performance", shift_milliseconds=20, shifts=50, velocities=8))
     ids = coarse.encode(scale())
     assert coarse.vocabulary_size == 3 + 256 + 50 + 8
     decoded = heard(coarse.decode(ids))
@@ -230,7 +231,8 @@ def test_other_steps_of_time_work_throughout() -> None:
         assert pitch == model
         assert abs(onset - wanted) <= 0.01 + 1e-9
         assert abs(end - wanted_end) <= 0.01 + 1e-9
-    grammar = coarse.grammar(coarse.prompt(None).ids, 1)
+    midi = MidiDomain.of(coarse)
+    grammar = midi.grammar(midi.prompt(None).ids, 1)
     for step in ids:
         assert grammar.allowed()[0, 0, step[0]]
         grammar.advance(step[None])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from midi_pieces import (
     DRUMS,
     band,
+    domain,
     grammar_of,
     grow,
     kinds,
@@ -25,11 +26,11 @@ from midi_pieces import (
     read_remi,
     scale,
     seconds_at,
-    tokenizer,
 )
 from symusic import KeySignature, PitchBend, TextMeta
 
-from muse_tokenizers.base import Constraints, Ids, Prompt
+from muse_tokenizers.base import Ids, Prompt
+from muse_tokenizers.midi.constraints import MidiConstraints
 
 RESOLUTIONS = (24, 96, 220, 480, 960, 1024, 32767)
 NAMES = ("remi", "performance")
@@ -86,19 +87,19 @@ def expressive(ticks_per_quarter: int = 480) -> Any:
         score.tracks[1].pitch_bends.append(PitchBend(960, 0))
     score.key_signatures.append(KeySignature(0, 2, 0))
     score.markers.append(TextMeta(ticks_per_quarter, "theme"))
-    return tokenizer("remi").loads(tokenizer("remi").dumps(score))
+    return domain("remi").loads(domain("remi").dumps(score))
 
 
 def recorded(ticks_per_quarter: int = 480) -> Any:
     """The band as it is read from a file."""
-    return tokenizer("remi").loads(tokenizer("remi").dumps(band(ticks_per_quarter)))
+    return domain("remi").loads(domain("remi").dumps(band(ticks_per_quarter)))
 
 
 def continued(
-    name: str, prompt: Prompt[Any], seed: int = 0, constraints: Constraints | None = None, steps: int = 150
+    name: str, prompt: Prompt[Any], seed: int = 0, constraints: MidiConstraints | None = None, steps: int = 150
 ) -> Ids:
-    midi = tokenizer(name)
-    grammar = grammar_of(name, 1, constraints or Constraints(seconds=1e9), prompt.ids)
+    midi = domain(name)
+    grammar = grammar_of(name, 1, constraints or MidiConstraints(seconds=1e9), prompt.ids)
     return grow(grammar, steps, seed, kinds(midi), 0.0)[0]
 
 
@@ -117,7 +118,7 @@ def late(ticks_per_quarter: int = 480) -> Any:
     for number, track in enumerate(score.tracks):
         track.lyrics.append(TextMeta(ticks_per_quarter, f"la {number}"))
         track.lyrics.append(TextMeta(20 * ticks_per_quarter, "late"))
-    return tokenizer("remi").loads(tokenizer("remi").dumps(score))
+    return domain("remi").loads(domain("remi").dumps(score))
 
 
 # Where a piece is cut
@@ -125,7 +126,7 @@ def late(ticks_per_quarter: int = 480) -> Any:
 
 @pytest.mark.parametrize("seconds", [0.1, 1.9, 2.0, 2.1, 3.9, 6.0, 15.99])
 def test_a_prompt_ends_at_the_last_bar_line_in_its_seconds(seconds: float) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(scale(8), seconds)
     # Bars of two seconds; where not even one fits, the first.
     assert prompt.split_point == max(2, 2 * int(seconds / 2))
@@ -139,16 +140,16 @@ def test_a_prompt_ends_at_the_last_bar_line_in_its_seconds(seconds: float) -> No
 
 @pytest.mark.parametrize("seconds", [None, 16.0, 17.0, 1e9])
 def test_a_prompt_of_a_whole_piece_ends_at_the_bar_line_after_it(seconds: float | None) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(scale(8), seconds)
     assert (prompt.split_point, prompt.split_index) == (16.0, 8 * 1920)
-    assert prompt.ids[1:-1].tolist() == remi.encode(scale(8)).tolist()
+    assert prompt.ids[1:-1].tolist() == remi.tokenizer.encode(scale(8)).tolist()
     assert names(remi, prompt.ids)[-1] == "Bar_None"
     assert events(prompt.piece) == events(scale(8))
 
 
 def test_bar_lines_are_found_under_changes_of_tempo_and_of_bar() -> None:
-    remi, score = tokenizer("remi"), band()
+    remi, score = domain("remi"), band()
     lines = [0, 4, 8, 11, 14, 18, 22, 25, 28, 31, 34, 37, 40]
     split_points = {remi.prompt(score, float(seconds)).split_index / 480 for seconds in np.arange(0, 40, 0.1)}
     assert split_points <= {*lines[1:], 43}
@@ -159,7 +160,7 @@ def test_bar_lines_are_found_under_changes_of_tempo_and_of_bar() -> None:
 
 
 def test_silence_at_the_beginning_is_no_prompt() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(make_score({0: [(20, 1, 60, 63), (40, 1, 60, 63)]}), 1.0)
     assert prompt.split_index == 24 * 480
     assert prompt.piece is not None
@@ -167,7 +168,7 @@ def test_silence_at_the_beginning_is_no_prompt() -> None:
 
 
 def test_a_performance_is_cut_where_nothing_sounds_if_that_is_near() -> None:
-    performance = tokenizer("performance")
+    performance = domain("performance")
     notes = [(0, 1, 60, 63), (2, 1, 62, 63), (4, 1, 64, 63), (4.8, 6, 65, 63)]
     prompt = performance.prompt(make_score({0: notes}), 2.1)
     assert prompt.split_point == pytest.approx(2.0)
@@ -184,7 +185,7 @@ def test_a_performance_is_cut_where_nothing_sounds_if_that_is_near() -> None:
 @pytest.mark.parametrize("ticks_per_quarter", RESOLUTIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_prompt_stays_exactly_as_in_the_file(name: str, ticks_per_quarter: int) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     for score, seconds in ((expressive(ticks_per_quarter), 5.2), (recorded(ticks_per_quarter), 9.0)):
         prompt = midi.prompt(score, seconds)
         first = prompt.split_index
@@ -205,7 +206,7 @@ def test_the_prompt_stays_exactly_as_in_the_file(name: str, ticks_per_quarter: i
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_held_across_the_cut_stays_as_in_the_file(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     score = expressive()
     prompt = midi.prompt(score, 5.2)
     split_point = Fraction(prompt.split_index, 480)
@@ -228,7 +229,7 @@ def test_what_is_held_across_the_cut_stays_as_in_the_file(name: str) -> None:
 def test_a_prompt_that_went_through_a_file_is_continued_with_the_same_bytes(
     name: str, piece: Any, seconds: float | None
 ) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     prompt = midi.prompt(piece(), seconds)
     kept = midi.timed(replace(prompt, piece=midi.loads(midi.dumps(prompt.piece)), clock=None))
     ids = continued(name, prompt)
@@ -236,7 +237,7 @@ def test_a_prompt_that_went_through_a_file_is_continued_with_the_same_bytes(
 
 
 def test_what_enters_after_the_cut_is_no_part_of_the_prompt_but_its_words_are() -> None:
-    prompt = tokenizer("remi").prompt(late(), 4.0)
+    prompt = domain("remi").prompt(late(), 4.0)
     assert [program_of(track) for track in prompt.piece.tracks] == [0, 42]
     assert [[lyric.text for lyric in track.lyrics] for track in prompt.piece.tracks] == [
         ["la 0", "la 1", "la 2"],
@@ -246,7 +247,7 @@ def test_what_enters_after_the_cut_is_no_part_of_the_prompt_but_its_words_are() 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_whole_piece_as_a_prompt_keeps_everything(name: str) -> None:
-    midi, score = tokenizer(name), expressive()
+    midi, score = domain(name), expressive()
     prompt = midi.prompt(score)
     joined = midi.join(prompt, continued(name, prompt))
     found, expected = events(joined), events(score)
@@ -257,7 +258,7 @@ def test_the_whole_piece_as_a_prompt_keeps_everything(name: str) -> None:
 
 def test_what_comes_early_by_less_than_half_a_position_belongs_to_the_next_bar() -> None:
     """A chord played a hair before the bar line: the ids have it in the next bar, so the prompt is without it."""
-    remi = tokenizer("remi")
+    remi = domain("remi")
     score = scale(4, ticks_per_quarter=960)
     # A position is 40 ticks.
     early = make_score({0: [(4 - 19 / 960, 1, 90, 63), (4 - 21 / 960, 1, 91, 63)]}, ticks_per_quarter=960)
@@ -274,14 +275,14 @@ def test_what_comes_early_by_less_than_half_a_position_belongs_to_the_next_bar()
 
 @pytest.mark.parametrize("ticks_per_quarter", RESOLUTIONS)
 def test_a_continuation_in_bars_begins_at_the_cut_and_keeps_its_beats(ticks_per_quarter: int) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     score = scale(4, program=5, ticks_per_quarter=ticks_per_quarter)
     prompt = remi.prompt(score, 5.0)
     ids = continued("remi", prompt)
     start = 2 * 192
     joined = remi.join(prompt, ids)
     new = [row for row in events(joined)["notes"] if row[1] >= 8]
-    whole = remi.decode(np.concatenate([prompt.ids, ids]))
+    whole = remi.tokenizer.decode(np.concatenate([prompt.ids, ids]))
     wanted = [
         (program, Fraction(onset, 48), Fraction(onset + length, 48), pitch, velocity)
         for program, onset, length, pitch, velocity in note_rows(whole)
@@ -300,13 +301,17 @@ def test_a_continuation_in_bars_begins_at_the_cut_and_keeps_its_beats(ticks_per_
 @pytest.mark.parametrize("ticks_per_quarter", RESOLUTIONS)
 @pytest.mark.parametrize("tempo", [30, 120, 217.7])
 def test_a_continuation_in_real_time_is_right_to_ten_milliseconds(ticks_per_quarter: int, tempo: float) -> None:
-    performance = tokenizer("performance")
+    performance = domain("performance")
     score = scale(8, ticks_per_quarter=ticks_per_quarter, tempos=[(0, 100), (3, tempo)])
     prompt = performance.prompt(score, 4.0)
     ids = continued("performance", prompt)
     joined = performance.join(prompt, ids)
     split_point = round(prompt.split_point * 100)
-    whole = [row for row in note_rows(performance.decode(np.concatenate([prompt.ids, ids]))) if row[1] >= split_point]
+    whole = [
+        row
+        for row in note_rows(performance.tokenizer.decode(np.concatenate([prompt.ids, ids])))
+        if row[1] >= split_point
+    ]
     kept = {(pitch, onset) for _, onset, _, pitch, _ in note_rows(prompt.piece)}
     factor = joined.ticks_per_quarter // ticks_per_quarter
     new = [row for row in note_rows(joined) if (row[3], row[1] / factor) not in kept]
@@ -319,25 +324,25 @@ def test_a_continuation_in_real_time_is_right_to_ten_milliseconds(ticks_per_quar
 
 
 def test_new_instruments_get_tracks_and_old_ones_keep_theirs() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(expressive(), 5.2)
-    constraints = Constraints(instruments=("violin", "drums", "73"), bars=4)
+    constraints = MidiConstraints(instruments=("violin", "drums", "73"), bars=4)
     joined = remi.join(prompt, continued("remi", prompt, 3, constraints, 300))
     assert [program_of(track) for track in joined.tracks] == [0, 40, DRUMS, 73]
 
 
 def test_a_new_note_waits_for_the_held_one_and_is_left_out_if_that_outlasts_it() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     held = [(0, 1, 60, 63), (3, 20, 72, 63)]
     prompt = remi.prompt(make_score({0: held}, ticks_per_quarter=48), 2.0)
     # The ids say that the held note lasts 12 beats: up to 15, not to 23.
-    vocabulary = remi.vocabulary()
+    vocabulary = remi.tokenizer.vocabulary()
     text = "TimeSig_4/4 Bar_None TimeSig_4/4 Bar_None TimeSig_4/4 Position_72 Program_0 " + " ".join(
         f"{before}Pitch_72 Velocity_127 Duration_{length}"
         for before, length in (("", "4.0.2"), ("Bar_None TimeSig_12/4 Position_72 ", "12.0.2"))
     )
     ids = np.array([vocabulary.index(word) for word in text.split()])[:, None]
-    assert [row[1:3] for row in note_rows(remi.decode(np.concatenate([prompt.ids, ids])))[2:]] == [
+    assert [row[1:3] for row in note_rows(remi.tokenizer.decode(np.concatenate([prompt.ids, ids])))[2:]] == [
         (15 * 48, 4 * 48),
         (19 * 48, 12 * 48),
     ]
@@ -347,10 +352,10 @@ def test_a_new_note_waits_for_the_held_one_and_is_left_out_if_that_outlasts_it()
 
 def test_new_notes_of_one_pitch_never_overlap_the_prompts_or_each_other() -> None:
     """Recorded notes overlap the bar line by a hair; what is struck there waits for them."""
-    remi = tokenizer("remi")
+    remi = domain("remi")
     notes = [(beat, 1.02, 60 + beat % 4, 63) for beat in range(16)]
     prompt = remi.prompt(make_score({0: notes}, ticks_per_quarter=960), 4.0)
-    constraints = Constraints(instruments=("0",), bars=8)
+    constraints = MidiConstraints(instruments=("0",), bars=8)
     for seed in range(5):
         joined = remi.join(prompt, continued("remi", prompt, seed, constraints, 400))
         by_pitch: dict[int, list[tuple[int, int]]] = {}
@@ -362,13 +367,13 @@ def test_new_notes_of_one_pitch_never_overlap_the_prompts_or_each_other() -> Non
 
 
 def test_a_new_pedal_waits_for_the_one_that_is_down() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     score = make_score(
         {0: [(i, 1, 60, 63) for i in range(8)]}, controls={0: [(3, 64, 127), (6, 64, 0)]}, ticks_per_quarter=48
     )
     score = remi.loads(remi.dumps(score))
     prompt = remi.prompt(score, 2.0)
-    vocabulary = remi.vocabulary()
+    vocabulary = remi.tokenizer.vocabulary()
     # Released in the ids at 5, pressed at 5.5, up at 7; in the file it is down until 6.
     text = "TimeSig_4/4 Position_24 PedalOff_0 Position_36 Pedal_0 Position_72 PedalOff_0"
     ids = np.array([vocabulary.index(word) for word in text.split()])[:, None]
@@ -378,12 +383,12 @@ def test_a_new_pedal_waits_for_the_one_that_is_down() -> None:
 
 
 def test_what_was_bent_when_the_prompt_ended_is_back_in_tune() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     score = scale(4)
     score.tracks[0].pitch_bends.append(PitchBend(1900, 4000))
     score.tracks[0].pitch_bends.append(PitchBend(2000, 0))
     prompt = remi.prompt(score, 2.0)
-    joined = remi.join(prompt, continued("remi", prompt, constraints=Constraints(instruments=("0",), bars=2)))
+    joined = remi.join(prompt, continued("remi", prompt, constraints=MidiConstraints(instruments=("0",), bars=2)))
     assert [(bend.time, bend.value) for bend in joined.tracks[0].pitch_bends] == [(1900, 4000), (1920, 0)]
 
 
@@ -396,7 +401,7 @@ def test_what_was_bent_when_the_prompt_ended_is_back_in_tune() -> None:
     model=st.sampled_from([recorded, expressive]),
 )
 def test_any_join_survives_its_file(name: str, ticks_per_quarter: int, seconds: float, seed: int, model: Any) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     prompt = midi.prompt(model(ticks_per_quarter), seconds)
     joined = midi.join(prompt, continued(name, prompt, seed, steps=80))
     again = midi.loads(midi.dumps(joined))
@@ -409,28 +414,28 @@ def test_any_join_survives_its_file(name: str, ticks_per_quarter: int, seconds: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_prompt_the_continuation_is_the_piece(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     prompt = midi.prompt(None)
     ids = continued(name, prompt)
-    assert midi.dumps(midi.join(prompt, ids)) == midi.dumps(midi.decode(ids))
+    assert midi.dumps(midi.join(prompt, ids)) == midi.dumps(midi.tokenizer.decode(ids))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_notes_of_a_prompt_are_described_as_long_as_in_its_file(name: str) -> None:
-    midi = tokenizer(name)
+    midi = domain(name)
     # The first is longer than any id says, the second held across the split point; what follows has its own ids'
     # lengths.
     piece = make_score(
         {40: [(0, 30.3, 50, 80), (7.5, 3.7, 62, 80), (2, 0.53, 64, 80), (9, 1, 67, 80), (10, 1, 69, 80)]}
     )
     prompt = midi.prompt(midi.loads(midi.dumps(piece)), 4.1)
-    ids = np.concatenate([prompt.ids, midi.encode(piece)[len(prompt.ids) - 1 :]])
-    tokens = [step[0] for step in midi.describe(ids, prompt)]
+    ids = np.concatenate([prompt.ids, midi.tokenizer.encode(piece)[len(prompt.ids) - 1 :]])
+    tokens = [step[0] for step in midi.tokenizer.describe(ids, prompt)]
     found = {token.value: (token.start, token.end) for token in tokens if token.kind == "pitch"}
     assert [found[pitch] for pitch in (50, 62, 64)] == [
         pytest.approx(span, abs=0.006) for span in ((0, 15.15), (3.75, 5.6), (1, 1.265))
     ]
     assert found[67] == pytest.approx((4.5, 5), abs=0.03)
     # Without its file a prompt is what its ids say.
-    plain = {token.value: token.end for (token,) in midi.describe(prompt.ids) if token.kind == "pitch"}
+    plain = {token.value: token.end for (token,) in midi.tokenizer.describe(prompt.ids) if token.kind == "pitch"}
     assert plain[50] < 15

@@ -6,13 +6,13 @@ import struct
 from typing import Any
 
 import pytest
-from midi_pieces import DRUMS, control_rows, note_rows, pedal_rows, signature_rows, tempo_rows, tokenizer
+from midi_pieces import DRUMS, control_rows, domain, note_rows, pedal_rows, signature_rows, tempo_rows
 
 from muse_tokenizers.errors import FileWarning, UnreadablePieceError
 from muse_tokenizers.midi import smf
+from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.reading import parse_score
 from muse_tokenizers.midi.tempo_map import TempoMap
-from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 Row = tuple[int, ...]
 
@@ -88,8 +88,8 @@ def test_a_pedal_in_a_track_of_its_own_is_that_of_all_notes_of_its_channel(track
 
 
 def test_an_instrument_of_two_tracks_has_each_pedal_once_among_its_ids() -> None:
-    midi = tokenizer("remi")
-    names = [midi.vocabulary()[i] for i in midi.encode(read(midi_file(*HANDS, PEDAL))[0])[:, 0]]
+    midi = domain("remi")
+    names = [midi.tokenizer.vocabulary()[i] for i in midi.tokenizer.encode(read(midi_file(*HANDS, PEDAL))[0])[:, 0]]
     assert names.count("Pedal_5") == names.count("PedalOff_5") == 2
 
 
@@ -238,7 +238,7 @@ def test_words_and_names_come_along_in_any_encoding() -> None:
 
 
 def test_karaoke_and_riff_files_are_midi_files() -> None:
-    assert {".mid", ".midi", ".kar", ".rmi"} == MidiTokenizer.suffixes
+    assert {".mid", ".midi", ".kar", ".rmi"} == MidiDomain.suffixes
 
 
 # What is repaired
@@ -380,12 +380,12 @@ def test_whatever_is_read_can_be_continued(metre: bytes, tempo: bytes, division:
         midi_file(meta + b"\x00\x90\x3c\x40\x00\x3c\x00" + ON + b"\x60\x80\x3c\x40" + END, division=division)
     )
     for name in ("remi", "performance"):
-        midi = tokenizer(name)
+        midi = domain(name)
         prompt = midi.prompt(score)
         grammar = midi.grammar(prompt.ids, 1)
         assert grammar is not None
         assert grammar.allowed().any()
-        joined = midi.join(prompt, midi.encode(midi.decode(prompt.ids)))
-        assert len(midi.describe(midi.encode(score)))
+        joined = midi.join(prompt, midi.tokenizer.encode(midi.tokenizer.decode(prompt.ids)))
+        assert len(midi.tokenizer.describe(midi.tokenizer.encode(score)))
         assert midi.measure(score, 0.0, 1.0)
         assert midi.loads(midi.dumps(joined)).note_num() >= 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from midi_pieces import (
     DRUMS,
     band,
+    domain,
     make_score,
     names,
     note_rows,
@@ -22,38 +23,38 @@ from midi_pieces import (
     seconds_at,
     signature_rows,
     tempo_rows,
-    tokenizer,
 )
 from symusic import Note
 
 from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 from muse_tokenizers.midi.vocabulary import make_vocabulary
 
 
 @pytest.fixture(scope="module")
-def remi() -> MidiTokenizer:
-    return tokenizer("remi")
+def remi() -> MidiDomain:
+    return domain("remi")
 
 
 def tokens(score: Any) -> list[str]:
-    remi = tokenizer("remi")
-    return names(remi, remi.encode(score))
+    remi = domain("remi")
+    return names(remi, remi.tokenizer.encode(score))
 
 
 # The vocabulary
 
 
-def test_all_pitches_programs_and_pedals_have_ids(remi: MidiTokenizer) -> None:
-    vocabulary = set(remi.vocabulary())
+def test_all_pitches_programs_and_pedals_have_ids(remi: MidiDomain) -> None:
+    vocabulary = set(remi.tokenizer.vocabulary())
     assert {f"{kind}_{pitch}" for kind in ("Pitch", "PitchDrum") for pitch in range(128)} <= vocabulary
     programs = {f"{kind}_{program}" for kind in ("Program", "Pedal", "PedalOff") for program in range(-1, 128)}
     assert programs <= vocabulary
 
 
-def test_the_first_ids_are_special_and_the_order_is_that_of_the_ids(remi: MidiTokenizer) -> None:
-    assert remi.vocabulary()[:3] == ["PAD_None", "BOS_None", "EOS_None"]
-    assert (remi.pad, remi.begin, remi.end) == (0, 1, 2)
+def test_the_first_ids_are_special_and_the_order_is_that_of_the_ids(remi: MidiDomain) -> None:
+    assert remi.tokenizer.vocabulary()[:3] == ["PAD_None", "BOS_None", "EOS_None"]
+    assert (remi.tokenizer.pad, remi.tokenizer.begin, remi.tokenizer.end) == (0, 1, 2)
 
 
 def test_a_vocabulary_knows_its_kinds_and_numbers() -> None:
@@ -85,7 +86,7 @@ def test_a_small_score_reads_as_expected() -> None:
     ]
 
 
-def test_what_lies_on_the_grid_comes_back_as_it_was(remi: MidiTokenizer) -> None:
+def test_what_lies_on_the_grid_comes_back_as_it_was(remi: MidiDomain) -> None:
     notes = [(i / 24, 1 / 24, i, 3 + 4 * (i % 32)) for i in range(128)]
     notes += [(6 + i / 12, 1 + i / 12, 60 + i, 127) for i in range(12)] + [(9, 12, 20, 63), (9.5, 7.5, 21, 63)]
     score = make_score(
@@ -94,25 +95,25 @@ def test_what_lies_on_the_grid_comes_back_as_it_was(remi: MidiTokenizer) -> None
         tempos=[(0, 120), (2, 20), (5, 260), (8, 124)],
         pedals={0: [(0, 3), (3.5, 8)], 127: [(1, 2)]},
     )
-    again = remi.decode(remi.encode(score))
+    again = remi.tokenizer.decode(remi.tokenizer.encode(score))
     assert note_rows(again) == note_rows(score)
     assert tempo_rows(again) == tempo_rows(score)
     assert pedal_rows(again) == pedal_rows(score)
     assert signature_rows(again) == [(0, 4, 4)]
 
 
-def test_all_128_pitches_come_back_on_every_instrument(remi: MidiTokenizer) -> None:
+def test_all_128_pitches_come_back_on_every_instrument(remi: MidiDomain) -> None:
     score = make_score(
         {program: [(pitch, 1, pitch, 63) for pitch in range(128)] for program in (0, 9, 64, 127, DRUMS)},
         ticks_per_quarter=48,
     )
-    assert note_rows(remi.decode(remi.encode(score))) == note_rows(score)
+    assert note_rows(remi.tokenizer.decode(remi.tokenizer.encode(score))) == note_rows(score)
 
 
-def test_triplets_are_exact(remi: MidiTokenizer) -> None:
+def test_triplets_are_exact(remi: MidiDomain) -> None:
     third = Fraction(1, 3)
     score = make_score({0: [(i * third, third, 60, 63) for i in range(12)]}, ticks_per_quarter=480)
-    again = remi.decode(remi.encode(score))
+    again = remi.tokenizer.decode(remi.tokenizer.encode(score))
     assert [note.time for note in again.tracks[0].notes] == [16 * i for i in range(12)]
     assert {note.duration for note in again.tracks[0].notes} == {16}
 
@@ -166,10 +167,10 @@ def test_empty_bars_are_kept() -> None:
     assert len(read_remi(tokens(make_score({0: [(0, 1, 60, 63), (40, 1, 60, 63)]}))).bars) == 11
 
 
-def test_tracks_of_one_program_become_one_instrument_and_play_a_pitch_once(remi: MidiTokenizer) -> None:
+def test_tracks_of_one_program_become_one_instrument_and_play_a_pitch_once(remi: MidiDomain) -> None:
     score = make_score({40: [(0, 2, 60, 60), (4, 1, 60, 60)]})
     score.tracks.extend(make_score({40: [(0, 1, 60, 60), (1, 3, 60, 60)]}).tracks)
-    again = remi.decode(remi.encode(score))
+    again = remi.tokenizer.decode(remi.tokenizer.encode(score))
     assert [program_of(track) for track in again.tracks] == [40]
     # The longer of two that begin together, cut where the pitch is struck again.
     assert [(onset // 48, length // 48) for _, onset, length, _, _ in note_rows(again)] == [(0, 1), (1, 3), (4, 1)]
@@ -203,9 +204,9 @@ def test_the_pedal_of_an_instrument_without_notes_is_left_out() -> None:
     assert read_remi(tokens(score)).presses == [(0, 48, 96)]
 
 
-def test_the_band_is_read_the_same_by_a_slow_reader(remi: MidiTokenizer) -> None:
-    ids = remi.encode(band())
-    reading, decoded = read_remi(names(remi, ids)), remi.decode(ids)
+def test_the_band_is_read_the_same_by_a_slow_reader(remi: MidiDomain) -> None:
+    ids = remi.tokenizer.encode(band())
+    reading, decoded = read_remi(names(remi, ids)), remi.tokenizer.decode(ids)
     assert sorted(reading.notes) == note_rows(decoded)
     assert sorted(reading.presses) == pedal_rows(decoded)
     assert [(tick, round(60e6 / tempo)) for tick, tempo in reading.tempos] == tempo_rows(decoded)
@@ -221,27 +222,27 @@ def test_the_band_is_the_same_at_any_resolution(ticks_per_quarter: int) -> None:
     assert [note[:2] + note[3:] for note in reading.notes] == [note[:2] + note[3:] for note in model.notes]
 
 
-def test_onsets_do_not_drift_over_half_an_hour(remi: MidiTokenizer) -> None:
+def test_onsets_do_not_drift_over_half_an_hour(remi: MidiDomain) -> None:
     beats = [i * 7 / 5 + (i % 3) / 9 for i in range(2500)]
     score = make_score({0: [(beat, 0.25, 60 + i % 2, 63) for i, beat in enumerate(beats)]}, ticks_per_quarter=960)
-    again = remi.decode(remi.encode(score))
+    again = remi.tokenizer.decode(remi.tokenizer.encode(score))
     off = [note.time / 48 - beat for note, beat in zip(again.tracks[0].notes, beats, strict=True)]
     assert max(map(abs, off)) <= 1 / 48 + 1e-3
 
 
-def test_tempos_come_back_to_the_nearest_of_their_bins(remi: MidiTokenizer) -> None:
+def test_tempos_come_back_to_the_nearest_of_their_bins(remi: MidiDomain) -> None:
     score = make_score(
         {0: [(i, 1, 60, 63) for i in range(8)]}, tempos=[(0, 121), (2, 61.9), (4, 300), (6, 5)], ticks_per_quarter=48
     )
-    assert tempo_rows(remi.decode(remi.encode(score))) == [
+    assert tempo_rows(remi.tokenizer.decode(remi.tokenizer.encode(score))) == [
         (48 * beat, round(60e6 / tempo)) for beat, tempo in [(0, 120), (2, 60), (4, 260), (6, 20)]
     ]
 
 
-def test_seconds_of_the_ids_are_those_of_the_decoded_score(remi: MidiTokenizer) -> None:
-    ids = remi.encode(band())
-    decoded = remi.decode(ids)
-    pitches = [step[0] for step in remi.describe(ids) if step[0].kind in ("pitch", "drum")]
+def test_seconds_of_the_ids_are_those_of_the_decoded_score(remi: MidiDomain) -> None:
+    ids = remi.tokenizer.encode(band())
+    decoded = remi.tokenizer.decode(ids)
+    pitches = [step[0] for step in remi.tokenizer.describe(ids) if step[0].kind in ("pitch", "drum")]
     for (_, onset, length, _, _), token in zip(read_remi(names(remi, ids)).notes, pitches, strict=True):
         assert token.start == pytest.approx(float(seconds_at(decoded, onset)), abs=1e-9)
         assert token.end == pytest.approx(float(seconds_at(decoded, onset + length)), abs=1e-9)
@@ -266,7 +267,7 @@ bars = st.tuples(st.floats(0, 24, width=32), st.integers(1, 16), st.sampled_from
 def test_any_score_becomes_ids_that_the_grammar_and_a_slow_reader_accept(
     notes: Any, ticks_per_quarter: int, signatures: Any, tempos: Any, presses: Any
 ) -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     score = make_score(
         notes,
         ticks_per_quarter=ticks_per_quarter,
@@ -274,31 +275,31 @@ def test_any_score_becomes_ids_that_the_grammar_and_a_slow_reader_accept(
         tempos=tempos,
         pedals=dict.fromkeys(notes, presses),
     )
-    ids = remi.encode(score)
+    ids = remi.tokenizer.encode(score)
     reading = read_remi(names(remi, ids))
-    assert sorted(reading.notes) == note_rows(remi.decode(ids))
+    assert sorted(reading.notes) == note_rows(remi.tokenizer.decode(ids))
     assert {program for program, *_ in reading.notes} == set(notes)
     grammar = remi.grammar(remi.prompt(None).ids, 1)
     for step in ids:
-        assert grammar.allowed()[0, 0, step[0]], remi.vocabulary()[step[0]]
+        assert grammar.allowed()[0, 0, step[0]], remi.tokenizer.vocabulary()[step[0]]
         grammar.advance(step[None])
-    assert grammar.elapsed[0] <= float(seconds_at(remi.decode(ids), 10**6))
+    assert grammar.elapsed[0] <= float(seconds_at(remi.tokenizer.decode(ids), 10**6))
 
 
-def test_notes_of_one_pitch_never_overlap_after_rounding(remi: MidiTokenizer) -> None:
+def test_notes_of_one_pitch_never_overlap_after_rounding(remi: MidiDomain) -> None:
     score = make_score({}, ticks_per_quarter=960)
     score = scale(1, ticks_per_quarter=960)
     random = np.random.default_rng(0)
     for time in range(0, 96_000, 97):
         score.tracks[0].notes.append(Note(time, int(random.integers(1, 4000)), 60 + time % 2, 64))
-    read_remi(names(remi, remi.encode(score)))
+    read_remi(names(remi, remi.tokenizer.encode(score)))
 
 
 # Other configurations
 
 
 def test_a_coarser_configuration_works_throughout() -> None:
-    coarse = MidiTokenizer(
+    coarse = MidiTokenizer.of(
         MidiConfiguration(
             positions_per_beat=12,
             velocities=8,
@@ -309,19 +310,20 @@ def test_a_coarser_configuration_works_throughout() -> None:
         )
     )
     ids = coarse.encode(scale())
-    assert coarse.vocabulary_size < tokenizer("remi").vocabulary_size
+    assert coarse.vocabulary_size < domain("remi").tokenizer.vocabulary_size
     assert coarse.encode(coarse.decode(ids)).tolist() == ids.tolist()
-    grammar = coarse.grammar(coarse.prompt(None).ids, 1)
+    midi = MidiDomain.of(coarse)
+    grammar = midi.grammar(midi.prompt(None).ids, 1)
     for step in ids:
         assert grammar.allowed()[0, 0, step[0]]
         grammar.advance(step[None])
-    assert coarse.fingerprint() != tokenizer("remi").fingerprint()
-    prompt = coarse.prompt(scale(), 5.0)
+    assert coarse.fingerprint() != domain("remi").tokenizer.fingerprint()
+    prompt = midi.prompt(scale(), 5.0)
     assert prompt.split_point == 4.0
-    assert note_rows(coarse.join(prompt, ids[:0])) == note_rows(prompt.piece)
+    assert note_rows(midi.join(prompt, ids[:0])) == note_rows(prompt.piece)
 
 
 def test_signatures_that_a_configuration_lacks_are_doubled_where_it_has_that() -> None:
-    some = MidiTokenizer(MidiConfiguration(time_signatures=((4, 4), (6, 8))))
+    some = MidiDomain.of(MidiTokenizer.of(MidiConfiguration(time_signatures=((4, 4), (6, 8)))))
     score = make_score({0: [(0, 1, 60, 63), (6, 1, 60, 63)]}, signatures=[(0, 3, 4)])
-    assert read_remi(names(some, some.encode(score))).bars == [(0, 6, 8), (144, 6, 8), (288, 6, 8)]
+    assert read_remi(names(some, some.tokenizer.encode(score))).bars == [(0, 6, 8), (144, 6, 8), (288, 6, 8)]

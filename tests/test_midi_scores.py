@@ -17,13 +17,13 @@ from midi_pieces import (
     DRUMS,
     band,
     control_rows,
+    domain,
     make_score,
     note_rows,
     pedal_rows,
     scale,
     signature_rows,
     tempo_rows,
-    tokenizer,
 )
 from symusic import ControlChange, Pedal
 
@@ -249,7 +249,7 @@ def test_bars_and_beats_of_no_length_are_left_out(nonsense: bytes) -> None:
     score = parse_score(midi_file(nonsense + no_time + ON + OFF + END), "NAME", ignore)
     assert (signature_rows(score), tempo_rows(score)) == ([], [])
     for name in ("remi", "performance"):
-        assert len(tokenizer(name).encode(score))
+        assert len(domain(name).tokenizer.encode(score))
 
 
 def test_a_path_that_is_no_utf8_is_no_trouble(tmp_path: Path) -> None:
@@ -300,9 +300,9 @@ def test_a_damaged_score_can_be_encoded_or_is_refused() -> None:
         score = check_readable_or_refused(bytes(data))
         if score is not None and score_seconds(score) < 600:
             for name in ("remi", "performance"):
-                midi = tokenizer(name)
-                ids = midi.encode(score)
-                assert midi.encode(midi.decode(ids)).shape[1] == 1
+                midi = domain(name)
+                ids = midi.tokenizer.encode(score)
+                assert midi.tokenizer.encode(midi.tokenizer.decode(ids)).shape[1] == 1
             encoded += 1
     assert encoded > 10
 

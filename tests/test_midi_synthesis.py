@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from midi_pieces import DRUMS, band, make_score, scale, tokenizer
+from midi_pieces import DRUMS, band, domain, make_score, scale
 from small_soundfonts import small_soundfont
 from symusic import Note, Score, Track
 
@@ -88,7 +88,7 @@ def test_drums_ring_out_until_they_are_struck_again() -> None:
 
 
 def test_rendering_leaves_the_score_as_it_is() -> None:
-    remi, score = tokenizer("remi"), band()
+    remi, score = domain("remi"), band()
     before = remi.dumps(score)
     render_score(score)
     assert remi.dumps(score) == before

@@ -20,6 +20,7 @@ from muse_shortcut.training.run import TrainingProgress
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
+from muse_tokenizers.text.domain import TextDomain
 from muse_tokenizers.text.subwords import LETTERS, CharacterModel
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
@@ -42,12 +43,11 @@ def _earlier(content: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 def test_a_sidecar_with_the_names_of_earlier_versions_is_read(tmp_path: Path) -> None:
     tokenizer = TextTokenizer(CharacterModel(LETTERS, closed=False))
-    constraints = tokenizer.default_constraints().with_length(40, "bytes")
-    request = Request(
-        prompt=tokenizer.prompt(b"all that"), constraints=constraints, forced_ids=tokenizer.encode(b" is")
-    )
+    domain = TextDomain(tokenizer)
+    constraints = domain.default_constraints().with_length(40)
+    request = Request(prompt=domain.prompt(b"all that"), constraints=constraints, forced_ids=tokenizer.encode(b" is"))
     text = sidecar_text(
-        tokenizer, request, checkpoint="0" * 64, candidate=0, ids=tokenizer.encode(b" is gold"), log_probability=-3.0,
+        domain, request, checkpoint="0" * 64, candidate=0, ids=tokenizer.encode(b" is gold"), log_probability=-3.0,
         name="gold", source=None, sound=None,
     )  # fmt: skip
     content = _earlier(json.loads(text), SIDECAR)
@@ -55,7 +55,7 @@ def test_a_sidecar_with_the_names_of_earlier_versions_is_read(tmp_path: Path) ->
     assert {"wishes", "given"} <= set(content)
     assert {"cut", "cut_step", "begun"} <= set(content["prompt"])
     (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
-    found = read_sidecar(tmp_path / "a.json", tokenizer).request
+    found = read_sidecar(tmp_path / "a.json", domain).request
     assert found.constraints == constraints
     assert found.prompt.split_index == 8
     assert found.forced_ids is not None
@@ -90,7 +90,7 @@ def test_other_options_keep_their_names() -> None:
 @pytest.mark.parametrize("kind", ["midi", "text"])
 def test_a_tokenizer_whose_scheme_is_called_form_is_loaded(tmp_path: Path, kind: str) -> None:
     made: Any = (
-        MidiTokenizer(CONFIGURATIONS["performance"])
+        MidiTokenizer.of(CONFIGURATIONS["performance"])
         if kind == "midi"
         else TextTokenizer(CharacterModel(LETTERS, closed=False))
     )

@@ -25,7 +25,7 @@ def page(tmp_path: Path) -> Visit:
 
 def by_api(page: Visit, options: dict[str, Any]) -> Any:
     checkpoint = page.registry.take("midi")
-    return build_request(checkpoint.tokenizer, checkpoint.tokenizer.prompt(None), checkpoint.sampling, options)
+    return build_request(checkpoint.domain, checkpoint.domain.prompt(None), checkpoint.sampling, options)
 
 
 @pytest.mark.parametrize(

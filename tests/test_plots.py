@@ -37,11 +37,9 @@ def checkpoint(random_checkpoint: Path) -> Checkpoint:
 
 
 def _trace(checkpoint: Checkpoint, prompt_file: Path | None, steps: int = 80) -> Trace:
-    tokenizer = checkpoint.tokenizer
-    prompt = tokenizer.prompt(
-        None if prompt_file is None else tokenizer.read(prompt_file), 4.0 if prompt_file else None
-    )
-    generation = Generation(checkpoint.core, tokenizer, Request(prompt=prompt, seed=5, max_steps=steps))
+    domain = checkpoint.domain
+    prompt = domain.prompt(None if prompt_file is None else domain.read(prompt_file), 4.0 if prompt_file else None)
+    generation = Generation(checkpoint.core, domain, Request(prompt=prompt, seed=5, max_steps=steps))
     for _ in generation:
         pass
     return generation.trace(0)
@@ -205,11 +203,11 @@ def test_the_same_trace_gives_the_same_bytes(checkpoint: Checkpoint, trace: Trac
 
 @pytest.mark.parametrize("prompted", [False, True])
 def test_a_continuation_of_no_step_has_a_picture_too(checkpoint: Checkpoint, prompt_file: Path, prompted: bool) -> None:
-    tokenizer = checkpoint.tokenizer
-    request = Request(prompt=tokenizer.prompt(tokenizer.read(prompt_file) if prompted else None, None), seed=1)
-    trace = Generation(checkpoint.core, tokenizer, request).trace(0)
+    domain = checkpoint.domain
+    request = Request(prompt=domain.prompt(domain.read(prompt_file) if prompted else None, None), seed=1)
+    trace = Generation(checkpoint.core, domain, request).trace(0)
     assert trace.steps == 0
-    assert picture_bytes(draw_trace(trace, tokenizer, "nothing"), "png").startswith(b"\x89PNG")
+    assert picture_bytes(draw_trace(trace, domain.tokenizer, "nothing"), "png").startswith(b"\x89PNG")
 
 
 @pytest.mark.filterwarnings("error")

@@ -15,6 +15,7 @@ from small_stores import write_midi
 from muse_shortcut.commands.sources import count_reasons
 from muse_shortcut.data.splits import assign_splits
 from muse_shortcut.data.store import SPLITS, open_store
+from muse_tokenizers.midi.domain import RemiDomain
 from muse_tokenizers.text.cutting import held_out_marks
 
 PARAGRAPH = "The quick brown fox jumps over the lazy dog.\nIt jumps again, and then it sleeps.\n\n"
@@ -83,17 +84,17 @@ def test_warnings_of_readers_are_told_and_kept(
 ) -> None:
     from muse_shortcut.data import preparation
     from muse_shortcut.data.scan import SourceFile
-    from muse_tokenizers.midi.tokenizer import MidiTokenizer
+    from muse_tokenizers.midi.remi import RemiTokenizer
 
     path = write_midi(tmp_path / "a.mid", 50)
 
-    class Careful(MidiTokenizer):
+    class Careful(RemiDomain):
         def read_part(self, path: Path, part: Any, *, warn: Any) -> Any:
             warn(f"{path} has 3 notes without an end")
             warn(f"{path} has 3 notes without an end")
             return super().read_part(path, part, warn=warn)
 
-    monkeypatch.setattr(preparation, "_tokenizer", Careful(), raising=False)
+    monkeypatch.setattr(preparation, "_domain", Careful(RemiTokenizer()), raising=False)
     read = preparation._Read.of(SourceFile(path=path, name="sub/a.mid", split=None, group="a"))
     assert read.entry.warnings == ("has 3 notes without an end",)
     lines = count_reasons([("a.mid", "has 3 notes without an end"), ("b.mid", "has 12 notes without an end")])

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_stores import Numbers, midi_store, prepare_numbers, source_files, write_midi, write_music
+from small_stores import NumberDomain, Numbers, midi_store, prepare_numbers, source_files, write_midi, write_music
 
 from muse_shortcut.data.journal import Entry, Journal
 from muse_shortcut.data.preparation import Preparation, prepare
 from muse_shortcut.data.scan import survey
 from muse_shortcut.data.store import SPLITS, open_store
 from muse_shortcut.errors import OutputError, StoreError
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import domain_of, load_tokenizer
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.domain import MidiDomain
+from muse_tokenizers.midi.remi import RemiTokenizer
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 
@@ -302,11 +304,11 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     (tmp_path / "store" / "letter").write_text("dear")
     how = Preparation(workers=1, seed=0, held_out=0.2, source={})
     with pytest.raises(StoreError, match=r"store has other files in it; a store wants a folder of its own"):
-        prepare([source_files(tmp_path, files)], Numbers(), tmp_path / "store", how)
+        prepare([source_files(tmp_path, files)], NumberDomain(Numbers()), tmp_path / "store", how)
     assert contents(tmp_path / "store") == {"letter": b"dear"}
     for out in ("n00.txt", "n00.txt/below"):
         with pytest.raises(OutputError, match=rf"cannot make the folder .*{out}: (File exists|Not a directory)"):
-            prepare([source_files(tmp_path, files)], Numbers(), tmp_path / out, how)
+            prepare([source_files(tmp_path, files)], NumberDomain(Numbers()), tmp_path / out, how)
 
 
 def test_a_full_disk_is_one_line_and_what_was_done_stays_done(tmp_path: Path) -> None:
@@ -342,10 +344,10 @@ def test_a_folder_of_music_becomes_a_store(tmp_path_factory: pytest.TempPathFact
     for number, piece in enumerate(store.pieces):
         ids = store.tokens[store.offsets[number] : store.offsets[number + 1]].astype(np.int64)
         path = folder.parent / "music" / piece.name
-        np.testing.assert_array_equal(ids[1:-1], tokenizer.encode(tokenizer.read(path)))
+        np.testing.assert_array_equal(ids[1:-1], tokenizer.encode(domain_of(tokenizer).read(path)))
         assert (ids[0, 0], ids[-1, 0]) == (tokenizer.begin, tokenizer.end)
     assert {piece.split for piece in store.pieces} == set(SPLITS)
-    other = MidiTokenizer()
+    other = RemiTokenizer()
     with pytest.raises(StoreError, match=f"{store.fingerprint[:12]}.*{other.fingerprint()[:12]}"):
         store.check_tokenizer(other.fingerprint(), "another")
 
@@ -359,11 +361,11 @@ def test_what_is_no_music_is_rejected_with_its_reason(tmp_path: Path) -> None:
     (music / "noise.mid").write_bytes(b"MThd" + random.Random(3).randbytes(300))
     write_midi(music / "no-notes.mid", 60, notes=0)
     (music / "copy.mid").write_bytes(good)
-    tokenizer = MidiTokenizer(CONFIGURATIONS["performance"])
-    files = survey(music, None, tokenizer.suffixes, "file")
+    domain = MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"]))
+    files = survey(music, None, domain.suffixes, "file")
     how = Preparation(workers=2, seed=0, held_out=0.2, source={})
     seen: list[tuple[int, int, int]] = []
-    manifest = prepare([files], tokenizer, tmp_path / "store", how, lambda *counts: seen.append(counts))
+    manifest = prepare([files], domain, tmp_path / "store", how, lambda *counts: seen.append(counts))
     reasons = {reject["name"]: reject["reason"] for reject in manifest["rejects"]}
     assert manifest["pieces"] == 2
     assert reasons.pop("truncated.mid").startswith("is a damaged MIDI file: ")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import RunCommand
-from midi_pieces import make_score, tokenizer
+from midi_pieces import domain, make_score
 from small_texts import VERSES, bpe
 
 from muse_shortcut.evaluation.ranking import rank
@@ -18,7 +18,7 @@ PROMPT = VERSES[:200]
 
 
 def _ranked(pieces: list[bytes], log_probabilities: list[float], prompt: bytes | None = PROMPT) -> list[Any]:
-    tokens = [len(bpe().encode(piece)) for piece in pieces]
+    tokens = [len(bpe().tokenizer.encode(piece)) for piece in pieces]
     return rank(bpe(), bpe().prompt(prompt), [(prompt or b"") + one for one in pieces], log_probabilities, tokens)
 
 
@@ -30,7 +30,7 @@ def test_of_equally_near_ones_the_likelier_is_first() -> None:
 
 def test_of_equally_likely_ones_the_nearer_is_first() -> None:
     strange = b"ZZ QQ 0000 !!!! ???? ZZ QQ 0000 !!!! ????"
-    tokens = [len(bpe().encode(one)) for one in (strange, VERSES[200:300])]
+    tokens = [len(bpe().tokenizer.encode(one)) for one in (strange, VERSES[200:300])]
     found = _ranked([strange, VERSES[200:300]], [-2.0 * count for count in tokens])
     assert [one.candidate for one in found] == [1, 0]
     assert found[0].distance < 1 < found[1].distance
@@ -44,7 +44,7 @@ def test_nothing_written_is_last_and_without_a_prompt_likelihood_decides() -> No
 
 
 def test_silence_and_loops_are_faults() -> None:
-    remi = tokenizer("remi")
+    remi = domain("remi")
     prompt = remi.prompt(make_score({0: [(beat, 1, 60 + beat % 5, 80) for beat in range(8)]}))
     loop = make_score({0: [(beat, 1, (60, 62, 64, 65)[beat % 4], 80) for beat in range(32)]})
     silent = make_score({0: [*((beat, 1, 60 + beat % 5, 80) for beat in range(10)), (20, 1, 60, 80)]})

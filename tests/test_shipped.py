@@ -15,7 +15,9 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
 from muse_shortcut.shipped.writing_prompts import write_prompts
 from muse_tokenizers.audio.codecs import SHIPPED, codec_folder, find_codec
+from muse_tokenizers.audio.constraints import AudioConstraints
 from muse_tokenizers.base import Constraints
+from muse_tokenizers.text.constraints import TextConstraints
 
 ROOT = Path(__file__).parent.parent
 DOMAINS = ("midi", "audio", "text")
@@ -29,7 +31,7 @@ def size_of(folder: Path) -> int:
 def test_a_checkpoint_is_at_most_8_mib_loads_and_has_a_card(domain: str) -> None:
     assert size_of(default_checkpoint(domain)) <= 8 * 2**20
     checkpoint = load_checkpoint(default_checkpoint(domain))
-    assert checkpoint.tokenizer.kind == domain
+    assert checkpoint.domain.kind == domain
     assert checkpoint.core.config.context == 1024
     for word in ("licence", "validation", "nats"):
         assert word in checkpoint.card.lower()
@@ -52,25 +54,25 @@ def audio() -> Checkpoint:
 def continued(
     checkpoint: Checkpoint, name: str, constraints: Constraints, seconds: float | None = None
 ) -> tuple[Any, Any]:
-    tokenizer, path = checkpoint.tokenizer, shipped_prompt(checkpoint.tokenizer.kind, name)
+    domain, path = checkpoint.domain, shipped_prompt(checkpoint.domain.kind, name)
     assert path is not None
-    prompt = tokenizer.prompt(tokenizer.read(path), seconds)
+    prompt = domain.prompt(domain.read(path), seconds)
     request = Request(prompt=prompt, constraints=constraints, sampling=checkpoint.sampling, seed=1)
-    generation = Generation(checkpoint.core, tokenizer, request, trace=False)
+    generation = Generation(checkpoint.core, domain, request, trace=False)
     for _ in generation:
         pass
-    return prompt, tokenizer.join(prompt, generation.continuations()[0])
+    return prompt, domain.join(prompt, generation.continuations()[0])
 
 
 @pytest.mark.parametrize("name", ["speech", "bach-fugue"])
 def test_a_continued_sound_is_neither_silent_nor_clipped_nor_noise_and_has_no_seam(
     audio: Checkpoint, name: str
 ) -> None:
-    prompt, piece = continued(audio, name, Constraints(seconds=3.0), 5.0)
+    prompt, piece = continued(audio, name, AudioConstraints(seconds=3.0), 5.0)
     split_point, samples = round(prompt.split_point * piece.sample_rate), piece.samples[0]
     assert len(samples) - split_point > 2.9 * piece.sample_rate
-    before = audio.tokenizer.measure(piece, 0.0, prompt.split_point)
-    after = audio.tokenizer.measure(piece, prompt.split_point, prompt.split_point + 2.9)
+    before = audio.domain.measure(piece, 0.0, prompt.split_point)
+    after = audio.domain.measure(piece, prompt.split_point, prompt.split_point + 2.9)
     assert abs(after["level"].value - before["level"].value) < 12
     assert after["longest_silence"].value < 1.5
     assert after["flatness"].value < 0.3
@@ -91,7 +93,7 @@ def spectral_flux(samples: NDArray[np.float32], window: int = 1024, hop: int = 2
 
 def test_a_continued_text_is_made_of_words() -> None:
     checkpoint = load_checkpoint(default_checkpoint("text"))
-    prompt, piece = continued(checkpoint, "garden", Constraints(bytes=400))
+    prompt, piece = continued(checkpoint, "garden", TextConstraints(bytes=400))
     written = piece[prompt.split_index :].decode("utf-8", "strict")
     assert len(written.split()) > 40
     common = {"the", "and", "of", "to", "a", "in", "was", "her", "she", "he", "that", "it", "had", "with", "as", "for"}
@@ -109,11 +111,11 @@ def test_the_prompts_are_the_bytes_that_their_notes_give(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["bach-prelude", "greensleeves", "saints"])
 def test_every_prompt_has_eight_whole_bars(name: str) -> None:
-    tokenizer = load_checkpoint(default_checkpoint("midi")).tokenizer
+    domain = load_checkpoint(default_checkpoint("midi")).domain
     path = shipped_prompt("midi", name)
     assert path is not None
-    prompt = tokenizer.prompt(tokenizer.read(path))
-    bars = [token.label for [token] in tokenizer.describe(prompt.ids) if token.kind == "bar"]
+    prompt = domain.prompt(domain.read(path))
+    bars = [token.label for [token] in domain.tokenizer.describe(prompt.ids) if token.kind == "bar"]
     assert bars[-1] == "bar 9"
 
 

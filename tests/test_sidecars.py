@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sidecar import Sidecar, read_sidecar, sidecar_text
+from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.domain import MidiDomain
+from muse_tokenizers.midi.tokenizer import MidiTokenizer
+from muse_tokenizers.text.constraints import TextConstraints
+from muse_tokenizers.text.domain import TextDomain
 from muse_tokenizers.text.subwords import LETTERS, CharacterModel
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
-TOKENIZER = TextTokenizer(CharacterModel(LETTERS, closed=False))
+DOMAIN = TextDomain(TextTokenizer(CharacterModel(LETTERS, closed=False)))
 
 
 def content(**request: Any) -> dict[str, Any]:
-    prompt = TOKENIZER.prompt(b"all that is gold")
+    prompt = DOMAIN.prompt(b"all that is gold")
     text = sidecar_text(
-        TOKENIZER, Request(prompt=prompt, **request), checkpoint="0" * 64, candidate=0,
-        ids=TOKENIZER.encode(b" does not glitter"), log_probability=-3.0, name="gold", source="gold.txt", sound=None,
+        DOMAIN, Request(prompt=prompt, **request), checkpoint="0" * 64, candidate=0,
+        ids=DOMAIN.tokenizer.encode(b" does not glitter"), log_probability=-3.0, name="gold", source="gold.txt",
+        sound=None,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(text)
     return found
@@ -40,7 +48,7 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 
 def read(tmp_path: Path, found: object) -> Sidecar:
     (tmp_path / "a.json").write_text(json.dumps(found))
-    return read_sidecar(tmp_path / "a.json", TOKENIZER)
+    return read_sidecar(tmp_path / "a.json", DOMAIN)
 
 
 def refusal(tmp_path: Path, found: object) -> str:
@@ -90,13 +98,11 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
         ("prompt.partial_frames", [[1]], "prompt.partial_frames has 1 step; allowed: up to 0"),
         ("prompt", [], "prompt is []; allowed: an object"),
         ("ids", [[-1]], "ids go from -1 to -1; allowed: 0 to "),
-        ("constraints.seconds", 1e30, "seconds is 1e+30; allowed: more than 0, up to 86,400"),
-        ("constraints.bytes", 10**30, "bytes is 1000"),
-        ("constraints.bars", 1.5, "constraints.bars is 1.5; allowed: a number, or null"),
-        ("constraints.tempo", True, "constraints.tempo is True"),
-        ("constraints.instruments", "piano", "constraints.instruments is 'piano'; allowed: a list of texts"),
-        ("constraints.key", 3, "constraints.key is 3"),
-        ("constraints.rules", 10**30, "constraints.rules is 1000"),
+        ("constraints", {"bytes": 10**30}, "bytes is 1000"),
+        ("constraints", {"bytes": 1.5}, "constraints.bytes is 1.5; allowed: a number, or null"),
+        ("constraints", {"key": "C"}, "constraints.key is 'C'; allowed: null"),
+        ("constraints", {"instruments": ["piano"]}, "constraints.instruments is ['piano']; allowed: null"),
+        ("constraints", {"keep_tempo": True}, "constraints.keep_tempo is True; allowed: null"),
         ("sampling.top_k", 10**30, "top_k is 1000"),
         ("sampling.temperature", float("nan"), "temperature is nan"),
         ("max_steps", 10**30, "max_steps is 1000"),
@@ -109,6 +115,47 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
 )
 def test_a_field_that_cannot_be_is_named(tmp_path: Path, place: str, value: Any, reason: str) -> None:
     assert reason in refusal(tmp_path, changed(place, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("seconds", 1e30, "seconds is 1e+30; allowed: more than 0, up to 86,400"),
+        ("bars", 1.5, "constraints.bars is 1.5; allowed: a number, or null"),
+        ("tempo", True, "constraints.tempo is True"),
+        ("instruments", "piano", "constraints.instruments is 'piano'; allowed: a list of texts"),
+        ("key", 3, "constraints.key is 3"),
+        ("rules", 10**30, "constraints.rules is 1000"),
+        ("bytes", 8, "constraints.bytes is 8; allowed: null"),
+    ],
+)
+def test_a_constraint_of_music_that_cannot_be_is_named(tmp_path: Path, name: str, value: Any, reason: str) -> None:
+    midi = MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"]))
+    found = json.loads(
+        sidecar_text(
+            midi,
+            Request(prompt=midi.prompt(None), constraints=midi.default_constraints()),
+            checkpoint="",
+            candidate=0,
+            ids=np.zeros((0, 1), dtype=np.int64),
+            log_probability=0.0,
+            name="a",
+            source=None,
+            sound=None,
+        )
+    )
+    found["constraints"][name] = value
+    (tmp_path / "a.json").write_text(json.dumps(found))
+    with pytest.raises(ArgumentsError, match=re.escape(reason)):
+        read_sidecar(tmp_path / "a.json", midi)
+
+
+def test_constraints_of_all_domains_with_nothing_asked_are_read_as_earlier_sidecars_have_them(tmp_path: Path) -> None:
+    earlier = {
+        "instruments": [], "key": None, "tempo": None, "keep_instruments": False, "keep_tempo": False, "bars": None,
+        "seconds": None, "bytes": 40, "silence": None, "repeats": None, "rules": 2,
+    }  # fmt: skip
+    assert read(tmp_path, changed("constraints", earlier)).request.constraints == TextConstraints(bytes=40)
 
 
 @pytest.mark.parametrize(
@@ -133,19 +180,19 @@ def test_the_name_of_an_output_stays_one_in_its_folder(tmp_path: Path, name: str
 def test_what_is_no_sidecar_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.json").write_bytes(data)
     with pytest.raises(ArgumentsError, match=r"a.json is (damaged: it is not JSON|not a sidecar)[^\n]*$"):
-        read_sidecar(tmp_path / "a.json", TOKENIZER)
+        read_sidecar(tmp_path / "a.json", DOMAIN)
 
 
 def test_a_prompt_whose_name_is_no_utf_8_has_a_sidecar(tmp_path: Path) -> None:
     text = sidecar_text(
-        TOKENIZER, Request(prompt=TOKENIZER.prompt(b"gold")), checkpoint="", candidate=0, ids=TOKENIZER.encode(b"x"),
+        DOMAIN, Request(prompt=DOMAIN.prompt(b"gold")), checkpoint="", candidate=0, ids=DOMAIN.tokenizer.encode(b"x"),
         log_probability=0.0, name="caf\udce9", source="caf\udce9.txt", sound=None,
     )  # fmt: skip
     (tmp_path / "a.json").write_bytes(text.encode("utf-8"))
-    assert read_sidecar(tmp_path / "a.json", TOKENIZER).name == "caf?"
+    assert read_sidecar(tmp_path / "a.json", DOMAIN).name == "caf?"
 
 
 def test_lengths_have_ends() -> None:
     for name, value in (("max_steps", 10**8), ("max_steps", 0)):
         with pytest.raises(ArgumentsError, match=r"max_new_tokens is \d+; allowed: more than 0, up to 10,000,000"):
-            Request(prompt=TOKENIZER.prompt(None), **{name: value})  # type: ignore[arg-type]
+            Request(prompt=DOMAIN.prompt(None), **{name: value})  # type: ignore[arg-type]

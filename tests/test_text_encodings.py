@@ -12,8 +12,9 @@ from small_texts import bpe
 
 from muse_shortcut.commands.prompts import read_standard_input
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import domain_of, load_tokenizer
 from muse_tokenizers.text import files
+from muse_tokenizers.text.domain import TextDomain
 from muse_tokenizers.text.files import read_text, spans_of
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
@@ -122,12 +123,12 @@ def test_large_files_are_cut_between_characters_of_their_encoding(
 def test_the_encoding_of_files_goes_with_their_tokenizer_but_not_into_prompts(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(RUSSIAN.encode("koi8-r"))
-    before = TextTokenizer(bpe().subword_model, "lf", "koi8-r")
+    before = TextTokenizer(bpe().tokenizer.subword_model, "lf", "koi8-r")
     before.save(tmp_path / "tokenizer")
     after = load_tokenizer(tmp_path / "tokenizer")
-    assert after.fingerprint() == bpe().fingerprint()
-    assert after.read_part(path, None, warn=lambda _: None) == RUSSIAN.encode()
-    assert after.read(path, warn=lambda _: None) == path.read_bytes()
+    assert after.fingerprint() == bpe().tokenizer.fingerprint()
+    assert domain_of(after).read_part(path, None, warn=lambda _: None) == RUSSIAN.encode()
+    assert domain_of(after).read(path, warn=lambda _: None) == path.read_bytes()
     content = json.loads((tmp_path / "tokenizer" / "tokenizer.json").read_text())
     content["configuration"]["encoding"] = "klingon"
     (tmp_path / "tokenizer" / "tokenizer.json").write_text(json.dumps(content))
@@ -153,5 +154,5 @@ def test_new_text_checkpoints_are_sampled_at_a_lower_temperature() -> None:
     from muse_shortcut.checkpoints import read_sampling
     from muse_shortcut.shipped import default_checkpoint
 
-    assert TextTokenizer.default_temperature == 0.8
+    assert TextDomain.default_temperature == 0.8
     assert read_sampling(default_checkpoint("text") / "generation.json").temperature == 0.8

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from muse_shortcut.plots.text import _layout, columns_of
+from muse_tokenizers.text.domain import TextDomain
 from muse_tokenizers.text.labels import begun_in, label_in
 from muse_tokenizers.text.subwords import train_bpe
 from muse_tokenizers.text.tokenizer import TextTokenizer
@@ -54,5 +55,6 @@ def test_other_ids_are_called_by_what_they_would_make_of_a_begun_character() -> 
     tokenizer = single_bytes()
     ids = tokenizer.encode("caf\u00e9".encode())
     others = [int(ids[-1, 0]), int(tokenizer.encode("\u00e8".encode())[1, 0])]
-    assert tokenizer.labels_after(ids[:-1], 0, others) == ["é (2/2)", "è (2/2)"]
-    assert tokenizer.labels_after(np.zeros((0, 1), dtype=np.int64), 0, [int(ids[0, 0])]) == ["c"]
+    text = TextDomain(tokenizer)
+    assert text.labels_after(ids[:-1], 0, others) == ["é (2/2)", "è (2/2)"]
+    assert text.labels_after(np.zeros((0, 1), dtype=np.int64), 0, [int(ids[0, 0])]) == ["c"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from midi_pieces import draw
 from small_texts import CONTENT, MANY_WRITINGS, VERSES, bpe, characters
 
-from muse_tokenizers.base import Constraints
 from muse_tokenizers.errors import ConstraintError, UnknownTokenizerError, UnreadablePieceError
 from muse_tokenizers.loading import load_tokenizer
 from muse_tokenizers.measures import Histogram, Number
+from muse_tokenizers.midi.constraints import MidiConstraints
 from muse_tokenizers.text import files, subwords
+from muse_tokenizers.text.constraints import TextConstraints
+from muse_tokenizers.text.domain import TextDomain
 from muse_tokenizers.text.files import read_text, spans_of
 from muse_tokenizers.text.measures import measure_text
 from muse_tokenizers.text.subwords import LETTERS, BpeModel, CharacterModel, train_bpe
@@ -34,31 +37,31 @@ BOTH = pytest.mark.parametrize("make", [bpe, characters])
 
 @BOTH
 @given(data=st.binary(max_size=200))
-def test_any_bytes_come_back(make: Any, data: bytes) -> None:
-    ids = make().encode(data)
+def test_any_bytes_come_back(make: Callable[[], TextDomain], data: bytes) -> None:
+    ids = make().tokenizer.encode(data)
     assert ids.shape == (len(ids), 1)
-    assert make().decode(ids) == data
+    assert make().tokenizer.decode(ids) == data
 
 
 @BOTH
 @given(text=st.text(max_size=100))
-def test_any_text_comes_back(make: Any, text: str) -> None:
-    assert make().decode(make().encode(text.encode())) == text.encode()
+def test_any_text_comes_back(make: Callable[[], TextDomain], text: str) -> None:
+    assert make().tokenizer.decode(make().tokenizer.encode(text.encode())) == text.encode()
 
 
 def test_a_special_token_in_a_text_stays_text() -> None:
     for word in ("<|endoftext|>", "PAD_None", "BOS_None", "<s>"):
-        ids = bpe().encode(word.encode())
-        assert not np.isin(ids, [bpe().pad, bpe().begin, bpe().end]).any()
-        assert bpe().decode(ids) == word.encode()
+        ids = bpe().tokenizer.encode(word.encode())
+        assert not np.isin(ids, [bpe().tokenizer.pad, bpe().tokenizer.begin, bpe().tokenizer.end]).any()
+        assert bpe().tokenizer.decode(ids) == word.encode()
 
 
 def test_a_text_is_encoded_in_parts_as_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     text = VERSES * 20 + MANY_WRITINGS * 20
-    whole = bpe().encode(text)
+    whole = bpe().tokenizer.encode(text)
     for size in (16, 100, 1000):
         monkeypatch.setattr(subwords, "_PART", size)
-        assert bpe().encode(text).tolist() == whole.tolist()
+        assert bpe().tokenizer.encode(text).tolist() == whole.tolist()
 
 
 def test_the_same_texts_give_the_same_vocabulary() -> None:
@@ -66,7 +69,7 @@ def test_the_same_texts_give_the_same_vocabulary() -> None:
     assert again.content == CONTENT
     assert len(again.tokens) == 320
     assert set(again.tokens) >= {bytes([byte]) for byte in range(256)}
-    assert bpe().encode(VERSES).shape[0] < 0.7 * len(VERSES)
+    assert bpe().tokenizer.encode(VERSES).shape[0] < 0.7 * len(VERSES)
 
 
 def test_characters_are_the_likeliest_and_others_are_their_bytes() -> None:
@@ -76,9 +79,9 @@ def test_characters_are_the_likeliest_and_others_are_their_bytes() -> None:
 
 
 def test_a_closed_alphabet_has_nothing_else() -> None:
-    letters = TextTokenizer(CharacterModel(LETTERS, closed=True))
-    assert letters.vocabulary_size == 27 + 3
-    assert letters.encode(b"abc z")[:, 0].tolist() == [0, 1, 2, 26, 25]
+    letters = TextDomain(TextTokenizer(CharacterModel(LETTERS, closed=True)))
+    assert letters.tokenizer.vocabulary_size == 27 + 3
+    assert letters.tokenizer.encode(b"abc z")[:, 0].tolist() == [0, 1, 2, 26, 25]
     with pytest.raises(
         UnreadablePieceError, match=r"is not of this alphabet: character 3 is 'É'; allowed: 27 characters"
     ):
@@ -114,13 +117,13 @@ def test_runs_are_what_python_decodes(data: bytes) -> None:
 
 @BOTH
 @pytest.mark.parametrize("given_bytes", [b"", "größ".encode(), "a音".encode()[:-1], "🎹".encode()[:2], b"\xff"])
-def test_what_is_drawn_is_well_formed(make: Any, given_bytes: bytes) -> None:
+def test_what_is_drawn_is_well_formed(make: Callable[[], TextDomain], given_bytes: bytes) -> None:
     some = make()
     prompt = some.prompt(given_bytes or None)
-    grammar = some.grammar(prompt.ids, 3, Constraints(bytes=10**6))
+    grammar = some.grammar(prompt.ids, 3, TextConstraints(bytes=10**6))
     for candidate in draw(grammar, 200, seed=0):
         # Nothing but the last character may be unfinished.
-        text = (given_bytes + some.decode(candidate)).removeprefix(b"\xff")
+        text = (given_bytes + some.tokenizer.decode(candidate)).removeprefix(b"\xff")
         assert (
             "".join(part for part in runs(text) if isinstance(part, str)).encode()
             == text[: len(text) - unfinished(text)]
@@ -133,33 +136,35 @@ def unfinished(text: bytes) -> int:
 
 
 @BOTH
-def test_a_length_is_counted_in_bytes_and_not_crossed(make: Any) -> None:
+def test_a_length_is_counted_in_bytes_and_not_crossed(make: Callable[[], TextDomain]) -> None:
     some = make()
     prompt = some.prompt("größe".encode())
-    grammar = some.grammar(prompt.ids, 1, Constraints(bytes=20))
+    grammar = some.grammar(prompt.ids, 1, TextConstraints(bytes=20))
     ids = draw(grammar, 100, seed=1)[0]
     assert grammar.finished.all()
-    assert len(some.decode(ids[:-1])) <= 20 < len(some.decode(ids))
+    assert len(some.tokenizer.decode(ids[:-1])) <= 20 < len(some.tokenizer.decode(ids))
 
 
 def test_what_cannot_be_wished_for_of_text() -> None:
     unwanted: dict[str, Any] = {"tempo": 90.0, "key": "C", "seconds": 4.0, "instruments": ("piano",)}
     for name, value in unwanted.items():
         with pytest.raises(ConstraintError, match=rf"^{name} is [^;]+; allowed: none, since text has none$"):
-            bpe().grammar(bpe().prompt(None).ids, 1, Constraints(**{name: value}))
+            bpe().constraints({name: value})
+    with pytest.raises(ConstraintError, match=r"^constraints are MidiConstraints; allowed: TextConstraints"):
+        bpe().grammar(bpe().prompt(None).ids, 1, MidiConstraints(tempo=90.0))
 
 
 # Meaning
 
 
 @BOTH
-def test_spans_are_of_bytes_and_of_characters_also_of_parts_of_one(make: Any) -> None:
+def test_spans_are_of_bytes_and_of_characters_also_of_parts_of_one(make: Callable[[], TextDomain]) -> None:
     text = MANY_WRITINGS.decode()
     some = make()
-    described = [row[0] for row in some.describe(some.encode(MANY_WRITINGS))]
+    described = [row[0] for row in some.tokenizer.describe(some.tokenizer.encode(MANY_WRITINGS))]
     place = 0
     for token in described:
-        data = some.decode(np.array([[token.id]]))
+        data = some.tokenizer.decode(np.array([[token.id]]))
         assert (token.start, token.end) == (place, place + len(data))
         first, last = token.characters
         # All the characters that it has a byte of, and no others.
@@ -179,7 +184,7 @@ def test_a_prompt_is_cut_after_a_word() -> None:
     # What has no spaces between its words is cut between characters, not at the end of a paragraph.
     assert len(bpe().prompt(("音楽と" * 100 + "\n").encode(), 100).piece or b"") == 99
     assert bpe().prompt(VERSES).piece == VERSES
-    assert bpe().join(prompt, bpe().encode(b" may")) == b"Gather ye rosebuds while ye may"
+    assert bpe().join(prompt, bpe().tokenizer.encode(b" may")) == b"Gather ye rosebuds while ye may"
 
 
 def _value(data: bytes, name: str) -> float:
@@ -227,9 +232,9 @@ def test_what_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text_known_come_back(tmp_path: Path) -> None:
     data, said = b"\x81\x40\xfd\xfe text", list[str]()
-    tokenizer = bpe()
-    piece = tokenizer.read(_write(tmp_path / "a.txt", data), warn=said.append)
-    assert piece == tokenizer.loads(tokenizer.dumps(piece)) == data
+    text = bpe()
+    piece = text.read(_write(tmp_path / "a.txt", data), warn=said.append)
+    assert piece == text.loads(text.dumps(piece)) == data
     assert said == [
         f"{tmp_path}/a.txt is neither UTF-8 nor Latin-1: its bytes are kept as they are; --encoding says what they mean"
     ]
@@ -239,7 +244,7 @@ def test_prompts_keep_their_line_ends_and_stores_do_not(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.txt", b"\xef\xbb\xbfone\r\ntwo\r\n")
     assert bpe().read(path) == b"one\r\ntwo\r\n"
     assert bpe().read_part(path, None) == b"one\ntwo\n"
-    assert TextTokenizer(bpe().subword_model, "keep").read_part(path, None) == b"one\r\ntwo\r\n"
+    assert TextDomain(TextTokenizer(bpe().tokenizer.subword_model, "keep")).read_part(path, None) == b"one\r\ntwo\r\n"
     assert read_text(path, (3, 8), "lf") == b"one\n"
 
 
@@ -305,12 +310,13 @@ def test_an_existing_vocabulary_keeps_its_ids_and_loses_its_special_tokens() -> 
     read["model"]["vocab"]["<|endoftext|>"] = 320
     made = TextTokenizer(BpeModel(json.dumps(read | {"added_tokens": [special]})))
     assert made.vocabulary_size == 321 + 3
-    assert made.encode(VERSES).tolist() == bpe().encode(VERSES).tolist()
+    assert made.encode(VERSES).tolist() == bpe().tokenizer.encode(VERSES).tolist()
     said = made.encode(b"<|endoftext|>")
     assert 320 not in said
     assert made.decode(said) == b"<|endoftext|>"
     # No text has it, so none is written.
-    assert not made.grammar(made.prompt(None).ids, 1).allowed()[0, 0, 320]
+    domain = TextDomain(made)
+    assert not domain.grammar(domain.prompt(None).ids, 1).allowed()[0, 0, 320]
 
 
 @pytest.mark.parametrize(
@@ -338,10 +344,10 @@ def test_a_vocabulary_that_loses_text_is_refused(tmp_path: Path, content: str, m
 
 
 def test_a_saved_vocabulary_is_checked(tmp_path: Path) -> None:
-    bpe().save(tmp_path)
-    assert load_tokenizer(tmp_path).fingerprint() == bpe().fingerprint()
-    assert bpe(300).fingerprint() != bpe().fingerprint()
-    bpe(300).save(tmp_path / "other")
+    bpe().tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path).fingerprint() == bpe().tokenizer.fingerprint()
+    assert bpe(300).tokenizer.fingerprint() != bpe().tokenizer.fingerprint()
+    bpe(300).tokenizer.save(tmp_path / "other")
     (tmp_path / "bpe.json").write_text((tmp_path / "other" / "bpe.json").read_text())
     with pytest.raises(UnknownTokenizerError, match="is another one: its SHA-256 begins"):
         load_tokenizer(tmp_path)
@@ -350,9 +356,9 @@ def test_a_saved_vocabulary_is_checked(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_what_is_encoded_but_by_its_ids() -> None:
     words = random.Random(0).choices(VERSES.split(), k=400_000)
     text = b" ".join(words)
-    bpe().encode(text[:1000])
+    bpe().tokenizer.encode(text[:1000])
     tracemalloc.start()
-    ids = bpe().encode(text)
+    ids = bpe().tokenizer.encode(text)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3 * ids.nbytes + 8 * len(text)

@@ -6,6 +6,7 @@ import io
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace, load_trace
 from muse_shortcut.model.attention import cross_attend_spelled_out, joint_attend_spelled_out
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Constraints, Prompt
+from muse_tokenizers.base import Prompt
+from muse_tokenizers.midi.constraints import MidiConstraints
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,10 @@ def checkpoint(random_checkpoint: Path) -> Checkpoint:
     return load_checkpoint(random_checkpoint)
 
 
-class _FreeTokenizer:
+class _FreeDomain:
     """Ids without a grammar, in as many streams as a core has."""
 
-    end = -1
+    tokenizer = SimpleNamespace(end=-1)
 
     def grammar(self, *_: object) -> None:
         return None
@@ -43,7 +45,7 @@ class _FreeTokenizer:
 def _grow(core: Core, prompt: int, steps: int, candidates: int = 1) -> Generation:
     ids = np.random.default_rng(1).integers(0, 11, (prompt, core.config.streams))
     request = Request(prompt=Prompt(ids=ids, piece=None), candidates=candidates, max_steps=steps, seed=3)
-    generation = Generation(core, _FreeTokenizer(), request)  # type: ignore[arg-type]
+    generation = Generation(core, _FreeDomain(), request)  # type: ignore[arg-type]
     for _ in generation:
         pass
     return generation
@@ -96,12 +98,12 @@ def test_rows_and_depth_shares_sum_to_one(checkpoint: Checkpoint, prompt_file: P
 
 
 def _prompt(checkpoint: Checkpoint, path: Path, seconds: float | None = None) -> Any:
-    return checkpoint.tokenizer.prompt(checkpoint.tokenizer.read(path), seconds)
+    return checkpoint.domain.prompt(checkpoint.domain.read(path), seconds)
 
 
 def _of(checkpoint: Checkpoint, trace: bool = True, **fields: Any) -> Generation:
-    prompt = fields.pop("prompt", checkpoint.tokenizer.prompt(None))
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, Request(prompt=prompt, **fields), trace=trace)
+    prompt = fields.pop("prompt", checkpoint.domain.prompt(None))
+    generation = Generation(checkpoint.core, checkpoint.domain, Request(prompt=prompt, **fields), trace=trace)
     for _ in generation:
         pass
     return generation
@@ -116,7 +118,7 @@ def test_keeping_a_trace_changes_no_id(checkpoint: Checkpoint) -> None:
 
 
 def test_a_trace_ends_with_its_own_candidate(checkpoint: Checkpoint) -> None:
-    generation = _of(checkpoint, seed=1, candidates=4, constraints=Constraints(seconds=2.0))
+    generation = _of(checkpoint, seed=1, candidates=4, constraints=MidiConstraints(seconds=2.0))
     lengths = [len(ids) for ids in generation.continuations()]
     assert len(set(lengths)) > 1
     for candidate, ids in enumerate(generation.continuations()):
@@ -170,8 +172,8 @@ def test_a_full_disk_loses_no_row_that_was_kept(monkeypatch: pytest.MonkeyPatch,
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(recorder.tempfile, "TemporaryFile", Full)
-    request = Request(prompt=checkpoint.tokenizer.prompt(None), seed=2, max_steps=60)
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    request = Request(prompt=checkpoint.domain.prompt(None), seed=2, max_steps=60)
+    generation = Generation(checkpoint.core, checkpoint.domain, request)
     for _ in range(2):
         with pytest.raises(OutputError, match=r"cannot keep the trace in the temporary folder .*: No space left"):
             for _event in generation:
@@ -183,8 +185,8 @@ def test_a_full_disk_loses_no_row_that_was_kept(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_trace_can_be_looked_at_while_it_grows(checkpoint: Checkpoint) -> None:
-    request = Request(prompt=checkpoint.tokenizer.prompt(None), seed=2, max_steps=150)
-    generation = Generation(checkpoint.core, checkpoint.tokenizer, request)
+    request = Request(prompt=checkpoint.domain.prompt(None), seed=2, max_steps=150)
+    generation = Generation(checkpoint.core, checkpoint.domain, request)
     seen = [generation.trace(0) for event in generation if event.step in (3, 70, 140)]
     whole = generation.trace(0)
     for early in seen:

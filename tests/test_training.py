@@ -29,7 +29,7 @@ from muse_shortcut.training.loop import Status, Trainer, Validation
 from muse_shortcut.training.optimiser import Optimiser, learning_rate
 from muse_shortcut.training.run import RunFolder, TrainingProgress
 from muse_shortcut.training.samples import write_samples
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import domain_of, load_tokenizer
 
 SHORT = TrainConfig(
     max_steps=6, batch_size=3, learning_rate=0.01, final_learning_rate=0.001, warmup_steps=2, eval_every=2,
@@ -199,7 +199,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Make:
                 context=window,
                 batch=config.windows_per_batch(24, window),
                 seed=1,
-                variations=tokenizer.variations() if config.augment else None,
+                variations=domain_of(tokenizer).variations() if config.augment else None,
             )
 
         if windows is None:

@@ -138,7 +138,7 @@ def test_what_a_cut_changes_is_what_explaining_finds(runs: dict[str, Run], domai
     run = runs[domain]
     _, trace = run.traced(0)
     step = trace.steps - 2
-    allowed = allowed_at(run.checkpoint.tokenizer, run.request, trace, step)
+    allowed = allowed_at(run.checkpoint.domain, run.request, trace, step)
     end, deepest = trace.prompt_steps + step, int(trace.depths[-1])
     for depth, first, stop in ((None, None, None), (deepest, None, None), (None, end - 3, end), (deepest, 1, 4)):
         span = None if first is None else SourceSpan(label="", kind="", start=0.0, end=0.0, first=first, stop=stop)
@@ -242,7 +242,7 @@ def test_sound_is_refused_before_it_is_written_and_then_is_that_of_the_piece(one
     candidate, _ = run.traced(0)
     for begin, end in ((start, start + 0.5), (0.0, 1.0), (start + 0.2, start + 0.9)):
         found = sound(run, 0, begin, end)
-        expected = run.checkpoint.tokenizer.render_between(candidate.piece, begin, end)
+        expected = run.checkpoint.domain.render_between(candidate.piece, begin, end)
         assert expected is not None
         assert (found["rate"], found["start"]) == (expected.sample_rate, begin)
         samples = unpacked(found["samples"]) / 32767 * found["loudest"]
@@ -258,15 +258,15 @@ def test_sound_is_refused_before_it_is_written_and_then_is_that_of_the_piece(one
 
 def test_a_source_is_heard_and_text_is_not(one: Visit, runs: dict[str, Run]) -> None:
     source = one.open(domain="midi", example="saints")
-    expected = source.checkpoint.tokenizer.render_between(source.piece, 1.0, 2.0)
+    expected = source.checkpoint.domain.render_between(source.piece, 1.0, 2.0)
     assert expected is not None
     found = unpacked(sound(source, 0, 1.0, 2.0)["samples"])
     assert found.shape == expected.samples.T.shape
     assert np.abs(found).max() > 300
     # As loud as the file that can be taken away.
-    whole = source.checkpoint.tokenizer.render(source.piece)
+    whole = source.checkpoint.domain.render(source.piece)
     assert whole is not None
-    plain = source.checkpoint.tokenizer.render(source.piece, loudness=None)
+    plain = source.checkpoint.domain.render(source.piece, loudness=None)
     assert plain is not None
     assert source.gain == pytest.approx(np.abs(whole.samples).max() / np.abs(plain.samples).max(), rel=0.02)
     for of in (runs["text"], one.open(domain="text", words="once upon a time")):
@@ -303,9 +303,9 @@ def test_every_file_that_can_be_taken_is_what_its_name_says(one: Visit, runs: di
 
 
 def is_piece(run: Run, number: int, path: Path) -> None:
-    tokenizer = run.checkpoint.tokenizer
-    joined = tokenizer.join(run.request.prompt, run.candidates[number].ids)
-    assert path.read_bytes() == tokenizer.dumps(joined)
+    domain = run.checkpoint.domain
+    joined = domain.join(run.request.prompt, run.candidates[number].ids)
+    assert path.read_bytes() == domain.dumps(joined)
     if run.domain == "midi":
         assert Score(path).note_num() == joined.note_num() > 20
     else:
@@ -319,17 +319,17 @@ def is_tracks(run: Run, number: int, path: Path) -> None:
         for name in archive.namelist():
             assert name.endswith(".mid")
             assert "/" not in name
-            part = run.checkpoint.tokenizer.loads(archive.read(name))
+            part = run.checkpoint.domain.loads(archive.read(name))
             assert sum(len(track.notes) > 0 for track in part.tracks) == 1
             found += note_rows(part)
     assert sorted(found) == note_rows(
-        run.checkpoint.tokenizer.loads(run.checkpoint.tokenizer.dumps(run.candidates[number].piece))
+        run.checkpoint.domain.loads(run.checkpoint.domain.dumps(run.candidates[number].piece))
     )
 
 
 def is_sound(run: Run, number: int, path: Path) -> None:
     candidate = run.candidates[number]
-    heard = run.checkpoint.tokenizer.render(candidate.piece) or candidate.piece
+    heard = run.checkpoint.domain.render(candidate.piece) or candidate.piece
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     assert rate == heard.sample_rate
     np.testing.assert_allclose(samples.T, np.clip(heard.samples, -1, 1), atol=1.01 / 32767)

@@ -60,21 +60,21 @@ def check_order(told: list[dict[str, Any]], run: Run) -> None:
     assert not told[-1]["stopped"]
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_what_is_told_adds_up_to_what_is_done(one: Visit, domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", DOMAINS)
+def test_what_is_told_adds_up_to_what_is_done(one: Visit, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told_often(monkeypatch)
-    run = one.example(domain, candidates=2)
+    run = one.example(kind, candidates=2)
     told = one.grow(run)
     check_order(told, run)
     assert len(told) > 15
-    tokenizer, prompt = run.checkpoint.tokenizer, run.request.prompt
+    domain, prompt = run.checkpoint.domain, run.request.prompt
     for number, view in enumerate(told[-1]["candidates"]):
         candidate, trace = run.traced(number)
         parts = parts_of(told, number)
         assert parts[-1]["steps"] == view["steps"] == trace.steps == len(candidate.ids)
         assert view["prompt_steps"] == len(prompt.ids) == trace.prompt_steps
         np.testing.assert_array_equal(trace.ids, np.concatenate([prompt.ids, candidate.ids]))
-        assert tokenizer.dumps(candidate.piece) == tokenizer.dumps(tokenizer.join(prompt, candidate.ids))
+        assert domain.dumps(candidate.piece) == domain.dumps(domain.join(prompt, candidate.ids))
         shares = unpacked(view["shares"])
         np.testing.assert_array_equal(np.concatenate([unpacked(part["shares"]) for part in parts]), shares)
         np.testing.assert_array_equal(shares, np.round(trace.depth_share * 255))
@@ -85,7 +85,7 @@ def test_what_is_told_adds_up_to_what_is_done(one: Visit, domain: str, monkeypat
         assert (np.diff(edges) >= 0).all()
         assert spans[-1, 1] == len(trace.ids)
         assert (spans[1:, 0] == spans[:-1, 1]).all()
-        ADDS_UP[domain](run, number, parts, view)
+        ADDS_UP[kind](run, number, parts, view)
 
 
 def notes_add_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict[str, Any]) -> None:
@@ -176,29 +176,29 @@ def stopped(run: Run, events: Iterator[dict[str, Any]], after: int) -> list[dict
     return told
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("kind", DOMAINS)
 def test_what_was_stopped_is_kept_and_its_sidecar_makes_it_again(
-    one: Visit, domain: str, monkeypatch: pytest.MonkeyPatch
+    one: Visit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told_often(monkeypatch)
-    whole = one.example(domain, candidates=2)
+    whole = one.example(kind, candidates=2)
     one.grow(whole)
-    run = one.example(domain, candidates=2)
+    run = one.example(kind, candidates=2)
     told = stopped(run, grow(run, one.visitor), after=12)
     assert told[-1]["type"] == "done"
     assert told[-1]["stopped"]
     assert told[-1]["steps"] < 16
-    tokenizer = run.checkpoint.tokenizer
+    domain = run.checkpoint.domain
     for number in range(2):
         candidate, trace = run.traced(number)
         assert 0 < len(candidate.ids) < len(whole.traced(number)[0].ids)
         np.testing.assert_array_equal(candidate.ids, whole.traced(number)[0].ids[: len(candidate.ids)])
         assert trace.steps == len(candidate.ids)
         path = take(one.visitor, run, number, "json")
-        sidecar = read_sidecar(path, tokenizer)
+        sidecar = read_sidecar(path, domain)
         assert (sidecar.candidate, sidecar.checkpoint) == (number, run.checkpoint.digest)
         np.testing.assert_array_equal(sidecar.ids, candidate.ids)
-        again = Generation(run.checkpoint.core, tokenizer, sidecar.request, trace=False)
+        again = Generation(run.checkpoint.core, domain, sidecar.request, trace=False)
         for _ in again:
             pass
         np.testing.assert_array_equal(again.continuations()[number], candidate.ids)
@@ -219,8 +219,8 @@ def test_a_branch_takes_the_way_it_was_shown_and_can_be_made_again(one: Visit) -
     assert branch.ids[: step + 1, 0].tolist() == [*candidate.ids[:step, 0].tolist(), other]
     (chance,) = trace.alternative_log_probability[step, 0][trace.alternatives[step, 0] == other]
     assert its.log_probability[step, 0] == pytest.approx(float(chance), abs=1e-4)
-    sidecar = read_sidecar(take(one.visitor, run, 0, "json"), run.checkpoint.tokenizer)
-    again = Generation(run.checkpoint.core, run.checkpoint.tokenizer, sidecar.request, trace=False)
+    sidecar = read_sidecar(take(one.visitor, run, 0, "json"), run.checkpoint.domain)
+    again = Generation(run.checkpoint.core, run.checkpoint.domain, sidecar.request, trace=False)
     for _ in again:
         pass
     np.testing.assert_array_equal(again.continuations()[0], branch.ids)
@@ -257,7 +257,7 @@ def test_what_fails_while_sound_is_decoded_is_no_shorter_sound_but_an_error(
         next(steps)
         raise MemoryError("no room")
 
-    monkeypatch.setattr(type(run.checkpoint.tokenizer), "joining", joining)
+    monkeypatch.setattr(type(run.checkpoint.domain), "joining", joining)
     with pytest.raises(MemoryError, match="no room"):
         one.grow(run)
     assert run.finished
@@ -292,11 +292,14 @@ def test_whoever_stops_listening_ends_it(one: Visit, after: str) -> None:
     assert threading.active_count() == threads
 
 
-@pytest.mark.parametrize(
-    ("domain", "wish"), [("midi", {"key": "H sharp"}), ("midi", {"instruments": "kazoo"}), ("text", {"key": "C major"})]
-)
-def test_a_run_that_cannot_be_granted_is_over(one: Visit, domain: str, wish: dict[str, str]) -> None:
-    run = one.example(domain, **wish)
+def test_a_constraint_of_another_domain_begins_no_run(one: Visit) -> None:
+    with pytest.raises(ConstraintError, match=r"^key is 'C major'; allowed: none, since text has none$"):
+        one.example("text", key="C major")
+
+
+@pytest.mark.parametrize("wish", [{"key": "H sharp"}, {"instruments": "kazoo"}])
+def test_a_run_that_cannot_be_granted_is_over(one: Visit, wish: dict[str, str]) -> None:
+    run = one.example("midi", **wish)
     with pytest.raises(ConstraintError, match=r"^[^\n]+$"):
         one.grow(run)
     assert run.finished

@@ -60,7 +60,7 @@ def test_an_upload_is_read_and_nothing_of_it_stays_on_the_disk(one: Visit, tmp_p
     run = one.ask(domain="midi", source=source.id, amount=2)
     assert (run.name, run.request.prompt.ids.tolist()) == (
         "Saints (take 2)",
-        source.checkpoint.tokenizer.prompt(source.piece).ids.tolist(),
+        source.checkpoint.domain.prompt(source.piece).ids.tolist(),
     )
 
 
@@ -106,22 +106,22 @@ def test_uploads_that_nobody_opens_go_in_the_end_and_those_sent_first_where_ther
 
 def test_what_a_reader_repaired_is_told_with_the_visitors_own_name_for_the_file(one: Visit, tmp_path: Path) -> None:
     class Mending:
-        """A tokenizer that mends what it reads."""
+        """A domain that mends what it reads."""
 
-        def __init__(self, tokenizer: Any) -> None:
-            self._tokenizer = tokenizer
+        def __init__(self, domain: Any) -> None:
+            self._domain = domain
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(self._tokenizer, name)
+            return getattr(self._domain, name)
 
         def read(self, path: Path, *, limit: float | None, warn: Warn) -> Any:
             warn(f"{path}: 3 notes had no end")
             assert limit == one.limits.piece["midi"] + 1
-            return self._tokenizer.read(path, limit=limit)
+            return self._domain.read(path, limit=limit)
 
     class Mended(CheckpointRegistry):
         def take(self, domain: object, name: object = None) -> Any:
-            return SimpleNamespace(tokenizer=Mending(super().take(domain, name).tokenizer))
+            return SimpleNamespace(domain=Mending(super().take(domain, name).domain))
 
     told: list[str] = []
     path = one.upload(shipped_bytes("midi", "saints"))
@@ -227,7 +227,7 @@ def test_lengths_and_candidates_have_limits(one: Visit, domain: str) -> None:
     for amount in (0, -1, most * 1.01, "nothing"):
         with pytest.raises(ArgumentsError, match=r"^(seconds|bytes) is [^\n]+; allowed: [^\n]+$"):
             one.example(domain, amount=amount)
-    assert one.example(domain, amount=most).request.constraints.with_length(most, "seconds").seconds == most
+    assert one.example(domain, amount=most).request.constraints.length == most
     for candidates in (0, 5, 1.5):
         with pytest.raises(ArgumentsError, match=r"^num_samples is [^\n]+; allowed: [^\n]+$"):
             one.example(domain, candidates=candidates)
@@ -257,26 +257,26 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
 # Going on
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, domain: str) -> None:
-    before = one.grown(domain, candidates=2)
-    run = one.ask(domain=domain, run=before.id, candidate=1, amount=EXAMPLES[domain]["amount"], seed=8)
+@pytest.mark.parametrize("kind", DOMAINS)
+def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) -> None:
+    before = one.grown(kind, candidates=2)
+    run = one.ask(domain=kind, run=before.id, candidate=1, amount=EXAMPLES[kind]["amount"], seed=8)
     candidate, _ = before.traced(1)
-    tokenizer, prompt = run.checkpoint.tokenizer, run.request.prompt
-    assert prompt.split_point >= before.request.prompt.split_point + 0.8 * EXAMPLES[domain]["amount"]
-    nothing = np.zeros((0, tokenizer.streams), dtype=np.int64)
-    if domain == "audio":
+    domain, prompt = run.checkpoint.domain, run.request.prompt
+    assert prompt.split_point >= before.request.prompt.split_point + 0.8 * EXAMPLES[kind]["amount"]
+    nothing = np.zeros((0, domain.tokenizer.streams), dtype=np.int64)
+    if kind == "audio":
         assert prompt.ids.tolist() == np.concatenate([before.request.prompt.ids, candidate.ids]).tolist()
-        np.testing.assert_allclose(tokenizer.join(prompt, nothing).samples, candidate.piece.samples, atol=1e-4)
+        np.testing.assert_allclose(domain.join(prompt, nothing).samples, candidate.piece.samples, atol=1e-4)
     else:
-        assert tokenizer.encode(prompt.piece).tolist() == tokenizer.encode(candidate.piece).tolist()
+        assert domain.tokenizer.encode(prompt.piece).tolist() == domain.tokenizer.encode(candidate.piece).tolist()
     assert one.grow(run)[-1]["type"] == "done"
     longer = run.traced(0)[0].piece
-    assert tokenizer.duration(longer) > tokenizer.duration(candidate.piece)
+    assert domain.duration(longer) > domain.duration(candidate.piece)
     assert run.name == before.name
     with pytest.raises(NotFoundError, match="candidate 2 is not there"):
-        one.ask(domain=domain, run=before.id, candidate=2)
-    other = "text" if domain == "midi" else "midi"
+        one.ask(domain=kind, run=before.id, candidate=2)
+    other = "text" if kind == "midi" else "midi"
     with pytest.raises(ArgumentsError, match=f"^a continuation of {domain} cannot be continued as {other}$"):
         one.ask(domain=other, run=before.id)
     with pytest.raises(ArgumentsError, match=f"^[^\n]+ is {domain}, not {other}$"):
@@ -322,7 +322,7 @@ def test_nobody_reaches_what_is_anothers(tmp_path: Path) -> None:
 
 
 def performance_checkpoint(folder: Path) -> None:
-    tokenizer = MidiTokenizer(CONFIGURATIONS["performance"])
+    tokenizer = MidiTokenizer.of(CONFIGURATIONS["performance"])
     config = small_config(SHORTCUTS["two taps"], vocabulary_size=tokenizer.vocabulary_size, context=64)
     folder.mkdir(parents=True)
     core = make_core(config, dtype=torch.float32)

@@ -24,6 +24,7 @@ from muse_shortcut.generation.trace import Trace, save_trace
 from muse_shortcut.plots.timeline import clock
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
 from muse_tokenizers.base import Ids, Tokenizer, Waveform
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.levels import LOUDNESS
 
 __all__ = ["Continuation", "Stream"]
@@ -63,6 +64,11 @@ class Continuation:
         return self._checkpoint.tokenizer
 
     @property
+    def domain(self) -> Domain[Any]:
+        """Of its piece."""
+        return self._checkpoint.domain
+
+    @property
     def seed(self) -> int:
         """With it and the same options the same continuation is generated again."""
         return self.request.seed
@@ -75,7 +81,7 @@ class Continuation:
     @cached_property
     def piece(self) -> Any:
         """The prompt and what follows: `symusic.Score`, `Waveform`, or `bytes` of text."""
-        return self.tokenizer.join(self.request.prompt, self.ids)
+        return self.domain.join(self.request.prompt, self.ids)
 
     @cached_property
     def trace(self) -> Trace:
@@ -100,9 +106,7 @@ class Continuation:
             soundfont: MIDI: an .sf2 or .sf3 file; None for the default one.
             loudness: MIDI: LUFS; None: as the soundfont has it.
         """
-        return (
-            self.piece if isinstance(self.piece, Waveform) else self.tokenizer.render(self.piece, soundfont, loudness)
-        )
+        return self.domain.sound(self.piece, soundfont, loudness)
 
     def sidecar(
         self,
@@ -115,11 +119,11 @@ class Continuation:
 
         Args:
             name: of the files; None: the prompt's.
-            sound: what its sound was made with, as `Tokenizer.describe_sound` gives it; None without sound.
+            sound: what its sound was made with, as `Domain.describe_sound` gives it; None without sound.
             ranking: its place among the candidates; None where they were not ranked.
         """
         return sidecar_text(
-            self.tokenizer,
+            self.domain,
             self.request,
             checkpoint=self._checkpoint.digest,
             candidate=self.candidate,
@@ -151,14 +155,14 @@ class Continuation:
         elif ending in _PICTURES:
             self.plot(path)
         elif ending == ".json":
-            write_text(path, self.sidecar(name=path.stem, sound=self.tokenizer.describe_sound(soundfont, loudness)))
-        elif ending == self.tokenizer.suffix:
-            write_bytes(path, self.tokenizer.dumps(self.piece))
+            write_text(path, self.sidecar(name=path.stem, sound=self.domain.describe_sound(soundfont, loudness)))
+        elif ending == self.domain.suffix:
+            write_bytes(path, self.domain.dumps(self.piece))
         elif ending in _SOUND and (waveform := self.sound(soundfont, loudness)) is not None:
             write_bytes(path, _SOUND[ending](waveform))
         else:
-            sound = () if self.tokenizer.sound_rate is None else tuple(_SOUND)
-            allowed = dict.fromkeys((self.tokenizer.suffix, *sound, ".json", ".npz", *_PICTURES))
+            sound = () if self.domain.sound_rate is None else tuple(_SOUND)
+            allowed = dict.fromkeys((self.domain.suffix, *sound, ".json", ".npz", *_PICTURES))
             raise ArgumentsError(f"{path}: allowed endings for {self.tokenizer.kind}: {', '.join(allowed)}")
         return path
 
@@ -175,20 +179,20 @@ class Continuation:
         Raises:
             ArgumentsError: the domain has no times, or there is nothing then.
         """
-        tokenizer, start = self.tokenizer, self.start
-        if tokenizer.unit != "seconds":
-            raise OptionError("seconds", seconds, f"none of {tokenizer.kind}; a step from 0 to {len(self.ids) - 1}")
-        if tokenizer.steps_per_second is not None:
-            step = int((seconds - start) * tokenizer.steps_per_second + 1e-6)
+        domain, start = self.domain, self.start
+        if domain.unit != "seconds":
+            raise OptionError("seconds", seconds, f"none of {domain.kind}; a step from 0 to {len(self.ids) - 1}")
+        if domain.steps_per_second is not None:
+            step = int((seconds - start) * domain.steps_per_second + 1e-6)
             if not 0 <= step < len(self.ids):
-                end = start + len(self.ids) / tokenizer.steps_per_second
+                end = start + len(self.ids) / domain.steps_per_second
                 raise OptionError(
                     "seconds", seconds, f"{clock(start, 2)} to {clock(end, 2)}, the times of this continuation"
                 )
             return step
         prompt = self.request.prompt
-        tokens = tokenizer.describe(np.concatenate([prompt.ids, self.ids]), prompt)[len(prompt.ids) :]
-        begins = tokenizer.note_starts()[self.ids[:, 0]]
+        tokens = domain.tokenizer.describe(np.concatenate([prompt.ids, self.ids]), prompt)[len(prompt.ids) :]
+        begins = domain.note_starts()[self.ids[:, 0]]
         notes = [(token.start, number) for number, [token] in enumerate(tokens) if begins[number]]
         found = next((number for begin, number in notes if begin >= seconds), None)
         if found is None:
@@ -207,7 +211,7 @@ class Continuation:
         Raises:
             ArgumentsError: there is no such step, or no trace.
         """
-        return explain(self._checkpoint.core, self.tokenizer, self.request, self.trace, step)
+        return explain(self._checkpoint.core, self.domain, self.request, self.trace, step)
 
     def plot(self, path: str | Path, *, step: int | None = None, title: str | None = None) -> Path:
         """Draw the piece, the depth share of every new token, and what one of them attended to, over what is there.
@@ -228,9 +232,7 @@ class Continuation:
         kind = _PICTURES.get(path.suffix.lower())
         if kind is None:
             raise ArgumentsError(f"{path}: allowed endings for a picture: {', '.join(_PICTURES)}")
-        figure = draw_continuation(
-            self.tokenizer, self.trace, self.piece, self.request.prompt, title or path.stem, step
-        )
+        figure = draw_continuation(self.domain, self.trace, self.piece, self.request.prompt, title or path.stem, step)
         write_bytes(path, picture_bytes(figure, kind))
         return path
 
@@ -240,8 +242,8 @@ class Continuation:
             raise OptionError(
                 "prompt_seconds", options["prompt_seconds"], "only with the prompt of a first continuation"
             )
-        prompt = self.tokenizer.extended(self.request.prompt, self.ids)
-        return self._stream(build_request(self.tokenizer, prompt, self._checkpoint.sampling, options), trace)
+        prompt = self.domain.extended(self.request.prompt, self.ids)
+        return self._stream(build_request(self.domain, prompt, self._checkpoint.sampling, options), trace)
 
     def continue_(self, *, trace: bool = True, **options: Unpack[Options]) -> list[Continuation]:
         """Continue this continuation; see `Model.continue_`."""
@@ -268,8 +270,8 @@ class Continuation:
         return Stream(self._checkpoint, request, self.source, trace=trace)
 
     def __repr__(self) -> str:
-        unit = {"seconds": "s", "bytes": "bytes"}[self.tokenizer.unit]
-        length = self.tokenizer.duration(self.piece) - self.start
+        unit = {"seconds": "s", "bytes": "bytes"}[self.domain.unit]
+        length = self.domain.duration(self.piece) - self.start
         nats = -self.log_probability / max(1, self.ids.size)
         return (
             f"Continuation({self.source.name!r}, {length:.4g} {unit} after {self.start:.4g} {unit}, "
@@ -290,7 +292,7 @@ class Stream:
 
     def __init__(self, checkpoint: Checkpoint, request: Request, source: LoadedPrompt, *, trace: bool) -> None:
         self._checkpoint, self._source, self._trace = checkpoint, source, trace
-        self._generation = Generation(checkpoint.core, checkpoint.tokenizer, request, trace=trace)
+        self._generation = Generation(checkpoint.core, checkpoint.domain, request, trace=trace)
         self.request = self._generation.request
         self._events = iter(self._generation)
 

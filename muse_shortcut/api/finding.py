@@ -7,18 +7,18 @@ from pathlib import Path
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.suffixes import domain_by_suffix
+from muse_tokenizers.suffixes import kind_by_suffix
 
 __all__ = ["exists", "find_prompt"]
 
 
-def find_prompt(domain: str, word: str, *, is_text: bool | None = None) -> Path | None:
+def find_prompt(domain: str, word: str, *, words: bool | None = None) -> Path | None:
     """The file that is called so, or the shipped prompt; None where the word is itself text to continue.
 
     Args:
         domain: of the model.
         word: a path, a name or a text.
-        is_text: whether pieces of the domain are texts; None: those of "text" are.
+        words: whether a prompt of the domain may be the words themselves; None: as of the built-in one.
 
     Raises:
         ArgumentsError: it is none of that.
@@ -30,8 +30,8 @@ def find_prompt(domain: str, word: str, *, is_text: bool | None = None) -> Path 
     shipped = shipped_prompt(domain, word)
     if shipped is not None:
         return shipped
-    if domain == "text" if is_text is None else is_text:
-        if domain_by_suffix(Path(word)) == "text" and " " not in word:
+    if domain == "text" if words is None else words:
+        if kind_by_suffix(Path(word)) == "text" and " " not in word:
             raise ArgumentsError(f"no prompt {word!r}: it is no file here, and looks like no words")
         return None
     names = prompt_names(domain)

@@ -15,6 +15,7 @@ from muse_shortcut.model.core import Core
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint
 from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import Warn, warn_about_file
 from muse_tokenizers.loading import load_tokenizer as read_tokenizer
 
@@ -75,9 +76,9 @@ class Model:
         self.checkpoint = checkpoint
 
     @property
-    def domain(self) -> str:
-        """ "midi", "audio" or "text"."""
-        return self.tokenizer.kind
+    def domain(self) -> Domain[Any]:
+        """Its files, prompts, constraints and measures; `domain.kind` is "midi", "audio" or "text"."""
+        return self.checkpoint.domain
 
     @property
     def core(self) -> Core:
@@ -86,7 +87,7 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer[Any]:
-        """Files and pieces to token ids, and back."""
+        """Pieces to token ids, and back."""
         return self.checkpoint.tokenizer
 
     def continue_(self, prompt: Any = None, *, trace: bool = True, **options: Unpack[Options]) -> list[Continuation]:
@@ -123,11 +124,11 @@ class Model:
         if isinstance(prompt, Continuation):
             return prompt.stream(trace=trace, **options)
         seconds = options.get("prompt_seconds")
-        check_prompt_seconds(self.tokenizer, seconds, has_prompt=prompt is not None)
-        source = read_prompt(self.tokenizer, prompt, limit=seconds, warn=warn)
-        split_point = self.tokenizer.prompt(source.piece, seconds)
+        check_prompt_seconds(self.domain, seconds, has_prompt=prompt is not None)
+        source = read_prompt(self.domain, prompt, limit=seconds, warn=warn)
+        split_point = self.domain.prompt(source.piece, seconds)
         return self.start(
-            build_request(self.tokenizer, split_point, self.checkpoint.sampling, options), source, trace=trace
+            build_request(self.domain, split_point, self.checkpoint.sampling, options), source, trace=trace
         )
 
     def start(self, request: Request, source: LoadedPrompt | None = None, *, trace: bool = True) -> Stream:
@@ -146,4 +147,4 @@ class Model:
         )
 
     def __repr__(self) -> str:
-        return f"Model({self.domain!r}, {self.core.parameter_count():,} parameters)"
+        return f"Model({self.domain.kind!r}, {self.core.parameter_count():,} parameters)"

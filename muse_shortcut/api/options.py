@@ -11,7 +11,8 @@ from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
-from muse_tokenizers.base import Constraints, Prompt, Tokenizer, Unit
+from muse_tokenizers.base import Constraints, Prompt, Unit
+from muse_tokenizers.domain import Domain
 
 __all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds"]
 
@@ -66,21 +67,24 @@ class Options(TypedDict, total=False):
 
 OPTION_NAMES = tuple(Options.__annotations__)
 _SAMPLING = tuple(field.name for field in fields(SamplingConfig))
+_LENGTHS = ("seconds", "bytes", "bars")
+_CONSTRAINTS = (*_LENGTHS, "instruments", "key", "tempo", "silence", "repeats")
+"""Each domain grants some of them."""
 
 
-def check_prompt_seconds(tokenizer: Tokenizer[Any], seconds: float | None, *, has_prompt: bool) -> None:
+def check_prompt_seconds(domain: Domain[Any], seconds: float | None, *, has_prompt: bool) -> None:
     """Raises OptionError: a part of the prompt is asked for where there is none, or where it has no seconds."""
     if seconds is None:
         return
     require_range("prompt_seconds", seconds)
     if not has_prompt:
         raise OptionError("prompt_seconds", seconds, "none without a prompt")
-    if tokenizer.unit != "seconds":
-        raise OptionError("prompt_seconds", seconds, f"none of {tokenizer.kind}, only of music and sound")
+    if domain.unit != "seconds":
+        raise OptionError("prompt_seconds", seconds, f"none of {domain.kind}, only of music and sound")
 
 
 def build_request(
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     prompt: Prompt[Any],
     sampling: SamplingConfig,
     options: Options | Mapping[str, Any],
@@ -88,13 +92,14 @@ def build_request(
     """The request that a model's engine runs.
 
     Args:
-        tokenizer: of the model.
+        domain: of the model.
         prompt: cut already: `prompt_seconds` has no effect here.
         sampling: the checkpoint's defaults.
         options: what is asked for.
 
     Raises:
         ArgumentsError: an option is unknown or out of its range.
+        ConstraintError: the domain cannot grant what is asked for.
     """
     unknown = set(options) - set(OPTION_NAMES)
     if unknown:
@@ -104,41 +109,32 @@ def build_request(
     return Request(
         prompt=prompt,
         sampling=replace(sampling, **{name: asked[name] for name in _SAMPLING if name in asked}),
-        constraints=_constraints(tokenizer, asked),
+        constraints=_constraints(domain, asked),
         candidates=asked.get("num_samples", 1),
         max_steps=asked.get("max_new_tokens"),
         seed=secrets.randbelow(2**32) if seed is None else seed,
     )
 
 
-def _constraints(tokenizer: Tokenizer[Any], asked: Mapping[str, Any]) -> Constraints:
-    usual = tokenizer.default_constraints()
-    lengths = {name: asked.get(name) for name in ("seconds", "bytes", "bars")}
-    if all(value is None for value in lengths.values()) and "max_new_tokens" not in asked:
-        usual = usual.with_length(DEFAULT_LENGTH[tokenizer.unit], tokenizer.unit)
-        lengths = {}
-    changed: dict[str, Any] = {name: value for name, value in lengths.items() if value is not None}
-    if "instruments" in asked:
-        changed["instruments"] = _instruments(asked["instruments"])
-    if "any" in [name.lower() for name in changed.get("instruments", ())]:
-        changed |= {"instruments": (), "keep_instruments": False}
-    if str(asked.get("tempo")).strip().lower() == "free":
-        changed["keep_tempo"] = False
-    elif "tempo" in asked:
-        changed["tempo"] = _tempo(asked["tempo"])
-    if "key" in asked:
-        changed["key"] = _key(asked["key"])
-    # 0 is how a person says "any".
-    changed |= {name: asked[name] or None for name in ("silence", "repeats") if name in asked}
+def _constraints(domain: Domain[Any], asked: Mapping[str, Any]) -> Constraints:
+    given = {name: asked[name] for name in _CONSTRAINTS if name in asked}
+    for name, parse in (("instruments", _instruments), ("tempo", _tempo), ("key", _key)):
+        if name in given:
+            given[name] = parse(given[name])
     # A sidecar has the same bytes whether 20 was asked for or 20.0.
-    changed |= {name: float(changed[name]) for name in _IN_SECONDS if type(changed.get(name)) is int}
-    return replace(usual, **changed)
+    given |= {name: float(given[name]) for name in _IN_SECONDS if type(given.get(name)) is int}
+    constraints = domain.constraints(given)
+    if not any(name in asked for name in (*_LENGTHS, "max_new_tokens")):
+        constraints = constraints.with_length(DEFAULT_LENGTH[domain.unit])
+    return constraints
 
 
 _IN_SECONDS = ("seconds", "silence")
 
 
-def _tempo(asked: Any) -> float:
+def _tempo(asked: Any) -> float | str:
+    if str(asked).strip().lower() == "free":
+        return "free"
     try:
         return float("no" if isinstance(asked, bool) else asked)
     except (TypeError, ValueError, OverflowError):

@@ -14,6 +14,7 @@ from muse_shortcut.data.store import Store, open_store
 from muse_shortcut.data.texts import text_parts
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.loading import domain_of
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
 __all__ = ["LoadedPrompt", "prepare"]
@@ -63,8 +64,9 @@ def prepare(
         raise ArgumentsError(f"workers is {workers}; allowed: 0 or more")
     several = sources if isinstance(sources, Sequence) and not isinstance(sources, str | tuple) else [sources]
     named = [_named(source, tokenizer.kind) for source in several]
+    domain = domain_of(tokenizer)
     text = tokenizer if isinstance(tokenizer, TextTokenizer) else None
-    files, unused = find_files(named, tokenizer.suffixes, group_by, domain=tokenizer.kind)
+    files, unused = find_files(named, domain.suffixes, group_by, domain=domain.kind, any_ending=domain.divisible)
     if text is not None:
         files = [
             text_parts(found, recipe, held_out=held_out, encoding=text.encoding)
@@ -79,7 +81,7 @@ def prepare(
         unused=tuple(unused),
         overwrite=overwrite,
     )
-    prepare_files(files, tokenizer, Path(out), how, watch)
+    prepare_files(files, domain, Path(out), how, watch)
     return open_store(Path(out))
 
 

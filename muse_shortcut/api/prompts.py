@@ -7,12 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from muse_shortcut.api.finding import find_prompt
 from muse_shortcut.errors import ArgumentsError
-from muse_tokenizers.base import Tokenizer, Waveform
-from muse_tokenizers.errors import Warn, warn_about_file
+from muse_tokenizers.domain import Domain
+from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 
 __all__ = ["LoadedPrompt", "read_prompt"]
 
@@ -32,12 +30,12 @@ class LoadedPrompt:
 
 
 def read_prompt(
-    tokenizer: Tokenizer[Any], prompt: Any, *, limit: float | None = None, warn: Warn = warn_about_file
+    domain: Domain[Any], prompt: Any, *, limit: float | None = None, warn: Warn = warn_about_file
 ) -> LoadedPrompt:
     """The piece that a prompt is.
 
     Args:
-        tokenizer: of the model.
+        domain: of the model.
         prompt: a path, or the name of a shipped prompt, or (text) the words themselves, as `str`; a `Path`; the bytes
             of a file; the domain's own object (`symusic.Score`; `Waveform`, or an array (N,) or (C, N) of floats and
             its sample rate in Hz; `bytes` of text); None for nothing.
@@ -51,45 +49,28 @@ def read_prompt(
     if prompt is None:
         return LoadedPrompt(None, FROM_NOTHING)
     if isinstance(prompt, str):
-        return _named(tokenizer, prompt, limit, warn)
+        return _named(domain, prompt, limit, warn)
     if isinstance(prompt, PathLike):
         path = Path(prompt)
-        return LoadedPrompt(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
+        return LoadedPrompt(domain.read(path, limit=limit, warn=warn), path.stem, path.name)
     if isinstance(prompt, bytes | bytearray | memoryview):
-        return LoadedPrompt(
-            tokenizer.loads(bytes(prompt), "the prompt", warn=warn), "words" if _is_text(tokenizer) else "prompt"
-        )
-    # The domain's own object is written and read once, so that what a file may be, an object may be too and no more.
-    if tokenizer.kind == "midi" and hasattr(prompt, "ticks_per_quarter"):
-        return LoadedPrompt(tokenizer.loads(tokenizer.dumps(prompt), "the score", warn=warn), "score")
-    if tokenizer.kind == "audio":
-        return LoadedPrompt(tokenizer.loads(tokenizer.dumps(_waveform(prompt)), "the waveform", warn=warn), "waveform")
-    raise ArgumentsError(
-        f"a prompt of {tokenizer.kind} cannot be a {type(prompt).__name__}; allowed: a path, bytes, "
-        f"{_OBJECTS.get(tokenizer.kind, 'the object of its domain')}, or None"
-    )
-
-
-_OBJECTS = {"midi": "a symusic.Score in ticks", "audio": "a pair of an array and its sample rate", "text": "a str"}
-
-
-def _is_text(tokenizer: Tokenizer[Any]) -> bool:
-    return tokenizer.unit == "bytes"
-
-
-def _waveform(prompt: Any) -> Waveform:
-    if isinstance(prompt, Waveform):
-        return prompt
+        return LoadedPrompt(domain.loads(bytes(prompt), "the prompt", warn=warn), "words" if domain.words else "prompt")
     try:
-        samples, sample_rate = prompt
-        array, rate = np.atleast_2d(np.asarray(samples, dtype=np.float32)), int(sample_rate)
-    except (TypeError, ValueError) as error:
-        raise ArgumentsError("a waveform is a pair of an array, (N,) or (C, N), and its sample rate in Hz") from error
-    return Waveform(samples=array, sample_rate=rate)
+        piece = domain.piece_of(prompt)
+    except UnreadablePieceError as error:
+        raise ArgumentsError(str(error)) from error
+    if piece is None:
+        raise ArgumentsError(
+            f"a prompt of {domain.kind} cannot be a {type(prompt).__name__}; allowed: a path, bytes, "
+            f"{domain.object_noun}, or None"
+        )
+    # It is written and read once, so that what a file may be, an object may be too and no more.
+    name = domain.piece_noun
+    return LoadedPrompt(domain.loads(domain.dumps(piece), f"the {name}", warn=warn), name)
 
 
-def _named(tokenizer: Tokenizer[Any], word: str, limit: float | None, warn: Warn) -> LoadedPrompt:
-    path = find_prompt(tokenizer.kind, word, is_text=_is_text(tokenizer))
+def _named(domain: Domain[Any], word: str, limit: float | None, warn: Warn) -> LoadedPrompt:
+    path = find_prompt(domain.kind, word, words=domain.words)
     if path is None:
-        return LoadedPrompt(tokenizer.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
-    return LoadedPrompt(tokenizer.read(path, limit=limit, warn=warn), path.stem, path.name)
+        return LoadedPrompt(domain.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
+    return LoadedPrompt(domain.read(path, limit=limit, warn=warn), path.stem, path.name)

@@ -168,9 +168,9 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     if arguments.threads is None:
         use_decoding_threads(checkpoint.core.parameter_count())
     steps = arguments.steps or 200
-    names = prompt_names(checkpoint.tokenizer.kind)
-    path = shipped_prompt(checkpoint.tokenizer.kind, names[0]) if names else None
-    prompt = checkpoint.tokenizer.prompt(None if path is None else checkpoint.tokenizer.read(path))
+    names = prompt_names(checkpoint.domain.kind)
+    path = shipped_prompt(checkpoint.domain.kind, names[0]) if names else None
+    prompt = checkpoint.domain.prompt(None if path is None else checkpoint.domain.read(path))
     found = _in_turns(
         "generating",
         arguments.rounds,
@@ -215,7 +215,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
 
 
 def _real_time(checkpoint: Checkpoint, rate: float) -> dict[str, float]:
-    steps = checkpoint.tokenizer.steps_per_second
+    steps = checkpoint.domain.steps_per_second
     return {} if steps is None else {"times_real_time_1_candidate": round(rate / steps, 2)}
 
 
@@ -267,14 +267,14 @@ def _added_share(rates: list[float], without: list[float]) -> float:
 class _Lawless:
     """A tokenizer without its grammar."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, domain: Any) -> None:
+        self._domain = domain
 
     def grammar(self, *_: object) -> None:
         return None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
+        return getattr(self._domain, name)
 
 
 def _steps_per_second(
@@ -291,14 +291,14 @@ def _steps_per_second(
     from muse_shortcut.generation.request import Request
 
     request = Request(
-        prompt=prompt or checkpoint.tokenizer.prompt(None),
+        prompt=prompt or checkpoint.domain.prompt(None),
         sampling=SamplingConfig(top_p=0.98),
         candidates=candidates,
         max_steps=steps,
         seed=0,
     )
-    tokenizer: Any = checkpoint.tokenizer if grammar else _Lawless(checkpoint.tokenizer)
-    generation = Generation(checkpoint.core, tokenizer, request, trace=trace)
+    domain: Any = checkpoint.domain if grammar else _Lawless(checkpoint.domain)
+    generation = Generation(checkpoint.core, domain, request, trace=trace)
     events = iter(generation)
     next(events)
     started = time.perf_counter()
@@ -312,12 +312,12 @@ def _grammar_microseconds(checkpoint: Checkpoint, steps: int) -> float:
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.request import Request
 
-    tokenizer = checkpoint.tokenizer
-    prompt = tokenizer.prompt(None)
-    generation = Generation(checkpoint.core, tokenizer, Request(prompt=prompt, max_steps=steps, seed=0))
+    domain = checkpoint.domain
+    prompt = domain.prompt(None)
+    generation = Generation(checkpoint.core, domain, Request(prompt=prompt, max_steps=steps, seed=0))
     for _ in generation:
         pass
-    grammar = tokenizer.grammar(prompt.ids, 1)
+    grammar = domain.grammar(prompt.ids, 1)
     if grammar is None:
         return 0.0
     ids = generation.continuations()[0]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from muse_shortcut.evaluation.continuations import Outcome
     from muse_shortcut.evaluation.evaluating import LikelihoodResult
     from muse_shortcut.evaluation.windows import WindowChoice, WindowSelection
-    from muse_tokenizers.base import Unit
 
 __all__ = ["check_json", "main"]
 
@@ -199,8 +198,9 @@ def _scoring(evaluation: Evaluation) -> Any:
 def _selection(arguments: Namespace) -> WindowSelection:
     from muse_shortcut.evaluation.evaluating import DEFAULT_LENGTHS
     from muse_shortcut.evaluation.windows import WindowSelection
+    from muse_tokenizers.loading import domain_class
 
-    unit: Unit = "bytes" if arguments.domain == "text" else "seconds"
+    unit = domain_class(arguments.domain).unit
     other = "seconds" if unit == "bytes" else "bytes"
     for option in (f"prompt_{other}", other):
         if getattr(arguments, option) is not None:
@@ -278,9 +278,9 @@ def _evenly(pieces: Sequence[int], most: int | None) -> list[int]:
 def _choose(evaluation: Evaluation, selection: WindowSelection, stop: StopSwitch) -> WindowChoice:
     from muse_shortcut.evaluation.windows import choose_windows
 
-    tokenizer = evaluation.checkpoint.tokenizer
+    domain = evaluation.checkpoint.domain
     with ProgressBar("cutting", selection.count) as bar:
-        return choose_windows(evaluation.store, tokenizer, evaluation.sources, selection, shown(bar, "pieces", stop))
+        return choose_windows(evaluation.store, domain, evaluation.sources, selection, shown(bar, "pieces", stop))
 
 
 def _continuations(
@@ -295,12 +295,10 @@ def _continuations(
     from muse_shortcut.api.model import Model
     from muse_shortcut.devices import use_decoding_threads
     from muse_shortcut.evaluation.evaluating import continue_windows
-    from muse_tokenizers.base import Constraints
 
-    model, tokenizer = Model(evaluation.checkpoint), evaluation.checkpoint.tokenizer
+    model, domain = Model(evaluation.checkpoint), evaluation.checkpoint.domain
     use_decoding_threads(evaluation.checkpoint.core.parameter_count())
-    rules = tokenizer.default_constraints() if evaluation.arguments.rules else Constraints()
-    asked = rules.with_length(selection.length, tokenizer.unit)
+    rules = domain.default_constraints() if evaluation.arguments.rules else domain.constraints_type()
     outcomes: list[Outcome] = []
     made = continue_windows(
         model, choice.windows, selection.length, constraints=rules, sampling=sampling, seed=selection.seed
@@ -314,7 +312,7 @@ def _continuations(
             selection.unit: selection.length,
             f"{selection.unit}_before": selection.before,
             "sampling": asdict(sampling),
-            "constraints": asdict(asked),
+            "constraints": asdict(rules.with_length(selection.length)),
         }
     if evaluation.arguments.copies and outcomes:
         result["copies"] = copied(evaluation, outcomes, stop)

@@ -86,7 +86,7 @@ def _evaluate(arguments: Namespace) -> None:
         raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^32 - 1")
     lengths = Lengths(prompt=arguments.prompt_seconds, continuation=arguments.seconds)
     model = load(arguments.checkpoint or arguments.domain, device=arguments.device)
-    files = _files(arguments, model.tokenizer.suffixes)
+    files = _files(arguments, model.domain.suffixes)
     options = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
     with ProgressBar("choosing", arguments.pieces) as bar:
         excerpts = choose_excerpts(
@@ -136,9 +136,12 @@ def _files(arguments: Namespace, suffixes: frozenset[str]) -> list[tuple[str, Pa
     from muse_shortcut.commands.sources import fetch_under_bars, name_source
     from muse_shortcut.data.sources import find_files
     from muse_shortcut.data.splits import split_files
+    from muse_tokenizers.loading import domain_class
 
     source, domain = name_source(arguments.data, arguments.domain), arguments.domain
-    [files], _ = find_files([source], suffixes, None, domain=domain, fetch=fetch_under_bars)
+    [files], _ = find_files(
+        [source], suffixes, None, domain=domain, any_ending=domain_class(domain).divisible, fetch=fetch_under_bars
+    )
     wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
     if wanted == "all":
         return [(file.name, file.path) for file in files]

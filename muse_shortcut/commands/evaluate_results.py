@@ -88,7 +88,7 @@ def copied(evaluation: Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch
     from muse_shortcut.api.model import Model
     from muse_shortcut.evaluation.evaluating import evaluate_copies
 
-    store, tokenizer = evaluation.store, evaluation.checkpoint.tokenizer
+    store, domain = evaluation.store, evaluation.checkpoint.domain
     with ProgressBar("reading the training pieces", sum(piece.split == "train" for piece in store.pieces)) as bar:
         result = evaluate_copies(Model(evaluation.checkpoint), store, outcomes, shown(bar, "pieces", stop))
     found, summaries = result.copies, result.summaries
@@ -101,7 +101,7 @@ def copied(evaluation: Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch
         )
         for kind, copies in found.items()
     }
-    evaluation.tables.copies(summaries, result.searched, longest, tokenizer)
+    evaluation.tables.copies(summaries, result.searched, longest, domain)
     return {
         "searched": result.searched,
         **{kind: summary and summary.to_json() for kind, summary in summaries.items()},

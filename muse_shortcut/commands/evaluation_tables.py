@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from muse_shortcut.evaluation.copy_check import CopyFound, CopySummary
     from muse_shortcut.evaluation.distances import Comparison, Rate
     from muse_shortcut.evaluation.likelihood import Likelihood
-    from muse_tokenizers.base import Tokenizer
+    from muse_tokenizers.domain import Domain
 
 __all__ = ["Tables"]
 
@@ -243,11 +243,11 @@ class Tables:
         summaries: Mapping[str, CopySummary | None],
         searched: int,
         longest: Mapping[str, tuple[str, CopyFound] | None],
-        tokenizer: Tokenizer[Any],
+        domain: Domain[Any],
     ) -> None:
         """Of the model's and the true continuations; `longest` has the piece that was continued and the run."""
-        counted, (measure, least) = tokenizer.counted, tokenizer.copy_threshold
-        bound = f"over {least:g} {({'count': counted, 'length': tokenizer.unit} | {'bars': 'bars'})[measure]}"
+        counted, (measure, least) = domain.counted, domain.copy_threshold
+        bound = f"over {least:g} {({'count': counted, 'length': domain.unit} | {'bars': 'bars'})[measure]}"
         rows = []
         for name, one in summaries.items():
             spreads = (None, None, None) if one is None else (one.count, one.length, one.bars)
@@ -256,7 +256,7 @@ class Tables:
             rows.append([name, str(one.windows if one else 0), *shown, passing])
         self._print(
             f"Longest run that is in a training piece ({searched:,} {counted}): median / ninth decile / longest",
-            ("continuations", "windows", counted, tokenizer.unit, "bars", bound),
+            ("continuations", "windows", counted, domain.unit, "bars", bound),
             rows,
         )
         for name, found in longest.items():

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from muse_shortcut.api.model import Model
     from muse_shortcut.api.prompts import LoadedPrompt
     from muse_shortcut.generation.request import Request
-    from muse_tokenizers.base import Tokenizer
+    from muse_tokenizers.domain import Domain
     from muse_tokenizers.errors import Warn
 
 __all__ = ["main"]
@@ -80,12 +80,12 @@ def _generate(arguments: Namespace) -> int:
 
     folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     model = load(folder, device=arguments.device)
-    if model.domain != arguments.domain:
+    if model.domain.kind != arguments.domain:
         which = "" if path is None else f", which {arguments.prompt} is"
-        raise ArgumentsError(f"{folder} continues {model.domain}, not {arguments.domain}{which}")
+        raise ArgumentsError(f"{folder} continues {model.domain.kind}, not {arguments.domain}{which}")
     sidecar = None
     if arguments.from_json:
-        sidecar = read_sidecar(Path(arguments.from_json), model.tokenizer, warn=warn_on_terminal(PROGRAM))
+        sidecar = read_sidecar(Path(arguments.from_json), model.domain, warn=warn_on_terminal(PROGRAM))
         if sidecar.checkpoint != model.checkpoint.digest:
             raise ArgumentsError(
                 f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
@@ -95,7 +95,7 @@ def _generate(arguments: Namespace) -> int:
     else:
         request, source = _make_request(arguments, model, path)
     # Before the work, so that a wrong soundfont costs no one a minute.
-    wanted = _wanted(arguments, model.tokenizer, LOUDNESS if sidecar is None else sidecar.loudness)
+    wanted = _wanted(arguments, model.domain, LOUDNESS if sidecar is None else sidecar.loudness)
     alone = sidecar is not None or (wanted.keep or request.candidates) == 1
     wanted = replace(wanted, named=alone and output.name is not None)
     stem = output.stem(source.name, alone=alone)
@@ -110,7 +110,7 @@ def _generate(arguments: Namespace) -> int:
     with StopSwitch() as stop:
         problem: OutputError | None = None
         try:
-            _grow(stream, model.tokenizer, stop)
+            _grow(stream, model.domain, stop)
         except OutputError as error:
             # No room for the trace: what has been made is written all the same.
             problem = error
@@ -133,7 +133,7 @@ def _generate(arguments: Namespace) -> int:
     return 130 if interrupted else 0
 
 
-def _wanted(arguments: Namespace, tokenizer: Tokenizer[Any], usual: float | None) -> Wanted:
+def _wanted(arguments: Namespace, domain: Domain[Any], usual: float | None) -> Wanted:
     loudness = usual if arguments.loudness is None else parse_loudness(arguments.loudness)
     soundfont = Path(arguments.soundfont) if arguments.soundfont else None
     samples = 1 if arguments.num_samples is None else arguments.num_samples
@@ -144,7 +144,7 @@ def _wanted(arguments: Namespace, tokenizer: Tokenizer[Any], usual: float | None
         trace=arguments.trace,
         picture=arguments.picture,
         explain=None if arguments.explain is None else parse_explained_step(arguments.explain),
-        sound=tokenizer.describe_sound(soundfont, loudness) if arguments.sound else None,
+        sound=domain.describe_sound(soundfont, loudness) if arguments.sound else None,
         soundfont=soundfont,
         loudness=loudness,
     )
@@ -161,27 +161,27 @@ def _make_request(arguments: Namespace, model: Model, path: Path | None) -> tupl
     from muse_shortcut.api.options import OPTION_NAMES, build_request, check_prompt_seconds
     from muse_shortcut.api.prompts import LoadedPrompt
 
-    tokenizer = model.tokenizer
-    check_prompt_seconds(tokenizer, arguments.prompt_seconds, has_prompt=arguments.prompt is not None)
-    piece = _read_prompt(arguments, tokenizer, path)
+    domain = model.domain
+    check_prompt_seconds(domain, arguments.prompt_seconds, has_prompt=arguments.prompt is not None)
+    piece = _read_prompt(arguments, domain, path)
     options = {name: getattr(arguments, name) for name in OPTION_NAMES}
     # A flag that is not given says nothing against the checkpoint's own sampling.
     options["greedy"] = arguments.greedy or None
-    prompt = tokenizer.prompt(piece, arguments.prompt_seconds)
+    prompt = domain.prompt(piece, arguments.prompt_seconds)
     name, file = ("from-nothing", None) if path is None else (path.stem, path.name)
     if path is None and piece is not None:
         name = "words"
-    return build_request(tokenizer, prompt, model.checkpoint.sampling, options), LoadedPrompt(piece, name, file)
+    return build_request(domain, prompt, model.checkpoint.sampling, options), LoadedPrompt(piece, name, file)
 
 
-def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | None) -> Any:
+def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None) -> Any:
     """The piece to continue; None where there is none."""
     from muse_tokenizers.text.encodings import check_encoding
 
     more: dict[str, Any] = {} if arguments.encoding is None else {"encoding": check_encoding(arguments.encoding)}
 
     def read(file: Path, warn: Warn) -> Any:
-        return tokenizer.read(file, limit=arguments.prompt_seconds, warn=warn, **more)
+        return domain.read(file, limit=arguments.prompt_seconds, warn=warn, **more)
 
     if arguments.prompt == STANDARD_INPUT:
         return read_standard_input(read, warn_on_terminal(PROGRAM))
@@ -189,15 +189,15 @@ def _read_prompt(arguments: Namespace, tokenizer: Tokenizer[Any], path: Path | N
         return read(path, warn_on_terminal(PROGRAM))
     if arguments.prompt is None:
         return None
-    return tokenizer.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
+    return domain.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
 
 
-def _grow(stream: Stream, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
+def _grow(stream: Stream, domain: Domain[Any], stop: StopSwitch) -> None:
     """Run a generation until it ends or is interrupted: of one text with its words as they come, else under a bar."""
-    if tokenizer.kind == "text" and stream.request.candidates == 1:
-        _say_words(stream, tokenizer, stop)
+    if domain.view == "text" and stream.request.candidates == 1:
+        _say_words(stream, domain, stop)
         return
-    progress = GenerationProgress(stream.request, tokenizer)
+    progress = GenerationProgress(stream.request, domain)
     with ProgressBar("generating", progress.total) as bar:
         for event in stream:
             progress.advance(event)
@@ -208,13 +208,13 @@ def _grow(stream: Stream, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
         bar.show(progress.done, progress.note)
 
 
-def _say_words(stream: Stream, tokenizer: Tokenizer[Any], stop: StopSwitch) -> None:
+def _say_words(stream: Stream, domain: Domain[Any], stop: StopSwitch) -> None:
     """The prompt, and each new character when all of it is there."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     say(_harmless(decoder.decode(stream.request.prompt.piece or b"")))
     for event in stream:
         if not event.finished[0]:
-            say(_harmless(decoder.decode(tokenizer.decode(event.ids))))
+            say(_harmless(decoder.decode(domain.tokenizer.decode(event.ids))))
         if stop():
             break
     say("\n\n")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from muse_shortcut.generation.request import Request, StepEvent
-    from muse_tokenizers.base import Tokenizer
+    from muse_tokenizers.domain import Domain
 
 __all__ = ["GenerationProgress"]
 
@@ -18,14 +18,15 @@ __all__ = ["GenerationProgress"]
 class GenerationProgress:
     """Of the candidate that is furthest behind."""
 
-    def __init__(self, request: Request, tokenizer: Tokenizer[Any]) -> None:
+    def __init__(self, request: Request, domain: Domain[Any]) -> None:
         constraints = request.constraints
-        self._tokenizer = tokenizer
-        self._length: float | None = getattr(constraints, tokenizer.unit)
-        self.total: float = self._length or constraints.bars or request.limit
+        self._domain = domain
+        self._length = constraints.length
+        bars: int | None = getattr(constraints, "bars", None)
+        self.total: float = self._length or bars or request.limit
         """What `done` is on the way to."""
         self.done: float = 0
-        self._unit = tokenizer.unit if self._length else "bars" if constraints.bars else "steps"
+        self._unit = domain.unit if self._length else "bars" if bars else "steps"
         self._bars = [0] * request.candidates
         self._is_bar: dict[int, bool] = {}
         self._steps = 0
@@ -48,7 +49,7 @@ class GenerationProgress:
     def _begins_bar(self, ids: NDArray[np.int64]) -> bool:
         found = int(ids[0])
         if found not in self._is_bar:
-            self._is_bar[found] = self._tokenizer.describe(ids[None])[0][0].kind == "bar"
+            self._is_bar[found] = self._domain.tokenizer.describe(ids[None])[0][0].kind == "bar"
         return self._is_bar[found]
 
     @property

@@ -164,7 +164,7 @@ def write_candidates(continuations: Sequence[Continuation], stem: Path, wanted: 
         numbered = stem if wanted.named else stem.with_name(f"{stem.name}-{number}")
         number += 1
         ranked = None if ranking is None else ranking[place].to_json()
-        _say(one.save(_beside(numbered, one.tokenizer.suffix)))
+        _say(one.save(_beside(numbered, one.domain.suffix)))
         sidecar = _beside(numbered, ".json")
         write_text(sidecar, one.sidecar(name=stem.name, sound=wanted.sound, ranking=ranked))
         _say(sidecar)
@@ -173,7 +173,7 @@ def write_candidates(continuations: Sequence[Continuation], stem: Path, wanted: 
         _say(one.save(_beside(numbered, ".trace.npz")))
     # Sound takes long, and can be made again from the rest.
     for one, numbered in written if wanted.sound is not None else []:
-        if one.tokenizer.sound_rate is not None and one.tokenizer.suffix != ".wav":
+        if one.domain.sound_rate is not None and one.domain.suffix != ".wav":
             _say(one.save(_beside(numbered, ".wav"), soundfont=wanted.soundfont, loudness=wanted.loudness))
     problems = []
     for one, numbered in written if wanted.picture or wanted.explain is not None else []:
@@ -219,7 +219,7 @@ def _rank(continuations: Sequence[Continuation]) -> list[Ranked]:
 
     first = continuations[0]
     found = rank(
-        first.tokenizer,
+        first.domain,
         first.request.prompt,
         [one.piece for one in continuations],
         [one.log_probability for one in continuations],
@@ -264,7 +264,7 @@ def _explain(one: Continuation, step: int, numbered: Path) -> None:
     path = _beside(numbered, ".explain.json")
     write_text(path, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
     _say(path)
-    say("\n".join(_lines(found, one.tokenizer.unit)) + "\n")
+    say("\n".join(_lines(found, one.domain.unit)) + "\n")
 
 
 def _lines(found: Explanation, unit: Unit) -> list[str]:

@@ -95,7 +95,7 @@ def _prepare(arguments: Namespace) -> None:
     from muse_shortcut.data.preparation import Preparation, check_place, prepare
     from muse_shortcut.data.sources import describe_source, find_files
     from muse_shortcut.data.texts import text_parts
-    from muse_tokenizers.loading import tokenizer_class
+    from muse_tokenizers.loading import domain_class, domain_of
     from muse_tokenizers.text.encodings import check_encoding
 
     if not 0.0 <= arguments.held_out <= 0.4:
@@ -109,13 +109,17 @@ def _prepare(arguments: Namespace) -> None:
     excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
     # Before anything is fetched or learned.
     check_place(Path(arguments.out), overwrite=arguments.overwrite)
-    kind = tokenizer_class(arguments.domain)
-    is_text = arguments.domain == "text"
+    domain = domain_class(arguments.domain)
     sources, unused = find_files(
-        named, kind.suffixes, arguments.group_by, domain=arguments.domain, fetch=fetch_under_bars
+        named,
+        domain.suffixes,
+        arguments.group_by,
+        domain=arguments.domain,
+        any_ending=domain.divisible,
+        fetch=fetch_under_bars,
     )
     sources, excluded_files = _without(sources, excluded)
-    if is_text:
+    if domain.divisible:
         recipes = [recipe for recipe, _ in named]
         sources = [
             text_parts(files, one, held_out=arguments.held_out, encoding=arguments.encoding)
@@ -137,7 +141,7 @@ def _prepare(arguments: Namespace) -> None:
     with ProgressBar("preparing", total) as bar:
         manifest = prepare(
             sources,
-            tokenizer,
+            domain_of(tokenizer),
             Path(arguments.out),
             how,
             lambda files, tokens, rejects: bar.show(
@@ -159,9 +163,11 @@ def _name_sources(arguments: Namespace) -> list[tuple[Recipe | None, Path | None
 
 
 def _device(arguments: Namespace) -> str:
-    if arguments.domain != "audio":
-        return "cpu"
     from muse_shortcut.devices import choose_device
+    from muse_tokenizers.loading import tokenizer_class
+
+    if not tokenizer_class(arguments.domain).uses_device:
+        return "cpu"
 
     # A codec is known to garble on Apple's GPUs.
     found = choose_device(arguments.device or "auto").type

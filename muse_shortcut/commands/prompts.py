@@ -16,9 +16,9 @@ from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputErro
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.contents import content_of, domain_of, head_of
+from muse_tokenizers.contents import content_of, head_of, kind_of_file
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
-from muse_tokenizers.suffixes import domain_by_suffix
+from muse_tokenizers.suffixes import kind_by_suffix
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -167,9 +167,9 @@ def check_options(arguments: Namespace, domain: str) -> None:
 
 def _domain_of_prompt(word: str) -> str | None:
     if finding.exists(word):
-        return domain_of(Path(word))
+        return kind_of_file(Path(word))
     shipped = next((one for one in DOMAINS if shipped_prompt(one, word) is not None), None)
-    return shipped or (domain_by_suffix(Path(word)) if " " not in word else None)
+    return shipped or (kind_by_suffix(Path(word)) if " " not in word else None)
 
 
 def _domain_of_sidecar(file: str, domain: str | None) -> str:

@@ -86,7 +86,7 @@ def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
     name = arguments.tokenizer or named or "remi"
     if name not in CONFIGURATIONS:
         raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
-    return MidiTokenizer(CONFIGURATIONS[name])
+    return MidiTokenizer.of(CONFIGURATIONS[name])
 
 
 def _audio(arguments: Namespace, named: str | None) -> Tokenizer[Any]:

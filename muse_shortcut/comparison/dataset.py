@@ -92,7 +92,7 @@ def open_dataset(folder: Path) -> Dataset:
 
 def _open_store(folder: Path) -> Dataset:
     from muse_shortcut.data.store import open_store
-    from muse_tokenizers.loading import load_tokenizer
+    from muse_tokenizers.loading import domain_of, load_tokenizer
 
     store = open_store(folder)
     tokenizer = load_tokenizer(store.tokenizer_folder)
@@ -108,7 +108,7 @@ def _open_store(folder: Path) -> Dataset:
             folder=store.tokenizer_folder,
         ),
         splits={split: store.split(split) for split in SPLITS},
-        variations=tokenizer.variations(),
+        variations=domain_of(tokenizer).variations(),
     )
 
 

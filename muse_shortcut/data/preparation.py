@@ -28,8 +28,9 @@ from muse_shortcut.data.store_writing import write_store
 from muse_shortcut.errors import OutputError, StoreError
 from muse_shortcut.files import clear_left_overs, make_folder
 from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import TokenizerError
-from muse_tokenizers.loading import load_tokenizer, register_tokenizer, tokenizer_kinds
+from muse_tokenizers.loading import domain_kinds, domain_of, load_tokenizer, register_domain
 
 __all__ = ["Preparation", "check_place", "prepare"]
 
@@ -64,7 +65,7 @@ class Preparation:
 
 def prepare(
     sources: Sequence[Sequence[SourceFile]],
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     out: Path,
     how: Preparation,
     progress: Callable[[int, int, int], None] = lambda _files, _tokens, _rejects: None,
@@ -77,7 +78,7 @@ def prepare(
     Args:
         sources: the files of each source, in the order in which they will stand; a source without an official split
             is split by chance, whatever the others have.
-        tokenizer: makes the ids.
+        domain: reads the files; its tokenizer makes the ids.
         out: the store's folder.
         how: workers, seed, splits, source.
         progress: called after each file with the numbers of files, tokens and rejects so far.
@@ -88,22 +89,22 @@ def prepare(
     """
     check_place(out, overwrite=how.overwrite)
     files = [file for source in sources for file in source]
-    dtype = np.dtype(np.uint16 if tokenizer.vocabulary_size <= 2**16 else np.uint32)
+    dtype = np.dtype(np.uint16 if domain.tokenizer.vocabulary_size <= 2**16 else np.uint32)
     heading = {
         "version": VERSION,
-        "fingerprint": tokenizer.fingerprint(),
+        "fingerprint": domain.tokenizer.fingerprint(),
         # What does not change ids may change what of a file is read.
-        "configuration": json.loads(json.dumps(tokenizer.configuration())),
+        "configuration": json.loads(json.dumps(domain.tokenizer.configuration())),
     }
     clear_left_overs(make_folder(out))
-    journal = Journal(out / "partial", heading, tokenizer.streams, dtype)
+    journal = Journal(out / "partial", heading, domain.tokenizer.streams, dtype)
     todo = [file for file in files if not _is_known(journal, file)]
     known = {file.name for file in files} - {file.name for file in todo}
     done = [journal.entries[name] for name in known]
     counts = [len(files) - len(todo), sum(e.tokens for e in done), sum(e.reason is not None for e in done)]
     progress(*counts)
     try:
-        for entry, ids in _tokenized(todo, tokenizer, replace(how, workers=min(how.workers, max(1, len(todo))))):
+        for entry, ids in _tokenized(todo, domain, replace(how, workers=min(how.workers, max(1, len(todo))))):
             journal.add(entry, ids)
             counts[0] += 1
             counts[1] += 0 if ids is None else len(ids)
@@ -114,7 +115,7 @@ def prepare(
     return write_store(
         sources,
         journal,
-        tokenizer,
+        domain,
         out,
         seed=how.seed,
         held_out=how.held_out,
@@ -145,20 +146,20 @@ def _is_known(journal: Journal, file: SourceFile) -> bool:
 
 # In a worker process
 
-_tokenizer: Tokenizer[Any]
+_domain: Domain[Any]
 
 
-def _start_worker(folder: Path, kind: type[Tokenizer[Any]], device: str) -> None:
-    global _tokenizer
-    if kind.kind not in tokenizer_kinds():
-        # A class from elsewhere, which the main process has registered.
-        register_tokenizer(kind)
+def _start_worker(folder: Path, kind: type[Tokenizer[Any]], of: type[Domain[Any]], device: str) -> None:
+    global _domain
+    if kind.kind not in domain_kinds():
+        # Classes from elsewhere, which the main process has registered.
+        register_domain(kind, of)
     # A Ctrl-C is for the main process, which then sends no more work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Each worker has a processor of its own.
     os.environ["OMP_NUM_THREADS"] = "1"
-    _tokenizer = load_tokenizer(folder)
-    _tokenizer.use_device(device)
+    _domain = domain_of(load_tokenizer(folder))
+    _domain.tokenizer.use_device(device)
     parent = parent_process()
     if parent is not None:
         # A worker whose parent was killed would wait for work for ever.
@@ -187,15 +188,15 @@ class _Read:
             if file.reason is not None:
                 return cls(file, entry)
             warnings: list[str] = []
-            piece = _tokenizer.read_part(file.path, file.part, warn=warnings.append)
+            piece = _domain.read_part(file.path, file.part, warn=warnings.append)
             said = tuple(_inside(warning, file) for warning in dict.fromkeys(warnings))
-            return cls(file, replace(entry, length=_tokenizer.duration(piece), warnings=said), piece)
+            return cls(file, replace(entry, length=_domain.duration(piece), warnings=said), piece)
         except Exception as error:  # a file must never stop a preparation
             return cls(file, replace(entry, reason=file.reason or _reason(error, file)))
 
     def done(self, ids: np.ndarray[Any, Any]) -> _Done:
-        edge = np.ones((1, _tokenizer.streams), dtype=np.int64)
-        ids = np.concatenate([edge * _tokenizer.begin, ids, edge * _tokenizer.end])
+        edge = np.ones((1, _domain.tokenizer.streams), dtype=np.int64)
+        ids = np.concatenate([edge * _domain.tokenizer.begin, ids, edge * _domain.tokenizer.end])
         return replace(self.entry, digest=hashlib.sha256(ids.tobytes()).hexdigest()), ids
 
 
@@ -217,7 +218,7 @@ def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
         found = list(readers.map(_Read.of, files))
     good = [one for one in found if one.entry.reason is None]
     try:
-        made = iter(_tokenizer.encode_many([one.piece for one in good]))
+        made = iter(_domain.tokenizer.encode_many([one.piece for one in good]))
         return [one.done(next(made)) if one.entry.reason is None else (one.entry, None) for one in found]
     except Exception as error:  # as above
         if len(files) > 1:
@@ -229,11 +230,11 @@ def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
 # In the main process
 
 
-def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparation) -> Iterator[_Done]:
+def _tokenized(files: list[SourceFile], domain: Domain[Any], how: Preparation) -> Iterator[_Done]:
     """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
     if how.workers == 0:
-        global _tokenizer
-        _tokenizer = tokenizer
+        global _domain
+        _domain = domain
         for file in files:
             yield from _tokenize([file])
         return
@@ -243,17 +244,15 @@ def _tokenized(files: list[SourceFile], tokenizer: Tokenizer[Any], how: Preparat
     waiting = deque(files)
     with TemporaryDirectory() as folder:
         try:
-            tokenizer.save(Path(folder))
+            domain.tokenizer.save(Path(folder))
         except OSError as error:
             raise OutputError(
                 f"cannot write to the folder of temporary files, {gettempdir()}: {error.strerror}"
             ) from error
-        yield from _read_all(waiting, Path(folder), type(tokenizer), how)
+        yield from _read_all(waiting, Path(folder), domain, how)
 
 
-def _read_all(
-    waiting: deque[SourceFile], tokenizer: Path, kind: type[Tokenizer[Any]], how: Preparation
-) -> Iterator[_Done]:
+def _read_all(waiting: deque[SourceFile], tokenizer: Path, domain: Domain[Any], how: Preparation) -> Iterator[_Done]:
     """As above, with the tokenizer in a folder, from which every worker takes it."""
     suspects = 0
     """Files at the front that were under way when a worker died. One at a time they show which of them it was."""
@@ -261,7 +260,7 @@ def _read_all(
     while waiting:
         workers = 1 if suspects or on_gpu else how.workers
         ahead, together = (1, 1) if suspects else (2 if on_gpu else 4 * workers, _SIDE_BY_SIDE if on_gpu else 1)
-        with _pool(tokenizer, kind, workers, how.device) as pool:
+        with _pool(tokenizer, domain, workers, how.device) as pool:
             under_way: deque[tuple[int, Future[list[_Done]]]] = deque()
             sent = 0
             try:
@@ -300,13 +299,13 @@ def _next(waiting: deque[SourceFile], sent: int, together: int) -> list[SourceFi
     return files
 
 
-def _pool(tokenizer: Path, kind: type[Tokenizer[Any]], workers: int, device: str) -> ProcessPoolExecutor:
+def _pool(tokenizer: Path, domain: Domain[Any], workers: int, device: str) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork of a process with threads may hang.
     return ProcessPoolExecutor(
         max_workers=workers,
         mp_context=get_context("spawn"),
         initializer=_start_worker,
-        initargs=(tokenizer, kind, device),
+        initargs=(tokenizer, type(domain.tokenizer), type(domain), device),
     )
 
 

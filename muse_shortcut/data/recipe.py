@@ -225,12 +225,12 @@ class Recipe:
     numbers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        # Here, since whoever reads no recipe needs no tokenizer.
-        from muse_tokenizers.loading import tokenizer_kinds
-
         _require_name("name", self.name)
         _require_text("title", self.title)
-        _require_choice("domain", self.domain, tokenizer_kinds())
+        # Here, since whoever reads no recipe needs no tokenizer.
+        from muse_tokenizers.loading import domain_kinds
+
+        _require_choice("domain", self.domain, domain_kinds())
         _require(self.url is None or _is_web_address(self.url), "url", self.url, "an http or https address, or null")
         checksum = isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256) is not None
         _require(self.sha256 is None or checksum, "sha256", self.sha256, "64 hexadecimal digits (0-9, a-f), or null")

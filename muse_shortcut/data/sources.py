@@ -25,6 +25,7 @@ def find_files(
     group_by: GroupBy | None,
     *,
     domain: str | None = None,
+    any_ending: bool = False,
     fetch: Callable[[Recipe], list[Path]] | None = None,
 ) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
     """The files of each source, fetched where they are not here; of several sources, names say which they are of.
@@ -33,8 +34,8 @@ def find_files(
         named: recipes and folders.
         suffixes: endings that count.
         group_by: which files no split divides.
-        domain: of what is looked for: a file that is of it by its content counts where its ending is another's; a
-            text that is itself a source counts whatever its ending.
+        domain: of what is looked for: a file that is of it by its content counts where its ending is another's.
+        any_ending: a file that is itself a source counts whatever its ending.
         fetch: gives the folders or files of a recipe that is not here; None: `fetch_recipe`.
 
     Returns:
@@ -53,7 +54,7 @@ def find_files(
             told.append((name, reason))
 
         for place in [folder] if folder else (fetch or fetch_recipe)(_recipe_of(recipe)):
-            own = {place.suffix.lower()} if domain == "text" and place.is_file() else set[str]()
+            own = {place.suffix.lower()} if any_ending and place.is_file() else set[str]()
             files += survey(place, recipe, suffixes | own, group_by, tell, domain=domain)
         if len(named) > 1:
             name = _source_name(recipe, folder)

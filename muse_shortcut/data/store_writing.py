@@ -18,7 +18,8 @@ from muse_shortcut.data.splits import draw_splits
 from muse_shortcut.data.store import SPLITS, VERSION, Piece
 from muse_shortcut.errors import OutputError, StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, write_text
-from muse_tokenizers.base import Tokenizer, Unit
+from muse_tokenizers.base import Unit
+from muse_tokenizers.domain import Domain
 
 __all__ = ["write_store"]
 
@@ -26,7 +27,7 @@ __all__ = ["write_store"]
 def write_store(
     sources: Sequence[Sequence[SourceFile]],
     journal: Journal,
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     out: Path,
     *,
     seed: int,
@@ -55,7 +56,7 @@ def write_store(
     rejects += [{"name": name, "reason": reason} for name, reason in unused]
     rejects += [{"name": name, "reason": f"the same content as {kept}"} for name, kept in sorted(gone.items())]
     pieces = [
-        (entry, _piece(file, split, entry, tokenizer.unit))
+        (entry, _piece(file, split, entry, domain.unit))
         for split in SPLITS
         for file, entry in taken
         if split_of.get(file.name) == split
@@ -65,17 +66,17 @@ def write_store(
     tokens_digest = _write_tokens([entry for entry, _ in pieces], journal.ids(), out)
     write_text(out / "pieces.jsonl", "".join(json.dumps(asdict(piece)) + "\n" for _, piece in pieces))
     with atomic_folder(out / "tokenizer") as folder:
-        tokenizer.save(folder)
+        domain.tokenizer.save(folder)
     manifest = {
         "version": VERSION,
-        "domain": tokenizer.kind,
-        "fingerprint": tokenizer.fingerprint(),
-        "streams": tokenizer.streams,
+        "domain": domain.kind,
+        "fingerprint": domain.tokenizer.fingerprint(),
+        "streams": domain.tokenizer.streams,
         "pieces": len(pieces),
         "tokens": sum(piece.tokens for _, piece in pieces),
-        **_length([piece for _, piece in pieces], tokenizer.unit),
+        **_length([piece for _, piece in pieces], domain.unit),
         "splits": {
-            split: _counts([piece for _, piece in pieces if piece.split == split], tokenizer.unit) for split in SPLITS
+            split: _counts([piece for _, piece in pieces if piece.split == split], domain.unit) for split in SPLITS
         },
         "seed": seed,
         "held_out": held_out,

@@ -11,7 +11,8 @@ from muse_shortcut.api.model import Model
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.evaluation.windows import Window
 from muse_shortcut.generation.request import Request
-from muse_tokenizers.base import Constraints, Ids, Tokenizer
+from muse_tokenizers.base import Constraints, Ids
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.measures import CopyUnits, Measure
 
 __all__ = ["CANDIDATES", "Outcome", "continue_window", "measure_windows"]
@@ -52,18 +53,18 @@ def continue_window(
     return made.ids, stream.steps
 
 
-def measure_windows(tokenizer: Tokenizer[Any], window: Window, ids: Ids, steps: int, length: float) -> Outcome:
+def measure_windows(domain: Domain[Any], window: Window, ids: Ids, steps: int, length: float) -> Outcome:
     """Measure the true continuation of a window and everything it is compared with.
 
     Args:
-        tokenizer: of the pieces.
+        domain: of the pieces.
         window: where.
         ids: that `continue_window` made, in `steps`.
         length: of all segments, in the domain's unit.
     """
     split_point, piece = window.prompt.split_point, window.piece
     segments = {
-        "model": (tokenizer.join(window.prompt, ids), split_point),
+        "model": (domain.join(window.prompt, ids), split_point),
         "other": (window.other, window.other_start),
         "repeated": (piece, window.repeated),
     }
@@ -71,9 +72,9 @@ def measure_windows(tokenizer: Tokenizer[Any], window: Window, ids: Ids, steps: 
         segments["elsewhere"] = (piece, window.elsewhere)
     return Outcome(
         window=window,
-        true=tokenizer.measure(piece, split_point, split_point + length),
-        candidates={name: tokenizer.measure(of, at, at + length) for name, (of, at) in segments.items()},
-        true_units=tokenizer.copy_units(window.ids, split_point, split_point + length),
-        model_units=tokenizer.copy_units(np.concatenate([window.prompt.ids, ids]), split_point, split_point + length),
+        true=domain.measure(piece, split_point, split_point + length),
+        candidates={name: domain.measure(of, at, at + length) for name, (of, at) in segments.items()},
+        true_units=domain.copy_units(window.ids, split_point, split_point + length),
+        model_units=domain.copy_units(np.concatenate([window.prompt.ids, ids]), split_point, split_point + length),
         steps=steps,
     )

@@ -97,7 +97,7 @@ def choose_excerpts(
     for place in np.random.default_rng(seed).permutation(len(files)).tolist():
         name, path = files[place]
         try:
-            piece = model.tokenizer.read(path, warn=lambda _: None)
+            piece = model.domain.read(path, warn=lambda _: None)
         except UnreadablePieceError:
             continue
         notes = note_table(piece)

@@ -14,7 +14,7 @@ from muse_shortcut.data.store import Store
 from muse_shortcut.evaluation.by_source import read_ids
 from muse_shortcut.evaluation.continuations import Outcome
 from muse_shortcut.evaluation.suffix_array import CommonRun, CopyIndex
-from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.measures import CopyThreshold, CopyUnits
 
 __all__ = ["CopyFound", "CopySummary", "TrainingPieces", "find_copies", "summarise_copies"]
@@ -59,8 +59,8 @@ class TrainingPieces:
     """All pieces of the training split, to look up copies in. They are read block by block: an index of all of them
     would take a hundred times their size."""
 
-    def __init__(self, store: Store, tokenizer: Tokenizer[Any]) -> None:
-        self._store, self._tokenizer = store, tokenizer
+    def __init__(self, store: Store, domain: Domain[Any]) -> None:
+        self._store, self._domain = store, domain
         self._numbers = [number for number, piece in enumerate(store.pieces) if piece.split == "train"]
         self.searched = 0
         """What runs are counted in, of all the pieces that have been read."""
@@ -91,7 +91,7 @@ class TrainingPieces:
         for done, number in enumerate(self._numbers):
             # What is decoded may be a little longer than its file.
             end = self._store.pieces[number].length + _LONGER
-            numbers = self._tokenizer.copy_units(read_ids(self._store, number), 0.0, end).numbers
+            numbers = self._domain.copy_units(read_ids(self._store, number), 0.0, end).numbers
             pieces.append(number)
             sequences.append(numbers)
             size += len(numbers)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from muse_shortcut.api.model import Model
 from muse_shortcut.config import SamplingConfig
@@ -113,7 +112,7 @@ def evaluate_likelihood(
     store.check_tokenizer(model.tokenizer.fingerprint(), "the model")
     sources = pieces_by_source(store, split) if pieces is None else pieces
     how = default_scoring(model) if scoring is None else scoring
-    scored = score_pieces(model.core, model.tokenizer, store, sources, how, watch, without=hidden_depths)
+    scored = score_pieces(model.core, model.domain, store, sources, how, watch, without=hidden_depths)
     return LikelihoodResult(
         together=pool([piece for found in scored.values() for piece in found]),
         sources={source: pool(found) for source, found in scored.items()},
@@ -140,11 +139,10 @@ def continue_windows(
         sampling: of the continuations.
         seed: same seed, same continuations.
     """
-    tokenizer = model.tokenizer
-    asked = constraints.with_length(length, tokenizer.unit)
+    asked = constraints.with_length(length)
     for window in windows:
         ids, steps = continue_window(model, window, asked, sampling, seed)
-        yield measure_windows(tokenizer, window, ids, steps, length)
+        yield measure_windows(model.domain, window, ids, steps, length)
 
 
 def evaluate_continuations(
@@ -178,23 +176,23 @@ def evaluate_continuations(
         StoreError: the store is of another tokenizer, or no piece is long enough.
         ArgumentsError: a length or the count is out of its range.
     """
-    tokenizer = model.tokenizer
-    store.check_tokenizer(tokenizer.fingerprint(), "the model")
-    before, after = DEFAULT_LENGTHS[tokenizer.unit]
+    domain = model.domain
+    store.check_tokenizer(domain.tokenizer.fingerprint(), "the model")
+    before, after = DEFAULT_LENGTHS[domain.unit]
     wanted = WindowSelection(
         count=count,
         prompt_length=before if prompt_length is None else prompt_length,
         length=after if length is None else length,
-        unit=tokenizer.unit,
+        unit=domain.unit,
         seed=seed,
     )
-    choice: WindowChoice = choose_windows(store, tokenizer, pieces_by_source(store, split), wanted)
+    choice: WindowChoice = choose_windows(store, domain, pieces_by_source(store, split), wanted)
     outcomes: list[Outcome] = []
     for outcome in continue_windows(
         model,
         choice.windows,
         wanted.length,
-        constraints=tokenizer.default_constraints() if constrained else Constraints(),
+        constraints=domain.default_constraints() if constrained else domain.constraints_type(),
         sampling=model.checkpoint.sampling if sampling is None else sampling,
         seed=seed,
     ):
@@ -219,8 +217,7 @@ def evaluate_copies(
         outcomes: of `evaluate_continuations`; their true continuations are looked up too, for comparison.
         watch: called with the number of training pieces that are read.
     """
-    tokenizer: Any = model.tokenizer
-    training = TrainingPieces(store, tokenizer)
+    training = TrainingPieces(store, model.domain)
     found = dict(zip(("model", "true"), find_copies(training, outcomes, watch), strict=True))
-    summaries = {kind: summarise_copies(copies, tokenizer.copy_threshold) for kind, copies in found.items()}
+    summaries = {kind: summarise_copies(copies, model.domain.copy_threshold) for kind, copies in found.items()}
     return CopyResult(searched=training.searched, copies=found, summaries=summaries)

@@ -22,7 +22,7 @@ from muse_shortcut.errors import OptionError
 from muse_shortcut.evaluation.by_source import read_ids
 from muse_shortcut.model.core import Core
 from muse_shortcut.model.loss_mask import loss_mask
-from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.domain import Domain
 
 __all__ = ["Likelihood", "PieceLikelihood", "ScoringWindows", "pool", "score_pieces", "windows_of"]
 
@@ -135,7 +135,7 @@ def windows_of(steps: int, scoring: ScoringWindows) -> list[tuple[int, int, int]
 
 def score_pieces(
     core: Core,
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     store: Store,
     sources: Mapping[str, Sequence[int]],
     scoring: ScoringWindows,
@@ -147,7 +147,7 @@ def score_pieces(
 
     Args:
         core: in evaluation mode.
-        tokenizer: of the store and the core.
+        domain: of the store and the core.
         store: where the pieces are.
         sources: the numbers of the pieces, by source.
         scoring: how.
@@ -165,12 +165,12 @@ def score_pieces(
     nats, tokens = dict.fromkeys(numbers, nothing), dict.fromkeys(numbers, nothing.astype(np.int64))
     for begin in range(0, len(jobs), scoring.batch_size):
         batch = jobs[begin : begin + scoring.batch_size]
-        scores = _score_windows(core, tokenizer, store, batch, scoring, without)
+        scores = _score_windows(core, domain, store, batch, scoring, without)
         for job, (found, count) in zip(batch, scores, strict=True):
             nats[job[0]] = nats[job[0]] + found
             tokens[job[0]] = tokens[job[0]] + count
         watch(begin + len(batch))
-    starts = tokenizer.note_starts()
+    starts = domain.note_starts()
     return {
         source: [
             PieceLikelihood(
@@ -190,7 +190,7 @@ def score_pieces(
 @torch.inference_mode()
 def _score_windows(
     core: Core,
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     store: Store,
     batch: list[tuple[int, int, int, int]],
     scoring: ScoringWindows,
@@ -200,7 +200,7 @@ def _score_windows(
     it."""
     longest = max(end - start for _, start, _, end in batch)
     shape = (len(batch), longest, core.config.streams)
-    ids: NDArray[np.int64] = np.full(shape, tokenizer.pad, dtype=np.int64)
+    ids: NDArray[np.int64] = np.full(shape, domain.tokenizer.pad, dtype=np.int64)
     wanted = np.zeros(shape[:2], dtype=bool)
     for row, (number, start, first, end) in enumerate(batch):
         ids[row, : end - start] = store.tokens[store.offsets[number] + start : store.offsets[number] + end]
@@ -210,7 +210,7 @@ def _score_windows(
     with torch.autocast(device.type, scoring.precision, enabled=scoring.precision != torch.float32):
         logits = core.forward_without(put[:, :-1], without) if without else core(put[:, :-1])
     scored = torch.from_numpy(wanted).to(device)[:, 1:, None]
-    scored = scored & loss_mask(put[:, :-1], put[:, 1:], tokenizer.pad, tokenizer.end)
+    scored = scored & loss_mask(put[:, :-1], put[:, 1:], domain.tokenizer.pad, domain.tokenizer.end)
     losses = torch.zeros(scored.shape, dtype=torch.float64, device="cpu")
     losses[scored.cpu()] = F.cross_entropy(logits[scored].float(), put[:, 1:][scored], reduction="none").double().cpu()
     return list(zip(losses.sum(1).numpy(), scored.sum(1).cpu().numpy(), strict=True))

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.evaluation.distances import FAULTS, distance, is_over
-from muse_tokenizers.base import Prompt, Tokenizer
+from muse_tokenizers.base import Prompt
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.measures import Measure, Number
 
 __all__ = ["Ranked", "rank"]
@@ -37,7 +38,7 @@ class Ranked:
 
 
 def rank(
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     prompt: Prompt[Any],
     pieces: Sequence[Any],
     log_probabilities: Sequence[float],
@@ -49,19 +50,19 @@ def rank(
     and that of nearness to the prompt's end, and by likelihood where the sums are equal.
 
     Args:
-        tokenizer: of the pieces.
+        domain: of the pieces.
         prompt: what they continue.
         pieces: prompt and continuation, one a candidate.
         log_probabilities: of the continuations, nats.
         tokens: ids of the continuations.
     """
     nats = [-one / max(1, count) for one, count in zip(log_probabilities, tokens, strict=True)]
-    lengths = [tokenizer.duration(piece) - prompt.split_point for piece in pieces]
+    lengths = [domain.duration(piece) - prompt.split_point for piece in pieces]
     found = [
-        tokenizer.measure(piece, prompt.split_point, prompt.split_point + length) if length > 0 else {}
+        domain.measure(piece, prompt.split_point, prompt.split_point + length) if length > 0 else {}
         for piece, length in zip(pieces, lengths, strict=True)
     ]
-    far = _distances(tokenizer, prompt, found, lengths)
+    far = _distances(domain, prompt, found, lengths)
     faults = [_faults(measures, length, count) for measures, length, count in zip(found, lengths, tokens, strict=True)]
     together = _ranks(np.array(nats)) + (_ranks(np.array(far)) if far is not None else 0)
     order = sorted(range(len(pieces)), key=lambda c: (len(faults[c]), float(together[c]), nats[c], c))
@@ -79,14 +80,14 @@ def rank(
 
 
 def _distances(
-    tokenizer: Tokenizer[Any], prompt: Prompt[Any], found: Sequence[dict[str, Measure]], lengths: Sequence[float]
+    domain: Domain[Any], prompt: Prompt[Any], found: Sequence[dict[str, Measure]], lengths: Sequence[float]
 ) -> list[float] | None:
     """How far each candidate is from the prompt's end; None where there is no prompt to compare with."""
     if prompt.piece is None or prompt.split_point <= 0:
         return None
     # Each is held against as much of the prompt's end as it is long: measures change with length.
     befores = [
-        tokenizer.measure(prompt.piece, max(0.0, prompt.split_point - length), prompt.split_point) if length > 0 else {}
+        domain.measure(prompt.piece, max(0.0, prompt.split_point - length), prompt.split_point) if length > 0 else {}
         for length in lengths
     ]
     names = list(dict.fromkeys(name for before in befores for name in before))

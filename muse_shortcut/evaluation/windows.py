@@ -14,6 +14,7 @@ from muse_shortcut.data.store import Store
 from muse_shortcut.errors import OptionError, StoreError
 from muse_shortcut.evaluation.by_source import read_ids
 from muse_tokenizers.base import Ids, Prompt, Tokenizer, Unit
+from muse_tokenizers.domain import Domain
 
 __all__ = ["Window", "WindowChoice", "WindowSelection", "choose_windows", "shared_out"]
 
@@ -103,7 +104,7 @@ def shared_out(count: int, room: Mapping[str, int]) -> dict[str, int]:
 
 def choose_windows(
     store: Store,
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     sources: Mapping[str, Sequence[int]],
     selection: WindowSelection,
     watch: Callable[[int], None] = lambda _: None,
@@ -113,7 +114,7 @@ def choose_windows(
 
     Args:
         store: where the pieces are.
-        tokenizer: its own.
+        domain: its own.
         sources: the numbers of the pieces, by source.
         selection: how many windows, and how long.
         watch: called with the number of windows that are found.
@@ -138,7 +139,7 @@ def choose_windows(
                 break
             place = found[chosen]
             partners = [other for other in places[source] if other != place and other.length >= selection.length]
-            window = _split(store, tokenizer, source, place, partners, selection)
+            window = _split(store, domain, source, place, partners, selection)
             if window is None:
                 left_out[source] += 1
             else:
@@ -182,7 +183,7 @@ def _read(store: Store, tokenizer: Tokenizer[Any], place: _Place) -> Ids:
 
 def _split(
     store: Store,
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     source: str,
     place: _Place,
     partners: Sequence[_Place],
@@ -190,16 +191,16 @@ def _split(
 ) -> Window | None:
     """A window in a place; None where it has no cut with enough on both sides."""
     random = np.random.default_rng((selection.seed, 2, place.number, *([place.first] if place.first else [])))
-    ids = _read(store, tokenizer, place)
-    piece = tokenizer.decode(ids)
-    room = tokenizer.duration(piece) - selection.length
-    prompt = _draw_prompt(tokenizer, piece, room, selection, random)
+    ids = _read(store, domain.tokenizer, place)
+    piece = domain.tokenizer.decode(ids)
+    room = domain.duration(piece) - selection.length
+    prompt = _draw_prompt(domain, piece, room, selection, random)
     if prompt is None:
         return None
     split_point = prompt.split_point
     partner = partners[int(random.choice(len(partners)))]
-    other = tokenizer.decode(_read(store, tokenizer, partner))
-    other_room = max(0.0, tokenizer.duration(other) - selection.length)
+    other = domain.tokenizer.decode(_read(store, domain.tokenizer, partner))
+    other_room = max(0.0, domain.duration(other) - selection.length)
     return Window(
         source=source,
         number=place.number,
@@ -207,28 +208,28 @@ def _split(
         ids=ids,
         piece=piece,
         prompt=prompt,
-        repeated=_line_before(tokenizer, piece, split_point - selection.length),
-        elsewhere=_elsewhere(tokenizer, piece, split_point, room, selection, random),
+        repeated=_line_before(domain, piece, split_point - selection.length),
+        elsewhere=_elsewhere(domain, piece, split_point, room, selection, random),
         other_number=partner.number,
         other=other,
-        other_start=_line_before(tokenizer, other, other_room * split_point / room),
+        other_start=_line_before(domain, other, other_room * split_point / room),
     )
 
 
 def _draw_prompt(
-    tokenizer: Tokenizer[Any], piece: Any, room: float, selection: WindowSelection, random: np.random.Generator
+    domain: Domain[Any], piece: Any, room: float, selection: WindowSelection, random: np.random.Generator
 ) -> Prompt[Any] | None:
     if room < selection.before:
         return None
     moments = [*random.uniform(selection.before, room, _DRAWS - 1).tolist(), room]
     for moment in moments:
-        if selection.before <= tokenizer.find_split_point(piece, moment) <= room:
-            return tokenizer.prompt(piece, moment)
+        if selection.before <= domain.find_split_point(piece, moment) <= room:
+            return domain.prompt(piece, moment)
     return None
 
 
 def _elsewhere(
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     piece: Any,
     split_point: float,
     room: float,
@@ -240,14 +241,14 @@ def _elsewhere(
     for _ in range(_DRAWS):
         moment = random.uniform(0.0, before + after)
         start = _line_before(
-            tokenizer, piece, moment if moment <= before else moment - before + split_point + selection.length
+            domain, piece, moment if moment <= before else moment - before + split_point + selection.length
         )
         if start <= before or start >= split_point + selection.length:
             return start
     return None
 
 
-def _line_before(tokenizer: Tokenizer[Any], piece: Any, moment: float) -> float:
+def _line_before(domain: Domain[Any], piece: Any, moment: float) -> float:
     """The last place before a moment at which a piece may be cut; its start where there is none."""
-    line = tokenizer.find_split_point(piece, moment) if moment > 0 else 0.0
+    line = domain.find_split_point(piece, moment) if moment > 0 else 0.0
     return line if line <= moment else 0.0

@@ -19,7 +19,8 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.sampling import log_softmax
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Token, Tokenizer
+from muse_tokenizers.base import Token
+from muse_tokenizers.domain import Domain
 
 __all__ = ["Ablation", "Explanation", "SourceSpan", "ablate_sources", "allowed_at", "explain", "spans_of"]
 
@@ -169,9 +170,9 @@ def ablate_sources(
     ]
 
 
-def allowed_at(tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: int) -> NDArray[np.bool_] | None:
+def allowed_at(domain: Domain[Any], request: Request, trace: Trace, step: int) -> NDArray[np.bool_] | None:
     """(K, V): what the grammar allowed at a step of a trace; None where the domain has none."""
-    grammar = tokenizer.grammar(
+    grammar = domain.grammar(
         request.prompt.ids, 1, request.constraints, request.prompt.partial_frames, request.prompt.clock
     )
     if grammar is None:
@@ -182,12 +183,12 @@ def allowed_at(tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: 
     return allowed
 
 
-def _following(tokenizer: Tokenizer[Any]) -> int:
+def _following(domain: Domain[Any]) -> int:
     """How many steps after one are needed to call it by its name: of text those that end its character."""
-    return 3 if tokenizer.unit == "bytes" else 0
+    return 3 if domain.unit == "bytes" else 0
 
 
-def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trace, step: int) -> Explanation:
+def explain(core: Core, domain: Domain[Any], request: Request, trace: Trace, step: int) -> Explanation:
     """Every source of the id drawn at a step: each depth, each span (a note, or another id), each span at each depth.
 
     Raises:
@@ -197,7 +198,7 @@ def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trac
         raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this continuation")
     end = trace.prompt_steps + step
     # One more than is explained: the last note's span is then known to be whole or not.
-    tokens = tokenizer.describe(trace.ids[: end + 1 + _following(tokenizer)], request.prompt)
+    tokens = domain.tokenizer.describe(trace.ids[: end + 1 + _following(domain)], request.prompt)
     seen = [span for span in spans_of(tokens[:end]) if span.stop > int(trace.first[step])]
     depths: list[int] = trace.depths.tolist()
     sources: list[tuple[int | None, SourceSpan | None]] = [
@@ -205,7 +206,7 @@ def explain(core: Core, tokenizer: Tokenizer[Any], request: Request, trace: Trac
         *((None, span) for span in seen),
         *((depth, span) for span in seen for depth in depths),
     ]
-    ablations = ablate_sources(core, trace, step, sources, allowed_at(tokenizer, request, trace, step))
+    ablations = ablate_sources(core, trace, step, sources, allowed_at(domain, request, trace, step))
     n, spans = len(depths), len(seen)
 
     def by_weight(found: list[Ablation]) -> tuple[Ablation, ...]:

@@ -18,7 +18,8 @@ from muse_shortcut.generation.sampling import Sampler
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.model.cache import Cache
 from muse_shortcut.model.core import Core
-from muse_tokenizers.base import Ids, Tokenizer
+from muse_tokenizers.base import Ids
+from muse_tokenizers.domain import Domain
 
 __all__ = ["Generation"]
 
@@ -26,11 +27,11 @@ __all__ = ["Generation"]
 class Generation:
     """An iterator of step events. What there is can be taken at any time, also after an interruption."""
 
-    def __init__(self, core: Core, tokenizer: Tokenizer[Any], request: Request, *, trace: bool = True) -> None:
+    def __init__(self, core: Core, domain: Domain[Any], request: Request, *, trace: bool = True) -> None:
         """
         Args:
             core: in evaluation mode.
-            tokenizer: of its ids.
+            domain: of its ids.
             request: what is to be generated.
             trace: keep what each step attended to.
 
@@ -38,11 +39,11 @@ class Generation:
             ConstraintError: (of the tokenizer) something is requested that it cannot grant.
         """
         if request.prompt.clock is not None:
-            request = replace(request, prompt=tokenizer.timed(request.prompt, request.constraints))
-        self._core, self._tokenizer, self.request = core, tokenizer, request
+            request = replace(request, prompt=domain.timed(request.prompt, request.constraints))
+        self._core, self._domain, self.request = core, domain, request
         self._device = next(core.parameters()).device
         partial_frames, clock = request.prompt.partial_frames, request.prompt.clock
-        self._grammar = tokenizer.grammar(
+        self._grammar = domain.grammar(
             request.prompt.ids, request.candidates, request.constraints, partial_frames, clock
         )
         prompt = np.repeat(request.prompt.ids[None], request.candidates, axis=0)
@@ -70,7 +71,7 @@ class Generation:
         return self._steps >= self.request.limit or bool(self._finished.all())
 
     def _next(self, was_finished: NDArray[np.bool_]) -> StepEvent:
-        tokenizer, grammar = self._tokenizer, self._grammar
+        domain, grammar = self._domain, self._grammar
         logits, weights = self._read()
         allowed = None if grammar is None else grammar.allowed()
         drawn = self._sampler.draw(logits, allowed, self._settled(allowed))
@@ -89,7 +90,7 @@ class Generation:
             finished, complete = was_finished | grammar.finished, grammar.complete & ~was_finished
             elapsed = grammar.elapsed.copy()
         else:
-            finished = was_finished | (ids == tokenizer.end).all(-1)
+            finished = was_finished | (ids == domain.tokenizer.end).all(-1)
             complete, elapsed = ~finished, np.full(len(ids), np.nan)
         self._log_probability[~was_finished] += log_probabilities.sum(-1)[~was_finished]
         self._complete_steps[complete] = self._steps

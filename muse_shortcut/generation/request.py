@@ -45,9 +45,9 @@ class Request:
             raise OptionError("seed", self.seed, "0 to 2^63 - 1")
         require_range("max_new_tokens", self.max_steps)
         for name in ("bars", "seconds", "bytes", "tempo"):
-            require_range(name, getattr(self.constraints, name))
+            require_range(name, getattr(self.constraints, name, None))
         for name in ("silence", "repeats"):
-            require_range(name, getattr(self.constraints, name), or_none=True)
+            require_range(name, getattr(self.constraints, name, None), or_none=True)
 
     def stopped_after(self, steps: int) -> Request:
         """The request that makes again what was stopped after so many steps: one that ends there by itself."""
@@ -56,14 +56,7 @@ class Request:
     @property
     def limit(self) -> int:
         """The most new steps. A requested length ends a piece much earlier: this only bounds one that stands still."""
-        if self.max_steps is not None:
-            return self.max_steps
-        return (
-            4096
-            + int(400 * (self.constraints.seconds or 0.0))
-            + 2000 * (self.constraints.bars or 0)
-            + (self.constraints.bytes or 0)
-        )
+        return 4096 + self.constraints.most_steps if self.max_steps is None else self.max_steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -18,10 +18,12 @@ from muse_shortcut.earlier_names import PROMPT, SIDECAR, current_names
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.request import MAXIMUM_CANDIDATES, Request
 from muse_shortcut.version import __version__
-from muse_tokenizers.base import RULES, Constraints, Ids, Prompt, Tokenizer
+from muse_tokenizers.base import Constraints, Ids, Prompt, Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
+from muse_tokenizers.midi.constraints import RULES
 from muse_tokenizers.wording import counted
 
 __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
@@ -59,7 +61,7 @@ class Sidecar:
 
 
 def sidecar_text(
-    tokenizer: Tokenizer[Any],
+    domain: Domain[Any],
     request: Request,
     *,
     checkpoint: str,
@@ -84,11 +86,11 @@ def sidecar_text(
         ranking: its place among the candidates, and why; None where they were not ranked.
     """
     prompt = request.prompt
-    piece = None if prompt.piece is None else base64.b64encode(tokenizer.dumps(prompt.piece)).decode()
+    piece = None if prompt.piece is None else base64.b64encode(domain.dumps(prompt.piece)).decode()
     content = {
         "version": VERSION,
-        "domain": tokenizer.kind,
-        "tokenizer": tokenizer.fingerprint(),
+        "domain": domain.kind,
+        "tokenizer": domain.tokenizer.fingerprint(),
         "checkpoint": checkpoint,
         "name": _plain(name),
         "candidate": candidate,
@@ -96,7 +98,7 @@ def sidecar_text(
         "seed": request.seed,
         "max_steps": request.max_steps,
         "sampling": asdict(request.sampling),
-        "constraints": asdict(request.constraints),
+        "constraints": asdict(domain.constraints_type.of(request.constraints)),
         "prompt": {
             "ids": prompt.ids.tolist(),
             "piece": piece,
@@ -127,12 +129,12 @@ def _plain(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_about_file) -> Sidecar:
+def read_sidecar(path: Path, domain: Domain[Any], *, warn: Warn = warn_about_file) -> Sidecar:
     """Read a sidecar that belongs to a tokenizer.
 
     Args:
         path: the file.
-        tokenizer: of its ids.
+        domain: of its ids.
         warn: called with one line for whatever the prompt in it needed repaired, or will not repeat to the byte.
 
     Raises:
@@ -144,12 +146,12 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_abo
     problem = version_problem(content["version"], VERSION)
     if problem is not None:
         raise ArgumentsError(f"{path} cannot be read: {problem}")
-    if content.get("tokenizer") != tokenizer.fingerprint():
+    if content.get("tokenizer") != domain.tokenizer.fingerprint():
         raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
-    if content["version"] == 1 and tokenizer.kind == "midi":
+    if content["version"] == 1 and domain.kind == "midi":
         warn(f"{path} is of version 1: its ids and notes repeat, in a .mid that is written as those of today are")
     try:
-        return _sidecar(content, tokenizer, warn)
+        return _sidecar(content, domain, warn)
     except KeyError as error:
         raise ArgumentsError(f"{path} is not a whole sidecar: it has no {error}") from error
     except (TypeError, ValueError, OverflowError, ArgumentsError, TokenizerError) as error:
@@ -157,19 +159,19 @@ def read_sidecar(path: Path, tokenizer: Tokenizer[Any], *, warn: Warn = warn_abo
         raise ArgumentsError(f"{path} is not a whole sidecar: {reason}") from error
 
 
-def _sidecar(content: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Sidecar:
-    if content["domain"] != tokenizer.kind:
-        raise ValueError(f"domain is {_shown(content['domain'])}; allowed: {tokenizer.kind}")
+def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sidecar:
+    if content["domain"] != domain.kind:
+        raise ValueError(f"domain is {_shown(content['domain'])}; allowed: {domain.kind}")
     content = current_names(content, SIDECAR)
-    constraints = _constraints(_object(content, "constraints"))
+    constraints = _constraints(_object(content, "constraints"), domain.constraints_type)
     given = current_names(_object(content, "prompt"), PROMPT)
     # Those made before prompts had the times of their files repeat with those of their ids.
     timed = _flag(given, "timed", "prompt.")
     # Those of version 1 were made before notes were divided among tracks, unless they have clocks.
     divided = _flag({"divided": timed or content["version"] > 1} | given, "divided", "prompt.")
-    prompt = replace(_prompt(given, tokenizer, warn), divided=divided)
+    prompt = replace(_prompt(given, domain, warn), divided=divided)
     if timed:
-        prompt = tokenizer.timed(prompt, constraints)
+        prompt = domain.timed(prompt, constraints)
     request = Request(
         prompt=prompt,
         sampling=SamplingConfig(**_object(content, "sampling")),
@@ -178,34 +180,34 @@ def _sidecar(content: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> 
         max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MOST_STEPS),
         seed=_whole(content, "seed", 0, 2**63 - 1),
         # Those made before there were branches have none.
-        forced_ids=None if content.get("forced_ids") is None else _ids(content["forced_ids"], tokenizer),
+        forced_ids=None if content.get("forced_ids") is None else _ids(content["forced_ids"], domain.tokenizer),
     )
     return Sidecar(
-        domain=tokenizer.kind,
+        domain=domain.kind,
         request=request,
         checkpoint=_text(content, "checkpoint"),
         candidate=_whole(content, "candidate", 0, request.candidates - 1),
-        ids=_ids(content["ids"], tokenizer),
+        ids=_ids(content["ids"], domain.tokenizer),
         name=_name(_text(content, "name")),
         source=None if content["source"] is None else _text(content, "source"),
         loudness=LOUDNESS if content.get("sound") is None else _loudness(_object(content, "sound")),
     )
 
 
-def _prompt(given: dict[str, Any], tokenizer: Tokenizer[Any], warn: Warn) -> Prompt[Any]:
+def _prompt(given: dict[str, Any], domain: Domain[Any], warn: Warn) -> Prompt[Any]:
     piece = None
     if given["piece"] is not None:
         data = base64.b64decode(_text(given, "piece", "prompt."), validate=True)
-        piece = tokenizer.loads(data, warn=warn)
-    ids = _ids(given["ids"], tokenizer)
-    if not len(ids) or (ids[0] != tokenizer.begin).any() or (piece is not None and len(ids) == 1):
+        piece = domain.loads(data, warn=warn)
+    ids = _ids(given["ids"], domain.tokenizer)
+    if not len(ids) or (ids[0] != domain.tokenizer.begin).any() or (piece is not None and len(ids) == 1):
         raise ValueError("prompt.ids do not begin a piece")
     split_point, step = given["split_point"], _whole(given, "split_index", 0, _LARGEST_STEP, "prompt.")
     if not (type(split_point) in (int, float) and 0 <= split_point <= _LARGEST_CUT):
         raise ValueError(f"prompt.split_point is {_shown(split_point)}; allowed: a number from 0 to {_LARGEST_CUT:,}")
     # Those made before prompts had a gain sound as the codec gives them.
     gain = _number({"gain": 1.0} | given, "gain", 0.01, 100.0, "prompt.")
-    partial_frames = _partial_frames(given.get("partial_frames"), tokenizer)
+    partial_frames = _partial_frames(given.get("partial_frames"), domain.tokenizer)
     return Prompt(
         ids=ids, piece=piece, split_point=float(split_point), split_index=step, partial_frames=partial_frames, gain=gain
     )
@@ -263,22 +265,41 @@ def _name(text: str) -> str:
     return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore").lstrip(".") or "again"
 
 
-def _constraints(content: dict[str, Any]) -> Constraints:
-    # Those made before there were the last three had none of them.
-    numbers = {name: content[name] for name in ("tempo", "bars", "seconds")}
-    numbers |= {name: content.get(name) for name in ("silence", "repeats", "bytes")}
-    for name, value in numbers.items():
-        if value is not None and type(value) not in ((int,) if name in ("bars", "repeats", "bytes") else (int, float)):
-            raise ValueError(f"constraints.{name} is {_shown(value)}; allowed: a number, or null")
-    key, instruments = content["key"], content["instruments"]
-    if key is not None and not _is_text(key):
-        raise TypeError(f"constraints.key is {_shown(key)}; allowed: a text, or null")
-    if not isinstance(instruments, list) or not all(map(_is_text, instruments)):
-        raise TypeError(f"constraints.instruments is {_shown(instruments)}; allowed: a list of texts")
-    # What was made before there were rules 2 repeats by rules 1.
-    rules = _whole({"rules": 1} | content, "rules", 1, RULES, "constraints.")
-    keeps = {name: _flag(content, name, "constraints.") for name in ("keep_instruments", "keep_tempo")}
-    return Constraints(instruments=tuple(instruments), key=key, rules=rules, **numbers, **keeps)
+def _constraints(content: dict[str, Any], kind: type[Constraints]) -> Constraints:
+    known = {field.name for field in fields(kind)}
+    for name in known & _REQUIRED:
+        content[name]
+    # Those made before each domain had its own hold the constraints of all, and here none of the others'.
+    foreign = next((name for name in content if name not in {*known, "rules"} and content[name] not in _NOTHING), None)
+    if foreign is not None:
+        raise ValueError(f"constraints.{foreign} is {_shown(content[foreign])}; allowed: null")
+    values = {name: _constraint(content, name) for name in known - {"rules"} if name in content}
+    if "rules" in known:
+        # What was made before there were rules 2 repeats by rules 1.
+        values["rules"] = _whole({"rules": 1} | content, "rules", 1, RULES, "constraints.")
+    return kind(**values)
+
+
+_REQUIRED = {"tempo", "bars", "seconds", "key", "instruments"}
+"""What every sidecar of a domain that has it says; the others came later."""
+_NOTHING: tuple[Any, ...] = (None, [], False)
+
+
+def _constraint(content: dict[str, Any], name: str) -> Any:
+    value = content[name]
+    if name in ("keep_instruments", "keep_tempo"):
+        return _flag(content, name, "constraints.")
+    if name == "instruments":
+        if not isinstance(value, list) or not all(map(_is_text, value)):
+            raise TypeError(f"constraints.instruments is {_shown(value)}; allowed: a list of texts")
+        return tuple(value)
+    if name == "key":
+        if value is not None and not _is_text(value):
+            raise TypeError(f"constraints.key is {_shown(value)}; allowed: a text, or null")
+        return value
+    if value is not None and type(value) not in ((int,) if name in ("bars", "repeats", "bytes") else (int, float)):
+        raise ValueError(f"constraints.{name} is {_shown(value)}; allowed: a number, or null")
+    return value
 
 
 def _loudness(sound: dict[str, Any]) -> float | None:

@@ -8,7 +8,8 @@ from muse_shortcut.generation.trace import Trace
 from muse_shortcut.plots.audio import draw_sound
 from muse_shortcut.plots.midi import draw_trace
 from muse_shortcut.plots.text import draw_text
-from muse_tokenizers.base import Prompt, Tokenizer, Waveform
+from muse_tokenizers.base import Prompt
+from muse_tokenizers.domain import Domain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,21 +18,21 @@ __all__ = ["draw_continuation"]
 
 
 def draw_continuation(
-    tokenizer: Tokenizer[Any], trace: Trace, piece: Any, prompt: Prompt[Any], title: str, step: int | None = None
+    domain: Domain[Any], trace: Trace, piece: Any, prompt: Prompt[Any], title: str, step: int | None = None
 ) -> Figure:
     """Notes, sound or words, the depth share of each new token, and what one of them looked at.
 
     Args:
-        tokenizer: of the trace's ids.
+        domain: of the trace's ids.
         trace: of the candidate.
         piece: prompt and continuation.
         prompt: what was continued.
         title: above it.
         step: the new step whose sources are shown; None: the most telling one.
     """
-    if isinstance(piece, Waveform):
-        assert tokenizer.steps_per_second is not None
-        return draw_sound(trace, piece, prompt.split_point, tokenizer.steps_per_second, title, step)
-    if tokenizer.unit == "bytes":
-        return draw_text(trace, tokenizer, title, step)
-    return draw_trace(trace, tokenizer, title, step, prompt)
+    if domain.view == "sound":
+        assert domain.steps_per_second is not None
+        return draw_sound(trace, piece, prompt.split_point, domain.steps_per_second, title, step)
+    if domain.view == "text":
+        return draw_text(trace, domain, title, step)
+    return draw_trace(trace, domain.tokenizer, title, step, prompt)

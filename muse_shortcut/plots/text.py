@@ -14,7 +14,8 @@ from muse_shortcut.plots.audio import most_telling
 from muse_shortcut.plots.palette import ACCENT, INK, MUTED, depth_colours
 from muse_shortcut.plots.style import STYLE, depth_legend, fonts, title_of
 from muse_shortcut.plots.timeline import percent
-from muse_tokenizers.base import Token, Tokenizer
+from muse_tokenizers.base import Token
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.text.labels import begun_in, readable
 from muse_tokenizers.wording import counted
 
@@ -46,20 +47,20 @@ class _Placed:
     width: float
 
 
-def draw_text(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | None = None) -> Figure:
+def draw_text(trace: Trace, domain: Domain[Any], title: str, step: int | None = None) -> Figure:
     """The whole picture of a continued text.
 
     Args:
         trace: of the candidate.
-        tokenizer: of its ids.
+        domain: of its ids.
         title: above it.
         step: the new step whose sources are shown; None: the most telling one that is on the page.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    tokens = [row[0] for row in tokenizer.describe(trace.ids)]
-    placed = _layout(tokens, tokenizer.decode(trace.ids), trace.prompt_steps, step)
+    tokens = [row[0] for row in domain.tokenizer.describe(trace.ids)]
+    placed = _layout(tokens, domain.dumps(domain.tokenizer.decode(trace.ids)), trace.prompt_steps, step)
     new = [one.position - trace.prompt_steps for one in placed if one.position >= trace.prompt_steps]
     chosen = step
     if chosen is None and new:
@@ -81,7 +82,7 @@ def draw_text(trace: Trace, tokenizer: Tokenizer[Any], title: str, step: int | N
         depth_legend(side, trace, colours)
         if chosen is not None:
             figure.text(
-                0.05, 0.32 / height, _in_words(trace, tokenizer, chosen), fontsize=9, color=ACCENT, va="center",
+                0.05, 0.32 / height, _in_words(trace, domain, chosen), fontsize=9, color=ACCENT, va="center",
                 family=fonts("DejaVu Sans"),
             )  # fmt: skip
         hidden = trace.steps - len(new)
@@ -193,12 +194,12 @@ def _of_one_width(text: str) -> list[str]:
     return parts
 
 
-def _in_words(trace: Trace, tokenizer: Tokenizer[Any], step: int) -> str:
+def _in_words(trace: Trace, domain: Domain[Any], step: int) -> str:
     """The chosen token, its chance, and what else it could have been."""
     before = trace.ids[: trace.prompt_steps + step]
     own = int(trace.ids[len(before), 0])
     others = [number for number in trace.alternatives[step, 0].tolist() if number >= 0]
     chances = np.exp(trace.alternative_log_probability[step, 0, : len(others)])
-    label, *labels = (name.strip() for name in tokenizer.labels_after(before, 0, [own, *others]))
+    label, *labels = (name.strip() for name in domain.labels_after(before, 0, [own, *others]))
     said = ", ".join(f"“{name}” {percent(float(chance))}" for name, chance in zip(labels, chances, strict=True))
     return f"“{label}” had a chance of {percent(float(np.exp(trace.log_probability[step, 0])))}; the likeliest: {said}"

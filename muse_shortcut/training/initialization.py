@@ -16,7 +16,7 @@ from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_shortcut.hub import is_on_hub
 from muse_shortcut.model.core import Core
 from muse_shortcut.runs import find_checkpoint
-from muse_tokenizers.loading import load_tokenizer
+from muse_tokenizers.loading import domain_of, load_tokenizer
 
 __all__ = ["fresh_checkpoint", "resumed_checkpoint", "tuned_checkpoint"]
 
@@ -34,7 +34,7 @@ def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> 
     tokenizer = load_tokenizer(store.tokenizer_folder)
     store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
     core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
-    sampling = SamplingConfig(temperature=tokenizer.default_temperature)
+    sampling = SamplingConfig(temperature=domain_of(tokenizer).default_temperature)
     return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={}, sampling=sampling)
 
 

@@ -31,19 +31,19 @@ def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, see
         OutputError: a file could not be written.
     """
     folder = make_folder(run / "samples" / f"step-{step:06d}")
-    tokenizer, core = checkpoint.tokenizer, checkpoint.core
+    domain, core = checkpoint.domain, checkpoint.core
     written: list[Path] = []
     core.eval()
-    for name, ids in (("continued", prompt), ("from-nothing", tokenizer.prompt(None).ids)):
+    for name, ids in (("continued", prompt), ("from-nothing", domain.prompt(None).ids)):
         request = Request(
             prompt=Prompt(ids=ids, piece=None),
             sampling=SamplingConfig(temperature=0.95, top_p=0.97),
-            constraints=tokenizer.default_constraints().with_length(_LENGTHS[tokenizer.unit], tokenizer.unit),
+            constraints=domain.default_constraints().with_length(_LENGTHS[domain.unit]),
             max_steps=core.config.context,
             seed=seed,
         )
         [made] = Model(checkpoint).start(request, trace=False).run()
-        written.append(made.save(folder / f"{name}{tokenizer.suffix}"))
-        if tokenizer.sound_rate is not None and tokenizer.suffix != ".wav":
+        written.append(made.save(folder / f"{name}{domain.suffix}"))
+        if domain.sound_rate is not None and domain.suffix != ".wav":
             written.append(made.save(folder / f"{name}.wav"))
     return written

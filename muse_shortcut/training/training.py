@@ -207,7 +207,7 @@ def _set_up(
         observer.warn("the store has no validation split: validation is over training windows")
         held_out = store.split("train")
     windows = evaluation_windows(held_out, context=context, count=config.eval_windows)
-    variations = checkpoint.tokenizer.variations() if config.augment else None
+    variations = checkpoint.domain.variations() if config.augment else None
     source_weights = source_weights_of(store, "train", config.source_weights)
 
     @cache

@@ -1,7 +1,7 @@
-"""The one interface through which a domain's files become token ids, and token ids become files again.
+"""The interface of every tokenizer: pieces become token ids, and token ids become pieces again.
 
-A piece is `(T, K)` integer ids: T steps, K parallel streams. Whoever works on ids (data, model, training,
-generation) speaks this interface and nothing else.
+A piece is `(T, K)` integer ids: T steps, K parallel streams. Files, prompts, grammars and sound are the affair of
+`muse_tokenizers.domain`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.errors import ImpossibleOption, Warn, warn_about_file
-from muse_tokenizers.levels import LOUDNESS
-from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
+from muse_tokenizers.errors import ConstraintError
 
 __all__ = [
-    "EMBEDDED",
-    "RULES",
     "Constraints",
     "Grammar",
     "Ids",
+    "Piece",
     "Prompt",
     "Span",
     "Token",
@@ -34,10 +31,8 @@ __all__ = [
     "Unit",
     "Variations",
     "Waveform",
-]  # fmt: skip
-
-EMBEDDED = "the embedded prompt"
-"""What messages call a piece that is in no file."""
+    "for_candidates",
+]
 
 Unit = Literal["seconds", "bytes"]
 """What places in a piece are counted in."""
@@ -105,48 +100,36 @@ class Prompt(Generic[Piece]):
     """MIDI: whether new notes are divided among the tracks that may play them; False in sidecars from before that."""
 
 
-RULES = 2
-"""The edition of the rules by which constraints are understood. What instruments or repeats mean changes with it
-alone."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constraints:
-    """What a person asks of a continuation; each becomes a mask over ids or the end of the piece."""
+    """What a person asks of a continuation. Each domain has a subclass with the fields it can grant; this one has none,
+    and every domain takes it for nothing asked."""
 
-    instruments: tuple[str, ...] = ()
-    """Names or numbers of the only instruments that may play; empty: any."""
-    key: str | None = None
-    """A key ("F# minor") or pitch classes ("0,2,4"); drums are free of it."""
-    tempo: float | None = None
-    """Beats a minute, from the split point on."""
-    keep_instruments: bool = False
-    """Where no instruments are named: those of the prompt alone."""
-    keep_tempo: bool = False
-    """Where no tempo is named: from the prompt's prevailing one on, inside the prompt's range."""
-    bars: int | None = None
-    """Length of the continuation in bars."""
-    seconds: float | None = None
-    """Length of the continuation in seconds."""
-    bytes: int | None = None
-    """Length of the continuation in bytes."""
-    silence: float | None = None
-    """The longest silence, seconds; None: any."""
-    repeats: int | None = None
-    """The most bars in a row that may each be near-equal to one of the 16 before; None: any."""
-    rules: int = RULES
-    """By which edition the others are understood: 1 by sidecars made before there was a second, which repeat."""
+    length_field: ClassVar[str | None] = None
+    """The field that is a length in the domain's unit."""
 
-    def only(self, names: Collection[str], lacks: str) -> Constraints:
-        """The same. Raises ImpossibleOption: something else than these is requested, which `lacks` it."""
-        for field in fields(self):
-            if field.name not in (*names, "rules") and getattr(self, field.name) not in (None, (), False):
-                raise ImpossibleOption(field.name, getattr(self, field.name), f"none, since {lacks} has none")
-        return self
+    @classmethod
+    def of(cls, constraints: Constraints | None) -> Self:
+        """Constraints as this domain's. Raises ConstraintError: they are another domain's."""
+        if constraints is None or type(constraints) is Constraints:
+            return cls()
+        if not isinstance(constraints, cls):
+            raise ConstraintError(f"constraints are {type(constraints).__name__}; allowed: {cls.__name__}")
+        return constraints
 
-    def with_length(self, length: float, unit: Unit) -> Constraints:
-        """The same for a continuation of a length in a domain's unit."""
-        return replace(self, seconds=length) if unit == "seconds" else replace(self, bytes=round(length))
+    @property
+    def length(self) -> float | None:
+        """The requested length in the domain's unit; None where none is requested."""
+        return None if self.length_field is None else getattr(self, self.length_field)
+
+    def with_length(self, length: float) -> Self:
+        """The same for a continuation of a length in the domain's unit; unchanged where a domain knows no lengths."""
+        return self if self.length_field is None else replace(self, **{self.length_field: length})
+
+    @property
+    def most_steps(self) -> int:
+        """At least as many steps as the requested length may take."""
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,93 +164,34 @@ class Grammar(ABC):
         """Take one step: ids is (C, K)."""
 
 
+State = TypeVar("State")
+
+
+def for_candidates(state: State, candidates: int) -> State:
+    """A dataclass of arrays over one candidate, (1, ...) each, as one over so many equal candidates."""
+    arrays = {field.name: np.repeat(getattr(state, field.name), candidates, axis=0) for field in fields(state)}  # type: ignore[arg-type]
+    return replace(state, **arrays)  # type: ignore[type-var]
+
+
 class Tokenizer(ABC, Generic[Piece]):
-    """A domain: its files, its ids, and what they mean."""
+    """Pieces of one modality as ids, and what the ids mean.
+
+    What a modality is beyond its ids (files, prompts, grammar, sound, measures) is its `muse_tokenizers.domain.Domain`.
+    """
 
     kind: ClassVar[str]
     """The name of the domain: "midi"."""
-    suffixes: ClassVar[frozenset[str]]
-    """The file endings `read` is meant for, in lower case with the dot."""
-    suffix: ClassVar[str]
-    """The ending of what `write` writes."""
-    unit: ClassVar[Unit] = "seconds"
-    """What places in a piece (durations, cuts, segments, spans) are counted in."""
-    counted: ClassVar[str]
-    """What passages count: "notes"."""
-    copy_threshold: ClassVar[CopyThreshold]
-    default_temperature: ClassVar[float] = 1.0
-    """What a new checkpoint is sampled with where nobody says otherwise."""
+
+    uses_device: ClassVar[bool] = False
+    """Whether a GPU computes ids faster; see `use_device`."""
 
     streams: int
     """K, the ids of one step."""
     vocabulary_size: int
     """V, the same for every stream."""
-    steps_per_second: float | None
-    """Steps a second where they have a fixed length, else None."""
-    sound_rate: int | None = None
-    """Hz of what `render_between` gives; None for a domain without sound."""
     pad: int
     begin: int
     end: int
-
-    # Files
-
-    @abstractmethod
-    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Piece:
-        """The piece in a file.
-
-        Args:
-            path: the file.
-            limit: how much of it is wanted from its beginning, in the domain's unit; a domain whose files can be
-                large reads no further. None: all of it.
-            warn: called with one line for each thing that was repaired or left out.
-
-        Raises:
-            UnreadablePieceError: not a piece of this domain, an empty or an endless one.
-        """
-
-    @abstractmethod
-    def write(self, piece: Piece, path: Path) -> None:
-        """Write a piece; the same piece gives the same bytes. Raises UnwritablePieceError."""
-
-    @abstractmethod
-    def dumps(self, piece: Piece) -> bytes:
-        """The bytes that `write` writes."""
-
-    @abstractmethod
-    def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Piece:
-        """The piece that `dumps` made these bytes of; `name` is what a message calls it. Raises
-        UnreadablePieceError."""
-
-    def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> Piece:
-        """`read` of a file or a part of it that is prepared. Raises UnreadablePieceError."""
-        return self.read(path, warn=warn)
-
-    @abstractmethod
-    def duration(self, piece: Piece) -> float:
-        """How long a piece is, in the domain's unit."""
-
-    @abstractmethod
-    def render(self, piece: Piece, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
-        """The piece as sound; None for a domain that has none beside its files.
-
-        Args:
-            soundfont: for MIDI; None: the default one.
-            loudness: LUFS that one gain brings it to, or as near as its peaks allow; None: as the soundfont has it.
-        """
-
-    def render_between(self, piece: Piece, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
-        """The sound of what begins in [start, end) seconds of a piece, from `start` on; None where a domain has none.
-
-        Parts that are added up where they begin are the whole, so that a piece is heard while it is being made.
-        """
-        return None
-
-    @abstractmethod
-    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> dict[str, Any] | None:
-        """What `render` sounds with, by name and SHA-256, and how loud, for whoever wants to make the same again."""
-
-    # Ids
 
     @abstractmethod
     def encode(self, piece: Piece) -> Ids:
@@ -275,7 +199,7 @@ class Tokenizer(ABC, Generic[Piece]):
         before a stream's first id, and the end, after its last one."""
 
     def encode_many(self, pieces: Sequence[Piece]) -> list[Ids]:
-        """`encode` of each; a domain that computes them on a GPU does so side by side."""
+        """`encode` of each; a tokenizer that computes them on a GPU does so side by side."""
         return [self.encode(piece) for piece in pieces]
 
     def use_device(self, device: str) -> None:
@@ -285,103 +209,39 @@ class Tokenizer(ABC, Generic[Piece]):
     def decode(self, ids: Ids) -> Piece:
         """(T, K) -> piece. Special ids and an unfinished event at the end are left out."""
 
-    @abstractmethod
     def describe(self, ids: Ids, prompt: Prompt[Piece] | None = None) -> list[list[Token]]:
-        """(T, K) -> T lists of K tokens.
+        """(T, K) -> T lists of K tokens. By default a step is one unit long, but for begin, end and padding.
 
         Args:
             ids: a piece's.
             prompt: that they begin with, or are a part of: places are then those of its file.
         """
+        special, names = (self.pad, self.begin, self.end), self.vocabulary()
+        plain = ~np.isin(ids, special)
+        ends = np.cumsum(plain.any(axis=1)).astype(np.float64)
+        starts = np.concatenate([[0.0], ends])[:-1]
+        return [
+            [
+                Token(id=i, label=names[i], kind="special" if i in special else "token", start=start, end=end)
+                for i in row
+            ]
+            for row, start, end in zip(ids.tolist(), starts.tolist(), ends.tolist(), strict=True)
+        ]
 
-    def timed(self, prompt: Prompt[Piece], constraints: Constraints | None = None) -> Prompt[Piece]:
-        """A prompt with its clock, which a requested tempo changes from the split point on."""
-        return prompt
+    # The tokenizer as data
 
-    def labels_after(
-        self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[Piece] | None = None
-    ) -> list[str]:
-        """What each of some ids of a stream would be called after `ids` (T, K), which begin with those of a prompt."""
-        return [self.describe(np.full((1, self.streams), other))[0][stream].label for other in others]
-
-    # Continuing
-
-    @abstractmethod
-    def prompt(self, piece: Piece | None, length: float | None = None) -> Prompt[Piece]:
-        """The first of a piece, so long in the domain's unit, cut where it is whole; all of it for None, nothing but
-        begin for no piece."""
-
-    @abstractmethod
-    def find_split_point(self, piece: Piece, length: float) -> float:
-        """Where `prompt(piece, length)` would cut, without its work."""
-
-    @abstractmethod
-    def join(self, prompt: Prompt[Piece], ids: Ids) -> Piece:
-        """The prompt and `ids` (T, K), decoded, from the split point on. The prompt exactly as it stands in its file,
-        but for sound, which is decoded from its ids too: else the change of sound would be heard as a seam."""
-
-    def extended(self, prompt: Prompt[Piece], ids: Ids) -> Prompt[Piece]:
-        """A prompt and its continuation `ids` (T, K) as the prompt of a further one."""
-        return self.prompt(self.join(prompt, ids))
-
-    @abstractmethod
-    def grammar(
-        self,
-        prompt: Ids,
-        candidates: int,
-        constraints: Constraints | None = None,
-        partial_frames: Ids | None = None,
-        clock: object = None,
-    ) -> Grammar | None:
-        """The ids allowed after a prompt, for that many candidates.
-
-        Args:
-            prompt: (T, K), `Prompt.ids`.
-            candidates: C.
-            constraints: what they keep to.
-            partial_frames: `Prompt.partial_frames`, which holds.
-            clock: `Prompt.clock`.
-
-        Raises:
-            ConstraintError: the domain cannot grant a constraint.
-        """
-
-    @abstractmethod
-    def default_constraints(self) -> Constraints:
-        """What a continuation should keep to where nobody says otherwise; no length."""
-
-    @abstractmethod
-    def variations(self) -> Variations:
-        """The domain's augmentation."""
-
-    @abstractmethod
-    def measure(self, piece: Piece, start: float, end: float) -> dict[str, Measure]:
-        """What the segment [start, end) of a piece is like; `start < end` in its unit, and it may pass the piece's end.
-
-        A measure that has no meaning (in this domain, or in a segment without notes) is left out. Two names mean the
-        same in every domain that has them: `longest_silence` (seconds) and `longest_loop` (bars).
-        """
-
-    @abstractmethod
-    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
-        """The segment [start, end), in the domain's unit, of the piece that the ids (T, K) are."""
-
-    @abstractmethod
-    def note_starts(self) -> NDArray[np.bool_]:
-        """(V,): the ids of which every note has exactly one; all False in a domain without notes."""
-
-    @abstractmethod
     def configuration(self) -> dict[str, Any]:
-        """Everything `from_configuration` needs, as plain JSON."""
+        """Everything `from_configuration` needs, as plain JSON; by default nothing."""
+        return {}
 
     @classmethod
-    @abstractmethod
     def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> Tokenizer[Piece]:
         """The tokenizer of a configuration, and of the folder where `save` left what is more than JSON.
 
         Raises:
             TokenizerError: the configuration is not one of this kind, or what it needs is not there.
         """
+        return cls()
 
     @abstractmethod
     def vocabulary(self) -> list[str]:

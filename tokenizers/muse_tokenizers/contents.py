@@ -12,10 +12,10 @@ from pathlib import Path
 
 from muse_tokenizers.audio.containers import kind_of_sound
 from muse_tokenizers.errors import UnreadablePieceError, Warn
-from muse_tokenizers.suffixes import domain_by_suffix
+from muse_tokenizers.suffixes import kind_by_suffix
 from muse_tokenizers.text.encodings import is_surely_text
 
-__all__ = ["LOOKED_AT", "Content", "check_content", "content_of", "domain_of", "head_of", "is_misnamed"]
+__all__ = ["LOOKED_AT", "Content", "check_content", "content_of", "head_of", "is_misnamed", "kind_of_file"]
 
 LOOKED_AT = 2**16
 """Bytes of a file's beginning that show what it is."""
@@ -68,9 +68,9 @@ def head_of(path: Path) -> bytes:
     return b""
 
 
-def domain_of(path: Path) -> str | None:
+def kind_of_file(path: Path) -> str | None:
     """ "midi", "audio" or "text"; None where neither content nor suffix shows it."""
-    by_suffix = domain_by_suffix(path)
+    by_suffix = kind_by_suffix(path)
     content = content_of(head_of(path))
     # Almost anything may be written in text: what has a suffix of its own is not meant to be continued.
     if content is None or content.domain is None or (content.domain == "text" and by_suffix is None and path.suffix):
@@ -80,7 +80,7 @@ def domain_of(path: Path) -> str | None:
 
 def is_misnamed(path: Path, domain: str) -> bool:
     """Whether a file is of a domain though its name says otherwise, or nothing: many texts are called so."""
-    if domain_by_suffix(path) is None and (path.suffix or domain == "text"):
+    if kind_by_suffix(path) is None and (path.suffix or domain == "text"):
         return False
     content = content_of(head_of(path))
     return content is not None and content.domain == domain
@@ -106,7 +106,7 @@ def check_content(head: bytes, domain: str, name: str, warn: Warn) -> None:
         raise UnreadablePieceError(f"{name} {_REFUSED[domain]}: it is {content.called}{choose}")
     suffix = Path(name).suffix.lower()
     sound = _SOUND_BY_SUFFIX.get(suffix)
-    if domain_by_suffix(Path(name)) not in (None, domain) or (
+    if kind_by_suffix(Path(name)) not in (None, domain) or (
         domain == "audio" and sound is not None and sound != content.called
     ):
         warn(f"{name} is {content.called}, though its name ends in {suffix}; it is read as what it is")

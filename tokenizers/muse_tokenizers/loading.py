@@ -1,76 +1,82 @@
-"""From a domain's name, or from a folder, to its tokenizer."""
+"""From a domain's name, from a folder, or from a tokenizer, to tokenizer and domain; and the registry of both."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from muse_tokenizers.base import Tokenizer
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import UnknownTokenizerError
 from muse_tokenizers.json_files import read_json
 
-__all__ = ["load_tokenizer", "register_tokenizer", "tokenizer_class", "tokenizer_kinds"]
+__all__ = ["domain_class", "domain_kinds", "domain_of", "load_tokenizer", "register_domain", "tokenizer_class"]
 
-_BUILT_IN = ("midi", "audio", "text")
-_registered: dict[str, type[Tokenizer[Any]]] = {}
+_BUILT_IN = {
+    "midi": ("MidiTokenizer", "MidiDomain"),
+    "audio": ("AudioTokenizer", "AudioDomain"),
+    "text": ("TextTokenizer", "TextDomain"),
+}
+"""Classes by kind; what they need is imported when they are first asked for."""
+_registered: dict[str, tuple[type[Tokenizer[Any]], type[Domain[Any]]]] = {}
 
 
-def register_tokenizer(kind: type[Tokenizer[Any]]) -> type[Tokenizer[Any]]:
-    """Make a domain of one's own known by its `kind`; may be used as a decorator.
+def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) -> None:
+    """Make a domain of one's own known by its tokenizer's `kind`.
 
-    Whoever loads a checkpoint or a store of that domain registers the class first: files name it, and hold no code.
+    Whoever loads a checkpoint or a store of that domain registers it first: files name it, and hold no code.
 
     Args:
-        kind: the class; registering another one of the same name replaces it.
-
-    Returns:
-        The class.
+        tokenizer: the class of its ids; registering another one of the same kind replaces it.
+        domain: the class of what the modality is beyond them.
 
     Raises:
-        UnknownTokenizerError: its name is that of a built-in domain, or it has none, or it lacks a method.
+        UnknownTokenizerError: its kind is that of a built-in domain, or it has none, or a class lacks a method.
     """
-    name = getattr(kind, "kind", None)
-    if not isinstance(name, str) or not name.isidentifier() or name in _BUILT_IN:
+    kind = getattr(tokenizer, "kind", None)
+    if not isinstance(kind, str) or not kind.isidentifier() or kind in _BUILT_IN:
         raise UnknownTokenizerError(
-            f"kind is {name!r}; allowed: a name such as 'abc', other than {', '.join(_BUILT_IN)}"
+            f"kind is {kind!r}; allowed: a name such as 'abc', other than {', '.join(_BUILT_IN)}"
         )
-    lacking = sorted(getattr(kind, "__abstractmethods__", ()))
-    if lacking:
-        raise UnknownTokenizerError(f"the tokenizer {kind.__name__} lacks {', '.join(lacking)}")
-    _registered[name] = kind
-    return kind
+    for one, noun in ((tokenizer, "tokenizer"), (domain, "domain")):
+        lacking = sorted(getattr(one, "__abstractmethods__", ()))
+        if lacking:
+            raise UnknownTokenizerError(f"the {noun} {one.__name__} lacks {', '.join(lacking)}")
+    _registered[kind] = (tokenizer, domain)
 
 
-def tokenizer_kinds() -> tuple[str, ...]:
+def domain_kinds() -> tuple[str, ...]:
     """The names of all domains, built in and registered."""
     return (*_BUILT_IN, *_registered)
 
 
-def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
-    """The class of a domain.
-
-    Raises:
-        UnknownTokenizerError: there is no such domain.
-    """
-    if kind == "midi":
-        from muse_tokenizers.midi.tokenizer import MidiTokenizer
-
-        return MidiTokenizer
-    if kind == "audio":
-        from muse_tokenizers.audio.tokenizer import AudioTokenizer
-
-        return AudioTokenizer
-    if kind == "text":
-        from muse_tokenizers.text.tokenizer import TextTokenizer
-
-        return TextTokenizer
-    # A file may say anything.
+def _classes(kind: str) -> tuple[type[Tokenizer[Any]], type[Domain[Any]]]:
+    if isinstance(kind, str) and kind in _BUILT_IN:
+        names, package = _BUILT_IN[kind], f"muse_tokenizers.{kind}"
+        tokenizer = getattr(import_module(f"{package}.tokenizer"), names[0])
+        return tokenizer, getattr(import_module(f"{package}.domain"), names[1])
     if isinstance(kind, str) and kind in _registered:
         return _registered[kind]
     raise UnknownTokenizerError(
-        f"no tokenizer is called {kind!r}; allowed: {', '.join(tokenizer_kinds())}, or one that is registered first "
-        "(muse_shortcut.register_tokenizer)"
+        f"no tokenizer is called {kind!r}; allowed: {', '.join(domain_kinds())}, or one that is registered first "
+        "(muse_shortcut.register_domain)"
     )
+
+
+def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
+    """The class of a kind of tokenizers. Raises UnknownTokenizerError: there is no such kind."""
+    return _classes(kind)[0]
+
+
+def domain_class(kind: str) -> type[Domain[Any]]:
+    """The class of a domain. Raises UnknownTokenizerError: there is no such domain."""
+    return _classes(kind)[1]
+
+
+def domain_of(tokenizer: Tokenizer[Any]) -> Domain[Any]:
+    """The domain of a tokenizer, by its kind. Raises UnknownTokenizerError: no domain of that kind is registered."""
+    return domain_class(tokenizer.kind).of(tokenizer)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer[Any]:

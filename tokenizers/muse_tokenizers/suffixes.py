@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["MIDI", "TEXT", "domain_by_suffix"]
+__all__ = ["MIDI", "TEXT", "kind_by_suffix"]
 
 MIDI = frozenset({".kar", ".mid", ".midi", ".rmi"})
 TEXT = frozenset({".txt", ".text", ".md"})
 
 
-def domain_by_suffix(path: Path) -> str | None:
+def kind_by_suffix(path: Path) -> str | None:
     """ "midi", "audio" or "text" by a file's ending; None where it is no domain's."""
     from muse_tokenizers.audio.waveforms import MEDIA_SUFFIXES, SUFFIXES
 

@@ -108,14 +108,14 @@ class Api:
     def _open(self, visitor: Visitor, asked: Json) -> Json:
         warnings: list[str] = []
         source = new_source(visitor, self.registry, self.limits, asked, self.uploads, warnings.append)
-        tokenizer = source.checkpoint.tokenizer
+        domain = source.checkpoint.domain
         return {
             "source": source.id,
             "domain": source.domain,
             "name": source.name,
-            "length": tokenizer.duration(source.piece),
-            "sound_rate": tokenizer.sound_rate,
-            "view": piece_view(tokenizer, source.piece),
+            "length": domain.duration(source.piece),
+            "sound_rate": domain.sound_rate,
+            "view": piece_view(domain, source.piece),
             "warnings": [_line(message) for message in warnings[:_WARNINGS]],
         }
 

@@ -74,7 +74,7 @@ def _plain(name: str) -> str:
 
 
 def _piece(run: Run, candidate: Candidate, _: str) -> bytes:
-    return run.checkpoint.tokenizer.dumps(candidate.piece)
+    return run.checkpoint.domain.dumps(candidate.piece)
 
 
 def _tracks(run: Run, candidate: Candidate, stem: str) -> bytes:
@@ -83,16 +83,14 @@ def _tracks(run: Run, candidate: Candidate, stem: str) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, part in instrument_parts(candidate.piece):
             # With a time of its own the same tracks would be other bytes every time.
-            archive.writestr(zipfile.ZipInfo(f"{stem}-{name}.mid"), run.checkpoint.tokenizer.dumps(part))
+            archive.writestr(zipfile.ZipInfo(f"{stem}-{name}.mid"), run.checkpoint.domain.dumps(part))
     return buffer.getvalue()
 
 
 def _heard(run: Run, candidate: Candidate) -> Waveform:
-    if isinstance(candidate.piece, Waveform):
-        return candidate.piece
-    rendered = run.checkpoint.tokenizer.render(candidate.piece)
-    assert rendered is not None
-    return rendered
+    heard = run.checkpoint.domain.sound(candidate.piece)
+    assert heard is not None
+    return heard
 
 
 _MAKERS: dict[str, Callable[[Run, Candidate, str], bytes]] = {
@@ -105,10 +103,10 @@ _MAKERS: dict[str, Callable[[Run, Candidate, str], bytes]] = {
 
 
 def _sidecar(run: Run, number: int, candidate: Candidate, name: str) -> str:
-    tokenizer = run.checkpoint.tokenizer
+    domain = run.checkpoint.domain
     request = run.request.stopped_after(run.steps) if run.stop.is_set() else run.request
     return sidecar_text(
-        tokenizer,
+        domain,
         request,
         checkpoint=run.checkpoint.digest,
         candidate=number,
@@ -116,12 +114,12 @@ def _sidecar(run: Run, number: int, candidate: Candidate, name: str) -> str:
         log_probability=candidate.log_probability,
         name=name,
         source=run.file,
-        sound=tokenizer.describe_sound(),
+        sound=domain.describe_sound(),
     )
 
 
 def _picture(run: Run, candidate: Candidate, title: str, kind: Any, step: int | None) -> bytes:
     assert candidate.trace is not None
     prompt = run.request.prompt
-    figure = draw_continuation(run.checkpoint.tokenizer, candidate.trace, candidate.piece, prompt, title, step)
+    figure = draw_continuation(run.checkpoint.domain, candidate.trace, candidate.piece, prompt, title, step)
     return picture_bytes(figure, kind)

@@ -17,6 +17,7 @@ from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_tokenizers.base import Prompt
+from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.midi.playing import score_of_notes
 from muse_tokenizers.wording import counted
@@ -94,11 +95,11 @@ def _source_of_file(
     size = path.stat().st_size
     if size > limits.upload_bytes:
         raise ArgumentsError(f"{name} has {size / 2**20:.1f} MiB; allowed: up to {limits.upload_bytes / 2**20:.0f}")
-    tokenizer, most = checkpoint.tokenizer, limits.piece[checkpoint.tokenizer.kind]
+    domain, most = checkpoint.domain, limits.piece[checkpoint.domain.kind]
 
     # Visitors know their files by name, not by where they lie here.
     try:
-        piece = tokenizer.read(path, limit=most + 1, warn=lambda message: warn(message.replace(str(path), name)))
+        piece = domain.read(path, limit=most + 1, warn=lambda message: warn(message.replace(str(path), name)))
     except TokenizerError as error:
         raise error.with_name(path, name) from error
     return _held(visitor, limits, checkpoint, piece, name, name)
@@ -129,17 +130,17 @@ def _source_of_words(
     if not isinstance(words, str) or not words:
         raise ArgumentsError("there are no words to continue; type some, or begin from nothing")
     chosen = registry.take("text", checkpoint)
-    piece = chosen.tokenizer.loads(words.encode("utf-8", "replace"), "what was typed")
+    piece = chosen.domain.loads(words.encode("utf-8", "replace"), "what was typed")
     return _held(visitor, limits, chosen, piece, "words", None)
 
 
 def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, file: str | None) -> Source:
-    tokenizer = checkpoint.tokenizer
-    most = limits.piece[tokenizer.kind]
-    if tokenizer.duration(piece) > most:
-        raise ArgumentsError(f"{name} is too long; allowed: up to {_long(most, tokenizer.unit)}")
+    domain = checkpoint.domain
+    most = limits.piece[domain.kind]
+    if domain.duration(piece) > most:
+        raise ArgumentsError(f"{name} is too long; allowed: up to {_long(most, domain.unit)}")
     source = Source(
-        id=secrets.token_hex(8), domain=tokenizer.kind, name=name, file=file, checkpoint=checkpoint, piece=piece
+        id=secrets.token_hex(8), domain=domain.kind, name=name, file=file, checkpoint=checkpoint, piece=piece
     )
     visitor.hold(source, limits.sources)
     return source
@@ -170,32 +171,32 @@ def new_run(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, aske
 def _continuation(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, asked: Json) -> Run:
     checkpoint = registry.take(asked.get("domain"), asked.get("checkpoint"))
     name, file = "from-nothing", None
-    tokenizer = checkpoint.tokenizer
+    domain = checkpoint.domain
     prompt: Prompt[Any]
     if asked.get("run"):
         before = visitor.run(asked["run"])
         candidate, _ = before.traced(_whole(asked.get("candidate"), "candidate", 0))
-        if before.domain != tokenizer.kind:
-            raise ArgumentsError(f"a continuation of {before.domain} cannot be continued as {tokenizer.kind}")
-        if before.checkpoint.tokenizer.fingerprint() == tokenizer.fingerprint():
-            prompt = tokenizer.extended(before.request.prompt, candidate.ids)
+        if before.domain != domain.kind:
+            raise ArgumentsError(f"a continuation of {before.domain} cannot be continued as {domain.kind}")
+        if before.checkpoint.tokenizer.fingerprint() == domain.tokenizer.fingerprint():
+            prompt = domain.extended(before.request.prompt, candidate.ids)
         else:
-            prompt = tokenizer.prompt(tokenizer.loads(before.checkpoint.tokenizer.dumps(candidate.piece)))
+            prompt = domain.prompt(domain.loads(before.checkpoint.domain.dumps(candidate.piece)))
         name, file = before.name, before.file
     elif asked.get("source"):
         source = visitor.source(asked["source"])
-        if source.domain != tokenizer.kind:
-            raise ArgumentsError(f"{source.name} is {source.domain}, not {tokenizer.kind}")
+        if source.domain != domain.kind:
+            raise ArgumentsError(f"{source.name} is {source.domain}, not {domain.kind}")
         piece = source.piece
-        if source.checkpoint.tokenizer.fingerprint() != tokenizer.fingerprint():
-            piece = tokenizer.loads(source.checkpoint.tokenizer.dumps(piece), source.name)
+        if source.checkpoint.tokenizer.fingerprint() != domain.tokenizer.fingerprint():
+            piece = domain.loads(source.checkpoint.domain.dumps(piece), source.name)
         length = _number(asked.get("length"), "prompt_seconds", None)
         if length is not None and length <= 0:
             raise OptionError("prompt_seconds", length, "more than 0")
-        prompt, name, file = tokenizer.prompt(piece, length), Path(source.name).stem, source.file
+        prompt, name, file = domain.prompt(piece, length), Path(source.name).stem, source.file
     else:
-        prompt = tokenizer.prompt(None)
-    request = build_request(tokenizer, prompt, checkpoint.sampling, _options(asked, tokenizer, limits))
+        prompt = domain.prompt(None)
+    request = build_request(domain, prompt, checkpoint.sampling, _options(asked, domain, limits))
     return _prepared(checkpoint, name, file, request)
 
 
@@ -218,14 +219,14 @@ def _branch(visitor: Visitor, asked: Json) -> Run:
 
 
 def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) -> Run:
-    tokenizer = checkpoint.tokenizer
+    domain = checkpoint.domain
     if request.prompt.clock is not None:
-        request = replace(request, prompt=tokenizer.timed(request.prompt, request.constraints))
-    nothing = np.zeros((0, tokenizer.streams), dtype=np.int64)
+        request = replace(request, prompt=domain.timed(request.prompt, request.constraints))
+    nothing = np.zeros((0, domain.tokenizer.streams), dtype=np.int64)
     candidates = [Candidate(ids=nothing, ready=request.prompt.split_point) for _ in range(request.candidates)]
     return Run(
         id=secrets.token_hex(8),
-        domain=checkpoint.tokenizer.kind,
+        domain=checkpoint.domain.kind,
         name=name,
         file=file,
         checkpoint=checkpoint,
@@ -234,13 +235,13 @@ def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) ->
     )
 
 
-def _options(asked: Json, tokenizer: Any, limits: Limits) -> dict[str, Any]:
+def _options(asked: Json, domain: Domain[Any], limits: Limits) -> dict[str, Any]:
     """Keyword arguments of `muse_shortcut.api.options`; None where a field was left empty.
 
     Raises:
         OptionError: one is of another kind, or more than a visitor may have.
     """
-    unit = tokenizer.unit
+    unit = domain.unit
     options: dict[str, Any] = {name: _number(asked.get(name), name, None) for name in _NUMBERS}
     options |= {name: _whole(asked.get(name), name, None) for name in _WHOLE_NUMBERS}
     options |= {name: asked.get(name) if asked.get(name) not in ("", []) else None for name in _WORDS}
@@ -249,7 +250,7 @@ def _options(asked: Json, tokenizer: Any, limits: Limits) -> dict[str, Any]:
     options[unit] = (_number if unit == "seconds" else _whole)(asked.get("amount"), unit, None)
     if options[unit] is None and options["bars"] is None:
         options[unit] = DEFAULT_LENGTH[unit]
-    for name, most in (("num_samples", limits.candidates), ("bars", limits.bars), (unit, limits.new[tokenizer.kind])):
+    for name, most in (("num_samples", limits.candidates), ("bars", limits.bars), (unit, limits.new[domain.kind])):
         if options[name] is not None and not 0 < options[name] <= most:
             raise OptionError(name, options[name], f"more than 0, up to {most:g}")
     return options

@@ -9,7 +9,6 @@ import numpy as np
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.ablation import SourceSpan, ablate_sources, allowed_at
 from muse_shortcut.generation.trace import Trace
-from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.base import Token, Waveform
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.loudness import gain_to
@@ -57,14 +56,14 @@ def look(run: Run, number: int, step: object) -> dict[str, Any]:
 
 def _tokens_near(run: Run, candidate: Candidate, trace: Trace, step: int) -> dict[int, list[Token]]:
     """What the ids around a new step mean, by their steps."""
-    tokenizer, prompt = run.checkpoint.tokenizer, trace.prompt_steps
-    if not tokenizer.note_starts().any():
+    domain, prompt = run.checkpoint.domain, trace.prompt_steps
+    if not domain.note_starts().any():
         # Codes and words are called alike wherever they stand: to describe a long prompt for one takes seconds.
         # But for the few of which a character may be made.
         first = max(0, prompt + step - _NOTE)
-        return {step: tokenizer.describe(trace.ids[first : prompt + step + _NOTE])[prompt + step - first]}
+        return {step: domain.tokenizer.describe(trace.ids[first : prompt + step + _NOTE])[prompt + step - first]}
     if candidate.tokens is None:
-        candidate.tokens = tokenizer.describe(trace.ids, run.request.prompt)
+        candidate.tokens = domain.tokenizer.describe(trace.ids, run.request.prompt)
     return {
         near: candidate.tokens[prompt + near] for near in range(max(0, step - _NOTE), min(step + _NOTE, trace.steps))
     }
@@ -83,7 +82,7 @@ def _token(run: Run, trace: Trace, tokens: list[Token], step: int) -> dict[str, 
     streams = []
     for stream, token in enumerate(tokens):
         others = [other for other in trace.alternatives[step, stream].tolist() if other >= 0]
-        labels = run.checkpoint.tokenizer.labels_after(trace.ids[:end], stream, others, run.request.prompt)
+        labels = run.checkpoint.domain.labels_after(trace.ids[:end], stream, others, run.request.prompt)
         chances = np.exp(trace.alternative_log_probability[step, stream, : len(others)]).tolist()
         streams.append(
             {
@@ -135,7 +134,7 @@ def ablate(run: Run, number: int, step: object, depth: object, first: object, st
         span = SourceSpan(label="", kind="", start=0.0, end=0.0, first=first, stop=stop)
     if depth is not None and type(depth) is not int:
         raise ArgumentsError(f"depth is {depth!r}; allowed: a whole number")
-    allowed = allowed_at(run.checkpoint.tokenizer, run.request, trace, here)
+    allowed = allowed_at(run.checkpoint.domain, run.request, trace, here)
     found = ablate_sources(run.checkpoint.core, trace, here, [(depth, span)], allowed)[0]
     return {
         "step": here,
@@ -168,12 +167,12 @@ def _gain(of: Run | Source, piece: Any) -> float:
 
     Of what was begun from nothing the first part that is heard decides, within limits: it may be one soft note.
     """
-    tokenizer = of.checkpoint.tokenizer
+    domain = of.checkpoint.domain
     if isinstance(piece, Waveform):
         return 1.0
     given = of.piece if isinstance(of, Source) else of.request.prompt.piece
-    end = tokenizer.duration(piece if given is None else given)
-    measured = tokenizer.render_between(piece if given is None else given, max(0.0, end - _MEASURED), end + 1.0)
+    end = domain.duration(piece if given is None else given)
+    measured = domain.render_between(piece if given is None else given, max(0.0, end - _MEASURED), end + 1.0)
     gain = 1.0 if measured is None else gain_to(measured, LOUDNESS)
     return gain if given is not None else min(max(gain, 1 / _MOST_GUESSED), _MOST_GUESSED)
 
@@ -189,7 +188,7 @@ def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, 
     """
     if not 0 <= start < end <= start + 10:
         raise ArgumentsError(f"a segment of sound goes from {start!r} to {end!r}; allowed: at most 10 seconds")
-    tokenizer = of.checkpoint.tokenizer
+    domain = of.checkpoint.domain
     if isinstance(of, Source):
         piece = of.piece
     else:
@@ -197,13 +196,13 @@ def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, 
         if candidate.ready < end:
             raise NotFoundError(f"{end:g} s have not been written so far")
         piece = candidate.piece
-        if piece is None and candidate.sound is not None and isinstance(tokenizer, AudioTokenizer):
-            piece = Waveform(samples=candidate.sound[None], sample_rate=tokenizer.codec.shape.sample_rate)
+        if piece is None and candidate.sound is not None and domain.sound_rate is not None:
+            piece = Waveform(samples=candidate.sound[None], sample_rate=domain.sound_rate)
         elif piece is None:
-            piece = tokenizer.join(of.request.prompt, candidate.ids)
-    heard = tokenizer.render_between(piece, start, end)
+            piece = domain.join(of.request.prompt, candidate.ids)
+    heard = domain.render_between(piece, start, end)
     if heard is None:
-        raise NotFoundError(f"{tokenizer.kind} has no sound")
+        raise NotFoundError(f"{domain.kind} has no sound")
     if of.gain is None:
         of.gain = _gain(of, piece)
     samples = np.clip(np.round(heard.samples.T * of.gain / _LOUDEST * 32767), -32767, 32767)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from muse_shortcut.errors import MuseError
 from muse_shortcut.shipped import prompt_names
 from muse_shortcut.version import __version__
 from muse_tokenizers.audio.decoding import kinds_of_sound
+from muse_tokenizers.loading import domain_class
 from muse_tokenizers.midi.labels import program_name
 from muse_web.checkpoint_registry import DOMAINS
 from muse_web.endpoints import LABELS, Api
@@ -97,9 +99,10 @@ def _configuration(desk: Api) -> dict[str, Any]:
             domain: {
                 "title": _TITLES[domain],
                 "unit": _AMOUNTS[domain][1],
+                "view": domain_class(domain).view,
                 "examples": prompt_names(domain),
                 "reads": _READS.get(domain) or kinds_of_sound(),
-                "suffixes": sorted(desk.registry.take(domain).tokenizer.suffixes),
+                "suffixes": sorted(domain_class(domain).suffixes),
                 "kinds": list(KINDS[domain]),
                 "longest": limits.piece[domain],
             }
@@ -212,16 +215,17 @@ class _Controls:
         self.dice.click(None, None, self.seed, js="() => String(Math.floor(Math.random() * 2147483648))", **private)
         self.last.click(None, None, self.seed, js="() => window.muse.lastSeed()", **private)
         self.domain.change(
-            self._for_domain, self.domain, [self.checkpoint, self.amount, *self._music(), *self._sampling()],
+            self._for_domain, self.domain,
+            [self.checkpoint, self.amount, *self._constraints().values(), *self._sampling()],
             js="(domain) => { window.muse.choose(domain); return domain; }", **private,
         )  # fmt: skip
         self.checkpoint.input(
             self._for_checkpoint, [self.domain, self.checkpoint], self._sampling(), **(private | {"queue": True})
         )
 
-    def _music(self) -> list[gr.components.Component]:
-        """What is asked of music alone."""
-        return [self.instruments, self.key, self.tempo]
+    def _constraints(self) -> dict[str, gr.components.Component]:
+        """What not every domain can be asked for, by the names of the constraints."""
+        return {"instruments": self.instruments, "key": self.key, "tempo": self.tempo}
 
     def _sampling(self) -> list[gr.components.Component]:
         """What a checkpoint says of how it is best sampled."""
@@ -231,11 +235,12 @@ class _Controls:
         names = self._desk.registry.names(domain)
         usual, unit = _AMOUNTS[domain]
         info = {"midi": "Seconds of new music.", "audio": "Seconds of new sound.", "text": "Bytes of new text."}
+        constraints = {field.name for field in fields(domain_class(domain).constraints_type)}
         step, least = (50, 50) if unit == "bytes" else (1, 1)
         return [
             gr.update(choices=names, value=names[0]),
             gr.update(minimum=least, maximum=self._desk.limits.new[domain], value=usual, step=step, info=info[domain]),
-            *(gr.update(visible=domain == "midi") for _ in self._music()),
+            *(gr.update(visible=name in constraints) for name in self._constraints()),
             *self._for_checkpoint(domain, names[0]),
         ]
 

@@ -16,8 +16,8 @@ from muse_shortcut.api.continuation import Stream
 from muse_shortcut.api.model import Model
 from muse_shortcut.generation.request import StepEvent
 from muse_shortcut.generation.trace import load_trace
-from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.base import Ids, Prompt, Waveform
+from muse_tokenizers.domain import Domain
 from muse_web.session import Candidate, Run, Visitor
 from muse_web.views import SoundGrid, continuation_view, growth_view, palette_view, shares_view
 
@@ -85,17 +85,15 @@ def _started(run: Run) -> Event:
         "depths": list(config.depths),
         "heads": config.heads,
         "colours": palette_view(len(config.depths)),
-        "steps_per_second": run.checkpoint.tokenizer.steps_per_second,
-        "sound_rate": run.checkpoint.tokenizer.sound_rate,
+        "steps_per_second": run.checkpoint.domain.steps_per_second,
+        "sound_rate": run.checkpoint.domain.sound_rate,
         "requested": _requested_length(run),
     }
 
 
 def _requested_length(run: Run) -> float | None:
     """How long a run's continuations should become, in the domain's unit; None where only their steps are counted."""
-    constraints = run.request.constraints
-    length: float | None = getattr(constraints, run.checkpoint.tokenizer.unit)
-    return length
+    return run.request.constraints.length
 
 
 def _grew(run: Run, telling: list[_Telling], event: StepEvent, seconds: float) -> Event:
@@ -129,7 +127,7 @@ def _done(run: Run, stream: Stream, telling: list[_Telling], folder: Path) -> Ev
         run.candidates[number] = Candidate(
             ids=ids, ready=float("inf"), sound=sound, piece=piece, trace=trace, log_probability=one.log_probability
         )
-        view = continuation_view(run.checkpoint.tokenizer, trace, piece, run.request.prompt)
+        view = continuation_view(run.checkpoint.domain, trace, piece, run.request.prompt)
         if isinstance(piece, Waveform):
             view["sound"] = SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
         views.append(view | {"nats_per_token": -one.log_probability / max(1, ids.size)})
@@ -142,17 +140,17 @@ class _Telling:
     def __init__(self, run: Run, stream: Stream, number: int) -> None:
         self._run, self._stream, self._number = run, stream, number
         self._told = 0
-        tokenizer = run.checkpoint.tokenizer
+        domain = run.checkpoint.domain
         self._sound: _GrowingSound | None = None
-        if isinstance(tokenizer, AudioTokenizer):
-            self._sound = _GrowingSound(tokenizer, run.request.prompt)
+        if domain.view == "sound":
+            self._sound = _GrowingSound(domain, run.request.prompt)
 
     def tell(self) -> Event:
         """What is new."""
-        tokenizer, prompt = self._run.checkpoint.tokenizer, self._run.request.prompt
+        domain, prompt = self._run.checkpoint.domain, self._run.request.prompt
         ids = self._stream.ids(self._number)
         shares = self._stream.depth_shares(self._number, self._told)[: len(ids) - self._told]
-        part, last = growth_view(tokenizer, prompt, ids, self._told)
+        part, last = growth_view(domain, prompt, ids, self._told)
         sound = None
         # What comes later begins no earlier than the last id does.
         ready = self._run.candidates[self._number].ready if last is None else last
@@ -168,7 +166,7 @@ class _Telling:
         """All ids, and the piece that they are with their prompt."""
         ids = self._stream.ids(self._number)
         if self._sound is None:
-            return ids, self._run.checkpoint.tokenizer.join(self._run.request.prompt, ids)
+            return ids, self._run.checkpoint.domain.join(self._run.request.prompt, ids)
         samples = self._sound.end(ids[self._told :])
         return ids, Waveform(samples=samples[None], sample_rate=self._sound.sample_rate)
 
@@ -179,12 +177,14 @@ class _Telling:
 
 
 class _GrowingSound:
-    """The sound of one candidate, decoded beside its growth: what `AudioTokenizer.join` would give, as it comes."""
+    """The sound of one candidate, decoded beside its growth: what `Domain.join` would give, as it comes."""
 
-    def __init__(self, tokenizer: AudioTokenizer, prompt: Prompt[Any]) -> None:
-        self.sample_rate = tokenizer.codec.shape.sample_rate
-        self._part = round(tokenizer.codec.shape.frame_rate)
-        self._held = np.zeros((0, tokenizer.streams), dtype=np.int64)
+    def __init__(self, domain: Domain[Any], prompt: Prompt[Any]) -> None:
+        assert domain.sound_rate is not None
+        assert domain.steps_per_second is not None
+        self.sample_rate = domain.sound_rate
+        self._part = round(domain.steps_per_second)
+        self._held = np.zeros((0, domain.tokenizer.streams), dtype=np.int64)
         self._waiting: queue.SimpleQueue[Ids | None] = queue.SimpleQueue()
         given = round(prompt.split_point * self.sample_rate)
         # With room: it is looked at often, and a minute would be copied each time.
@@ -195,17 +195,17 @@ class _GrowingSound:
         self._grid = SoundGrid(self.sample_rate, given)
         self._shown = given // self._grid.hop
         # Its own thread: how much a codec must have before it gives anything is its own affair.
-        self._thread = threading.Thread(target=self._decode, args=(tokenizer, prompt), daemon=True)
+        self._thread = threading.Thread(target=self._decode, args=(domain, prompt), daemon=True)
         self._thread.start()
 
-    def _decode(self, tokenizer: AudioTokenizer, prompt: Prompt[Any]) -> None:
+    def _decode(self, domain: Domain[Any], prompt: Prompt[Any]) -> None:
         try:
-            self._decode_all(tokenizer, prompt)
+            self._decode_all(domain, prompt)
         except Exception as error:  # whoever asks for the sound is told
             self._failure = error
 
-    def _decode_all(self, tokenizer: AudioTokenizer, prompt: Prompt[Any]) -> None:
-        for samples in tokenizer.joining(prompt, self._steps()):
+    def _decode_all(self, domain: Domain[Any], prompt: Prompt[Any]) -> None:
+        for samples in domain.joining(prompt, self._steps()) or ():
             end = self._length + len(samples)
             if end > len(self._samples):
                 self._samples = np.concatenate([self._samples[: self._length], np.zeros(2 * end, np.float32)])

@@ -17,7 +17,8 @@ from muse_shortcut.generation.trace import Trace
 from muse_shortcut.plots.palette import colours_of_page
 from muse_shortcut.plots.timeline import make_timeline
 from muse_tokenizers.audio.measures import log_mel
-from muse_tokenizers.base import Ids, Prompt, Token, Tokenizer, Waveform
+from muse_tokenizers.base import Ids, Prompt, Token, Waveform
+from muse_tokenizers.domain import Domain
 
 __all__ = [
     "SoundGrid",
@@ -102,16 +103,16 @@ def shares_view(shares: NDArray[np.float32]) -> dict[str, Any]:
     return packed(_bytes(shares), "u1")
 
 
-def piece_view(tokenizer: Tokenizer[Any], piece: Any) -> dict[str, Any]:
+def piece_view(domain: Domain[Any], piece: Any) -> dict[str, Any]:
     """A whole piece that may become a prompt."""
-    if isinstance(piece, Waveform):
+    if domain.view == "sound":
         return SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
-    if tokenizer.unit == "bytes":
+    if domain.view == "text":
         hidden = max(0, len(piece) - _TEXT_SHOWN)
         while hidden and piece[hidden] & 0xC0 == 0x80:  # in the middle of a character
             hidden += 1
         return {"text": piece[hidden:].decode("utf-8", "replace"), "hidden": hidden}
-    tokens = tokenizer.describe(tokenizer.encode(piece), tokenizer.prompt(piece))
+    tokens = domain.tokenizer.describe(domain.tokenizer.encode(piece), domain.prompt(piece))
     # To the last digit: a split point a hair before a bar line would be one bar earlier.
     bars = sorted({step[0].start for step in tokens if step[0].kind == "bar"})
     return {"notes": packed(_notes(tokens, len(tokens)), "f4"), "bars": bars}
@@ -125,27 +126,23 @@ def _notes(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> NDArray[np.f
     return np.array([(n.start, n.end, n.pitch, n.first, n.is_drum) for n in notes]).reshape(-1, 5)
 
 
-def growth_view(
-    tokenizer: Tokenizer[Any], prompt: Prompt[Any], ids: Ids, told: int
-) -> tuple[dict[str, Any], float | None]:
+def growth_view(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, told: int) -> tuple[dict[str, Any], float | None]:
     """What of a continuation (T, K) is new since `told` of its steps were shown, and where its last new id begins."""
-    if tokenizer.steps_per_second is not None:
+    if domain.view == "sound":
         return {}, None
-    return _new_words(tokenizer, ids, told) if tokenizer.unit == "bytes" else _new_notes(tokenizer, prompt, ids, told)
+    return _new_words(domain, ids, told) if domain.view == "text" else _new_notes(domain, prompt, ids, told)
 
 
-def _new_words(tokenizer: Tokenizer[Any], ids: Ids, told: int) -> tuple[dict[str, Any], None]:
-    spans = _characters([row[0] for row in tokenizer.describe(ids)])
-    text = tokenizer.decode(ids).decode("utf-8", "replace")
+def _new_words(domain: Domain[Any], ids: Ids, told: int) -> tuple[dict[str, Any], None]:
+    spans = _characters([row[0] for row in domain.tokenizer.describe(ids)])
+    text = domain.tokenizer.decode(ids).decode("utf-8", "replace")
     begin, units = int(spans[told, 0]) if told < len(spans) else len(text), _units(text)
     return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[told:]], "i4")}, None
 
 
-def _new_notes(
-    tokenizer: Tokenizer[Any], prompt: Prompt[Any], ids: Ids, told: int
-) -> tuple[dict[str, Any], float | None]:
+def _new_notes(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, told: int) -> tuple[dict[str, Any], float | None]:
     first = len(prompt.ids) + told
-    tokens = [row[0] for row in tokenizer.describe(np.concatenate([prompt.ids, ids]), prompt)[first:]]
+    tokens = [row[0] for row in domain.tokenizer.describe(np.concatenate([prompt.ids, ids]), prompt)[first:]]
     # Every note among them is whole: a continuation ends where nothing is left dangling.
     notes = [
         (token.start, token.end, token.value, first + place, token.kind == "drum")
@@ -168,7 +165,7 @@ def _characters(tokens: Sequence[Token]) -> NDArray[np.int64]:
     return np.array([token.characters or (0, 0) for token in tokens], dtype=np.int64).reshape(-1, 2)
 
 
-def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, given: Prompt[Any]) -> dict[str, Any]:
+def continuation_view(domain: Domain[Any], trace: Trace, piece: Any, given: Prompt[Any]) -> dict[str, Any]:
     """One whole continuation: what is drawn, and where each position in sight stands."""
     prompt, steps = trace.prompt_steps, trace.steps
     base = int(trace.first.min()) if steps else prompt
@@ -176,17 +173,18 @@ def continuation_view(tokenizer: Tokenizer[Any], trace: Trace, piece: Any, given
         "prompt_steps": prompt,
         "steps": steps,
         "base": base,
-        "end": tokenizer.duration(piece),
+        "end": domain.duration(piece),
         "log_probability": packed(trace.log_probability.sum(1), "f4"),
         "shares": shares_view(trace.depth_share),
     }
-    if tokenizer.steps_per_second is not None:
-        places = (np.arange(base, prompt + steps + 1) - prompt) / tokenizer.steps_per_second
+    if domain.view == "sound":
+        assert domain.steps_per_second is not None
+        places = (np.arange(base, prompt + steps + 1) - prompt) / domain.steps_per_second
         spans = np.stack([np.arange(base, prompt + steps), np.arange(base, prompt + steps) + 1], axis=1)
         return view | {"edges": packed(given.split_point + places, "f4"), "spans": packed(spans, "i4"), "labels": []}
-    tokens = tokenizer.describe(trace.ids, given)
-    if tokenizer.unit == "bytes":
-        text = tokenizer.decode(trace.ids).decode("utf-8", "replace")
+    tokens = domain.tokenizer.describe(trace.ids, given)
+    if domain.view == "text":
+        text = domain.tokenizer.decode(trace.ids).decode("utf-8", "replace")
         spans = np.stack([np.arange(base, prompt + steps), np.arange(base, prompt + steps) + 1], axis=1)
         characters = _characters([row[0] for row in tokens[base:]])
         hidden = max(0, (int(characters[0, 0]) if len(characters) else len(text)) - _TEXT_SHOWN)

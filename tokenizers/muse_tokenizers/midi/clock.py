@@ -8,6 +8,7 @@ ratio of the prompt's prevailing tempo to the vocabulary's nearest: music that s
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,20 @@ class Clock:
     """Beats per minute from the split point on, until a tempo id says otherwise."""
     scale: float = 1.0
     """Of tempo ids after the split point: true beats per minute over the vocabulary's."""
+
+    @classmethod
+    def of_sections(cls, sections: Sequence[tuple[float, float, float]], quarter: int) -> Clock:
+        """From ticks, their seconds, and seconds per tick from there on; `quarter` is its ticks."""
+        ticks, seconds, per_tick = zip(*sections, strict=True)
+        return cls(ticks=ticks, seconds=seconds, per_tick=per_tick, quarter=quarter)
+
+    @property
+    def sections(self) -> list[tuple[float, float, float]]:
+        """What `of_sections` takes: up to the split point, and the one that begins there."""
+        found = [one for one in zip(self.ticks, self.seconds, self.per_tick, strict=True) if one[0] < self.split_point]
+        if self.split_point < float("inf"):
+            found.append((self.split_point, self.at(self.split_point), self.per_tick_at(self.split_point)))
+        return found
 
     def at(self, tick: float) -> float:
         """Seconds of a tick that is not after the split point."""

@@ -1,16 +1,18 @@
-"""What a person asks for, in words, as numbers: instruments and keys."""
+"""What can be asked of a continuation of music, and its words as numbers: instruments and keys."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import ClassVar
 
-from muse_tokenizers.base import RULES
+from muse_tokenizers.base import Constraints
 from muse_tokenizers.errors import ConstraintError
 from muse_tokenizers.midi.earlier import programs_by_parts_of_names
 from muse_tokenizers.midi.instruments import DRUMS, instrument_programs
 
-__all__ = ["DRUMS", "parse_instruments", "parse_key"]
+__all__ = ["DRUMS", "RULES", "MidiConstraints", "parse_instruments", "parse_key"]
 
 _NATURALS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
@@ -38,6 +40,44 @@ _LETTERS = {"": "major", "M": "major", "m": "minor"}
 _KEY = re.compile(r"([a-g])(?:(b(?!lues))|[\s_-]*(#|♯|♭|sharp|flat))?(?:[\s_-]*(\w.*))?", re.IGNORECASE)
 
 
+RULES = 2
+"""The edition of the rules by which constraints are understood. What instruments or repeats mean changes with it
+alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MidiConstraints(Constraints):
+    """Each becomes a mask over ids or the end of the piece."""
+
+    length_field: ClassVar[str | None] = "seconds"
+
+    instruments: tuple[str, ...] = ()
+    """Names or numbers of the only instruments that may play; empty: any."""
+    key: str | None = None
+    """A key ("F# minor") or pitch classes ("0,2,4"); drums are free of it."""
+    tempo: float | None = None
+    """Beats a minute, from the split point on."""
+    keep_instruments: bool = False
+    """Where no instruments are named: those of the prompt alone."""
+    keep_tempo: bool = False
+    """Where no tempo is named: from the prompt's prevailing one on, inside the prompt's range."""
+    bars: int | None = None
+    """Length of the continuation in bars."""
+    seconds: float | None = None
+    """Length of the continuation in seconds."""
+    silence: float | None = None
+    """The longest silence, seconds; None: any."""
+    repeats: int | None = None
+    """The most bars in a row that may each be near-equal to one of the 16 before; None: any."""
+
+    rules: int = RULES
+    """By which edition the others are understood: 1 by sidecars made before there was a second, which repeat."""
+
+    @property
+    def most_steps(self) -> int:
+        return int(400 * (self.seconds or 0.0)) + 2000 * (self.bars or 0)
+
+
 def parse_instruments(names: tuple[str, ...], rules: int = RULES) -> frozenset[int]:
     """General MIDI programs (drums: -1) for names, words of names, families, aliases or numbers.
 
@@ -46,7 +86,7 @@ def parse_instruments(names: tuple[str, ...], rules: int = RULES) -> frozenset[i
 
     Args:
         names: as a person writes them.
-        rules: of `Constraints`.
+        rules: of `MidiConstraints`.
 
     Raises:
         ConstraintError: no instrument is called so.

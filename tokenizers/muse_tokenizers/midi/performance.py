@@ -6,55 +6,55 @@ lengthens the notes it holds, as in Oore et al. 2018 (arXiv 1808.03715).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Constraints, Grammar, Ids, Token
+from muse_tokenizers.base import Grammar, Ids, Token, for_candidates
 from muse_tokenizers.errors import ImpossibleOption, UnreadablePieceError
-from muse_tokenizers.midi.configuration import MidiConfiguration
-from muse_tokenizers.midi.constraints import parse_key
+from muse_tokenizers.midi.clock import Clock
+from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
+from muse_tokenizers.midi.constraints import MidiConstraints, parse_key
 from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.labels import pitch_name, program_name
 from muse_tokenizers.midi.remi import shifted
 from muse_tokenizers.midi.scores import held_ends, notes_track
 from muse_tokenizers.midi.tempo_map import TempoMap
-from muse_tokenizers.midi.vocabulary import make_miditok, make_vocabulary
+from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
     from symusic.core import TrackTick as Track
 
-__all__ = ["PerformanceGrammar", "PerformanceScheme"]
+__all__ = ["PerformanceGrammar", "PerformanceTokenizer"]
 
 _CLOSING_SECONDS = 0.5
 """How long a note rings that nothing ended when a piece stops."""
 
 
-class PerformanceScheme:
-    """The real-time form of a MIDI tokenizer."""
+class PerformanceTokenizer(MidiTokenizer):
+    """Scores as events in real time."""
 
-    def __init__(self, configuration: MidiConfiguration) -> None:
-        self._miditok = make_miditok(configuration)
-        self.vocabulary = make_vocabulary(self._miditok)
+    def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["performance"]) -> None:
+        super().__init__(configuration)
         self.tick_seconds = configuration.shift_milliseconds / 1000
-        self.on, self.off = self.vocabulary.ids("NoteOn"), self.vocabulary.ids("NoteOff")
-        self.shift, self.velocity = self.vocabulary.ids("TimeShift"), self.vocabulary.ids("Velocity")
-        self.shift_ticks = np.zeros(len(self.vocabulary), dtype=np.int64)
+        self.on, self.off = self.entries.ids("NoteOn"), self.entries.ids("NoteOff")
+        self.shift, self.velocity = self.entries.ids("TimeShift"), self.entries.ids("Velocity")
+        self.shift_ticks = np.zeros(len(self.entries), dtype=np.int64)
         for i in self.shift:
-            beat, part, bins = (int(number) for number in self.vocabulary.values[i].split("."))
+            beat, part, bins = (int(number) for number in self.entries.values[i].split("."))
             self.shift_ticks[i] = beat * bins + part
         self._velocities = frozenset(self.velocity.tolist())
         numbered = ("NoteOn", "NoteOff", "Velocity")
-        pairs = zip(self.vocabulary.kinds, self.vocabulary.values, strict=True)
+        pairs = zip(self.entries.kinds, self.entries.values, strict=True)
         self._meanings = [(kind, int(value) if kind in numbered else 0) for kind, value in pairs]
 
     # Scores
 
-    def encode(self, score: Score) -> list[int]:
+    def encode_list(self, score: Score) -> list[int]:
         """Ids of all that is not drums, as one piano.
 
         Raises:
@@ -89,7 +89,7 @@ class PerformanceScheme:
             )
         return retimed
 
-    def decode(self, ids: list[int]) -> Score:
+    def decode_list(self, ids: list[int]) -> Score:
         """The score of whole ids; a note that nothing ends rings on for half a second.
 
         What MidiTok's decoder gives, which first makes lists for 16,512 pitches of 129 programs.
@@ -138,7 +138,7 @@ class PerformanceScheme:
 
     def whole_length(self, ids: list[int]) -> int:
         """How many of the ids there are before a note on that has no velocity."""
-        return len(ids) - 1 if ids and self.vocabulary.kinds[ids[-1]] == "NoteOn" else len(ids)
+        return len(ids) - 1 if ids and self.entries.kinds[ids[-1]] == "NoteOn" else len(ids)
 
     # Time
 
@@ -161,10 +161,6 @@ class PerformanceScheme:
         at = int((quiet if len(quiet) else candidates)[-1]) if len(candidates) else len(ids) - 1
         return ids[: at + 1], int(ticks[at]), float(ticks[at]) * self.tick_seconds
 
-    def half_step(self, ids: list[int]) -> float:
-        """Half of the time grid, in its own steps."""
-        return 0.5
-
     # Meaning
 
     def file_notes(self, piece: Score) -> FileNotes:
@@ -173,20 +169,17 @@ class PerformanceScheme:
         tracks = ((0, track) for track in piece.tracks if not track.is_drum)
         return FileNotes(tracks, lambda ticks: tempo.seconds(ticks) / self.tick_seconds)
 
-    def describe(self, ids: list[int], given: int = 0, file: FileNotes | None = None) -> list[Token]:
-        """A token for every id. A note's on, velocity and off share its number and span.
-
-        Args:
-            ids: special ones too.
-            given: how many of them are a prompt's.
-            file: where the prompt's notes end; None: as the ids say.
-        """
+    def describe_list(
+        self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
+    ) -> list[Token]:
+        """A token for every id, at the times of the ids alone. A note's on, velocity and off share its number and
+        span."""
         tokens, tick, note = list[Token](), 0, -1
         sounding: dict[int, list[int]] = {}
         strikes: list[tuple[list[int], int, int]] = []
         numbers: dict[int, int] = {}
         for index, i in enumerate(ids):
-            kind, value = self.vocabulary.kinds[i], self.vocabulary.values[i]
+            kind, value = self.entries.kinds[i], self.entries.values[i]
             start, own = tick * self.tick_seconds, None
             tick += int(self.shift_ticks[i])
             end = tick * self.tick_seconds
@@ -231,13 +224,28 @@ class PerformanceScheme:
 
     # Continuing
 
-    def grammar(self, prompt: Ids, candidates: int, constraints: Constraints | None) -> PerformanceGrammar:
-        """See `Tokenizer.grammar`."""
-        return PerformanceGrammar(self, prompt, candidates, constraints or Constraints())
+    def grammar(self, prompt: Ids, candidates: int, constraints: MidiConstraints | None) -> PerformanceGrammar:
+        """See `Domain.grammar`."""
+        return PerformanceGrammar(self, prompt, candidates, constraints or MidiConstraints())
 
     def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
         """(V,) ids with every pitch moved; (V,) False where a pitch leaves 0 to 127."""
-        return shifted(len(self.vocabulary), [self.on, self.off], semitones)
+        return shifted(len(self.entries), [self.on, self.off], semitones)
+
+
+@dataclass(slots=True)
+class PerformanceState:
+    """What is known of C growing performances: arrays over the candidates."""
+
+    sounding: NDArray[np.bool_]
+    fresh: NDArray[np.bool_]
+    """(C, 128) each: the pitches that sound, and those struck since the last time shift."""
+    last: NDArray[np.int64]
+    """(C,) the last id."""
+    notes: NDArray[np.int64]
+    """(C,) how many the continuation has."""
+    quiet: NDArray[np.float64]
+    """(C,) seconds of the silence so far."""
 
 
 class PerformanceGrammar(Grammar):
@@ -246,7 +254,9 @@ class PerformanceGrammar(Grammar):
     A note on brings a velocity, is never struck while it sounds, and ends later than it began.
     """
 
-    def __init__(self, scheme: PerformanceScheme, prompt: Ids, candidates: int, constraints: Constraints) -> None:
+    def __init__(
+        self, tokenizer: PerformanceTokenizer, prompt: Ids, candidates: int, constraints: MidiConstraints
+    ) -> None:
         for name in ("instruments", "tempo", "bars", "repeats"):
             if getattr(constraints, name):
                 raise ImpossibleOption(
@@ -254,66 +264,73 @@ class PerformanceGrammar(Grammar):
                     getattr(constraints, name),
                     "none with this checkpoint, whose vocabulary has one piano and no bars",
                 )
-        self._scheme, self._last_second = scheme, constraints.seconds
-        size = len(scheme.vocabulary)
-        special = [scheme.vocabulary.names.index(name) for name in ("PAD_None", "BOS_None", "EOS_None")]
+        self._tokenizer, self._last_second = tokenizer, constraints.seconds
+        size = len(tokenizer.entries)
+        special = [tokenizer.entries.names.index(name) for name in ("PAD_None", "BOS_None", "EOS_None")]
         self._pad, self._begin, self._end = special
-        self._is_shift = np.isin(np.arange(size), scheme.shift)
+        self._is_shift = np.isin(np.arange(size), tokenizer.shift)
         self._pitch = np.full(size, -1)
-        for family in (scheme.on, scheme.off):
+        for family in (tokenizer.on, tokenizer.off):
             self._pitch[family] = np.arange(128)
-        self._on, self._off = np.isin(np.arange(size), scheme.on), np.isin(np.arange(size), scheme.off)
-        self._velocity = np.isin(np.arange(size), scheme.velocity)
+        self._on, self._off = np.isin(np.arange(size), tokenizer.on), np.isin(np.arange(size), tokenizer.off)
+        self._velocity = np.isin(np.arange(size), tokenizer.velocity)
         requested = parse_key(constraints.key) if constraints.key is not None else range(12)
         self._pitches = np.isin(np.arange(128) % 12, sorted(requested))
-        self._sounding = np.zeros((1, 128), dtype=bool)
-        self._fresh = np.zeros((1, 128), dtype=bool)
-        self._last = np.array([self._begin])
+        self._state = PerformanceState(
+            sounding=np.zeros((1, 128), dtype=bool),
+            fresh=np.zeros((1, 128), dtype=bool),
+            last=np.array([self._begin]),
+            notes=np.zeros(1, dtype=np.int64),
+            quiet=np.zeros(1),
+        )
         self.complete, self.finished, self.elapsed = np.ones(1, dtype=bool), np.zeros(1, dtype=bool), np.zeros(1)
         limit, self._last_second = self._last_second, None
         for step in prompt:
             self.advance(step[None])
         self._last_second = limit
-        self.elapsed[:], self.finished[:] = 0.0, False
-        self._notes = np.zeros(1, dtype=np.int64)
-        self._silence, self._quiet = constraints.silence, np.zeros(1)
-        for name in ("_sounding", "_fresh", "_last", "_notes", "_quiet", "complete", "finished", "elapsed"):
-            setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
+        # Notes and silence are counted from the split point on.
+        self._state.notes[:], self._state.quiet[:] = 0, 0.0
+        self._silence = constraints.silence
+        self._state = for_candidates(self._state, candidates)
+        self.complete = np.repeat(self.complete, candidates)
+        self.finished, self.elapsed = np.zeros(candidates, dtype=bool), np.zeros(candidates)
 
     def allowed(self) -> NDArray[np.bool_]:
-        scheme, last = self._scheme, self._last
-        mask = np.zeros((len(last), len(scheme.vocabulary)), dtype=bool)
+        state = self._state
+        tokenizer, last = self._tokenizer, state.last
+        mask = np.zeros((len(last), len(tokenizer.entries)), dtype=bool)
         struck, after_velocity = self._on[last], self._velocity[last]
-        mask[np.ix_(struck, scheme.velocity)] = True
+        mask[np.ix_(struck, tokenizer.velocity)] = True
         free = ~struck
-        mask[:, scheme.on] = ~self._sounding & self._pitches & free[:, None]
-        mask[:, scheme.off] = self._sounding & ~self._fresh & (free & ~after_velocity)[:, None]
-        mask[np.ix_(free, scheme.shift)] = True
+        mask[:, tokenizer.on] = ~state.sounding & self._pitches & free[:, None]
+        mask[:, tokenizer.off] = state.sounding & ~state.fresh & (free & ~after_velocity)[:, None]
+        mask[np.ix_(free, tokenizer.shift)] = True
         if self._silence is not None:
             longer = (
-                self._quiet[:, None] + scheme.shift_ticks[scheme.shift] * scheme.tick_seconds > self._silence + 1e-9
+                state.quiet[:, None] + tokenizer.shift_ticks[tokenizer.shift] * tokenizer.tick_seconds
+                > self._silence + 1e-9
             )
-            mask[:, scheme.shift] &= ~longer | self._sounding.any(axis=1, keepdims=True)
-        mask[:, self._end] = free & (self._notes > 0) & (self._last_second is None)
+            mask[:, tokenizer.shift] &= ~longer | state.sounding.any(axis=1, keepdims=True)
+        mask[:, self._end] = free & (state.notes > 0) & (self._last_second is None)
         mask[self.finished] = False
         mask[self.finished, self._pad] = True
         return mask[:, None, :]
 
     def advance(self, ids: Ids) -> None:
+        state = self._state
         taken = ids[:, 0]
         rows = np.arange(len(taken))
         pitch, on, off, shift = self._pitch[taken], self._on[taken], self._off[taken], self._is_shift[taken]
-        self._sounding[rows[on], pitch[on]] = True
-        self._fresh[rows[on], pitch[on]] = True
-        self._sounding[rows[off], pitch[off]] = False
-        self._fresh[shift] = False
-        self.elapsed += self._scheme.shift_ticks[taken] * self._scheme.tick_seconds
-        if hasattr(self, "_notes"):
-            self._notes += on
-            waited = self._scheme.shift_ticks[taken] * self._scheme.tick_seconds
-            self._quiet = np.where(self._sounding.any(axis=1), 0.0, self._quiet + waited)
+        state.sounding[rows[on], pitch[on]] = True
+        state.fresh[rows[on], pitch[on]] = True
+        state.sounding[rows[off], pitch[off]] = False
+        state.fresh[shift] = False
+        waited = self._tokenizer.shift_ticks[taken] * self._tokenizer.tick_seconds
+        self.elapsed += waited
+        state.notes += on
+        state.quiet = np.where(state.sounding.any(axis=1), 0.0, state.quiet + waited)
         if self._last_second is not None:
             self.finished |= shift & (self.elapsed >= self._last_second - 1e-9)
         self.complete = ~on & ~self.finished & (taken != self._pad)
         self.finished |= taken == self._end
-        self._last = taken
+        state.last = taken

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from muse_tokenizers.base import Constraints, Ids, Token
+from muse_tokenizers.base import Ids, Token
 from muse_tokenizers.midi.clock import Clock, file_clock, pace_of
-from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
+from muse_tokenizers.midi.constraints import MidiConstraints
 from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.labels import drum_name, pitch_name, program_name
 from muse_tokenizers.midi.remi_grammar import RemiGrammar, follow_table
 from muse_tokenizers.midi.remi_tables import DEFAULT_TEMPO, Kind, RemiTables
 from muse_tokenizers.midi.scores import merge_tracks, rewrite_time_signatures
-from muse_tokenizers.midi.vocabulary import Vocabulary, make_miditok, make_vocabulary
+from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["RemiEvent", "RemiScheme"]
+__all__ = ["RemiEvent", "RemiTokenizer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,38 +45,36 @@ class RemiEvent:
     """Index of the current program; -1 before the first."""
 
 
-class RemiScheme:
-    """The bar-and-position form of a MIDI tokenizer."""
+class RemiTokenizer(MidiTokenizer):
+    """Scores as bars and positions."""
 
-    def __init__(self, configuration: MidiConfiguration) -> None:
-        self._configuration = configuration
-        self._miditok = make_miditok(configuration)
-        self.vocabulary: Vocabulary = make_vocabulary(self._miditok)
-        self.tables = RemiTables(configuration, self.vocabulary)
+    def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["remi"]) -> None:
+        super().__init__(configuration)
+        self.tables = RemiTables(configuration, self.entries)
         self._follow = follow_table(self._miditok.tokens_types_graph, self.tables)
 
     # Scores
 
-    def encode(self, score: Score) -> list[int]:
+    def encode_list(self, score: Score) -> list[int]:
         """Ids of a score; of two equal pitches that overlap on one instrument the first is shortened."""
         from symusic import Score
 
         clean = Score(score.ticks_per_quarter)
         clean.tempos = score.tempos
-        for signature in rewrite_time_signatures(score, self._configuration.time_signatures):
+        for signature in rewrite_time_signatures(score, self.settings.time_signatures):
             clean.time_signatures.append(signature)
         for track in merge_tracks(score):
             clean.tracks.append(track)
         # MidiTok would cut, not round, the ticks of time signatures, and one that is early by a hair waits a whole bar.
         units = [item.denominator for item in clean.time_signatures if self._knows(item)]
-        clean = clean.resample(self._configuration.positions_per_beat * max([4, *units]) // 4, 1)
+        clean = clean.resample(self.settings.positions_per_beat * max([4, *units]) // 4, 1)
         ids = np.array(self._miditok.encode(clean).ids, dtype=np.int64)
         return [int(i) for i in self.tables.shorten_overlaps(ids)]
 
     def _knows(self, signature: Any) -> bool:
-        return (signature.numerator, signature.denominator) in self._configuration.time_signatures
+        return (signature.numerator, signature.denominator) in self.settings.time_signatures
 
-    def decode(self, ids: list[int]) -> Score:
+    def decode_list(self, ids: list[int]) -> Score:
         """The score of whole ids (no special ones, nothing dangling); a pedal still down at the end is released.
 
         An instrument that has pedals and no notes is left out: a MIDI file would not say which it is.
@@ -130,7 +128,7 @@ class RemiScheme:
         tables = self.tables
         start, pace = DEFAULT_TEMPO, None
         quarter, per_tick = tables.ticks_per_quarter, tables.default_seconds_per_tick
-        clock = Clock(ticks=(0.0,), seconds=(0.0,), per_tick=(per_tick,), quarter=quarter, split_point=0.0)
+        clock = replace(Clock.of_sections([(0.0, 0.0, per_tick)], quarter), split_point=0.0)
         if piece is not None:
             *_, last = self.walk(ids)
             pace, clock = pace_of(piece, split_index), replace(file_clock(piece, quarter), split_point=last.tick)
@@ -150,28 +148,18 @@ class RemiScheme:
         return found
 
     def walk(self, ids: list[int], clock: Clock | None = None) -> Iterator[RemiEvent]:
-        """Where each id stands, by the arithmetic of MidiTok's decoder; when, by a clock, or as the ids alone say."""
-        tables = self.tables
+        """Where each id stands; when, by a clock, or as the ids alone say."""
+        if not ids:
+            return
+        tables, array = self.tables, np.array(ids, dtype=np.int64)
+        places = tables.places(array)
         tempos = tables.seconds_per_tick if clock is None else tables.tempos_of(clock)
-        signature = int(tables.common_time)
-        bar_start = tick = bar = position = 0
         seconds, seconds_per_tick = 0.0, tables.default_seconds_per_tick if clock is None else clock.per_tick_at(0)
-        program = -1
-        for i in ids:
-            kind = Kind(int(tables.kind[i]))
-            before = tick
-            if kind == Kind.Bar:
-                if bar:
-                    bar_start += int(tables.bar_ticks[signature])
-                bar += 1
-                tick, position = bar_start, 0
-            elif kind == Kind.Position:
-                position = int(tables.number[i])
-                tick = bar_start + position * int(tables.position_ticks[signature])
-            elif kind == Kind.TimeSig:
-                signature = i
-            elif kind == Kind.Program:
-                program = int(tables.number[i])
+        before = 0
+        columns = (tables.kind[array], places.tick, places.bar, places.position, places.unit, places.program)
+        for i, number, tick, bar, position, unit, program in zip(
+            ids, *(column.tolist() for column in columns), strict=True
+        ):
             if clock is None or before >= clock.split_point:
                 seconds += (tick - before) * seconds_per_tick
             elif tick != before:
@@ -179,10 +167,10 @@ class RemiScheme:
                 seconds = clock.at(min(tick, clock.split_point))
                 seconds_per_tick = clock.per_tick_at(tick)
                 seconds += max(tick - clock.split_point, 0) * seconds_per_tick
-            if kind == Kind.Tempo and (clock is None or tick >= clock.split_point):
+            if number == Kind.Tempo and (clock is None or tick >= clock.split_point):
                 seconds_per_tick = float(tempos[i])
-            unit = int(tables.unit[signature])
-            yield RemiEvent(i, kind, tick, seconds, seconds_per_tick, bar, position, unit, program)
+            before = tick
+            yield RemiEvent(i, Kind(number), tick, seconds, seconds_per_tick, bar, position, unit, program)
 
     def split_ids(self, ids: list[int], seconds: float | None, clock: Clock) -> tuple[list[int], int, float]:
         """The ids up to the bar line at which a piece is to be continued, that bar's id the last.
@@ -217,34 +205,19 @@ class RemiScheme:
         tracks = ((-1 if track.is_drum else track.program, track) for track in merge_tracks(piece))
         return FileNotes(tracks, lambda ticks: ticks * ratio)
 
-    def describe(
+    def describe_list(
         self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
-        """A token for every id. The ids of a note share its number and its span.
-
-        Args:
-            ids: special ones too.
-            clock: when their ticks are; None: as the ids alone say.
-            given: how many of them are a prompt's.
-            file: where the prompt's notes end; None: as the ids say.
-        """
+        """A token for every id. The ids of a note share its number and its span."""
         tables, tokens = self.tables, list[Token]()
         note, first = -1, 0
-        tempos = [(0.0, 0.0, tables.default_seconds_per_tick)]
-        if clock is not None:
-            tempos = [
-                one
-                for one in zip(clock.ticks, clock.seconds, clock.per_tick, strict=True)
-                if one[0] < clock.split_point
-            ]
-            if clock.split_point < float("inf"):
-                tempos.append((clock.split_point, clock.at(clock.split_point), clock.per_tick_at(clock.split_point)))
+        heard = [(0.0, 0.0, tables.default_seconds_per_tick)] if clock is None else clock.sections
         ends: list[tuple[range, float]] = []
         for index, moment in enumerate(self.walk(ids, clock)):
             if moment.kind in (Kind.Pitch, Kind.PitchDrum):
                 note, first = note + 1, index
             elif moment.kind == Kind.Tempo and (clock is None or moment.tick >= clock.split_point):
-                tempos.append((moment.tick, moment.seconds, moment.seconds_per_tick))
+                heard.append((moment.tick, moment.seconds, moment.seconds_per_tick))
             elif moment.kind == Kind.Duration:
                 end: float | None = None
                 if file is not None and index < given:
@@ -271,16 +244,17 @@ class RemiScheme:
                 )
             )
         # A note may end under a later tempo than it began.
+        whole = Clock.of_sections(heard, tables.ticks_per_quarter)
         for members, tick in ends:
-            since, seconds, per_tick = tempos[bisect_right(tempos, tick, key=itemgetter(0)) - 1]
+            end = whole.at(tick)
             for member in members:
-                tokens[member] = replace(tokens[member], end=seconds + (tick - since) * per_tick)
+                tokens[member] = replace(tokens[member], end=end)
         return tokens
 
     def _label(self, moment: RemiEvent) -> tuple[str, str]:
         number = int(self.tables.number[moment.id])
-        value = self.vocabulary.values[moment.id]
-        grid = self._configuration.positions_per_beat
+        value = self.entries.values[moment.id]
+        grid = self.settings.positions_per_beat
         match moment.kind:
             case Kind.Pitch:
                 return pitch_name(number), "pitch"
@@ -311,17 +285,17 @@ class RemiScheme:
     # Continuing
 
     def grammar(
-        self, prompt: Ids, candidates: int, constraints: Constraints | None = None, clock: Clock | None = None
+        self, prompt: Ids, candidates: int, constraints: MidiConstraints | None = None, clock: Clock | None = None
     ) -> RemiGrammar:
-        """See `Tokenizer.grammar`."""
+        """See `Domain.grammar`."""
         return RemiGrammar(self.tables, self._follow, prompt, candidates, constraints, clock)
 
-    def transposed(self, semitones: int) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
         """(V,) ids with every pitch moved, drums fixed; (V,) False where a pitch leaves 0 to 127."""
-        return shifted(len(self.vocabulary), [self.tables.ids[Kind.Pitch]], semitones)
+        return shifted(len(self.entries), [self.tables.ids[Kind.Pitch]], semitones)
 
 
-def shifted(size: int, families: list[Ids], semitones: int) -> tuple[Ids, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+def shifted(size: int, families: list[Ids], semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
     """The map that moves the 128 ids of each family by some semitones, and where it holds."""
     ids, valid = np.arange(size), np.ones(size, dtype=bool)
     pitches = np.arange(128) + semitones

@@ -6,15 +6,16 @@ sound, or what was requested. That state is kept here, for all candidates at onc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Constraints, Grammar, Ids
+from muse_tokenizers.base import Grammar, Ids, for_candidates
 from muse_tokenizers.errors import ImpossibleOption
 from muse_tokenizers.midi.clock import Clock, Pace
-from muse_tokenizers.midi.constraints import parse_instruments, parse_key
+from muse_tokenizers.midi.constraints import MidiConstraints, parse_instruments, parse_key
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
@@ -61,6 +62,44 @@ def follow_table(graph: dict[str, set[str]], tables: RemiTables) -> NDArray[np.b
     return table
 
 
+@dataclass(slots=True)
+class RemiState:
+    """What is known of C growing pieces: arrays over the candidates."""
+
+    kind: NDArray[np.int64]
+    """(C,) of the last id."""
+    program: NDArray[np.int64]
+    """(C,) the current one; -1 before the first."""
+    position: NDArray[np.int64]
+    """(C,) in the bar; -1 before the first."""
+    positions: NDArray[np.int64]
+    position_ticks: NDArray[np.int64]
+    bar_ticks: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    """(C,) each: of the time signature, as in `RemiTables`."""
+    bar_start: NDArray[np.int64]
+    now: NDArray[np.int64]
+    """(C,) ticks."""
+    seconds_per_tick: NDArray[np.float64]
+    until: NDArray[np.int64]
+    """(C, programs, 128) the tick at which the last note of each pitch ends."""
+    struck: NDArray[np.int64]
+    """(C, programs) how many pitches sound, or more: those that have ended are left out when it is looked at."""
+    pressed: NDArray[np.int64]
+    """(C, programs) the tick at which the pedal went down; -1 where it is up."""
+    pitch: NDArray[np.int64]
+    """(C,) the last that was named."""
+    bars: NDArray[np.int64]
+    notes: NDArray[np.int64]
+    """(C,) how many the continuation has."""
+    tempo_due: NDArray[np.bool_]
+    """(C,) whether a tempo has to come first."""
+    heard: NDArray[np.int64]
+    """(C,) the tick at which the last note ends."""
+    quiet: NDArray[np.float64]
+    """(C,) seconds of the silence so far."""
+
+
 class RemiGrammar(Grammar):
     """The state of C growing pieces; see `Grammar`.
 
@@ -69,22 +108,12 @@ class RemiGrammar(Grammar):
     pedal is pressed when up and released when down; a program token always brings a note.
     """
 
-    _STATE = (
-        "_kind", "_program", "_position", "_positions", "_position_ticks", "_bar_ticks", "_unit", "_bar_start", "_now",
-        "_seconds_per_tick", "_until", "_struck", "_pressed", "_pitch", "_bars", "_notes", "_tempo_due",
-        "_heard", "_quiet", "complete", "finished", "elapsed",
-    )  # fmt: skip
-
     _playing: NDArray[np.bool_] = np.ones(PROGRAMS, dtype=bool)
     """(programs,): those that may play where none are named."""
     _tempo: int | None
     """The id that has to come first."""
-    _kind: NDArray[np.int64]
-    _bars: NDArray[np.int64]
-    _now: NDArray[np.int64]
-    _heard: NDArray[np.int64]
-    _quiet: NDArray[np.float64]
     _loops: list[LoopWatch | ExactLoopWatch]
+    _state: RemiState
 
     def __init__(
         self,
@@ -92,7 +121,7 @@ class RemiGrammar(Grammar):
         follow: NDArray[np.bool_],
         prompt: Ids,
         candidates: int,
-        constraints: Constraints | None = None,
+        constraints: MidiConstraints | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._tables = tables
@@ -101,27 +130,26 @@ class RemiGrammar(Grammar):
         self._has_requested_length = False
         self._last_bar: int | None = None
         self._last_second: float | None = None
-        constraints = constraints or Constraints()
+        constraints = constraints or MidiConstraints()
         self._start(constraints.rules)
-        self._constraint(Constraints())
+        self._constraint(MidiConstraints())
         for step in prompt:
             self.advance(step[None])
-        self.elapsed[:] = 0.0
-        self.finished[:] = False
         # A prompt ends with the bar that is to be filled.
-        self._bars[:] = self._kind == Kind.Bar
+        self._state.bars[:] = self._state.kind == Kind.Bar
         # What was silent before the split point is not the continuation's silence.
-        self._quiet[:] = 0.0
-        for name in self._STATE:
-            setattr(self, name, np.repeat(getattr(self, name), candidates, axis=0))
+        self._state.quiet[:] = 0.0
+        self._state = for_candidates(self._state, candidates)
+        self.complete = np.repeat(self.complete, candidates)
+        self.finished, self.elapsed = np.zeros(candidates, dtype=bool), np.zeros(candidates)
         self._loops = [self._loops[0].from_here() for _ in range(candidates)]
         self._rows = np.arange(candidates)
-        if constraints.keep_instruments and not constraints.instruments and self._notes[0]:
-            self._playing = self._struck[0] > 0
+        if constraints.keep_instruments and not constraints.instruments and self._state.notes[0]:
+            self._playing = self._state.struck[0] > 0
         self._constraint(constraints)
         if clock is not None:
             self._tempo_seconds = tables.tempos_of(clock)
-            self._seconds_per_tick[:] = clock.per_tick_at(clock.split_point)
+            self._state.seconds_per_tick[:] = clock.per_tick_at(clock.split_point)
             if constraints.keep_tempo and constraints.tempo is None and clock.pace is not None:
                 self._keep_tempo(clock, clock.pace)
 
@@ -134,37 +162,39 @@ class RemiGrammar(Grammar):
         self._tempos = ((tempos >= pace.slowest) & (tempos <= pace.fastest)) | (known == prevailing)
         if tables.nearest_tempo(clock.start) != prevailing:
             self._tempo = prevailing
-            self._tempo_due[:] = True
+            self._state.tempo_due[:] = True
 
     def _start(self, rules: int) -> None:
         """One candidate, before the first id."""
         tables, common = self._tables, self._tables.common_time
         self._rows = np.arange(1)
-        self._kind = np.array([int(Kind.BOS)])
-        self._program = np.array([_NOTHING])
-        self._position = np.array([_NOTHING])
-        self._positions = tables.positions[[common]]
-        self._position_ticks = tables.position_ticks[[common]]
-        self._bar_ticks = tables.bar_ticks[[common]]
-        self._unit = tables.unit[[common]]
-        self._bar_start = np.zeros(1, dtype=np.int64)
-        self._now = np.zeros(1, dtype=np.int64)
-        self._seconds_per_tick = np.array([tables.default_seconds_per_tick])
-        self._until = np.zeros((1, PROGRAMS, 128), dtype=np.int64)
-        self._struck = np.zeros((1, PROGRAMS), dtype=np.int64)
-        self._pressed = np.full((1, PROGRAMS), _NOTHING)
-        self._pitch = np.zeros(1, dtype=np.int64)
-        self._bars = np.zeros(1, dtype=np.int64)
-        self._notes = np.zeros(1, dtype=np.int64)
-        self._tempo_due = np.zeros(1, dtype=bool)
-        self._heard = np.zeros(1, dtype=np.int64)
-        self._quiet = np.zeros(1)
+        self._state = RemiState(
+            kind=np.array([int(Kind.BOS)]),
+            program=np.array([_NOTHING]),
+            position=np.array([_NOTHING]),
+            positions=tables.positions[[common]],
+            position_ticks=tables.position_ticks[[common]],
+            bar_ticks=tables.bar_ticks[[common]],
+            unit=tables.unit[[common]],
+            bar_start=np.zeros(1, dtype=np.int64),
+            now=np.zeros(1, dtype=np.int64),
+            seconds_per_tick=np.array([tables.default_seconds_per_tick]),
+            until=np.zeros((1, PROGRAMS, 128), dtype=np.int64),
+            struck=np.zeros((1, PROGRAMS), dtype=np.int64),
+            pressed=np.full((1, PROGRAMS), _NOTHING),
+            pitch=np.zeros(1, dtype=np.int64),
+            bars=np.zeros(1, dtype=np.int64),
+            notes=np.zeros(1, dtype=np.int64),
+            tempo_due=np.zeros(1, dtype=bool),
+            heard=np.zeros(1, dtype=np.int64),
+            quiet=np.zeros(1),
+        )
         self._loops = [LoopWatch() if rules > 1 else ExactLoopWatch()]
         self.complete = np.zeros(1, dtype=bool)
         self.finished = np.zeros(1, dtype=bool)
         self.elapsed = np.zeros(1)
 
-    def _constraint(self, constraints: Constraints) -> None:
+    def _constraint(self, constraints: MidiConstraints) -> None:
         tables = self._tables
         self._instruments = self._playing.copy()
         if constraints.instruments:
@@ -181,16 +211,17 @@ class RemiGrammar(Grammar):
             if not TEMPOS[0] <= constraints.tempo <= TEMPOS[1]:
                 raise ImpossibleOption("tempo", constraints.tempo, f"{TEMPOS[0]:g} to {TEMPOS[1]:g}")
             self._tempo = tables.nearest_tempo(constraints.tempo)
-            self._tempo_due[:] = True
+            self._state.tempo_due[:] = True
         self._silence, self._repeats = constraints.silence, constraints.repeats
         self._last_bar = constraints.bars
         self._last_second = constraints.seconds
         self._has_requested_length = constraints.bars is not None or constraints.seconds is not None
 
     def allowed(self) -> NDArray[np.bool_]:
-        tables, kind = self._tables, self._kind
+        tables, state = self._tables, self._state
+        kind = state.kind
         mask: NDArray[np.bool_] = self._follow[kind]
-        mask[:, tables.ids[Kind.EOS]] &= ((self._notes > 0) & (not self._has_requested_length))[:, None]
+        mask[:, tables.ids[Kind.EOS]] &= ((state.notes > 0) & (not self._has_requested_length))[:, None]
         if not _SETTLED[kind].all():
             self._restrict_events(mask)
         if self.finished.any():
@@ -200,15 +231,16 @@ class RemiGrammar(Grammar):
 
     def _restrict_events(self, mask: NDArray[np.bool_]) -> None:
         """Narrow what the graph allows to what fits here and now. mask is (C, V), changed in place."""
-        ids, kind, program = self._tables.ids, self._kind, self._program
-        full = self._struck >= self._capacity
+        state = self._state
+        ids, kind, program = self._tables.ids, state.kind, state.program
+        full = state.struck >= self._capacity
         if full.any():
             rows, programs = np.nonzero(full)
-            sounding = (self._until[rows, programs] > self._now[rows, None]) & self._pitches[programs]
-            self._struck[rows, programs] = sounding.sum(axis=1)
-            full = self._struck >= self._capacity
+            sounding = (state.until[rows, programs] > state.now[rows, None]) & self._pitches[programs]
+            state.struck[rows, programs] = sounding.sum(axis=1)
+            full = state.struck >= self._capacity
         playable = self._instruments & ~full
-        free = (self._until[self._rows, program] <= self._now[:, None]) & self._pitches[program]
+        free = (state.until[self._rows, program] <= state.now[:, None]) & self._pitches[program]
         free &= ((program != _NOTHING) & self._instruments[program])[:, None]
         drums = (program == 0)[:, None]
         mask[:, ids[Kind.Pitch]] &= free & ~drums
@@ -216,35 +248,36 @@ class RemiGrammar(Grammar):
         another = playable.copy()
         another[self._rows[program != _NOTHING], program[program != _NOTHING]] = False
         mask[:, ids[Kind.Program]] &= another
-        mask[:, ids[Kind.Pedal]] &= self._instruments & (self._pressed == _NOTHING)
+        mask[:, ids[Kind.Pedal]] &= self._instruments & (state.pressed == _NOTHING)
         # Released where it was pressed, a pedal would be down for no time, and in a file for ever.
-        mask[:, ids[Kind.PedalOff]] &= (self._pressed != _NOTHING) & (self._pressed < self._now[:, None])
+        mask[:, ids[Kind.PedalOff]] &= (state.pressed != _NOTHING) & (state.pressed < state.now[:, None])
         later = np.arange(len(ids[Kind.Position]))
-        mask[:, ids[Kind.Position]] &= (later > self._position[:, None]) & (later < self._positions[:, None])
+        mask[:, ids[Kind.Position]] &= (later > state.position[:, None]) & (later < state.positions[:, None])
         if self._silence is not None:
-            left = (self._silence - self._quiet) / self._seconds_per_tick
-            room = np.maximum(self._now, self._heard) + left + 1e-6 - self._bar_start
-            mask[:, ids[Kind.Position]] &= later * self._position_ticks[:, None] <= room[:, None]
-            mask[:, ids[Kind.Bar]] &= (self._bar_ticks <= room)[:, None]
+            left = (self._silence - state.quiet) / state.seconds_per_tick
+            room = np.maximum(state.now, state.heard) + left + 1e-6 - state.bar_start
+            mask[:, ids[Kind.Position]] &= later * state.position_ticks[:, None] <= room[:, None]
+            mask[:, ids[Kind.Bar]] &= (state.bar_ticks <= room)[:, None]
         if self._repeats is not None:
             self._break_loops(mask)
         mask[:, ids[Kind.Tempo]] &= self._tempos
         if self._tempo is not None:
             # The tempo holds from the split point on, so the first bar begins with it, and no bar goes by before it.
             for before, first in ((Kind.TimeSig, ids[Kind.Position][0]), (Kind.Position, self._tempo)):
-                due = self._tempo_due & (kind == before)
+                due = state.tempo_due & (kind == before)
                 mask[due] = False
                 mask[due, first] = True
 
     def _break_loops(self, mask: NDArray[np.bool_]) -> None:
         """Forbid the notes with which a bar would be the next of too many that repeat."""
-        for row in np.flatnonzero(np.isin(self._kind, _BEFORE_PITCH)):
-            program = int(self._program[row])
-            for pitch in sorted(self._loops[row].withheld(int(self._position[row]), program)):
+        state = self._state
+        for row in np.flatnonzero(np.isin(state.kind, _BEFORE_PITCH)):
+            program = int(state.program[row])
+            for pitch in sorted(self._loops[row].withheld(int(state.position[row]), program)):
                 family = self._tables.ids[Kind.PitchDrum if program == 0 else Kind.Pitch]
                 struck = family[pitch]
                 # After a program something must be struck; and something must be allowed.
-                instead = mask[row, family] if self._kind[row] == Kind.Program else mask[row]
+                instead = mask[row, family] if state.kind[row] == Kind.Program else mask[row]
                 if instead.sum() > mask[row, struck]:
                     mask[row, struck] = False
 
@@ -257,70 +290,74 @@ class RemiGrammar(Grammar):
             step = _STEPS.get(present)
             if step is not None:
                 step(self, rows, taken[rows])
-        self._kind = kind
+        self._state.kind = kind
         self.complete = _WHOLE[kind] & ~self.finished
         self.finished |= kind == Kind.EOS
 
     def _take_bar(self, rows: NDArray[np.int64], _: Ids) -> None:
+        state = self._state
         # The first bar begins at 0, every other where the one before it ends.
-        first = (self._kind[rows] == Kind.BOS) | (self._kind[rows] == Kind.PAD)
-        start = np.where(first, self._bar_start[rows], self._bar_start[rows] + self._bar_ticks[rows])
+        first = (state.kind[rows] == Kind.BOS) | (state.kind[rows] == Kind.PAD)
+        start = np.where(first, state.bar_start[rows], state.bar_start[rows] + state.bar_ticks[rows])
         for row in rows:
             self._loops[row].next_bar(self._repeats)
-        self._bars[rows] += 1
-        self._position[rows] = _NOTHING
-        self._bar_start[rows] = start
+        state.bars[rows] += 1
+        state.position[rows] = _NOTHING
+        state.bar_start[rows] = start
         self._move_to(rows, start)
         if self._last_bar is not None:
-            self.finished[rows] |= self._bars[rows] > self._last_bar
+            self.finished[rows] |= state.bars[rows] > self._last_bar
 
     def _take_time_signature(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        tables = self._tables
-        self._positions[rows] = tables.positions[ids]
-        self._position_ticks[rows] = tables.position_ticks[ids]
-        self._bar_ticks[rows] = tables.bar_ticks[ids]
-        self._unit[rows] = tables.unit[ids]
+        tables, state = self._tables, self._state
+        state.positions[rows] = tables.positions[ids]
+        state.position_ticks[rows] = tables.position_ticks[ids]
+        state.bar_ticks[rows] = tables.bar_ticks[ids]
+        state.unit[rows] = tables.unit[ids]
 
     def _take_position(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._position[rows] = self._tables.number[ids]
-        self._move_to(rows, self._bar_start[rows] + self._position[rows] * self._position_ticks[rows])
+        state = self._state
+        state.position[rows] = self._tables.number[ids]
+        self._move_to(rows, state.bar_start[rows] + state.position[rows] * state.position_ticks[rows])
 
     def _move_to(self, rows: NDArray[np.int64], tick: NDArray[Any]) -> None:
-        self.elapsed[rows] += (tick - self._now[rows]) * self._seconds_per_tick[rows]
+        state = self._state
+        self.elapsed[rows] += (tick - state.now[rows]) * state.seconds_per_tick[rows]
         # Seconds, not ticks: the tempo may change in the middle of a silence.
-        silent = tick - np.maximum(self._now[rows], self._heard[rows])
-        quiet = self._quiet[rows] + silent * self._seconds_per_tick[rows]
-        self._quiet[rows] = np.where(tick > self._heard[rows], quiet, 0.0)
-        self._now[rows] = tick
+        silent = tick - np.maximum(state.now[rows], state.heard[rows])
+        quiet = state.quiet[rows] + silent * state.seconds_per_tick[rows]
+        state.quiet[rows] = np.where(tick > state.heard[rows], quiet, 0.0)
+        state.now[rows] = tick
         if self._last_second is not None:
             # A hair of slack, or a bar that should begin exactly there would begin before it by rounding.
             self.finished[rows] |= self.elapsed[rows] >= self._last_second - 1e-9
 
     def _take_tempo(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._seconds_per_tick[rows] = self._tempo_seconds[ids]
-        self._tempo_due[rows] = False
+        self._state.seconds_per_tick[rows] = self._tempo_seconds[ids]
+        self._state.tempo_due[rows] = False
 
     def _take_pedal(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._pressed[rows, self._tables.number[ids]] = self._now[rows]
+        self._state.pressed[rows, self._tables.number[ids]] = self._state.now[rows]
 
     def _take_pedal_off(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._pressed[rows, self._tables.number[ids]] = _NOTHING
+        self._state.pressed[rows, self._tables.number[ids]] = _NOTHING
 
     def _take_program(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._program[rows] = self._tables.number[ids]
+        self._state.program[rows] = self._tables.number[ids]
 
     def _take_pitch(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._pitch[rows] = self._tables.number[ids]
+        self._state.pitch[rows] = self._tables.number[ids]
 
     def _take_duration(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        ends = self._now[rows] + self._tables.duration_ticks[self._unit[rows], ids]
-        self._until[rows, self._program[rows], self._pitch[rows]] = ends
-        self._heard[rows] = np.maximum(self._heard[rows], ends)
-        self._quiet[rows] = 0.0
+        state = self._state
+        ends = state.now[rows] + self._tables.duration_ticks[state.unit[rows], ids]
+        state.until[rows, state.program[rows], state.pitch[rows]] = ends
+        state.heard[rows] = np.maximum(state.heard[rows], ends)
+        state.quiet[rows] = 0.0
         for row in rows:
-            self._loops[row].strike(int(self._position[row]), int(self._program[row]), int(self._pitch[row]))
-        self._struck[rows, self._program[rows]] += 1
-        self._notes[rows] += 1
+            self._loops[row].strike(int(state.position[row]), int(state.program[row]), int(state.pitch[row]))
+        state.struck[rows, state.program[rows]] += 1
+        state.notes[rows] += 1
 
 
 _STEPS = {

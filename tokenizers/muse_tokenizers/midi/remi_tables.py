@@ -5,6 +5,7 @@ Ticks here are those of MidiTok's decoder: `positions_per_beat` a beat of the sh
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -14,7 +15,7 @@ from muse_tokenizers.midi.clock import Clock
 from muse_tokenizers.midi.configuration import MidiConfiguration
 from muse_tokenizers.midi.vocabulary import Vocabulary
 
-__all__ = ["DEFAULT_TEMPO", "PROGRAMS", "Kind", "RemiTables"]
+__all__ = ["DEFAULT_TEMPO", "PROGRAMS", "Kind", "RemiPlaces", "RemiTables"]
 
 PROGRAMS = 129
 """Programs by index: the drum kit, MidiTok's -1, is 0; program p is p + 1."""
@@ -39,6 +40,21 @@ class Kind(IntEnum):
     PitchDrum = 11
     Velocity = 12
     Duration = 13
+
+
+@dataclass(frozen=True, slots=True)
+class RemiPlaces:
+    """Where ids stand in their piece: (T,) each."""
+
+    tick: NDArray[np.int64]
+    bar: NDArray[np.int64]
+    """Counted from 1; 0 before the first."""
+    position: NDArray[np.int64]
+    """In the bar, in positions."""
+    unit: NDArray[np.int64]
+    """0 where the beat is a quarter, 1 where it is an eighth."""
+    program: NDArray[np.int64]
+    """Index of the current program; -1 before the first."""
 
 
 class RemiTables:
@@ -109,15 +125,34 @@ class RemiTables:
         ids = np.flatnonzero(self.kind == kind)
         return ids[np.argsort(self.number[ids], kind="stable")]
 
-    def times(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tick and unit (0 a quarter, 1 an eighth) of each of (T,) ids of a whole piece, whose bars have signatures."""
-        kind = self.kind[ids]
-        signatures = ids[kind == Kind.TimeSig]
-        bar = np.cumsum(kind == Kind.Bar) - 1
-        bar_start = np.concatenate(([0], np.cumsum(self.bar_ticks[signatures])))
-        latest = np.maximum.accumulate(np.where((kind == Kind.Bar) | (kind == Kind.Position), np.arange(len(ids)), 0))
-        inside = self.number[ids[latest]] * (kind[latest] == Kind.Position)
-        return bar_start[bar] + inside * self.position_ticks[signatures[bar]], self.unit[signatures[bar]]
+    def places(self, ids: NDArray[np.int64]) -> RemiPlaces:
+        """Where each of (T,) ids stands, by the arithmetic of MidiTok's decoder.
+
+        `RemiGrammar` takes the same steps one at a time, for many candidates.
+        """
+        kind, here = self.kind[ids], np.arange(len(ids))
+        signature = self._latest(ids, kind == Kind.TimeSig, int(self.common_time))
+        program = self._latest(ids, kind == Kind.Program, -1)
+        is_bar = kind == Kind.Bar
+        bar = np.cumsum(is_bar)
+        # The first bar begins at 0, every other where the one before it ends. Before the first all is at 0.
+        lengths = self.bar_ticks[signature[is_bar]]
+        lengths[:1] = 0
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        moved = np.maximum.accumulate(np.where(is_bar | (kind == Kind.Position), here, 0))
+        position = self.number[ids[moved]] * (kind[moved] == Kind.Position)
+        return RemiPlaces(
+            tick=starts[bar[moved]] + position * self.position_ticks[signature[moved]],
+            bar=bar,
+            position=position,
+            unit=self.unit[signature],
+            program=np.where(program < 0, -1, self.number[program]),
+        )
+
+    def _latest(self, ids: NDArray[np.int64], among: NDArray[np.bool_], otherwise: int) -> NDArray[np.int64]:
+        """(T,) the last of some of the ids up to each; `otherwise` before the first."""
+        at = np.maximum.accumulate(np.where(among, np.arange(len(ids)), -1))
+        return np.where(at < 0, otherwise, ids[at])
 
     def shorten_overlaps(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids with each note ending where its pitch is struck again on the same instrument.
@@ -125,10 +160,10 @@ class RemiTables:
         Scores come here without overlaps; rounding to the vocabulary's lengths can bring them back.
         """
         kind = self.kind[ids]
-        tick, unit = self.times(ids)
+        places = self.places(ids)
+        tick, unit, program = places.tick, places.unit, places.program
         at = np.flatnonzero((kind == Kind.Pitch) | (kind == Kind.PitchDrum))
-        program = ids[np.maximum.accumulate(np.where(kind == Kind.Program, np.arange(len(ids)), 0))][at]
-        voice = program * 128 + self.number[ids[at]]
+        voice = program[at] * 128 + self.number[ids[at]]
         order = np.lexsort((tick[at], voice))
         at, voice = at[order], voice[order]
         length = self.duration_ticks[unit[at], ids[at + 2]]

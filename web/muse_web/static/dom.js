@@ -53,3 +53,8 @@ export function countUpTo(values, value) {
   }
   return low;
 }
+
+/** Spaces and line ends that can be seen. */
+export function visible(label) {
+  return label.trim() ? label : label.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "nothing";
+}

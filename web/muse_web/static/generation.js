@@ -84,7 +84,7 @@ export class Generation {
     if (stage.piece !== piece) return;
     const left = part.left === null ? "" : `, ${part.left < 1 ? "under 1" : Math.ceil(part.left)} s left`;
     stage.say(`Writing: ${part.steps} ${part.steps === 1 ? "step" : "steps"}, ${part.rate.toFixed(0)} a second${left}.`);
-    if (piece.domain === "text") stage.words.add(piece.candidate);
+    if (piece.view.words) stage.words.add(piece.candidate);
     else if (!this.heard && stage.hearToggle.checked) {
       this.heard = true;
       stage.playback.play(piece.splitPoint);

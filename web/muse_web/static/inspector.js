@@ -1,6 +1,6 @@
 // Why this token: what it is, what else it could have been, what it looked at, and what it loses without it.
 
-import { clock, el, percent } from "./dom.js";
+import { el, percent, visible } from "./dom.js";
 import { colours } from "./palette.js";
 import { call } from "./api.js";
 
@@ -25,7 +25,7 @@ export class Inspector {
     const own = looked.tokens.find((token) => token.step === looked.step);
     this.stream = Math.min(this.stream, own.streams.length - 1);
     const stream = own.streams[this.stream];
-    const place = candidate.piece.domain === "text" ? `token ${looked.step + 1}` : clock(candidate.edge(looked.step), 2);
+    const place = candidate.piece.view.placeOf(candidate, looked.step);
     const parts = [
       el("h3", {}, el("strong", {}, visible(stream.label)), `, ${place}`),
       this.tokens(candidate, looked, own),
@@ -92,20 +92,10 @@ export class Inspector {
       if (!weights.total[span]) continue;
       const [first, stop] = [candidate.spans[2 * span], candidate.spans[2 * span + 1]];
       const parts = depths.map((_, number) => [weights.byDepth[span * depths.length + number], ink.depths[number]]);
-      const { label, at } = this.nameOf(candidate, span, first);
+      const { label, at } = candidate.piece.view.nameOf(candidate, span, first);
       this.source(table, candidate, step, { label, at, parts, most: weights.strongest, weight: weights.total[span], asked: { first, stop } });
     }
     return table;
-  }
-
-  nameOf(candidate, span, first) {
-    const { domain } = candidate.piece;
-    if (domain === "text") {
-      const [from, to] = candidate.finalCharacters.subarray(2 * (first - candidate.base), 2 * (first - candidate.base) + 2);
-      return { label: `“${visible(candidate.finalText.slice(from, to))}”`, at: "" };
-    }
-    const at = clock(Math.max(0, candidate.edges[first - candidate.base]), 2);
-    return { label: domain === "audio" ? "frame" : candidate.labels[span], at };
   }
 
   source(table, candidate, step, { label, at, parts, most, weight, asked }) {
@@ -131,11 +121,6 @@ export class Inspector {
       button,
     );
   }
-}
-
-/** Spaces and line ends that can be seen. */
-function visible(label) {
-  return label.trim() ? label : label.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "nothing";
 }
 
 function bar(parts, most) {

@@ -22,7 +22,7 @@ export class Picture {
     const shown = stage.player.playing ? (stage.playback.followed ?? stage.step) : stage.step;
     const weights = shown === null || shown === undefined ? null : candidate?.rows?.get(shown);
     const map = weights && candidate.done ? { candidate, weights } : null;
-    if (piece.domain !== "text") {
+    if (!piece.view.words) {
       this.drawMusic(stage.canvas, stage.axis, piece, candidate, map, shown, false);
       if (candidate) drawBands(fitted(stage.bands), stage.axis, candidate, stage.head, map ? shown : null);
       if (map && !stage.lane.hidden) drawLane(fitted(stage.lane), stage.axis, candidate, weights, shown);
@@ -40,7 +40,7 @@ export class Picture {
     const surface = fitted(canvas);
     const splitPoint = piece.base.length || candidate ? piece.splitPoint : null;
     const split = this.stage.split.checked;
-    if (piece.domain === "audio") {
+    if (piece.view.spectrum) {
       const sheets = candidate ? candidate.sheets : piece.base.sheets;
       const chosen = map ? candidate.edge(step) : null;
       this.spectrum.draw(surface, axis, { sheets, splitPoint, map, chosen, split, small });

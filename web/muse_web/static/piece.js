@@ -54,26 +54,25 @@ function sheetOf(view) {
   return { columns, bands: columns.shape[1], count: columns.shape[0], peaks: unpack(view.peaks), first: view.first, perSecond: view.per_second, top: view.top };
 }
 
-/** What is continued: `of` is what the server knows it by. */
+/** What is continued: `of` is what the server knows it by, `view` one of VIEWS. */
 export class Base {
-  constructor({ of, name, length, view, domain, soundRate }) {
-    Object.assign(this, { of, name, length, domain, soundRate });
-    this.notes = view?.notes ? notesOf(view.notes) : [];
-    this.bars = view?.bars ?? [];
-    this.sheets = view?.columns ? [sheetOf(view)] : [];
-    this.text = view?.text ?? "";
-    this.hidden = view?.hidden ?? 0;
+  constructor({ of, name, length, drawn, domain, view, soundRate }) {
+    Object.assign(this, { of, name, length, domain, view, soundRate });
+    this.notes = drawn?.notes ? notesOf(drawn.notes) : [];
+    this.bars = drawn?.bars ?? [];
+    this.sheets = drawn?.columns ? [sheetOf(drawn)] : [];
+    this.text = drawn?.text ?? "";
+    this.hidden = drawn?.hidden ?? 0;
   }
 
   /** A finished candidate, as what is continued next. */
   static ofCandidate(piece) {
     const { candidate } = piece;
-    const base = new Base({ of: candidate.asked, name: piece.base.name, length: candidate.end, domain: piece.domain, soundRate: piece.soundRate });
+    const base = new Base({ of: candidate.asked, name: piece.base.name, length: candidate.end, domain: piece.domain, view: piece.view, soundRate: piece.soundRate });
     base.notes = candidate.notes;
     base.sheets = candidate.sheets;
     base.text = candidate.text;
-    // The page holds a text's end alone.
-    base.hidden = piece.domain === "text" ? Math.max(0, base.length - new TextEncoder().encode(base.text).length) : 0;
+    base.hidden = piece.view.hidden(base);
     return base;
   }
 }
@@ -274,6 +273,7 @@ export class Piece {
   constructor(base) {
     this.base = base;
     this.domain = base.domain;
+    this.view = base.view;
     this.splitPoint = base.length;
     this.soundRate = base.soundRate; // Hz; nothing where there is no sound
     this.run = null;
@@ -289,7 +289,7 @@ export class Piece {
 
   /** Of text, what is continued, as far as the page has it. */
   get given() {
-    if (this.domain !== "text") return "";
+    if (!this.view.words) return "";
     const bytes = new TextEncoder().encode(this.base.text);
     let end = Math.max(0, Math.min(bytes.length, this.splitPoint - this.base.hidden));
     while (end > 0 && (bytes[end] & 0xc0) === 0x80) end -= 1; // not inside a character

@@ -2,7 +2,6 @@
 
 import { countUpTo } from "./dom.js";
 
-const RING = 1.5; // seconds for the last note to fade
 const BEHIND = 32; // notes whose maps are fetched together
 
 export class Playback {
@@ -20,9 +19,9 @@ export class Playback {
   }
 
   /** Where a piece ends to the ear; Infinity while it is being written. */
-  end({ candidate, splitPoint, domain }) {
+  end({ candidate, splitPoint, view }) {
     if (!candidate) return splitPoint;
-    return candidate.done ? candidate.end + (domain === "midi" ? RING : 0) : Infinity;
+    return candidate.done ? candidate.end + view.ring : Infinity;
   }
 
   play(from) {
@@ -36,7 +35,7 @@ export class Playback {
       from,
       end: () => this.end(piece),
       ready: () => (candidate ? candidate.ready : Infinity),
-      overlapping: piece.domain === "midi",
+      overlapping: piece.view.byNote,
     });
   }
 
@@ -67,7 +66,7 @@ export class Playback {
 
   /** The new step that is heard: a note's first, or a frame. */
   stepHeard(candidate, now) {
-    if (this.stage.piece.domain !== "midi") return candidate.stepAt(now);
+    if (!this.stage.piece.view.byNote) return candidate.stepAt(now);
     const heads = this.noteHeads(candidate);
     const count = countUpTo(heads.starts, now);
     return count ? heads.steps[count - 1] : null;
@@ -82,7 +81,7 @@ export class Playback {
   }
 
   stepsFrom(candidate, step) {
-    if (this.stage.piece.domain !== "midi") return Array.from({ length: Math.min(64, candidate.steps - step) }, (_, i) => step + i);
+    if (!this.stage.piece.view.byNote) return Array.from({ length: Math.min(64, candidate.steps - step) }, (_, i) => step + i);
     const { steps } = this.noteHeads(candidate);
     const at = steps.indexOf(step);
     return steps.slice(at, at + BEHIND);

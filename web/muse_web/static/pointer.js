@@ -63,7 +63,7 @@ export class Pointer {
       stage.say("Its attention can be seen when it is written.");
       return;
     }
-    if (piece.domain === "midi") {
+    if (piece.view.byNote) {
       const note = stage.picture.roll.noteAt(candidate.notes, stage.axis, x, y, canvas.clientWidth, canvas.clientHeight);
       if (!note) stage.unchoose();
       else if (candidate.isNew(note)) stage.choose(candidate.stepOf(note));
@@ -77,9 +77,9 @@ export class Pointer {
 
   chooseNext(by) {
     const { stage } = this;
-    const { candidate, domain } = stage.piece;
+    const { candidate, view } = stage.piece;
     if (!candidate?.done) return;
-    if (domain !== "midi") {
+    if (!view.byNote) {
       stage.choose(Math.min(candidate.steps - 1, Math.max(0, (stage.aim ?? -1) + by)));
       return;
     }

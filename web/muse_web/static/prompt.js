@@ -4,6 +4,7 @@ import { clock, el, show } from "./dom.js";
 import { Microphone } from "./microphone.js";
 import { Piano } from "./piano.js";
 import { Base } from "./piece.js";
+import { VIEWS } from "./views.js";
 import { Problem, open, upload } from "./api.js";
 
 const MICROPHONE = "The microphone works on localhost or over https alone.";
@@ -78,13 +79,17 @@ export class Prompt {
     );
     this.input.accept = suffixes.join(",");
     this.dropWords.replaceChildren(`Drop a ${reads} here, or choose one`, el("small", {}, this.limit(domain)));
-    show(this.words, domain === "text");
-    show(this.keys, domain === "midi");
-    show(this.sing, domain === "audio");
+    show(this.words, this.view.words);
+    show(this.keys, this.view.byNote);
+    show(this.sing, this.view.spectrum);
+  }
+
+  get view() {
+    return VIEWS[this.configuration.domains[this.domain].view];
   }
 
   empty() {
-    return new Base({ of: null, name: "from nothing", length: 0, domain: this.domain });
+    return new Base({ of: null, name: "from nothing", length: 0, domain: this.domain, view: this.view });
   }
 
   async file(file) {
@@ -125,10 +130,11 @@ export class Prompt {
     if (!this.mayOpen()) return Promise.resolve(false);
     const turn = ++this.turn;
     this.pending = this.guarded(async () => {
-      const { source, name, length, view, domain, sound_rate: soundRate, warnings } = await open({ domain: this.domain, ...asked });
+      const { source, name, length, view: drawn, domain, sound_rate: soundRate, warnings } = await open({ domain: this.domain, ...asked });
       if (turn !== this.turn) return false;
-      const base = new Base({ of: { source }, name, length, view, domain, soundRate });
-      if (domain === "text") {
+      const { view } = this;
+      const base = new Base({ of: { source }, name, length, drawn, domain, view, soundRate });
+      if (view.words) {
         this.words.value = base.text;
         this.typed = false;
       }
@@ -147,7 +153,7 @@ export class Prompt {
 
   /** Words that were typed since they were last opened. */
   async openWords() {
-    if (this.domain !== "text" || !this.typed) return true;
+    if (!this.view.words || !this.typed) return true;
     if (this.words.value) return this.open({ words: this.words.value });
     this.openNothing();
     return true;

@@ -104,8 +104,7 @@ export class Stage {
   /** Show a prompt that was opened. */
   open(base) {
     this.put(new Piece(base));
-    const length = { midi: 30, audio: 10, text: Infinity }[base.domain];
-    this.moveCut(base.length > length ? { midi: 20, audio: 8 }[base.domain] : base.length);
+    this.moveCut(base.length > base.view.longest ? base.view.usual : base.length);
     this.say(base.of ? `${base.name}: ${this.lengthOf(base.length)}. Choose how much of it to continue.` : "It will begin from nothing.");
   }
 
@@ -173,7 +172,7 @@ export class Stage {
   arrange() {
     const { piece } = this;
     const { candidate } = piece;
-    const text = piece.domain === "text";
+    const text = piece.view.words;
     this.title.textContent = piece.base.name;
     show(this.canvas, !text);
     show(this.words.element, text);
@@ -231,7 +230,7 @@ export class Stage {
     const { piece } = this;
     const { bars, length } = piece.base;
     // Nothing cannot be continued; it is what "from nothing" is for.
-    let splitPoint = Math.min(Math.max(place, piece.domain === "text" ? 1 : 0.1), length);
+    let splitPoint = Math.min(Math.max(place, piece.view.least), length);
     if (bars.length && splitPoint < length - 0.05) {
       // Music is continued from a bar line.
       const i = Math.max(1, countUpTo(bars, splitPoint + 1e-3) - 1);
@@ -240,7 +239,7 @@ export class Stage {
     piece.splitPoint = splitPoint;
     this.cutRange.value = Math.round((1000 * splitPoint) / (length || 1));
     this.cutWords.textContent = this.lengthOf(splitPoint);
-    if (piece.domain === "text") this.words.showPrompt(piece);
+    if (piece.view.words) this.words.showPrompt(piece);
     this.dirty();
   }
 
@@ -252,7 +251,7 @@ export class Stage {
   }
 
   lengthOf(length) {
-    return this.piece.domain === "text" ? `${Math.round(length).toLocaleString("en")} bytes` : clock(length);
+    return this.piece.view.length(length);
   }
 
   // Playback
@@ -283,9 +282,9 @@ export class Stage {
       if (this.piece.candidate !== candidate || this.aim !== step) return;
       this.step = this.piece.step = step;
       this.inspector.show(candidate, looked);
-      show(this.lane, this.piece.domain !== "text");
+      show(this.lane, !this.piece.view.words);
       const place = candidate.edge(step);
-      if (this.piece.domain !== "text" && (place < this.axis.left || place > this.axis.right)) this.axis.follow(place);
+      if (!this.piece.view.words && (place < this.axis.left || place > this.axis.right)) this.axis.follow(place);
       this.relight();
       this.matrix.of(candidate, step);
       this.picture.draw();
@@ -298,13 +297,13 @@ export class Stage {
   pickHead() {
     this.head = Number(this.headPick.value);
     const { candidate } = this.piece;
-    if (candidate && this.piece.domain === "text") this.words.bands(candidate, this.head);
+    if (candidate && this.piece.view.words) this.words.bands(candidate, this.head);
     this.dirty();
   }
 
   relight() {
-    const { candidate, domain } = this.piece;
-    if (domain === "text") this.words.light(candidate, this.step, this.step === null ? null : candidate?.rows.get(this.step), this.split.checked);
+    const { candidate, view } = this.piece;
+    if (view.words) this.words.light(candidate, this.step, this.step === null ? null : candidate?.rows.get(this.step), this.split.checked);
     this.dirty();
   }
 

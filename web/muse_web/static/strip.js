@@ -15,7 +15,7 @@ export class Strip {
     show(this.element, piece.candidates.length > 1);
     if (piece.candidates.length < 2) return;
     this.cards = piece.candidates.map((candidate, number) => {
-      const preview = piece.domain === "text" ? el("p") : el("canvas");
+      const preview = piece.view.words ? el("p") : el("canvas");
       const words = el("span", {}, `${number + 1}`);
       const card = el(
         "div",
@@ -55,7 +55,7 @@ export class Strip {
     this.cards.forEach(({ preview, words, candidate }, number) => {
       const likely = candidate.done ? `, ${candidate.natsPerToken.toFixed(2)} nats per token` : `, ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}`;
       words.textContent = `${number + 1}${likely}`;
-      if (piece.domain === "text") preview.textContent = candidate.writtenText.slice(0, 240);
+      if (piece.view.words) preview.textContent = candidate.writtenText.slice(0, 240);
       else {
         const axis = new Axis(() => {});
         const end = Math.max(piece.splitPoint + (piece.requested ?? 0), candidate.now);

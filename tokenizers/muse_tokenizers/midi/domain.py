@@ -1,0 +1,264 @@
+"""The domain of MIDI: its files, prompts, grammar, measures and sound."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Tokenizer, Variations, Waveform
+from muse_tokenizers.domain import EMBEDDED, Domain
+from muse_tokenizers.errors import Warn, warn_about_file
+from muse_tokenizers.levels import LOUDNESS
+from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
+from muse_tokenizers.midi.clock import file_clock
+from muse_tokenizers.midi.constraints import MidiConstraints
+from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
+from muse_tokenizers.midi.earlier import first_track_like
+from muse_tokenizers.midi.joining import Find, clip_score, join_in_beats, join_in_seconds, with_tempos
+from muse_tokenizers.midi.measures import measure_beats, measure_notes
+from muse_tokenizers.midi.performance import PerformanceTokenizer
+from muse_tokenizers.midi.reading import parse_score, read_score
+from muse_tokenizers.midi.remi import RemiTokenizer
+from muse_tokenizers.midi.scores import score_seconds
+from muse_tokenizers.midi.segments import take_segment
+from muse_tokenizers.midi.synthesis import SAMPLE_RATE, describe_soundfont, render_between, render_score
+from muse_tokenizers.midi.tempo_map import TempoMap
+from muse_tokenizers.midi.tokenizer import MidiTokenizer, clock_of
+from muse_tokenizers.midi.writing import dump_score, write_score
+from muse_tokenizers.suffixes import MIDI
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick as Score
+
+__all__ = ["MidiDomain", "PerformanceDomain", "RemiDomain"]
+
+
+class MidiDomain(Domain["Score"]):
+    """Scores: `RemiDomain` or `PerformanceDomain`."""
+
+    tokenizer: MidiTokenizer
+    noun: ClassVar[str] = "music"
+    piece_noun: ClassVar[str] = "score"
+    object_noun: ClassVar[str] = "a symusic.Score in ticks"
+    suffixes: ClassVar[frozenset[str]] = MIDI
+    suffix: ClassVar[str] = ".mid"
+    counted: ClassVar[str] = "notes"
+    copy_threshold: ClassVar[CopyThreshold] = ("bars", 2.0)
+    constraints_type: ClassVar[type[Constraints]] = MidiConstraints
+    sound_rate = SAMPLE_RATE
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer[Score]) -> MidiDomain:
+        return next(domain(tokenizer) for kind, domain in _DOMAINS if isinstance(tokenizer, kind))
+
+    # Files
+
+    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Score:
+        return read_score(path, warn)
+
+    def write(self, piece: Score, path: Path) -> None:
+        write_score(piece, path)
+
+    def dumps(self, piece: Score) -> bytes:
+        return dump_score(piece)
+
+    def loads(self, data: bytes, name: str = EMBEDDED, *, warn: Warn = warn_about_file) -> Score:
+        return parse_score(data, name, warn)
+
+    def piece_of(self, value: Any) -> Score | None:
+        return value if hasattr(value, "ticks_per_quarter") else None
+
+    def duration(self, piece: Score) -> float:
+        return score_seconds(piece)
+
+    def render(self, piece: Score, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
+        return render_score(piece, soundfont, loudness)
+
+    def render_between(self, piece: Score, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
+        return render_between(piece, start, end, soundfont)
+
+    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> dict[str, Any] | None:
+        return describe_soundfont(soundfont) | {"loudness": loudness}
+
+    def labels_after(
+        self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[Score] | None = None
+    ) -> list[str]:
+        kinds, labels = self.tokenizer.entries.kinds, []
+        for other in others:
+            # Only these are called by where they stand, and to describe a long piece for each of the rest takes long.
+            before = ids if kinds[other] in ("Bar", "Position", "Tempo") else ids[:0]
+            listed, clock = [*before[:, 0].tolist(), other], clock_of(prompt and prompt.clock)
+            labels.append(self.tokenizer.describe_list(listed, clock)[-1].label)
+        return labels
+
+    # Continuing
+
+    def prompt(self, piece: Score | None, length: float | None = None) -> Prompt[Score]:
+        begin = np.array([[self.tokenizer.begin]], dtype=np.int64)
+        if piece is None:
+            return self.timed(Prompt(ids=begin, piece=None))
+        ids, tick, split_point = self._split(piece, length)
+        at = round(self._tick_in(piece, tick))
+        kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
+        # What is early by less than half a step is in the ids at the split point, and so not in the prompt.
+        clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._half_step(ids))))
+        return self.timed(Prompt(ids=kept, piece=clipped, split_point=split_point, split_index=at))
+
+    @abstractmethod
+    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
+        """Ids up to the split point, its tick and its seconds."""
+
+    @abstractmethod
+    def _half_step(self, ids: list[int]) -> float:
+        """Half of a step of the time grid at the split point at which the ids end, in ticks of the ids."""
+
+    @abstractmethod
+    def _tick_in(self, piece: Score, tick: float) -> float:
+        """A tick of the ids counted in ticks of the piece."""
+
+    def extended(self, prompt: Prompt[Score], ids: Ids) -> Prompt[Score]:
+        joined = self.join(prompt, ids)
+        # Of a continuation from nothing that was stopped before its first note nothing can be kept.
+        return self.prompt(joined if joined.note_num() else None)
+
+    def find_split_point(self, piece: Score, length: float) -> float:
+        return self._split(piece, length)[2]
+
+    def constraints(self, asked: Mapping[str, Any]) -> Constraints:
+        given = dict(asked)
+        if "instruments" in given:
+            given["instruments"] = tuple(given["instruments"])
+            if "any" in [name.lower() for name in given["instruments"]]:
+                given |= {"instruments": (), "keep_instruments": False}
+        if given.get("tempo") == "free":
+            given |= {"tempo": None, "keep_tempo": False}
+        # 0 is how a person says "any".
+        given |= {name: given[name] or None for name in ("silence", "repeats") if name in given}
+        return super().constraints(given)
+
+    def variations(self) -> Variations:
+        moved = [self.tokenizer.transposed(semitones) for semitones in self.tokenizer.settings.transpositions]
+        return Variations(maps=np.stack([ids for ids, _ in moved]), valid=np.stack([valid for _, valid in moved]))
+
+    # What a piece is like
+
+    def measure(self, piece: Score, start: float, end: float) -> dict[str, Measure]:
+        return measure_notes(take_segment(piece, start, end))
+
+    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
+        segment = take_segment(self.tokenizer.decode(ids), start, end)
+        return CopyUnits(numbers=copy_numbers(segment), places=copy_onsets(segment))
+
+    def note_starts(self) -> NDArray[np.bool_]:
+        starting = ("Pitch", "PitchDrum", "NoteOn")
+        return np.array([kind in starting for kind in self.tokenizer.entries.kinds])
+
+
+class RemiDomain(MidiDomain):
+    """Scores in bars and positions."""
+
+    tokenizer: RemiTokenizer
+
+    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
+        clock = file_clock(piece, self.tokenizer.tables.ticks_per_quarter)
+        return self.tokenizer.split_ids(self.tokenizer.encode_list(piece), length, clock)
+
+    def _half_step(self, ids: list[int]) -> float:
+        return self.tokenizer.half_step(ids)
+
+    def _tick_in(self, piece: Score, tick: float) -> float:
+        return _without_hairs(tick * piece.ticks_per_quarter / self.tokenizer.tables.ticks_per_quarter)
+
+    def timed(self, prompt: Prompt[Score], constraints: Constraints | None = None) -> Prompt[Score]:
+        tempo = MidiConstraints.of(constraints).tempo
+        clock = self.tokenizer.clock(prompt.piece, prompt.split_index, self.tokenizer.inner(prompt.ids), tempo)
+        return replace(prompt, clock=clock, split_point=clock.at(clock.split_point))
+
+    def join(self, prompt: Prompt[Score], ids: Ids) -> Score:
+        whole = self.tokenizer.decode(np.concatenate([prompt.ids, ids]))
+        before, clock = self.tokenizer.inner(prompt.ids), clock_of(prompt.clock)
+        tempos = None if clock is None else self.tokenizer.tempos_after(before, self.tokenizer.inner(ids), clock)
+        if prompt.piece is None:
+            return whole if tempos is None else with_tempos(whole, tempos)
+        *_, last = self.tokenizer.walk(before)
+        return join_in_beats(prompt.piece, prompt.split_index, whole, last.tick, tempos, _find(prompt))
+
+    def grammar(
+        self,
+        prompt: Ids,
+        candidates: int,
+        constraints: Constraints | None = None,
+        partial_frames: Ids | None = None,
+        clock: object = None,
+    ) -> Grammar:
+        return self.tokenizer.grammar(prompt, candidates, MidiConstraints.of(constraints), clock_of(clock))
+
+    def default_constraints(self) -> MidiConstraints:
+        # Few held-out pieces are silent or repeat for longer (EXPERIMENTS.md).
+        return MidiConstraints(silence=2.0, repeats=4, keep_instruments=True, keep_tempo=True)
+
+    def measure(self, piece: Score, start: float, end: float) -> dict[str, Measure]:
+        segment = take_segment(piece, start, end)
+        return measure_notes(segment) | measure_beats(segment)
+
+
+class PerformanceDomain(MidiDomain):
+    """Scores in real time. Their ids know no beats: these are even half seconds, whatever the music."""
+
+    tokenizer: PerformanceTokenizer
+
+    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
+        return self.tokenizer.split_ids(self.tokenizer.encode_list(piece), length)
+
+    def _half_step(self, ids: list[int]) -> float:
+        return 0.5
+
+    def _tick_in(self, piece: Score, tick: float) -> float:
+        return _without_hairs(TempoMap(piece).ticks(tick * self.tokenizer.tick_seconds))
+
+    def join(self, prompt: Prompt[Score], ids: Ids) -> Score:
+        whole = self.tokenizer.decode(np.concatenate([prompt.ids, ids]))
+        if prompt.piece is None:
+            return whole
+        split_point = round(prompt.split_point / self.tokenizer.tick_seconds)
+        return join_in_seconds(prompt.piece, prompt.split_index, whole, split_point, _find(prompt))
+
+    def grammar(
+        self,
+        prompt: Ids,
+        candidates: int,
+        constraints: Constraints | None = None,
+        partial_frames: Ids | None = None,
+        clock: object = None,
+    ) -> Grammar:
+        return self.tokenizer.grammar(prompt, candidates, MidiConstraints.of(constraints))
+
+    def default_constraints(self) -> MidiConstraints:
+        return MidiConstraints(silence=2.0)
+
+    def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
+        found = super().copy_units(ids, start, end)
+        found.places[:, 1] = np.nan
+        return found
+
+
+def _find(prompt: Prompt[Score]) -> Find | None:
+    return None if prompt.divided else first_track_like
+
+
+def _without_hairs(tick: Any) -> float:
+    """Without those of floating point, which rounding up would take for a tick."""
+    return round(float(tick), 3)
+
+
+_DOMAINS: tuple[tuple[type[MidiTokenizer], type[MidiDomain]], ...] = (
+    (RemiTokenizer, RemiDomain),
+    (PerformanceTokenizer, PerformanceDomain),
+)

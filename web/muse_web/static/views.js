@@ -1,0 +1,79 @@
+// The ways in which pieces are shown: notes on a roll, sound as a spectrum, words. The server says which a domain has.
+
+import { clock, visible } from "./dom.js";
+
+/** On a time axis, with sound and a playhead. */
+class Timed {
+  words = false;
+  byNote = false; // steps are chosen and followed note by note
+  spectrum = false;
+  least = 0.1; // of a prompt
+  ring = 0; // seconds for the last note to fade
+  longest = Infinity; // what is longer is cut at first, to `usual`
+
+  length(length) {
+    return clock(length);
+  }
+
+  placeOf(candidate, step) {
+    return clock(candidate.edge(step), 2);
+  }
+
+  /** What a span is called that was looked at. */
+  nameOf(candidate, span, first) {
+    return { label: this.labelOf(candidate, span), at: clock(Math.max(0, candidate.edges[first - candidate.base]), 2) };
+  }
+
+  /** How much of a prompt the page does not hold. */
+  hidden() {
+    return 0;
+  }
+}
+
+class Notes extends Timed {
+  byNote = true;
+  ring = 1.5;
+  longest = 30;
+  usual = 20;
+
+  labelOf(candidate, span) {
+    return candidate.labels[span];
+  }
+}
+
+class Sound extends Timed {
+  spectrum = true;
+  longest = 10;
+  usual = 8;
+
+  labelOf() {
+    return "frame";
+  }
+}
+
+/** Laid out as words, without an axis. */
+class Text extends Timed {
+  words = true;
+  least = 1;
+
+  length(length) {
+    return `${Math.round(length).toLocaleString("en")} bytes`;
+  }
+
+  placeOf(candidate, step) {
+    return `token ${step + 1}`;
+  }
+
+  nameOf(candidate, span, first) {
+    const at = 2 * (first - candidate.base);
+    const [from, to] = candidate.finalCharacters.subarray(at, at + 2);
+    return { label: `“${visible(candidate.finalText.slice(from, to))}”`, at: "" };
+  }
+
+  hidden(base) {
+    // The page holds a text's end alone.
+    return Math.max(0, base.length - new TextEncoder().encode(base.text).length);
+  }
+}
+
+export const VIEWS = { notes: new Notes(), sound: new Sound(), text: new Text() };
