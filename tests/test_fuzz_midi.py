@@ -9,7 +9,7 @@ import pytest
 from fuzz_midi import fuzz_midi
 from fuzzing import Progress, run_range
 
-from muse_tokenizers.midi import tokenizer
+from muse_tokenizers.midi import domain
 
 
 def test_two_hundred_mutated_files_give_no_foreign_exception(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_two_hundred_mutated_files_give_no_foreign_exception(tmp_path: Path) -> 
 
 
 def test_a_reader_that_lets_nonsense_pass_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "parse_score", lambda *_: 1 // 0)
+    monkeypatch.setattr(domain, "parse_score", lambda *_: 1 // 0)
     progress = Progress(first=0, count=3)
     assert run_range(fuzz_midi(), progress, tmp_path)
     assert sum(progress.kinds.values()) == 3
