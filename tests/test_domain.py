@@ -13,6 +13,7 @@ from small_models import SHORTCUTS, make_core, small_config
 import muse_shortcut as muse
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from muse_shortcut.generation.sidecar import read_sidecar
+from muse_tokenizers import loading
 from muse_tokenizers.base import Constraints, Ids, Prompt, Token, Tokenizer
 from muse_tokenizers.domain import EMBEDDED, Domain
 from muse_tokenizers.errors import (
@@ -79,7 +80,8 @@ class TuneDomain(Domain[str]):
 
 
 @pytest.fixture
-def tunes() -> Domain[Any]:
+def tunes(monkeypatch: pytest.MonkeyPatch) -> Domain[Any]:
+    monkeypatch.setattr(loading, "_registered", {})
     register_domain(TuneTokenizer, TuneDomain)
     return domain_of(TuneTokenizer())
 

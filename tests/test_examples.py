@@ -154,7 +154,13 @@ def test_its_own_initialisation_is_left_alone() -> None:
         muse.register_last_layer("a b", Seven)
 
 
-# A tokenizer of one's own
+# A domain of one's own
+
+
+@pytest.fixture(autouse=True)
+def no_other_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an example registers is forgotten after it."""
+    monkeypatch.setattr(loading, "_registered", {})
 
 
 def test_a_registered_domain_is_loaded_by_its_name_alone(tmp_path: Path) -> None:

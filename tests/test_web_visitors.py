@@ -277,9 +277,9 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) 
     with pytest.raises(NotFoundError, match="candidate 2 is not there"):
         one.ask(domain=kind, run=before.id, candidate=2)
     other = "text" if kind == "midi" else "midi"
-    with pytest.raises(ArgumentsError, match=f"^a continuation of {domain} cannot be continued as {other}$"):
+    with pytest.raises(ArgumentsError, match=f"^a continuation of {kind} cannot be continued as {other}$"):
         one.ask(domain=other, run=before.id)
-    with pytest.raises(ArgumentsError, match=f"^[^\n]+ is {domain}, not {other}$"):
+    with pytest.raises(ArgumentsError, match=f"^[^\n]+ is {kind}, not {other}$"):
         one.ask(domain=other, source=next(iter(one.visitor.sources)))
 
 
