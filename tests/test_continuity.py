@@ -114,6 +114,40 @@ def test_instruments_that_fall_silent_and_appear_are_counted_by_family() -> None
     assert (found["families that fall silent"], found["families that appear"]) == (1.0, 1.0)
 
 
+def _parts(*parts: list[Struck]) -> NoteTable:
+    """Each part a piano of its own."""
+    score = _score(parts[0])
+    for notes in parts[1:]:
+        score.tracks.append(_score(notes).tracks[0])
+    return note_table(score)
+
+
+def test_parts_of_one_program_are_counted_apart() -> None:
+    high, low = SCALE, [(0.0, 0.5, 40, 60), (3.0, 0.5, 41, 60)]
+    prompt = _parts(high, low)
+    found = features(prompt, prompt, 4.0)
+    assert np.sort(np.asarray(found["parts"]))[-2:].tolist() == [0.2, 0.8]
+    # The low part rests for 2.5 s, and enters again: once in 4 s.
+    assert found["entries"] == pytest.approx(15.0)
+    alone = features(_table(SCALE), prompt, 4.0)
+    assert (alone["parts that fall silent"], alone["parts that appear"]) == (1.0, 0.0)
+    third = features(_parts(high, low, SCALE), prompt, 4.0)
+    assert (third["parts that fall silent"], third["parts that appear"]) == (0.0, 1.0)
+    assert "parts" not in features(prompt, _table(SCALE), 4.0)
+
+
+def test_a_drum_pattern_is_kept_only_where_its_hits_keep_their_places_in_the_bar() -> None:
+    """At 120 BPM a bar lasts 2 s and a sixteenth of it 0.125 s."""
+    beat = _table([(0.5 * n, 0.1, 36 if n % 2 == 0 else 38, 80) for n in range(16)], drums=True)
+    late = _table([(0.5 * n + 0.01, 0.1, 36 if n % 2 == 0 else 38, 80) for n in range(16)], drums=True)
+    turned = _table([(0.5 * n, 0.1, 38 if n % 2 == 0 else 36, 80) for n in range(16)], drums=True)
+    name = "drum pattern shared with the prompt"
+    assert features(late, beat, 8.0)[name] == pytest.approx(1.0)
+    assert features(turned, beat, 8.0)[name] == 0.0
+    assert features(turned, beat, 8.0)["drums shared with the prompt"] == pytest.approx(1.0)
+    assert features(_table(SCALE), beat, 8.0)[name] == 0.0
+
+
 def test_differences_are_zero_of_equals_and_grow_with_what_they_measure() -> None:
     density, intervals = BY_NAME["density"], BY_NAME["inter-onset intervals"]
     assert difference(density, 4.0, 2.0) == pytest.approx(np.log(2))

@@ -103,12 +103,12 @@ def _evaluate(arguments: Namespace) -> None:
             watch=lambda done: bar.show(done, "pieces"),
         )
     rows = table(measured, arguments.seed)
-    told = (
+    accuracy = (
         {name: accuracy_of_telling(measured, name, arguments.seed) for name in CANDIDATES}
         if arguments.classifier
         else None
     )
-    Tables().continued(rows, len(excerpts), len(measured), lengths.prompt, lengths.continuation, told)
+    Tables().continued(rows, len(excerpts), len(measured), lengths.prompt, lengths.continuation, accuracy)
     if arguments.json:
         content = {
             "checkpoint": model.checkpoint.digest,
@@ -117,7 +117,7 @@ def _evaluate(arguments: Namespace) -> None:
             "seconds": lengths.continuation,
             "seed": arguments.seed,
             "options": options,
-            "classifier": told,
+            "classifier": accuracy,
             "rows": [row.to_json() for row in rows],
             "continuations": [_json_of(one) for one in measured],
         }

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.midi.note_table import NoteTable
+from muse_tokenizers.midi.note_table import PARTS_PER_PROGRAM, NoteTable
 
 __all__ = ["FEATURES", "Feature", "Value", "difference", "feature_vector", "features", "krumhansl_key"]
 
@@ -228,17 +228,78 @@ def _new_families(segment: NoteTable, prompt: NoteTable, _: float) -> float | No
     return None if before is None or after is None else float(((before == 0) & (after > 0)).sum())
 
 
+# Several parts
+
+
+_PARTS = 129 * PARTS_PER_PROGRAM
+_REST = 2.0
+"""Seconds of silence in a part after which its next note is an entry."""
+
+
+def _part_shares(segment: NoteTable, prompt: NoteTable, _: float) -> NDArray[np.float64] | None:
+    """(1032,) shares of the notes in each part, of pieces whose prompt has several."""
+    if len(np.unique(prompt.part)) < 2 or not len(segment.part):
+        return None
+    return np.bincount(segment.part, minlength=_PARTS) / len(segment.part)
+
+
+def _silent_parts(segment: NoteTable, prompt: NoteTable, _: float) -> float | None:
+    before = np.unique(prompt.part)
+    return float(len(np.setdiff1d(before, segment.part))) if len(before) > 1 else None
+
+
+def _new_parts(segment: NoteTable, prompt: NoteTable, _: float) -> float | None:
+    before = np.unique(prompt.part)
+    return float(len(np.setdiff1d(segment.part, before))) if len(before) > 1 else None
+
+
+def _entries(segment: NoteTable, prompt: NoteTable, seconds: float) -> float | None:
+    """Notes per minute that begin after two seconds of silence in their part; the segment's start counts as sound."""
+    if len(np.unique(prompt.part)) < 2:
+        return None
+    found = 0
+    for part in np.unique(segment.part):
+        own = segment.part == part
+        silent_since = np.concatenate(([0.0], np.maximum.accumulate(segment.end[own])))[:-1]
+        found += int((segment.onset[own] - silent_since >= _REST).sum())
+    return 60 * found / seconds
+
+
+# Drums
+
+
+_PLACES = 16
+"""Places of a bar at which drum onsets are counted, each to the nearest."""
+
+
 def drum_hits(notes: NoteTable) -> NDArray[np.float64] | None:
     """(128,) shares of the drum onsets on each drum."""
     hits = notes.pitch[notes.drums].astype(np.int64)
     return np.bincount(hits, minlength=128) / len(hits) if len(hits) else None
 
 
-def _drums_of_prompt(segment: NoteTable, prompt: NoteTable, _: float) -> float | None:
-    one, other = drum_hits(segment), drum_hits(prompt)
-    if other is None:
+def drum_pattern(notes: NoteTable) -> NDArray[np.float64] | None:
+    """(2048,) shares of the drum onsets on each drum at each sixteenth of the bar."""
+    drums = notes.drums
+    if not drums.any():
         return None
-    return 0.0 if one is None else float(np.minimum(one, other).sum())
+    places = np.rint(notes.bar_position[drums] * _PLACES).astype(np.int64) % _PLACES
+    hits = notes.pitch[drums].astype(np.int64) * _PLACES + places
+    return np.bincount(hits, minlength=128 * _PLACES) / len(hits)
+
+
+def _kept(
+    of: Callable[[NoteTable], NDArray[np.float64] | None],
+) -> Callable[[NoteTable, NoteTable, float], Value | None]:
+    """The feature of a histogram's common area with the prompt's; 0 where the segment has none."""
+
+    def shared(segment: NoteTable, prompt: NoteTable, _: float) -> float | None:
+        one, other = of(segment), of(prompt)
+        if other is None:
+            return None
+        return 0.0 if one is None else float(np.minimum(one, other).sum())
+
+    return shared
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -249,6 +310,8 @@ FEATURES: tuple[Feature, ...] = (
     Feature(name="density", unit="notes/s", compare="log ratio", of=_density),
     Feature(name="inter-onset intervals", unit="share", compare="shared", of=_inter_onsets),
     Feature(name="instrument families", unit="share", compare="shared", of=_families),
+    Feature(name="parts", unit="share", compare="shared", of=_part_shares),
+    Feature(name="entries", unit="1/min", compare="difference", of=_entries),
     Feature(name="density over the prompt's", unit="ratio", compare="none", of=_density_over_prompt),
     Feature(name="density within 1.5 of the prompt's", unit="share", compare="none", of=_density_kept),
     Feature(name="density drift", unit="ln/min", compare="difference", of=_density_drift),
@@ -260,12 +323,16 @@ FEATURES: tuple[Feature, ...] = (
     Feature(name="tempo changes", unit="events", compare="none", of=_tempo_changes),
     Feature(name="families that fall silent", unit="families", compare="none", of=_silent_families),
     Feature(name="families that appear", unit="families", compare="none", of=_new_families),
-    Feature(name="drums shared with the prompt", unit="share", compare="none", of=_drums_of_prompt),
+    Feature(name="parts that fall silent", unit="parts", compare="none", of=_silent_parts),
+    Feature(name="parts that appear", unit="parts", compare="none", of=_new_parts),
+    Feature(name="drums shared with the prompt", unit="share", compare="none", of=_kept(drum_hits)),
+    Feature(name="drum pattern shared with the prompt", unit="share", compare="none", of=_kept(drum_pattern)),
 )
 
 
 def feature_vector(found: dict[str, Value]) -> NDArray[np.float64]:
     """Features as one row for a classifier: numbers and shares one after another, NaN where one is missing."""
     sizes = {"inter-onset intervals": len(_INTERVALS) - 1, "instrument families": _FAMILIES + 1}
-    columns = [np.ravel(found.get(feature.name, np.full(sizes.get(feature.name, 1), np.nan))) for feature in FEATURES]
-    return np.concatenate(columns)
+    # A part has no meaning beyond its own piece.
+    used = [feature.name for feature in FEATURES if feature.name != "parts"]
+    return np.concatenate([np.ravel(found.get(name, np.full(sizes.get(name, 1), np.nan))) for name in used])

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.midi.segments import DRUMS
+from muse_tokenizers.midi.segments import DRUMS, bar_lines
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["NoteTable", "note_table"]
+__all__ = ["PARTS_PER_PROGRAM", "NoteTable", "note_table"]
 
 Column = NDArray[np.float64]
+
+PARTS_PER_PROGRAM = 8
+"""Tracks of one program that are told apart: two hands, four horns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +36,10 @@ class NoteTable:
     """(N,) 1 to 127."""
     program: NDArray[np.int64]
     """(N,) General MIDI programs; -1 for drums."""
+    part: NDArray[np.int64]
+    """(N,) the track: 8 x (program + 1), plus 0 for the first track of its program, 1 for the second, up to 7."""
+    bar_position: Column
+    """(N,) the onset's place in its bar, from 0 at the bar line up to 1."""
     tempo_changes: Column
     """(M,)"""
 
@@ -64,6 +71,8 @@ class NoteTable:
             pitch=np.tile(self.pitch, times),
             velocity=np.tile(self.velocity, times),
             program=np.tile(self.program, times),
+            part=np.tile(self.part, times),
+            bar_position=np.tile(self.bar_position, times),
             tempo_changes=tempos,
         )
         return tiled.between(0.0, end)
@@ -75,6 +84,8 @@ class NoteTable:
             pitch=self.pitch[kept],
             velocity=self.velocity[kept],
             program=self.program[kept],
+            part=self.part[kept],
+            bar_position=self.bar_position[kept],
             tempo_changes=tempos,
         )
 
@@ -82,20 +93,33 @@ class NoteTable:
 def note_table(score: Score) -> NoteTable:
     """The notes of a score in seconds of its tempo map."""
     tempo = TempoMap(score)
-    columns: list[NDArray[np.int64]] = [np.zeros((5, 0), dtype=np.int64)]
+    columns: list[NDArray[np.int64]] = [np.zeros((6, 0), dtype=np.int64)]
+    tracks: dict[int, int] = {}
     for track in score.tracks:
         notes = track.notes.numpy()
+        if not len(notes["time"]):
+            continue
         time = notes["time"].astype(np.int64)
-        program = np.full(len(time), DRUMS if track.is_drum else track.program, dtype=np.int64)
-        ends = time + notes["duration"]
-        columns.append(np.stack([time, ends, notes["pitch"], notes["velocity"], program]).astype(np.int64))
-    time, ends, pitch, velocity, program = np.concatenate(columns, axis=1)
-    order = np.lexsort((program, pitch, time))
+        program = DRUMS if track.is_drum else int(track.program)
+        earlier = tracks.get(program, 0)
+        tracks[program] = earlier + 1
+        part = PARTS_PER_PROGRAM * (program + 1) + min(earlier, PARTS_PER_PROGRAM - 1)
+        constant = [np.full(len(time), value, dtype=np.int64) for value in (program, part)]
+        columns.append(
+            np.stack([time, time + notes["duration"], notes["pitch"], notes["velocity"], *constant]).astype(np.int64)
+        )
+    time, ends, pitch, velocity, programs, parts = np.concatenate(columns, axis=1)
+    order = np.lexsort((parts, pitch, time))
+    time = time[order]
+    lines = bar_lines(score, float(time[-1]) if len(time) else 0.0)
+    bar = np.searchsorted(lines, time, side="right") - 1
     return NoteTable(
-        onset=tempo.seconds(time[order]),
+        onset=tempo.seconds(time),
         end=tempo.seconds(ends[order]),
         pitch=pitch[order].astype(np.float64),
         velocity=velocity[order].astype(np.float64),
-        program=program[order],
+        program=programs[order],
+        part=parts[order],
+        bar_position=(time - lines[bar]) / np.diff(lines)[bar],
         tempo_changes=np.sort(tempo.seconds(score.tempos.numpy()["time"].astype(np.int64))),
     )

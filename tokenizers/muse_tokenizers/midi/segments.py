@@ -16,7 +16,7 @@ from muse_tokenizers.midi.tempo_map import TempoMap
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["DRUMS", "GRID", "Bar", "Segment", "take_segment"]
+__all__ = ["DRUMS", "GRID", "Bar", "Segment", "bar_lines", "take_segment"]
 
 GRID = 24
 """Steps of a beat on which onsets are compared. A beat is a quarter here, whatever the time signature."""
@@ -80,7 +80,7 @@ def take_segment(score: Score, start: float, end: float) -> Segment:
     room = _room(score, int(held.max(initial=0)))
     places = (start - _EDGE, end - _EDGE, end + _EDGE)
     first, last, last_line = (min(float(tempo.ticks(at)), room) for at in places)
-    lines = _bar_lines(score, last_line)
+    lines = bar_lines(score, last_line)
     inside = (time >= first) & (time < last)
     order = np.flatnonzero(inside)[np.lexsort((program[inside], pitch[inside], time[inside]))]
     quarter = score.ticks_per_quarter
@@ -122,7 +122,7 @@ def _all_notes(score: Score) -> tuple[NDArray[np.int64], ...]:
     return tuple(np.concatenate(columns, axis=1))
 
 
-def _bar_lines(score: Score, until: float) -> NDArray[np.float64]:
+def bar_lines(score: Score, until: float) -> NDArray[np.float64]:
     """Bar lines in ticks, from 0 to one that is later than `until`; a time signature begins a bar where it stands."""
     quarter = score.ticks_per_quarter
     found = [(item.time, item.numerator, item.denominator) for item in score.time_signatures]
