@@ -148,7 +148,7 @@ _MODULES = {
     "muse_tokenizers.text.constraints": ("TextConstraints",),
     "muse_tokenizers.text.tokenizer": ("TextTokenizer",),
 }
-"""Where each public name is defined."""
+"""Public names and the modules that define them."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""`python -m muse_shortcut`: the commands, and `python -m muse_shortcut generate ...` for `muse-generate ...`."""
+"""`python -m muse_shortcut` lists the commands; `python -m muse_shortcut generate ...` runs `muse-generate ...`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays in .npy files, mapped. A damaged heading is refused, and can ask for no more memory than there are bytes."""
+"""Memory-mapped .npy files. A damaged header is refused, and cannot request more memory than the file has bytes."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ __all__ = ["map_array", "read_heading"]
 
 
 def map_array(path: Path) -> NDArray[Any]:
-    """The array of a file, in C order, read where it is looked at.
+    """Map the array of a file, in C order; pages are read when they are accessed.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: it is no array, or one of objects; the message names the file without its folder.
+        OSError: There is no such file.
+        ValueError: It is not an array, or an array of objects; the message names the file without its folder.
     """
     with path.open("rb") as file:
         shape, dtype = read_heading(file, path.name, path.stat().st_size)
         start = file.tell()
-    # Nothing cannot be mapped.
+    # An empty array cannot be mapped.
     return np.memmap(path, dtype, "r", start, shape) if math.prod(shape) else np.zeros(shape, dtype)
 
 
 def read_heading(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array in C order, from the beginning of what should be its file, `size` bytes long.
+    """Read the shape and dtype of an array in C order from the header of a file.
+
+    Args:
+        file: The file, at its beginning.
+        name: Name of the file, for messages.
+        size: Size of the file in bytes.
 
     Raises:
-        ValueError: it is no array, or not as long as its heading says.
+        ValueError: It is not an array, or its length differs from the one in the header.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -40,10 +45,10 @@ def read_heading(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...]
             raise ValueError(f"its format is {version}")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         with warnings.catch_warnings():
-            # Of a heading that Python 2 may have written.
+            # NumPy warns about a header that Python 2 may have written.
             warnings.simplefilter("ignore", UserWarning)
             shape, fortran, dtype = read(file)
-    # The heading is an expression of Python, which can be wrong in all of Python's ways.
+    # The header is a Python expression, and invalid in all the ways in which one can be.
     except (ValueError, TypeError, LookupError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name} is no array: {reason}") from error

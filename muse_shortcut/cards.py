@@ -1,4 +1,4 @@
-"""Model cards: what is known of a checkpoint as a page for whoever it is given to. Knows facts, no files."""
+"""Model cards, written from the metadata of a checkpoint. Reads no files."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ _CONTINUES = {"midi": "MIDI", "audio": "sound", "text": "text"}
 
 
 def parent_facts(name: str, digest: str, facts: dict[str, Any], card: str) -> dict[str, Any]:
-    """What a fine-tuned checkpoint says of the one that it began with.
+    """Return what the metadata of a fine-tuned checkpoint says about its parent.
 
     Args:
-        name: of that one.
-        digest: SHA-256 of its weights.
-        facts: its own.
-        card: its own.
+        name: Name of the parent.
+        digest: SHA-256 of the parent's weights.
+        facts: Training metadata of the parent.
+        card: Model card of the parent.
     """
     return {"name": name, "sha256": digest, "licence": licence_of(card), "facts": facts}
 
 
 def licence_of(card: str) -> str:
-    """The paragraph on the licence in a model card; empty where it has none."""
+    """Return the paragraph on the licence of a model card; empty if there is none."""
     _, _, after = card.partition("\n## Licence\n")
     return " ".join(after.partition("\n## ")[0].split())
 
 
 def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, facts: dict[str, Any]) -> str:
-    """The card of a checkpoint, from what is known of it.
+    """Write the model card of a checkpoint.
 
     Args:
-        name: what it is called.
+        name: Name of the model.
         domain: midi, audio or text.
-        shape: of its core.
-        parameters: how many it has.
-        facts: of its training, its parent's inside.
+        shape: Configuration of the network.
+        parameters: Number of parameters.
+        facts: Training metadata, including that of its parent.
     """
     kind = "a plain GPT" if shape.shortcut is None else f"its last layer attends to {_depths(shape)}"
     lines = [
@@ -63,7 +63,7 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
 
 
 def with_metadata(card: str, domain: str) -> str:
-    """A card with the heading by which a hub knows its library, unless it has one."""
+    """Return a card with the YAML metadata that the Hugging Face Hub reads; unchanged if it has some."""
     return card if card.startswith("---\n") else "\n".join([*_metadata(domain), card.lstrip()])
 
 
@@ -78,7 +78,7 @@ def _depths(shape: ModelConfig) -> str:
 
 
 def _ancestors(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parent, its parent, and so on, as far as they are known."""
+    """Yield the parent, its parent, and so on, as far as they are known."""
     parent = facts.get("parent")
     while isinstance(parent, dict):
         known = parent.get("facts")

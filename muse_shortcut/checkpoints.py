@@ -1,8 +1,9 @@
-"""Checkpoints: a core, the tokenizer its ids belong to, and what is known of both.
+"""Checkpoints: a network, its tokenizer, and metadata of both.
 
     checkpoint/  config.json  model.safetensors  generation.json  tokenizer/  README.md  training/
 
-Weights are safetensors; nothing is unpickled. What training needs to go on lies in `training/` and is its own affair.
+Weights are stored as safetensors; nothing is unpickled. `training/` holds the state from which training resumes, in a
+format that only training reads.
 """
 
 from __future__ import annotations
@@ -38,35 +39,39 @@ HUB_FIELDS = {
     "model_type": "muse-shortcut",
     "architectures": [Core.__name__],
 }
-"""By which the tools of Hugging Face's hub know what a config.json is of."""
+"""The keys by which the tools of the Hugging Face Hub recognise a config.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A trained core and what belongs to it."""
+    """A trained network and everything that belongs to it."""
 
     core: Core
     tokenizer: Tokenizer[Any]
     sampling: SamplingConfig = SamplingConfig()
-    """What it is best sampled with."""
+    """Recommended sampling options."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What is known of its training: steps, tokens, validation, data, licence."""
+    """Training metadata: steps, tokens, validation loss, data, licence."""
     card: str = ""
     """Its model card."""
     digest: str = ""
-    """SHA-256 of the weights' file it was read from."""
+    """SHA-256 of the weights file that it was read from."""
 
     @cached_property
     def domain(self) -> Domain[Any]:
-        """What its pieces are beyond their ids."""
+        """Domain of the tokenizer."""
         return domain_of(self.tokenizer)
 
 
 def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a checkpoint, of a run its best, else its latest; the core is in float32, in evaluation mode, on `device`.
+    """Read a checkpoint, or the best one of a run (the latest if there is no best one).
+
+    Args:
+        folder: Folder of the checkpoint or the run.
+        device: Device of the network, which is in float32 and in evaluation mode.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or the parts do not belong together.
+        CheckpointError: A file is missing or damaged, or the parts do not belong together.
     """
     folder = find_checkpoint(folder)
     if not folder.is_dir():
@@ -95,7 +100,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     weights = folder / "model.safetensors"
     data = _read_bytes(weights)
     digest = hashlib.sha256(data).hexdigest()
-    # Those made before it was written there have none.
+    # Checkpoints from before this key was introduced lack it.
     if config.get("sha256", digest) != digest:
         raise CheckpointError(f"{weights} is damaged: it is not what was written (its SHA-256 is another)")
     return Checkpoint(
@@ -109,10 +114,10 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
 
 
 def read_core(model: ModelConfig, weights: Path) -> Core:
-    """A core of a shape with the weights of a file, on the CPU.
+    """Build a network from a configuration and the weights in a file, on the CPU.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or of another shape.
+        CheckpointError: The file is missing or damaged, or its tensors have other shapes.
     """
     return _make_core(model, read_tensors(weights), weights)
 
@@ -121,7 +126,7 @@ def _make_core(model: ModelConfig, tensors: dict[str, torch.Tensor], weights: Pa
     if model.tied_embeddings:
         tied = {f"heads.{k}.weight": tensors.get(f"embeddings.{k}.weight") for k in range(model.streams)}
         tensors |= {name: tensor for name, tensor in tied.items() if tensor is not None}
-    # Before it is made: a damaged config.json may ask for any amount of memory.
+    # Check the size before the network is built: a damaged config.json may request any amount of memory.
     found, least = sum(tensor.numel() for tensor in tensors.values()), _least_parameters(model)
     if least > found:
         raise CheckpointError(f"{weights} does not fit its config.json: it has {found:,} numbers, {least:,} are needed")
@@ -137,7 +142,7 @@ def _make_core(model: ModelConfig, tensors: dict[str, torch.Tensor], weights: Pa
 
 
 def _least_parameters(model: ModelConfig) -> int:
-    """How many numbers the matrices have, the head aside."""
+    """Number of weights in the matrices, without the output head."""
     mlp = 0 if model.shortcut is None else model.shortcut.mlp_width
     layers = model.layers if model.last_layer is None else model.layers - 1
     if model.last_layer is not None:
@@ -147,15 +152,15 @@ def _least_parameters(model: ModelConfig) -> int:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a checkpoint into a folder that is there; the caller sees to it that the folder appears at once.
+    """Write a checkpoint into an existing folder. The caller ensures that the folder appears atomically.
 
     Args:
-        checkpoint: the core, its tokenizer and what is known of both.
-        folder: is there, and empty.
-        dtype: of the weights in the file.
+        checkpoint: The checkpoint.
+        folder: An empty folder.
+        dtype: Data type of the stored weights.
 
     Raises:
-        OutputError: a file could not be written.
+        OutputError: A file could not be written.
     """
     core = checkpoint.core
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in core.state_dict().items()}
@@ -181,19 +186,19 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file.
+    """Read the tensors of a safetensors file.
 
     Raises:
-        CheckpointError: it is missing, truncated, something else, or holds what is no number.
+        CheckpointError: The file is missing, truncated or of another format, or contains NaN or infinite values.
     """
     return parse_tensors(_read_bytes(path), path)
 
 
 def parse_tensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
-    """The same of what has been read from a file. Raises CheckpointError."""
+    """Parse the content of a safetensors file. Raises CheckpointError."""
     try:
         tensors = load_tensors(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: of a type that torch has none for
+    except (SafetensorError, KeyError) as error:  # KeyError: a data type that torch does not have
         raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
@@ -218,7 +223,7 @@ def _read_card(path: Path) -> str:
 
 
 def read_sampling(path: Path) -> SamplingConfig:
-    """What a checkpoint's generation.json says it is best sampled with. Raises CheckpointError."""
+    """Read the sampling options of a checkpoint's generation.json. Raises CheckpointError."""
     content = read_json(path, CheckpointError)
     known = {item.name for item in fields(SamplingConfig)}
     if not isinstance(content, dict) or not set(content) <= known:

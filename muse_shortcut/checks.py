@@ -1,4 +1,4 @@
-"""What a configuration's fields must be, whoever wrote them: one line where they are not."""
+"""Checks of option and configuration values; a violation is reported in one line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ RANGES: dict[str, float] = {
     "seconds": 86_400, "prompt_seconds": 86_400, "bytes": 2**24, "prompt_bytes": 2**24, "bars": 100_000,
     "max_new_tokens": 10_000_000, "tempo": 1000, "silence": 86_400, "repeats": 100_000, "windows": 1_000_000,
 }  # fmt: skip
-"""The most that an option of a length may say, a day or so of music or sound. All are more than 0."""
+"""Largest values of the length options, a day or so of music or sound. All lengths must be positive."""
 
 
 def require_range(option: str, value: float | None, *, or_none: bool = False) -> None:
-    """A length is more than 0 and no more than can ever be meant.
+    """Check that a length is positive and within its limit.
 
     Args:
-        option: its name in Python.
-        value: as it was given; None passes.
-        or_none: 0 is allowed too where it is given, for any; here it has become None.
+        option: Name of the option in Python.
+        value: Value of the option; None is always valid.
+        or_none: The option also accepts 0 for "no limit", which the caller has already replaced by None.
 
     Raises:
-        OptionError: it is not.
+        OptionError: The value is out of its range.
     """
     most = RANGES[option]
     if value is not None and not (type(value) in (int, float) and 0 < value <= most):
@@ -35,13 +35,13 @@ def require_range(option: str, value: float | None, *, or_none: bool = False) ->
 
 
 def require(holds: bool, name: str, found: object, allowed: str) -> None:
-    """Raises OptionError: it does not hold."""
+    """Raise OptionError unless the condition holds."""
     if not holds:
         raise OptionError(name, found, allowed)
 
 
 def require_types(config: object) -> None:
-    """Numbers and truths are what their fields say: what was read from a file may hold anything."""
+    """Check the types of numeric and Boolean fields: a value that was read from a file may have any type."""
     for item in fields(config):  # type: ignore[arg-type]
         value, name = getattr(config, item.name), item.name
         if item.type == "int":
@@ -53,7 +53,7 @@ def require_types(config: object) -> None:
 
 
 def require_source_weights(weights: object) -> None:
-    """Sources and how often each is met."""
+    """Check a mapping from the names of sources to their weights."""
     sound = isinstance(weights, dict) and all(
         isinstance(name, str) and type(weight) in (int, float) and 0 <= weight <= 1000
         for name, weight in weights.items()
@@ -62,7 +62,7 @@ def require_source_weights(weights: object) -> None:
 
 
 def require_sources(weights: Mapping[str, float], sources: Collection[str]) -> None:
-    """A mix names sources that are there, and leaves something of them."""
+    """Check that all weighted sources exist, and that at least one has a positive weight."""
     for name in weights:
         if name not in sources:
             raise ArgumentsError(f"train.mix has {name!r}; the sources are {', '.join(dict.fromkeys(sources))}")

@@ -1,5 +1,5 @@
-"""The public interface: a model is loaded, continues a prompt, and returns continuations.
+"""The public interface: load a model, continue a prompt, get continuations.
 
-`import muse_shortcut as muse` re-exports what is public here. The command line, the page, the samples of training and
-the evaluation generate by this interface and nothing else.
+`import muse_shortcut as muse` re-exports the public names. The command line, the page, the samples of training and the
+evaluation generate through this interface only.
 """

@@ -1,4 +1,4 @@
-"""Continuations: while they are generated, and what they are: piece, ids, trace, sidecar, files."""
+"""Continuations: `Stream` while they are generated, `Continuation` when they are complete."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = ["Continuation", "Stream"]
 
 
 class Continuation:
-    """What a model made of a prompt.
+    """A prompt and what a model generated after it.
 
     Attributes:
-        request: with it, and the same weights, the same ids are generated again.
-        candidate: its number among the request's samples, from 0.
-        ids: (S, K) new token ids, up to where the piece is complete.
-        log_probability: of all of them, in nats.
-        source: what it continues.
+        request: The request. With the same weights, it generates the same ids again.
+        candidate: Number of this continuation among the samples of its request, from 0.
+        ids: (S, K) int64, the generated token ids, up to the point where the piece is complete.
+        log_probability: Sum of the log-probabilities of all ids, in nats.
+        source: The prompt that it continues.
     """
 
     def __init__(
@@ -60,35 +60,35 @@ class Continuation:
 
     @property
     def tokenizer(self) -> Tokenizer[Any]:
-        """Of its ids."""
+        """Tokenizer of the ids."""
         return self._checkpoint.tokenizer
 
     @property
     def domain(self) -> Domain[Any]:
-        """Of its piece."""
+        """Domain of the piece."""
         return self._checkpoint.domain
 
     @property
     def seed(self) -> int:
-        """With it and the same options the same continuation is generated again."""
+        """Seed of the request. The same seed and options generate the same continuation."""
         return self.request.seed
 
     @property
     def start(self) -> float:
-        """Where it begins in its piece: seconds, or bytes of text."""
+        """Position in the piece at which the continuation begins, in seconds, or in bytes for text."""
         return self.request.prompt.split_point
 
     @cached_property
     def piece(self) -> Any:
-        """The prompt and what follows: `symusic.Score`, `Waveform`, or `bytes` of text."""
+        """The prompt followed by the continuation: `symusic.Score`, `Waveform`, or `bytes` of text."""
         return self.domain.join(self.request.prompt, self.ids)
 
     @cached_property
     def trace(self) -> Trace:
-        """What each new token attended to.
+        """What each generated token attended to.
 
         Raises:
-            ArgumentsError: it was generated with `trace=False`.
+            ArgumentsError: The continuation was generated with `trace=False`.
         """
         if self._trace is not None:
             return self._trace
@@ -100,11 +100,14 @@ class Continuation:
         return self._generation
 
     def sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
-        """The piece as sound; None for text.
+        """Render the piece as sound; None for text.
 
         Args:
-            soundfont: MIDI: an .sf2 or .sf3 file; None for the default one.
-            loudness: MIDI: LUFS; None: as the soundfont has it.
+            soundfont: MIDI: path of an .sf2 or .sf3 file; None for the default soundfont.
+            loudness: MIDI: integrated loudness in LUFS; None leaves the level of the soundfont unchanged.
+
+            Returns:
+                (C, N) float32 samples and their sample rate in Hz, as a `Waveform`.
         """
         return self.domain.sound(self.piece, soundfont, loudness)
 
@@ -115,12 +118,12 @@ class Continuation:
         sound: dict[str, Any] | None = None,
         ranking: dict[str, Any] | None = None,
     ) -> str:
-        """JSON from which `muse-generate --from-json` makes the same bytes again.
+        """Return the JSON from which `muse-generate --from-json` generates the same bytes again.
 
         Args:
-            name: of the files; None: the prompt's.
-            sound: what its sound was made with, as `Domain.describe_sound` gives it; None without sound.
-            ranking: its place among the candidates; None where they were not ranked.
+            name: Name of the files; None for the name of the prompt.
+            sound: How the sound was rendered, as returned by `Domain.describe_sound`; None if there is no sound.
+            ranking: Rank of this candidate; None if the candidates were not ranked.
         """
         return sidecar_text(
             self.domain,
@@ -136,17 +139,17 @@ class Continuation:
         )
 
     def save(self, path: str | Path, *, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Path:
-        """Write a file; what it is follows from its ending. A file that is there is replaced.
+        """Write a file, whose type follows from its suffix. An existing file is replaced.
 
         Args:
-            path: ends in .mid, .wav, .flac, .txt (as the domain has them), .json (the sidecar), .npz (the trace),
-                .png or .svg (the picture).
-            soundfont: MIDI: what .wav and .flac are rendered with.
-            loudness: MIDI: LUFS of .wav and .flac; None: as the soundfont has it.
+            path: Path that ends in .mid, .wav, .flac or .txt (depending on the domain), .json (the sidecar), .npz (the
+                trace), .png or .svg (the picture).
+            soundfont: MIDI: soundfont with which .wav and .flac are rendered.
+            loudness: MIDI: loudness of .wav and .flac in LUFS; None leaves the level of the soundfont unchanged.
 
         Raises:
-            ArgumentsError: the domain has no such file.
-            OutputError: it could not be written.
+            ArgumentsError: The domain has no files of this type.
+            OutputError: The file could not be written.
         """
         path = Path(path)
         ending = path.suffix.lower()
@@ -167,17 +170,25 @@ class Continuation:
         return path
 
     def save_trace(self, path: Path) -> None:
-        """Write the trace without holding it in memory, over one that is there. Raises ArgumentsError, OutputError."""
+        """Write the trace without loading it into memory. An existing file is replaced.
+
+        Raises:
+            ArgumentsError: The continuation was generated with `trace=False`.
+            OutputError: The file could not be written.
+        """
         if self._trace is None:
             self._traced().save_trace(self.candidate, path, len(self.ids))
         else:
             save_trace(self._trace, path)
 
     def step_at(self, seconds: float) -> int:
-        """The step in force at a time in the piece: the frame of sound, or the first new note from then on.
+        """Return the step at a time in the piece: the audio frame, or the first new note at or after that time.
+
+        Args:
+            seconds: Time from the beginning of the piece, in seconds.
 
         Raises:
-            ArgumentsError: the domain has no times, or there is nothing then.
+            ArgumentsError: The domain has no times, or there is no step at that time.
         """
         domain, start = self.domain, self.start
         if domain.unit != "seconds":
@@ -203,27 +214,28 @@ class Continuation:
         return found
 
     def explain(self, step: int) -> Explanation:
-        """What a token was drawn from: every depth and span of the past, its attention, and what hiding it changes.
+        """Explain a token: the attention on every depth and span of the past, and the effect of hiding each of them.
 
         Args:
-            step: of the continuation, from 0.
+            step: Step of the continuation, from 0.
 
         Raises:
-            ArgumentsError: there is no such step, or no trace.
+            ArgumentsError: There is no such step, or no trace was recorded.
         """
         return explain(self._checkpoint.core, self.domain, self.request, self.trace, step)
 
     def plot(self, path: str | Path, *, step: int | None = None, title: str | None = None) -> Path:
-        """Draw the piece, the depth share of every new token, and what one of them attended to, over what is there.
+        """Draw the piece, the depth share of every new token, and what one of them attended to. An existing file is
+        replaced.
 
         Args:
-            path: ends in .png or .svg.
-            step: the token whose sources are shown; None: the most telling one.
-            title: above it; None: the file's name.
+            path: Path that ends in .png or .svg.
+            step: Step whose sources are shown; None chooses the step that shows most.
+            title: Title of the picture; None for the name of the file.
 
         Raises:
-            ArgumentsError: neither .png nor .svg, or no trace.
-            OutputError: it could not be written.
+            ArgumentsError: The suffix is neither .png nor .svg, or no trace was recorded.
+            OutputError: The file could not be written.
         """
         from muse_shortcut.plots.continuation import draw_continuation
         from muse_shortcut.plots.style import picture_bytes
@@ -250,15 +262,15 @@ class Continuation:
         return self.stream(trace=trace, **options).run()
 
     def branch(self, step: int, id: int, *, stream: int = 0, trace: bool = True) -> Stream:  # noqa: A002
-        """The same continuation with another id at one step, and from there on sampled anew.
+        """Replace one id of this continuation, and sample everything after it anew.
 
         Args:
-            step: from 0.
-            id: that takes the place of the one that was drawn.
-            stream: in which of the K streams.
+            step: Step of the id, from 0.
+            id: Id that replaces the sampled one.
+            stream: Which of the K streams the id belongs to.
 
         Raises:
-            ArgumentsError: there is no such step, or the id is not allowed there.
+            ArgumentsError: There is no such step, or the grammar or a constraint does not allow the id there.
         """
         if not (0 <= step < len(self.ids) and 0 <= stream < self.ids.shape[1]):
             raise OptionError("step", step, f"0 to {len(self.ids) - 1}, of stream 0 to {self.ids.shape[1] - 1}")
@@ -284,10 +296,10 @@ _PICTURES: dict[str, Literal["png", "svg"]] = {".png": "png", ".svg": "svg"}
 
 
 class Stream:
-    """An iterator of `StepEvent`; leaving it, and coming back to it, is fine.
+    """An iterator of `StepEvent`. Iteration may stop and continue later.
 
     Attributes:
-        request: what is generated.
+        request: The request that is being generated.
     """
 
     def __init__(self, checkpoint: Checkpoint, request: Request, source: LoadedPrompt, *, trace: bool) -> None:
@@ -304,31 +316,32 @@ class Stream:
 
     @property
     def steps(self) -> int:
-        """How many steps there are so far."""
+        """Number of steps generated so far."""
         return self._generation.steps
 
     def ids(self, candidate: int) -> Ids:
-        """(S, K): the new ids of one continuation so far, up to where it is complete."""
+        """Return the ids of one candidate so far, (S, K) int64, up to the point where the piece is complete."""
         return self._generation.continuation(candidate)
 
     def depth_shares(self, candidate: int, since: int = 0) -> NDArray[np.float32]:
-        """(S, n, H): how much of each head's attention lay at each depth, of the steps from `since` on.
+        """Return the share of each head's attention at each depth, (S, n, H) float32, for the steps from `since` on.
 
         Raises:
-            ArgumentsError: no trace is kept.
+            ArgumentsError: No trace is recorded.
         """
         if not self._trace:
             raise ArgumentsError("this stream keeps no trace")
         return self._generation.depth_shares(candidate, since)
 
     def run(self) -> list[Continuation]:
-        """Generate what is left; all continuations."""
+        """Generate the remaining steps and return all continuations."""
         for _ in self._events:
             pass
         return self.continuations()
 
     def continuations(self) -> list[Continuation]:
-        """What exists so far, up to where each is complete (no note without its end, no half of a letter)."""
+        """Return what has been generated so far, up to the point where each piece is complete (no note without its end,
+        no partial UTF-8 character)."""
         request = self.request if self._generation.finished else self.request.stopped_after(self.steps)
         nats = self._generation.log_probabilities()
         return [

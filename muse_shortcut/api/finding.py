@@ -1,4 +1,4 @@
-"""Which file a prompt that is named by a word means. Cheap to import: commands ask before anything slow is loaded."""
+"""Finds the file of a prompt by name. Cheap to import: commands check prompts before they load anything slow."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["exists", "find_prompt"]
 
 
 def find_prompt(domain: str, word: str, *, words: bool | None = None) -> Path | None:
-    """The file that is called so, or the shipped prompt; None where the word is itself text to continue.
+    """Return the file or shipped prompt of this name; None if the word is itself text to continue.
 
     Args:
-        domain: of the model.
-        word: a path, a name or a text.
-        words: whether a prompt of the domain may be the words themselves; None: as of the built-in one.
+        domain: Kind of the model's domain.
+        word: A path, the name of a shipped prompt, or a text.
+        words: Whether a prompt of the domain may be literal text; None takes the rule of the built-in domain.
 
     Raises:
-        ArgumentsError: it is none of that.
+        ArgumentsError: The word is none of these.
     """
     if not word:
         raise ArgumentsError("the prompt is empty; leave it out to begin from nothing")
@@ -43,9 +43,9 @@ def find_prompt(domain: str, word: str, *, words: bool | None = None) -> Path | 
 
 
 def exists(word: str) -> bool:
-    """Whether a file or folder is called so."""
+    """Whether a file or folder of this name exists."""
     try:
         return Path(word).exists()
     except (OSError, ValueError):
-        # Words may be longer than any file's name.
+        # A text may be longer than any file name.
         return False

@@ -1,4 +1,4 @@
-"""A model that is loaded: what it is, and how it continues."""
+"""Loading models and tokenizers, and continuing prompts with them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ __all__ = ["Model", "load", "load_tokenizer"]
 def load(name: str | Path, *, device: str = "auto") -> Model:
     """Load a model.
 
-    A model of less than 16 M parameters is decoded with one thread, for the whole process (`torch.set_num_threads`):
-    more gain little and lose much beside another busy program.
+    A model of fewer than 16 M parameters is decoded with one thread, which is set for the whole process
+    (`torch.set_num_threads`): more threads gain little, and lose much when another program is busy.
 
     Args:
-        name: "midi", "audio" or "text" for the one that ships; otherwise the folder of a checkpoint.
+        name: "midi", "audio" or "text" for a shipped model, "hf:OWNER/NAME" for one on the Hugging Face Hub, or the
+            folder of a checkpoint or a run.
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
-        ArgumentsError: there is no such device.
+        CheckpointError: There is no such checkpoint, or it is damaged.
+        ArgumentsError: The device is not available.
 
     Example:
         >>> import muse_shortcut as muse
@@ -50,11 +51,11 @@ def load_tokenizer(name: str | Path) -> Tokenizer[Any]:
     """Load the tokenizer of a model or of a token store, without the model's weights.
 
     Args:
-        name: as for `load`, or the folder of a store.
+        name: As for `load`, or the folder of a token store.
 
     Raises:
-        CheckpointError: there is no such model.
-        UnknownTokenizerError: its tokenizer is damaged, or of a domain that is not registered.
+        CheckpointError: There is no such model.
+        UnknownTokenizerError: The tokenizer is damaged, or its domain is not registered.
 
     Example:
         >>> import muse_shortcut as muse
@@ -66,10 +67,10 @@ def load_tokenizer(name: str | Path) -> Tokenizer[Any]:
 
 
 class Model:
-    """A core, its tokenizer and its defaults, ready to continue prompts.
+    """A network with its tokenizer and default options, ready to continue prompts.
 
     Attributes:
-        checkpoint: what it was loaded from: facts of its training, card, digest of its weights.
+        checkpoint: The checkpoint: network, tokenizer, training metadata, model card, digest of the weights.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -77,7 +78,7 @@ class Model:
 
     @property
     def domain(self) -> Domain[Any]:
-        """Its files, prompts, constraints and measures; `domain.kind` is "midi", "audio" or "text"."""
+        """Files, prompts, constraints and measures of the modality; `domain.kind` is "midi", "audio" or "text"."""
         return self.checkpoint.domain
 
     @property
@@ -87,39 +88,39 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer[Any]:
-        """Pieces to token ids, and back."""
+        """Converts pieces to token ids and back."""
         return self.checkpoint.tokenizer
 
     def continue_(self, prompt: Any = None, *, trace: bool = True, **options: Unpack[Options]) -> list[Continuation]:
         """Continue a prompt.
 
         Args:
-            prompt: see `read_prompt`: a path, bytes, the domain's own object, or None to begin from nothing.
-            trace: keep what each token attended to.
-            **options: see `Options`.
+            prompt: A path, bytes, the domain's own object, or None to generate without a prompt; see `read_prompt`.
+            trace: Whether to record what each token attends to.
+            **options: See `Options`.
 
         Returns:
             `num_samples` continuations.
 
         Raises:
-            ArgumentsError: an option is unknown or out of its range.
-            TokenizerError: the prompt cannot be read, or a constraint cannot be met.
+            ArgumentsError: An option is unknown or out of its range.
+            TokenizerError: The prompt cannot be read, or a constraint cannot be met.
         """
         return self.stream(prompt, trace=trace, **options).run()
 
     def stream(
         self, prompt: Any = None, *, trace: bool = True, warn: Warn = warn_about_file, **options: Unpack[Options]
     ) -> Stream:
-        """Continue a prompt step by step: an iterator of `StepEvent`. What exists so far can be taken at any time.
+        """Continue a prompt step by step. The partial continuations can be taken from the stream at any time.
 
         Args:
-            prompt: see `continue_`.
-            trace: keep what each token attended to.
-            warn: called with one line for each thing in the prompt's file that was repaired or left out.
-            **options: see `Options`.
+            prompt: As for `continue_`.
+            trace: Whether to record what each token attends to.
+            warn: Called with one line for everything in the prompt's file that was repaired or left out.
+            **options: See `Options`.
 
         Raises:
-            ArgumentsError, TokenizerError: see `continue_`.
+            ArgumentsError, TokenizerError: As for `continue_`.
         """
         if isinstance(prompt, Continuation):
             return prompt.stream(trace=trace, **options)
@@ -132,15 +133,15 @@ class Model:
         )
 
     def start(self, request: Request, source: LoadedPrompt | None = None, *, trace: bool = True) -> Stream:
-        """Run a request that has been built: for whoever has one, from a sidecar say.
+        """Start a request that already exists, for example one from a sidecar.
 
         Args:
-            request: what to generate.
-            source: what its prompt was read from.
-            trace: keep what each token attended to.
+            request: The request.
+            source: The prompt that the request was built from.
+            trace: Whether to record what each token attends to.
 
         Raises:
-            TokenizerError: a constraint cannot be met.
+            TokenizerError: A constraint cannot be met.
         """
         return Stream(
             self.checkpoint, request, source or LoadedPrompt(request.prompt.piece, "continuation"), trace=trace

@@ -1,4 +1,4 @@
-"""What can be asked of a continuation, checked and completed with the defaults of the model and its domain."""
+"""The options of a continuation, checked and completed with the defaults of the model and its domain."""
 
 from __future__ import annotations
 
@@ -17,63 +17,71 @@ from muse_tokenizers.domain import Domain
 __all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds"]
 
 DEFAULT_LENGTH: dict[Unit, float] = {"seconds": 20.0, "bytes": 800.0}
-"""Length of a continuation where none is asked for, by the unit of its domain."""
+"""Default length of a continuation, by the unit of its domain."""
 
 
 class Options(TypedDict, total=False):
-    """Keyword arguments of `Model.continue_` and `Model.stream`. What is left out or None has its default."""
+    """Keyword arguments of `Model.continue_` and `Model.stream`. An option that is missing or None has its default."""
 
     prompt_seconds: float | None
-    """Music and sound: continue the first so many seconds of the prompt, cut at a bar line or a frame. Default: all."""
+    """Music and sound: how many seconds of the prompt to continue; the prompt is cut at a bar line or a frame. Default:
+    all."""
     seconds: float | None
-    """Music and sound: length of the continuation. Default: 20. Of several lengths the one that is reached first ends
-    it."""
+    """Music and sound: length of the continuation in seconds. Default: 20. If several lengths are set, the first one
+    that is reached ends the continuation."""
     bytes: int | None
-    """Text: length of the continuation. Default: 800."""
+    """Text: length of the continuation in bytes. Default: 800."""
     bars: int | None
     """MIDI: length of the continuation in bars."""
     max_new_tokens: int | None
-    """Length in steps of the model."""
+    """Length of the continuation in steps of the model."""
     num_samples: int | None
-    """Continuations, generated side by side. Default: 1."""
+    """Number of continuations, generated in one batch. Default: 1."""
     seed: int | None
-    """Same seed and options, same continuation. Default: a random one, found in `Continuation.seed`."""
+    """Seed of the sampling. The same seed and options give the same continuation. Default: a random seed, available as
+    `Continuation.seed`."""
     instruments: str | Sequence[str | int] | None
-    """MIDI: the only instruments allowed to play, by name, family or General MIDI program; "any": whatever comes.
-    Default: those of the prompt."""
+    """MIDI: the only instruments that may play, by name, family or General MIDI program; "any" allows all. Default:
+    those of the prompt."""
     key: str | None
-    """MIDI: "F# minor", or pitch classes "0,4,7"."""
+    """MIDI: key of the continuation, such as "F# minor", or its pitch classes, such as "0,4,7"."""
     tempo: float | str | None
-    """MIDI: beats per minute of the continuation; "free": any. Default: the prompt's prevailing tempo, in its range."""
+    """MIDI: tempo of the continuation in beats per minute; "free" lets it change. Default: the prevailing tempo of the
+    prompt, within the range of the vocabulary."""
     silence: float | None
-    """MIDI: the longest silence in seconds; 0: any. Default: 2."""
+    """MIDI: longest silence in seconds; 0 allows any. Default: 2."""
     repeats: int | None
-    """MIDI: the most bars in a row that repeat earlier ones; 0: any. Default: 4."""
+    """MIDI: most bars in a row that may repeat earlier ones; 0 allows any number. Default: 4."""
     temperature: float | None
-    """Below 1 the likely ids become likelier, above 1 less so. Sampling defaults are the checkpoint's."""
+    """Temperature: values below 1 favour likely ids, values above 1 flatten the distribution. The defaults of this and
+    the following options are those of the checkpoint."""
     top_k: int | None
-    """Only the k likeliest ids; 0: all."""
+    """Sample from the k likeliest ids only; 0 turns it off."""
     top_p: float | None
-    """Only the likeliest ids that together have this probability; 1: all."""
+    """Sample from the smallest set of likeliest ids that together have this probability; 1 turns it off."""
     min_p: float | None
-    """Only ids at least this fraction as likely as the likeliest; 0: all."""
+    """Sample only from ids that are at least this fraction as likely as the likeliest one; 0 turns it off."""
     repetition_penalty: float | None
-    """Divides the odds of recent ids; 1: off."""
+    """Divide the odds of recent ids by this; 1 turns it off."""
     no_repeat_ngram: int | None
-    """No run of n ids twice; 0: off."""
+    """Never generate the same n-gram of steps twice; 0 turns it off."""
     greedy: bool | None
-    """Always the likeliest id."""
+    """Always choose the likeliest id."""
 
 
 OPTION_NAMES = tuple(Options.__annotations__)
 _SAMPLING = tuple(field.name for field in fields(SamplingConfig))
 _LENGTHS = ("seconds", "bytes", "bars")
 _CONSTRAINTS = (*_LENGTHS, "instruments", "key", "tempo", "silence", "repeats")
-"""Each domain grants some of them."""
+"""Each domain supports some of these options."""
 
 
 def check_prompt_seconds(domain: Domain[Any], seconds: float | None, *, has_prompt: bool) -> None:
-    """Raises OptionError: a part of the prompt is asked for where there is none, or where it has no seconds."""
+    """Check `prompt_seconds`.
+
+    Raises:
+        OptionError: There is no prompt to cut, or it has no seconds.
+    """
     if seconds is None:
         return
     require_range("prompt_seconds", seconds)
@@ -89,17 +97,17 @@ def build_request(
     sampling: SamplingConfig,
     options: Options | Mapping[str, Any],
 ) -> Request:
-    """The request that a model's engine runs.
+    """Build the request that the engine of a model runs.
 
     Args:
-        domain: of the model.
-        prompt: cut already: `prompt_seconds` has no effect here.
-        sampling: the checkpoint's defaults.
-        options: what is asked for.
+        domain: Domain of the model.
+        prompt: The prompt, already cut: `prompt_seconds` has no effect here.
+        sampling: Sampling defaults of the checkpoint.
+        options: The requested options.
 
     Raises:
-        ArgumentsError: an option is unknown or out of its range.
-        ConstraintError: the domain cannot grant what is asked for.
+        ArgumentsError: An option is unknown or out of its range.
+        ConstraintError: The domain does not support a requested constraint.
     """
     unknown = set(options) - set(OPTION_NAMES)
     if unknown:
@@ -121,7 +129,7 @@ def _constraints(domain: Domain[Any], asked: Mapping[str, Any]) -> Constraints:
     for name, parse in (("instruments", _instruments), ("tempo", _tempo), ("key", _key)):
         if name in given:
             given[name] = parse(given[name])
-    # A sidecar has the same bytes whether 20 was asked for or 20.0.
+    # The sidecar has the same bytes for 20 and 20.0.
     given |= {name: float(given[name]) for name in _IN_SECONDS if type(given.get(name)) is int}
     constraints = domain.constraints(given)
     if not any(name in asked for name in (*_LENGTHS, "max_new_tokens")):

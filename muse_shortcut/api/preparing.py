@@ -1,4 +1,4 @@
-"""Files to a token store, in Python: what `muse-prepare` does, with a tokenizer of any domain."""
+"""Makes token stores from files: what `muse-prepare` does, with a tokenizer of any domain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from muse_tokenizers.text.tokenizer import TextTokenizer
 __all__ = ["LoadedPrompt", "prepare"]
 
 LoadedPrompt = str | Path | Recipe | tuple[Recipe, str | Path]
-"""A folder or a file; a recipe, whose files are downloaded; or a recipe and the folder that has its files already."""
+"""A folder or file; a recipe, whose files are downloaded; or a recipe and a folder that already has its files."""
 
 
 def prepare(
@@ -35,28 +35,30 @@ def prepare(
     overwrite: bool = False,
     watch: Callable[[int, int, int], None] = lambda _files, _tokens, _rejects: None,
 ) -> Store:
-    """Turn files into a token store to train on.
+    """Convert files to a token store to train on.
 
     Args:
-        sources: one or several.
-        out: folder of the store.
-        tokenizer: makes the ids, (T, K) of each file.
-        group_by: "file" or "folder": what a random split must not divide; None: as the recipe says, else "file".
-        held_out: fraction of the pieces for validation, and again for test, from 0 to 0.4.
-        seed: of the random split.
-        workers: processes that read files; 0: this one, which a notebook needs for classes of its own.
-        overwrite: replace a finished store.
-        watch: called after each file with the numbers of files, tokens and rejected files so far.
+        sources: One source or several.
+        out: Folder of the store.
+        tokenizer: Encodes each file as (T, K) ids.
+        group_by: Unit that a random split must not divide, "file" or "folder"; None follows the recipe, or else uses
+            "file".
+        held_out: Fraction of the pieces for validation, and again for test, from 0 to 0.4.
+        seed: Seed of the random split.
+        workers: Number of processes that read files. 0 reads them in this process, which a notebook needs for classes
+            that it defines.
+        overwrite: Whether to replace a complete store.
+        watch: Called after each file with the numbers of files, tokens and rejected files so far.
 
     Returns:
-        The store, open. Its manifest says which files were rejected, and why.
+        The opened store. Its manifest lists the rejected files with the reasons.
 
     Raises:
-        ArgumentsError: a value is impossible, or a recipe is of another domain.
-        RecipeError: a source has no files.
-        DownloadError: files could not be fetched.
-        StoreError: no file could be used, or `out` holds something else.
-        OutputError: something could not be written.
+        ArgumentsError: A value is out of its range, or a recipe belongs to another domain.
+        RecipeError: A source has no files.
+        DownloadError: Files could not be downloaded.
+        StoreError: No file could be used, or `out` contains something else.
+        OutputError: A file could not be written.
     """
     if not 0.0 <= held_out <= 0.4:
         raise ArgumentsError(f"held_out is {held_out}; allowed: 0 to 0.4")

@@ -1,4 +1,4 @@
-"""What a prompt may be given as, and the piece that it is."""
+"""Prompts of any kind, and the pieces that they are read as."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ class LoadedPrompt:
     """A prompt that has been read."""
 
     piece: Any
-    """The domain's object; None where a continuation begins from nothing."""
+    """The domain's object; None if a piece is generated without a prompt."""
     name: str
-    """What files of its continuations are called."""
+    """Name of the files of its continuations."""
     file: str | None = None
-    """The name of its file, if it was one."""
+    """Name of its file, if it came from one."""
 
 
 def read_prompt(
     domain: Domain[Any], prompt: Any, *, limit: float | None = None, warn: Warn = warn_about_file
 ) -> LoadedPrompt:
-    """The piece that a prompt is.
+    """Read a prompt as a piece.
 
     Args:
-        domain: of the model.
-        prompt: a path, or the name of a shipped prompt, or (text) the words themselves, as `str`; a `Path`; the bytes
-            of a file; the domain's own object (`symusic.Score`; `Waveform`, or an array (N,) or (C, N) of floats and
-            its sample rate in Hz; `bytes` of text); None for nothing.
-        limit: how much of it is wanted from its beginning, in the domain's unit.
-        warn: called with one line for each thing in a file that was repaired or left out.
+        domain: Domain of the model.
+        prompt: As `str`: a path, the name of a shipped prompt or, for text, the text itself. A `Path`; the bytes of a
+            file; the domain's own object (`symusic.Score`; `Waveform`, or an array (N,) or (C, N) of floats in [-1, 1]
+            with its sample rate in Hz; `bytes` of text); None for no prompt.
+        limit: How much of its beginning to read, in the unit of the domain (seconds, or bytes of text).
+        warn: Called with one line for everything in a file that was repaired or left out.
 
     Raises:
-        ArgumentsError: it is nothing of that.
-        UnreadablePieceError: it cannot be read as a piece of the model's domain.
+        ArgumentsError: The prompt is none of these.
+        UnreadablePieceError: It cannot be read as a piece of the model's domain.
     """
     if prompt is None:
         return LoadedPrompt(None, FROM_NOTHING)
@@ -64,7 +64,7 @@ def read_prompt(
             f"a prompt of {domain.kind} cannot be a {type(prompt).__name__}; allowed: a path, bytes, "
             f"{domain.object_noun}, or None"
         )
-    # It is written and read once, so that what a file may be, an object may be too and no more.
+    # The object is written and read once, so that it must satisfy the same rules as a file.
     name = domain.piece_noun
     return LoadedPrompt(domain.loads(domain.dumps(piece), f"the {name}", warn=warn), name)
 

@@ -1,1 +1,1 @@
-"""How a neural codec is trained and judged."""
+"""Training and evaluation of neural codecs."""

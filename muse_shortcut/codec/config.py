@@ -1,4 +1,4 @@
-"""How a codec is trained, as plain data."""
+"""Configuration of the training of a codec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ CODEC_PRESETS: dict[str, CodecShape] = {
     "base": CodecShape(filters=16, dimension=128, codebooks=8),
     "meta": CodecShape(),
 }
-"""Shapes by name, all of 24 kHz and 75 frames per second. `small` is what ships; `meta` is encodec_24khz's."""
+"""Configurations by name, all with 24 kHz and 75 frames per second. `small` is the shipped codec's; `meta` is that of
+encodec_24khz."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,62 +23,63 @@ class CodecTrainConfig:
     """The training of a codec."""
 
     max_steps: int = 20_000
-    """Steps in all."""
+    """Total number of steps."""
     batch_size: int = 16
-    """Clips of a step."""
+    """Clips per step."""
     source_weights: dict[str, float] = field(default_factory=dict)
-    """How often a second of each source is heard, {"librispeech": 2, "piano": 0.5}; those not named once."""
+    """Sampling weight of each source per second of sound, for example {"librispeech": 2, "piano": 0.5}; sources that
+    are not named have weight 1."""
     clip_seconds: float = 1.0
-    """Length of a clip."""
+    """Length of a clip in seconds."""
     learning_rate: float = 4e-4
-    """The highest; AdamW."""
+    """Peak learning rate of AdamW."""
     final_learning_rate: float = 1e-5
-    """Where it ends, after a cosine."""
+    """Learning rate at the end of the cosine schedule."""
     warmup_steps: int = 50
-    """Steps of linear rise."""
+    """Steps of linear warm-up."""
     beta1: float = 0.8
-    """AdamW's, of its mean of gradients."""
+    """AdamW's decay of the first moment."""
     beta2: float = 0.99
-    """AdamW's, of its mean of squared gradients."""
+    """AdamW's decay of the second moment."""
     clip_gradient: float = 1.0
-    """The largest norm of a gradient, which is scaled down to it."""
+    """Gradients are clipped to this norm."""
     time_weight: float = 1.0
-    """Share of the gradient at the sound that comes of the mean absolute difference of samples ..."""
+    """Share of the mean absolute difference of samples in the balanced gradient."""
     mel_weight: float = 1.0
-    """... and of the mel spectra's differences at seven scales."""
+    """Share of the mel-spectrogram loss at seven scales in the balanced gradient."""
     commitment_weight: float = 0.1
-    """Of the distance between what is quantised and its code, in every layer."""
+    """Weight of the commitment loss of every layer of the quantiser."""
     adversarial: bool = False
-    """Train against encodec's MS-STFT discriminator, with feature matching, whose gradients have their shares too."""
+    """Train against EnCodec's MS-STFT discriminator with feature matching, each with its own share of the gradient."""
     adversarial_weight: float = 1.0
-    """Its share."""
+    """Share of the adversarial loss in the balanced gradient."""
     feature_weight: float = 1.0
-    """Of feature matching."""
+    """Share of feature matching in the balanced gradient."""
     discriminator_filters: int = 8
-    """Channels of the discriminator's first layer."""
+    """Channels of the first layer of the discriminator."""
     discriminator_learning_rate: float = 3e-4
-    """The highest learning rate of the discriminator."""
+    """Peak learning rate of the discriminator."""
     quantise_after: int = 600
-    """Steps in which encoder and decoder learn to pass sound without codebooks, which are then fitted to what the
-    encoder gives. Codebooks from the first step on follow an encoder that still moves, and all sound falls to one."""
+    """Steps of training without a quantiser, after which the codebooks are fitted to the encoder's output. Codebooks
+    that are trained from the first step follow an encoder that still changes, and collapse to one code."""
     decay: float = 0.99
-    """Of the codebooks' moving means."""
+    """Decay of the codebooks' exponential moving averages."""
     restart_below: float = 0.03
-    """A code that comes less often than this times the mean is put where sound is."""
+    """A code that is used less often than this fraction of the mean is moved to a random encoder output."""
     loudest_gain: float = 6.0
-    """dB: every clip is made louder or softer by a random gain up to this ..."""
+    """Largest random gain of a clip in dB."""
     softest_gain: float = -12.0
-    """... and down to this."""
+    """Smallest random gain of a clip in dB."""
     eval_every: int = 500
     """Steps between evaluations."""
     eval_seconds: float = 120.0
-    """Of held-out sound that is judged while training, always the same."""
+    """Seconds of held-out sound in an evaluation during training, always the same."""
     save_every: int = 500
     """Steps between checkpoints."""
     keep: int = 1
-    """Checkpoints that are kept, the best one besides."""
+    """Number of most recent checkpoints to keep, besides the best one."""
     tensorboard: bool = True
-    """Write TensorBoard's files beside metrics.jsonl."""
+    """Write TensorBoard event files in addition to metrics.jsonl."""
 
     def __post_init__(self) -> None:
         require_types(self)

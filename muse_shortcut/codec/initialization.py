@@ -1,4 +1,4 @@
-"""Where a codec's training starts: with weights that carry sound through all layers."""
+"""Initialises a codec so that the signal passes through all layers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ __all__ = ["start_at_unit_variance"]
 
 @torch.no_grad()
 def start_at_unit_variance(model: Any, clips: Tensor) -> None:
-    """Scale every convolution so that what comes out of it varies by 1, and what comes out of the last as the sound.
+    """Scale every convolution so that its output has unit variance, and the last one so that its output has the
+    variance of the sound.
 
-    With torch's own start each convolution makes its input weaker, and after the twenty of a codec nothing of a sound
-    is left beside the biases: hundreds of steps then go by before anything is learned. Mishkin and Matas 2016, arXiv
-    1511.06422 (LSUV), without its orthogonal matrices.
+    With torch's default initialisation each convolution attenuates its input, and after the twenty of a codec the
+    signal is lost beside the biases: hundreds of steps then pass before anything is learned. Layer-sequential unit
+    variance (LSUV), Mishkin and Matas 2016, arXiv 1511.06422, without its orthogonal matrices.
 
     Args:
-        model: an `encodec.EncodecModel` with weight norms.
-        clips: (B, N), sound to scale by.
+        model: An `encodec.EncodecModel` with weight normalisation.
+        clips: (B, N) sound from which the scales are computed.
     """
     handles = []
 

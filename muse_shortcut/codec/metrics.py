@@ -1,4 +1,4 @@
-"""How well a codec does on sound it was not trained on, beside what needs no codec."""
+"""Metrics of a codec on held-out sound, with controls that need no codec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CodecMetrics", "low_passed", "measure_codec", "measure_controls"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodecMetrics:
-    """Of one way to give sound back, over several sounds."""
+    """Metrics of one way to reconstruct sound, averaged over several sounds."""
 
     name: str
     mel_distance: float
@@ -31,14 +31,14 @@ class CodecMetrics:
 
 
 def measure_codec(codec: Codec, sounds: Sequence[NDArray[np.float32]]) -> tuple[list[CodecMetrics], list[float]]:
-    """A codec at 1, 2, 4 and 8 codebooks.
+    """Measure a codec with 1, 2, 4 and 8 codebooks.
 
     Args:
-        codec: on the CPU.
-        sounds: (N,) each.
+        codec: The codec, on the CPU.
+        sounds: Sounds, (N,) float32 each, at the sample rate of the codec.
 
     Returns:
-        The judgements, and of each codebook the entropy of its codes in bits (at most log2 of their number).
+        The metrics, and the entropy of the codes of each codebook in bits (at most log2 of the codebook's size).
     """
     rate, books = codec.shape.sample_rate, codec.shape.codebook_counts
     targets, codes = _encoded(codec, sounds)
@@ -53,8 +53,8 @@ def measure_codec(codec: Codec, sounds: Sequence[NDArray[np.float32]]) -> tuple[
 def measure_controls(
     codec: Codec, sounds: Sequence[NDArray[np.float32]], distance: float, seed: int = 0
 ) -> list[CodecMetrics]:
-    """What a codec is held against: the codes of each sound in a random order of its frames; random codes; and the
-    sound itself, low-passed to a mel distance, say that of the codec with all codebooks."""
+    """Measure controls for a codec: the codes of each sound with their frames shuffled; random codes; and the sound
+    itself, low-passed until it has a given mel distance, for example that of the codec with all codebooks."""
     random, rate = np.random.default_rng(seed), codec.shape.sample_rate
     targets, codes = _encoded(codec, sounds)
     shuffled = [codec.decode(random.permutation(one)) for one in codes]
@@ -69,7 +69,7 @@ def measure_controls(
 def _encoded(
     codec: Codec, sounds: Sequence[NDArray[np.float32]]
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]:
-    """The whole frames of each sound, and their codes in all codebooks that may be used."""
+    """Return each sound cut to whole frames, and its codes in all codebooks of the target bandwidths."""
     targets = [sound[: len(sound) // codec.shape.hop * codec.shape.hop] for sound in sounds]
     return targets, [codec.encode(target, codec.shape.codebook_counts[-1]) for target in targets]
 
@@ -88,14 +88,14 @@ def _metrics(
 
 
 def low_passed(sound: NDArray[np.float32], hertz: float, rate: int) -> NDArray[np.float32]:
-    """Without all above a frequency."""
+    """Remove all frequencies above a limit."""
     spectrum = np.fft.rfft(sound)
     spectrum[np.fft.rfftfreq(len(sound), 1 / rate) > hertz] = 0
     return np.fft.irfft(spectrum, len(sound)).astype(np.float32)
 
 
 def _low_pass_to(distance: float, targets: Sequence[NDArray[np.float32]], rate: int) -> CodecMetrics:
-    """The low-pass whose mel distance is nearest to a given one: distances fall as the frequency rises."""
+    """Measure the low-pass whose mel distance is nearest to `distance`; distances fall as the cutoff rises."""
     low, high = 100.0, rate / 2
     for _ in range(10):
         middle = (low * high) ** 0.5

@@ -1,9 +1,9 @@
-"""Residual vector quantisation in training: codebooks that are fitted and then move, whose dead codes return, and a
+"""Residual vector quantisation in training: codebooks as exponential moving averages, restarts of dead codes, and a
 gradient for every layer.
 
-The codebooks are encodec's (the tensors of its `EuclideanCodebook`), moved here: its own forward pass puts a dead code
-where something is and then takes the moving mean of where it was, so that none ever comes back; and it subtracts the
-straight-through result, which leaves the second layer and all below it without a gradient.
+The codebooks are the tensors of encodec's `EuclideanCodebook`, updated here because encodec's own forward pass has two
+faults: it replaces a dead code and then averages it with its old position, so that no dead code recovers; and it
+subtracts the straight-through result, which leaves every layer after the first without a gradient.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from torch.nn import functional as F
 __all__ = ["fit_codebooks", "quantise"]
 
 _ROUNDS = 15
-"""Of k-means."""
+"""Iterations of k-means."""
 
 
 def quantise(vq: Any, x: Tensor, codebooks: int, *, decay: float, restart_below: float) -> tuple[Tensor, Tensor]:
-    """What the first `codebooks` layers make of x; their codes move towards it.
+    """Quantise x with the first `codebooks` layers, and update their codes.
 
     Args:
-        vq: an `encodec` ResidualVectorQuantization.
-        x: (B, D, F), what the encoder gives.
-        codebooks: at least 1.
-        decay: of the moving means.
-        restart_below: a code that comes less often than this times the mean is put where something is.
+        vq: An `encodec` ResidualVectorQuantization.
+        x: (B, D, F) output of the encoder.
+        codebooks: Number of layers, at least 1.
+        decay: Decay of the exponential moving averages.
+        restart_below: A code that is used less often than this fraction of the mean is moved to a random input vector.
 
     Returns:
-        The sum of the codes (B, D, F), with the gradient of x, and the commitment of each layer (codebooks,).
+        The sum of the codes (B, D, F), with the gradient of x, and the commitment loss of each layer (codebooks,).
     """
     residual, total, commitments = x, torch.zeros_like(x), []
     for layer in vq.layers[:codebooks]:
@@ -44,7 +44,7 @@ def quantise(vq: Any, x: Tensor, codebooks: int, *, decay: float, restart_below:
 
 @torch.no_grad()
 def _code(codebook: Any, x: Tensor, decay: float, restart_below: float) -> Tensor:
-    """The nearest codes to (B, F, D), of the codebook as it was before it moves."""
+    """Return the nearest codes to (B, F, D), from the codebook before its update."""
     vectors = x.flatten(0, 1)
     indices = codebook.quantize(vectors)
     nearest = F.embedding(indices, codebook.embed)
@@ -54,7 +54,7 @@ def _code(codebook: Any, x: Tensor, decay: float, restart_below: float) -> Tenso
     mean = codebook.cluster_size.mean()
     dead = codebook.cluster_size < restart_below * mean
     if dead.any():
-        # As if it had come as often as any: it stays until it turns out that nothing is near it.
+        # Its count is set to the mean, so that it stays until it turns out that no vector is near it.
         codebook.embed_avg[dead] = _some(vectors, int(dead.sum())) * mean
         codebook.cluster_size[dead] = mean
     codebook.embed.copy_(codebook.embed_avg / codebook.cluster_size.clamp_min(1e-6)[:, None])
@@ -63,12 +63,12 @@ def _code(codebook: Any, x: Tensor, decay: float, restart_below: float) -> Tenso
 
 @torch.no_grad()
 def fit_codebooks(vq: Any, vectors: Tensor, frames: int) -> None:
-    """Fit the codebooks by k-means (Lloyd's), each to what the ones before it leave.
+    """Fit the codebooks by k-means (Lloyd's algorithm), each to the residual of the previous ones.
 
     Args:
-        vq: an `encodec` ResidualVectorQuantization.
-        vectors: (N, D), what the encoder gives.
-        frames: of a step: what the moving means begin with is as if N vectors had come in so many.
+        vq: An `encodec` ResidualVectorQuantization.
+        vectors: (N, D) outputs of the encoder.
+        frames: Frames of a training step; the counts of the moving averages are scaled from N vectors to this number.
     """
     left = vectors
     for layer in vq.layers:
@@ -89,11 +89,11 @@ def fit_codebooks(vq: Any, vectors: Tensor, frames: int) -> None:
 
 
 def _gathered(vectors: Tensor, indices: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """How many vectors (N, D) go to each code (bins,), and their sums (bins, D)."""
+    """Return the number of vectors (N, D) that are assigned to each code (bins,), and their sums (bins, D)."""
     counts = torch.bincount(indices, minlength=bins).to(vectors.dtype)
     return counts, vectors.new_zeros(bins, vectors.shape[1]).index_add_(0, indices, vectors)
 
 
 def _some(vectors: Tensor, count: int) -> Tensor:
-    """(count, D): random ones of (N, D)."""
+    """Choose `count` random rows of (N, D)."""
     return vectors[torch.randint(len(vectors), (count,), device=vectors.device)]

@@ -1,4 +1,4 @@
-"""All the sound of a training in one file of samples, so that any clip of it can be had at once.
+"""All training sound in one memory-mapped file of samples, so that any clip can be read quickly.
 
 sounds/   samples.npy ((N,) int16, memory-mapped)   files.jsonl (name, split, where its samples are)
 """
@@ -31,24 +31,24 @@ _SAMPLES, _FILES = "samples.npy", "files.jsonl"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoundFile:
-    """A file of the folders that were read."""
+    """One sound file."""
 
     name: str
     split: str
     first: int
-    """Its first sample."""
+    """Index of its first sample."""
     stop: int
-    """The sample after its last."""
+    """Index after its last sample."""
 
     @property
     def source(self) -> str:
-        """Of several sources the one it is of: its recipe or its folder's name."""
+        """Name of its source, if there are several: its recipe or the name of its folder."""
         return source_of(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sounds:
-    """Samples of one rate, and which file and split they are of."""
+    """Samples at one rate, and the file and split of each."""
 
     samples: NDArray[np.int16]
     """(N,), memory-mapped."""
@@ -59,19 +59,20 @@ class Sounds:
         return tuple(file for file in self.files if file.split == split)
 
     def take(self, first: int, stop: int) -> NDArray[np.float32]:
-        """(stop - first,) in [-1, 1]."""
+        """Return samples `first` to `stop` as (stop - first,) float32 in [-1, 1]."""
         return self.samples[first:stop].astype(np.float32) / np.float32(2**15)
 
     def middle(self, file: SoundFile, length: int) -> NDArray[np.float32]:
-        """(at most length,): the middle of a file."""
+        """Return the middle of a file, at most `length` samples."""
         first = max(file.first, (file.first + file.stop - length) // 2)
         return self.take(first, min(file.stop, first + length))
 
     def weights(self, source_weights: Mapping[str, float]) -> NDArray[np.float64]:
-        """How likely a clip is to be of each file of the training split: by its length, and the weight of its source.
+        """Probability of drawing a clip from each file of the training split, by its length and the weight of its
+        source.
 
         Raises:
-            ArgumentsError: a source is not there, or nothing is left.
+            ArgumentsError: There is no such source, or all weights are 0.
         """
         files = self.of_split("train")
         require_sources(source_weights, sorted({file.source for file in files}))
@@ -82,7 +83,8 @@ class Sounds:
     def clips(
         self, count: int, length: int, random: np.random.Generator, weights: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """(count, length): clips of the training split, its files drawn by `weights`; shorter files end in silence."""
+        """Draw clips of the training split, (count, length) float32, with files chosen by `weights`; shorter files are
+        padded with silence."""
         files = self.of_split("train")
         chosen = random.choice(len(files), size=count, p=weights)
         clips = np.zeros((count, length), dtype=np.float32)
@@ -105,24 +107,25 @@ def gather_sounds(
     watch: Callable[[int, int], None] = lambda _done, _total: None,
     warn: Warn = warn_about_file,
 ) -> list[str]:
-    """Read sound files into one folder, which appears when it is whole.
+    """Read sound files into one folder, which appears when it is complete.
 
     Args:
-        sources: the files of each; groups stay together, and a source without a split of its own is split by chance.
-        out: the folder to write.
-        sample_rate: Hz.
-        seed: of the splits.
-        held_out: the fraction of a source's groups for validation, and again for test.
-        made_of: what decides which sounds there are, kept beside them.
-        watch: called with the files that are read, of how many.
-        warn: called with a line for each thing that was mended in a file.
+        sources: Files of each source. Files of one group stay in one split; a source without an official split is split
+            randomly.
+        out: Folder to write.
+        sample_rate: Sample rate in Hz.
+        seed: Seed of the random split.
+        held_out: Fraction of the groups of a source for validation, and again for test.
+        made_of: Description of the inputs, stored with the sounds and compared when they are opened.
+        watch: Called with the number of files that have been read, and their total.
+        warn: Called with one line for everything that was repaired in a file.
 
     Returns:
-        A line for each file that was left out: unreadable, or the same sound as another.
+        One line for each file that was left out: unreadable, or a duplicate of another.
 
     Raises:
-        ArgumentsError: there is nothing to train on.
-        OutputError: it cannot be written.
+        ArgumentsError: There is nothing to train on.
+        OutputError: A file could not be written.
     """
     files = [file for source in sources for file in source]
     readable: dict[int, list[tuple[SourceFile, str]]] = {number: [] for number in range(len(sources))}
@@ -130,7 +133,7 @@ def gather_sounds(
     with atomic_folder(out) as temporary:
         try:
             with (temporary / _SAMPLES).open("wb") as samples_file:
-                # The header is written again when the length is known: numpy leaves it room to grow.
+                # The header is rewritten when the length is known: numpy leaves room for it to grow.
                 _write_header(samples_file, 0)
                 numbered = [(number, file) for number, source in enumerate(sources) for file in source]
                 for done, (number, file) in enumerate(numbered):
@@ -153,7 +156,7 @@ def gather_sounds(
                 samples_file.seek(0)
                 _write_header(samples_file, first)
             splits, gone = draw_splits([*readable.values()], seed, held_out)
-            # Of equal sounds the first has been written, and has the split of the one that stays.
+            # Of duplicates the first one has been written, and takes the split of the one that is kept.
             kept = [replace(file, split=splits[gone.get(file.name, file.name)]) for file in kept]
             heading = {"sample_rate": sample_rate, "source": made_of}
             lines = [json.dumps(heading), *(json.dumps(asdict(f)) for f in kept)]
@@ -171,15 +174,15 @@ def _write_header(file: BinaryIO, samples: int) -> None:
 
 
 def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None = None) -> Sounds:
-    """What `gather_sounds` wrote.
+    """Open a folder that `gather_sounds` wrote.
 
     Args:
-        folder: where.
-        sample_rate: Hz, that it should have.
-        source: what it should be made of; None: anything.
+        folder: The folder.
+        sample_rate: Expected sample rate in Hz.
+        source: Expected description of the inputs; None accepts any.
 
     Raises:
-        ArgumentsError: it is damaged, or of something else.
+        ArgumentsError: The folder is damaged, or was made from other inputs.
     """
     try:
         heading, *lines = (folder / _FILES).read_text(encoding="utf-8").splitlines()
@@ -202,7 +205,7 @@ def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None
 
 
 def _follow(files: Sequence[SoundFile], samples: int) -> bool:
-    """Whether files lie one after another, and fill the samples."""
+    """Whether the files are contiguous and cover all samples."""
     ends = [0, *(file.stop for file in files)]
     return ends[-1] == samples and all(
         isinstance(file.name, str) and isinstance(file.split, str) and type(file.stop) is int and file.first == end

@@ -1,7 +1,7 @@
-"""The training of a codec: resumable to the last bit, with or without a discriminator.
+"""Training of a codec, with or without a discriminator. A resumed training gives the same bytes.
 
-Losses (EnCodec, Defossez et al. 2022, arXiv 2210.13438): of samples, of mel spectra, the commitment of every layer;
-then a discriminator's. Codebooks are moving means. Everything random is drawn from (seed, step).
+Losses (EnCodec, Défossez et al. 2022, arXiv 2210.13438): of samples, of mel spectra, the commitment of every layer, and
+optionally adversarial ones. Codebooks are exponential moving averages. All randomness is a function of (seed, step).
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ from muse_tokenizers.audio.package import import_encodec
 __all__ = ["CodecProgress", "CodecStatus", "CodecTrainer"]
 
 _FRAMES_A_CODE = 32
-"""That codebooks are fitted to."""
+"""Number of vectors that the codebooks are fitted to."""
 _FITTING = 3
-"""Beside what steps draw from a seed, 1 and 2."""
+"""Third word of the seed for the fit of the codebooks; steps use 1 and 2."""
 
 
 @dataclass(kw_only=True)
 class CodecProgress:
-    """How far a training has come."""
+    """Progress of a training."""
 
     step: int = 0
     best: float | None = None
-    """The lowest mel distance so far, dB, averaged over 1, 2, 4 and 8 codebooks of held-out sound."""
+    """Lowest mel distance so far in dB, averaged over 1, 2, 4 and 8 codebooks on held-out sound."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodecStatus:
-    """Of one step."""
+    """Metrics of one step."""
 
     step: int
     loss: float
     distance: float | None
-    """Mel distance on held-out sound, where it has just been taken."""
+    """Mel distance on held-out sound in dB, if this step evaluated it."""
     speed: float
-    """Seconds of sound a second."""
+    """Throughput in seconds of sound per second."""
 
 
 class CodecTrainer:
-    """Trains a codec in a run's folder."""
+    """Trains a codec in a run folder."""
 
     def __init__(
         self,
@@ -83,24 +83,25 @@ class CodecTrainer:
     ) -> None:
         """
         Args:
-            shape: of the codec.
-            sounds: to train on and to judge by.
-            run: its folder, claimed.
-            config: how.
-            seed: of weights and of all that is drawn.
-            device: where.
-            facts: what is to be kept with every checkpoint.
-            start: weights of a codec whose decoder alone goes on learning, so that its codes keep their meaning.
+            shape: Configuration of the codec.
+            sounds: Training and held-out sound.
+            run: The run folder, locked by this process.
+            config: Configuration of the training.
+            seed: Seed of the weights and of everything random.
+            device: Device to train on.
+            facts: Metadata to store with every checkpoint.
+            start: Weights of a codec of which only the decoder is trained further, so that its codes keep their
+                meaning.
 
         Raises:
-            ArgumentsError: there is no held-out sound to judge by, or the mix names what is not there.
+            ArgumentsError: There is no held-out sound, or `source_weights` names an unknown source.
         """
         self._shape, self._sounds, self._run, self._config = shape, sounds, run, config
         self._seed, self._device, self._facts = seed, device, dict(facts)
         torch.manual_seed(seed)
         self.model = build_model(shape).to(device)
         self._quantise_after = config.quantise_after
-        """-1: the codebooks are there from before, and stay."""
+        """Step at which the codebooks are fitted; -1 if they come from an existing codec and are frozen."""
         if start is not None:
             self._quantise_after = -1
             self.model.load_state_dict({name: tensor.float() for name, tensor in start.items()}, strict=False)
@@ -111,7 +112,7 @@ class CodecTrainer:
         self.discriminator: Any = None
         if config.adversarial:
             with warnings.catch_warnings():
-                # It builds with torch's older form of weight normalisation, which says so.
+                # It uses torch's deprecated form of weight normalisation, which warns.
                 warnings.simplefilter("ignore", FutureWarning)
                 made = import_encodec().msstftd.MultiScaleSTFTDiscriminator(filters=config.discriminator_filters)
             self.discriminator = made.to(device)
@@ -123,7 +124,7 @@ class CodecTrainer:
             start_at_unit_variance(self.model, self._clips(0))
 
     def _take_held_out(self) -> list[np.ndarray[Any, Any]]:
-        """The same seconds of every held-out file, from its middle."""
+        """Take the same number of seconds from the middle of every held-out file."""
         files = self._sounds.of_split("validation") or self._sounds.of_split("train")
         each = max(self._shape.sample_rate, round(self._config.eval_seconds * self._shape.sample_rate / len(files)))
         taken = [self._sounds.middle(file, each) for file in files]
@@ -135,14 +136,14 @@ class CodecTrainer:
             )
         return long_enough
 
-    # Going on
+    # Resuming
 
     def _parts(self) -> list[tuple[str, Any, torch.optim.Optimizer]]:
         parts: list[tuple[str, Any, torch.optim.Optimizer]] = [("codec", self.model, self._optimiser)]
         return parts if self.discriminator is None else [*parts, ("discriminator", self.discriminator, self._opponent)]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the next steps depend on, by name."""
+        """Return all state that the next steps depend on, by name."""
         found: dict[str, Tensor] = {}
         for name, module, optimiser in self._parts():
             found |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
@@ -152,7 +153,7 @@ class CodecTrainer:
         return {key: value.detach().cpu().contiguous().clone() for key, value in found.items()}
 
     def resume(self, folder: Path) -> None:
-        """Go on from a checkpoint of this run. Raises CheckpointError."""
+        """Resume from a checkpoint of this run. Raises CheckpointError."""
         path = folder / "training" / "state.safetensors"
         tensors = read_tensors(path)
         try:
@@ -172,7 +173,7 @@ class CodecTrainer:
         facts = self._facts | {"steps": self.progress.step, "training_seconds": round(self.progress.seconds, 1)}
 
         def write(folder: Path) -> None:
-            # Before its codebooks are fitted it is no codec yet.
+            # It is not a usable codec before its codebooks are fitted.
             if self.progress.step > self._quantise_after:
                 save_codec(self.model.state_dict(), self._shape, folder, half=False, card=_card(facts))
             make_folder(folder / "training")
@@ -188,11 +189,11 @@ class CodecTrainer:
         watch: Callable[[CodecStatus], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> CodecProgress:
-        """Train to the last step, or until asked to stop; a checkpoint is left either way.
+        """Train to the last step, or until `should_stop` returns true; a checkpoint is saved in both cases.
 
         Raises:
-            TrainingError: the loss is no longer a number; the last good checkpoint stays.
-            OutputError: something could not be written.
+            TrainingError: The loss is not a finite number; the last good checkpoint remains.
+            OutputError: A file could not be written.
         """
         config, progress = self._config, self.progress
         log = MetricsLog(self._run.folder, progress.step if progress.step else -1, config.tensorboard)
@@ -227,7 +228,8 @@ class CodecTrainer:
         return progress
 
     def evaluate(self) -> dict[str, float]:
-        """Of held-out sound: the mean mel distance, and by codebooks; the entropy of the codes of each codebook."""
+        """Evaluate on held-out sound: the mean mel distance, that of each number of codebooks, and the entropy of each
+        codebook."""
         codec = codec_of({k: v.detach().cpu() for k, v in self.model.state_dict().items()}, self._shape)
         found, entropies = measure_codec(codec, self._held_out)
         values = {"mel_distance": float(np.mean([one.mel_distance for one in found]))}
@@ -236,7 +238,7 @@ class CodecTrainer:
         return values | {f"entropy/{number + 1}": bits for number, bits in enumerate(entropies)}
 
     def _fit_codebooks(self) -> None:
-        """To what the encoder makes of clips that no step hears."""
+        """Fit the codebooks to the encoder's output on clips that no step trains on."""
         found: list[Tensor] = []
         frames = 0
         self.model.eval()
@@ -253,7 +255,7 @@ class CodecTrainer:
         length = round(config.clip_seconds * rate) // self._shape.hop * self._shape.hop
         clips = self._sounds.clips(config.batch_size, length, random, self._weights)
         gains = 10 ** (random.uniform(config.softest_gain, config.loudest_gain, size=(len(clips), 1)) / 20)
-        # No louder than full scale.
+        # The gain must not exceed full scale.
         gains = np.minimum(gains, 1 / np.maximum(np.abs(clips).max(1, keepdims=True), 1e-4))
         return torch.from_numpy((clips * gains).astype(np.float32)).to(self._device)
 
@@ -302,7 +304,7 @@ class CodecTrainer:
         return values | {"gradient_norm": norm}
 
     def _encode(self, step: int, target: Tensor, codebooks: int) -> tuple[Tensor, Tensor]:
-        """What the decoder is given (B, D, F), and each layer's commitment."""
+        """Return the input of the decoder (B, D, F), and the commitment loss of each layer."""
         encoded, vq = self.model.encoder(target[:, None]), self.model.quantizer.vq
         nothing = torch.zeros(1, device=encoded.device)
         if self._quantise_after < 0:
@@ -313,7 +315,8 @@ class CodecTrainer:
         return quantise(vq, encoded, codebooks, decay=decay, restart_below=restart_below)
 
     def _contend(self, step: int, sound: Tensor, target: Tensor) -> dict[str, float]:
-        """A step of the discriminator: real above 1, made below -1 (hinge)."""
+        """Train the discriminator for one step with the hinge loss: above 1 for real sound, below -1 for reconstructed
+        sound."""
         real, _ = self.discriminator(target[:, None])
         made, _ = self.discriminator(sound[:, None])
         losses = [F.relu(1 - r).mean() + F.relu(1 + m).mean() for r, m in zip(real, made, strict=True)]
@@ -325,7 +328,7 @@ class CodecTrainer:
         return {"discriminator": loss.item()}
 
     def _persuade(self, sound: Tensor, target: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """Weighted: what the discriminator makes of the sound, and how far its features are from the true ones'."""
+        """Return the weighted adversarial and feature-matching losses."""
         self.discriminator.requires_grad_(False)
         with torch.no_grad():
             _, true_maps = self.discriminator(target[:, None])
@@ -351,11 +354,11 @@ def _learning(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def balanced_gradient(losses: Mapping[str, tuple[float, Tensor]], sound: Tensor) -> Tensor:
-    """The gradient at the sound (B, N) to which each of the weighted losses contributes its weight's share, however
-    large its own gradient is.
+    """Combine the gradients of weighted losses at the sound (B, N), so that each contributes its weight's share
+    regardless of its scale.
 
-    EnCodec's balancer (section 3.4) without its moving means: the norm is taken of this step's gradients, sound by
-    sound, so that nothing has to be remembered from one step to the next.
+    This is EnCodec's loss balancer (section 3.4) without its moving averages: the norms are those of this step's
+    gradients, per sound, so that there is no state to resume.
     """
     total = sum(weight for weight, _ in losses.values()) or 1.0
     gradient = torch.zeros_like(sound)

@@ -1,1 +1,1 @@
-"""An even comparison of cores: the same batches for each, as many tokens, several seeds, several stores."""
+"""Controlled comparisons of architectures: the same batches and tokens for each, over several seeds and stores."""

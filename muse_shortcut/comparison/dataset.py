@@ -1,9 +1,9 @@
-"""The ids that cores are compared on, from a token store or from a packed copy of one.
+"""The token ids on which cores are compared, from a token store or a packed copy of one.
 
     PACK/  train.npz  validation.npz  test.npz    ids (N, K), compressed
            variations.npz  ids.json               augmentation, and what else is known of the ids
 
-A pack is small, and opened by numpy alone: no tokenizer's libraries have to be there.
+A pack is small and needs only numpy to open, none of the tokenizers' libraries.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyInfo:
-    """What training has to know of ids; the tokenizer that made them is carried along as its files."""
+    """The vocabulary as training needs it; the tokenizer itself is carried along as files."""
 
     kind: str
-    """The domain that they are of."""
+    """Kind of the domain."""
     vocabulary_size: int
     streams: int
     pad: int
     end: int
     folder: Path | None
-    """The tokenizer's files; None where they were left behind."""
+    """Files of the tokenizer; None if they were left out."""
 
     def save(self, folder: Path) -> None:
-        """Put the tokenizer's files into a checkpoint."""
+        """Write the tokenizer's files into a checkpoint."""
         if self.folder is not None:
             shutil.copytree(self.folder, folder, dirs_exist_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Ids to learn from and to be measured on."""
+    """Token ids for training and evaluation."""
 
     digest: str
-    """Of the store they come from."""
+    """Digest of the store that the ids come from."""
     vocabulary: VocabularyInfo
     splits: dict[str, NDArray[Any]]
-    """(N, K) ids by split."""
+    """Ids of each split, (N, K)."""
     variations: Variations
 
 
@@ -69,10 +69,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def digest_of(folder: Path) -> str:
-    """Of a store or a pack, without opening the rest of it.
+    """Read the digest of a store or a pack without loading the rest.
 
     Raises:
-        StoreError: it is neither.
+        StoreError: The folder is neither.
     """
     if (folder / "ids.json").is_file():
         return str(_read_json(folder / "ids.json").get("digest"))
@@ -82,10 +82,10 @@ def digest_of(folder: Path) -> str:
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Of a store or a pack.
+    """Open a store or a pack.
 
     Raises:
-        StoreError: it is neither, or damaged.
+        StoreError: The folder is neither, or is damaged.
     """
     return _open_pack(folder) if (folder / "ids.json").is_file() else _open_store(folder)
 
@@ -113,11 +113,11 @@ def _open_store(folder: Path) -> Dataset:
 
 
 def write_pack(material: Dataset, out: Path, *, tokens: int) -> None:
-    """Copy a store for machines that have no tokenizer: the first so many steps of its training split, and an eighth of
-    as many of each of the others.
+    """Copy a store for machines without the tokenizers: the first `tokens` steps of the training split, and an eighth
+    as many of each other split.
 
     Raises:
-        OutputError: the copy cannot be written.
+        OutputError: The copy could not be written.
     """
     most = {"train": tokens}
     with atomic_folder(out) as temporary:

@@ -1,4 +1,4 @@
-"""What is compared: cores x seeds x stores x learning rates, as plain data, read from YAML. Free of torch."""
+"""Plans of comparisons (cores x seeds x stores x learning rates), read from YAML. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run: a core, trained once."""
+    """One run: one core, trained once."""
 
     store: str
-    """The name of a store, which is a folder's."""
+    """Name of the store, which is that of its folder."""
     core: str
-    """Its name in the plan."""
+    """Name of the core in the plan."""
     seed: int
-    """Of weights, batches and dropout."""
+    """Seed of weights, batches and dropout."""
     rate: float
-    """The training's learning rates, times this."""
+    """Factor of the learning rates."""
     model: ModelConfig
-    """The vocabulary aside, which is the store's."""
+    """Configuration of the core, except for the vocabulary, which comes from the store."""
     train: TrainConfig
     test_windows: int
-    """Windows of the validation and of the test split that the finished core is measured on."""
+    """Number of windows of the validation and test splits on which a finished core is evaluated."""
 
     def digest(self, data: str) -> str:
-        """Of all that decides the result, the machine aside: `data` is the digest of the store.
+        """Digest of everything that determines the result, except for the machine; `data` is the digest of the store.
 
-        Finished runs are known by it, so a plan may grow: what has been done stands.
+        Finished runs are identified by it, so that a plan can grow without repeating them.
         """
         decisive = [data, self.seed, self.test_windows, _chosen(self.model), _chosen(self.train)]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     def name(self, digest: str) -> str:
-        """Of its folder."""
+        """Name of the folder of this run."""
         return f"{self.store}-{self.core}-seed{self.seed}-rate{self.rate:g}-{digest[:8]}"
 
 
@@ -55,28 +55,28 @@ class Plan:
 
     name: str
     about: str = ""
-    """What it is to find out."""
+    """The question that the comparison should answer."""
     stores: tuple[str, ...]
     """Names of stores."""
     seeds: tuple[int, ...] = (0,)
     rates: tuple[float, ...] = (1.0,)
-    """What the three learning rates of `train` are multiplied with."""
+    """Factors by which the learning rates of `train` are multiplied."""
     tokens: int = 2_000_000
-    """That each core is trained on."""
+    """Number of training tokens of each core."""
     warmup: float = 0.05
-    """Share of the steps in which the rate rises."""
+    """Fraction of the steps in which the learning rate warms up."""
     fall: float = 0.4
-    """Share of the steps, at the end, in which it falls in a line."""
+    """Fraction of the steps, at the end, in which it decays linearly."""
     evaluations: int = 10
-    """Of the validation split, on the way."""
+    """Number of evaluations on the validation split during training."""
     test_windows: int = 256
-    """Windows of the validation and of the test split that a finished core is measured on."""
+    """Number of windows of the validation and test splits on which a finished core is evaluated."""
     shape: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of ModelConfig that all cores share."""
+    """Fields of `ModelConfig` that all cores share."""
     train: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of TrainConfig; lengths and intervals follow from the fields above."""
+    """Fields of `TrainConfig`; lengths and intervals follow from the fields above."""
     cores: Mapping[str, Mapping[str, Any]]
-    """By name: the fields of ModelConfig in which each is another. The first one is what the others are compared to."""
+    """Cores by name, each with the fields of `ModelConfig` in which it differs. The first one is the baseline."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -103,11 +103,11 @@ class Plan:
         return next(iter(self.cores))
 
     def model(self, core: str) -> ModelConfig:
-        """Of one of the cores."""
+        """Return the configuration of a core."""
         return _model({**self.shape, **self.cores[core]}, core)
 
     def training(self, rate: float) -> TrainConfig:
-        """Of every run at one of the rates."""
+        """Return the training configuration of the runs with this learning-rate factor."""
         given = dict(self.train)
         own = {"max_steps", "warmup_steps", "decay_steps", "eval_every", "save_every", "patience", "sample_every"}
         for name in own & given.keys():
@@ -131,13 +131,13 @@ class Plan:
         )
 
     def _context(self) -> int:
-        """Of all cores: they see the same batches."""
+        """Return the context of all cores, which must agree because they share the batches."""
         contexts = {self.model(core).context for core in self.cores}
         require(len(contexts) == 1, "context", sorted(contexts), "one for all cores, which see the same batches")
         return contexts.pop()
 
     def jobs(self) -> Iterator[Job]:
-        """All runs; those that are compared with one another come together."""
+        """Yield all runs; runs that are compared with each other are adjacent."""
         for seed in self.seeds:
             for store in self.stores:
                 for core in self.cores:
@@ -153,7 +153,7 @@ class Plan:
                         )
 
     def shrunk(self, factor: float) -> Plan:
-        """The same with so many times the tokens and the windows measured on."""
+        """Return the plan with the tokens and evaluation windows multiplied by `factor`."""
         require(0 < factor <= 1000, "shrink", factor, "more than 0, up to 1000")
         if factor == 1.0:
             return self
@@ -168,7 +168,8 @@ class Plan:
 
     @classmethod
     def from_json(cls, content: Any) -> Plan:
-        """Raises ArgumentsError: a field is unknown, missing or impossible."""
+        """Build a plan from parsed YAML or JSON. Raises ArgumentsError if a field is unknown, missing or out of its
+        range."""
         if not isinstance(content, dict):
             raise ArgumentsError(f"a plan is {type(content).__name__}; allowed: a mapping of fields")
         given = {str(name): tuple(value) if isinstance(value, list) else value for name, value in content.items()}
@@ -183,7 +184,8 @@ class Plan:
 
 
 def _chosen(config: Any) -> dict[str, Any]:
-    """The fields that are not as they are by default: one that is added later must not disown what has been done."""
+    """Return the fields that differ from their defaults: a field that is added later must not change the digests of
+    finished runs."""
     chosen: dict[str, Any] = {}
     for item in fields(config):
         value = getattr(config, item.name)
@@ -218,22 +220,22 @@ def _build(kind: type[Kind], content: Mapping[str, Any], place: str) -> Kind:
 
 
 def _plan_folder() -> Path:
-    """The wheel carries the plans inside the package; a checkout keeps them beside it."""
+    """Return the folder of the plans: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "data_recipes"
     return (installed if installed.is_dir() else package.parent / "data_recipes") / "comparisons"
 
 
 def plan_names() -> tuple[str, ...]:
-    """The plans that come with the project, in order."""
+    """Return the names of the plans that come with the project, sorted."""
     return tuple(sorted(path.stem for path in _plan_folder().glob("*.yaml")))
 
 
 def read_plan(name_or_path: str) -> Plan:
-    """A plan that comes with the project, by its name, or anybody's, by the path of its .yaml or .json file.
+    """Read a plan of the project by name, or any plan by the path of its .yaml or .json file.
 
     Raises:
-        ArgumentsError: there is none, or it cannot be read, or a field is unknown, missing or impossible.
+        ArgumentsError: There is no such plan, it cannot be read, or a field is unknown, missing or out of its range.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml", ".json"):

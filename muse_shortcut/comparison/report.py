@@ -1,4 +1,4 @@
-"""A comparison as a table and a picture, from its folder alone."""
+"""Writes the results of a comparison as a table and a picture, from its folder alone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["write_report"]
 
 
 def write_report(folder: Path) -> str:
-    """Write `report.md` and `report.png` into a comparison's folder, and return the former.
+    """Write `report.md` and `report.png` into the folder of a comparison, and return the text of the former.
 
     Raises:
-        ArgumentsError: it is no comparison's folder, or nothing is finished.
-        OutputError: they cannot be written.
+        ArgumentsError: The folder is not that of a comparison, or no run is finished.
+        OutputError: A file could not be written.
     """
     if not (folder / "plan.json").is_file():
         raise ArgumentsError(f"{folder} is not a comparison's folder: it has no plan.json")
@@ -114,7 +114,7 @@ def _overall(plan: Plan, rows: Sequence[CoreRow]) -> list[str]:
 
 
 def _picture(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[str, float]]) -> bytes:
-    """Validation beside the first core's at as many tokens, operations and seconds, store by store."""
+    """Plot the validation loss relative to the baseline at equal tokens, operations and seconds, for each store."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -141,7 +141,7 @@ def _picture(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[s
                         continue
                     x, y = _curve(row)
                     base_x, base_y = _curve(first)
-                    # Beyond where the first core ended there is nothing to compare with.
+                    # Beyond the end of the baseline there is nothing to compare with.
                     inside = (x * scale >= base_x[0] * other) & (x * scale <= base_x[-1] * other * (1 + 1e-9))
                     beside = np.interp(np.log(x * scale), np.log(base_x * other), base_y)
                     name = _name(plan, row)
@@ -157,7 +157,7 @@ def _picture(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[s
 
 
 def _curve(row: CoreRow) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Tokens, and the mean over seeds of the validation on the way; what an untrained core has is left out."""
+    """Return the numbers of tokens and the validation loss averaged over seeds, without that of the untrained core."""
     curves = [np.array([point for point in run["curve"] if point[0]]) for run in row.runs]
     shortest = min(len(curve) for curve in curves)
     mean = np.mean([curve[:shortest] for curve in curves], axis=0)
@@ -165,7 +165,7 @@ def _curve(row: CoreRow) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 
 def _scale(row: CoreRow, number: int, times: dict[str, dict[str, float]]) -> float | None:
-    """What a token is on the axis of that number; None where it is not known."""
+    """Return the length of a token on an axis (1, operations or seconds); None if it is not known."""
     if number == 0:
         return 1e-6
     if number == 1:
@@ -176,7 +176,7 @@ def _scale(row: CoreRow, number: int, times: dict[str, dict[str, float]]) -> flo
 
 
 def _colours(count: int) -> list[str]:
-    """Apart from one another as far as so many can be."""
+    """Return `count` colours that are as distinct as possible."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

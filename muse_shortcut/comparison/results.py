@@ -1,4 +1,4 @@
-"""Finished runs, a line of JSON each, in the order in which they were finished."""
+"""Results of finished runs, one line of JSON each, in the order in which they finished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["append_result", "read_results"]
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The runs that a comparison has finished; a line that a kill cut off is none."""
+    """Read the results of a comparison; an incomplete last line is ignored."""
     path = folder / "results.jsonl"
     if not path.is_file():
         return []
@@ -32,10 +32,10 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def append_result(folder: Path, result: dict[str, Any]) -> None:
-    """Add a line in one write; after what a kill may have cut off it begins a new one.
+    """Append a line in one write, on a new line if the last one is incomplete.
 
     Raises:
-        OutputError: the disk is full, say.
+        OutputError: The file could not be written, for example because the disk is full.
     """
     path = folder / "results.jsonl"
     try:

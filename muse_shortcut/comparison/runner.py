@@ -1,8 +1,8 @@
-"""Runs a plan: several workers side by side, each a process of its own, until all is done or somebody stops it.
+"""Runs a plan with several worker processes in parallel, until it is complete or is stopped.
 
     OUT/  plan.json  results.jsonl   cores/NAME/ (finished, as checkpoints)   runs/NAME/ (as `muse-train` has them)
 
-Whatever is killed, and when, is gone on with: a run from its own last checkpoint, all others from the plan.
+It can be killed at any time: an unfinished run resumes from its last checkpoint, and the others follow from the plan.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ __all__ = ["ComparisonProgress", "run_plan"]
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonProgress:
-    """How far a comparison has come."""
+    """Progress of a comparison."""
 
     steps: int
-    """Of all its runs, those of finished ones included."""
+    """Steps of all runs so far, including finished ones."""
     total: int
     done: int
-    """Runs that are finished."""
+    """Number of finished runs."""
     runs: int
     seconds_left: float | None
-    """At the pace so far; None before there is one."""
+    """Estimated seconds left at the rate so far; None before it is known."""
     result: dict[str, Any] | None = None
-    """Of the run that has just been finished."""
+    """Result of the run that has just finished, if one has."""
 
 
 class _Worker:
@@ -49,7 +49,7 @@ class _Worker:
 
     def __init__(self, order: WorkOrder) -> None:
         self.order, self.steps = order, 0
-        # A process that begins anew: torch bears no fork once it has threads.
+        # The process is spawned: torch cannot be forked once it has threads.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=serve, args=(order, theirs), daemon=True)
@@ -72,22 +72,22 @@ def run_plan(
     should_stop: Callable[[], bool] = lambda: False,
     may_begin: Callable[[], bool] = lambda: True,
 ) -> bool:
-    """Make all runs of a plan that are not yet made; whether all are.
+    """Execute the runs of a plan that are not finished, and return whether all are finished.
 
     Args:
-        plan: what to run.
-        stores: the folder in which the plan's stores are.
-        out: the comparison's folder.
-        workers: how many runs are made at once, each with one thread.
+        plan: The plan.
+        stores: Folder that contains the stores of the plan.
+        out: Folder of the comparison.
+        workers: Number of runs in parallel, each with one thread.
         device: `cpu`, `cuda` or `auto`.
-        watch: told what happens.
-        should_stop: asked many times a second; runs that have begun are then kept, to go on with.
-        may_begin: asked before a run begins; once it says no, those that have begun are the last.
+        watch: Called with the progress.
+        should_stop: Called many times per second; once it returns true, running runs save a checkpoint and stop.
+        may_begin: Called before a run begins; once it returns false, no further run begins.
 
     Raises:
-        StoreError: a store is missing.
-        OutputError: another process writes to the same folder, or the disk is full.
-        TrainingError: a run cannot go on.
+        StoreError: A store is missing.
+        OutputError: Another process writes to the same folder, or a file could not be written.
+        TrainingError: A run failed.
     """
     make_folder(out)
     with _alone(out):
@@ -158,7 +158,7 @@ class _Run:
                 f"the run {name} ended with code {worker.process.exitcode}; the same command goes on"
             ) from error
         if kind == "step":
-            if worker.steps:  # The first tells where it goes on.
+            if worker.steps:  # the first message has the step at which it resumes
                 self._made += content - worker.steps
             worker.steps = content
             self._tell(None)
@@ -192,10 +192,10 @@ class _Run:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Two comparisons in one folder would train the same runs into the same files."""
+    """Lock the folder: two comparisons in one folder would train the same runs into the same files."""
     try:
         import fcntl
-    except ImportError:  # Windows has none: there it is on whoever starts two.
+    except ImportError:  # Windows has no fcntl: the user must not start two comparisons in one folder.
         yield
         return
     with (out / "lock").open("w") as file:

@@ -1,4 +1,4 @@
-"""What finished runs say of the cores: means, spreads, and differences within pairs that saw the same batches."""
+"""Statistics of finished runs: means, spreads, and differences within pairs that saw the same batches."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _T95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-"""Student's t, two-sided 95 %, by degrees of freedom from 1."""
+"""Quantiles of Student's t for two-sided 95 % intervals, by degrees of freedom from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean of differences within pairs, nats per token; below 0 is better than the first core."""
+    """Mean of the differences within pairs, in nats per token; negative values are better than the baseline."""
 
     mean: float
     half: float | None
-    """Half the width of its 95 % interval (Student's t over pairs); None of a single pair."""
+    """Half the width of its 95 % interval (Student's t over pairs); None for a single pair."""
     error: float | None
     """Its standard error."""
     pairs: int
@@ -45,15 +45,15 @@ class CoreRow:
     validation: float
     """Mean, nats per token."""
     spread: float | None
-    """Standard deviation over seeds; None of one."""
+    """Standard deviation over seeds; None for a single seed."""
     test: float
     difference: Difference | None
-    """Of validation, to the plan's first core at the same rate, store and seed."""
+    """Difference of the validation loss from the baseline at the same rate, store and seed."""
     test_difference: Difference | None
 
 
 def runs_of(plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results that are a plan's own: of its cores as they stand in it, and of its length."""
+    """Return the results that belong to a plan: those of its cores, as they are defined in it, and of its length."""
     jobs = {(job.store, job.core, job.seed, job.rate): job for job in plan.jobs()}
     found: dict[str, dict[str, Any]] = {}
     for result in results:
@@ -64,7 +64,7 @@ def runs_of(plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict[str, Any
 
 
 def rows_of(plan: Plan, runs: Sequence[dict[str, Any]], stores: Sequence[str]) -> list[CoreRow]:
-    """A row a core and rate, in the plan's order, over some of the stores."""
+    """Return a row per core and rate, in the order of the plan, over some of the stores."""
     rows = []
     first = {(run["store"], run["seed"], run["rate"]): run for run in runs if run["core"] == plan.baseline}
     for core in plan.cores:

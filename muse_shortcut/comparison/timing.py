@@ -1,4 +1,5 @@
-"""What a step of each core costs, measured in turns: all cores once a round, so what slows the machine slows all."""
+"""Measures the cost of a step of each core. Cores are timed in turns, so that whatever slows the machine down affects
+all of them."""
 
 from __future__ import annotations
 
@@ -18,24 +19,25 @@ from muse_shortcut.training.optimiser import Optimiser
 __all__ = ["time_cores"]
 
 _DECODED = 32
-"""Steps of one count of decoding."""
+"""Decoding steps per measurement."""
 
 
 def time_cores(
     plan: Plan, *, vocabulary_size: int, streams: int, rounds: int, device: torch.device, watch: Callable[[int], None]
 ) -> dict[str, dict[str, Any]]:
-    """By core, seconds of a training step of the plan's batch, and of a token decoded half a context deep, by itself.
+    """Measure the seconds of a training step on the plan's batch, and of decoding one token half-way into the context,
+    for each core.
 
-    Medians over rounds; beside the plan's first core the median of the rounds' ratios, and the least and the greatest.
-    The first round warms up and does not count.
+    The results are medians over rounds, and the median, minimum and maximum of the ratio to the baseline in the same
+    round. The first round is a warm-up and does not count.
 
     Args:
-        plan: whose cores.
+        plan: Plan with the cores.
         vocabulary_size: V of the cores.
-        streams: K.
-        rounds: how often each is measured.
-        device: where.
-        watch: told how many rounds are done.
+        streams: K of the cores.
+        rounds: Number of measurements of each core.
+        device: Device to measure on.
+        watch: Called with the number of finished rounds.
     """
     cases = {name: _cases(plan, name, vocabulary_size, streams, device) for name in plan.cores}
     found = {name: {kind: list[float]() for kind in ("step", "decode")} for name in cases}

@@ -1,4 +1,4 @@
-"""One run of a comparison, in a process of its own: a core trained, measured, and put away."""
+"""One run of a comparison, in its own process: trains, evaluates and stores a core."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ __all__ = ["RunStoppedError", "WorkOrder", "put_away", "serve", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class WorkOrder:
-    """A job, and where it is done."""
+    """A job with the folders it uses."""
 
     job: Job
     plan: str
     digest: str
     stores: Path
-    """The folder in which the store is."""
+    """Folder that contains the store."""
     out: Path
-    """The comparison's folder."""
+    """Folder of the comparison."""
     device: str
     threads: int
 
     @property
     def run(self) -> Path:
-        """Where it is while it is trained."""
+        """Folder of the run while it is trained."""
         return self.out / "runs" / self.job.name(self.digest)
 
     @property
     def core(self) -> Path:
-        """Where the finished core is kept."""
+        """Folder of the finished core."""
         return self.out / "cores" / self.job.name(self.digest)
 
 
 class RunStoppedError(Exception):
-    """The run was asked to stop; its checkpoint is there to go on from."""
+    """The run was stopped; it can resume from its checkpoint."""
 
 
 def train(order: WorkOrder, watch: Callable[[int], None], should_stop: Callable[[], bool]) -> dict[str, Any]:
-    """Train a core, or go on where its training stopped, and measure it: the line of results.
+    """Train a core, or resume its training, and evaluate it. Returns its line of results.
 
     Args:
-        order: what to do.
-        watch: told the steps that have been made.
-        should_stop: asked after every step.
+        order: The job.
+        watch: Called with the number of finished steps.
+        should_stop: Called after every step.
 
     Raises:
-        Stopped: `should_stop` said so.
-        MuseError: the store is damaged, the loss no number, the disk full.
+        RunStoppedError: `should_stop` returned true.
+        MuseError: The store is damaged, the loss is not finite, or a file could not be written.
     """
     import torch
 
@@ -81,7 +81,7 @@ def train(order: WorkOrder, watch: Callable[[int], None], should_stop: Callable[
         folder.claim()
         started = folder.latest()
     except CheckpointError:
-        # A run is short: what lost its checkpoints is begun again.
+        # A run is short: one that lost its checkpoints starts again.
         shutil.rmtree(order.run)
         folder.claim()
         started = None
@@ -103,7 +103,7 @@ def train(order: WorkOrder, watch: Callable[[int], None], should_stop: Callable[
 
     precision = choose_precision(job.train.precision, device)
     trainer = Trainer(
-        # All that training asks of a tokenizer is in a vocabulary.
+        # Training needs no more of a tokenizer than a `VocabularyInfo` has.
         Checkpoint(core=core, tokenizer=cast(Any, material.vocabulary), facts=_facts(order)),
         batches,
         windows("validation", job.train.eval_windows),
@@ -154,13 +154,14 @@ def _facts(order: WorkOrder) -> dict[str, Any]:
 
 
 def _curve(path: Path) -> list[list[float]]:
-    """Tokens seen, and the validation windows' nats per token, on the way."""
+    """Return the numbers of tokens seen and the validation loss in nats per token during training."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [[line.get("tokens", 0), round(line["validation"], 5)] for line in lines if "validation" in line]
 
 
 def put_away(order: WorkOrder) -> None:
-    """Keep a finished run's core and its metrics; drop what only its training needed. Does nothing twice."""
+    """Move the core and metrics of a finished run to their place, and delete what only its training needed. May be
+    called again."""
     if not order.run.is_dir():
         return
     from muse_shortcut.training.run import RunFolder
@@ -176,11 +177,11 @@ def put_away(order: WorkOrder) -> None:
 
 
 def serve(order: WorkOrder, connection: Connection) -> None:
-    """The body of a worker's process: steps made, then the result or what went wrong, go through the connection; a
-    word that comes the other way stops it. Where nobody listens any more it ends."""
+    """Main function of a worker process. It sends the number of steps, then the result or the error, through the
+    connection. Any message from the other side stops it, and so does a closed connection."""
     import signal
 
-    # A Ctrl-C reaches all processes of a terminal: the runner tells each worker what to do.
+    # Ctrl-C reaches all processes of a terminal; the runner tells each worker what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(10)
     try:
