@@ -12,13 +12,16 @@ import pytest
 from conftest import RunCommand
 
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.generation.ablation import SourceSpan
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace
-from muse_shortcut.plots.midi import _free_place, draw_trace
+from muse_shortcut.plots.midi import draw_trace
 from muse_shortcut.plots.palette import ACCENT, NEW, PAPER, PROMPT, colours_of_page, depth_colours
+from muse_shortcut.plots.roll import Rows, draw_arcs, draw_roll, free_place
 from muse_shortcut.plots.style import picture_bytes
 from muse_shortcut.plots.timeline import (
+    AttendedSpan,
     Note,
     Timeline,
     alternatives_of,
@@ -131,18 +134,24 @@ def test_where_there_is_no_new_note_there_is_no_telling_step(checkpoint: Checkpo
     assert picture_bytes(draw_trace(trace, checkpoint.tokenizer, "none"), "png").startswith(b"\x89PNG")
 
 
-def test_what_a_note_looked_at_stands_at_its_second(checkpoint: Checkpoint, trace: Trace, timeline: Timeline) -> None:
+def test_a_source_is_drawn_at_its_second_and_as_high_as_its_weight(
+    checkpoint: Checkpoint, trace: Trace, timeline: Timeline
+) -> None:
     step = telling_step(trace, timeline)
     assert step is not None
     figure = draw_trace(trace, checkpoint.tokenizer, "bars", step)
-    looked = figure.axes[2]
-    left = looked.get_xlim()[0]
-    width = looked.patches[0].get_width()
-    drawn = {round(bar.get_x(), 6) for bar in looked.patches if bar.get_height() > 0}
+    panel = figure.axes[2]
+    left = panel.get_xlim()[0]
+    width = panel.patches[0].get_width()
+    drawn = {round(bar.get_x(), 6) for bar in panel.patches if bar.get_height() > 0}
     starts = {span.start for span in timeline.spans if left <= span.start and span.first < trace.prompt_steps + step}
     assert drawn <= {round(left + int((start - left) / width) * width, 6) for start in starts}
     chosen = next(note for note in timeline.notes if note.first == trace.prompt_steps + step)
-    assert chosen.start in [line.get_xdata()[0] for line in looked.lines]
+    assert chosen.start in [line.get_xdata()[0] for line in panel.lines]
+    # The number beside the panel is that of the list, not the sum of all that is at one moment.
+    strongest = max(source.weight for source in sources_of(trace, timeline, step) if source.span.start >= left)
+    assert panel.get_yticks()[1] == pytest.approx(strongest, rel=1e-5)
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["0", percent(strongest)]
 
 
 def test_alternatives_are_named_as_they_would_have_been(
@@ -184,7 +193,7 @@ def test_depths_are_apart_in_lightness_alone(count: int, dark: bool) -> None:
     assert all(_contrast(one, other) > 1.3 for one, other in itertools.pairwise(colours))
 
 
-def test_given_and_written_notes_are_apart_without_colour() -> None:
+def test_notes_of_the_prompt_and_generated_ones_are_apart_without_colour() -> None:
     assert _contrast(PROMPT, NEW) >= 3
     assert _contrast(ACCENT, PAPER) >= 3
     night: dict[str, Any] = colours_of_page(3, dark=True)
@@ -255,27 +264,64 @@ def test_a_note_however_short_on_the_axis_has_a_width_and_no_edge_that_hides_it(
     assert min(widths) >= 0.99 / 600
     assert max(edges) > 0
     # As where an hour is on the axis.
-    monkeypatch.setattr("muse_shortcut.plots.midi._LEAST_WIDTH", 0.5)
+    monkeypatch.setattr("muse_shortcut.plots.roll._LEAST_WIDTH", 0.5)
     widths, edges = widths_and_edges()
     assert min(widths) >= 0.49
     assert max(edges) == 0
 
 
-def test_the_label_of_a_note_stands_on_no_other_note_and_on_no_strand() -> None:
+def _note(pitch: int, start: float, first: int = 0, drum: str = "") -> Note:
+    return Note(
+        pitch=pitch, start=start, end=start + 2, first=first, is_new=True, is_drum=bool(drum), label=drum or f"p{pitch}"
+    )
+
+
+def test_drums_have_rows_with_their_names_and_pitches_have_octaves() -> None:
+    kit = [_note(36, 0, drum="Bass Drum 1"), _note(42, 0, drum="Closed Hi Hat"), _note(36, 4, drum="Bass Drum 1")]
+    alone, mixed = Rows(kit), Rows([*kit, _note(61, 0), _note(72, 0)])
+    assert [name for _, name in alone.ticks()] == ["Closed Hi Hat", "Bass Drum 1"]
+    assert [name for _, name in mixed.ticks()] == ["C4", "C5", "Closed Hi Hat", "Bass Drum 1"]
+    for rows in (alone, mixed):
+        places = [rows.of(note) for note in kit]
+        assert rows.low < places[0] == places[2] < places[1] < rows.high
+    assert mixed.of(kit[1]) < 61 - 1
+    assert [name for _, name in Rows([_note(61, 0)]).ticks()] == ["C4"]
+
+
+def test_an_arc_from_a_unison_is_seen_beside_the_chosen_note() -> None:
+    from matplotlib.figure import Figure
+
+    notes = (_note(60, 0, 0), _note(67, 5, 3), _note(67, 5, 6))
+    timeline = Timeline(spans=(), notes=notes, edges=np.zeros(1), split_point=0, end=7)
+
+    def widths(source: Note) -> list[float]:
+        axes = Figure(figsize=(9, 4), dpi=100).add_axes((0, 0, 1, 1))
+        rows = Rows(notes)
+        draw_roll(axes, rows, timeline, 0, 7)
+        span = SourceSpan(label="", kind="pitch", start=source.start, end=source.end, first=source.first, stop=99)
+        attended = AttendedSpan(span=span, by_depth=np.array([0.1, 0.05], dtype=np.float32))
+        before = len(axes.patches)
+        draw_arcs(axes, rows, timeline, notes[2], [attended], depth_colours(2))
+        arcs = [patch for patch in axes.patches[before:] if not hasattr(patch, "get_width")]
+        return [float(arc.get_window_extent().width) for arc in arcs]
+
+    assert all(width > 20 for width in widths(notes[1]))
+    assert len(widths(notes[1])) == len(widths(notes[0])) == 2
+
+
+def test_the_label_of_a_note_covers_no_other_note_and_no_arc() -> None:
     from matplotlib.figure import Figure
 
     axes = Figure(figsize=(10, 5), dpi=100).add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 100), ylim=(40, 90))
 
-    def note(pitch: int, start: float) -> Note:
-        return Note(pitch=pitch, start=start, end=start + 2, first=0, is_new=True, is_drum=False)
-
-    chosen = note(60, 50)
-    alone = _free_place(axes, [chosen], chosen, [], "E3")
+    chosen = _note(60, 50)
+    rows = Rows([chosen])
+    alone = free_place(axes, rows, [chosen], chosen, [])
     assert abs(alone[1]) >= 13 or abs(alone[0]) > 10
-    # A row of notes above it and a strand that comes from below on the left.
-    crowd = [chosen, *(note(pitch, 44 + 2 * i) for i in range(8) for pitch in (62, 63, 64))]
-    x, y = _free_place(axes, crowd, chosen, [(40.0, 50.0)], "E3")
+    # A row of notes above it and an arc that comes from below on the left.
+    crowd = [chosen, *(_note(pitch, 44 + 2 * i) for i in range(8) for pitch in (62, 63, 64))]
+    x, y = free_place(axes, rows, crowd, chosen, [(40.0, 50.0)])
     across, up = 720 / 100, 360 / 50
     for one in crowd:
         left, right = (one.start - 50) * across, (one.end - 50) * across

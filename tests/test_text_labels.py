@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,26 @@ def test_bytes_of_a_character_share_its_cell_in_the_picture(text: str) -> None:
         width = sum(one.width for one in placed if one.line == line)
         assert width == pytest.approx(sum(map(columns_of, words)) + (line < text.count("\n")))
     assert all(one.width > 0 for one in placed)
+
+
+@pytest.mark.parametrize(
+    "text", [90 * "flourishing " + "end", 60 * "naïve  café\t", "a" * 300, 100 * "漢字 " + "かな" * 80]
+)
+def test_lines_of_the_picture_break_at_spaces_and_lose_no_letter(text: str) -> None:
+    words = TextTokenizer(train_bpe([b"flourishing naive"] * 50, 300))
+    for tokenizer in (single_bytes(), words):
+        ids = tokenizer.encode(text.encode())
+        placed = _layout([step[0] for step in tokenizer.describe(ids)], tokenizer.decode(ids), 0, None)
+        lines = ["".join(one.text for one in placed if one.line == line) for line in range(placed[-1].line + 1)]
+        plain = [line.replace("␣", " ").replace("⇥", "\t") for line in lines]
+        assert len(lines) > 1
+        assert "".join("".join(plain).split()) == "".join(text.split())
+        if " " in text and text.isascii():
+            assert {word for line in plain for word in line.split()} == set(text.split())
+        for line in range(len(lines)):
+            own = [one for one in placed if one.line == line]
+            assert sum(one.width for one in own) < 127.01
+            assert all(one.column + one.width == pytest.approx(other.column) for one, other in itertools.pairwise(own))
 
 
 def test_other_ids_are_called_by_what_they_would_make_of_a_begun_character() -> None:

@@ -1,1 +1,1 @@
-"""Pictures of a trace: where in the music, and at which depth, each new token looked. Knows no model."""
+"""Pictures of a trace: what each new token attended to, where and at which depth. Knows no model."""

@@ -1,5 +1,5 @@
-"""The picture of a continued sound: its mel spectrogram, the depth share of each new step, how surprising each code
-was, and where one step looked."""
+"""The picture of a continued sound: its mel spectrogram, the depth shares of each new step, the log-probability of each
+code, and the sources of one step."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _LEAST_PROMPT = 5.0
 _BINS = 420
 """Of the time axis: what falls into one is drawn as one bar."""
 _GREYS = ("#ffffff", "#c9ced6", "#7f8896", "#1d2430")
+_SURPRISES = ("#e6e9ee", "#b9c0ca", "#7f8896", "#1d2430")
+"""The palest is not the paper's: where the model is certain there is a code too."""
 
 
 def most_telling(trace: Trace) -> int | None:
@@ -60,7 +62,7 @@ def draw_sound(
     from matplotlib.figure import Figure
 
     chosen = most_telling(trace) if step is None else step
-    # The last steps finish frames that were begun: there is no sound of them.
+    # The last steps complete frames whose first codes came before: there is no sound of them.
     end = max(split_point + 1 / steps_per_second, piece.samples.shape[1] / piece.sample_rate)
     left = max(0.0, split_point - max(_LEAST_PROMPT, _PROMPT_SHARE * (end - split_point)))
     colours = depth_colours(len(trace.depths))
@@ -69,7 +71,7 @@ def draw_sound(
         grid = figure.add_gridspec(
             4, 1, height_ratios=(3.0, 1.1, 0.9, 1.1), hspace=0.2, left=0.07, right=0.965, top=0.885, bottom=0.065
         )
-        mel, share, surprise, looked = (figure.add_subplot(grid[row, 0]) for row in range(4))
+        mel, share, surprise, over_time = (figure.add_subplot(grid[row, 0]) for row in range(4))
         _draw_mel(mel, piece, split_point, left, end)
         edges = (
             split_point + np.arange(trace.steps + 1) / steps_per_second if trace.steps else np.array([split_point, end])
@@ -77,17 +79,17 @@ def draw_sound(
         draw_shares(share, trace, edges, colours)
         _draw_surprise(surprise, trace, edges)
         if chosen is None:
-            looked.set_axis_off()
+            over_time.set_axis_off()
         else:
-            _draw_looked(looked, trace, chosen, split_point, steps_per_second, left, end, colours)
-        for axes in (mel, share, surprise, looked):
+            _draw_sources(over_time, trace, chosen, split_point, steps_per_second, left, end, colours)
+        for axes in (mel, share, surprise, over_time):
             axes.set_xlim(left, end)
-        clock_ticks(looked, left, end)
+        clock_ticks(over_time, left, end)
         title_of(
             figure,
             title,
-            "Above, the sound. Below it, how much of each new step's attention lay at each depth, how surprising each "
-            "of its codes was (dark is much), and where one step looked.",
+            "A mel spectrogram; how each new step's attention divides among the depths; the log-probability of its "
+            "codes; and the sources that one step attended to.",
         )
     return figure
 
@@ -97,7 +99,7 @@ def _draw_mel(axes: Axes, piece: Waveform, split_point: float, left: float, end:
 
     rate = piece.sample_rate
     shown = Waveform(samples=piece.samples[:, round(left * rate) : round(end * rate)], sample_rate=rate)
-    # Spectra are of windows; with half a window before and after they stand at their middles.
+    # Spectra are of windows; with half a window before and after, they are drawn at their middles.
     around = np.pad(shown.samples, ((0, 0), (_WINDOW // 2, _WINDOW // 2)))
     mel = log_mel(Waveform(samples=around, sample_rate=rate), bands=_BANDS, window=_WINDOW)
     loudest = max(float(mel.max()), _SOFTEST + 20)
@@ -117,27 +119,31 @@ def _draw_mel(axes: Axes, piece: Waveform, split_point: float, left: float, end:
     axes.set_xticks([])
     bare(axes)
     axes.spines["bottom"].set_visible(False)
-    axes.text(split_point, _BANDS * 1.01, "  made by the model", ha="left", va="bottom", color=INK, fontsize=9)
+    axes.text(split_point, _BANDS * 1.01, "  generated", ha="left", va="bottom", color=INK, fontsize=9)
     if split_point > left:
-        axes.text(split_point, _BANDS * 1.01, "given  ", ha="right", va="bottom", color=MUTED, fontsize=9)
+        axes.text(split_point, _BANDS * 1.01, "prompt  ", ha="right", va="bottom", color=MUTED, fontsize=9)
 
 
 def _draw_surprise(axes: Axes, trace: Trace, edges: NDArray[np.float64]) -> None:
-    """A strip for each codebook, dark where its code had been unlikely."""
+    """A strip for each codebook, dark where its code was unlikely."""
     from matplotlib.colors import LinearSegmentedColormap
 
     nats = -trace.log_probability
     streams = nats.shape[1] if trace.steps else trace.ids.shape[1]
-    greys = LinearSegmentedColormap.from_list("greys", _GREYS)
+    greys = LinearSegmentedColormap.from_list("surprises", _SURPRISES)
+    darkest = float(max(nats.max(initial=0.0), 1.0))
     for stream in range(streams if trace.steps else 0):
-        # A code stands where its own frame is; what the prompt had begun is before the split point.
+        # A code is drawn where its own frame is; frames that began in the prompt are before the split point.
         own = nats[stream:, stream][None]
         if own.size:
             axes.pcolormesh(
                 edges[: own.size + 1], np.array([streams - stream - 1, streams - stream]), own, cmap=greys, vmin=0.0,
-                vmax=float(max(nats.max(), 1.0)), edgecolors="none", rasterized=True,
+                vmax=darkest, edgecolors="none", rasterized=True,
             )  # fmt: skip
     axes.set_ylim(0, streams)
+    if trace.steps:
+        key = f"log-probability of each code: pale 0, dark -{darkest:.1f} nats"
+        axes.text(0.0, 1.03, key, transform=axes.transAxes, fontsize=8.5, color=INK, va="bottom")
     axes.set_yticks(np.arange(streams) + 0.5, [f"codebook {stream}" for stream in range(streams, 0, -1)], fontsize=7.5)
     axes.set_xticks([])
     for line in range(1, streams):
@@ -146,7 +152,7 @@ def _draw_surprise(axes: Axes, trace: Trace, edges: NDArray[np.float64]) -> None
     axes.spines["bottom"].set_visible(False)
 
 
-def _draw_looked(
+def _draw_sources(
     axes: Axes,
     trace: Trace,
     step: int,
@@ -156,13 +162,16 @@ def _draw_looked(
     right: float,
     colours: list[str],
 ) -> None:
+    """The frames that a step attended to, each as high as its weight; of those in one place the strongest."""
     begin, row = trace.attended(step)
-    # A position's step stands where its first codebook's frame is.
+    # A position is drawn where its first codebook's frame is.
     times = split_point + (begin + np.arange(row.shape[1]) - trace.prompt_steps) / steps_per_second
     width = (right - left) / _BINS
     heights = np.zeros((_BINS + 1, len(colours)))
     inside = (times >= left) & (times <= right)
-    np.add.at(heights, ((times[inside] - left) / width).astype(np.int64), row[:, inside].T)
+    # The weakest first, so that the strongest of a place stays.
+    order = np.argsort(row[:, inside].sum(0))
+    heights[((times[inside] - left) / width).astype(np.int64)[order]] = row[:, inside].T[order]
     upper = np.cumsum(heights, axis=1)
     starts = left + width * np.arange(_BINS + 1)
     for number, colour in enumerate(colours):
@@ -180,8 +189,8 @@ def _draw_looked(
         moment, 1.15 * top, f"  step {step} at {clock(moment)}  ", color=ACCENT, fontsize=9, fontweight="bold",
         ha="right" if on_left else "left", va="top",
     )  # fmt: skip
+    axes.text(0.0, 1.0, "weight of each source frame", transform=axes.transAxes, fontsize=8.5, color=INK, va="top")
     before = float(row[:, times < left].sum())
     if before >= 0.005:
-        axes.text(
-            0.0, 0.92, f"◂ {percent(before)} lay before", transform=axes.transAxes, fontsize=8, color=MUTED, va="top"
-        )
+        words = f"◂ {percent(before)} before {clock(left)}, together"
+        axes.text(0.0, 0.84, words, transform=axes.transAxes, fontsize=8, color=MUTED, va="top")

@@ -20,7 +20,7 @@ __all__ = ["draw_continuation"]
 def draw_continuation(
     domain: Domain[Any], trace: Trace, piece: Any, prompt: Prompt[Any], title: str, step: int | None = None
 ) -> Figure:
-    """Notes, sound or words, the depth share of each new token, and what one of them looked at.
+    """Notes, sound or words, the depth shares of each new token, and the sources of one of them.
 
     Args:
         domain: of the trace's ids.

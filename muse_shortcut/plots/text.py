@@ -1,4 +1,4 @@
-"""The picture of a continued text: its words, under each new token the depth share, and where one of them looked."""
+"""The picture of a continued text: its words, under each new token its depth shares, and the sources of one of them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ __all__ = ["draw_text"]
 
 _COLUMNS = 126
 """Characters of a line."""
+_SPACES = (" ", "␣")
+"""As they are drawn: within a token, and alone."""
 _PROMPT_LINES, _NEW_LINES = 4, 24
-"""That are shown at most: the end of what was given, and the beginning of what is new."""
+"""That are shown at most: the end of the prompt, and the beginning of what is new."""
 _BAR = 0.2
 """Its height; that of a line is 1."""
 
@@ -74,7 +76,7 @@ def draw_text(trace: Trace, domain: Domain[Any], title: str, step: int | None = 
         axes = figure.add_axes((0.05, 0.75 / height, 0.8, (height - 1.65) / height))
         axes.set(xlim=(0, _COLUMNS), ylim=(lines, -0.5))
         axes.set_axis_off()
-        weights = np.zeros(0, dtype=np.float32) if chosen is None else _looked_at(trace, chosen)
+        weights = np.zeros(0, dtype=np.float32) if chosen is None else _weights_of(trace, chosen)
         for one in placed:
             _draw_token(axes, one, tokens[one.position], trace, weights, chosen, colours)
         side = figure.add_axes((0.86, 0.75 / height, 0.13, (height - 1.65) / height))
@@ -86,28 +88,61 @@ def draw_text(trace: Trace, domain: Domain[Any], title: str, step: int | None = 
                 family=fonts("DejaVu Sans"),
             )  # fmt: skip
         hidden = trace.steps - len(new)
-        words = "Under each new word, how much of its attention lay at each depth; behind the words, where one looked."
-        title_of(figure, title, words + (f" {counted(hidden, 'token')} more." if hidden else ""))
+        words = (
+            "Under each new token, how its attention divides among the depths; shaded, the sources of the red token."
+        )
+        title_of(figure, title, words + (f" {counted(hidden, 'token')} not shown." if hidden else ""))
     return figure
 
 
 def _layout(tokens: Sequence[Token], data: bytes, prompt_steps: int, step: int | None) -> list[_Placed]:
     """The end of the prompt and the new tokens on lines; of a long continuation those around a step."""
     placed: list[_Placed] = []
-    line, column = 0, 0.0
+    line, column, first = 0, 0.0, 0
     for position, token in enumerate(tokens):
         text, width = _cells(token, data)
-        if column and text and column + width - text.endswith("⏎") > _COLUMNS:
-            line, column = line + 1, 0.0
+        if column and text and column + width - text.endswith(("⏎", *_SPACES)) > _COLUMNS:
+            # The word that does not fit goes on to the next line with all of its tokens.
+            word = _word_start(placed, first, text)
+            line, column, first = line + 1, 0.0, word
+            moved = [*placed[word:], _Placed(position, text, line, column, width)]
+            # A line does not begin with the space before its first word.
+            if moved[0].text[:1] == " ":
+                moved[0] = replace(moved[0], text=moved[0].text[1:], width=moved[0].width - 1)
+            for place, one in enumerate(moved[:-1], start=word):
+                placed[place] = replace(one, line=line, column=column)
+                column += one.width
+            text, width = moved[-1].text, moved[-1].width
         placed.append(_Placed(position, text, line, column, width))
         column += width
         if text.endswith("⏎"):
-            line, column = line + 1, 0.0
+            line, column, first = line + 1, 0.0, len(placed)
     begins = next((one.line for one in placed if one.position == prompt_steps), line)
     wanted = next((one.line for one in placed if step is not None and one.position == prompt_steps + step), begins)
     first = max(0, begins - _PROMPT_LINES, wanted - _NEW_LINES + 2)
     last = max(begins, first + _PROMPT_LINES) + _NEW_LINES
     return [replace(one, line=one.line - first) for one in placed if first <= one.line < last]
+
+
+def _word_start(placed: Sequence[_Placed], first: int, text: str) -> int:
+    """The first token of the word that `text` goes on with; itself where it is a line long, or no word goes on.
+
+    Args:
+        placed: all tokens so far.
+        first: of the line, among them.
+        text: of the token that follows them.
+    """
+    word = place = len(placed)
+    while place > first:
+        place -= 1
+        before = placed[place].text
+        # The later bytes of a character have no text of their own.
+        if not before:
+            continue
+        if text[0] in _SPACES or before[-1] in _SPACES or 2 in (columns_of(text[0]), columns_of(before[-1])):
+            return word
+        word, text = place, before
+    return len(placed)
 
 
 def _cells(token: Token, data: bytes) -> tuple[str, float]:
@@ -136,7 +171,7 @@ def columns_of(character: str) -> int:
     return 2 if east_asian_width(character) in "WF" else 1
 
 
-def _looked_at(trace: Trace, step: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _weights_of(trace: Trace, step: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """(P + S,): the weight of each position for a new step."""
     begin, row = trace.attended(step)
     weights = np.zeros(len(trace.ids), dtype=np.float32)
@@ -195,11 +230,18 @@ def _of_one_width(text: str) -> list[str]:
 
 
 def _in_words(trace: Trace, domain: Domain[Any], step: int) -> str:
-    """The chosen token, its chance, and what else it could have been."""
+    """The chosen token, its probability, and its alternatives."""
     before = trace.ids[: trace.prompt_steps + step]
     own = int(trace.ids[len(before), 0])
-    others = [number for number in trace.alternatives[step, 0].tolist() if number >= 0]
-    chances = np.exp(trace.alternative_log_probability[step, 0, : len(others)])
-    label, *labels = (name.strip() for name in domain.labels_after(before, 0, [own, *others]))
-    said = ", ".join(f"“{name}” {percent(float(chance))}" for name, chance in zip(labels, chances, strict=True))
-    return f"“{label}” had a chance of {percent(float(np.exp(trace.log_probability[step, 0])))}; the likeliest: {said}"
+    nats = float(trace.log_probability[step, 0])
+    chances = {
+        number: percent(float(np.exp(one)))
+        for number, one in zip(
+            trace.alternatives[step, 0].tolist(), trace.alternative_log_probability[step, 0], strict=True
+        )
+        if number >= 0 and number != own
+    }
+    label, *labels = (name.strip() for name in domain.labels_after(before, 0, [own, *chances]))
+    others = ", ".join(f"“{name}” {chance}" for name, chance in zip(labels, chances.values(), strict=True))
+    words = f"“{label}”: probability {percent(float(np.exp(nats)))} (log-probability {nats:.2f} nats)"
+    return f"{words}; alternatives: {others}" if others else words

@@ -41,6 +41,8 @@ class Note:
     """The position of its first id."""
     is_new: bool
     is_drum: bool
+    label: str
+    """The name of its pitch or of its drum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class AttendedSpan:
 
 
 def make_timeline(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> Timeline:
-    """Of (T, K) tokens of `Tokenizer.describe`, the first `prompt_steps` of them given."""
+    """Of (T, K) tokens of `Tokenizer.describe`, the first `prompt_steps` of them the prompt's."""
     # To the microsecond: what sums of floats tell apart is one moment.
     starts = np.maximum.accumulate(np.round([step[0].start for step in tokens], 6))
     ends = [float(step[0].end) for step in tokens]
@@ -95,6 +97,7 @@ def make_timeline(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> Timel
             first=span.first,
             is_new=span.first >= prompt_steps,
             is_drum=span.kind == "drum",
+            label=span.label,
         )
         for span in spans
         if span.kind in ("pitch", "drum")
