@@ -1,4 +1,4 @@
-"""Every choice that can be made about a model, a training or a generation, as plain data. Free of torch."""
+"""Configuration dataclasses of models, training and sampling. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class ShortcutConfig:
     """The last layer's attention over depth and context (arXiv 2409.10870)."""
 
     taps: tuple[int, ...] = (2, 4, 6)
-    """Depths whose outputs are attended to; depth d is the output of block d, 0 is the embedding."""
+    """Depths to attend to; depth d is the output of block d, and 0 is the embedding."""
     include_last: bool = False
     """Also attend to the depth just below the last layer."""
     include_embedding: bool = False
     """Also attend to depth 0."""
     feature_map: Literal["mlp", "residual", "linear", "norm"] = "mlp"
-    """What a tapped output passes before it becomes keys and values, after its norm. `residual`: an MLP whose output is
-    added to what went in."""
+    """Module between the norm of a depth's output and its key and value projections. `residual` is an MLP with a skip
+    connection."""
     feature_width: int = 512
     """Hidden width of `mlp` and `residual`."""
     norm: bool = True
-    """Norm every head's queries and keys: depths then compete on equal terms, and none can take all attention by the
-    size of its keys."""
+    """Normalise the queries and keys of every head, so that no depth can take all attention by the size of its keys."""
     scope: Literal["context", "column", "cross"] = "context"
-    """Attend to all positions up to one's own (context), to the depths of one's own position alone (column), or to all
-    positions of the depth just below the last layer and of the other depths to one's own alone (cross)."""
+    """Which sources are attended to: all past positions of all depths (context); all depths at the current position
+    (column); or all past positions of the depth just below the last layer, and the other depths at the current position
+    (cross)."""
     start: Literal["normal", "zero"] = "normal"
-    """How the attention's output matrix begins: like the others, or at zero."""
+    """Initialisation of the attention's output matrix: like that of the others, or zero."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -54,21 +54,21 @@ class ShortcutConfig:
 
     @property
     def mlp_width(self) -> int:
-        """Hidden width of a depth's MLP; 0 where it has none."""
+        """Hidden width of the MLP of a depth; 0 if it has none."""
         return self.feature_width if self.feature_map in ("mlp", "residual") else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixingConfig:
-    """How else layers can be given what those below them have made, to compare the shortcut with. Each is a class with
-    its source in `muse_shortcut.model.stream_mixing` or `memory_mixing`."""
+    """Other connections between depths, to compare with the shortcut. Each is a class in
+    `muse_shortcut.model.stream_mixing` or `memory_mixing`, which name their sources."""
 
     kind: Literal["weights", "query", "key_value", "value_residual", "depth_attention"]
-    """Of the stream that a layer reads: `weights`, a learned number for each depth; `query`, one learned query over
-    depths. Of its keys and values: `key_value`, those of all layers and heads, each with a learned number;
-    `value_residual`, the first layer's values; `depth_attention`, the values of one's own column."""
+    """Mixing of a layer's input: `weights` learns a weight for each depth; `query` learns one query over depths. Mixing
+    of its keys and values: `key_value` learns a weight for those of every layer and head; `value_residual` adds the
+    values of the first layer; `depth_attention` attends over the values at the current position."""
     layers: Literal["last", "every"] = "last"
-    """The last layer alone, or every one that has others below."""
+    """Which layers mix: only the last one, or every one that has others below it."""
 
     def __post_init__(self) -> None:
         kinds = ("weights", "query", "key_value", "value_residual", "depth_attention")
@@ -78,41 +78,42 @@ class MixingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a core. What an id means is not its affair."""
+    """Configuration of a network (a core)."""
 
     vocabulary_size: int = 0
-    """V, ids of each stream; set from the store's tokenizer."""
+    """V, the number of ids in each stream; set from the store's tokenizer."""
     streams: int = 1
-    """K, ids of one step; set from the store's tokenizer."""
+    """K, the number of ids per step; set from the store's tokenizer."""
     context: int = 1024
-    """T, the most steps it can see."""
+    """T, the context length in steps."""
     layers: int = 7
-    """L, how many there are, the last one included. With fewer name --model.shortcut.taps too."""
+    """L, the number of layers, including the last one. With fewer, set --model.shortcut.taps too."""
     width: int = 192
-    """D, numbers in each vector between two layers."""
+    """D, the width of the residual stream."""
     heads: int = 6
-    """H, of attention; D / H must be even, for rotary positions."""
+    """H, the number of attention heads; D / H must be even, for rotary positions."""
     feed_forward: int = 768
     """Hidden width of the feed-forward layers."""
     dropout: float = 0.0
-    """On residuals and in feed-forward layers, never inside attention."""
+    """Dropout probability on residuals and in feed-forward layers; there is none inside attention."""
     tied_embeddings: bool = False
-    """The head is the embedding's transpose."""
+    """Share the weights of the embedding and the output head."""
     shortcut: ShortcutConfig | None = ShortcutConfig()
-    """The last layer's attention to several depths; null: a plain GPT, whose last layer attends like the others."""
+    """Attention of the last layer to several depths; null for a plain GPT, whose last layer attends like the others."""
     query_key_norm: bool = False
-    """Norm every head's queries and keys in all ordinary layers, a plain GPT's last one among them."""
+    """Normalise the queries and keys of every head in all ordinary layers, including the last one of a plain GPT."""
     mixing: MixingConfig | None = None
-    """Another way from depth to depth, beside `shortcut: null` alone."""
+    """Another connection between depths; requires `shortcut: null`."""
     last_layer: str | None = None
-    """Name of a last layer of one's own, registered in Python by `muse_shortcut.register_last_layer`; null: this one.
-    It sees the depths of `shortcut`, and has no `mixing`."""
+    """Name of a custom last layer, registered in Python with `muse_shortcut.register_last_layer`; null for the built-in
+    one. It receives the depths of `shortcut`, and cannot be combined with `mixing`."""
 
     def __post_init__(self) -> None:
         require_types(self)
         for name in ("streams", "width", "heads", "feed_forward"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        # Positions are a table and layers a loop, whatever the weights: a damaged file must not ask for any number.
+        # The context sizes a table and the layers a loop before any weights are read: a damaged file must not request
+        # arbitrary amounts.
         for name, most in (("context", 2**20), ("layers", 1000)):
             require(1 <= getattr(self, name) <= most, name, getattr(self, name), f"1 to {most}")
         require(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 or more")
@@ -142,7 +143,7 @@ class ModelConfig:
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """S: the depths the last layer attends to, rising."""
+        """S, the depths that the last layer attends to, in ascending order."""
         if self.shortcut is None:
             return (self.layers - 1,)
         extra = {self.layers - 1} if self.shortcut.include_last else set[int]()
@@ -150,25 +151,26 @@ class ModelConfig:
 
     @property
     def remembered(self) -> tuple[int, ...]:
-        """The depths of S whose past is attended to, and cached."""
+        """The depths of S whose past positions are attended to, and therefore cached."""
         scope = "context" if self.shortcut is None or self.last_layer is not None else self.shortcut.scope
         return {"context": self.depths, "column": (), "cross": self.depths[-1:]}[scope]
 
     @property
     def head_width(self) -> int:
-        """C."""
+        """C, the width of a head."""
         return self.width // self.heads
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, by name."""
+        """Return all fields by name."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Any) -> ModelConfig:
-        """Raises CheckpointError: a field is missing, unknown or impossible."""
+        """Build a configuration from parsed JSON. Raises CheckpointError if a field is missing, unknown or out of its
+        range."""
         try:
             if isinstance(content, dict):
-                # Checkpoints of 0.1.0 had none of them.
+                # Checkpoints of 0.1.0 lack these fields.
                 content = {"query_key_norm": False, "mixing": None, "last_layer": None} | content
             _require_fields(cls, "a model", content)
             mixing = content["mixing"]
@@ -177,7 +179,7 @@ class ModelConfig:
                 mixing = MixingConfig(**mixing)
             shortcut = content["shortcut"]
             if isinstance(shortcut, dict):
-                # Checkpoints of 0.1.0 had none.
+                # Checkpoints of 0.1.0 lack this field.
                 shortcut = {"norm": False} | shortcut
             if shortcut is not None:
                 _require_fields(ShortcutConfig, "a shortcut", shortcut)
@@ -187,68 +189,70 @@ class ModelConfig:
             raise CheckpointError(f"impossible model: {error}") from error
 
     def for_vocabulary(self, vocabulary_size: int, streams: int) -> ModelConfig:
-        """The same shape for a tokenizer."""
+        """Return the same configuration with the vocabulary of a tokenizer."""
         return replace(self, vocabulary_size=vocabulary_size, streams=streams)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a core is trained."""
+    """Configuration of a training."""
 
     max_steps: int = 2000
-    """Optimiser steps in all."""
+    """Total number of optimiser steps."""
     batch_size: int = 8
-    """Windows of one forward pass."""
+    """Windows per forward pass."""
     window: int = 0
-    """Steps of a window while the rate stands, 0: as many as the model's context. In the fall (`decay_steps`) windows
-    have the whole context, and a batch as many fewer of them."""
+    """Length of a training window in steps while the learning rate is constant; 0 for the model's context. During the
+    decay (`decay_steps`) windows have the whole context, and a batch has fewer of them."""
     accumulation: int = 1
-    """Forward passes of one optimiser step."""
+    """Forward passes per optimiser step (gradient accumulation)."""
     optimiser: Literal["muon", "adamw"] = "muon"
-    """muon: Muon for matrices, AdamW for embeddings, heads and vectors. adamw: AdamW for all."""
+    """muon: Muon for matrices, AdamW for embeddings, heads and vectors. adamw: AdamW for all parameters."""
     learning_rate: float = 6e-3
-    """The highest learning rate of what `optimiser` names."""
+    """Peak learning rate of the chosen optimiser."""
     final_learning_rate: float = 3e-4
-    """The learning rate of the last step."""
+    """Learning rate of the last step."""
     embedding_learning_rate: float = 2e-3
-    """muon: the highest of embeddings, heads and vectors; it falls with the other."""
+    """muon: peak learning rate of embeddings, heads and vectors; it follows the same schedule."""
     warmup_steps: int = 100
-    """Steps of linear rise."""
+    """Steps of linear warm-up."""
     decay_steps: int = 0
-    """0: a cosine that ends at max_steps. Otherwise the rate stands until patience ends, or max_steps is so near, and
-    then falls in a line for so many steps, with which training ends."""
+    """0: a cosine schedule that ends at max_steps. Otherwise the learning rate stays constant until patience runs out
+    or only this many steps remain, then decays linearly over this many steps, and training ends."""
     weight_decay: float = 0.1
-    """On matrices; vectors and embeddings, and beside Muon heads, are left alone."""
+    """Weight decay of matrices. Vectors and embeddings have none, nor do heads with Muon."""
     beta1: float = 0.9
-    """AdamW's, of its mean of gradients."""
+    """AdamW's decay of the first moment."""
     beta2: float = 0.95
-    """AdamW's, of its mean of squared gradients."""
+    """AdamW's decay of the second moment."""
     clip: float = 1.0
-    """The largest norm of a gradient, which is scaled down to it; 0: any."""
+    """Gradients are clipped to this norm; 0 turns it off."""
     source_weights: dict[str, float] = field(default_factory=dict)
-    """How often an epoch sees each source of the store, {"mutopia": 1, "groove": 0.5}; those not named once."""
+    """How often an epoch sees each source of the store, for example {"mutopia": 1, "groove": 0.5}; sources that are not
+    named have weight 1."""
     augment: bool = True
-    """Draw one of the tokenizer's variations for every window (MIDI: transpositions)."""
+    """Augment every window with a random variation of the tokenizer (MIDI: transpositions)."""
     eval_every: int = 200
     """Steps between evaluations."""
     eval_windows: int = 64
-    """Windows of the validation split that are evaluated, always the same."""
+    """Number of validation windows in an evaluation, always the same ones."""
     patience: int = 0
-    """Evaluations without a gain after which training ends, or its rate falls (`decay_steps`); 0: never."""
+    """Evaluations without improvement after which training ends, or the learning rate decays (`decay_steps`); 0 for
+    never."""
     min_delta: float = 0.005
-    """What counts as a gain, nats per token."""
+    """Smallest decrease of the validation loss that counts as an improvement, in nats per token."""
     save_every: int = 200
     """Steps between checkpoints."""
     keep: int = 2
-    """Checkpoints that are kept, the best one besides."""
+    """Number of most recent checkpoints to keep, besides the best one."""
     sample_every: int = 1000
-    """Steps between samples; 0: none."""
+    """Steps between samples; 0 for none."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the chip computes in it."""
+    """Precision of the forward pass; auto uses bfloat16 if the hardware computes in it."""
     compile: bool = False
-    """Run the model through torch.compile."""
+    """Compile the model with torch.compile."""
     tensorboard: bool = True
-    """Write TensorBoard's files beside metrics.jsonl."""
+    """Write TensorBoard event files in addition to metrics.jsonl."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -294,32 +298,33 @@ class TrainConfig:
         )
 
     def standing_window(self, context: int) -> int:
-        """Steps of a window while the rate stands."""
+        """Length of a window in steps while the learning rate is constant."""
         return min(self.window or context, context)
 
     def windows_per_batch(self, context: int, window: int) -> int:
-        """A batch has as many tokens whatever its windows."""
+        """Number of windows per batch, so that batches have the same number of tokens whatever the length of a
+        window."""
         return max(1, self.batch_size * self.standing_window(context) // window)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """How the next id is chosen from the model's distribution. Applied in the order of the fields."""
+    """How the next id is sampled from the model's distribution. The fields are applied in their order."""
 
     repetition_penalty: float = 1.0
-    """Divide the odds of ids among the last 64 steps by this; 1: off."""
+    """Divide the odds of ids among the last 64 steps by this; 1 turns it off."""
     no_repeat_ngram: int = 0
-    """Never write the same run of this many steps twice; 0: off."""
+    """Never generate the same n-gram of this many steps twice; 0 turns it off."""
     greedy: bool = False
-    """Always the likeliest id; the fields below then do nothing."""
+    """Always choose the likeliest id; the fields below then have no effect."""
     temperature: float = 1.0
-    """Below 1 safer, above 1 wilder."""
+    """Values below 1 favour likely ids, values above 1 flatten the distribution."""
     top_k: int = 0
-    """Only the k likeliest; 0: off."""
+    """Sample from the k likeliest ids only; 0 turns it off."""
     top_p: float = 1.0
-    """Only the likeliest that together have this probability; 1: off."""
+    """Sample from the smallest set of likeliest ids that together have this probability; 1 turns it off."""
     min_p: float = 0.0
-    """Only ids at least this fraction as likely as the likeliest; 0: off."""
+    """Sample only from ids that are at least this fraction as likely as the likeliest one; 0 turns it off."""
 
     def __post_init__(self) -> None:
         require_types(self)

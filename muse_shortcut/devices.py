@@ -1,4 +1,4 @@
-"""Where to compute, and in which type. Asked for once by a command; nothing is probed at import."""
+"""Chooses the device and the precision. Called by commands; nothing is probed at import."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["choose_device", "choose_precision", "use_decoding_threads"]
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `mps` -> a device that is there.
+    """Return the device of a name: `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
-        OptionError: it is not there, or is called otherwise.
+        OptionError: The device is not available, or the name is unknown.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -27,7 +27,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto`, `float32` or `bfloat16` -> a type; auto takes bfloat16 where the chip computes in it, not emulates it."""
+    """Return the dtype of `auto`, `float32` or `bfloat16`; auto chooses bfloat16 if the hardware computes in it
+    natively."""
     if name == "float32":
         return torch.float32
     if name == "bfloat16":
@@ -35,21 +36,21 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
     if device.type == "cpu":
-        # AVX-512 alone also has bfloat16 products, and loses with them: 2,640 tokens per second against 4,640 in
-        # float32 (EXPERIMENTS.md). Only AMX's tiles gain.
+        # AVX-512 has bfloat16 products too, but is slower with them: 2,640 tokens per second against 4,640 in float32
+        # (EXPERIMENTS.md). Only AMX tiles are faster.
         return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
     return torch.float32
 
 
 _THREADED_FROM = 16_000_000
-"""Parameters from which a step of decoding is worth more than one thread."""
+"""Number of parameters from which decoding gains from more than one thread."""
 
 
 def use_decoding_threads(parameters: int) -> None:
-    """Let torch decode a small core with one thread.
+    """Make torch decode a small model with one thread.
 
-    Two gain a tenth on an idle machine, and lose a hundredfold where another program wants a core: a step has a hundred
-    places at which the threads wait for one another (EXPERIMENTS.md).
+    Two threads gain 10 % on an idle machine, and are 100 times slower when another program uses a core: a step has a
+    hundred points at which the threads wait for each other (EXPERIMENTS.md).
     """
     if parameters < _THREADED_FROM:
         torch.set_num_threads(1)

@@ -1,18 +1,18 @@
-"""What a user of the library or of a command can meet, as one tree.
+"""The exceptions of the library and its commands, as one tree.
 
-    MuseError                 one line for a person: what was found, where, what is allowed
-    ├── ArgumentsError        options that are impossible, or impossible together
-    │   └── OptionError       of which option, value and what is allowed are known: an `OptionProblem`
-    ├── RecipeError           a recipe that cannot be read or says something impossible
-    ├── DownloadError         a source that could not be fetched, or is not what it should be
-    ├── StoreError            a token store that is missing, damaged, or of another tokenizer
-    ├── CheckpointError       a checkpoint that is missing, damaged, or of another shape
-    ├── OutputError           a file that could not be written
-    ├── TrainingError         a training that cannot go on
-    ├── HubError              a model that could not be fetched from a hub, or sent to one
-    └── TokenizerError        what is wrong with a file, a tokenizer or a constraint (`muse_tokenizers.errors`)
+    MuseError                 base class; the message is one line: what was found, where, what is allowed
+    ├── ArgumentsError        an option is invalid, or options cannot be combined
+    │   └── OptionError       an option has an invalid value; it has option, value and allowed values (`OptionProblem`)
+    ├── RecipeError           a recipe cannot be read or is invalid
+    ├── DownloadError         a source could not be downloaded, or its checksum differs
+    ├── StoreError            a token store is missing, damaged, or made by another tokenizer
+    ├── CheckpointError       a checkpoint is missing, damaged, or of another configuration
+    ├── OutputError           a file could not be written
+    ├── TrainingError         a training cannot continue
+    ├── HubError              a model could not be downloaded from the Hugging Face Hub, or uploaded to it
+    └── TokenizerError        base class of the errors of files, tokenizers and constraints (`muse_tokenizers.errors`)
 
-Commands print the line and exit with 2.
+Commands print the message and exit with code 2.
 """
 
 from muse_tokenizers.errors import MuseError, OptionProblem
@@ -32,36 +32,36 @@ __all__ = [
 
 
 class ArgumentsError(MuseError):
-    """Options that are impossible, or impossible together."""
+    """An option is invalid, or options cannot be combined."""
 
 
 class OptionError(OptionProblem, ArgumentsError):
-    """An option is impossible. Its text has the option's name in Python; `worded` gives it another."""
+    """An option has an invalid value. The message has the option's name in Python; `worded` replaces it."""
 
 
 class RecipeError(MuseError):
-    """A recipe that cannot be read or says something impossible."""
+    """A recipe cannot be read or is invalid."""
 
 
 class DownloadError(MuseError):
-    """A source that could not be fetched, or is not what it should be."""
+    """A source could not be downloaded, or its checksum differs."""
 
 
 class StoreError(MuseError):
-    """A token store that is missing, damaged, or made by another tokenizer."""
+    """A token store is missing, damaged, or made by another tokenizer."""
 
 
 class CheckpointError(MuseError):
-    """A checkpoint that is missing, damaged, or of another shape."""
+    """A checkpoint is missing, damaged, or of another configuration."""
 
 
 class OutputError(MuseError):
-    """A file that could not be written."""
+    """A file could not be written."""
 
 
 class TrainingError(MuseError):
-    """A training that cannot go on."""
+    """A training cannot continue."""
 
 
 class HubError(MuseError):
-    """A model that could not be fetched from a hub, or sent to one."""
+    """A model could not be downloaded from the Hugging Face Hub, or uploaded to it."""

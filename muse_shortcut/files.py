@@ -1,4 +1,4 @@
-"""Writing files so that a reader meets the old one or the new one, never half of either."""
+"""Writes files and folders atomically: a reader finds either the old or the new content."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder and its parents, and return it.
+    """Create a folder and its parents, and return it.
 
     Raises:
-        OutputError: it is a file, or may not be made.
+        OutputError: The path is a file, or the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,17 +42,17 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` last; a folder cannot be opened on Windows, where renames last by themselves."""
+    """Make a rename inside `folder` durable. On Windows a folder cannot be opened, and renames are durable."""
     if os.name == "posix":
         _sync(folder)
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` to write to; it takes the name `path` once the block ends without an error.
+    """Yield a temporary path next to `path` to write to; it is renamed to `path` when the block ends without an error.
 
     Raises:
-        OutputError: the file could not be written (no room, no permission); `path` is as it was.
+        OutputError: The file could not be written (no space, no permission); `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -63,38 +63,39 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        # Where it could not even be made (no such folder, a name too long) it cannot be removed either.
+        # If it could not be created (no such folder, a name that is too long), it cannot be removed either.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file, atomically.
+    """Write a file atomically.
 
     Raises:
-        OutputError: see `atomic_path`.
+        OutputError: The file could not be written; see `atomic_path`.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 file with \\n line ends, atomically.
+    """Write a UTF-8 file with \\n line ends, atomically.
 
     Raises:
-        OutputError: see `atomic_path`.
+        OutputError: The file could not be written; see `atomic_path`.
     """
     write_bytes(path, text.encode("utf-8"))
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A temporary neighbour of `folder` to fill; it takes the name `folder` once the block ends without an error.
+    """Yield a temporary folder next to `folder` to fill; it is renamed to `folder` when the block ends without an
+    error. An existing folder is replaced.
 
     A folder of that name that was there is replaced.
 
     Raises:
-        OutputError: something could not be written; `folder` is as it was.
+        OutputError: A file could not be written; `folder` is unchanged.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -104,7 +105,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         for path in sorted(temporary.rglob("*")):
             _sync(path)
         if folder.exists():
-            # A folder cannot be renamed onto one that has files; the old one steps aside first.
+            # A folder cannot be renamed to a name of a non-empty folder, so the old one is renamed first.
             aside = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
             folder.replace(aside)
             try:
@@ -119,7 +120,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise _cannot_write(folder, error) from error
     except (OutputError, TokenizerError) as error:
-        # Of a file inside: by the name that it would have had, since nobody knows the other.
+        # An error of a file inside is reported under its final name, because nobody knows the temporary one.
         raise error.with_name(temporary, str(folder)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -129,7 +130,7 @@ _LEFT_OVER = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(?P<old>\.old)?\.tmp")
 
 
 def _is_alive(process: int) -> bool:
-    """Whether another process of this number is there; where one cannot ask, it is not."""
+    """Whether another process with this number is running; false if it cannot be determined."""
     if os.name != "posix" or process == os.getpid():
         return False
     try:
@@ -142,13 +143,13 @@ def _is_alive(process: int) -> bool:
 
 
 def clear_left_overs(folder: Path) -> None:
-    """Remove what a kill in the middle of `atomic_path` or `atomic_folder` left in a folder.
+    """Remove what a kill during `atomic_path` or `atomic_folder` left in a folder.
 
-    One that was killed between its two renames has left no `NAME`, but the old one beside it: that one goes back.
-    Files that others named, and those that a living process is writing, are left alone.
+    A kill between the two renames of `atomic_folder` leaves only the old folder under a temporary name: it is restored.
+    Files with other names, and those that a running process is writing, are left alone.
 
     Raises:
-        OutputError: the old one could not be put back.
+        OutputError: The old folder could not be restored.
     """
     for left_over in folder.glob(".*.tmp"):
         named = _LEFT_OVER.fullmatch(left_over.name)
@@ -168,6 +169,6 @@ def clear_left_overs(folder: Path) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

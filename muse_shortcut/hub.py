@@ -1,8 +1,8 @@
-"""Models on a hub: `hf:OWNER/NAME` and `hf:OWNER/NAME@REVISION`, fetched and sent by `huggingface_hub`.
+"""Models on the Hugging Face Hub: `hf:OWNER/NAME` and `hf:OWNER/NAME@REVISION`, through `huggingface_hub`.
 
-Only the files that a checkpoint has are fetched, by name: safetensors and small JSON files. Nothing that is fetched is
-executed or unpickled. They stay in huggingface_hub's cache, from which they are read where there is no network. The hub
-is huggingface_hub's own, or that of the environment variable HF_ENDPOINT.
+Only the files of a checkpoint are downloaded, by name: safetensors and small JSON files. Nothing that is downloaded is
+executed or unpickled. The files stay in huggingface_hub's cache, from which they are read without a network. The
+environment variable HF_ENDPOINT selects another hub.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILES = (
     "tokenizer/codec/codec.json",
     "tokenizer/codec/codec.safetensors",
 )
-"""All that is fetched of a model, and all that is sent."""
+"""Files of a model that are downloaded and uploaded."""
 
 _PREFIX = "hf:"
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -38,15 +38,15 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 
 
 def is_on_hub(name: str | Path) -> bool:
-    """Whether a checkpoint is named that is on a hub."""
+    """Whether a name is that of a model on a hub."""
     return str(name).startswith(_PREFIX)
 
 
 def parse_hub_name(name: str | Path) -> tuple[str, str | None]:
-    """`hf:OWNER/NAME@REVISION` -> "OWNER/NAME" and the revision, None where none is named.
+    """Split `hf:OWNER/NAME@REVISION` into "OWNER/NAME" and the revision, None if there is none.
 
     Raises:
-        HubError: it is not of that form.
+        HubError: The name does not have this form.
 
     >>> parse_hub_name("hf:me/waltzes@v2")
     ('me/waltzes', 'v2')
@@ -59,7 +59,7 @@ def parse_hub_name(name: str | Path) -> tuple[str, str | None]:
 
 
 def check_repository(repository: str, named: str | None = None) -> None:
-    """Raises HubError: it is not of the form OWNER/NAME."""
+    """Check that a repository has the form OWNER/NAME. Raises HubError."""
     if not _NAME.fullmatch(repository) or ".." in repository or "--" in repository or len(repository) > 96:
         raise HubError(
             f"{named or repository} names no model of a hub; allowed: OWNER/NAME, and to read one hf:OWNER/NAME or "
@@ -68,13 +68,13 @@ def check_repository(repository: str, named: str | None = None) -> None:
 
 
 def fetch_model(name: str | Path) -> Path:
-    """The folder of a model's files in the cache, fetched as far as they are not there.
+    """Download the files of a model that are not in the cache, and return their folder.
 
     Args:
-        name: `hf:OWNER/NAME`, or with `@REVISION` a branch, a tag or a commit, which stays what it is.
+        name: `hf:OWNER/NAME`, optionally with `@REVISION`: a branch, a tag or a commit. A commit pins the content.
 
     Raises:
-        HubError: there is no such model, it has no safetensors, or it is not in the cache and there is no network.
+        HubError: There is no such model, it has no safetensors, or it is not in the cache and there is no network.
     """
     repository, revision = parse_hub_name(name)
     from huggingface_hub import snapshot_download
@@ -89,19 +89,19 @@ def fetch_model(name: str | Path) -> Path:
 
 
 def push_model(folder: Path, repository: str, *, private: bool = False, message: str) -> str:
-    """Send a checkpoint's files as one commit, into a repository that is made where there is none.
+    """Upload the files of a checkpoint as one commit; the repository is created if it does not exist.
 
     Args:
-        folder: of the checkpoint.
+        folder: Folder of the checkpoint.
         repository: "OWNER/NAME".
-        private: whether others may see a repository that is made.
-        message: of the commit.
+        private: Whether a new repository is private.
+        message: Message of the commit.
 
     Returns:
-        The address of the repository.
+        URL of the repository.
 
     Raises:
-        HubError: nobody is logged in, the owner is somebody else, or there is no network.
+        HubError: Nobody is logged in, the owner is somebody else, or there is no network.
     """
     check_repository(repository)
     from huggingface_hub import HfApi
@@ -119,7 +119,8 @@ def _endpoint() -> str | None:
 
 @contextmanager
 def _in_one_line(name: str, purpose: str) -> Iterator[None]:
-    """Whatever huggingface_hub raises as one of our errors; it says nothing itself but how far it is, on a terminal."""
+    """Convert whatever huggingface_hub raises to a HubError, and suppress its output except for progress bars on a
+    terminal."""
     from huggingface_hub import errors
 
     try:
@@ -145,7 +146,7 @@ def _in_one_line(name: str, purpose: str) -> Iterator[None]:
     except OSError as error:
         raise HubError(f"{name}: cannot {purpose} it: {error.strerror or _first_line(error)}") from error
     except Exception as error:
-        # What its HTTP library raises has no base that huggingface_hub promises.
+        # The exceptions of its HTTP library have no base class that huggingface_hub documents.
         if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "requests", "hf_xet"):
             raise
         raise HubError(f"{name}: the hub cannot be reached: {_first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""What this installation has: versions, devices and precisions, extras, shipped models. Looks, and changes nothing."""
+"""Inspects the installation: versions, devices and precisions, extras, shipped models. Changes nothing."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _EXTRAS = {
     "evaluate": ("sklearn", "a classifier that tells true music from generated"),
     "media": ("av", "reads m4a, AAC, webm and what else FFmpeg reads"),
 }
-"""Optional dependencies: the module each brings, and what it is for."""
+"""Optional dependencies: their modules and purposes."""
 _LEAST_FREE = 2**30
-"""Bytes: a long trace, and a download, are written to the temporary folder first."""
+"""Space in bytes that the temporary folder should have: long traces and downloads are written there first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """One item of the inspection."""
 
     group: str
     name: str
     value: str
     mend: str | None = None
-    """What to do about it; None where all is well."""
+    """How to fix it; None if nothing is wrong."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def inspect_installation() -> list[Finding]:
-    """Everything, in the order in which it is worth reading."""
+    """Inspect everything, most important items first."""
     return [*_versions(), *_devices(), *_extras(), *_models(), *_places()]
 
 

@@ -1,4 +1,4 @@
-"""Shapes of models by name."""
+"""Model configurations by name."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ PRESETS: dict[str, ModelConfig] = {
         shortcut=ShortcutConfig(taps=(2, 4, 6, 8), feature_width=1024, norm=False),
     ),
 }
-"""Shapes by name."""
+"""Configurations by name."""
 
 PRESET_WORDS: dict[str, str] = {
     "tiny": "4 layers of width 64, for trying things out",
@@ -75,9 +75,9 @@ PRESET_WORDS: dict[str, str] = {
     "medium": "12 layers of width 768, as GPT-2 small",
     "paper": "arXiv 2409.10870 as far as it is known: 10 layers, 4 taps, MLPs of 1,024; width and context are chosen",
 }
-"""What each of them is."""
+"""A description of each preset."""
 
 
 def preset_of(domain: str) -> str:
-    """The preset that a new model has where none is named."""
+    """Return the default preset of a domain."""
     return domain if domain in ("audio", "text") else "small"

@@ -1,10 +1,10 @@
-"""Which checkpoints per run's folder has, found by looking. Free of torch.
+"""Finds the checkpoints of a run folder. Imports no torch.
 
     run/checkpoints/step-000500/training/progress.json   how far it had come
                                         /checksums.json  SHA-256 of what must not change
 
-`latest` and `best` beside them are for people and scripts: they may be missing, stale, or name what is not there. Does
-not know how a run is written: that is `muse_shortcut.training.run`'s affair.
+`latest` and `best` next to them are for people and scripts: they may be missing, stale, or dangling. Does not know how
+a run is written; see `muse_shortcut.training.run`.
 """
 
 from __future__ import annotations
@@ -35,17 +35,19 @@ _CHECKSUMS = Path("training") / "checksums.json"
 
 
 def checkpoint_steps(checkpoints: Path) -> dict[int, Path]:
-    """The checkpoints of a folder by step, rising, whole or not."""
+    """Return the checkpoints of a folder by step, in ascending order, complete or not."""
     named = [(_NAME.fullmatch(path.name), path) for path in checkpoints.glob("step-*") if path.is_dir()]
     return dict(sorted((int(match[1]), path) for match, path in named if match is not None))
 
 
 def newest_checkpoint(checkpoints: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that a training can go on from, None where there are none at all; and of each newer one
-    why it cannot.
+    """Find the newest checkpoint from which a training can resume.
+
+    Returns:
+        The checkpoint, None if there are none; and for each newer one, why it cannot be used.
 
     Raises:
-        CheckpointError: there are some, and none of them is whole.
+        CheckpointError: There are checkpoints, but none is complete.
     """
     problems: list[str] = []
     for folder in reversed(checkpoint_steps(checkpoints).values()):
@@ -59,7 +61,7 @@ def newest_checkpoint(checkpoints: Path) -> tuple[Path | None, list[str]]:
 
 
 def problem_of(folder: Path) -> str | None:
-    """What keeps a training from going on from a checkpoint; None where nothing does."""
+    """Return why a training cannot resume from a checkpoint; None if it can."""
     training = folder / "training"
     codec = (training / "state.safetensors").is_file()
     needed = ["state.safetensors"] if codec else ["../config.json", "../model.safetensors", "optimiser.safetensors"]
@@ -79,8 +81,8 @@ def problem_of(folder: Path) -> str | None:
 
 
 def best_checkpoint(checkpoints: Path, up_to: int | None = None) -> Path | None:
-    """The checkpoint that was judged best, up to a step: the first of those that say what the newest says of the best
-    so far."""
+    """Return the best checkpoint up to a step: the first one whose validation loss is the lowest that the newest
+    checkpoint records."""
     steps = checkpoint_steps(checkpoints)
     among = [folder for step, folder in steps.items() if up_to is None or step <= up_to]
     said: list[tuple[Path, float | None]] = []
@@ -97,12 +99,12 @@ def best_checkpoint(checkpoints: Path, up_to: int | None = None) -> Path | None:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The checkpoint that a folder stands for: of a run its best, else its newest; any other folder is itself. Of a
-    model on a hub, `hf:OWNER/NAME@REVISION`, its folder in the cache.
+    """Resolve a folder to a checkpoint: for a run its best one, or else its newest; for any other folder the folder
+    itself; for a model on a hub, `hf:OWNER/NAME@REVISION`, its folder in the cache.
 
     Raises:
-        CheckpointError: the run has none.
-        HubError: the model cannot be fetched.
+        CheckpointError: The run has no checkpoint.
+        HubError: The model could not be downloaded.
     """
     if is_on_hub(folder):
         return fetch_model(folder)
@@ -125,10 +127,10 @@ def _named(checkpoints: Path, pointer: str, among: list[Path]) -> Path | None:
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """How far the training of a checkpoint had come: numbers that can be, by name.
+    """Read the progress of the training of a checkpoint: finite numbers by name.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or of another checkpoint.
+        CheckpointError: The file is missing or damaged, or belongs to another checkpoint.
     """
     path = folder / "training" / "progress.json"
     content = read_json(path, CheckpointError)
@@ -146,10 +148,10 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 
 def write_checksums(folder: Path) -> None:
-    """Keep the SHA-256 of a checkpoint's weights and of what its training goes on from, in a file among these.
+    """Write the SHA-256 of a checkpoint's weights and training state to a file next to the state.
 
     Raises:
-        OutputError: it could not be written.
+        OutputError: The file could not be written.
     """
     files = sorted({*folder.rglob("*.safetensors"), *(folder / "training").glob("*")} - {folder / _CHECKSUMS})
     sums = {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
@@ -157,7 +159,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def _check_sums(folder: Path) -> None:
-    """Checkpoints made before there were checksums have none: of those the files' own headings are checked."""
+    """Check the checksums. Older checkpoints have none: only the headers of their files are checked."""
     path = folder / _CHECKSUMS
     if not path.exists():
         for tensors in folder.rglob("*.safetensors"):
@@ -177,7 +179,7 @@ def _check_sums(folder: Path) -> None:
 
 
 def _check_length(path: Path) -> None:
-    """A safetensors file ends where its heading says."""
+    """Check that a safetensors file has the length that its header states."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""What a person may have meant: the names that are near to one that is not known."""
+"""Suggests known names that are similar to an unknown one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _OTHER_NAMES = {
     "lr": "train.learning_rate", "steps": "train.max_steps", "epochs": "train.max_steps", "output": "out", "o": "out",
     "n": "num_samples", "samples": "num_samples", "length": "seconds", "input": "prompt", "model": "checkpoint",
 }  # fmt: skip
-"""What options are called elsewhere."""
+"""Names of the options in other programs."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message: "; did you mean greensleeves?", empty where nothing is near."""
+    """Return the end of a message, such as "; did you mean greensleeves?"; empty if no name is similar."""
     found = _near(word, list(known))
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def options_like(name: str, options: Iterable[str]) -> list[str]:
-    """The options that a person may have meant.
+    """Return the options that are similar to an unknown one.
 
     Args:
-        name: as it was written, without its dashes before and with underscores in it.
-        options: those that there are, likewise: "out", "train.max_steps".
+        name: The unknown option, without its leading dashes and with underscores.
+        options: The known options in the same form: "out", "train.max_steps".
     """
     known = list(options)
     tails = {one: one.rpartition(".")[2] for one in known}
@@ -39,12 +39,13 @@ def options_like(name: str, options: Iterable[str]) -> list[str]:
 
 
 def spelt(option: str) -> str:
-    """An option as it is written: --top-k; a field of a configuration keeps its underscores: --train.max_steps."""
+    """Return the command-line form of an option: --top-k; a field of a configuration keeps its underscores:
+    --train.max_steps."""
     return f"--{option}" if "." in option else f"--{option.replace('_', '-')}"
 
 
 def _near(word: str, known: list[str]) -> list[str]:
-    """Those that begin with the word, then those that are spelt alike."""
+    """Return the names that begin with the word, then those with a similar spelling."""
     names = {name.lower(): name for name in known}
     wanted = word.lower()
     started = [name for low, name in names.items() if len(wanted) > 1 and low.startswith(wanted)]

@@ -1,1 +1,1 @@
-"""From music, sound or text on a disk or a server to token stores and batches; what an id means stays unknown here."""
+"""Token stores and batches, from local or downloaded files of any domain. Does not know what an id means."""

@@ -1,4 +1,4 @@
-"""Batches as a pure function of a seed and a step: nothing is remembered, so nothing has to be restored."""
+"""Training batches as a pure function of (seed, step), so that there is no state to save or restore."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from muse_shortcut.errors import StoreError
 from muse_tokenizers.base import Variations
 
 if TYPE_CHECKING:
-    from muse_shortcut.data.store import Store  # which needs yaml
+    from muse_shortcut.data.store import Store  # it imports yaml
 
 __all__ = ["SourceWeights", "TrainingBatches", "evaluation_windows", "source_weights_of"]
 
@@ -24,16 +24,17 @@ WindowIds = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceWeights:
-    """How often each part of a split is seen, beside the others."""
+    """Sampling weights of the parts of a split."""
 
     starts: NDArray[np.int64]
-    """(M,): where each part begins, rising from 0."""
+    """(M,) int64, the beginning of each part in ascending order, from 0."""
     weights: NDArray[np.float64]
-    """(M,): how often an epoch sees a part's windows, on average; a weight of 2.5 is two or three times."""
+    """(M,) float64, how often an epoch sees the windows of each part on average; a weight of 2.5 means two or three
+    times."""
 
 
 class TrainingBatches:
-    """Windows over a split, every one seen once an epoch, in an order and from an offset of that epoch's own."""
+    """Batches of windows of a split. An epoch sees every window once, in its own order and from its own offset."""
 
     def __init__(
         self,
@@ -48,14 +49,14 @@ class TrainingBatches:
         """
         Args:
             tokens: (N, K) ids of a split.
-            context: T, the steps the model sees.
-            batch: windows per batch.
-            seed: another one gives other batches.
-            variations: augmentation; one is drawn for each window.
-            source_weights: windows that begin in a part of weight w are seen w times an epoch; None: all once.
+            context: T, the length of a window in steps.
+            batch: Windows per batch.
+            seed: Seed of the order, the offsets and the augmentation.
+            variations: Augmentations, of which one is drawn for each window.
+            source_weights: Windows that begin in a part of weight w are seen w times per epoch; None for weights of 1.
 
         Raises:
-            StoreError: there is nothing to learn from.
+            StoreError: The split is too short, or all weights are 0.
         """
         if len(tokens) < 2:
             raise StoreError("the train split has no pieces")
@@ -70,7 +71,7 @@ class TrainingBatches:
 
     @property
     def windows_per_epoch(self) -> int:
-        """Windows after which all have been seen."""
+        """Number of windows in an epoch."""
         return self._windows
 
     def _shuffle(self, epoch: int) -> tuple[int, NDArray[np.int64]]:
@@ -78,13 +79,13 @@ class TrainingBatches:
         offset = int(random.integers(self._context))
         if self._source_weights is None:
             return offset, random.permutation(self._windows)
-        # Systematic resampling: a window of weight w comes floor(w) or ceil(w) times.
+        # Systematic resampling: a window of weight w occurs floor(w) or ceil(w) times.
         reached = np.cumsum(self._weights(offset))
         points = (np.arange(self._windows) + random.random()) * (reached[-1] / self._windows)
         return offset, random.permutation(np.minimum(np.searchsorted(reached, points, side="right"), self._places - 1))
 
     def _weights(self, offset: int) -> NDArray[np.float64]:
-        """(windows,): the weight of each window of an epoch that begins at an offset."""
+        """Return the weight of each window of an epoch that begins at an offset, (windows,)."""
         assert self._source_weights is not None
         begins = (offset + np.arange(self._places) * self._context) % len(self._tokens)
         weights: NDArray[np.float64] = self._source_weights.weights[
@@ -93,7 +94,8 @@ class TrainingBatches:
         return weights
 
     def __call__(self, index: int) -> tuple[WindowIds, WindowIds]:
-        """Batch number `index`: inputs and targets, (B, T, K) each; target t is what follows input t."""
+        """Return batch number `index` as inputs and targets, (B, T, K) each; the target at t is the step after input
+        t."""
         numbers = range(index * self._batch, (index + 1) * self._batch)
         window = np.stack([self._window(number) for number in numbers])
         return window[:, :-1], window[:, 1:]
@@ -102,7 +104,7 @@ class TrainingBatches:
         epoch, place = divmod(number, self._windows)
         offset, order = self._order(epoch)
         start = offset + int(order[place]) * self._context
-        # A split shorter than a window repeats itself.
+        # A split that is shorter than a window is repeated.
         rows = np.arange(start, start + self._context + 1) % len(self._tokens)
         ids: WindowIds = self._tokens[rows].astype(np.int64)
         if self._variations is None:
@@ -115,10 +117,10 @@ class TrainingBatches:
 
 
 def source_weights_of(store: Store, split: str, weights: Mapping[str, float]) -> SourceWeights | None:
-    """The weights of a store's sources as those of the parts of one split; None where there are none.
+    """Convert weights of sources to weights of the parts of a split; None if there are no weights.
 
     Raises:
-        ArgumentsError: a source is not in the split, or nothing of it would be seen.
+        ArgumentsError: A source is not in the split, or all weights are 0.
     """
     if not weights:
         return None
@@ -130,15 +132,15 @@ def source_weights_of(store: Store, split: str, weights: Mapping[str, float]) ->
 
 
 def evaluation_windows(tokens: NDArray[Any], *, context: int, count: int) -> WindowIds:
-    """(W, T + 1, K): at most `count` windows that do not overlap, evenly over a split; always the same.
+    """Return at most `count` non-overlapping windows, spread evenly over a split, (W, T + 1, K); always the same ones.
 
     Args:
-        tokens: (N, K) ids of a split, as `Store.split` gives them.
-        context: T, the steps that the model sees.
-        count: W, at most.
+        tokens: (N, K) ids of a split, as returned by `Store.split`.
+        context: T, the context of the model in steps.
+        count: Largest number of windows W.
 
     Raises:
-        StoreError: the split is empty.
+        StoreError: The split is empty.
     """
     if len(tokens) < 2:
         raise StoreError("there is nothing to evaluate: the split has no pieces")

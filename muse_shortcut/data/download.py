@@ -1,11 +1,11 @@
-"""Fetching what a recipe names: one file from one address, held to its checksum, unpacked safely, once.
+"""Downloads what a recipe names: one file from one address, checked against its checksum and unpacked safely, once.
 
-Knows addresses, checksums and archives; what lies inside is for `muse_shortcut.data.recipe.survey`. A cache holds,
+Knows addresses, checksums and archives; `muse_shortcut.data.scan.survey` finds the files in the result. A cache holds,
 for a recipe NAME,
 
-    NAME.zip      the file as it came (.tar.gz, .tar.xz, .tar.bz2; .download where it is none)
-    NAME.sha256   its checksum and its address, as first met
-    NAME/         what was in it, with the checksum of the file it came from in NAME/.muse-source
+    NAME.zip      the downloaded file (.tar.gz, .tar.xz, .tar.bz2; .download if it is not an archive)
+    NAME.sha256   the address and the checksum of the first download
+    NAME/         its content, with the checksum of the archive in NAME/.muse-source
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from muse_shortcut.files import atomic_folder, atomic_path, hash_file, make_fold
 __all__ = ["UNPACKED_LIMIT", "Progress", "cache_folder", "fetch"]
 
 Progress: TypeAlias = Callable[[int, int | None], None]
-"""Called with the bytes that have come, and how many there will be (None: the server does not say)."""
+"""Called with the number of bytes downloaded so far, and the total (None if the server does not state it)."""
 
 UNPACKED_LIMIT = 16 * 2**30
-"""Bytes that an archive may unpack to; beyond it is a mistake or a trap, and would fill the disk."""
+"""Largest unpacked size of an archive in bytes; more is a mistake or an attack, and would fill the disk."""
 
 TIMEOUT = 30
-"""Seconds that a server may stay silent."""
+"""Timeout in seconds without data from the server."""
 
 _BLOCK = 2**18
 _STAMP = ".muse-source"
@@ -52,13 +52,13 @@ _DAMAGE = (
     struct.error,
     EOFError,
     ValueError,
-    NotImplementedError,  # a compression that zipfile does not know
+    NotImplementedError,  # a compression method that zipfile lacks
     RuntimeError,  # an encrypted member
 )
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $MUSE_CACHE, or the platform's folder for caches (~/.cache/muse-shortcut)."""
+    """Return the folder of downloads: $MUSE_CACHE, or the cache folder of the platform (~/.cache/muse-shortcut)."""
     chosen = os.environ.get("MUSE_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -68,13 +68,18 @@ def cache_folder() -> Path:
 
 
 def fetch(recipe: Recipe, cache: Path, progress: Progress | None = None) -> Path:
-    """The folder that holds what the recipe names, downloaded and unpacked unless the cache has it.
+    """Download and unpack the files of a recipe unless they are in the cache, and return their folder.
 
-    A file must have the recipe's checksum, or, where the recipe states none, the one that was met first.
+    A file must match the checksum of the recipe or, if it has none, the checksum of the first download.
+
+    Args:
+        recipe: The recipe.
+        cache: Folder of downloads.
+        progress: Called with the progress of the download.
 
     Raises:
-        DownloadError: the file could not be fetched whole, or is not what it should be, or is not safe to unpack.
-        OutputError: the cache cannot be written.
+        DownloadError: The file could not be downloaded completely, has another checksum, or is not safe to unpack.
+        OutputError: The cache could not be written.
     """
     url = recipe.url
     if url is None:
@@ -101,13 +106,13 @@ def fetch(recipe: Recipe, cache: Path, progress: Progress | None = None) -> Path
             _remove(archive)
             raise DownloadError(f"recipe {recipe.name}: {url} {error}; nothing of it is kept") from error
         (unfinished / _STAMP).write_text(f"{checksum}\n", "utf-8")
-    # Only now: what cannot be unpacked, such as a page that says "busy", must not become the one to hold to.
+    # The checksum is recorded only after unpacking: a page that says "busy" must not become the expected content.
     write_text(record, f"{checksum}  {url}\n")
     return folder
 
 
 def _recorded(record: Path, url: str) -> str | None:
-    """The checksum met first at this address."""
+    """Return the checksum of the first download from this address."""
     try:
         words = record.read_text("utf-8").split()
     except FileNotFoundError:
@@ -134,7 +139,7 @@ def _checksum(path: Path) -> str | None:
 
 
 def _remove(path: Path) -> None:
-    # What cannot be removed cannot be written either, and that error is the one to show.
+    # If it cannot be removed, it cannot be written either, and that error is the one to report.
     with suppress(OSError):
         path.unlink()
 
@@ -149,7 +154,7 @@ def _unexpected(recipe: Recipe, found: str, expected: str, record: Path) -> Down
 
 
 class _Meter:
-    """What pooch takes for a progress bar: it hears of blocks, and is told the total from the server's header."""
+    """Progress bar for pooch, which reports blocks and sets the total from the server's header."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.total = 0
@@ -157,7 +162,7 @@ class _Meter:
         self._progress = progress
 
     def update(self, count: int) -> None:
-        # A last block is counted as a whole one.
+        # pooch counts an incomplete last block as a whole one.
         self._done = min(self._done + count, self.total) if self.total else self._done + count
         if self._progress is not None and count > 0:
             self._progress(self._done, self.total or None)
@@ -174,14 +179,14 @@ def _download(recipe: Recipe, url: str, target: Path, progress: Progress | None)
     from pooch import HTTPDownloader
 
     meter = _Meter(progress)
-    # Else a server may compress on the way: Content-Length would count other bytes than those that are written.
+    # Without this a server may compress the response, and Content-Length would not count the bytes that are written.
     headers = {"Accept-Encoding": "identity"}
     reason = None
     cause: Exception | None = None
     try:
         HTTPDownloader(progressbar=meter, chunk_size=_BLOCK, timeout=TIMEOUT, headers=headers)(url, str(target), None)
     except requests.RequestException as error:
-        # Such errors are OSErrors: let through, they would be taken for a disk that cannot be written.
+        # These errors are OSErrors, and would otherwise be reported as a failure to write to the disk.
         reason, cause = _reason(error), error
     except ValueError as error:
         reason, cause = f"its answer makes no sense ({error})", error
@@ -198,7 +203,7 @@ def _download(recipe: Recipe, url: str, target: Path, progress: Progress | None)
 
 
 def _reason(error: Exception) -> str:
-    """The one thing a person can act on, out of errors nested five deep."""
+    """Return the cause that a user can act on, out of deeply nested errors."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answered {response.status_code} {response.reason}"
@@ -214,18 +219,18 @@ def _reason(error: Exception) -> str:
 
 
 class _Unpacking:
-    """A folder that members of an archive are written into, and nowhere else, up to a limit in all."""
+    """Unpacks members of an archive into one folder and nowhere else, up to a limit of the total size."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._left = UNPACKED_LIMIT
 
     def add(self, name: str, content: IO[bytes] | None) -> None:
-        """Write one member; without content it is a folder."""
+        """Write one member; one without content is a folder."""
         parts = PurePosixPath(name).parts
         absolute = name.startswith("/") or PureWindowsPath(name).drive != ""
         unprintable = any(ord(letter) < 32 for letter in name)
-        # "./", which tar writes for the top, has no parts: right for a folder, not for a file.
+        # "./", which tar writes for the root, has no parts: valid for a folder, not for a file.
         if absolute or unprintable or ".." in parts or "\\" in name or not (parts or content is None):
             raise DownloadError(f"holds {name!r}, allowed: names that stay inside a folder")
         path = self._folder.joinpath(*parts)
@@ -240,20 +245,20 @@ class _Unpacking:
             raise DownloadError(f"holds {name!r} twice, or as a file and as a folder") from error
 
     def _copy(self, content: IO[bytes], file: IO[bytes]) -> None:
-        self.charge(4096)  # an empty file has its price too
+        self.charge(4096)  # an empty file uses space too
         while block := content.read(_BLOCK):
             self.charge(len(block))
             file.write(block)
 
     def charge(self, size: int) -> None:
-        """Count what really comes: what a header says of a size is not to be believed."""
+        """Count the bytes that are actually unpacked: the size in a header cannot be trusted."""
         self._left -= size
         if self._left < 0:
             raise DownloadError(f"unpacks to more than {UNPACKED_LIMIT} bytes, the most that is allowed")
 
 
 def _unpack(archive: Path, recipe: Recipe, unpacking: _Unpacking) -> None:
-    """Unpack files and folders; links and devices are refused, and owners and permissions ignored."""
+    """Unpack files and folders. Links and devices are refused; owners and permissions are ignored."""
     try:
         if recipe.archive == "zip":
             _unpack_zip(archive, unpacking)
@@ -272,8 +277,8 @@ def _unpack(archive: Path, recipe: Recipe, unpacking: _Unpacking) -> None:
     except _DAMAGE as error:
         raise _damaged(recipe, error) from error
     except OSError as error:
-        # A damaged zip can point to a place before its own start, which the system calls an invalid argument; of
-        # damaged bzip2 Python says no more than OSError.
+        # A damaged zip file can point before its own start, which the system reports as an invalid argument; for
+        # damaged bzip2 data Python raises a plain OSError.
         if error.errno in (errno.EINVAL, None):
             raise _damaged(recipe, error) from error
         raise
@@ -291,7 +296,7 @@ def _link(name: str) -> DownloadError:
 def _unpack_zip(archive: Path, unpacking: _Unpacking) -> None:
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            # A zip made on Unix keeps the kind of the file here; others leave it 0.
+            # A zip file from Unix has the file type here; others leave it 0.
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _link(member.filename)
             if member.is_dir():
@@ -308,6 +313,6 @@ def _unpack_tar(stream: gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File, unpacking: 
             if content is None and not member.isdir():
                 raise _link(member.name)
             unpacking.add(member.name, content)
-    # tarfile stops at its own end; the compression's checksum comes after it.
+    # tarfile stops at the end of the archive; the checksum of the compression comes after it.
     while block := stream.read(_BLOCK):
         unpacking.charge(len(block))

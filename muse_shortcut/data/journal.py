@@ -1,6 +1,6 @@
-"""What a preparation has done so far, so that a killed one goes on where it stopped.
+"""The journal of a preparation, from which it resumes after it was killed.
 
-The ids of a file are written before its line in the journal: a line that is there is true.
+The ids of a file are written before its line in the journal, so every line that exists is valid.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ __all__ = ["Entry", "Journal"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What became of one file."""
+    """The result of preparing one file."""
 
     name: str
     size: int
     modified: int
-    """Nanoseconds."""
+    """Modification time in nanoseconds."""
     tokens: int = 0
     start: int = 0
-    """Where its ids begin in the journal's own file, in steps."""
+    """Offset of its ids in the journal's array, in steps."""
     digest: str = ""
-    """Of the ids, by which duplicates are found."""
+    """Digest of the ids, by which duplicates are found."""
     length: float | None = None
-    """In the domain's unit."""
+    """Length in the unit of the domain."""
     part: tuple[int, int] | None = None
-    """The bytes of the file that it is, where it is not all of it."""
+    """Byte range in the file, if the piece is not the whole file."""
     reason: str | None = None
-    """Why it was rejected; None for a file that was taken."""
+    """Why it was rejected; None if it was accepted."""
     warnings: tuple[str, ...] = ()
-    """What was repaired, converted or left out while it was read."""
+    """What was repaired, converted or left out when it was read."""
 
 
 class Journal:
-    """A folder with `journal.jsonl` and the ids, both only ever appended to."""
+    """A folder with `journal.jsonl` and the ids, both of which are only appended to."""
 
     def __init__(self, folder: Path, heading: dict[str, Any], streams: int, dtype: np.dtype[Any]) -> None:
-        """Open or begin one; what another tokenizer or another version left there is thrown away."""
+        """Open a journal or begin one; a journal of another tokenizer or version is discarded."""
         self._folder, self._streams, self._dtype = make_folder(folder), streams, dtype
         self._lines, self._ids = folder / "journal.jsonl", folder / "ids.bin"
         self.entries: dict[str, Entry] = {}
@@ -56,7 +56,7 @@ class Journal:
             first, entries = self._read()
             self._ids.touch()
             if first == heading:
-                # After a power cut a line may have lasted and its ids not.
+                # After a power cut a line may be on the disk without its ids.
                 written = self._ids.stat().st_size // (streams * dtype.itemsize)
                 entries = [entry for entry in entries if entry.start + entry.tokens <= written]
                 self.entries = {entry.name: entry for entry in entries}
@@ -74,7 +74,7 @@ class Journal:
         if not self._lines.is_file():
             return None, []
         heading, entries = None, []
-        # What follows the last line end was being written when the program was killed.
+        # An incomplete last line was being written when the process was killed.
         for number, line in enumerate(self._lines.read_bytes().split(b"\n")[:-1]):
             try:
                 content = json.loads(line)
@@ -87,10 +87,14 @@ class Journal:
         return heading, entries
 
     def add(self, entry: Entry, ids: NDArray[Any] | None) -> None:
-        """Append a file; ids is (T, K), None for a rejected one.
+        """Append a file.
+
+        Args:
+            entry: The result.
+            ids: (T, K) ids; None for a rejected file.
 
         Raises:
-            OutputError: the disk is full, say.
+            OutputError: The file could not be written, for example because the disk is full.
         """
         try:
             if ids is not None:
@@ -105,13 +109,13 @@ class Journal:
         self.entries[entry.name] = entry
 
     def ids(self) -> NDArray[Any]:
-        """(N, K): all ids so far, memory-mapped."""
+        """Return all ids so far, (N, K), memory-mapped."""
         if self._steps == 0:
             return np.zeros((0, self._streams), dtype=self._dtype)
         return np.memmap(self._ids, dtype=self._dtype, mode="r", shape=(self._steps, self._streams))
 
     def close(self) -> None:
         for file in (self._journal, self._tokens):
-            # All that counts has been flushed: what is left is what `add` failed to write, and that it has said.
+            # Everything valid has been flushed; the rest is what `add` failed to write, and has reported.
             with suppress(OSError):
                 file.close()

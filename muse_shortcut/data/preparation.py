@@ -1,4 +1,4 @@
-"""From a folder of files to a token store: parallel, resumable, and never stopped by a bad file."""
+"""Makes a token store from files: in parallel, resumable, and without stopping at a bad file."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from muse_tokenizers.loading import domain_kinds, domain_of, load_tokenizer, reg
 __all__ = ["Preparation", "check_place", "prepare"]
 
 _SIDE_BY_SIDE = 16
-"""Files whose ids a GPU computes at once."""
+"""Largest number of files in a batch on a GPU."""
 _LARGEST_BATCH = 2**28
-"""Bytes of files whose ids are computed at once."""
+"""Largest size of a batch of files, in bytes."""
 _READERS = 8
-"""Files that are read at once for it."""
+"""Number of files that are read in parallel for a batch."""
 
 _Done = tuple[Entry, "np.ndarray[Any, Any] | None"]
-"""What became of a file, and its ids."""
+"""The result of preparing a file, and its ids."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,17 +50,17 @@ class Preparation:
     """How a store is made."""
 
     workers: int
-    """Processes that read files; 0: this one."""
+    """Number of processes that read files; 0 reads them in this process."""
     device: str = "cpu"
-    """Where ids are computed. On a GPU one worker does it, several files side by side."""
+    """Device that computes the ids. On a GPU one worker computes them for batches of files."""
     seed: int
     held_out: float
     source: dict[str, Any]
-    """Where the files came from, for the manifest: recipe, licence, checksum."""
+    """Origin of the files for the manifest: recipe, licence, checksum."""
     unused: tuple[tuple[str, str], ...] = ()
-    """Other files that were seen, by name, and why they are not among those that are read; for the manifest."""
+    """Files that are not used, with the reasons, for the manifest."""
     overwrite: bool = False
-    """Replace a finished store."""
+    """Whether to replace a complete store."""
 
 
 def prepare(
@@ -70,22 +70,21 @@ def prepare(
     how: Preparation,
     progress: Callable[[int, int, int], None] = lambda _files, _tokens, _rejects: None,
 ) -> dict[str, Any]:
-    """Make a store of the files; return its manifest.
+    """Make a store of files, and return its manifest.
 
-    Called again after it was killed it goes on. The same files give the same bytes, whatever the number of workers; on
-    a GPU one code in thousands may differ with what a file was computed beside.
+    It resumes when it is called again after it was killed. The same files give the same bytes, whatever the number of
+    workers; on a GPU one code in thousands may differ with the composition of batches.
 
     Args:
-        sources: the files of each source, in the order in which they will stand; a source without an official split
-            is split by chance, whatever the others have.
-        domain: reads the files; its tokenizer makes the ids.
-        out: the store's folder.
-        how: workers, seed, splits, source.
-        progress: called after each file with the numbers of files, tokens and rejects so far.
+        sources: Files of each source, in the order of the store; a source without an official split is split randomly.
+        domain: Domain that reads the files; its tokenizer makes the ids.
+        out: Folder of the store.
+        how: Workers, seed, splits and origin.
+        progress: Called after each file with the numbers of files, tokens and rejected files so far.
 
     Raises:
-        StoreError: no file could be used, or `out` holds something else.
-        OutputError: something could not be written.
+        StoreError: No file could be used, or `out` contains something else.
+        OutputError: A file could not be written.
     """
     check_place(out, overwrite=how.overwrite)
     files = [file for source in sources for file in source]
@@ -93,7 +92,7 @@ def prepare(
     heading = {
         "version": VERSION,
         "fingerprint": domain.tokenizer.fingerprint(),
-        # What does not change ids may change what of a file is read.
+        # A setting that does not change the ids may change which part of a file is read.
         "configuration": json.loads(json.dumps(domain.tokenizer.configuration())),
     }
     clear_left_overs(make_folder(out))
@@ -125,7 +124,11 @@ def prepare(
 
 
 def check_place(out: Path, *, overwrite: bool) -> None:
-    """Raises StoreError: a store may not be made there, since that folder has other things, or a finished store."""
+    """Check that a store may be made in a folder.
+
+    Raises:
+        StoreError: The folder contains other files, or a complete store that may not be replaced.
+    """
     finished = (out / "manifest.json").is_file()
     if finished and not overwrite:
         raise StoreError(f"{out} is a finished store; --overwrite replaces it, or name another --out")
@@ -152,17 +155,17 @@ _domain: Domain[Any]
 def _start_worker(folder: Path, kind: type[Tokenizer[Any]], of: type[Domain[Any]], device: str) -> None:
     global _domain
     if kind.kind not in domain_kinds():
-        # Classes from elsewhere, which the main process has registered.
+        # Classes that the main process has registered.
         register_domain(kind, of)
-    # A Ctrl-C is for the main process, which then sends no more work.
+    # Ctrl-C is handled by the main process, which then sends no more work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Each worker has a processor of its own.
+    # Each worker uses one core.
     os.environ["OMP_NUM_THREADS"] = "1"
     _domain = domain_of(load_tokenizer(folder))
     _domain.tokenizer.use_device(device)
     parent = parent_process()
     if parent is not None:
-        # A worker whose parent was killed would wait for work for ever.
+        # A worker whose parent was killed would wait for work forever.
         threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
@@ -173,7 +176,7 @@ def _die_with(parent: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A file on its way: what is known of it, and its piece, but no ids yet."""
+    """A file that has been read as a piece but not yet encoded."""
 
     file: SourceFile
     entry: Entry
@@ -191,7 +194,7 @@ class _Read:
             piece = _domain.read_part(file.path, file.part, warn=warnings.append)
             said = tuple(_inside(warning, file) for warning in dict.fromkeys(warnings))
             return cls(file, replace(entry, length=_domain.duration(piece), warnings=said), piece)
-        except Exception as error:  # a file must never stop a preparation
+        except Exception as error:  # no file may stop a preparation
             return cls(file, replace(entry, reason=file.reason or _reason(error, file)))
 
     def done(self, ids: np.ndarray[Any, Any]) -> _Done:
@@ -201,14 +204,15 @@ class _Read:
 
 
 def _reason(error: Exception, file: SourceFile) -> str:
-    """Why a file is left out. Reasons are kept beside names inside the source: the folder is this machine's affair."""
+    """Return why a file was rejected. Reasons are stored next to names relative to the source, so the absolute path is
+    removed."""
     if isinstance(error, TokenizerError):
         return _inside(str(error), file).removeprefix(f"cannot read {file.name}: ")
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".replace(str(file.path), file.name)
 
 
 def _inside(message: str, file: SourceFile) -> str:
-    """A line about a file that begins with its path, as one about its name, which stands beside it."""
+    """Replace the path at the beginning of a message by the name in the source."""
     inside = " ".join(message.split()).replace(str(file.path), file.name)
     return inside.removeprefix(f"{file.name} ").removeprefix(f"{file.name}: ")
 
@@ -222,7 +226,7 @@ def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
         return [one.done(next(made)) if one.entry.reason is None else (one.entry, None) for one in found]
     except Exception as error:  # as above
         if len(files) > 1:
-            # Which of them it is shows when they are alone.
+            # Encoding them one by one shows which file it is.
             return [done for file in files for done in _tokenize([file])]
         return [(replace(found[0].entry, length=None, reason=_reason(error, files[0])), None)]
 
@@ -231,7 +235,7 @@ def _tokenize(files: Sequence[SourceFile]) -> list[_Done]:
 
 
 def _tokenized(files: list[SourceFile], domain: Domain[Any], how: Preparation) -> Iterator[_Done]:
-    """What became of each file, in the order of the files. A file that kills its worker is rejected like any other."""
+    """Yield the result of each file in order. A file that kills its worker is rejected like any other."""
     if how.workers == 0:
         global _domain
         _domain = domain
@@ -239,7 +243,7 @@ def _tokenized(files: list[SourceFile], domain: Domain[Any], how: Preparation) -
             yield from _tokenize([file])
         return
     if how.device != "cpu":
-        # Side by side all take as long as the longest: those of like size together.
+        # A batch takes as long as its longest file: files of similar size go together.
         files = sorted(files, key=lambda file: (file.size(), file.name))
     waiting = deque(files)
     with TemporaryDirectory() as folder:
@@ -253,9 +257,10 @@ def _tokenized(files: list[SourceFile], domain: Domain[Any], how: Preparation) -
 
 
 def _read_all(waiting: deque[SourceFile], tokenizer: Path, domain: Domain[Any], how: Preparation) -> Iterator[_Done]:
-    """As above, with the tokenizer in a folder, from which every worker takes it."""
+    """Like `_tokenized`, with the tokenizer in a folder from which every worker loads it."""
     suspects = 0
-    """Files at the front that were under way when a worker died. One at a time they show which of them it was."""
+    """Number of files at the front that were in progress when a worker died. They are repeated one at a time to find
+    the one that killed it."""
     on_gpu = how.device != "cpu"
     while waiting:
         workers = 1 if suspects or on_gpu else how.workers
@@ -288,7 +293,7 @@ def _read_all(waiting: deque[SourceFile], tokenizer: Path, domain: Domain[Any], 
 
 
 def _next(waiting: deque[SourceFile], sent: int, together: int) -> list[SourceFile]:
-    """The next files, at most so many, and not more than fit into memory at once."""
+    """Take the next files for a batch, within the limits of number and size."""
     files: list[SourceFile] = []
     size = 0
     for file in islice(waiting, sent, sent + together):
@@ -300,7 +305,7 @@ def _next(waiting: deque[SourceFile], sent: int, together: int) -> list[SourceFi
 
 
 def _pool(tokenizer: Path, domain: Domain[Any], workers: int, device: str) -> ProcessPoolExecutor:
-    # Spawned, not forked: a fork of a process with threads may hang.
+    # Spawned, not forked: a fork of a process with threads may deadlock.
     return ProcessPoolExecutor(
         max_workers=workers,
         mp_context=get_context("spawn"),

@@ -1,7 +1,7 @@
-"""Recipes, which say where music comes from, under which terms, and how it is split.
+"""Recipes, which describe where a data set comes from, its licence, and its splits.
 
-Knows YAML and licences. What of a folder a recipe takes is found by `muse_shortcut.data.scan`; what is not here is
-fetched by `muse_shortcut.data.download`.
+Knows YAML and licences. `muse_shortcut.data.scan` finds the files of a recipe in a folder, and
+`muse_shortcut.data.download` downloads them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _is_line(found: object) -> bool:
 
 
 def _is_inside(found: object) -> bool:
-    """Whether a glob or a path stays in the folder that it is applied to."""
+    """Whether a glob or path stays inside the folder that it is relative to."""
     if not isinstance(found, str) or not found or "\\" in found:
         return False
     absolute = found.startswith("/") or PureWindowsPath(found).drive != ""
@@ -90,7 +90,7 @@ def _is_inside(found: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Licence:
-    """The terms a source is given under, and whether weights trained on it may be given away."""
+    """The licence of a source, and whether weights trained on it may be distributed."""
 
     name: str
     url: str
@@ -107,9 +107,9 @@ class Licence:
 
 @dataclass(frozen=True, kw_only=True)
 class TableSplit:
-    """The official split is a column of a table with commas that the source holds.
+    """The official split is a column of a CSV table inside the source.
 
-    `file` may lie anywhere below the root, and its paths count from the folder it lies in.
+    `file` may be anywhere below the root, and its paths are relative to its own folder.
     """
 
     kind: ClassVar[str] = "official table"
@@ -127,7 +127,7 @@ class TableSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSplit:
-    """The official split is the name of a folder in a file's path; the innermost such folder decides."""
+    """The official split is the name of a folder in the path of a file; the innermost such folder decides."""
 
     kind: ClassVar[str] = "official folders"
     names: Mapping[str, SplitName]
@@ -138,7 +138,7 @@ class FolderSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSplit:
-    """The official split is a file each, told by its name without folders."""
+    """The official split has one file per split, identified by its name without folders."""
 
     kind: ClassVar[str] = "official files"
     names: Mapping[str, SplitName]
@@ -149,8 +149,7 @@ class FileSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class ByteSplit:
-    """The official split is the bytes of a file of text: so many for training, then for validation, the rest for
-    test."""
+    """The official split divides the bytes of one text file: first training, then validation, then test."""
 
     kind: ClassVar[str] = "official bytes"
     train: int
@@ -164,11 +163,12 @@ class ByteSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSplit:
-    """The source has no official split; files of one group must never be divided between splits.
+    """The source has no official split; files of one group are never divided between splits.
 
-    With `group_depth` a group is wider than a file's own folder: the first so many folders, counted from the
-    innermost one that holds every file, so that a root given too high or too low changes nothing. With `group_pattern`,
-    a regular expression, files are of one group where what its first bracket finds in their names is the same.
+    With `group_depth`, a group is wider than the folder of a file: the first so many folders, counted from the
+    innermost folder that contains every file, so that the result does not depend on which parent folder is given as the
+    root. With `group_pattern`, a regular expression, files are grouped by the first capture group of its match in their
+    names.
     """
 
     kind: ClassVar[str] = "random"
@@ -201,13 +201,13 @@ _SPLITS: dict[str, type[Split]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Where one source comes from, under which terms, which of its files count, and how they are split.
+    """A data set: where it comes from, its licence, which of its files are used, and how they are split.
 
-    Globs are relative and know `*` and `?` (inside one name) and `**` (across folders). `url` is None for a source
-    that nobody serves: it is only read from a folder; with "{number}" in it it serves a file for every number, and
-    `numbers` are those that are wanted. `sha256` is one that the publisher states, or None, and then the first one met
-    is held to. `archive` is None where the address gives the file itself. `between` has the beginnings of the two lines
-    of a text between which its own words stand.
+    Globs are relative and support `*` and `?` (within one name) and `**` (across folders). `url` is None for a source
+    that cannot be downloaded and is only read from a folder; with "{number}" in it, it has one file per number, and
+    `numbers` selects them. `sha256` is the checksum that the publisher states; if it is None, that of the first
+    download is used. `archive` is None if the address is that of the file itself. `between` has the beginnings of the
+    two lines of a text between which its content lies.
     """
 
     name: str
@@ -227,7 +227,7 @@ class Recipe:
     def __post_init__(self) -> None:
         _require_name("name", self.name)
         _require_text("title", self.title)
-        # Here, since whoever reads no recipe needs no tokenizer.
+        # Imported here because only recipes need the tokenizers.
         from muse_tokenizers.loading import domain_kinds
 
         _require_choice("domain", self.domain, domain_kinds())
@@ -285,22 +285,22 @@ def _parse(found: object) -> Recipe:
 
 
 def _recipe_folder() -> Path:
-    """The wheel carries the recipes inside the package; a checkout keeps them beside it."""
+    """Return the folder of the recipes: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "data_recipes"
     return installed if installed.is_dir() else package.parent / "data_recipes"
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The names of the recipes that come with the project, in order."""
+    """Return the names of the recipes that come with the project, sorted."""
     return tuple(sorted(path.stem for path in _recipe_folder().glob("*.yaml")))
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """A recipe that comes with the project, by its name, or anybody's, by the path of its .yaml file.
+    """Load a recipe of the project by name, or any recipe by the path of its .yaml file.
 
     Raises:
-        RecipeError: there is no such recipe, or it cannot be read, or a field is unknown, missing or impossible.
+        RecipeError: There is no such recipe, it cannot be read, or a field is unknown, missing or out of its range.
     """
     path = Path(name_or_path)
     if isinstance(name_or_path, str) and path.suffix not in (".yaml", ".yml"):
@@ -313,7 +313,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # The library's messages run over several lines and quote the file.
+        # The library's messages have several lines and quote the file.
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark is not None else ""
         raise RecipeError(f"{path}: is not YAML{place}: {getattr(error, 'problem', None) or error}") from error

@@ -1,6 +1,6 @@
-"""The survey of a folder: which of its files a recipe takes, their official splits, and which must stay together.
+"""Finds the files of a source: which ones a recipe uses, their official splits, and which must stay together.
 
-Knows globs and the tables in which a source keeps its official split; it draws no random split.
+Knows globs and tables of official splits; draws no random split.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from muse_tokenizers.wording import counted
 __all__ = ["LeftOut", "SourceFile", "in_parts", "label", "labelled", "name_matcher", "source_of", "survey"]
 
 LeftOut = Callable[[str, str], None]
-"""Called with the name of a file that does not count, and why."""
+"""Called with the name of a file that is not used, and the reason."""
 
 _GLOB_WORDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
@@ -39,8 +39,8 @@ _GLOB_WORDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 class SourceFile:
     """One file to read.
 
-    `name` is its path below the root with /, `split` what the source itself says (None: it says nothing), and files
-    with the same `group` must come into the same split where one is drawn.
+    `name` is its path relative to the root, with slashes. `split` is its official split (None if there is none). Files
+    with the same `group` are put into the same split when one is drawn.
     """
 
     path: Path
@@ -48,12 +48,12 @@ class SourceFile:
     split: SplitName | None
     group: str
     part: tuple[int, int] | None = None
-    """Its first byte and the one after its last, where it is not all of the file."""
+    """Byte range (first, end), if it is not the whole file."""
     reason: str | None = None
-    """Why it cannot be used, where that is known before it is read."""
+    """Why it cannot be used, if that is known before it is read."""
 
     def size(self) -> int:
-        """Bytes of it; 0 where it cannot be told."""
+        """Size in bytes; 0 if it is not known."""
         if self.part is not None:
             return self.part[1] - self.part[0]
         with suppress(OSError):
@@ -62,10 +62,10 @@ class SourceFile:
 
 
 def _walk(root: Path, left_out: LeftOut) -> Iterator[tuple[str, Path]]:
-    """Every plain file below the root, as (name with /, path).
+    """Yield every regular file below the root as (name with slashes, path).
 
-    Links are not followed, but told of: one that stays in the folder would give the same file twice, perhaps to two
-    splits, and one that leaves it gives what is not in the folder.
+    Links are not followed, but reported: one inside the folder would add the same file twice, perhaps to two splits,
+    and one that leaves it adds files from outside.
     """
 
     def refuse(error: OSError) -> None:
@@ -74,7 +74,7 @@ def _walk(root: Path, left_out: LeftOut) -> Iterator[tuple[str, Path]]:
     for parent, folders, names in os.walk(root, onerror=refuse):
         links = [name for name in folders if Path(parent, name).is_symlink()]
         for path in (Path(parent, name) for name in [*names, *links]):
-            # A name need not be UTF-8 on the disk, but it must be where it is written down.
+            # A name need not be valid UTF-8 on the disk, but it must be in a manifest.
             name = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
             if path.is_symlink():
                 left_out(name, "is a link, and links are not followed")
@@ -83,23 +83,23 @@ def _walk(root: Path, left_out: LeftOut) -> Iterator[tuple[str, Path]]:
 
 
 def labelled(files: Sequence[SourceFile], source: str, number: int) -> list[SourceFile]:
-    """The files of one source of several: their names and groups begin with "mutopia-1/"."""
+    """Prefix the names and groups of the files of one of several sources, with "mutopia-1/" for example."""
     before = label(source, number)
     return [replace(file, name=f"{before}/{file.name}", group=f"{before}/{file.group}") for file in files]
 
 
 def label(source: str, number: int) -> str:
-    """What stands before the names of one source of several."""
+    """Return the prefix of the names of one of several sources."""
     return f"{source}-{number}"
 
 
 def source_of(name: str) -> str:
-    """The source that `labelled` put before a name."""
+    """Return the source of a name that `labelled` has prefixed."""
     return name.partition("/")[0].rpartition("-")[0]
 
 
 def name_matcher(globs: Sequence[str]) -> Callable[[str], bool]:
-    """`**/a*.mid` -> a test of names; `fnmatch` would let * cross folders."""
+    """Return a predicate on names for globs such as `**/a*.mid`; in `fnmatch`, * would cross folders."""
     split = [re.split(r"(\*\*/|\*\*|\*|\?)", glob) for glob in globs]
     either = "|".join("".join(_GLOB_WORDS.get(word, re.escape(word)) for word in words) for words in split)
     pattern = re.compile(either, re.DOTALL)
@@ -107,7 +107,7 @@ def name_matcher(globs: Sequence[str]) -> Callable[[str], bool]:
 
 
 def _read_table(root: Path, recipe: Recipe, table: TableSplit, files: Mapping[str, Path]) -> dict[str, SplitName]:
-    """The table's rows as {name of a file below the root: split}."""
+    """Read a table as {name of a file below the root: split}."""
     tables = [name for name in files if f"/{name}".endswith(f"/{table.file}")]
     if not tables:
         raise RecipeError(f"recipe {recipe.name}: found no {table.file} in {root}, which gives the official split")
@@ -157,25 +157,26 @@ def survey(
     *,
     domain: str | None = None,
 ) -> list[SourceFile]:
-    """The files of a folder, or of a single file, that count, sorted by name.
+    """Find the files of a folder, or a single file, sorted by name.
 
     Args:
-        root: a folder, which may lie above or inside the one that the recipe's archive unpacks to, or one file.
-        recipe: its globs and its official split are applied; without one every file with a suffix counts.
-        suffixes: endings with their dot, in small letters; a file's own may be in capitals.
-        group_by: which files must stay together in a random split; None takes the recipe's word, else 'file'.
-        left_out: told of every other file, in the order of their names, and why it does not count.
-        domain: without a recipe, files count too that are of it by their content, though not by their suffix.
+        root: A folder, which may be a parent or a subfolder of the one that the recipe's archive unpacks to, or one
+            file.
+        recipe: Recipe whose globs and official split are applied; None uses every file with one of the suffixes.
+        suffixes: Suffixes with their dot in lower case; those of files may be in capitals.
+        group_by: Which files must stay together in a random split; None follows the recipe, or else uses 'file'.
+        left_out: Called for every other file, sorted by name, with the reason.
+        domain: Without a recipe, files whose content is of this domain are used too, whatever their suffix.
 
     Raises:
-        RecipeError: nothing is found, a folder cannot be read, or the recipe's table is missing or wrong.
+        RecipeError: There are no files, a folder cannot be read, or the table of the recipe is missing or invalid.
     """
     if not root.exists():
         raise RecipeError(f"found no file or folder {root}")
     root = root.absolute()
     unused: dict[str, str] = {}
     files = dict(_walk(root, unused.__setitem__)) if root.is_dir() else {root.name: root}
-    # Texts have any ending; which of them count a recipe says.
+    # Texts may have any suffix; the recipe selects them.
     any_ending = recipe is not None and recipe.domain == "text"
 
     def counts(path: Path) -> bool:
@@ -221,25 +222,27 @@ def survey(
 
 
 Spans = Callable[[Path, tuple[int, ...]], "list[tuple[int, int]]"]
-"""The parts of a file of text; at the bytes that it is told one ends."""
+"""Returns the parts of a text file; a part also ends at each of the given byte offsets."""
 
 
 Divide = Callable[[Path, int, int], "tuple[int, int] | None"]
-"""Where validation and test begin in a file of text of which these bytes count; None where it is too short."""
+"""Returns the byte offsets at which validation and test begin in a text file whose content has this byte range; None if
+it is too short."""
 
 
 def in_parts(
     files: Sequence[SourceFile], recipe: Recipe | None, spans_of: Spans, divide: Divide | None = None
 ) -> list[SourceFile]:
-    """The files, those that become several pieces in parts, NAME#1, NAME#2, ...
+    """Divide files that become several pieces into parts NAME#1, NAME#2, ...
 
     Args:
-        files: of one source.
-        recipe: its own; it may say where splits begin and which lines a text stands between.
-        spans_of: gives the parts of a file.
-        divide: of a source that is one file and has no split of its own: where that is divided between the splits.
+        files: Files of one source.
+        recipe: Recipe of the source, which may define splits by bytes and the lines around the content.
+        spans_of: Returns the parts of a file.
+        divide: For a source that is a single file without an official split: returns where to divide it between the
+            splits.
 
-    What cannot be read, or has not the lines that the recipe names, says so in its `reason`.
+    A file that cannot be read, or lacks the lines that the recipe names, has this in its `reason`.
     """
     split = recipe.split if recipe is not None else None
     found = []
@@ -273,7 +276,7 @@ def in_parts(
 
 
 def _between(path: Path, recipe: Recipe) -> tuple[int, int]:
-    """The first byte after the line that begins a text, and that of the line that ends it."""
+    """Return the first byte after the line that begins a text, and the first byte of the line that ends it."""
     assert recipe.between is not None
     begins, ends = (line.encode() for line in recipe.between)
     first, place = None, 0

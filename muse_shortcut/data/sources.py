@@ -1,4 +1,4 @@
-"""The files of sources: folders, files, and recipes with or without a folder, fetched where they are not here."""
+"""Finds the files of sources: folders, files, and recipes, which are downloaded if they have no folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from muse_shortcut.errors import ArgumentsError
 __all__ = ["NUMBER", "describe_source", "fetch_recipe", "find_files"]
 
 NUMBER = "{number}"
-"""In the address of a recipe whose files have one each."""
+"""Placeholder in the address of a recipe with one address per file."""
 
 
 def find_files(
@@ -28,21 +28,22 @@ def find_files(
     any_ending: bool = False,
     fetch: Callable[[Recipe], list[Path]] | None = None,
 ) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
-    """The files of each source, fetched where they are not here; of several sources, names say which they are of.
+    """Find the files of each source, and download them if necessary. With several sources, names begin with the name of
+    their source.
 
     Args:
-        named: recipes and folders.
-        suffixes: endings that count.
-        group_by: which files no split divides.
-        domain: of what is looked for: a file that is of it by its content counts where its ending is another's.
-        any_ending: a file that is itself a source counts whatever its ending.
-        fetch: gives the folders or files of a recipe that is not here; None: `fetch_recipe`.
+        named: Recipes and folders.
+        suffixes: Suffixes of the files to use.
+        group_by: Which files must stay in one split.
+        domain: Files whose content is of this domain are used too, whatever their suffix.
+        any_ending: Whether a file that is itself a source may have any suffix.
+        fetch: Returns the folders or files of a recipe without a folder; None for `fetch_recipe`.
 
     Returns:
-        The files of each source, and the name of every other file that was seen, with why it does not count.
+        The files of each source; and the name of every file that is not used, with the reason.
 
     Raises:
-        RecipeError: there are none.
+        RecipeError: There are no files.
     """
     sources: list[list[SourceFile]] = []
     unused: list[tuple[str, str]] = []
@@ -78,7 +79,7 @@ def _recipe_of(recipe: Recipe | None) -> Recipe:
 
 
 def describe_source(recipe: Recipe | None, files: int) -> dict[str, Any]:
-    """What a store's manifest says of one of its sources, `files` in number; a folder has no recipe."""
+    """Describe a source with `files` files for the manifest of a store; a folder has no recipe."""
     if recipe is None:
         return {"recipe": None, "files": files}
     return {
@@ -91,15 +92,15 @@ def describe_source(recipe: Recipe | None, files: int) -> dict[str, Any]:
 
 
 def fetch_recipe(recipe: Recipe, watch: Callable[[int, int | None], None] = lambda _done, _total: None) -> list[Path]:
-    """Where the files of a recipe are, downloaded if they are not in the cache.
+    """Return the folders or files of a recipe, downloaded if they are not in the cache.
 
     Args:
-        recipe: with an address.
-        watch: called with the bytes so far, and how many there will be.
+        recipe: A recipe with an address.
+        watch: Called with the number of bytes so far, and the total.
 
     Raises:
-        ArgumentsError: its files go by number, and none is wanted.
-        DownloadError: they could not be fetched.
+        ArgumentsError: The recipe's files have numbers, and none is selected.
+        DownloadError: The files could not be downloaded.
     """
     wanted = [recipe]
     if recipe.url is not None and NUMBER in recipe.url:

@@ -1,4 +1,4 @@
-"""Which piece belongs to which split."""
+"""Assigns pieces to splits, and finds duplicates."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["assign_splits", "draw_splits", "keep_one_of_each", "split_files"]
 
 
 def assign_splits(groups: Mapping[str, str | None], seed: int, held_out: float) -> dict[str, str]:
-    """A split for every group; a group that has one from its publisher keeps it.
+    """Assign a split to every group; a group with an official split keeps it.
 
-    The others are put in the order of a hash, so that a file added later moves no other far. Validation and test each
-    get the fraction `held_out`, at least one group where there are three or more; two groups are train and
-    validation, one is train. There is always a train split.
+    The other groups are ordered by a hash, so that adding a file changes few assignments. Validation and test each get
+    the fraction `held_out`, at least one group if there are three or more; of two groups, one is for training and one
+    for validation; a single group is for training. The training split is never empty.
 
     Args:
-        groups: the publisher's split by group, or None.
-        seed: another one gives another choice.
-        held_out: fraction of the free groups for validation, and again for test.
+        groups: Official split of each group, or None.
+        seed: Seed of the random split.
+        held_out: Fraction of the groups without an official split for validation, and again for test.
     """
     free = sorted(
         (group for group, split in groups.items() if split is None),
@@ -29,9 +29,9 @@ def assign_splits(groups: Mapping[str, str | None], seed: int, held_out: float) 
     )
     count = max(1, round(len(free) * held_out)) if held_out > 0 else 0
     if any(split is not None for split in groups.values()):
-        # The publisher has held out enough; what it does not name is for training.
+        # The official split has held-out pieces; pieces that it does not name are for training.
         count = 0
-    # However large the fraction, something is left to learn from.
+    # Whatever the fraction, the training split is not empty.
     count = min(count, max(1, (len(free) - 1) // 2))
     validation = count if len(free) >= 2 else 0
     test = count if len(free) >= 3 else 0
@@ -42,28 +42,32 @@ def assign_splits(groups: Mapping[str, str | None], seed: int, held_out: float) 
 
 
 def split_files(files: Sequence[SourceFile], seed: int, held_out: float) -> list[str]:
-    """The split of each file of one source: its publisher's, or that of its group."""
+    """Return the split of each file of one source: the official one, or that of its group."""
     splits = assign_splits({_group(file): file.split for file in files}, seed, held_out)
     return [splits[_group(file)] for file in files]
 
 
 def _group(file: SourceFile) -> str:
-    # A publisher's split is made by piece, not by folder: only the free ones are grouped.
-    # No name holds a zero, so neither is mistaken for the other.
+    # An official split is by piece, not by folder: only files without one are grouped. No name contains a null
+    # character, so the two kinds of keys cannot collide.
     return file.group if file.split is None else f"{file.split}\0{file.name}"
 
 
 def draw_splits(
     sources: Sequence[Sequence[tuple[SourceFile, str]]], seed: int, held_out: float
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The split of each file that stays, by name, and the duplicates that go, each with the name of the one that stays.
+    """Draw the splits of several sources without duplicates.
 
-    Splits are drawn from what can be used and is there once: no file that goes takes another's place.
+    Splits are drawn after duplicates are removed, so that no duplicate takes the place of another file.
 
     Args:
-        sources: the readable files of each source, with a digest of their content.
-        seed: of the random splits.
-        held_out: fraction for validation, and again for test, of a source that has no split of its own.
+        sources: Readable files of each source, with a digest of their content.
+        seed: Seed of the random splits.
+        held_out: Fraction for validation, and again for test, of a source without an official split.
+
+        Returns:
+            The split of each file that is kept, by name; and the duplicates, each with the name of the file that is
+            kept.
     """
     gone = keep_one_of_each((file.name, file.split, digest) for source in sources for file, digest in source)
     splits: dict[str, str] = {}
@@ -74,10 +78,11 @@ def draw_splits(
 
 
 def keep_one_of_each(pieces: Iterable[tuple[str, str | None, str]]) -> dict[str, str]:
-    """Duplicates by content: (name, split, digest) -> by name of each that must go, the name of the one that stays.
+    """Find duplicates by content: (name, split, digest) -> {name of each duplicate to drop: name of the one that is
+    kept}.
 
-    The one that stays is the publisher's test if any is, else validation, else train, else one that has no split yet:
-    what is held out is never seen in training.
+    The kept one is the one in the official test split, else validation, else training, else one without a split, so
+    that held-out content is never trained on.
     """
     strictness: dict[str | None, int] = {split: rank for rank, split in enumerate((*reversed(SPLITS), None))}
     stays: dict[str, str] = {}

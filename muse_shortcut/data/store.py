@@ -1,9 +1,9 @@
-"""The token store: one long memory-mapped array of ids, and what is known of its pieces.
+"""Token stores: one long memory-mapped array of ids, and the metadata of its pieces.
 
     store/  tokens.npy (N, K) uint16 or uint32    offsets.npy (P + 1,) int64    pieces.jsonl    manifest.json
             tokenizer/
 
-The pieces of a split lie together, so a split is one slice. Does not know what an id means.
+The pieces of a split are contiguous, so a split is one slice. Does not know what an id means.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["SPLITS", "VERSION", "Piece", "Store", "open_store"]
 SPLITS = ("train", "validation", "test")
 VERSION = 1
 _READ_AT_ONCE = 2**24
-"""Bytes of ids."""
+"""Size of a block of ids in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,20 +37,20 @@ class Piece:
     """One piece of a store."""
 
     name: str
-    """Its path inside the source."""
+    """Path inside the source."""
     split: str
     group: str
-    """Pieces of one group are in one split."""
+    """Pieces of one group are in the same split."""
     tokens: int
-    """Steps, begin and end included."""
+    """Length in steps, including begin and end."""
     seconds: float | None
-    """How long it lasts; None in a domain without time."""
+    """Duration; None in a domain without time."""
     bytes: int | None = None
-    """Of text."""
+    """Length of a text in bytes; None in other domains."""
 
     @property
     def length(self) -> float:
-        """In the domain's unit: seconds, or bytes of text."""
+        """Length in the unit of the domain: seconds, or bytes of text."""
         return float(self.bytes or 0) if self.seconds is None else self.seconds
 
 
@@ -68,23 +68,24 @@ class Store:
 
     @property
     def fingerprint(self) -> str:
-        """Of the tokenizer that made the ids."""
+        """Fingerprint of the tokenizer that made the ids."""
         return str(self.manifest["fingerprint"])
 
     @property
     def domain(self) -> str:
-        """ "midi", "audio", "text" or that of a registered tokenizer."""
+        """Kind of the domain: "midi", "audio", "text", or that of a registered tokenizer."""
         return str(self.manifest["domain"])
 
     @property
     def tokenizer_folder(self) -> Path:
-        """Of the tokenizer that made the ids, for `load_tokenizer`."""
+        """Folder of the tokenizer that made the ids, for `load_tokenizer`."""
         return self.folder / "tokenizer"
 
     def source(self, piece: int) -> str:
-        """What the source of a piece is called: its recipe or its folder's name; `all` in a store of one source.
+        """Return the name of the source of a piece: its recipe or the name of its folder; `all` in a store of one
+        source.
 
-        In a store of several the names of its pieces begin with it and its number: "mutopia-1/midi/...".
+        In a store of several sources, the names of pieces begin with the source and its number: "mutopia-1/midi/...".
         """
         described = self.manifest["source"]
         sources = described.get("sources") if isinstance(described, dict) else None
@@ -92,28 +93,29 @@ class Store:
         return source_of(self.pieces[piece].name) if several else "all"
 
     def split(self, name: str) -> NDArray[np.unsignedinteger[Any]]:
-        """(N', K): the ids of all the pieces of a split, one after another."""
+        """Return the ids of all pieces of a split, one after another, (N', K)."""
         inside = [p for p, piece in enumerate(self.pieces) if piece.split == name]
         if not inside:
             return self.tokens[:0]
         return self.tokens[self.offsets[inside[0]] : self.offsets[inside[-1] + 1]]
 
     def opening(self, name: str, steps: int) -> NDArray[np.int64]:
-        """(T, K): the first steps, at most so many, of the longest piece of a split, its end aside."""
+        """Return the first steps of the longest piece of a split, at most `steps`, without its end: (T, K) int64."""
         inside = [p for p, piece in enumerate(self.pieces) if piece.split == name]
         longest = max(inside, key=lambda p: self.pieces[p].tokens)
         start, end = int(self.offsets[longest]), int(self.offsets[longest + 1]) - 1
         return self.tokens[start : min(end, start + steps)].astype(np.int64)
 
     def check_ids(self, vocabulary_size: int, watch: Callable[[int], None] = lambda _: None) -> None:
-        """Read all ids once: they are those that were prepared, and ids of a vocabulary. A gigabyte takes a second.
+        """Read all ids and check that they are unchanged and inside the vocabulary. This takes about a second per
+        gigabyte.
 
         Args:
-            vocabulary_size: of the tokenizer that made them.
-            watch: called with the bytes read so far.
+            vocabulary_size: Vocabulary size of the tokenizer that made them.
+            watch: Called with the number of bytes read so far.
 
         Raises:
-            StoreError: one has been changed.
+            StoreError: An id was changed.
         """
         digest, steps = hashlib.sha256(), max(1, _READ_AT_ONCE // (self.tokens.itemsize * self.tokens.shape[1] or 1))
         highest = 0
@@ -134,7 +136,15 @@ class Store:
             )
 
     def check_tokenizer(self, fingerprint: str, owner: str) -> None:
-        """Raises StoreError: `owner` uses another vocabulary."""
+        """Check that a tokenizer's fingerprint is that of the store.
+
+        Args:
+            fingerprint: Fingerprint of the tokenizer.
+            owner: What uses the tokenizer, for the message.
+
+        Raises:
+            StoreError: `owner` uses another vocabulary.
+        """
         if fingerprint != self.fingerprint:
             raise StoreError(
                 f"the store {self.folder} was made by another tokenizer ({self.fingerprint[:12]}) than {owner} "
@@ -143,10 +153,10 @@ class Store:
 
 
 def open_store(folder: str | Path) -> Store:
-    """Open a store and check that its parts agree; `Store.check_ids` looks at the ids themselves.
+    """Open a store and check that its parts agree; `Store.check_ids` checks the ids themselves.
 
     Raises:
-        StoreError: it is missing, unfinished, damaged or of another version.
+        StoreError: The store is missing, incomplete, damaged or of another version.
     """
     folder = Path(folder)
     manifest_path = folder / "manifest.json"

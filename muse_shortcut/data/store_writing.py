@@ -1,4 +1,5 @@
-"""A store's files, from the journal of its preparation: which pieces are kept, their splits, and the manifest."""
+"""Writes the files of a store from the journal of its preparation: the pieces that are kept, their splits, and the
+manifest."""
 
 from __future__ import annotations
 
@@ -35,11 +36,11 @@ def write_store(
     source: dict[str, Any],
     unused: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
-    """Write the store of what a journal has; return its manifest.
+    """Write a store from a journal, and return its manifest.
 
     Raises:
-        StoreError: no file could be used.
-        OutputError: something could not be written.
+        StoreError: No file could be used.
+        OutputError: A file could not be written.
     """
     entries = [(file, journal.entries[file.name]) for source in sources for file in source]
     taken = [(file, entry) for file, entry in entries if entry.reason is None]
@@ -61,7 +62,8 @@ def write_store(
         for file, entry in taken
         if split_of.get(file.name) == split
     ]
-    # Without it the store is unfinished; with it, what replaces an older store could be half of each.
+    # Remove the manifest first, which marks a store as complete: otherwise a kill could leave a mixture of an old and a
+    # new store.
     _remove(out / "manifest.json")
     tokens_digest = _write_tokens([entry for entry, _ in pieces], journal.ids(), out)
     write_text(out / "pieces.jsonl", "".join(json.dumps(asdict(piece)) + "\n" for _, piece in pieces))
@@ -86,7 +88,7 @@ def write_store(
         "warnings": sorted(warnings, key=lambda warning: str(warning["name"])),
     }
     write_text(out / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    # The store is whole: what cannot be removed does no harm.
+    # The store is complete: a file that cannot be removed does no harm.
     shutil.rmtree(out / "partial", ignore_errors=True)
     return manifest
 

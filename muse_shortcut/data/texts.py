@@ -1,4 +1,4 @@
-"""Files of text as the pieces that a store has of them: large ones in parts, one text alone divided between splits."""
+"""Divides text files into the pieces of a store: large files into parts, and a single text between the splits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["text_parts"]
 def text_parts(
     files: list[SourceFile], recipe: Recipe | None, *, held_out: float, encoding: str | None = None
 ) -> list[SourceFile]:
-    """The texts of one source in the parts that become pieces; one text alone is divided between the splits.
+    """Divide the texts of one source into pieces; a single text is divided between the splits.
 
     Args:
-        files: of the source.
-        recipe: of the source, if it has one.
-        held_out: fraction for validation, and again for test.
-        encoding: of the files where no mark in them says it; None: found out.
+        files: Files of the source.
+        recipe: Recipe of the source, if it has one.
+        held_out: Fraction for validation, and again for test.
+        encoding: Encoding of files without a byte order mark; None detects it.
     """
     free = recipe is None or isinstance(recipe.split, RandomSplit)
     files = _without_twins(files, encoding) if free else files
@@ -34,7 +34,7 @@ def text_parts(
 
 
 def _without_twins(files: list[SourceFile], encoding: str | None) -> list[SourceFile]:
-    """The files; what is no text says so, and of several that are all alike all but the first."""
+    """Mark files that are not text, and duplicates of an earlier file, as not usable."""
     files = [replace(file, reason=file.reason or _problem(file, encoding)) for file in files]
     readable = [file for file in files if file.reason is None]
     if len({file.size() for file in readable}) != 1 or len({hash_file(file.path) for file in readable}) != 1:
@@ -44,7 +44,7 @@ def _without_twins(files: list[SourceFile], encoding: str | None) -> list[Source
 
 
 def _problem(file: SourceFile, encoding: str | None) -> str | None:
-    """Why a file is no text, as far as its beginning shows; None where it may be one."""
+    """Return why a file is not text, as far as its beginning shows; None if it may be text."""
     try:
         beginning = (0, min(file.size(), LOOKED_AT))
         read_text(file.path, beginning, "lf", encoding=encoding, warn=lambda _: None)

@@ -1,1 +1,2 @@
-"""How good a checkpoint is: likelihood of held-out pieces, continuations beside true ones, copies of training music."""
+"""Evaluation of checkpoints: likelihood of held-out pieces, continuations compared with true ones, and copies of
+training data."""

@@ -1,4 +1,4 @@
-"""How sure a mean is, from the sample alone: bootstrap intervals (Efron 1987, doi 10.1080/01621459.1987.10478410)."""
+"""Bootstrap confidence intervals of means (Efron 1987, doi 10.1080/01621459.1987.10478410)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ __all__ = ["Interval", "mean_interval"]
 
 RESAMPLES = 10_000
 _CHUNK = 1_000
-"""Resamples drawn at once: 1,000 of 100 windows are 0.8 MB."""
+"""Resamples per block: 1,000 of 100 windows take 0.8 MB."""
 _LEAST = 8
-"""Values that must differ from the commonest one. Of fewer an interval holds the mean more seldom than it says: if
-three windows of a hundred have an empty bar, most resamples have some of the three, and chance would look sure."""
+"""Number of values that must differ from the most common one. With fewer, the interval covers the mean less often than
+its nominal level: if three windows of a hundred have an empty bar, most resamples have some of the three, and chance
+would look significant."""
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and where it lies."""
+    """A mean with its confidence interval."""
 
     mean: float
     low: float
@@ -29,10 +30,10 @@ class Interval:
 
 
 def mean_interval(values: NDArray[np.float64], *, seed: int, confidence: float = 0.95) -> Interval | None:
-    """BCa interval of the mean of (N,) values; None where fewer than eight differ from the commonest one.
+    """Compute the BCa interval of the mean of (N,) values; None if fewer than eight differ from the most common one.
 
-    For a paired comparison the values are the differences within the pairs. With z0 how far the resampled means lie to
-    one side of the mean, and a how their spread changes with it (from the jackknife), the ends are the quantiles
+    For a paired comparison, pass the differences within the pairs. With z0 the bias correction from the resampled
+    means, and a the acceleration from the jackknife, the ends are the quantiles
 
         Phi(z0 + (z0 + z) / (1 - a (z0 + z)))       z = Phi^-1((1 -+ confidence) / 2)
     """
@@ -44,7 +45,7 @@ def mean_interval(values: NDArray[np.float64], *, seed: int, confidence: float =
     means = np.concatenate(
         [values[random.integers(len(values), size=(_CHUNK, len(values)))].mean(1) for _ in range(RESAMPLES // _CHUNK)]
     )
-    # Half of those that are equal, as with a median: few values give many ties.
+    # Half of the ties count, as for a median: few values give many ties.
     below = float((means < mean).mean() + (means == mean).mean() / 2)
     z0 = _NORMAL.inv_cdf(min(max(below, 1 / RESAMPLES), 1 - 1 / RESAMPLES))
     acceleration = float((deviations**3).sum() / (6 * (deviations**2).sum() ** 1.5))

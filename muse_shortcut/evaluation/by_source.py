@@ -1,4 +1,4 @@
-"""Which pieces are evaluated, and the source each of them is counted under."""
+"""Selects the pieces to evaluate, by source."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["pieces_by_source", "read_ids"]
 
 
 def pieces_by_source(store: Store, split: str, only: Sequence[str] = ()) -> dict[str, list[int]]:
-    """The numbers of a split's pieces, by source, in the order of the store.
+    """Return the indices of the pieces of a split, by source, in the order of the store.
 
     Args:
-        store: whose pieces.
+        store: The store.
         split: "train", "validation" or "test".
-        only: sources; none: all.
+        only: Sources to select; empty for all.
 
     Raises:
-        StoreError: the split has no pieces.
-        OptionError: there is no such source.
+        StoreError: The split has no pieces.
+        OptionError: There is no such source.
     """
     sources: dict[str, list[int]] = {}
     for number, piece in enumerate(store.pieces):
@@ -38,5 +38,5 @@ def pieces_by_source(store: Store, split: str, only: Sequence[str] = ()) -> dict
 
 
 def read_ids(store: Store, number: int) -> NDArray[np.int64]:
-    """(T, K): the ids of a piece of the store, begin and end included."""
+    """Return the ids of a piece of the store, including begin and end, (T, K)."""
     return store.tokens[store.offsets[number] : store.offsets[number + 1]].astype(np.int64)

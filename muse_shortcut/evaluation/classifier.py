@@ -1,4 +1,5 @@
-"""Whether true and generated music can be told apart: the accuracy of a small classifier; 0.5 is perfect for music."""
+"""A two-sample test by classifier: can true and generated music be told apart? An accuracy of 0.5 means that they
+cannot."""
 
 from __future__ import annotations
 
@@ -17,17 +18,17 @@ _FOLDS = 5
 
 
 def accuracy_of_telling(measured: Sequence[Measured], candidate: str, seed: int) -> float | None:
-    """Cross-validated accuracy of gradient-boosted trees that tell a candidate's segments from the true ones.
+    """Return the cross-validated accuracy of gradient-boosted trees that classify segments as a candidate's or true.
 
-    Folds are by piece, so that no piece is both learned from and asked about; classes are weighed equally.
+    Folds are by piece, so that no piece is in both the training and the test set; classes have equal weight.
 
     Args:
-        measured: the continuations.
+        measured: The measured continuations.
         candidate: "ours", "another" or "repeated".
-        seed: of the folds and the trees.
+        seed: Seed of the folds and the trees.
 
     Returns:
-        None where there are fewer than two pieces for each fold.
+        The accuracy; None if there are fewer than two pieces per fold.
 
     Raises:
         ArgumentsError: scikit-learn is not installed.
@@ -46,13 +47,13 @@ def accuracy_of_telling(measured: Sequence[Measured], candidate: str, seed: int)
     rows, labels, groups = _examples(measured, candidate, pieces)
     correct = np.zeros(len(rows), dtype=bool)
     folds = GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(rows, labels, groups)
-    # Its threads wait for one another thousands of times, which takes minutes beside a busy program.
+    # Its threads wait for each other thousands of times, which takes minutes when another program is busy.
     with threadpool_limits(1):
         for train, test in folds:
             model: Any = HistGradientBoostingClassifier(
                 max_iter=60, max_depth=3, min_samples_leaf=5, class_weight="balanced", random_state=seed
             )
-            # Trees cannot be grown on a feature that no segment has.
+            # Trees cannot use a feature that no segment has.
             useful = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in rows[train].T])
             correct[test] = (
                 model.fit(rows[train][:, useful], labels[train]).predict(rows[test][:, useful]) == labels[test]
@@ -61,12 +62,13 @@ def accuracy_of_telling(measured: Sequence[Measured], candidate: str, seed: int)
 
 
 def _examples(measured: Sequence[Measured], candidate: str, pieces: Sequence[str]) -> tuple[Any, Any, Any]:
-    """(rows, labels, groups): every segment of the candidate is 1; the true one of a piece, once for each, is 0."""
+    """Return (features, labels, groups): every segment of the candidate has label 1; the true one of each piece has
+    label 0, once."""
     rows, labels, groups = [], [], []
     seen: set[tuple[str, str]] = set()
     for one in measured:
         for label, name in ((0, "true"), (1, candidate)):
-            # A candidate that is the same for every sample of a piece counts once too.
+            # A candidate that is identical for all samples of a piece counts once.
             if name == "ours" or (one.name, name) not in seen:
                 seen.add((one.name, name))
                 rows.append(feature_vector(one.features[name]))

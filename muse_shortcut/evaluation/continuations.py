@@ -1,4 +1,4 @@
-"""A held-out piece continued by a model, and all that its true continuation is held against."""
+"""Continues a held-out piece, and measures the continuation and its baselines against the true one."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ CANDIDATES = {
     "repeated": "the prompt's last segment, once more",
     "elsewhere": "another segment of the true piece",
 }
-"""What is held against the true continuation, by name. `other` and `repeated` are to be beaten; `elsewhere` is as near
-as music of one piece comes to itself."""
+"""Names of everything that is compared with the true continuation. The model should be nearer than `other` and
+`repeated`; `elsewhere` is a reference: the distance between two segments of the same piece."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """One window, measured."""
+    """The measures of one window."""
 
     window: Window
     true: dict[str, Measure]
     candidates: dict[str, dict[str, Measure]]
-    """By the names of `CANDIDATES`; `elsewhere` is left out where there is none."""
+    """Measures by the names of `CANDIDATES`; `elsewhere` is missing if the piece has no room for it."""
     true_units: CopyUnits
     model_units: CopyUnits
     steps: int
-    """That the model made."""
+    """Steps that the model generated."""
 
 
 def continue_window(
     model: Model, window: Window, constraints: Constraints, sampling: SamplingConfig, seed: int
 ) -> tuple[Ids, int]:
-    """What the model makes of the constraints after a window's cut, (T, K); the steps that it made."""
+    """Continue a window's prompt under constraints. Returns the ids (T, K) and the number of generated steps."""
     words = (seed, 3, window.number, *([window.first] if window.first else []))
     own = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
     request = Request(prompt=window.prompt, sampling=sampling, constraints=constraints, seed=own)
@@ -54,13 +54,14 @@ def continue_window(
 
 
 def measure_windows(domain: Domain[Any], window: Window, ids: Ids, steps: int, length: float) -> Outcome:
-    """Measure the true continuation of a window and everything it is compared with.
+    """Measure the true continuation of a window and everything that is compared with it.
 
     Args:
-        domain: of the pieces.
-        window: where.
-        ids: that `continue_window` made, in `steps`.
-        length: of all segments, in the domain's unit.
+        domain: Domain of the pieces.
+        window: The window.
+        ids: Ids from `continue_window`.
+        steps: Number of generated steps.
+        length: Length of all segments, in the unit of the domain.
     """
     split_point, piece = window.prompt.split_point, window.piece
     segments = {

@@ -1,7 +1,8 @@
-"""Continuations of music files beside what truly follows: ours, another piece of the set, and the prompt repeated.
+"""Continues music files, and compares with what truly follows: the model's continuation, another piece, and the
+repeated prompt.
 
-Pairs are by piece: each candidate is compared with the true continuation of the same prompt. Knows files and models;
-what a feature means, it does not.
+Comparisons are paired by piece: each candidate is compared with the true continuation of the same prompt. Knows files
+and models; does not know what a feature means.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ __all__ = [
 ]
 
 CANDIDATES = ("ours", "another", "repeated")
-"""What is compared with the true continuation: the model's, another piece's at the same time, the prompt again."""
+"""The candidates: the model's continuation, another piece at the same time, and the repeated prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """In seconds."""
+    """Lengths of prompts and continuations in seconds."""
 
     prompt: float = 15.0
     continuation: float = 30.0
@@ -52,7 +53,7 @@ class Lengths:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Excerpt:
-    """A piece that is long enough, and the one it is compared with."""
+    """A piece that is long enough, and the other piece that it is compared with."""
 
     name: str
     piece: Any
@@ -62,12 +63,12 @@ class Excerpt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """The features of one continuation and of what it is compared with, by candidate and "true"."""
+    """The features of one continuation and of its candidates, by candidate and "true"."""
 
     name: str
     sample: int
     start: float
-    """Where the prompt ends in its file, seconds."""
+    """End of the prompt in its file, in seconds."""
     steps: int
     features: dict[str, dict[str, Value]]
 
@@ -80,18 +81,18 @@ def choose_excerpts(
     seed: int,
     watch: Callable[[int], None] = lambda _: None,
 ) -> list[Excerpt]:
-    """Pieces that are long enough, chosen at random; files that cannot be read are passed over.
+    """Choose pieces at random that are long enough; files that cannot be read are skipped.
 
     Args:
-        model: whose reader is used.
-        files: (name, path).
-        lengths: of prompts and continuations.
-        count: how many at most.
-        seed: another one chooses other pieces.
-        watch: called with how many have been found.
+        model: Model, whose domain reads the files.
+        files: Pairs of name and path.
+        lengths: Lengths of prompts and continuations.
+        count: Largest number of pieces.
+        seed: Seed of the choice.
+        watch: Called with the number of pieces found so far.
 
     Raises:
-        ArgumentsError: fewer than two pieces are long enough.
+        ArgumentsError: Fewer than two pieces are long enough.
     """
     found: list[tuple[str, Any, NoteTable]] = []
     for place in np.random.default_rng(seed).permutation(len(files)).tolist():
@@ -101,7 +102,7 @@ def choose_excerpts(
         except UnreadablePieceError:
             continue
         notes = note_table(piece)
-        # A piece whose last onset comes before the end of the continuation would be compared with silence.
+        # A piece whose last onset precedes the end of the continuation would be compared with silence.
         if float(notes.onset[-1]) >= lengths.prompt + lengths.continuation and float(notes.onset[0]) < lengths.prompt:
             found.append((name, piece, notes))
             watch(len(found))
@@ -130,16 +131,16 @@ def continue_excerpts(
     seed: int = 0,
     watch: Callable[[int], None] = lambda _: None,
 ) -> list[Measured]:
-    """Continue each excerpt, and measure the continuations and what they are compared with.
+    """Continue each excerpt, and measure the continuations and their candidates.
 
     Args:
-        model: that continues.
-        excerpts: see `choose_excerpts`.
-        lengths: of prompts and continuations.
-        options: of `Model.continue_`, for whoever tries other sampling or constraints.
-        samples: continuations of each prompt.
-        seed: of the samples.
-        watch: called with how many excerpts are done.
+        model: Model that continues the excerpts.
+        excerpts: Excerpts from `choose_excerpts`.
+        lengths: Lengths of prompts and continuations.
+        options: Other options of `Model.continue_`, such as sampling or constraints.
+        samples: Number of continuations of each prompt.
+        seed: Seed of the samples.
+        watch: Called with the number of finished excerpts.
     """
     found: list[Measured] = []
     for number, excerpt in enumerate(excerpts):
@@ -181,28 +182,28 @@ def _measure(excerpt: Excerpt, ours: NoteTable, start: float, lengths: Lengths, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureRow:
-    """One feature over all continuations."""
+    """One feature, aggregated over all continuations."""
 
     feature: str
     unit: str
     means: dict[str, float]
-    """Of its value, by candidate and "true"; without histograms."""
+    """Mean of its value, by candidate and "true"; empty for histograms."""
     medians: dict[str, float]
     distances: dict[str, Interval | float]
-    """Mean distance from the true continuation, by candidate, with its interval where there are enough pieces."""
+    """Mean distance from the true continuation, by candidate, with its interval if there are enough pieces."""
     nearer: Interval | None
-    """Distance of another piece less ours, paired by piece: above 0 ours is nearer."""
+    """Distance of another piece minus that of the model, paired by piece; if it is positive, the model is nearer."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 _FLAT = 1.0
-"""Standard deviation of velocity below which dynamics are not written out: a score whose notes all have one."""
+"""Standard deviation of velocity below which a score is treated as having no dynamics."""
 
 
 def table(measured: Sequence[Measured], seed: int) -> list[FeatureRow]:
-    """Every feature that means something for these pieces; `seed` draws the resamples of intervals."""
+    """Aggregate every feature that applies to these pieces; `seed` is that of the bootstrap."""
     rows = []
     for feature in FEATURES:
         row = _row(feature, measured, seed)
@@ -244,7 +245,7 @@ def _row(feature: Feature, measured: Sequence[Measured], seed: int) -> FeatureRo
 
 
 def _by_piece(feature: Feature, measured: Sequence[Measured], candidate: str) -> NDArray[np.float64]:
-    """(pieces,) the mean distance over a piece's samples; NaN where one of the two has no such feature."""
+    """Return the mean distance over the samples of each piece, (pieces,); NaN if one of the two lacks the feature."""
     found: dict[str, list[float]] = {}
     for one in measured:
         true, value = one.features["true"].get(feature.name), one.features[candidate].get(feature.name)

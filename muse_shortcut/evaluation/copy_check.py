@@ -1,5 +1,5 @@
-"""What continuations share with the pieces a model was trained on: in notes, frames or characters, in the domain's
-unit, and in bars."""
+"""Finds what continuations share with training pieces, in notes, frames or characters, in the unit of the domain, and
+in bars."""
 
 from __future__ import annotations
 
@@ -20,60 +20,60 @@ from muse_tokenizers.measures import CopyThreshold, CopyUnits
 __all__ = ["CopyFound", "CopySummary", "TrainingPieces", "find_copies", "summarise_copies"]
 
 _LONGER = 10.0
-"""Seconds, or bytes."""
+"""Block length of a long piece in seconds, or bytes."""
 _BLOCK = 2**22
-"""Numbers that are indexed at once: some 300 MB."""
+"""Numbers that are indexed per block, which takes about 300 MB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyFound:
-    """The longest run that one continuation shares with a training piece."""
+    """The longest run that a continuation shares with a training piece."""
 
     count: int
-    """Notes, frames or characters, the one that the run starts from included."""
+    """Length in notes, frames or characters, including the one that the run starts from."""
     length: float
-    """From the beginning of the first to that of the last, in the domain's unit."""
+    """Length from the onset of the first to that of the last, in the unit of the domain."""
     bars: float | None
-    """The same; None in a domain without bars, and where nothing is shared."""
+    """The same length in bars; None in a domain without bars, or if nothing is shared."""
     piece: str | None
-    """The training piece; None where nothing is shared."""
+    """Name of the training piece; None if nothing is shared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopySummary:
-    """The runs of many continuations; the middle one, the one that nine of ten do not reach, the longest."""
+    """Statistics of the runs of many continuations: median, 90th percentile and maximum."""
 
     windows: int
-    """Those that have something to look up."""
+    """Number of continuations that could be looked up."""
     count: tuple[float, float, float]
     length: tuple[float, float, float]
     bars: tuple[float, float, float] | None
     passing: float | None
-    """Share of them that pass what the domain takes for a copy; None where that is bars and there are none."""
+    """Fraction of them that exceed the domain's copy threshold; None if it is in bars and there are none."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class TrainingPieces:
-    """All pieces of the training split, to look up copies in. They are read block by block: an index of all of them
+    """All pieces of the training split, to search for copies. They are read block by block: an index of all of them
     would take a hundred times their size."""
 
     def __init__(self, store: Store, domain: Domain[Any]) -> None:
         self._store, self._domain = store, domain
         self._numbers = [number for number, piece in enumerate(store.pieces) if piece.split == "train"]
         self.searched = 0
-        """What runs are counted in, of all the pieces that have been read."""
+        """Unit in which runs are counted, known after the first piece."""
 
     def __len__(self) -> int:
-        """Pieces."""
+        """Number of pieces."""
         return len(self._numbers)
 
     def find(
         self, copy_units_list: Sequence[CopyUnits], watch: Callable[[int], None] = lambda _: None
     ) -> list[CopyFound | None]:
-        """The longest run of each passage; None where a passage has nothing that could be looked up, drums alone.
-        `watch` is called with the number of pieces that are read."""
+        """Find the longest run of each passage; None for a passage with nothing to look up, such as drums alone.
+        `watch` is called with the number of pieces that have been read."""
         queries = [copy_units.numbers for copy_units in copy_units_list]
         best: list[tuple[CommonRun, int]] = [(CommonRun(0), -1)] * len(queries)
         self.searched = 0
@@ -89,7 +89,7 @@ class TrainingPieces:
     def _blocks(self, watch: Callable[[int], None]) -> Iterator[tuple[list[int], list[NDArray[np.int64]]]]:
         pieces, sequences, size = list[int](), list[NDArray[np.int64]](), 0
         for done, number in enumerate(self._numbers):
-            # What is decoded may be a little longer than its file.
+            # A decoded piece may be slightly longer than its file.
             end = self._store.pieces[number].length + _LONGER
             numbers = self._domain.copy_units(read_ids(self._store, number), 0.0, end).numbers
             pieces.append(number)
@@ -106,7 +106,8 @@ class TrainingPieces:
     def _measure(self, run: CommonRun, number: int, copy_units: CopyUnits) -> CopyFound:
         if not run.length:
             return CopyFound(count=0, length=0.0, bars=None, piece=None)
-        # A number says how a note is reached: the note before the first one belongs to the run.
+        # Each number encodes the interval from the previous note, so the note before the first number belongs to the
+        # run.
         first, last = max(run.start - 1, 0), run.start + run.length - 1
         length, bars = (copy_units.places[last] - copy_units.places[first]).tolist()
         return CopyFound(
@@ -120,18 +121,18 @@ class TrainingPieces:
 def find_copies(
     training: TrainingPieces, outcomes: Sequence[Outcome], watch: Callable[[int], None] = lambda _: None
 ) -> tuple[list[CopyFound | None], list[CopyFound | None]]:
-    """The longest runs in the model's continuations, and in the true ones."""
+    """Find the longest runs in the model's continuations, and in the true ones."""
     copy_units_list = [outcome.model_units for outcome in outcomes] + [outcome.true_units for outcome in outcomes]
     found = training.find(copy_units_list, watch)
     return found[: len(outcomes)], found[len(outcomes) :]
 
 
 def summarise_copies(found: Sequence[CopyFound | None], copy_threshold: CopyThreshold) -> CopySummary | None:
-    """Of the continuations that could be looked up; None where there is none.
+    """Summarise the continuations that could be looked up; None if there are none.
 
     Args:
-        found: the longest runs.
-        quotation: what a run must pass to be one, `Tokenizer.copy_threshold`.
+        found: The longest runs.
+        copy_threshold: What a run must exceed to count as a copy (`Domain.copy_threshold`).
     """
     copies = [copy for copy in found if copy is not None]
     if not copies:

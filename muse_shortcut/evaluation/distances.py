@@ -1,4 +1,4 @@
-"""How far candidates are from the true continuation, measure by measure, and whether the model is the nearest."""
+"""Distances of candidates from the true continuation by measure, and whether the model is the nearest."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ __all__ = [
 ]
 
 CONTROLS = ("other", "repeated")
-"""The candidates that a model has to beat."""
+"""The baselines."""
 FAULTS = (
     ("longest_silence", 2.0, "are silent for more than 2 s", "silent for more than 2 s"),
     ("longest_loop", 4.0, "loop for more than 4 bars", "loops for more than 4 bars"),
 )
-"""What goes wrong: the measure, its limit, and what is said of several and of one."""
+"""Faults: the measure, its limit, and the plural and singular of its name."""
 _HAIR = 1e-3
-"""Of what is measured, that is not more than the limit: sums of floats miss it by less."""
+"""Tolerance of the limits: sums of floats miss them by less."""
 
 
 def distance(one: Measure, other: Measure) -> float:
-    """How far two measures of one name are apart.
+    """Return the distance between two measures of the same name.
 
-    Histograms: the total variation, half the sum of |p - q|, from 0 to 1. Numbers that have a floor: |ln(x / y)|, both
-    at least the floor. Other numbers: |x - y|, in their unit.
+    For histograms it is the total variation, half the sum of |p - q|, from 0 to 1. For numbers with a floor it is |ln(x
+    / y)|, with both clamped to the floor. For other numbers it is |x - y|, in their unit.
     """
     if isinstance(one, Histogram) and isinstance(other, Histogram):
         assert one.bins == other.bins
@@ -55,10 +55,10 @@ def distance(one: Measure, other: Measure) -> float:
 
 
 def distances(outcome: Outcome) -> dict[str, dict[str, float]]:
-    """Of one window: by measure, by candidate, how far it is from the true continuation.
+    """Return the distances of one window from the true continuation, by measure and candidate.
 
-    A histogram that only one of the two has (drums, where the other has none) is as far away as can be, 1; one that
-    both lack is 0 where any candidate has it. A number that one of the two lacks is left out.
+    If only one of the two has a histogram (of drums, for example), the distance is the maximum, 1; if neither has it
+    but another candidate does, it is 0. A number that one of the two lacks is left out.
     """
     names = dict.fromkeys(name for one in (outcome.true, *outcome.candidates.values()) for name in one)
     found: dict[str, dict[str, float]] = {}
@@ -77,31 +77,31 @@ def distances(outcome: Outcome) -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """One measure over many windows."""
+    """One measure, aggregated over many windows."""
 
     measure: str
     scale: str
-    """What its distances are in: "share" (of 1; of a histogram the total variation), "ln ratio", or a unit."""
+    """Unit of its distances: "share" (for histograms, the total variation), "ln ratio", or a unit."""
     true_mean: float | None
-    """Of the true continuations; None for a histogram."""
+    """Mean over the true continuations; None for a histogram."""
     model_mean: float | None
     means: dict[str, float]
     """Mean distance from the true continuation, by candidate."""
     counts: dict[str, int]
-    """Windows that each mean is over."""
+    """Number of windows of each mean."""
     overlaps: dict[str, Interval | None]
-    """Of a number, by candidate: the overlap of its distribution over the windows with that of the true continuations;
-    None where there are too few, or of a histogram."""
+    """For a number: the overlapping area of its distribution over the windows with that of the true continuations, by
+    candidate; None if there are too few windows, or for a histogram."""
     gains: dict[str, Interval | None]
-    """By control: its distance less the model's in the same window, in the mean. Above 0 the model is nearer; surely so
-    where the whole interval is."""
+    """Mean difference between the distance of a baseline and that of the model in the same window. If it is positive,
+    the model is nearer; significantly so if the whole interval is positive."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
-    """Every measure over windows; `seed` draws the resamples of the intervals."""
+    """Compare every measure over windows; `seed` is that of the bootstrap."""
     found = [distances(outcome) for outcome in outcomes]
     return [_compare_one(name, outcomes, found, seed) for name in dict.fromkeys(n for one in found for n in one)]
 
@@ -109,7 +109,7 @@ def compare(outcomes: Sequence[Outcome], seed: int) -> list[Comparison]:
 def _compare_one(
     name: str, outcomes: Sequence[Outcome], found: Sequence[dict[str, dict[str, float]]], seed: int
 ) -> Comparison:
-    # (windows, candidates), NaN where there is nothing to compare.
+    # (windows, candidates), NaN if there is nothing to compare
     table = np.array([[one.get(name, {}).get(candidate, np.nan) for candidate in CANDIDATES] for one in found])
     columns = dict(zip(CANDIDATES, table.T, strict=True))
     present = {candidate: column[~np.isnan(column)] for candidate, column in columns.items()}
@@ -135,7 +135,7 @@ def _overlap(name: str, candidate: str, outcomes: Sequence[Outcome], seed: int) 
 
 
 def _values(measures: Sequence[Measure | None]) -> NDArray[np.float64]:
-    """Of the numbers among them; those that are compared by ratio as logarithms."""
+    """Return the values of the numbers among the measures, as logarithms if they are compared by ratio."""
     numbers = [measure for measure in measures if isinstance(measure, Number)]
     return np.array(
         [one.value if one.floor is None else math.log(max(one.value, one.floor)) for one in numbers], dtype=np.float64
@@ -159,11 +159,11 @@ def _mean_value(measures: Sequence[Measure | None]) -> float | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """How often something goes wrong, beside how often it does in real music."""
+    """The rate of a fault in continuations, beside its rate in real music."""
 
     what: str
     model: float
-    """Share of the windows."""
+    """Fraction of the windows."""
     true: float
     windows: int
 
@@ -172,12 +172,13 @@ class Rate:
 
 
 def is_over(value: float, limit: float) -> bool:
-    """Whether a measure is beyond the limit of a fault."""
+    """Whether a measure exceeds the limit of a fault."""
     return value > limit + _HAIR
 
 
 def rates(outcomes: Sequence[Outcome]) -> list[Rate]:
-    """Windows that are silent for more than 2 s, windows that loop for more than 4 bars, in domains that know of it."""
+    """Return the rates of windows with more than 2 s of silence and of those with more than 4 repeated bars, in domains
+    that measure them."""
     found = []
     for name, limit, what, _ in FAULTS:
         pairs = [(outcome.candidates["model"].get(name), outcome.true.get(name)) for outcome in outcomes]

@@ -1,4 +1,4 @@
-"""What `muse-evaluate` measures, as functions: likelihood, nearness of continuations, copies.
+"""Evaluations as functions, as `muse-evaluate` runs them: likelihood, distances of continuations, copies.
 
 store = open_store("stores/mine")
 scores = evaluate_likelihood(model, store)
@@ -36,48 +36,48 @@ __all__ = [
 ]
 
 DEFAULT_LENGTHS: dict[Unit, tuple[float, float]] = {"seconds": (12.0, 16.0), "bytes": (1000, 1000)}
-"""The least before a split point, and the length of a continuation, in the domain's unit."""
+"""Default length of a prompt and of a continuation, by the unit of the domain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LikelihoodResult:
-    """How likely held-out pieces are to a model."""
+    """Likelihood of held-out pieces under a model."""
 
     together: Likelihood
-    """Of all pieces."""
+    """Likelihood of all pieces together."""
     sources: dict[str, Likelihood]
-    """Of the pieces of each source; a store of one source calls it "all"."""
+    """Likelihood of the pieces of each source; the source of a store with one source is "all"."""
     pieces: dict[str, list[PieceLikelihood]]
-    """Of each piece, by source."""
+    """Likelihood of each piece, by source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContinuationResult:
-    """Continuations of held-out pieces beside what truly follows in them."""
+    """Continuations of held-out pieces, compared with what truly follows."""
 
     outcomes: list[Outcome]
-    """One for each piece that was continued, with all measures of both."""
+    """The measures of each continued piece, for the continuation and everything that it is compared with."""
     comparisons: list[Comparison]
-    """By measure: how far the model, and each baseline, is from the true continuation, with 95 % intervals."""
+    """Distances of the model and each baseline from the true continuation, by measure, with 95 % intervals."""
     rates: list[Rate]
-    """How often something undesired happens (silence, loops), in the model's continuations and the true ones."""
+    """Rates of faults (silence, loops) in the model's continuations and in the true ones."""
     left_out: dict[str, int]
-    """Pieces that are too short, by source."""
+    """Number of pieces that are too short, by source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyResult:
-    """What of some continuations is found in the training pieces."""
+    """Copies of training pieces in continuations."""
 
     searched: int
-    """Training pieces that were searched."""
+    """Number of training pieces that were searched."""
     copies: dict[str, list[CopyFound | None]]
-    """The longest copy of each continuation, of the "model" and of the "true" ones; None: it is too short."""
+    """The longest copy in each continuation of the "model" and each "true" one; None if it is too short."""
     summaries: dict[str, CopySummary | None]
 
 
 def default_scoring(model: Model) -> ScoringWindows:
-    """Windows of the model's whole context, half a context apart, in float32."""
+    """Return scoring windows of the model's whole context, half a context apart, in float32."""
     context = model.core.config.context
     return ScoringWindows(context=context, stride=max(1, context // 2))
 
@@ -92,22 +92,22 @@ def evaluate_likelihood(
     hidden_depths: Collection[int] = (),
     watch: Callable[[int], None] = lambda _: None,
 ) -> LikelihoodResult:
-    """Score every id of held-out pieces once, under a window that slides.
+    """Compute the likelihood of held-out pieces. Every id is scored once, in a sliding window.
 
     Args:
-        model: any.
-        store: made with the model's tokenizer.
-        split: "train", "validation" or "test"; has no effect beside `pieces`.
-        pieces: numbers of the pieces, by source; None: all of the split.
-        scoring: how; None: `default_scoring`.
-        hidden_depths: depths that the last layer must do without (an ablation).
-        watch: called with the number of windows that are scored.
+        model: The model.
+        store: A store made with the model's tokenizer.
+        split: "train", "validation" or "test"; ignored if `pieces` is set.
+        pieces: Indices of the pieces, by source; None for all pieces of the split.
+        scoring: The windows; None for `default_scoring`.
+        hidden_depths: Depths that are hidden from the last layer (an ablation).
+        watch: Called with the number of scored windows.
 
     Returns:
-        Nats per token, bits per second or byte, nats per note.
+        Nats per token, bits per second or per byte, and nats per note.
 
     Raises:
-        StoreError: the store is of another tokenizer, or the split has no pieces.
+        StoreError: The store was made by another tokenizer, or the split has no pieces.
     """
     store.check_tokenizer(model.tokenizer.fingerprint(), "the model")
     sources = pieces_by_source(store, split) if pieces is None else pieces
@@ -129,15 +129,15 @@ def continue_windows(
     sampling: SamplingConfig,
     seed: int,
 ) -> Iterator[Outcome]:
-    """Continue cut pieces one after another, and measure each beside its true continuation.
+    """Continue the prompts of windows one after another, and measure each continuation against the true one.
 
     Args:
-        model: any.
-        windows: as `choose_windows` found them.
-        length: of a continuation, in the domain's unit.
-        constraints: that continuations keep, without a length.
-        sampling: of the continuations.
-        seed: same seed, same continuations.
+        model: The model.
+        windows: Windows from `choose_windows`.
+        length: Length of a continuation, in the unit of the domain.
+        constraints: Constraints of the continuations, without a length.
+        sampling: Sampling options of the continuations.
+        seed: Seed of the continuations.
     """
     asked = constraints.with_length(length)
     for window in windows:
@@ -158,23 +158,23 @@ def evaluate_continuations(
     seed: int = 0,
     watch: Callable[[int], None] = lambda _: None,
 ) -> ContinuationResult:
-    """Continue held-out pieces and compare with what truly follows.
+    """Continue held-out pieces, and compare the continuations with what truly follows.
 
     Args:
-        model: any.
-        store: made with the model's tokenizer.
-        split: whose pieces.
-        count: pieces to continue, shared evenly by the sources.
-        prompt_length: the least before a split point, in seconds or bytes of text; None: 12 or 1,000.
-        length: of continuations, in seconds or bytes of text; None: 16 or 1,000.
-        sampling: None: the checkpoint's.
-        constrained: keep the domain's default constraints, as `Model.continue_` does.
-        seed: of the choice of pieces and of continuations.
-        watch: called with the number of pieces that are continued.
+        model: The model.
+        store: A store made with the model's tokenizer.
+        split: Split of the pieces.
+        count: Number of pieces to continue, shared evenly among the sources.
+        prompt_length: Shortest prompt, in seconds or bytes of text; None for 12 s or 1,000 bytes.
+        length: Length of a continuation, in seconds or bytes of text; None for 16 s or 1,000 bytes.
+        sampling: Sampling options; None for those of the checkpoint.
+        constrained: Whether to apply the default constraints of the domain, as `Model.continue_` does.
+        seed: Seed of the choice of pieces and of the continuations.
+        watch: Called with the number of continued pieces.
 
     Raises:
-        StoreError: the store is of another tokenizer, or no piece is long enough.
-        ArgumentsError: a length or the count is out of its range.
+        StoreError: The store was made by another tokenizer, or no piece is long enough.
+        ArgumentsError: A length or the count is out of its range.
     """
     domain = model.domain
     store.check_tokenizer(domain.tokenizer.fingerprint(), "the model")
@@ -209,13 +209,13 @@ def evaluate_continuations(
 def evaluate_copies(
     model: Model, store: Store, outcomes: Sequence[Outcome], watch: Callable[[int], None] = lambda _: None
 ) -> CopyResult:
-    """Look continuations up in the training pieces of a store: the longest run of notes or characters of each.
+    """Search the training pieces of a store for the longest run of notes, frames or characters of each continuation.
 
     Args:
-        model: whose tokenizer made the store.
-        store: in whose training pieces.
-        outcomes: of `evaluate_continuations`; their true continuations are looked up too, for comparison.
-        watch: called with the number of training pieces that are read.
+        model: The model whose tokenizer made the store.
+        store: The store to search.
+        outcomes: Outcomes of `evaluate_continuations`; their true continuations are searched for too, for comparison.
+        watch: Called with the number of training pieces that have been read.
     """
     training = TrainingPieces(store, model.domain)
     found = dict(zip(("model", "true"), find_copies(training, outcomes, watch), strict=True))

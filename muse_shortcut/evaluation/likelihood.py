@@ -1,8 +1,8 @@
-"""How likely held-out pieces are to a core: every id of every piece, scored once, under a window that slides.
+"""Likelihood of held-out pieces: every id is scored once, in a sliding window.
 
-With L the window and S the stride, a piece's ids 1 .. T-1 are cut so: the first window scores ids 1 to L, each next one
-begins S further on and scores the S ids that the one before it did not reach, which thus have L - S ids before
-them or more. Windows end with their piece.
+With window length L and stride S, the first window of a piece scores ids 1 to L. Each further window begins S steps
+later and scores the S ids that the previous one did not reach, which therefore have a context of at least L - S ids.
+Windows end with their piece.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["Likelihood", "PieceLikelihood", "ScoringWindows", "pool", "score_pie
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringWindows:
-    """How pieces are scored."""
+    """The sliding window."""
 
     context: int
-    """Steps a window reads."""
+    """Length of a window in steps."""
     stride: int
-    """Steps from one window of a piece to the next."""
+    """Steps between the beginnings of two windows."""
     batch_size: int = 8
-    """Windows of one forward pass. Changes the time and not the result."""
+    """Windows per forward pass, which affects the speed but not the result."""
     precision: torch.dtype = torch.float32
-    """What the forward pass computes in; the loss is in float32."""
+    """Precision of the forward pass; the loss is in float32."""
 
     def __post_init__(self) -> None:
         for name, most in (("stride", self.context), ("batch_size", 4096)):
@@ -48,20 +48,20 @@ class ScoringWindows:
 
 @dataclass(frozen=True, slots=True)
 class PieceLikelihood:
-    """Of one piece."""
+    """Likelihood of one piece."""
 
     number: int
-    """Of the piece in its store."""
+    """Index of the piece in its store."""
     stream_nats: tuple[float, ...]
-    """Of each stream, -log of its probability, given its first step."""
+    """Negative log-likelihood of each stream in nats, given its first step."""
     stream_tokens: tuple[int, ...]
-    """Ids of each stream that were scored."""
+    """Number of scored ids of each stream."""
     notes: int
-    """0 in a domain without notes."""
+    """Number of notes; 0 in a domain without notes."""
     seconds: float | None
-    """How long it lasts; None in a domain without time."""
+    """Duration in seconds; None in a domain without time."""
     bytes: int | None = None
-    """Of text."""
+    """Length of a text in bytes; None in other domains."""
 
     @property
     def nats(self) -> float:
@@ -72,33 +72,33 @@ class PieceLikelihood:
         return sum(self.stream_tokens)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, by name."""
+        """Return all fields by name."""
         return asdict(self) | {"nats": self.nats, "tokens": self.tokens}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Likelihood:
-    """Of several pieces together."""
+    """Likelihood of several pieces together."""
 
     pieces: int
     tokens: int
     nats_per_token: float
     nats_by_stream: tuple[float, ...]
-    """Nats a token of each stream: of each codebook, where there are several."""
+    """Nats per token of each stream, such as each codebook."""
     bits_per_second: float | None
-    """Of music; None in a domain without time."""
+    """Bits per second of music or sound; None in a domain without time."""
     bits_per_byte: float | None
-    """Of text; None in other domains."""
+    """Bits per byte of text; None in other domains."""
     nats_per_note: float | None
-    """All that was scored, bars and tempos too, by the notes; None in a domain without notes."""
+    """Total nats, including bars and tempos, divided by the number of notes; None in a domain without notes."""
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
 def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
-    """The likelihood of pieces as of one long one; there is at least one."""
+    """Pool the likelihoods of one or more pieces, as if they were one long piece."""
     nats, tokens = sum(piece.nats for piece in pieces), sum(piece.tokens for piece in pieces)
     notes = sum(piece.notes for piece in pieces)
     seconds = [piece.seconds for piece in pieces if piece.seconds is not None]
@@ -123,8 +123,8 @@ def pool(pieces: Sequence[PieceLikelihood]) -> Likelihood:
 
 
 def windows_of(steps: int, scoring: ScoringWindows) -> list[tuple[int, int, int]]:
-    """(start, first, end) of each window of a piece of that many steps: it reads steps start .. end - 2 and scores
-    steps first .. end - 1."""
+    """Return (start, first, end) of each window of a piece with that many steps: it reads steps start .. end - 2 and
+    scores steps first .. end - 1."""
     windows, scored, start = [], 1, 0
     while scored < steps:
         end = min(start + scoring.context + 1, steps)
@@ -146,20 +146,20 @@ def score_pieces(
     """Score pieces of a store.
 
     Args:
-        core: in evaluation mode.
-        domain: of the store and the core.
-        store: where the pieces are.
-        sources: the numbers of the pieces, by source.
-        scoring: how.
+        core: Core in evaluation mode.
+        domain: Domain of the store and the core.
+        store: Store of the pieces.
+        sources: Indices of the pieces, by source.
+        scoring: The sliding window.
         watch: called with the number of windows that are scored.
-        without: depths that are hidden from the last layer.
+        without: Depths that are hidden from the last layer.
 
     Returns:
         The likelihood of each piece, by source.
     """
     numbers = [number for pieces in sources.values() for number in pieces]
     jobs = [(number, *window) for number in numbers for window in windows_of(store.pieces[number].tokens, scoring)]
-    # Windows of like length together: little is padded.
+    # Batches of windows of similar length need little padding.
     jobs.sort(key=lambda job: (job[3] - job[1], job))
     nothing = np.zeros(core.config.streams)
     nats, tokens = dict.fromkeys(numbers, nothing), dict.fromkeys(numbers, nothing.astype(np.int64))
@@ -196,8 +196,8 @@ def _score_windows(
     scoring: ScoringWindows,
     without: Collection[int],
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Nats and ids (K,) of each window (piece, start, first, end). Padding stands at the end, where causality hides
-    it."""
+    """Return nats and numbers of ids, (K,) each, of each window (piece, start, first, end). Padding is at the end,
+    where causality hides it."""
     longest = max(end - start for _, start, _, end in batch)
     shape = (len(batch), longest, core.config.streams)
     ids: NDArray[np.int64] = np.full(shape, domain.tokenizer.pad, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""How far two samples of a measure are of one distribution: the overlapping area of their densities.
+"""Overlapping area of the densities of two samples of a measure.
 
-Source: Yang and Lerch 2018 (doi 10.1007/s00521-018-3849-7), section 4.3: kernel densities of what was made and of what
-is real. Here with Silverman's bandwidth, and an interval from resampled windows.
+Source: Yang and Lerch 2018 (doi 10.1007/s00521-018-3849-7), section 4.3: kernel densities of generated and real music.
+Here with Silverman's bandwidth and a bootstrap interval over windows.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from muse_shortcut.evaluation.bootstrap import Interval
 __all__ = ["overlap", "overlap_interval"]
 
 _LEAST = 8
-"""Values of each, without which a density says nothing."""
+"""Smallest sample of which a density is estimated."""
 _RESAMPLES = 500
 _PLACES = 200
-"""At which densities are compared."""
+"""Number of points at which densities are compared."""
 _HAIR = 1e-9
 
 
 def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Of (N,) and (M,) values: the integral of the lower of their densities, 0 to 1; 1 where all are equal."""
+    """Return the integral of the minimum of the densities of (N,) and (M,) values, from 0 to 1; 1 if all values are
+    equal."""
     together = np.concatenate([one, other])
     spread = float(together.std())
     if spread < _HAIR:
@@ -35,7 +36,7 @@ def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def _bandwidth(values: NDArray[np.float64], spread: float) -> float:
-    # Values that are all the same still have some width, so that two such heaps can be told apart or not.
+    # Identical values still have some width, so that two such samples can be compared.
     silverman = 0.9 * float(values.std()) / float(np.power(len(values), 0.2))
     return max(silverman, 0.02 * spread)
 
@@ -47,10 +48,10 @@ def _density(values: NDArray[np.float64], width: float, places: NDArray[np.float
 
 
 def overlap_interval(one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int) -> Interval | None:
-    """The overlap, and the middle 95 % of those of resamples; None for fewer than eight values.
+    """Return the overlap and its 95 % bootstrap interval; None for fewer than eight values.
 
-    A resample has fewer different values than the sample, so its overlap tends to be lower: the interval is moved by
-    the difference of its median from the sample's.
+    A resample has fewer distinct values than the sample, so its overlap tends to be lower: the interval is shifted by
+    the difference of its median from the sample's overlap.
     """
     if min(len(one), len(other)) < _LEAST:
         return None

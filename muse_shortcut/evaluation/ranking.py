@@ -1,4 +1,4 @@
-"""Which of several continuations of one prompt to keep: the likelier, the more like what came before, the faultless."""
+"""Ranks continuations of one prompt: by likelihood, by similarity to the prompt, and by absence of faults."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["Ranked", "rank"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranked:
-    """A candidate's place, and why."""
+    """The rank of a candidate, with the reasons."""
 
     candidate: int
     place: int
-    """From 1, the best."""
+    """Rank, from 1 for the best."""
     of: int
     nats_per_token: float
-    """Less is likelier."""
+    """Nats per token; lower is likelier."""
     distance: float | None
-    """How far it is from the end of the prompt, as much of it as it is long itself: the mean over measures, each in
-    units of its mean over the candidates; None without a prompt."""
+    """Distance from a segment of equal length at the end of the prompt: the mean over measures, each in units of its
+    mean over the candidates; None without a prompt."""
     faults: tuple[str, ...]
-    """Silence, loops, nothing at all."""
+    """Faults: silence, loops, or an empty continuation."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -44,17 +44,17 @@ def rank(
     log_probabilities: Sequence[float],
     tokens: Sequence[int],
 ) -> list[Ranked]:
-    """The candidates, best first.
+    """Rank the candidates, best first.
 
-    Those with fewer faults come before the others; among them the place is by the sum of two ranks, that of likelihood
-    and that of nearness to the prompt's end, and by likelihood where the sums are equal.
+    Candidates with fewer faults come first. Equal ones are ordered by the sum of two ranks, that of likelihood and that
+    of similarity to the end of the prompt, and by likelihood if the sums are equal.
 
     Args:
-        domain: of the pieces.
-        prompt: what they continue.
-        pieces: prompt and continuation, one a candidate.
-        log_probabilities: of the continuations, nats.
-        tokens: ids of the continuations.
+        domain: Domain of the pieces.
+        prompt: The prompt.
+        pieces: Prompt and continuation of each candidate.
+        log_probabilities: Log-probabilities of the continuations in nats.
+        tokens: Numbers of ids of the continuations.
     """
     nats = [-one / max(1, count) for one, count in zip(log_probabilities, tokens, strict=True)]
     lengths = [domain.duration(piece) - prompt.split_point for piece in pieces]
@@ -82,16 +82,16 @@ def rank(
 def _distances(
     domain: Domain[Any], prompt: Prompt[Any], found: Sequence[dict[str, Measure]], lengths: Sequence[float]
 ) -> list[float] | None:
-    """How far each candidate is from the prompt's end; None where there is no prompt to compare with."""
+    """Return the distance of each candidate from the end of the prompt; None if there is no prompt to compare with."""
     if prompt.piece is None or prompt.split_point <= 0:
         return None
-    # Each is held against as much of the prompt's end as it is long: measures change with length.
+    # Each is compared with a segment of its own length, because measures depend on length.
     befores = [
         domain.measure(prompt.piece, max(0.0, prompt.split_point - length), prompt.split_point) if length > 0 else {}
         for length in lengths
     ]
     names = list(dict.fromkeys(name for before in befores for name in before))
-    # (candidates, measures), NaN where one of the two has none.
+    # (candidates, measures), NaN if one of the two lacks the measure
     table = np.array(
         [
             [distance(before[name], own[name]) if name in own and name in before else np.nan for name in names]
@@ -100,17 +100,17 @@ def _distances(
     ).reshape(len(found), len(names))
     present = ~np.isnan(table)
     means = np.where(present, table, 0.0).sum(0) / np.maximum(present.sum(0), 1)
-    # A measure in which all are at no distance tells nothing.
+    # A measure in which all distances are 0 has no information.
     telling = means > 0
     if not telling.any():
         return None
     scaled = np.where(present, table, 0.0)[:, telling] / means[telling]
-    # What lacks a measure is as far away as the others are in the mean.
+    # A missing measure counts as the mean of the others.
     return [float(value) for value in np.where(present[:, telling], scaled, 1.0).mean(1)]
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many are smaller, and half of those that are equal."""
+    """Return the number of smaller values, plus half of the ties."""
     smaller = (values[None] < values[:, None]).sum(1)
     ranks: NDArray[np.float64] = smaller + ((values[None] == values[:, None]).sum(1) - 1) / 2
     return ranks

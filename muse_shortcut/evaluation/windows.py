@@ -1,4 +1,4 @@
-"""Places in held-out pieces at which they are continued, and the segments that a continuation is held against."""
+"""Chooses split points in held-out pieces, and the segments that continuations are compared with."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from muse_tokenizers.domain import Domain
 __all__ = ["Window", "WindowChoice", "WindowSelection", "choose_windows", "shared_out"]
 
 _ROOM = 4
-"""Parts of long texts are so many times as long as a window."""
+"""Length of the parts of long texts, in windows."""
 _DRAWS = 16
-"""Moments that are tried in a piece until the bar line before one leaves room for the prompt."""
+"""Number of random times that are tried in a piece until there is a split point with room for the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowSelection:
-    """What windows are asked for."""
+    """Options of the choice of windows."""
 
     count: int
-    """Of all sources together."""
+    """Number of windows of all sources together."""
     prompt_length: float
-    """The least that lies before the split point, in the domain's unit; never less than `length`, which the repeated
-    prompt needs."""
+    """Shortest prompt before the split point, in the unit of the domain; at least `length`, which the repeated prompt
+    needs."""
     length: float
-    """How long what is compared is."""
+    """Length of the compared segments."""
     unit: Unit
     """Of both."""
     seed: int
-    """Another one chooses other pieces and cuts."""
+    """Seed of the choice of pieces and split points."""
 
     def __post_init__(self) -> None:
         names = {"count": "windows", "prompt_length": f"prompt_{self.unit}", "length": self.unit}
@@ -49,48 +49,48 @@ class WindowSelection:
 
     @property
     def before(self) -> float:
-        """What lies before every split point."""
+        """Length before every split point."""
         return max(self.prompt_length, self.length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """A held-out piece, cut. All segments are equally long and begin where a prompt may be cut, or at the start.
-    Places are in the domain's unit."""
+    """A split point in a held-out piece. All segments have the same length and begin at a possible split point or at
+    the start of the piece. Positions are in the unit of the domain."""
 
     source: str
     number: int
-    """Of the piece in its store."""
+    """Index of the piece in its store."""
     first: int
-    """Where its ids begin there: 0 but in a part of a long text."""
+    """Offset of the ids in the piece: 0, except in a part of a long text."""
     ids: Ids
-    """(T, K), begin and end included."""
+    """(T, K) ids, including begin and end."""
     piece: Any
-    """Decoded from them."""
+    """The piece, decoded from the ids."""
     prompt: Prompt[Any]
-    """All of the piece before the split point."""
+    """The prompt: everything before the split point."""
     repeated: float
-    """Where the last whole segment before the split point begins in the piece."""
+    """Start of the last whole segment before the split point."""
     elsewhere: float | None
-    """Where another segment of the piece begins, one that does not overlap the continuation; None: there is no room."""
+    """Start of another segment of the piece that does not overlap the continuation; None if there is no room."""
     other_number: int
     other: Any
     """Another held-out piece of the same source."""
     other_start: float
-    """Where its segment begins: as far along in it as the split point is in the piece."""
+    """Start of its segment: at the same relative position as the split point."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowChoice:
-    """The windows that were found, source by source."""
+    """The chosen windows, by source."""
 
     windows: tuple[Window, ...]
     left_out: dict[str, int]
-    """Pieces that are too short or have no fitting cut, by source."""
+    """Number of pieces that are too short or have no suitable split point, by source."""
 
 
 def shared_out(count: int, room: Mapping[str, int]) -> dict[str, int]:
-    """So many windows over sources that have room for some each: evenly, and what one cannot take goes to the others.
+    """Distribute `count` windows evenly over sources with limited room; what one source cannot take goes to the others.
 
     >>> shared_out(10, {"few": 2, "many": 50, "more": 90})
     {'few': 2, 'many': 4, 'more': 4}
@@ -109,18 +109,18 @@ def choose_windows(
     selection: WindowSelection,
     watch: Callable[[int], None] = lambda _: None,
 ) -> WindowChoice:
-    """Cut held-out pieces, or the parts of long texts, each at most once, at the last place before a moment drawn at
-    random at which a piece may be cut: a bar line, a frame, the end of a word.
+    """Choose split points in held-out pieces, or in parts of long texts, at most one in each. A split point is the last
+    possible one before a random time: a bar line, a frame, or the end of a word.
 
     Args:
         store: where the pieces are.
-        domain: its own.
+        domain: Domain of the store.
         sources: the numbers of the pieces, by source.
-        selection: how many windows, and how long.
-        watch: called with the number of windows that are found.
+        selection: Number and lengths of the windows.
+        watch: Called with the number of windows found so far.
 
     Raises:
-        StoreError: no piece is long enough.
+        StoreError: No piece is long enough.
     """
     places = {source: [p for n in pieces for p in _places(store, n, selection)] for source, pieces in sources.items()}
     fitting: dict[str, list[_Place]] = {}
@@ -155,21 +155,21 @@ def choose_windows(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A piece of a store, or a part of a long text, in which a window may lie."""
+    """A piece of a store, or a part of a long text, that may contain a window."""
 
     number: int
     first: int
-    """Of its ids in the piece."""
+    """Offset of its ids in the piece."""
     stop: int
     length: float
-    """In the domain's unit, about."""
+    """Approximate length in the unit of the domain."""
 
 
 def _places(store: Store, number: int, selection: WindowSelection) -> list[_Place]:
     piece = store.pieces[number]
     parts = 1
     if selection.unit == "bytes":
-        # A book before a split point would take long to read, and a core sees its last page.
+        # A book before the split point would take long to read, and the model sees only its last page.
         parts = max(1, int(piece.length / (_ROOM * (selection.before + selection.length))))
     edges = np.linspace(0, piece.tokens, parts + 1).round().astype(np.int64).tolist()
     return [_Place(number, first, stop, piece.length / parts) for first, stop in pairwise(edges)]
@@ -189,7 +189,7 @@ def _split(
     partners: Sequence[_Place],
     selection: WindowSelection,
 ) -> Window | None:
-    """A window in a place; None where it has no cut with enough on both sides."""
+    """Return a window in a place; None if it has no split point with enough room on both sides."""
     random = np.random.default_rng((selection.seed, 2, place.number, *([place.first] if place.first else [])))
     ids = _read(store, domain.tokenizer, place)
     piece = domain.tokenizer.decode(ids)
@@ -236,7 +236,7 @@ def _elsewhere(
     selection: WindowSelection,
     random: np.random.Generator,
 ) -> float | None:
-    """A moment before or after the continuation, drawn evenly from those that have room."""
+    """Draw a position before or after the continuation, uniformly from those with enough room."""
     before, after = split_point - selection.length, max(0.0, room - (split_point + selection.length))
     for _ in range(_DRAWS):
         moment = random.uniform(0.0, before + after)
@@ -249,6 +249,6 @@ def _elsewhere(
 
 
 def _line_before(domain: Domain[Any], piece: Any, moment: float) -> float:
-    """The last place before a moment at which a piece may be cut; its start where there is none."""
+    """Return the last possible split point before a position; the start of the piece if there is none."""
     line = domain.find_split_point(piece, moment) if moment > 0 else 0.0
     return line if line <= moment else 0.0

@@ -1,1 +1,1 @@
-"""Generation: logits to ids under a grammar, candidates, events. Does not know how anything is drawn."""
+"""Generation: sampling under a grammar, candidates, step events, traces. Does not know how anything is drawn."""

@@ -1,7 +1,7 @@
-"""Why this token: its attention, and what truly changes when a source is cut.
+"""Explains a token: its attention, and the change of its log-probability when a source is ablated.
 
-Attention weight says where the last layer looked, not what it would have done without. So each source (a depth, a span
-of the past, or both) is hidden from the last layer and the token is scored again; the layers below stay as they were.
+An attention weight is not the effect of a source. So each source (a depth, a span of the past, or both) is hidden from
+the last layer, and the token is scored again; the layers below are unchanged.
 """
 
 from __future__ import annotations
@@ -25,65 +25,66 @@ from muse_tokenizers.domain import Domain
 __all__ = ["Ablation", "Explanation", "SourceSpan", "ablate_sources", "allowed_at", "explain", "spans_of"]
 
 _AT_ONCE = 256
-"""Cuts that are scored together: each has weights (H, n, T)."""
+"""Ablations that are scored in one batch: each has weights (H, n, T)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSpan:
-    """Positions that mean one thing to a person: the ids of a note that stand together, or a single id."""
+    """A span of positions with one meaning: the adjacent ids of a note, or a single id."""
 
     label: str
     kind: str
     start: float
-    """Where it begins in the piece: seconds, or bytes for text."""
+    """Start in the piece, in seconds, or in bytes for text."""
     end: float
     first: int
-    """Its first position."""
+    """First position."""
     stop: int
-    """The position after its last."""
+    """Position after the last one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ablation:
-    """A source of one new token, and what it was worth."""
+    """A source of one new token, with its attention weight and the effect of its ablation."""
 
     depth: int | None
-    """None for every depth."""
+    """Depth; None for all depths."""
     span: SourceSpan | None
-    """None for every position in sight."""
+    """Span; None for all visible positions."""
     weight: float
-    """The share of attention that lay there, averaged over heads."""
+    """Share of attention on the source, averaged over heads."""
     change: tuple[float, ...]
-    """(K,) nats: log-probability with the source hidden, minus without. Negative where the source spoke for the id."""
+    """(K,) difference of log-probability in nats, hidden minus unhidden. It is negative if the source made the id more
+    likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Of one new step."""
+    """The explanation of one new step."""
 
     step: int
-    """Counted from 0 at the end of the prompt."""
+    """Step, counted from 0 at the end of the prompt."""
     tokens: tuple[Token, ...]
-    """(K,), what was drawn."""
+    """(K,) sampled ids."""
     log_probability: tuple[float, ...]
-    """(K,) nats under the grammar."""
+    """(K,) log-probabilities under the grammar, in nats."""
     depths: tuple[Ablation, ...]
-    """Each depth cut at every position."""
+    """Ablations of each depth at all positions."""
     spans: tuple[Ablation, ...]
-    """Each span cut at every depth, by weight."""
+    """Ablations of each span at all depths, sorted by weight."""
     cells: tuple[Ablation, ...]
-    """Each span cut at each depth, by weight."""
+    """Ablations of each span at each depth, sorted by weight."""
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
 def spans_of(tokens: Sequence[Sequence[Token]]) -> list[SourceSpan]:
-    """Neighbouring ids of one note as one span, every other step by itself.
+    """Group adjacent ids of one note into a span; every other step is a span of its own.
 
     Args:
-        tokens: (T, K) of `Tokenizer.describe`; a step is named after its first stream.
+        tokens: (T, K) result of `Tokenizer.describe`; a step is named after its first stream.
     """
     spans: list[SourceSpan] = []
     for position, step in enumerate(tokens):
@@ -120,17 +121,17 @@ def ablate_sources(
     sources: Sequence[tuple[int | None, SourceSpan | None]],
     allowed: NDArray[np.bool_] | None = None,
 ) -> list[Ablation]:
-    """What each of some sources was worth to the id that was drawn at a step.
+    """Ablate each of some sources of the id that was sampled at a step.
 
     Args:
-        core: that made the trace, in evaluation mode.
-        trace: of the candidate.
-        step: counted from 0 at the end of the prompt.
-        sources: pairs of a depth (None: every depth) and a span (None: every position in sight).
-        allowed: (K, V), the ids that the grammar allowed there; None for any.
+        core: The core that generated the trace, in evaluation mode.
+        trace: Trace of the candidate.
+        step: Step, counted from 0 at the end of the prompt.
+        sources: Pairs of a depth (None for all depths) and a span (None for all visible positions).
+        allowed: (K, V) bool, the ids that the grammar allowed at the step; None for all.
 
     Raises:
-        ArgumentsError: there is no such step, depth or position.
+        ArgumentsError: There is no such step, depth or position.
     """
     if not 0 <= step < trace.steps:
         raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this trace")
@@ -171,7 +172,7 @@ def ablate_sources(
 
 
 def allowed_at(domain: Domain[Any], request: Request, trace: Trace, step: int) -> NDArray[np.bool_] | None:
-    """(K, V): what the grammar allowed at a step of a trace; None where the domain has none."""
+    """Return the ids that the grammar allowed at a step of a trace, (K, V) bool; None if the domain has no grammar."""
     grammar = domain.grammar(
         request.prompt.ids, 1, request.constraints, request.prompt.partial_frames, request.prompt.clock
     )
@@ -184,20 +185,21 @@ def allowed_at(domain: Domain[Any], request: Request, trace: Trace, step: int) -
 
 
 def _following(domain: Domain[Any]) -> int:
-    """How many steps after one are needed to call it by its name: of text those that end its character."""
+    """Number of following steps that are needed to describe a step: in text, those that complete its character."""
     return 3 if domain.unit == "bytes" else 0
 
 
 def explain(core: Core, domain: Domain[Any], request: Request, trace: Trace, step: int) -> Explanation:
-    """Every source of the id drawn at a step: each depth, each span (a note, or another id), each span at each depth.
+    """Explain the id that was sampled at a step: ablate each depth, each span (a note, or another id), and each span at
+    each depth.
 
     Raises:
-        ArgumentsError: there is no such step.
+        ArgumentsError: There is no such step.
     """
     if not 0 <= step < trace.steps:
         raise OptionError("step", step, f"0 to {trace.steps - 1}, the steps of this continuation")
     end = trace.prompt_steps + step
-    # One more than is explained: the last note's span is then known to be whole or not.
+    # One step more than is explained, which shows whether the span of the last note is complete.
     tokens = domain.tokenizer.describe(trace.ids[: end + 1 + _following(domain)], request.prompt)
     seen = [span for span in spans_of(tokens[:end]) if span.stop > int(trace.first[step])]
     depths: list[int] = trace.depths.tolist()

@@ -1,4 +1,4 @@
-"""Growing candidates step by step, as events that whoever watches can draw while they come."""
+"""The decoding loop: generates candidates step by step, as an iterator of events."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = ["Generation"]
 
 
 class Generation:
-    """An iterator of step events. What there is can be taken at any time, also after an interruption."""
+    """An iterator of step events. The candidates so far can be taken at any time, also after an interruption."""
 
     def __init__(self, core: Core, domain: Domain[Any], request: Request, *, trace: bool = True) -> None:
         """
         Args:
-            core: in evaluation mode.
-            domain: of its ids.
-            request: what is to be generated.
-            trace: keep what each step attended to.
+            core: Core in evaluation mode.
+            domain: Domain of the ids.
+            request: The request.
+            trace: Whether to record what each step attends to.
 
         Raises:
-            ConstraintError: (of the tokenizer) something is requested that it cannot grant.
+            ConstraintError: The domain does not support a requested constraint.
         """
         if request.prompt.clock is not None:
             request = replace(request, prompt=domain.timed(request.prompt, request.constraints))
@@ -50,12 +50,12 @@ class Generation:
         self._sampler = Sampler(request.sampling, request.seed, prompt)
         self._prompt_steps = prompt.shape[1]
         self._history = prompt
-        """(C, room, K): prompt and new ids; doubled when it is full."""
+        """(C, capacity, K) ids of prompt and continuation; the capacity is doubled when it is reached."""
         self._steps = 0
         self._finished = np.zeros(request.candidates, dtype=bool)
         self._complete_steps = np.zeros(request.candidates, dtype=np.int64)
         self._log_probability, self._complete_log_probability = np.zeros((2, request.candidates))
-        """Of all steps so far; of those up to the last at which nothing is left dangling."""
+        """Log-probability of all steps so far, and of those up to the last step at which the piece is complete."""
         self._cache: Cache | None = None
         self._recorder = Recorder(request.candidates, core.config.depths) if trace else None
 
@@ -67,7 +67,7 @@ class Generation:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Whether all candidates have ended."""
         return self._steps >= self.request.limit or bool(self._finished.all())
 
     def _next(self, was_finished: NDArray[np.bool_]) -> StepEvent:
@@ -98,7 +98,7 @@ class Generation:
         return StepEvent(self._steps - 1, ids, log_probabilities, elapsed, finished)
 
     def _settled(self, allowed: NDArray[np.bool_] | None) -> Ids | None:
-        """(C, K): the next step where it is given."""
+        """Return the ids of the next step if it is forced, (C, K)."""
         forced_ids = self.request.forced_ids
         if forced_ids is None or self._steps >= len(forced_ids):
             return None
@@ -109,20 +109,21 @@ class Generation:
 
     @torch.inference_mode()
     def _read(self) -> tuple[NDArray[np.float32], torch.Tensor]:
-        """Let the core read what it has not read yet.
+        """Run the core on the ids that it has not read yet.
 
         Returns:
-            Logits (C, K, V) of the next step, and the last layer's weights (C, H, n, T) over the last T positions.
+            Logits (C, K, V) of the next step, and the weights (C, H, n, T) of the last layer over the last T positions.
         """
         end, context = self._prompt_steps + self._steps, self._core.config.context
         if self._cache is None:
-            # The candidates share a prompt: it is read once. Of one that does not fit, the last three quarters.
+            # The candidates share a prompt, which is read once; of one that exceeds the context, the last three
+            # quarters.
             start = 0 if end < context else end - context + context // 4
             self._cache = self._core.make_cache(1)
             self._prefill(start, end - 1, slice(0, 1))
             self._cache.repeat(self.request.candidates)
         elif self._cache.length == self._cache.capacity:
-            # Past the context: begin again with the last half window.
+            # The context is full: restart the cache with the last half of it.
             self._cache = self._core.make_cache(self.request.candidates)
             self._prefill(end - context // 2, end - 1, slice(None))
         output = self._core.step(self._put(self._history[:, end - 1]), self._cache)
@@ -138,46 +139,46 @@ class Generation:
 
     @property
     def steps(self) -> int:
-        """How many steps have been made."""
+        """Number of steps generated so far."""
         return self._steps
 
     def continuations(self) -> list[Ids]:
-        """(T, K) for each candidate: its new ids, up to the last step at which nothing is left dangling."""
+        """Return the new ids of each candidate, (T, K), up to the last step at which the piece is complete."""
         return [self.continuation(candidate) for candidate in range(self.request.candidates)]
 
     def continuation(self, candidate: int) -> Ids:
-        """(T, K): one of `continuations`."""
+        """Return one of `continuations`, (T, K)."""
         start = self._prompt_steps
         return self._history[candidate, start : start + int(self._complete_steps[candidate])].copy()
 
     def log_probabilities(self) -> list[float]:
-        """Of each candidate's continuation, in nats, all streams together."""
+        """Return the log-probability of each candidate's continuation in nats, summed over streams."""
         return [float(value) for value in self._complete_log_probability]
 
     def trace(self, candidate: int, steps: int | None = None) -> Trace:
-        """What each step of a candidate's continuation attended to, so far; of its first `steps` alone.
+        """Return the trace of a candidate's continuation so far, or of its first `steps`.
 
         Raises:
-            ValueError: nothing was kept.
+            ValueError: No trace was recorded.
         """
         recorder, ids = self._recorded(candidate)
         return recorder.trace(candidate, self.request.prompt.ids, ids[:steps])
 
     def depth_shares(self, candidate: int, since: int = 0) -> NDArray[np.float32]:
-        """(S, n, H): how much of each head's attention lay at each depth, of the steps from `since` on.
+        """Return the share of each head's attention at each depth, (S, n, H), for the steps from `since` on.
 
         Raises:
-            ValueError: nothing was kept.
+            ValueError: No trace was recorded.
         """
         recorder, _ = self._recorded(candidate)
         return recorder.shares(candidate, since)
 
     def save_trace(self, candidate: int, path: Path, steps: int | None = None) -> None:
-        """Write a candidate's trace, of its first `steps` alone, without holding it in memory.
+        """Write the trace of a candidate, or of its first `steps`, without loading it into memory.
 
         Raises:
-            ValueError: nothing was kept.
-            OutputError: it could not be written.
+            ValueError: No trace was recorded.
+            OutputError: The file could not be written.
         """
         recorder, ids = self._recorded(candidate)
         recorder.save(candidate, self.request.prompt.ids, ids[:steps], path)

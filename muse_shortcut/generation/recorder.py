@@ -1,4 +1,4 @@
-"""Keeping a trace while candidates grow: from the step's own weights and chances, never by running again."""
+"""Records traces during generation, from the weights and probabilities of the steps themselves."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from muse_tokenizers.base import Ids
 __all__ = ["Recorder", "step_chances"]
 
 _PENDING = 64
-"""Steps that are put aside before they are worked out together."""
+"""Number of steps that are processed together."""
 
 _IN_MEMORY = 64 * 2**20
-"""Bytes of rows that are kept in memory; what goes beyond goes to a temporary file."""
+"""Largest size of the rows in memory in bytes; beyond it they go to a temporary file."""
 
 
 def step_chances(
     log_probabilities: NDArray[np.float64],
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """Of (..., V) nats: the entropy (...), the five likeliest ids (..., 5), likeliest first, and theirs (..., 5)."""
+    """Return the entropy (...), the five likeliest ids (..., 5) in descending order, and their log-probabilities (...,
+    5), from log-probabilities (..., V) in nats."""
     below = -log_probabilities.astype(np.float32)
-    # An id that is not allowed has chance 0 and adds nothing.
+    # An id that is not allowed has probability 0 and contributes nothing.
     entropy = np.sum(np.exp(-below) * np.where(np.isinf(below), 0.0, below), axis=-1)
     most = min(ALTERNATIVES, below.shape[-1])
-    # The smallest first: selecting at the other end is ten times slower where most ids are not allowed.
+    # Partition from the smallest: from the other end it is ten times slower if most ids are not allowed.
     best = np.argpartition(below, most - 1, axis=-1)[..., :most]
     _prefer_lower_ids(below, best)
     values = -np.take_along_axis(below, best, -1)
@@ -48,9 +49,9 @@ def step_chances(
 
 
 def _prefer_lower_ids(below: NDArray[np.float32], best: NDArray[np.int64]) -> None:
-    """Of ids that are as likely as the least of the best, put those with the lowest numbers among them.
+    """Break ties at the fifth place in favour of lower ids.
 
-    Which ones a partition leaves there is its own affair, and may differ between machines.
+    Which tied ids a partition chooses is not specified, and may differ between machines.
     """
     worst = np.take_along_axis(below, best, -1).max(-1, keepdims=True)
     tied = (below == worst) & np.isfinite(worst)
@@ -63,15 +64,15 @@ def _prefer_lower_ids(below: NDArray[np.float32], best: NDArray[np.int64]) -> No
 class Recorder:
     """The traces of C candidates, one step after another.
 
-    A step only puts aside what it has; what that comes to is worked out many steps at a time, or keeping a trace would
-    take a twelfth of the time instead of a fiftieth.
+    Steps are only buffered, and processed many at a time: otherwise recording would take a twelfth of the time instead
+    of a fiftieth.
     """
 
     def __init__(self, candidates: int, depths: tuple[int, ...]) -> None:
         """
         Args:
-            candidates: C.
-            depths: (n,), those the last layer attends to.
+            candidates: Number of candidates C.
+            depths: (n,) depths that the last layer attends to.
         """
         self._candidates, self._depths = candidates, depths
         self._log_probability: list[NDArray[np.float64]] = []
@@ -90,16 +91,16 @@ class Recorder:
         log_probability: NDArray[np.float64],
         log_probabilities: NDArray[np.float64],
     ) -> None:
-        """Keep one step.
+        """Record one step.
 
         Args:
-            first: the first position in sight.
-            weights: (C, H, n, T) of the last layer over the last T positions, which sum to 1 over (n, T).
-            log_probability: (C, K) nats, of the ids that were drawn.
-            log_probabilities: (C, K, V) nats, of all ids.
+            first: First visible position.
+            weights: (C, H, n, T) weights of the last layer over the last T positions, which sum to 1 over (n, T).
+            log_probability: (C, K) log-probabilities of the sampled ids, in nats.
+            log_probabilities: (C, K, V) log-probabilities of all ids, in nats.
 
         Raises:
-            OutputError: the temporary folder is full; the step has not been kept.
+            OutputError: The temporary folder is full; the step was not recorded.
         """
         if len(self._pending) == _PENDING:
             self._settle()
@@ -112,7 +113,7 @@ class Recorder:
         self._log_probability.append(log_probability)
 
     def _settle(self) -> None:
-        """Write the rows that were put aside, and work out the chances."""
+        """Process the buffered steps."""
         if not self._pending:
             return
         rows, log_probabilities = zip(*self._pending, strict=True)
@@ -132,7 +133,7 @@ class Recorder:
         self._pending.clear()
 
     def _move_to_disk(self) -> None:
-        """What is in memory stays until all of it is on disk."""
+        """Move the rows to a temporary file; they stay in memory until all of them are written."""
         file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this)
         weakref.finalize(self, file.close)
         file.write(cast(io.BytesIO, self._rows).getbuffer())
@@ -141,16 +142,16 @@ class Recorder:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of rows kept so far, in memory or on disk."""
+        """Size of the rows so far in bytes, in memory or on disk."""
         return self._starts[-1]
 
     def shares(self, candidate: int, since: int) -> NDArray[np.float32]:
-        """(S, n, H): one candidate's depth shares, of the steps from `since` on."""
+        """Return the depth shares of one candidate, (S, n, H), for the steps from `since` on."""
         kept = self._shares[since:]
         return np.stack([step[candidate] for step in kept]) if kept else np.zeros((0, len(self._depths), 1), np.float32)
 
     def row(self, candidate: int, step: int) -> NDArray[np.float16]:
-        """(n, T): one candidate's row of one step."""
+        """Return the row of one candidate at one step, (n, T)."""
         self._settle()
         size = len(self._depths) * self._seen[step]
         self._rows.seek(self._starts[step] + 2 * candidate * size)
@@ -158,18 +159,18 @@ class Recorder:
         return row.reshape(len(self._depths), self._seen[step])
 
     def trace(self, candidate: int, prompt: Ids, ids: Ids) -> Trace:
-        """The trace of one candidate, its rows in memory.
+        """Return the trace of one candidate, with its rows in memory.
 
         Args:
-            prompt: (P, K).
-            ids: (S, K), its continuation; steps beyond it are left out.
+            prompt: (P, K) ids of the prompt.
+            ids: (S, K) ids of the continuation; steps beyond it are left out.
         """
         bare = self._bare(candidate, prompt, ids)
         rows = [self.row(candidate, step).ravel() for step in range(len(ids))]
         return Trace(**{**vars(bare), "attention": np.concatenate([np.zeros(0, np.float16), *rows])})
 
     def save(self, candidate: int, prompt: Ids, ids: Ids, path: Path) -> None:
-        """Write the trace of one candidate without ever holding its rows together. Raises OutputError."""
+        """Write the trace of one candidate without loading all its rows into memory. Raises OutputError."""
         save_trace(
             self._bare(candidate, prompt, ids), path, rows=(self.row(candidate, step) for step in range(len(ids)))
         )

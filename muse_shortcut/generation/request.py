@@ -1,4 +1,4 @@
-"""What is asked of a generation, and what it tells of each step. Knows no model."""
+"""Requests and step events. Knows no model."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ MAXIMUM_CANDIDATES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be generated."""
+    """What to generate."""
 
     prompt: Prompt[Any]
     sampling: SamplingConfig = SamplingConfig()
     constraints: Constraints = Constraints()
     candidates: int = 1
-    """C, grown in one batch."""
+    """Number of candidates C, generated in one batch."""
     max_steps: int | None = None
-    """The most new steps; None: as many as the requested length may take."""
+    """Largest number of new steps; None for as many as the requested length can take."""
     seed: int = 0
     forced_ids: Ids | None = None
-    """(G, K): the first new steps, where they are settled already: those of another continuation up to where this one
-    takes another way. None: all are drawn."""
+    """(G, K) forced ids of the first new steps, those of another continuation up to a branch. None if all ids are
+    sampled."""
 
     def __post_init__(self) -> None:
         for option, value in (("num_samples", self.candidates), ("seed", self.seed)):
-            # A sidecar may hold anything.
+            # A sidecar may contain any value.
             if type(value) is not int:
                 raise OptionError(option, value, "a whole number")
         if not 1 <= self.candidates <= MAXIMUM_CANDIDATES:
@@ -50,12 +50,13 @@ class Request:
             require_range(name, getattr(self.constraints, name, None), or_none=True)
 
     def stopped_after(self, steps: int) -> Request:
-        """The request that makes again what was stopped after so many steps: one that ends there by itself."""
+        """Return the request that reproduces a generation that was stopped after `steps` steps."""
         return replace(self, max_steps=max(1, steps))
 
     @property
     def limit(self) -> int:
-        """The most new steps. A requested length ends a piece much earlier: this only bounds one that stands still."""
+        """Largest number of new steps. A requested length ends a piece much earlier: this only bounds a piece whose
+        time does not advance."""
         return 4096 + self.constraints.most_steps if self.max_steps is None else self.max_steps
 
 
@@ -64,12 +65,12 @@ class StepEvent:
     """One step of all candidates."""
 
     step: int
-    """Counted from 0."""
+    """Step, counted from 0."""
     ids: Ids
-    """(C, K); a finished candidate is padded."""
+    """(C, K) ids; a finished candidate is padded."""
     log_probabilities: NDArray[np.float64]
-    """(C, K) nats: of each id, under the model and the grammar."""
+    """(C, K) log-probability of each id in nats, under the model and the grammar."""
     elapsed: NDArray[np.float64]
-    """(C,) of the continuation so far, in the domain's unit; NaN without a grammar."""
+    """(C,) length of each continuation so far, in the unit of the domain; NaN without a grammar."""
     finished: NDArray[np.bool_]
-    """(C,)."""
+    """(C,) bool, whether each candidate has ended."""

@@ -1,4 +1,4 @@
-"""From logits to ids: what may be chosen, and how. Vectorised over candidates; knows no domain."""
+"""Samples ids from logits. Vectorised over candidates; knows no domain."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from muse_shortcut.config import SamplingConfig
 __all__ = ["NgramMemory", "Sample", "Sampler", "distribution", "log_softmax"]
 
 PENALTY_STEPS = 64
-"""How far back the repetition penalty looks."""
+"""Number of past steps that the repetition penalty considers."""
 
 _FORBIDDEN = -np.inf
 
 
 def distribution(logits: NDArray[np.float64], config: SamplingConfig) -> NDArray[np.float64]:
-    """Temperature, then top-k (Fan et al. 2018), top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024).
+    """Apply temperature, then top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024).
 
     Args:
-        logits: (..., V), -inf where an id is not allowed; at least one is.
-        config: which of them.
+        logits: (..., V), -inf for ids that are not allowed; at least one id is allowed.
+        config: Sampling options.
 
     Returns:
         (..., V) probabilities that sum to 1.
@@ -31,7 +31,7 @@ def distribution(logits: NDArray[np.float64], config: SamplingConfig) -> NDArray
         likeliest: NDArray[np.bool_] = np.arange(logits.shape[-1]) == logits.argmax(-1)[..., None]
         return likeliest.astype(np.float64)
     with np.errstate(over="ignore"):
-        # From the peak downwards: a tiny temperature then leads to 0 and not to a difference of infinities.
+        # The maximum is subtracted first: a tiny temperature then leads to 0 and not to a difference of infinities.
         probabilities = _softmax((logits - logits.max(-1, keepdims=True)) / config.temperature)
     if 0 < config.top_k < logits.shape[-1]:
         least = np.partition(probabilities, -config.top_k, axis=-1)[..., -config.top_k, None]
@@ -40,7 +40,7 @@ def distribution(logits: NDArray[np.float64], config: SamplingConfig) -> NDArray
         order = np.argsort(-probabilities, axis=-1, kind="stable")
         descending = np.take_along_axis(probabilities, order, -1)
         total = descending.sum(-1, keepdims=True)
-        # An id stays while those before it have not yet reached top_p: the likeliest always does.
+        # An id is kept while the more likely ones have not reached top_p; the likeliest one is always kept.
         keep = np.cumsum(descending, -1) - descending < config.top_p * total
         np.put_along_axis(probabilities, order, np.where(keep, descending, 0.0), -1)
     if config.min_p > 0.0:
@@ -52,7 +52,7 @@ def distribution(logits: NDArray[np.float64], config: SamplingConfig) -> NDArray
 
 
 def log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., V) scores, -inf where an id is not allowed -> log-probabilities in nats."""
+    """Return the log-probabilities of scores (..., V) in nats; scores are -inf for ids that are not allowed."""
     below = scores - scores.max(-1, keepdims=True)
     nats: NDArray[np.float64] = below - np.log(np.exp(below).sum(-1, keepdims=True))
     return nats
@@ -65,13 +65,13 @@ def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class NgramMemory:
-    """The runs of n steps that have been written, stream by stream, for each candidate."""
+    """The n-grams of steps that have been generated, per stream and candidate."""
 
     def __init__(self, size: int, history: NDArray[np.int64]) -> None:
         """
         Args:
-            size: n; 0 remembers nothing.
-            history: (C, T, K) so far.
+            size: n; 0 turns it off.
+            history: (C, T, K) ids so far.
         """
         self._size = size
         candidates, _, streams = history.shape
@@ -84,7 +84,7 @@ class NgramMemory:
                 self.add(history[:, t])
 
     def add(self, ids: NDArray[np.int64]) -> None:
-        """Remember one more step, (C, K)."""
+        """Add one step, (C, K)."""
         if not self._size:
             return
         for c, row in enumerate(ids.tolist()):
@@ -95,7 +95,7 @@ class NgramMemory:
                 self._tails[c][k] = (*tail, i)[-(self._size - 1) :] if self._size > 1 else ()
 
     def forbid(self, logits: NDArray[np.float64]) -> None:
-        """Rule out, in (C, K, V), what would repeat a run, unless nothing else is left."""
+        """Exclude ids that would repeat an n-gram from logits (C, K, V), unless no other id is left."""
         if not self._size:
             return
         for c, streams in enumerate(self._tails):
@@ -108,23 +108,23 @@ class NgramMemory:
 
 
 class Sample(NamedTuple):
-    """What was drawn, and from what."""
+    """Sampled ids, and the log-probabilities that they were sampled from."""
 
     ids: NDArray[np.int64]
-    """(C, K)."""
+    """(C, K) sampled ids."""
     log_probabilities: NDArray[np.float64]
-    """(C, K, V) nats: how likely the model held each id among the allowed ones, before temperature and the rest."""
+    """(C, K, V) log-probabilities of the model over the allowed ids in nats, before temperature and truncation."""
 
 
 class Sampler:
-    """Draws the next ids of C candidates. Each has a random stream of its own."""
+    """Samples the next ids of C candidates, each with its own random stream."""
 
     def __init__(self, config: SamplingConfig, seed: int, history: NDArray[np.int64]) -> None:
         """
         Args:
-            config: how.
-            seed: another one draws others.
-            history: (C, T, K), the prompt of each candidate.
+            config: Sampling options.
+            seed: Seed of the random streams.
+            history: (C, T, K) prompt of each candidate.
         """
         self._config = config
         self._randoms = [np.random.Generator(np.random.Philox(key=(seed, c))) for c in range(len(history))]
@@ -137,12 +137,12 @@ class Sampler:
         allowed: NDArray[np.bool_] | None,
         forced: NDArray[np.int64] | None = None,
     ) -> Sample:
-        """The next ids.
+        """Sample the next ids.
 
         Args:
             logits: (C, K, V).
-            allowed: (C, K, V), or None for anything.
-            settled: (C, K), what they are whatever was drawn; the random streams move on all the same.
+            allowed: (C, K, V) bool; None allows all ids.
+            forced: (C, K) ids that replace the sampled ones; the random streams advance all the same.
         """
         scores = logits.astype(np.float64)
         if allowed is not None:
@@ -154,7 +154,7 @@ class Sampler:
         chances = distribution(scores, self._config)
         cumulative = np.cumsum(chances, -1)
         points = np.stack([random.random(logits.shape[1]) for random in self._randoms])[..., None]
-        # Scaled, since a sum of floats may end a hair below 1; `>` so that an id of chance 0 is never drawn.
+        # Scaled, because a sum of floats may end slightly below 1; `>` so that an id of probability 0 is never drawn.
         ids = (cumulative > points * cumulative[..., -1:]).argmax(-1)
         ids = ids if forced is None else forced
         self._memory.add(ids)

@@ -1,4 +1,4 @@
-"""Everything that is needed to make a continuation again, as JSON beside it."""
+"""Sidecars: JSON files with everything that is needed to generate a continuation again."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ from muse_tokenizers.wording import counted
 __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
 
 VERSION = 2
-"""Version 1 knows no clocks, no levels, and nothing of a prompt that is kept: a program that reads it alone would make
-something else of what has them."""
+"""Version 1 has no clocks, levels or kept prompts: a program that reads only version 1 would generate something else
+from a newer sidecar."""
 _MOST_STEPS = int(RANGES["max_new_tokens"])
 _LARGEST_STEP = 2**30
-"""Ticks, samples or bytes of a prompt. What follows it is counted from there in 32 bits."""
+"""Largest prompt in ticks, samples or bytes. The continuation is counted from there in 32 bits."""
 _LARGEST_CUT = 2**24
-"""Bytes of a prompt, and more than its seconds."""
+"""Largest prompt in bytes; its seconds are fewer."""
 _LONGEST_NAME = 200
-"""Bytes; a file's name has 255 with its number and its ending."""
+"""Longest name in bytes; a file name has at most 255 with its number and suffix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecar:
-    """A sidecar that was read."""
+    """The content of a sidecar."""
 
     domain: str
     request: Request
     checkpoint: str
     """SHA-256 of the weights."""
     candidate: int
-    """Which of the request's candidates it belongs to, from 0."""
+    """Candidate of the request, from 0."""
     ids: Ids
-    """(T, K), the continuation as it was made."""
+    """(T, K) ids of the continuation."""
     name: str
-    """Of the output, without its number."""
+    """Name of the output, without its number."""
     source: str | None
-    """The name of the file the prompt was read from."""
+    """Name of the file of the prompt."""
     loudness: float | None
-    """LUFS of its sound; None: as the soundfont has it, as in sidecars from before there was a choice."""
+    """Loudness of its sound in LUFS; None for the level of the soundfont, as in older sidecars, which lack the
+    field."""
 
 
 def sidecar_text(
@@ -73,17 +74,17 @@ def sidecar_text(
     sound: dict[str, Any] | None,
     ranking: dict[str, Any] | None = None,
 ) -> str:
-    """The JSON of one candidate.
+    """Return the JSON of one candidate.
 
     Args:
         checkpoint: SHA-256 of the weights.
-        candidate: its number, from 0.
-        ids: (T, K), its continuation.
-        log_probability: of all its steps, nats.
-        name: of the output, without number.
-        source: the name of the file the prompt was read from.
-        sound: what the sound was made with: the soundfont's name and SHA-256, its loudness; None without sound.
-        ranking: its place among the candidates, and why; None where they were not ranked.
+        candidate: Number of the candidate, from 0.
+        ids: (T, K) ids of its continuation.
+        log_probability: Log-probability of all its steps, in nats.
+        name: Name of the output, without its number.
+        source: Name of the file of the prompt.
+        sound: How the sound was rendered: name and SHA-256 of the soundfont, loudness; None without sound.
+        ranking: Rank of the candidate with the reasons; None if the candidates were not ranked.
     """
     prompt = request.prompt
     piece = None if prompt.piece is None else base64.b64encode(domain.dumps(prompt.piece)).decode()
@@ -125,20 +126,21 @@ def sidecar_text(
 
 
 def _plain(name: str) -> str:
-    """A file's name whose bytes are no UTF-8 as text that can be written."""
+    """Convert a file name that is not valid UTF-8 to text that can be written."""
     return name.encode("utf-8", "replace").decode()
 
 
 def read_sidecar(path: Path, domain: Domain[Any], *, warn: Warn = warn_about_file) -> Sidecar:
-    """Read a sidecar that belongs to a tokenizer.
+    """Read a sidecar.
 
     Args:
-        path: the file.
-        domain: of its ids.
-        warn: called with one line for whatever the prompt in it needed repaired, or will not repeat to the byte.
+        path: Path of the sidecar.
+        domain: Domain of its ids.
+        warn: Called with one line for everything in its prompt that was repaired, or that will not be reproduced
+            exactly.
 
     Raises:
-        ArgumentsError: it is missing, damaged, or of another tokenizer.
+        ArgumentsError: The sidecar is missing, damaged, or of another tokenizer.
     """
     content = read_json(path, ArgumentsError)
     if not isinstance(content, dict) or "version" not in content:
@@ -165,9 +167,9 @@ def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sideca
     content = current_names(content, SIDECAR)
     constraints = _constraints(_object(content, "constraints"), domain.constraints_type)
     given = current_names(_object(content, "prompt"), PROMPT)
-    # Those made before prompts had the times of their files repeat with those of their ids.
+    # Sidecars from before prompts kept the times of their files use the times of the ids.
     timed = _flag(given, "timed", "prompt.")
-    # Those of version 1 were made before notes were divided among tracks, unless they have clocks.
+    # Version 1 precedes the assignment of notes to tracks, unless the sidecar has clocks.
     divided = _flag({"divided": timed or content["version"] > 1} | given, "divided", "prompt.")
     prompt = replace(_prompt(given, domain, warn), divided=divided)
     if timed:
@@ -179,7 +181,7 @@ def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sideca
         candidates=_whole(content, "candidates", 1, MAXIMUM_CANDIDATES),
         max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MOST_STEPS),
         seed=_whole(content, "seed", 0, 2**63 - 1),
-        # Those made before there were branches have none.
+        # Sidecars from before branches existed lack the field.
         forced_ids=None if content.get("forced_ids") is None else _ids(content["forced_ids"], domain.tokenizer),
     )
     return Sidecar(
@@ -205,7 +207,7 @@ def _prompt(given: dict[str, Any], domain: Domain[Any], warn: Warn) -> Prompt[An
     split_point, step = given["split_point"], _whole(given, "split_index", 0, _LARGEST_STEP, "prompt.")
     if not (type(split_point) in (int, float) and 0 <= split_point <= _LARGEST_CUT):
         raise ValueError(f"prompt.split_point is {_shown(split_point)}; allowed: a number from 0 to {_LARGEST_CUT:,}")
-    # Those made before prompts had a gain sound as the codec gives them.
+    # Sidecars from before prompts had a gain use the level of the codec.
     gain = _number({"gain": 1.0} | given, "gain", 0.01, 100.0, "prompt.")
     partial_frames = _partial_frames(given.get("partial_frames"), domain.tokenizer)
     return Prompt(
@@ -221,7 +223,7 @@ def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _flag(content: dict[str, Any], name: str, inside: str) -> bool:
-    """False where it is not there: those made before there was such a thing did without."""
+    """Read a Boolean, which is false if it is missing, as in older sidecars."""
     value = content.get(name, False)
     if not isinstance(value, bool):
         raise TypeError(f"{inside}{name} is {_shown(value)}; allowed: true or false")
@@ -250,7 +252,7 @@ def _text(content: dict[str, Any], name: str, inside: str = "") -> str:
 
 
 def _is_text(value: Any) -> bool:
-    """JSON can name halves of characters, which no file can."""
+    """Whether a value is text that a file can contain: JSON can have unpaired surrogates."""
     return isinstance(value, str) and not any(category(one) == "Cs" for one in value)
 
 
@@ -260,7 +262,7 @@ def _shown(value: Any) -> str:
 
 
 def _name(text: str) -> str:
-    """Of an output: one that a file can have, inside its folder."""
+    """Check the name of an output: it must be a valid file name inside its folder."""
     name = "".join("_" if category(one) == "Cc" else one for one in text.replace("\\", "/").rpartition("/")[2])
     return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore").lstrip(".") or "again"
 
@@ -269,19 +271,19 @@ def _constraints(content: dict[str, Any], kind: type[Constraints]) -> Constraint
     known = {field.name for field in fields(kind)}
     for name in known & _REQUIRED:
         content[name]
-    # Those made before each domain had its own hold the constraints of all, and here none of the others'.
+    # Sidecars from before each domain had its own constraints contain those of all domains, unset except for its own.
     foreign = next((name for name in content if name not in {*known, "rules"} and content[name] not in _NOTHING), None)
     if foreign is not None:
         raise ValueError(f"constraints.{foreign} is {_shown(content[foreign])}; allowed: null")
     values = {name: _constraint(content, name) for name in known - {"rules"} if name in content}
     if "rules" in known:
-        # What was made before there were rules 2 repeats by rules 1.
+        # Sidecars from before rules 2 use rules 1.
         values["rules"] = _whole({"rules": 1} | content, "rules", 1, RULES, "constraints.")
     return kind(**values)
 
 
 _REQUIRED = {"tempo", "bars", "seconds", "key", "instruments"}
-"""What every sidecar of a domain that has it says; the others came later."""
+"""Constraints that every sidecar of a domain has; the others were added later."""
 _NOTHING: tuple[Any, ...] = (None, [], False)
 
 
@@ -303,12 +305,12 @@ def _constraint(content: dict[str, Any], name: str) -> Any:
 
 
 def _loudness(sound: dict[str, Any]) -> float | None:
-    # Those made before there was a choice have none.
+    # Sidecars from before loudness was an option lack the field.
     return None if sound.get("loudness") is None else _number(sound, "loudness", QUIETEST, 0.0, "sound.")
 
 
 def _partial_frames(rows: Any, tokenizer: Tokenizer[Any]) -> Ids | None:
-    """Ids, or -1 where they are open; of fewer steps than there are streams."""
+    """Read partial frames: ids, or -1 for open positions, of fewer steps than there are streams."""
     if rows is None:
         return None
     partial_frames = _ids(rows, tokenizer, lowest=-1)

@@ -1,9 +1,9 @@
-"""What a generation leaves for the eye: for every new step its chances, and the attention it came from.
+"""Traces: probabilities and attention of every new step, and their file.
 
     NAME-1.trace.npz   plain arrays, uncompressed, no pickles
 
-The weights are the very ones that the last layer used, kept while sampling. Weight is not cause: for causes see
-`muse_shortcut.generation.ablation`. Does not know how anything is drawn, nor what an id means.
+The weights are those that the last layer used during sampling. A weight is not a cause: see
+`muse_shortcut.generation.ablation` for ablations. Does not know how anything is drawn, nor what an id means.
 """
 
 from __future__ import annotations
@@ -27,65 +27,67 @@ from muse_tokenizers.json_files import version_problem
 __all__ = ["ALTERNATIVES", "Trace", "load_trace", "save_trace"]
 
 ALTERNATIVES = 5
-"""How many of the likeliest ids are kept for each step."""
+"""Number of likeliest ids that are recorded at each step."""
 
 _LOCAL_HEADER = 30
-"""Bytes of a zip member's own header before its name; the last four give the lengths of name and extra field."""
+"""Size of the local header of a zip member before its name, in bytes; the last four bytes have the lengths of name and
+extra field."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """Of one candidate. S new steps after P steps of prompt; positions count from the prompt's first id.
+    """The trace of one candidate: S new steps after P steps of prompt. Positions count from the first id of the prompt.
 
-    Every chance is the model's under the grammar, before temperature and the rest.
+    All probabilities are those of the model under the grammar, before temperature and truncation.
     """
 
     VERSION: ClassVar[int] = 1
 
     ids: Ids
-    """(P + S, K): prompt and continuation."""
+    """(P + S, K) ids of prompt and continuation."""
     depths: NDArray[np.int64]
-    """(n,): the depths that the last layer attends to, rising."""
+    """(n,) depths that the last layer attends to, in ascending order."""
     log_probability: NDArray[np.float32]
-    """(S, K) nats, of the id that was drawn."""
+    """(S, K) log-probability of the sampled id, in nats."""
     entropy: NDArray[np.float32]
-    """(S, K) nats."""
+    """(S, K) entropy of the distribution, in nats."""
     alternatives: NDArray[np.int32]
-    """(S, K, 5): the likeliest ids, likeliest first; -1 where fewer are allowed."""
+    """(S, K, 5) likeliest ids in descending order; -1 if fewer are allowed."""
     alternative_log_probability: NDArray[np.float32]
-    """(S, K, 5) nats; -inf where there is none."""
+    """(S, K, 5) log-probabilities of these ids in nats; -inf if there is none."""
     depth_share: NDArray[np.float32]
-    """(S, n, H): how much of each head's attention lay at each depth; sums to 1 over n."""
+    """(S, n, H) share of each head's attention at each depth; sums to 1 over n."""
     first: NDArray[np.int64]
-    """(S,): the first position in sight, which moves on when the context is full. A row ends at the last position
-    before its step and begins here; for scope `column` it is that last one alone."""
+    """(S,) first visible position, which advances when the context is full. A row begins here and ends at the last
+    position before its step; for scope `column` it is that last position only."""
     offsets: NDArray[np.int64]
-    """(S + 1,): where each row begins in `attention`."""
+    """(S + 1,) beginning of each row in `attention`."""
     attention: NDArray[np.float16]
-    """(R,): the rows (n, T) one after another, averaged over heads; mapped from its file after loading."""
+    """(R,) rows (n, T) one after another, averaged over heads; memory-mapped after loading."""
 
     @property
     def steps(self) -> int:
-        """S."""
+        """S, the number of new steps."""
         return len(self.log_probability)
 
     @property
     def prompt_steps(self) -> int:
-        """P."""
+        """P, the number of steps of the prompt."""
         return len(self.ids) - self.steps
 
     def row(self, step: int) -> NDArray[np.float32]:
-        """(n, T): the weights with which a new step attended to the last T positions before it; sums to 1."""
+        """Return the weights with which a new step attended to the last T positions before it, (n, T); they sum to
+        1."""
         row = self.attention[self.offsets[step] : self.offsets[step + 1]]
         return row.reshape(len(self.depths), -1).astype(np.float32)
 
     def attended(self, step: int) -> tuple[int, NDArray[np.float32]]:
-        """The position of `row`'s first column, and the row."""
+        """Return the position of the first column of `row`, and the row."""
         row = self.row(step)
         return self.prompt_steps + step - row.shape[1], row
 
     def check(self, name: str) -> None:
-        """Raises ArgumentsError: the arrays do not belong together; `name` is for the message."""
+        """Check that the arrays belong together. Raises ArgumentsError with `name` in the message."""
         kinds = {"ids": "iu", "depths": "iu", "first": "iu", "offsets": "iu", "alternatives": "iu"}
         axes = {"ids": 2, "depths": 1, "log_probability": 2, "depth_share": 3, "attention": 1}
         for field in fields(self):
@@ -121,15 +123,15 @@ class Trace:
 
 
 def save_trace(trace: Trace, path: Path, rows: Iterable[NDArray[np.float16]] | None = None) -> None:
-    """Write a trace; the same trace gives the same bytes.
+    """Write a trace; equal traces give equal bytes.
 
     Args:
-        trace: with an empty `attention` where `rows` gives it.
-        path: the file.
-        rows: the rows of `attention` one after another, so that they need never be in memory together.
+        trace: The trace; its `attention` is empty if `rows` is given.
+        path: Path of the file.
+        rows: Rows of `attention` one after another, so that they need not be in memory together.
 
     Raises:
-        OutputError: it could not be written.
+        OutputError: The file could not be written.
     """
     arrays = {field.name: getattr(trace, field.name) for field in fields(trace) if field.name != "attention"}
     with atomic_path(path) as temporary:
@@ -148,10 +150,10 @@ def save_trace(trace: Trace, path: Path, rows: Iterable[NDArray[np.float16]] | N
 
 
 def load_trace(path: Path) -> Trace:
-    """Read a trace; the rows stay on disk until they are asked for.
+    """Read a trace; the rows stay on disk until they are accessed.
 
     Raises:
-        ArgumentsError: it is missing, damaged, or of another version.
+        ArgumentsError: The file is missing, damaged, or of another version.
     """
     names = [field.name for field in fields(Trace)]
     try:
@@ -165,7 +167,7 @@ def load_trace(path: Path) -> Trace:
             attention = _mapped(archive, path, file)
     except OSError as error:
         raise ArgumentsError(f"cannot read {path}: {error.strerror or error}") from error
-    # Of an encrypted member, and of one in a compression that is not here, zipfile says so in the last two.
+    # zipfile raises the last two for an encrypted member and for an unavailable compression method.
     except (BadZipFile, ValueError, LookupError, EOFError, TypeError, struct.error, RuntimeError) as error:
         raise ArgumentsError(f"{path} is not a whole trace: {(str(error).splitlines() or [''])[0]}") from error
     trace = Trace(**arrays, attention=attention)
@@ -181,7 +183,7 @@ def _member(archive: ZipFile, name: str) -> Any:
 
 
 def _stored(archive: ZipFile, name: str) -> ZipInfo:
-    """A member as it is written, uncompressed: so that nothing takes more memory than its file has bytes."""
+    """Return an uncompressed member: then nothing takes more memory than its file has bytes."""
     member = archive.getinfo(f"{name}.npy")
     if member.compress_type != ZIP_STORED or member.file_size != member.compress_size:
         raise ValueError(f"{name} is compressed")
@@ -189,7 +191,7 @@ def _stored(archive: ZipFile, name: str) -> ZipInfo:
 
 
 def _mapped(archive: ZipFile, path: Path, file: BinaryIO) -> NDArray[np.float16]:
-    """The rows as a memory map of the uncompressed member."""
+    """Map the rows from the uncompressed member."""
     member = _stored(archive, "attention")
     file.seek(member.header_offset)
     name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[-4:])

@@ -2,7 +2,7 @@
 
     python -m muse_shortcut.shipped.writing_prompts FOLDER
 
-writes the three files that lie in prompts/midi.
+writes the three files of prompts/midi.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ EIGHTH, SIXTEENTH, HALF, WHOLE = QUARTER // 2, QUARTER // 4, QUARTER * 2, QUARTE
 DOTTED_EIGHTH, DOTTED_QUARTER = EIGHTH + SIXTEENTH, QUARTER + EIGHTH
 
 Line = list[tuple[int | None, int]]
-"""Pitch (None: a rest) and length, one after another."""
+"""Pairs of pitch (None for a rest) and length, one after another."""
 
 
 def _track(program: int, name: str, notes: list[tuple[int, int, int, int]], *, is_drum: bool = False) -> Any:
-    """A track of (tick, length, pitch, velocity)."""
+    """Build a track from (tick, length, pitch, velocity)."""
     from symusic import Note, Track
 
     track = Track(program=program, is_drum=is_drum, name=name)
@@ -68,7 +68,7 @@ def bach_prelude() -> Any:
     notes = []
     for half_bar, chord in enumerate(chord for chord in chords for _ in range(2)):
         start = half_bar * HALF
-        # The first two notes are held under the broken chord.
+        # The first two notes are held during the broken chord.
         notes.append((start, HALF, chord[0], 72))
         notes.append((start + SIXTEENTH, HALF - SIXTEENTH, chord[1], 66))
         for place, degree in enumerate((2, 3, 4, 2, 3, 4), start=2):

@@ -1,1 +1,1 @@
-"""Training: batches, loss, optimiser, checkpoints, the log. Knows no domain beyond the tokenizer it carries along."""
+"""Training: batches, loss, optimiser, checkpoints, metrics. Knows no domain beyond the tokenizer that it stores."""

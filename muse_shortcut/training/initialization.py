@@ -1,4 +1,4 @@
-"""What a training starts from: nothing, another checkpoint, or its own latest one."""
+"""Creates the initial checkpoint of a training: new, from another checkpoint, or from the run's own latest one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _FREE = frozenset(
         "tensorboard",
     }
 )  # fmt: skip
-"""What may be another when a training goes on; the rest decides what the steps already made were."""
+"""Fields that may change when a training resumes; the others determined the steps so far."""
 
 
 def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> Checkpoint:
-    """A new core of a shape, for the ids of a store."""
+    """Create a new core for the vocabulary of a store."""
     tokenizer = load_tokenizer(store.tokenizer_folder)
     store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
     core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
@@ -39,22 +39,25 @@ def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> 
 
 
 def tuned_checkpoint(named: Path, store: Store, device: torch.device, *, shape: ModelConfig | None) -> Checkpoint:
-    """Another checkpoint to go on from with other data.
+    """Load another checkpoint for fine-tuning.
 
     Args:
-        named: its folder, that of a run for its best one, or a model on a hub.
-        shape: what was asked for, None if nothing; only its dropout may differ from the checkpoint's, and is taken.
+        named: Folder of the checkpoint or of a run (its best one), or a model on a hub.
+        store: Store to train on.
+        device: Device of the core.
+        shape: The requested configuration, None if there is none. Only its dropout may differ from that of the
+            checkpoint, and replaces it.
 
     Raises:
-        ArgumentsError: another shape was asked for.
-        StoreError: the store is of another tokenizer.
+        ArgumentsError: Another configuration was requested.
+        StoreError: The store was made by another tokenizer.
     """
     folder = find_checkpoint(named)
     checkpoint = load_checkpoint(folder, device)
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
     name = str(named) if is_on_hub(named) else _name_of(folder)
     parent = parent_facts(name, checkpoint.digest, checkpoint.facts, checkpoint.card)
-    # Neither what is known of the parent nor its card is of what comes of it.
+    # The metadata and the card of the parent do not apply to the new model.
     checkpoint = replace(checkpoint, facts={"parent": parent}, card="")
     if shape is None:
         return checkpoint
@@ -69,11 +72,11 @@ def tuned_checkpoint(named: Path, store: Store, device: torch.device, *, shape: 
 def resumed_checkpoint(
     folder: Path, store: Store, device: torch.device, *, seed: int, train: TrainConfig, shape: ModelConfig | None
 ) -> Checkpoint:
-    """The latest checkpoint of a run, to go on with as if it had never stopped.
+    """Load the latest checkpoint of a run, to resume as if the training had never stopped.
 
     Raises:
-        ArgumentsError: something was asked for with which it would not.
-        StoreError: the store is of another tokenizer.
+        ArgumentsError: An option was changed that must not change.
+        StoreError: The store was made by another tokenizer.
     """
     checkpoint = load_checkpoint(folder, device)
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
@@ -99,7 +102,7 @@ def resumed_checkpoint(
 
 
 def _name_of(folder: Path) -> str:
-    """What a checkpoint is called: its folder, after that of its run where it is of one."""
+    """Return the name of a checkpoint: that of its folder, after that of its run if it belongs to one."""
     place = folder.absolute()
     return f"{place.parents[1].name}/{place.name}" if place.parent.name == "checkpoints" else place.name
 

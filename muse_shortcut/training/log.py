@@ -1,4 +1,4 @@
-"""The record of a run: metrics.jsonl, one line a step, and TensorBoard's files beside it."""
+"""The log of a run: metrics.jsonl with one line per step, and TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LOG, _SUPERSEDED = "metrics.jsonl", "metrics.superseded.jsonl"
 
 
 def read_log(run: Path) -> list[tuple[int | None, str]]:
-    """The lines of a run's log and the step each is of, None of a damaged one.
+    """Read the lines of a run's log with their steps; the step of a damaged line is None.
 
     Raises:
-        OutputError: it cannot be read, and so neither be gone on with.
+        OutputError: The log cannot be read, so the run cannot be resumed.
     """
     path = run / _LOG
     try:
@@ -39,15 +39,15 @@ def _step(line: str) -> int | None:
 
 
 class MetricsLog:
-    """Appends a line a step; opened again after a kill it goes on after the checkpoint. Lines of steps that are made
-    once more, and damaged ones, are kept in `metrics.superseded.jsonl`."""
+    """Appends one line per step. After a kill it continues behind the checkpoint; lines of steps that are repeated, and
+    damaged ones, are moved to `metrics.superseded.jsonl`."""
 
     def __init__(self, run: Path, last_step: int, tensorboard: bool) -> None:
         """
         Args:
-            run: the run's folder.
-            last_step: the step of the checkpoint that training goes on from; -1 for a new run.
-            tensorboard: write TensorBoard's files too.
+            run: The run folder.
+            last_step: Step of the checkpoint from which training resumes; -1 for a new run.
+            tensorboard: Whether to write TensorBoard event files too.
         """
         self._path = run / _LOG
         lines = read_log(run)
@@ -74,7 +74,7 @@ class MetricsLog:
         """Append one step.
 
         Raises:
-            OutputError: the disk is full, say.
+            OutputError: The file could not be written, for example because the disk is full.
         """
         try:
             self._file.write(json.dumps({"step": step} | values) + "\n")
@@ -89,10 +89,10 @@ class MetricsLog:
                 raise OutputError(f"cannot write {self._path.parent / 'tensorboard'}: {error.strerror}") from error
 
     def close(self) -> None:
-        # Every line has been flushed: what is left is one that `write` failed to write, and that it has said.
+        # Every complete line has been flushed; the rest is one that `write` failed to write, and has reported.
         with suppress(OSError):
             self._file.close()
-        # TensorBoard writes in a thread of its own, which says late that there is no room; its files are an extra.
+        # TensorBoard writes in its own thread, which reports a full disk late; its files are optional.
         with suppress(OSError):
             if self._board is not None:
                 self._board.close()

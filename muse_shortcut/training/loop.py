@@ -1,7 +1,7 @@
 """The training loop.
 
-Everything random is drawn from (seed, step): batches, augmentation, dropout. So the weights and the optimiser's state
-are all there is to save, and a run that was killed ends with the bytes of one that was not.
+All randomness is a function of (seed, step): batches, augmentation, dropout. So the weights and the optimiser's state
+are everything that must be saved, and a run that was killed ends with the same bytes as one that was not.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from muse_shortcut.training.run import RunFolder, TrainingProgress
 __all__ = ["Status", "Trainer", "Validation"]
 
 _NOT_SCORED = -100
-"""As torch has it: the target that costs nothing."""
+"""Target that the loss of torch ignores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """What one step gave, for whoever watches."""
+    """Metrics of one step."""
 
     step: int
     loss: float
-    """Nats a token, of the training batch."""
+    """Training loss of the batch, in nats per token."""
     validation: float | None
-    """Nats a token, where this step was evaluated."""
+    """Validation loss in nats per token, if this step was evaluated."""
     tokens_per_second: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """Of the evaluation windows."""
+    """Result of an evaluation."""
 
     nats: float
-    """A token."""
+    """Nats per token."""
     by_stream: tuple[float, ...]
-    """Nats a token of each stream: of each codebook, where there are several."""
+    """Nats per token of each stream, such as each codebook."""
 
     def to_log(self) -> dict[str, float]:
-        """As lines of the log; streams apart where there are several."""
+        """Return the metrics for the log, per stream if there are several."""
         several = self.by_stream if len(self.by_stream) > 1 else ()
         return {"validation": self.nats} | {f"validation/{k + 1}": nats for k, nats in enumerate(several)}
 
 
 class Trainer:
-    """One training, from a checkpoint (trained or fresh) to the last step."""
+    """One training, from a checkpoint (trained or new) to the last step."""
 
     def __init__(
         self,
@@ -76,13 +76,13 @@ class Trainer:
     ) -> None:
         """
         Args:
-            checkpoint: the core to train, with its tokenizer.
-            batches: training batches of windows of so many steps.
-            windows: (W, T + 1, K) for evaluation.
-            run: where to write.
-            config: how to train.
-            seed: of dropout.
-            precision: what the forward pass computes in.
+            checkpoint: The core to train, with its tokenizer.
+            batches: Returns the training batches for a window length.
+            windows: (W, T + 1, K) windows for evaluation.
+            run: The run folder.
+            config: Configuration of the training.
+            seed: Seed of dropout.
+            precision: Data type of the forward pass.
         """
         self._checkpoint, self._core = checkpoint, checkpoint.core
         self._batches, self._windows, self._run, self._config = batches, windows, run, config
@@ -95,7 +95,8 @@ class Trainer:
         self.progress = TrainingProgress()
 
     def resume(self) -> bool:
-        """Go on from the run's latest checkpoint, whose weights the core already has; False for a new run."""
+        """Resume from the latest checkpoint of the run, whose weights the core already has. Returns false for a new
+        run."""
         folder = self._run.latest()
         if folder is None:
             return False
@@ -109,16 +110,17 @@ class Trainer:
         sample: Callable[[int], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> TrainingProgress:
-        """Train to the end, or until patience ends or `should_stop` says so; leaves a checkpoint either way.
+        """Train until the last step, until patience runs out, or until `should_stop` returns true. A checkpoint is
+        saved in all cases.
 
         Args:
-            watch: called after every step.
-            sample: called with the step whenever samples are due.
-            should_stop: asked after every step.
+            watch: Called after every step.
+            sample: Called with the step whenever samples are due.
+            should_stop: Called after every step.
 
         Raises:
-            TrainingError: the loss is no longer a number; the last good checkpoint stays.
-            OutputError: something could not be written.
+            TrainingError: The loss is not a finite number; the last good checkpoint remains.
+            OutputError: A file could not be written.
         """
         config, progress = self._config, self.progress
         log = MetricsLog(self._run.folder, progress.step if progress.step else -1, config.tensorboard)
@@ -150,7 +152,8 @@ class Trainer:
                     )
                 )
                 stop = should_stop()
-                # Samples before the checkpoint: a kill between the two makes them again instead of leaving them out.
+                # Samples come before the checkpoint: after a kill between the two they are generated again instead of
+                # missing.
                 if config.sample_every and (progress.step % config.sample_every == 0 or last):
                     sample(progress.step)
                 if is_best or last or stop or progress.step % config.save_every == 0:
@@ -168,7 +171,7 @@ class Trainer:
         return validation
 
     def _step(self, step: int) -> tuple[float, float, int]:
-        """One optimiser step; loss in nats per token, gradient norm, tokens."""
+        """Make one optimiser step. Returns the loss in nats per token, the gradient norm and the number of tokens."""
         config = self._config
         torch.manual_seed(int(np.random.SeedSequence((self._seed, 3, step)).generate_state(1, np.uint64)[0] >> 1))
         self._core.train()
@@ -196,7 +199,8 @@ class Trainer:
         return torch.from_numpy(np.ascontiguousarray(ids)).to(self._device, non_blocking=True)
 
     def _losses(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, K) each: nats of each target, and which of them are scored; what is not costs nothing."""
+        """Return the loss of each target in nats and the mask of scored targets, (B, T, K) each; targets that are not
+        scored have loss 0."""
         tokenizer = self._checkpoint.tokenizer
         with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
             logits = self._forward(inputs)
@@ -209,7 +213,7 @@ class Trainer:
 
     @torch.inference_mode()
     def evaluate(self, windows: np.ndarray[Any, Any] | None = None) -> Validation:
-        """Nats a token over the evaluation windows, or over others (W, T + 1, K)."""
+        """Evaluate the loss in nats per token on the evaluation windows, or on others (W, T + 1, K)."""
         self._core.eval()
         windows = self._windows if windows is None else windows
         streams = windows.shape[-1]
@@ -223,7 +227,7 @@ class Trainer:
         return Validation(nats=float(total.sum() / count.sum().clamp_min(1)), by_stream=tuple(by_stream))
 
     def _judge(self) -> tuple[Validation, bool]:
-        """Evaluate; whether it is the best so far. Keeps count of evaluations without a gain."""
+        """Evaluate; return the result and whether it is the best so far. Counts evaluations without improvement."""
         progress, found = self.progress, self.evaluate()
         validation = found.nats
         is_best = progress.best is None or validation < progress.best
@@ -233,14 +237,14 @@ class Trainer:
             progress.reference, progress.evaluations_without_improvement = validation, 0
         else:
             progress.evaluations_without_improvement += 1
-        # A fall that has begun in time for the last step goes on as it is.
+        # A decay that already ends at the last step is left as it is.
         standing = self._config.decay_steps and progress.step < decay_begins(self._config, progress.decay_start)
         if standing and progress.decay_start is None and self._out_of_patience():
             progress.decay_start = progress.step
         return found, is_best
 
     def _window(self, step: int) -> int:
-        """Steps of a training window."""
+        """Return the length of a training window in steps."""
         config, context = self._config, self._core.config.context
         falls = config.decay_steps and step > decay_begins(config, self.progress.decay_start)
         return context if falls else config.standing_window(context)

@@ -1,4 +1,4 @@
-"""What moves the weights: Muon and AdamW, their learning rate, and their state as plain tensors."""
+"""Optimisers: Muon and AdamW, the learning-rate schedule, and their state as plain tensors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ __all__ = ["Optimiser", "decay_begins", "learning_rate"]
 
 
 def learning_rate(step: int, config: TrainConfig, decay_start: int | None = None) -> float:
-    """Of step `step`, counted from 1: linear warm-up, then down to the final rate.
+    """Return the learning rate of step `step`, counted from 1: linear warm-up, then a decay to the final rate.
 
-    Without `decay_steps` a cosine that ends at the last step; with them the rate stands, then falls in a line.
+    Without `decay_steps` the decay is a cosine that ends at the last step. With them the rate is constant, then decays
+    linearly.
 
     Args:
-        decay_start: the last step at the full rate, where training has found no more gain; None where it has not, or
-            not yet: then it falls in time for `max_steps`.
+        decay_start: Last step at the full rate, if patience has run out; None if it has not, so that the decay ends at
+            `max_steps`.
     """
     low, high = config.final_learning_rate, config.learning_rate
     if step <= config.warmup_steps:
@@ -35,15 +36,15 @@ def learning_rate(step: int, config: TrainConfig, decay_start: int | None = None
 
 
 def decay_begins(config: TrainConfig, decay_start: int | None) -> int:
-    """The last step at the full rate, where there are `decay_steps`."""
+    """Return the last step at the full rate, if `decay_steps` is set."""
     return config.max_steps - config.decay_steps if decay_start is None else decay_start
 
 
 class Optimiser:
-    """Muon for the matrices between embedding and head, AdamW for the rest; or AdamW for all.
+    """Muon for the matrices between embedding and head and AdamW for the rest, or AdamW for all parameters.
 
-    Muon (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982) makes each matrix's momentum orthogonal before it is
-    added. With the second one's scaling a step is as long as AdamW's.
+    Muon (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982) orthogonalises the momentum of each matrix. With the
+    scaling of the second paper its updates are as large as AdamW's.
     """
 
     def __init__(self, core: Core, config: TrainConfig) -> None:
@@ -53,7 +54,7 @@ class Optimiser:
         matrices = [p for p in core.parameters() if p.ndim == 2 and id(p) not in outer]
         rest = [p for p in core.parameters() if p.ndim != 2 or id(p) in outer]
         self._matrices: torch.optim.Optimizer | None = None
-        # A group's `scale` is how its rate stands to `learning_rate`.
+        # The `scale` of a group is the ratio of its rate to `learning_rate`.
         if config.optimiser == "muon":
             self._matrices = torch.optim.Muon(
                 matrices, lr=0.0, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
@@ -75,29 +76,31 @@ class Optimiser:
 
     @property
     def groups(self) -> list[dict[str, object]]:
-        """The parameter groups of both."""
+        """Parameter groups of both optimisers."""
         return [group for optimiser in self._all() for group in optimiser.param_groups]
 
     def begin(self) -> None:
-        """Make the state that both make at their first step, so that a checkpoint of step 0 has it."""
+        """Create the state that both optimisers create at their first step, so that the checkpoint of step 0 contains
+        it."""
         for parameter in self._core.parameters():
             for key, shape in self._shapes(parameter).items():
                 self._state(parameter)[key] = torch.zeros(shape, device=parameter.device)
 
     def step(self, rate: float) -> None:
-        """Move the weights against their gradients."""
+        """Update the weights."""
         for optimiser in self._all():
             for group in optimiser.param_groups:
                 group["lr"] = rate * group.get("scale", 1.0)
             optimiser.step()
 
     def forget(self) -> None:
-        """Drop all gradients."""
+        """Delete all gradients."""
         for optimiser in self._all():
             optimiser.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state by parameter: `NAME/momentum_buffer`, or `NAME/exp_avg`, `NAME/exp_avg_sq` and `NAME/step`."""
+        """Return the state by parameter: `NAME/momentum_buffer`, or `NAME/exp_avg`, `NAME/exp_avg_sq` and
+        `NAME/step`."""
         return {
             f"{name}/{key}": value.detach().to("cpu").contiguous()
             for name, parameter in self._core.named_parameters()
@@ -105,17 +108,17 @@ class Optimiser:
         }
 
     def load(self, tensors: dict[str, Tensor], source: str) -> None:
-        """Put a state back that `tensors` made.
+        """Load a state from `tensors`.
 
         Raises:
-            CheckpointError: it is of another model or of another optimiser.
+            CheckpointError: The state belongs to another model or optimiser.
         """
         for name, parameter in self._core.named_parameters():
             shapes = self._shapes(parameter)
             state = {key: tensors[f"{name}/{key}"] for key in shapes if f"{name}/{key}" in tensors}
             if {key: value.shape for key, value in state.items()} != shapes:
                 raise CheckpointError(f"{source} is damaged: it has no state for {name} {tuple(parameter.shape)}")
-            # The step counter stays where AdamW keeps it: on the CPU unless it is fused on a GPU.
+            # AdamW keeps the step counter on the CPU unless it is fused on a GPU.
             self._state(parameter).update({key: value.to(parameter.device) for key, value in state.items()})
 
     def _is_muons(self, parameter: nn.Parameter) -> bool:

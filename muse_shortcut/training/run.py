@@ -1,8 +1,8 @@
-"""A run's folder: its checkpoints, which of them is the latest and which the best, and what training needs to go on.
+"""Run folders: writes checkpoints, and keeps the latest and the best one and the state from which training resumes.
 
 run/  config.yaml  metrics.jsonl  samples/step-000500/  checkpoints/step-000500/  checkpoints/latest
 
-What is there is found by looking (`muse_shortcut.runs`). Nothing is removed but the run's own older checkpoints.
+`muse_shortcut.runs` finds what exists. Nothing is removed except the run's own older checkpoints.
 """
 
 from __future__ import annotations
@@ -29,43 +29,44 @@ __all__ = ["RunFolder", "TrainingProgress"]
 
 @dataclass(kw_only=True)
 class TrainingProgress:
-    """How far a training has come; all of it is saved with every checkpoint."""
+    """Progress of a training, saved with every checkpoint."""
 
     step: int = 0
     best: float | None = None
-    """The lowest validation so far, nats per token."""
+    """Lowest validation loss so far, in nats per token."""
     reference: float | None = None
-    """The validation that the last gain led to; patience counts from there."""
+    """Validation loss at the last improvement, from which patience counts."""
     evaluations_without_improvement: int = 0
-    """Evaluations since that gain."""
+    """Number of evaluations since that improvement."""
     tokens: int = 0
-    """Seen in training."""
+    """Number of tokens seen in training."""
     seconds: float = 0.0
-    """Spent in training."""
+    """Seconds spent in training."""
     decay_start: int | None = None
-    """The step from which the learning rate falls, since there was no more gain; None where it does not, or by plan."""
+    """Step from which the learning rate decays because patience ran out; None if it does not, or only by the
+    schedule."""
 
 
 class RunFolder:
-    """The checkpoints of one run."""
+    """The folder of one run."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is written or cleared before `claim`: whoever only reads a run must not disturb it."""
+        """Nothing is written or removed before `claim`: reading a run must not disturb it."""
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
 
     def claim(self, *, go_on: bool = True, first_save: int = 0) -> None:
-        """Make the folder ready to be written to, and clear away what a kill left there.
+        """Lock the folder for writing, and remove what a kill left there.
 
         Args:
-            go_on: a training that is there already may go on.
-            first_save: the step at which a training has its first checkpoint at the latest; what is logged beyond it
-                had one.
+            go_on: Whether an existing training may resume.
+            first_save: Step of the first checkpoint of a training at the latest; a log that goes beyond it had a
+                checkpoint.
 
         Raises:
-            ArgumentsError: a training is there and may not go on.
-            CheckpointError: a training is there that has lost its checkpoints.
-            OutputError: it cannot be made, or it has other things in it.
+            ArgumentsError: There is a training, which may not resume.
+            CheckpointError: There is a training whose checkpoints are lost.
+            OutputError: The folder cannot be created, or contains something else.
         """
         has_checkpoints, logged = any(self.checkpoints.glob("*step-*")), self.logged()
         has_samples = any((self.folder / "samples").glob("*"))
@@ -84,14 +85,14 @@ class RunFolder:
             clear_left_overs(written_to)
 
     def logged(self) -> int | None:
-        """The last step in the log; None where there is no log."""
+        """Return the last step in the log; None if there is no log."""
         return max((step for step, _ in read_log(self.folder) if step is not None), default=None)
 
     def latest(self, warn: Warn = lambda _: None) -> Path | None:
-        """The newest whole checkpoint, with a line to `warn` for each newer one; None for a new run.
+        """Return the newest complete checkpoint, and report each newer one to `warn`; None for a new run.
 
         Raises:
-            CheckpointError: there are checkpoints, and none is whole.
+            CheckpointError: There are checkpoints, but none is complete.
         """
         found, problems = newest_checkpoint(self.checkpoints)
         for problem in problems:
@@ -99,11 +100,11 @@ class RunFolder:
         return found
 
     def best(self) -> Path | None:
-        """The checkpoint with the lowest validation."""
+        """Return the checkpoint with the lowest validation loss."""
         return best_checkpoint(self.checkpoints)
 
     def settle(self, newest: Path, *, keep: int) -> None:
-        """Do what a kill after the writing of a checkpoint left undone: name it, and drop those no longer wanted."""
+        """Finish what a kill after writing a checkpoint left undone: update the pointers and delete old checkpoints."""
         step = int(newest.name.removeprefix("step-"))
         best = best_checkpoint(self.checkpoints, step)
         if best is not None:
@@ -114,7 +115,7 @@ class RunFolder:
     def save(
         self, checkpoint: Checkpoint, optimiser: Optimiser, progress: TrainingProgress, *, is_best: bool, keep: int
     ) -> Path:
-        """Write a checkpoint as `save_with` does."""
+        """Write a checkpoint with its training state; see `save_with`."""
 
         def write(folder: Path) -> None:
             save_checkpoint(checkpoint, folder)
@@ -125,22 +126,22 @@ class RunFolder:
         return self.save_with(write, progress.step, is_best=is_best, keep=keep)
 
     def save_with(self, write: Callable[[Path], None], step: int, *, is_best: bool, keep: int) -> Path:
-        """Write a checkpoint that appears whole or not at all, and drop those no longer wanted.
+        """Write a checkpoint atomically, and delete old ones.
 
         Args:
-            write: writes it into a folder.
-            step: after which it is.
-            is_best: of all so far.
-            keep: how many of the newest are wanted, the best one besides.
+            write: Writes the checkpoint into a folder.
+            step: Step of the checkpoint.
+            is_best: Whether it is the best so far.
+            keep: Number of most recent checkpoints to keep, besides the best one.
 
         Raises:
-            OutputError: it could not be written; the ones before it are untouched.
+            OutputError: The checkpoint could not be written; earlier ones are unchanged.
         """
         folder = self.checkpoints / f"step-{step:06d}"
         with atomic_folder(folder) as temporary:
             write(temporary)
             write_checksums(temporary)
-        # Whoever goes on finds it by looking, and after a kill between these names it then.
+        # Resuming finds it by scanning the folder; the pointers are updated then if a kill came before this.
         if is_best:
             write_text(self.checkpoints / "best", folder.name + "\n")
         write_text(self.checkpoints / "latest", folder.name + "\n")
@@ -150,7 +151,7 @@ class RunFolder:
     def _prune(self, newest: int, keep: int) -> None:
         steps = checkpoint_steps(self.checkpoints)
         best = best_checkpoint(self.checkpoints, newest)
-        # Those above the newest are damaged, and not ours to remove: training comes to them again.
+        # Checkpoints after the newest complete one are damaged; training will reach their steps again and replace them.
         ours = [step for step in steps if step <= newest]
         for step in ours[:-keep]:
             if steps[step] != best:
@@ -158,10 +159,10 @@ class RunFolder:
 
     @staticmethod
     def restore(folder: Path, optimiser: Optimiser) -> TrainingProgress:
-        """Put the optimiser back as it was at a checkpoint.
+        """Restore the optimiser and the progress from a checkpoint.
 
         Raises:
-            CheckpointError: what training needs is missing or damaged.
+            CheckpointError: The training state is missing or damaged.
         """
         state = folder / "training" / "optimiser.safetensors"
         optimiser.load(read_tensors(state), str(state))

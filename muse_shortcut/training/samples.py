@@ -1,4 +1,4 @@
-"""What the model makes of a held-out beginning, written while it trains."""
+"""Generates samples during training, from a held-out prompt and from nothing."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from muse_tokenizers.base import Ids, Prompt
 __all__ = ["write_samples"]
 
 _LENGTHS = {"seconds": 12.0, "bytes": 600}
-"""Of what is new in a sample, by the domain's unit."""
+"""Length of a sample, by the unit of the domain."""
 
 
 def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, seed: int) -> list[Path]:
-    """Continue a prompt and nothing, into `run/samples/step-000500/`.
+    """Generate one sample with and one without a prompt, into `run/samples/step-000500/`.
 
     Args:
-        checkpoint: the model as it is now.
-        prompt: (T, K) ids of the beginning of a held-out piece, begin first.
-        run: the run's folder.
-        step: of training.
-        seed: of the samples.
+        checkpoint: The model in its current state.
+        prompt: (T, K) ids of the beginning of a held-out piece, with the begin id first.
+        run: The run folder.
+        step: Training step.
+        seed: Seed of the samples.
 
     Raises:
-        OutputError: a file could not be written.
+        OutputError: A file could not be written.
     """
     folder = make_folder(run / "samples" / f"step-{step:06d}")
     domain, core = checkpoint.domain, checkpoint.core

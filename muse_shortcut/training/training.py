@@ -1,8 +1,8 @@
-"""A training as one call: from a token store to a run's folder with checkpoints.
+"""Training as one function: from a token store to a run folder with checkpoints.
 
     result = train(TrainingOptions(data="stores/mine", out="runs/mine", train=TrainConfig(max_steps=2000)))
 
-`muse-train` calls it; an observer is how a terminal, or a notebook, follows it.
+`muse-train` calls it; a terminal or a notebook follows it through an observer.
 """
 
 from __future__ import annotations
@@ -38,27 +38,26 @@ __all__ = ["TrainingObserver", "TrainingOptions", "TrainingPlan", "TrainingResul
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What is trained, on what, and how. Raises ArgumentsError: a value is impossible."""
+    """Options of a training. Raises ArgumentsError if a value is out of its range."""
 
     data: str | Path
     """Folder of a token store, made by `prepare` or `muse-prepare`."""
     out: str | Path
     """Folder of the run."""
     domain: str | None = None
-    """What the store must hold ("midi", "audio", "text", or a registered domain); None: whatever it holds."""
+    """Kind of domain that the store must have ("midi", "audio", "text", or a registered one); None accepts any."""
     preset: str | None = None
-    """Shape of a new model by name, one of `PRESETS`; None: the domain's."""
+    """Configuration of a new model by name, one of `PRESETS`; None for the default of the domain."""
     model: ModelConfig | None = None
-    """Shape of a new model, instead of a preset. Beside `start` and `resume` only its dropout may differ."""
+    """Configuration of a new model, instead of a preset. With `start` or `resume`, only its dropout may differ."""
     train: TrainConfig = field(default_factory=TrainConfig)
-    """How it is trained."""
+    """Configuration of the training."""
     start: str | Path | None = None
-    """Checkpoint, named as for `load`, whose weights the training begins with; its shape then replaces `preset` and
-    `model`."""
+    """Checkpoint to fine-tune, named as for `load`; its configuration replaces `preset` and `model`."""
     resume: bool = False
-    """Continue the training that `out` has; False: it must have none."""
+    """Resume the training in `out`; if false, `out` must not contain one."""
     seed: int = 0
-    """Of weights, batches and dropout: same seed, same machine, same weights."""
+    """Seed of weights, batches and dropout. The same seed on the same machine gives the same weights."""
     device: str = "auto"
     """"auto", "cpu", "cuda" or "mps"."""
 
@@ -71,28 +70,33 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPlan:
-    """What is about to be trained, once everything has been read and checked."""
+    """What will be trained, after everything has been read and checked."""
 
     checkpoint: Checkpoint
-    """The model as it is before the first step."""
+    """The model before the first step."""
     config: TrainConfig
     device: torch.device
     precision: torch.dtype
-    """What the forward pass computes in."""
+    """Data type of the forward pass."""
     windows_per_epoch: int
     resumed_from: Path | None
-    """The checkpoint that a continued training continues from."""
+    """Checkpoint from which the training resumes, if it does."""
 
 
 class TrainingObserver:
-    """Follows a training. Every method may be overridden; these do nothing, but for warnings, which are Python's."""
+    """Follows a training. Override the methods as needed: by default `warn` issues a Python warning, and the others do
+    nothing."""
 
     def warn(self, message: str) -> None:
-        """One line on what was not as expected and how the training goes on nevertheless."""
+        """Called with one line about something unexpected that does not stop the training."""
         warnings.warn(message, stacklevel=3)
 
     def store_opened(self, store: Store, vocabulary_size: int) -> None:
-        """Read all ids of the store once and check them. Raises StoreError: one has been changed."""
+        """Called when the store is open. Reads and checks all its ids.
+
+        Raises:
+            StoreError: An id was changed.
+        """
         store.check_ids(vocabulary_size)
 
     def started(self, plan: TrainingPlan) -> None:
@@ -102,41 +106,42 @@ class TrainingObserver:
         """Called after every step, and before the first one with the first evaluation."""
 
     def should_stop(self) -> bool:
-        """Asked after every step; True ends the training with a checkpoint, from which `resume` continues."""
+        """Called after every step; if it returns true, the training ends with a checkpoint, from which `resume`
+        continues."""
         return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingResult:
-    """What a training left."""
+    """The result of a training."""
 
     folder: Path
-    """The run; wherever a checkpoint is asked for it stands for its best one."""
+    """The run folder, which can be used wherever a checkpoint is expected: it resolves to the best one."""
     steps: int
     tokens: int
-    """Seen in training, over all its sessions."""
+    """Number of training tokens, over all sessions."""
     best_validation: float | None
-    """Nats per token, the lowest so far."""
+    """Lowest validation loss, in nats per token."""
     stopped: bool
     """Whether an observer ended it early."""
 
 
 def train(options: TrainingOptions, observer: TrainingObserver | None = None) -> TrainingResult:
-    """Train a model, or fine-tune one, or continue a training that was stopped.
+    """Train a new model, fine-tune one, or resume a training that was stopped.
 
     Args:
-        options: what, on what, and how.
-        observer: follows it, and may end it; None: it runs silently to its end.
+        options: Options of the training.
+        observer: Follows the training, and may end it; None runs it silently to its end.
 
     Returns:
-        The run's folder and a summary.
+        The run folder and a summary.
 
     Raises:
-        ArgumentsError: options are impossible together, or `out` has a training already.
-        StoreError: the store is missing, damaged, or of another tokenizer than the checkpoint.
-        CheckpointError: a checkpoint is missing or damaged.
-        TrainingError: the loss is no longer a number; the last good checkpoint stays.
-        OutputError: something could not be written.
+        ArgumentsError: Options cannot be combined, or `out` already contains a training.
+        StoreError: The store is missing, damaged, or was made by another tokenizer than the checkpoint.
+        CheckpointError: A checkpoint is missing or damaged.
+        TrainingError: The loss is not a finite number; the last good checkpoint remains.
+        OutputError: A file could not be written.
     """
     observer = observer or TrainingObserver()
     config, seed = options.train, options.seed
@@ -185,7 +190,7 @@ def train(options: TrainingOptions, observer: TrainingObserver | None = None) ->
 
 
 def _beginning(options: TrainingOptions, store: Store, device: torch.device, resumed: Path | None) -> Checkpoint:
-    """What the training begins with."""
+    """Return the initial checkpoint of a training."""
     if resumed is not None:
         return resumed_checkpoint(resumed, store, device, seed=options.seed, train=options.train, shape=options.model)
     if options.start is not None:
@@ -238,7 +243,8 @@ def _set_up(
 
 
 def _configuration(options: TrainingOptions, domain: str, shape: ModelConfig) -> str:
-    """What is trained, and how, as YAML that `muse-train --config` reads: the shape that is used, whoever asked."""
+    """Return the configuration as YAML that `muse-train --config` reads, with the model configuration that is actually
+    used."""
     import yaml
 
     content = {
