@@ -39,7 +39,8 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
         domain: midi, audio or text.
         shape: Configuration of the network.
         parameters: Number of parameters.
-        facts: Training metadata, including that of its parent.
+        facts: Training metadata, including that of its parent; of a run whose best checkpoint is step 0, also
+            `unimproved_steps`.
     """
     kind = "a plain GPT" if shape.shortcut is None else f"its last layer attends to {_depths(shape)}"
     lines = [
@@ -54,8 +55,9 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
     ]
     parents = list(_ancestors(facts))
     for one in parents[:1]:
-        lines += ["## Parent", "", f"Fine-tuned from {_called(one)}.{_training(one['facts'])}", ""]
-    lines += ["## Data", "", *_data(facts), ""]
+        lines += ["## Parent", "", f"{_origin(facts, one)}{_training(one['facts'])}", ""]
+    unchanged = ["Of the fine-tuning, which left the weights as they were:", ""] if _is_parent(facts) else []
+    lines += ["## Data", "", *unchanged, *_data(facts), ""]
     for one in parents:
         lines += [f"The parent {one['name']} was trained on:", "", *_data(one["facts"]), ""]
     lines += ["## Training", "", *_details(facts), "", "## Figures", "", _figures(facts, shape), ""]
@@ -97,6 +99,19 @@ def _called(parent: dict[str, Any]) -> str:
     return f"{parent['name']} (SHA-256 of its weights: {parent['sha256'] or 'not known'})"
 
 
+def _is_parent(facts: dict[str, Any]) -> bool:
+    """Whether the weights are those of the parent."""
+    return isinstance(facts.get("parent"), dict) and facts.get("steps") == 0
+
+
+def _origin(facts: dict[str, Any], parent: dict[str, Any]) -> str:
+    if not _is_parent(facts):
+        return f"Fine-tuned from {_called(parent)}."
+    tried = facts.get("unimproved_steps")
+    why = f"none of {tried:,} steps of fine-tuning improved" if tried else "no step of fine-tuning has improved"
+    return f"These weights are those of {_called(parent)}, unchanged: {why} the validation."
+
+
 def _training(facts: dict[str, Any]) -> str:
     if "steps" not in facts or "tokens_seen" not in facts:
         return ""
@@ -136,6 +151,8 @@ def _details(facts: dict[str, Any]) -> list[str]:
         return ["Not trained, or not known."]
     train = facts.get("train") if isinstance(facts.get("train"), dict) else {}
     assert isinstance(train, dict)
+    if _is_parent(facts):
+        return ["No training step went into these weights; see Parent."]
     said = [counted(facts["steps"], "step"), counted(facts.get("tokens_seen", 0), "token")]
     said += [counted(facts["training_seconds"], "second", ",.0f")] if "training_seconds" in facts else []
     said += [
@@ -157,8 +174,9 @@ def _figures(facts: dict[str, Any], shape: ModelConfig) -> str:
     where = "the validation split"
     if isinstance(held_out, dict) and not held_out.get("pieces"):
         where = "the training pieces, since the store has no validation split"
+    lowest = "of the parent" if _is_parent(facts) else "the lowest of the training"
     return (
-        f"Validation {best:.4f} nats per token, the lowest of the training, over up to {windows or 'some'} windows of "
+        f"Validation {best:.4f} nats per token, {lowest}, over up to {windows or 'some'} windows of "
         f"{shape.context:,} steps of {where}."
     )
 

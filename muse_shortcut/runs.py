@@ -21,15 +21,19 @@ from muse_shortcut.hub import fetch_model, is_on_hub
 from muse_tokenizers.json_files import parse_json, read_json
 
 __all__ = [
+    "POINTERS",
     "best_checkpoint",
     "checkpoint_steps",
     "find_checkpoint",
     "newest_checkpoint",
     "problem_of",
     "read_progress",
+    "unimproved_steps",
     "write_checksums",
 ]
 
+POINTERS = ("latest", "best")
+"""Names of the files beside the checkpoints of a run that name one of them."""
 _NAME = re.compile(r"step-(\d{1,15})")
 _CHECKSUMS = Path("training") / "checksums.json"
 
@@ -98,9 +102,18 @@ def best_checkpoint(checkpoints: Path, up_to: int | None = None) -> Path | None:
     return _named(checkpoints, "best", among)
 
 
+def unimproved_steps(folder: Path) -> int:
+    """The steps that a run has taken since step 0, if `folder` is its step 0 and still its best checkpoint; else 0."""
+    folder = folder.absolute()
+    steps = checkpoint_steps(folder.parent)
+    if steps.get(0) != folder or best_checkpoint(folder.parent) != folder:
+        return 0
+    return max(steps)
+
+
 def find_checkpoint(folder: Path) -> Path:
-    """Resolve a folder to a checkpoint: for a run its best one, or else its newest; for any other folder the folder
-    itself; for a model on a hub, `hf:OWNER/NAME@REVISION`, its folder in the cache.
+    """Resolve a path to a checkpoint: a run to its best one, or else its newest; `RUN/checkpoints/latest` and `best` to
+    its newest intact one and its best; `hf:OWNER/NAME@REVISION` to its folder in the cache; any other to itself.
 
     Raises:
         CheckpointError: The run has no checkpoint.
@@ -108,6 +121,9 @@ def find_checkpoint(folder: Path) -> Path:
     """
     if is_on_hub(folder):
         return fetch_model(folder)
+    if folder.name in POINTERS and not folder.is_dir() and checkpoint_steps(folder.parent):
+        named = newest_checkpoint(folder.parent)[0] if folder.name == "latest" else best_checkpoint(folder.parent)
+        return named or folder
     checkpoints = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
     steps = checkpoint_steps(checkpoints)
     if not steps and checkpoints == folder:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import RunCommand
 from small_commands import FAST, SMALL_CORE
-from small_stores import midi_store
+from small_stores import midi_store, two_sources
 
 from muse_shortcut.cards import licence_of, model_card, parent_facts
 from muse_shortcut.presets import PRESETS
@@ -113,3 +113,42 @@ def test_an_old_run_does_not_pass_its_parents_card_on(run: RunCommand, random_ch
     card = (tmp_path / "given" / "README.md").read_text()
     assert "# Random" not in card
     assert "Fine-tuned from midi-small (SHA-256 of its weights: not known)" in card
+
+
+def test_a_fine_tuning_that_never_improves_says_that_its_weights_are_the_parents(
+    run: RunCommand, random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(random_checkpoint, parent)
+    words = ("--data", two_sources(tmp_path_factory), *FAST, "--train.sample_every", 0)
+    # So small a rate leaves every weight as it is.
+    still = [
+        f"--train.{name}learning_rate={rate}" for name, rate in (("", 1e-30), ("final_", 0), ("embedding_", 1e-30))
+    ]
+    done = run("train", "midi", *words, *still, "--from", parent, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    said = "which has the weights of its parent parent, unchanged: no evaluation after step 0 improved the validation"
+    [line] = [line for line in done.err.splitlines() if said in line]
+    assert "the best checkpoint is step-000000" in line
+    assert line.endswith("checkpoints/latest; a smaller --train.learning_rate or more data may help")
+    made = tmp_path / "run"
+    quiet = ("--max-new-tokens", 5, "--sound", "false", "--out", tmp_path / "out")
+    for command in (("generate", "midi", "--checkpoint", made, *quiet), ("export", made, "--out", tmp_path / "given")):
+        done = run(*command)
+        assert done.code == 0, done.err
+        assert f"run is a run: taking its checkpoint step-000000, {said}" in done.err
+    card = " ".join((tmp_path / "given" / "README.md").read_text().split())
+    for statement in (
+        "These weights are those of parent (SHA-256 of its weights: ", "none of 3 steps of fine-tuning improved",
+        "Of the fine-tuning, which left the weights as they were:", "No training step went into these weights",
+        "nats per token, of the parent",
+    ):  # fmt: skip
+        assert statement in card, statement
+    assert "Fine-tuned from" not in card
+    # The last step is there for whoever wants it, under its own name.
+    done = run("export", made / "checkpoints" / "latest", "--out", tmp_path / "last")
+    assert done.code == 0, done.err
+    assert "latest is step-000003\n" in done.err
+    card = (tmp_path / "last" / "README.md").read_text()
+    assert "Fine-tuned from parent" in card
+    assert "3 steps" in card

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from muse_shortcut.commands.checkpoint_names import describe_unimproved
 from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_shortcut.runs import (
     best_checkpoint,
@@ -16,6 +17,7 @@ from muse_shortcut.runs import (
     newest_checkpoint,
     problem_of,
     read_progress,
+    unimproved_steps,
     write_checksums,
 )
 from muse_shortcut.training.run import RunFolder
@@ -57,6 +59,32 @@ def test_where_nothing_was_judged_the_newest_stands_for_the_run(tmp_path: Path) 
     for nonsense in ("../checkpoints/step-000001", "step-000009", "", "\0", "."):
         (tmp_path / "checkpoints" / "best").write_text(nonsense)
         assert find_checkpoint(tmp_path) == newest
+
+
+def test_latest_and_best_are_names_of_checkpoints(tmp_path: Path) -> None:
+    best, newest, damaged = make(tmp_path, 1, 3.0), make(tmp_path, 2, 3.0), make(tmp_path, 3, 3.0)
+    (damaged / "model.safetensors").unlink()
+    checkpoints = tmp_path / "checkpoints"
+    # Found by looking, as everywhere: the files may be stale or missing.
+    (checkpoints / "latest").write_text("step-000001\n")
+    assert find_checkpoint(checkpoints / "latest") == newest
+    assert find_checkpoint(checkpoints / "best") == best
+    assert find_checkpoint(tmp_path / "latest") == tmp_path / "latest"
+
+
+def test_a_run_that_never_improved_on_its_beginning_is_known(tmp_path: Path) -> None:
+    for run, bests in (("improved", (5.0, 4.0)), ("spoilt", (5.0, 5.0)), ("begun", (5.0,))):
+        for step, best in enumerate(bests):
+            make(tmp_path / run, 7 * step, best)
+    first = tmp_path / "spoilt" / "checkpoints" / "step-000000"
+    assert unimproved_steps(first) == 7
+    assert [unimproved_steps(tmp_path / run / "checkpoints" / "step-000000") for run in ("improved", "begun")] == [0, 0]
+    assert unimproved_steps(first.with_name("step-000007")) == 0
+    assert describe_unimproved(first) == ""  # it does not say what it holds
+    (first / "config.json").write_text('{"facts": {}}')
+    assert describe_unimproved(first).startswith("which has untrained weights: no evaluation after step 0 improved")
+    (first / "config.json").write_text('{"facts": {"parent": {"name": "bach"}}}')
+    assert describe_unimproved(first).startswith("which has the weights of its parent bach, unchanged: no evaluation")
 
 
 def test_a_run_without_checkpoints_says_so(tmp_path: Path) -> None:

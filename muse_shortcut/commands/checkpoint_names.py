@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from muse_shortcut.errors import CheckpointError
 from muse_shortcut.hub import is_on_hub
-from muse_shortcut.runs import find_checkpoint
+from muse_shortcut.runs import POINTERS, find_checkpoint, unimproved_steps
 
-__all__ = ["checkpoint_folder", "codec_name", "require_codec"]
+__all__ = ["checkpoint_folder", "codec_name", "describe_unimproved", "require_codec"]
 
 
 def checkpoint_folder(word: str) -> Path:
-    """The folder of a checkpoint. Where a run is named, a line on standard error says which of its checkpoints it is.
+    """The folder of a checkpoint. Where a run is named, a line on standard error says which of its checkpoints is
+    used, and whether training has changed its weights.
 
     Raises:
         CheckpointError: the run has none.
@@ -21,8 +23,30 @@ def checkpoint_folder(word: str) -> Path:
     named = Path(word).expanduser()
     folder = find_checkpoint(named)
     if folder != named and not is_on_hub(named):
-        print(f"{word} is a run: taking its checkpoint {folder.name}", file=sys.stderr)
+        how = f"{word} is" if named.name in POINTERS else f"{word} is a run: taking its checkpoint"
+        unimproved = describe_unimproved(folder)
+        print(f"{how} {folder.name}" + (f", {unimproved}" if unimproved else ""), file=sys.stderr)
     return folder
+
+
+def describe_unimproved(folder: Path) -> str:
+    """The end of a message about a checkpoint of step 0 that is the best of a run with later steps; empty for others.
+
+    >>> describe_unimproved(Path("anywhere/else"))
+    ''
+    """
+    if not unimproved_steps(folder):
+        return ""
+    try:
+        parent = json.loads((folder / "config.json").read_text(encoding="utf-8"))["facts"].get("parent")
+        weights = "untrained weights" if parent is None else f"the weights of its parent {parent['name']}, unchanged"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        # A codec, or a checkpoint whose damage is reported where it is loaded.
+        return ""
+    return (
+        f"which has {weights}: no evaluation after step 0 improved the validation; the last step is "
+        f"{folder.parent / 'latest'}"
+    )
 
 
 def codec_name(word: str) -> str:

@@ -120,6 +120,7 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
 def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
     """The card that a checkpoint has, or one of what is known of it."""
     from muse_shortcut.cards import model_card
+    from muse_shortcut.runs import unimproved_steps
 
     facts = checkpoint.facts
     if not (folder / "training").is_dir():
@@ -128,6 +129,8 @@ def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
     elif "parent" not in facts:
         # Runs of 0.1.0 carry the card of what they were fine-tuned from, and name that in their options alone.
         facts = facts | _old_parent(folder.parents[1] / "config.yaml" if len(folder.parents) > 1 else None)
+    if unimproved := unimproved_steps(folder):
+        facts = facts | {"unimproved_steps": unimproved}
     core = checkpoint.core
     return model_card(out.absolute().name, checkpoint.tokenizer.kind, core.config, core.parameter_count(), facts)
 

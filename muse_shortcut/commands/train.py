@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
-from muse_shortcut.commands.checkpoint_names import checkpoint_folder
+from muse_shortcut.commands.checkpoint_names import checkpoint_folder, describe_unimproved
 from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, run_command, warn_on_terminal
 from muse_shortcut.commands.help_formatter import describe_fields
 from muse_shortcut.commands.progress import ProgressBar, check_ids
@@ -136,6 +136,10 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
         result = train(options, _observer(options, stack))
     best = "none" if result.best_validation is None else f"{result.best_validation:.4f}"
     print(f"step {result.steps}: best validation {best} nats per token; {counted(result.tokens, 'token')} seen")
+    unimproved = describe_unimproved(find_checkpoint(result.folder))
+    if unimproved:
+        advice = "a smaller --train.learning_rate or more data may help"
+        warn_on_terminal(PROGRAM)(f"the best checkpoint is step-000000, {unimproved}; {advice}")
     if result.stopped:
         config = result.folder / "config.yaml"
         print(f"stopped; muse-train --config {config} --resume auto goes on from here", file=sys.stderr)
