@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         CodecError,
         ConstraintError,
         FileWarning,
+        InvalidOptionError,
         TokenizerError,
         UnknownTokenizerError,
         UnreadablePieceError,
@@ -134,6 +135,7 @@ _MODULES = {
     "muse_tokenizers.domain": ("Domain",),
     "muse_tokenizers.errors": (
         "FileWarning",
+        "InvalidOptionError",
         "ConstraintError",
         "TokenizerError",
         "UnknownTokenizerError",
@@ -174,6 +176,7 @@ __all__ = [
     "Grammar",
     "HubError",
     "Ids",
+    "InvalidOptionError",
     "Likelihood",
     "LikelihoodResult",
     "MidiConstraints",

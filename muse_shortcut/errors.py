@@ -2,7 +2,7 @@
 
     MuseError                 base class; the message is one line: what was found, where, what is allowed
     ├── ArgumentsError        an option is invalid, or options cannot be combined
-    │   └── OptionError       an option has an invalid value; it has option, value and allowed values (`OptionProblem`)
+    │   └── OptionError       an option has an invalid value: also an `InvalidOptionError`
     ├── RecipeError           a recipe cannot be read or is invalid
     ├── DownloadError         a source could not be downloaded, or its checksum differs
     ├── StoreError            a token store is missing, damaged, or made by another tokenizer
@@ -15,7 +15,7 @@
 Commands print the message and exit with code 2.
 """
 
-from muse_tokenizers.errors import MuseError, OptionProblem
+from muse_tokenizers.errors import InvalidOptionError, MuseError
 
 __all__ = [
     "ArgumentsError",
@@ -35,7 +35,7 @@ class ArgumentsError(MuseError):
     """An option is invalid, or options cannot be combined."""
 
 
-class OptionError(OptionProblem, ArgumentsError):
+class OptionError(InvalidOptionError, ArgumentsError):
     """An option has an invalid value. The message has the option's name in Python; `worded` replaces it."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 from collections import Counter
 from pathlib import Path
@@ -35,6 +36,25 @@ def test_no_public_class_is_defined_twice() -> None:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             defined.update(one.name for one in tree.body if isinstance(one, ast.ClassDef) and one.name[0] != "_")
     assert [name for name, count in defined.items() if count > 1] == []
+
+
+def test_every_public_exception_is_called_an_error() -> None:
+    bases: dict[str, set[str]] = {}
+    for folder in ("muse_shortcut", "tokenizers", "web"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for one in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(one, ast.ClassDef):
+                    bases[one.name] = {base.id for base in one.bases if isinstance(base, ast.Name)}
+
+    def is_exception(name: str) -> bool:
+        known = getattr(builtins, name, None)
+        if isinstance(known, type):
+            return issubclass(known, BaseException) and not issubclass(known, Warning)
+        return any(is_exception(base) for base in bases.get(name, ()))
+
+    found = {name for name in bases if is_exception(name)}
+    assert {"MuseError", "StoreError", "InvalidConstraintError"} <= found
+    assert [name for name in sorted(found) if name[0] != "_" and not name.endswith("Error")] == []
 
 
 def _earlier(content: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

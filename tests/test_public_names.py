@@ -23,8 +23,8 @@ NAMES = {
     "training": "train TrainConfig TrainingOptions TrainingObserver TrainingPlan TrainingResult Status",
     "evaluation": "evaluate_likelihood LikelihoodResult Likelihood ScoringWindows evaluate_continuations "
     "ContinuationResult evaluate_copies CopyResult",
-    "errors": "MuseError ArgumentsError OptionError CheckpointError DownloadError HubError OutputError "
-    "RecipeError StoreError TrainingError TokenizerError ConstraintError "
+    "errors": "MuseError ArgumentsError InvalidOptionError OptionError CheckpointError DownloadError HubError "
+    "OutputError RecipeError StoreError TrainingError TokenizerError ConstraintError "
     "UnknownTokenizerError UnreadablePieceError CodecError UnwritablePieceError FileWarning",
     "itself": "__version__",
 }

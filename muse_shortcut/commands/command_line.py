@@ -24,7 +24,7 @@ from muse_shortcut.commands.help_formatter import HelpFormatter
 from muse_shortcut.earlier_names import current_name, current_options
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.suggesting import spelt
-from muse_tokenizers.errors import OptionProblem, Warn, one_line
+from muse_tokenizers.errors import InvalidOptionError, Warn, one_line
 
 __all__ = ["CommandLine", "RawOptions", "StopSwitch", "read_options", "run_command", "say", "warn_on_terminal"]
 
@@ -230,7 +230,7 @@ def run_command(program: str, body: Callable[[], int | None], called: Callable[[
         code = body() or 0
         sys.stdout.flush()
     except MuseError as error:
-        said = error.worded(called) if isinstance(error, OptionProblem) else error
+        said = error.worded(called) if isinstance(error, InvalidOptionError) else error
         print(f"{program}: {said}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from struct import Struct
 from threading import Timer
 from typing import IO, Any, Self
 
-__all__ = ["Answer", "ChildEnded", "ChildHangs", "ChildProcess", "limit_memory", "serve"]
+__all__ = ["Answer", "ChildExitedError", "ChildProcess", "ChildTimeoutError", "limit_memory", "serve"]
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -31,11 +31,11 @@ _BASE = 2 * 2**30
 """Bytes of address space that a process has before its work, where the platform does not say."""
 
 
-class ChildEnded(Exception):
+class ChildExitedError(Exception):
     """A child process ended instead of answering: a library crashed."""
 
 
-class ChildHangs(ChildEnded):
+class ChildTimeoutError(ChildExitedError):
     """A child process did not answer in time, and was ended."""
 
 
@@ -64,7 +64,7 @@ class ChildProcess:
         self._hangs = False
         try:
             self.receive(_STARTING)
-        except ChildEnded as error:
+        except ChildExitedError as error:
             raise OSError(None, "a child process of Python does not start") from error
 
     @property
@@ -73,13 +73,13 @@ class ChildProcess:
         return self._process.poll() is None
 
     def send(self, request: dict[str, Any], content: bytes | memoryview = b"") -> None:
-        """Send a request, whose answer is to be received before the next one is sent. Raises ChildEnded."""
+        """Send a request, whose answer is to be received before the next one is sent. Raises ChildExitedError."""
         assert self._process.stdin is not None
         try:
             _write(self._process.stdin, request, content)
         except OSError as error:
             self.close()
-            raise ChildEnded from error
+            raise ChildExitedError from error
 
     def receive(self, patience: float) -> Answer:
         """The answer to a request.
@@ -88,7 +88,7 @@ class ChildProcess:
             patience: seconds, after which the process is ended.
 
         Raises:
-            ChildEnded: no answer comes.
+            ChildExitedError: no answer comes.
         """
         assert self._process.stdout is not None
         timer = Timer(patience, self._give_up)
@@ -98,7 +98,7 @@ class ChildProcess:
             return _read(self._process.stdout)
         except (EOFError, ValueError) as error:
             self.close()
-            raise (ChildHangs if self._hangs else ChildEnded) from error
+            raise (ChildTimeoutError if self._hangs else ChildExitedError) from error
         except BaseException:
             # Interrupted within an answer: what comes next would be its rest.
             self.close()

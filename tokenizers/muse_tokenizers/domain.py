@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.base import Constraints, Grammar, Ids, Piece, Prompt, Span, Tokenizer, Unit, Variations, Waveform
 from muse_tokenizers.errors import (
     ConstraintError,
-    ImpossibleOption,
+    InvalidConstraintError,
     UnreadablePieceError,
     UnwritablePieceError,
     Warn,
@@ -251,7 +251,7 @@ class Domain(ABC, Generic[Piece]):
         known = {field.name for field in fields(self.constraints_type)}
         for name in asked:
             if name not in known:
-                raise ImpossibleOption(name, asked[name], f"none, since {self.noun} has none")
+                raise InvalidConstraintError(name, asked[name], f"none, since {self.noun} has none")
         return replace(self.default_constraints(), **asked)
 
     def variations(self) -> Variations:

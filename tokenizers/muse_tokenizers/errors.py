@@ -6,7 +6,7 @@ TokenizerError            (a MuseError) one line for a person: what was found, w
 ├── UnknownTokenizerError      a folder that does not hold a tokenizer, or one of another kind
 ├── CodecError         a codec that is not there, damaged, or of another shape than is needed
 └── ConstraintError        a constraint (instrument, key, tempo, ...) that this tokenizer cannot grant
-    └── ImpossibleOption  of which option, value and what is allowed are known: an `OptionProblem`
+    └── InvalidConstraintError   one constraint has an invalid value: also an `InvalidOptionError`
 
 What could be read only after a repair is a warning: readers call a `Warn` with one line for each, and where the caller
 gives none, it becomes a Python warning, `FileWarning`.
@@ -22,9 +22,9 @@ __all__ = [
     "CodecError",
     "ConstraintError",
     "FileWarning",
-    "ImpossibleOption",
+    "InvalidConstraintError",
+    "InvalidOptionError",
     "MuseError",
-    "OptionProblem",
     "TokenizerError",
     "UnknownTokenizerError",
     "UnreadablePieceError",
@@ -67,16 +67,17 @@ class TokenizerError(MuseError):
     """What is wrong with a file, a tokenizer or a constraint."""
 
 
-class OptionProblem(MuseError):
-    """What an error knows that is about one option. Whoever took the option words it by the name it has there:
-    `num_samples` in Python, `--num-samples` on a command line, its label on a page.
+class InvalidOptionError(MuseError):
+    """One option has an invalid value. `worded` gives the option the name that it has where the user is: `num_samples`
+    in Python, `--num-samples` on a command line, its label on a page.
 
     Attributes:
-        option: its name in Python; of a field inside another one with a dot between.
-        value: as it was given.
-        allowed: in words; other options stand in braces, "{greedy}".
+        option: Name of the option in Python, with dots before nested fields.
+        value: Value that was given.
+        allowed: Allowed values, in words. Names of other options are in braces: "{greedy}".
 
-    >>> OptionProblem("temperature", 0, "more than 0; {greedy} takes the likeliest").worded(lambda name: f"--{name}")
+    >>> error = InvalidOptionError("temperature", 0, "more than 0; {greedy} takes the likeliest")
+    >>> error.worded(lambda name: f"--{name}")
     '--temperature is 0; allowed: more than 0; --greedy takes the likeliest'
     """
 
@@ -115,8 +116,8 @@ class ConstraintError(TokenizerError):
     """A constraint (instrument, key, tempo, length) that this tokenizer cannot grant."""
 
 
-class ImpossibleOption(OptionProblem, ConstraintError):
-    """A constraint that this tokenizer cannot grant, by option, value and what is allowed."""
+class InvalidConstraintError(InvalidOptionError, ConstraintError):
+    """One constraint has an invalid value, or one that this tokenizer cannot grant."""
 
 
 class CodecError(TokenizerError):

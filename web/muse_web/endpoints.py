@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.events import api
 
 from muse_shortcut.errors import ArgumentsError, MuseError
-from muse_tokenizers.errors import OptionProblem
+from muse_tokenizers.errors import InvalidOptionError
 from muse_web.checkpoint_registry import CheckpointRegistry
 from muse_web.exports import take
 from muse_web.generation_requests import new_run, new_source
@@ -259,7 +259,7 @@ class Api:
         except MuseError as error:
             said = (
                 error.worded(lambda option: _PARAMETERS.get(option, option))
-                if isinstance(error, OptionProblem)
+                if isinstance(error, InvalidOptionError)
                 else error
             )
             raise gr.Error(str(said), print_exception=False) from error
@@ -277,7 +277,9 @@ class Api:
 
 
 def _problem(error: Exception) -> Json:
-    said = error.worded(lambda option: LABELS.get(option, option)) if isinstance(error, OptionProblem) else str(error)
+    said = (
+        error.worded(lambda option: LABELS.get(option, option)) if isinstance(error, InvalidOptionError) else str(error)
+    )
     return {"problem": _line(said)}
 
 

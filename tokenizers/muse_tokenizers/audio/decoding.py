@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.audio.containers import Container, look_at, opened
 from muse_tokenizers.audio.decoders import ALL, PLAIN, Sound, decoded, import_decoders
-from muse_tokenizers.child_process import Answer, ChildEnded, ChildHangs, ChildProcess, limit_memory, serve
+from muse_tokenizers.child_process import Answer, ChildExitedError, ChildProcess, ChildTimeoutError, limit_memory, serve
 from muse_tokenizers.errors import UnreadablePieceError
 
 __all__ = ["BLOCK", "HAS_MEDIA", "Sound", "kinds_of_sound", "open_sound"]
@@ -109,7 +109,7 @@ class _ChildReading:
             try:
                 self._child.send({"close": True})
                 self._child.receive(_PATIENCE)
-            except ChildEnded:
+            except ChildExitedError:
                 return
             _give_back(self._child)
 
@@ -127,9 +127,9 @@ class _ChildReading:
         try:
             self._child.send(request, content)
             head, answered = self._child.receive(_PATIENCE)
-        except ChildEnded as error:
+        except ChildExitedError as error:
             if self._fresh:
-                how = "does not come back from it" if isinstance(error, ChildHangs) else "crashes over it"
+                how = "does not come back from it" if isinstance(error, ChildTimeoutError) else "crashes over it"
                 raise UnreadablePieceError(
                     f"{self._name} is damaged: the decoder of {self._kind} {how}; where another program plays it, "
                     "convert it to WAV"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, Token, for_candidates
-from muse_tokenizers.errors import ImpossibleOption, UnreadablePieceError
+from muse_tokenizers.errors import InvalidConstraintError, UnreadablePieceError
 from muse_tokenizers.midi.clock import Clock
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.constraints import MidiConstraints, parse_key
@@ -259,7 +259,7 @@ class PerformanceGrammar(Grammar):
     ) -> None:
         for name in ("instruments", "tempo", "bars", "repeats"):
             if getattr(constraints, name):
-                raise ImpossibleOption(
+                raise InvalidConstraintError(
                     name,
                     getattr(constraints, name),
                     "none with this checkpoint, whose vocabulary has one piano and no bars",

@@ -18,7 +18,14 @@ from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.channels import BEND, RESET, SUSTAIN, Part, find_parts
 from muse_tokenizers.midi.notes import Messages, Notes, pair_notes
-from muse_tokenizers.midi.smf import MAXIMUM_TRACKS, DamagedFileError, MidiFile, OversizedFile, Repairs, TrackEvents
+from muse_tokenizers.midi.smf import (
+    MAXIMUM_TRACKS,
+    DamagedFileError,
+    MidiFile,
+    OversizedFileError,
+    Repairs,
+    TrackEvents,
+)
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 if TYPE_CHECKING:
@@ -83,7 +90,7 @@ def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
     except DamagedFileError as error:
         kind = "not a MIDI file" if b"MThd" not in data[: smf.JUNK] else "a damaged MIDI file"
         raise UnreadablePieceError(f"{name} is {kind}: {error}") from error
-    except OversizedFile as error:
+    except OversizedFileError as error:
         raise UnreadablePieceError(f"{name} has {error}") from error
     score = _score(file, name, repairs)
     for line in repairs.lines():

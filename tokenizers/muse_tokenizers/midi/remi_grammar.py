@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, for_candidates
-from muse_tokenizers.errors import ImpossibleOption
+from muse_tokenizers.errors import InvalidConstraintError
 from muse_tokenizers.midi.clock import Clock, Pace
 from muse_tokenizers.midi.constraints import MidiConstraints, parse_instruments, parse_key
 from muse_tokenizers.midi.earlier import ExactLoopWatch
@@ -209,7 +209,7 @@ class RemiGrammar(Grammar):
         self._tempos = np.full(len(tables.ids[Kind.Tempo]), constraints.tempo is None)
         if constraints.tempo is not None:
             if not TEMPOS[0] <= constraints.tempo <= TEMPOS[1]:
-                raise ImpossibleOption("tempo", constraints.tempo, f"{TEMPOS[0]:g} to {TEMPOS[1]:g}")
+                raise InvalidConstraintError("tempo", constraints.tempo, f"{TEMPOS[0]:g} to {TEMPOS[1]:g}")
             self._tempo = tables.nearest_tempo(constraints.tempo)
             self._state.tempo_due[:] = True
         self._silence, self._repeats = constraints.silence, constraints.repeats

@@ -17,7 +17,7 @@ __all__ = [
     "MAXIMUM_TRACKS",
     "DamagedFileError",
     "MidiFile",
-    "OversizedFile",
+    "OversizedFileError",
     "Repairs",
     "TrackEvents",
     "parse_file",
@@ -50,7 +50,7 @@ class DamagedFileError(Exception):
     """Why bytes are no readable MIDI file, in a few words."""
 
 
-class OversizedFile(Exception):
+class OversizedFileError(Exception):
     """What a MIDI file has more of than is read."""
 
     def __init__(self, what: str, most: int) -> None:
@@ -104,9 +104,9 @@ class _Left:
         self.meta -= 1
         self.words -= len(data)
         if self.meta < 0:
-            raise OversizedFile("tempos and words", MAXIMUM_META)
+            raise OversizedFileError("tempos and words", MAXIMUM_META)
         if self.words < 0:
-            raise OversizedFile("bytes of words", MAXIMUM_WORDS)
+            raise OversizedFileError("bytes of words", MAXIMUM_WORDS)
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ def parse_file(data: bytes, repairs: Repairs) -> MidiFile:
 
     Raises:
         DamagedFileError: it is not one, or what is damaged in it has no likely meaning.
-        OversizedFile: it has more than anyone can mean.
+        OversizedFileError: it has more than anyone can mean.
     """
     at = _find_header(data, repairs)
     if len(data) < at + 14:
@@ -189,7 +189,7 @@ def _tracks(data: bytes, at: int, repairs: Repairs) -> list[TrackEvents]:
         kind = data[at : at + 4]
         if kind == b"MTrk" and at + 8 <= len(data):
             if len(tracks) == MAXIMUM_TRACKS:
-                raise OversizedFile("tracks", MAXIMUM_TRACKS)
+                raise OversizedFileError("tracks", MAXIMUM_TRACKS)
             track, at = _track(data, at, len(tracks) + 1, left, repairs)
             tracks.append(track)
             continue
@@ -270,9 +270,9 @@ def _walk(
                     f"track {number}, tick {tick - delta}: it counts more ticks than fit into 31 bits"
                 )
             if strikes < 0:
-                raise OversizedFile("note-ons and note-offs", MAXIMUM_STRIKES)
+                raise OversizedFileError("note-ons and note-offs", MAXIMUM_STRIKES)
             if others < 0:
-                raise OversizedFile("events that are no notes", MAXIMUM_OTHERS)
+                raise OversizedFileError("events that are no notes", MAXIMUM_OTHERS)
             status = data[at]
             if status >= 0xF0:
                 others -= 1

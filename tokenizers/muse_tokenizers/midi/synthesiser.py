@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.child_process import Answer, ChildEnded, ChildHangs, ChildProcess, limit_memory, serve
+from muse_tokenizers.child_process import Answer, ChildExitedError, ChildProcess, ChildTimeoutError, limit_memory, serve
 from muse_tokenizers.errors import UnreadablePieceError
 
 __all__ = ["SAMPLE_RATE", "synthesise", "synthesise_apart"]
@@ -79,11 +79,11 @@ def synthesise_apart(score: Any, font: Path) -> NDArray[np.float32]:
         with ChildProcess(serve_synthesiser) as child:
             child.send({}, pickle.dumps((str(font), score)))
             answer, samples = child.receive(_PATIENCE[0] + _PATIENCE[1] * seconds)
-    except ChildHangs as error:
+    except ChildTimeoutError as error:
         raise UnreadablePieceError(
             f"cannot play with the soundfont {font}: it is damaged, the synthesiser did not come back from it"
         ) from error
-    except ChildEnded as error:
+    except ChildExitedError as error:
         raise UnreadablePieceError(
             f"cannot play with the soundfont {font}: it is damaged, the synthesiser ended over it"
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from muse_tokenizers.errors import ImpossibleOption, UnreadablePieceError
+from muse_tokenizers.errors import InvalidConstraintError, UnreadablePieceError
 
 __all__ = ["check_encoding", "encoding_by_mark", "is_surely_text", "to_utf8", "unit_of"]
 
@@ -33,14 +33,14 @@ def encoding_by_mark(head: bytes) -> tuple[str, int] | None:
 
 
 def check_encoding(name: str) -> str:
-    """Python's name of an encoding of text. Raises ImpossibleOption: there is none of this name."""
+    """Python's name of an encoding of text. Raises InvalidConstraintError: there is none of this name."""
     try:
         found = codecs.lookup(name)
         known = found.name not in _NO_LANGUAGES and isinstance(b"a".decode(found.name, "replace"), str)
     except (LookupError, ValueError, UnicodeError):
         known = False
     if not known:
-        raise ImpossibleOption("encoding", name, "utf-8, latin-1, cp1252, utf-16-le, shift_jis, ...")
+        raise InvalidConstraintError("encoding", name, "utf-8, latin-1, cp1252, utf-16-le, shift_jis, ...")
     # Without a mark in the file the byte order must be one of the two.
     return f"{found.name}-le" if found.name in ("utf-16", "utf-32") else found.name
 
