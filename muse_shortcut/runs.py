@@ -36,6 +36,10 @@ POINTERS = ("latest", "best")
 """Names of the files beside the checkpoints of a run that name one of them."""
 _NAME = re.compile(r"step-(\d{1,15})")
 _CHECKSUMS = Path("training") / "checksums.json"
+_OBJECTS = ("config.json", "generation.json", "tokenizer/tokenizer.json")
+_NEEDED = (*_OBJECTS, "model.safetensors", "training/optimiser.safetensors")
+_EDITABLE = ("README.md", "generation.json")
+"""What people may change without damage."""
 
 
 def checkpoint_steps(checkpoints: Path) -> dict[int, Path]:
@@ -66,15 +70,14 @@ def newest_checkpoint(checkpoints: Path) -> tuple[Path | None, list[str]]:
 
 def problem_of(folder: Path) -> str | None:
     """Return why a training cannot resume from a checkpoint; None if it can."""
-    training = folder / "training"
-    codec = (training / "state.safetensors").is_file()
-    needed = ["state.safetensors"] if codec else ["../config.json", "../model.safetensors", "optimiser.safetensors"]
-    for name in needed:
-        if not (training / name).is_file():
-            return f"{folder / 'training' / name} is missing".replace("training/../", "")
+    codec = (folder / "training" / "state.safetensors").is_file()
+    for name in ("training/state.safetensors",) if codec else _NEEDED:
+        if not (folder / name).is_file():
+            return f"{folder / name} is missing"
     try:
-        if not codec and not isinstance(read_json(folder / "config.json", CheckpointError), dict):
-            return f"{folder / 'config.json'} is damaged: it is not an object"
+        for name in () if codec else _OBJECTS:
+            if not isinstance(read_json(folder / name, CheckpointError), dict):
+                return f"{folder / name} is damaged: it is not an object"
         read_progress(folder)
         _check_sums(folder)
     except CheckpointError as error:
@@ -169,7 +172,8 @@ def write_checksums(folder: Path) -> None:
     Raises:
         OutputError: The file could not be written.
     """
-    files = sorted({*folder.rglob("*.safetensors"), *(folder / "training").glob("*")} - {folder / _CHECKSUMS})
+    left_out = {folder / name for name in (_CHECKSUMS, *_EDITABLE)}
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
     sums = {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
     write_text(folder / _CHECKSUMS, json.dumps(sums, indent=2) + "\n")
 

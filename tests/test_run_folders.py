@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ TENSORS = struct.pack("<Q", 60) + b'{"a": {"dtype": "U8", "shape": [5], "data_of
 def make(run: Path, step: int, best: float | None = None, *, sums: bool = True) -> Path:
     """A checkpoint as a training of a core leaves it."""
     folder = run / "checkpoints" / f"step-{step:06d}"
-    (folder / "training").mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
+    for name in ("training", "tokenizer"):
+        (folder / name).mkdir(parents=True)
+    for name in ("config.json", "generation.json", "tokenizer/tokenizer.json"):
+        (folder / name).write_text("{}")
     for name in ("model.safetensors", "training/optimiser.safetensors"):
         (folder / name).write_bytes(TENSORS)
     (folder / "training" / "progress.json").write_text(json.dumps({"step": step, "best": best}))
@@ -117,6 +120,22 @@ def test_every_changed_byte_of_weights_or_state_is_seen(tmp_path: Path) -> None:
             assert problem_of(folder) is not None, (part, place)
         (folder / part).write_bytes(good)
     assert problem_of(folder) is None
+
+
+def test_a_card_and_the_default_sampling_may_be_edited(tmp_path: Path) -> None:
+    folder = make(tmp_path, 1)
+    (folder / "generation.json").write_text('{"temperature": 0.9}')
+    (folder / "README.md").write_text("mine")
+    assert problem_of(folder) is None
+
+
+@pytest.mark.parametrize("name", ["training", "tokenizer"])
+def test_a_folder_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
+    folder = make(tmp_path, 1)
+    shutil.rmtree(folder / name)
+    problem = problem_of(folder)
+    assert problem is not None
+    assert problem.startswith(str(folder / name))
 
 
 def test_checksums_name_nothing_outside_their_checkpoint(tmp_path: Path) -> None:

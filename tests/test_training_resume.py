@@ -315,6 +315,9 @@ def test_without_latest_a_training_given_more_steps_loses_nothing(
         ("training/progress.json", b'{"step": 24, "seconds": NaN}', "seconds is nan"),
         ("training/checksums.json", b"noise", "is damaged: it is not JSON"),
         ("config.json", b"", "is damaged: it is not JSON"),
+        ("config.json", 300, "is damaged: it is not what was written"),
+        ("generation.json", b"[]", "is damaged: it is not an object"),
+        ("tokenizer/tokenizer.json", b"noise", "is damaged: it is not JSON"),
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over_and_said(
