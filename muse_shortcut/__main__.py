@@ -26,7 +26,7 @@ def _commands() -> dict[str, EntryPoint]:
 
 
 def main() -> None:
-    """Run a command, or list them."""
+    """Run a command, or list all commands."""
     commands, words = _commands(), sys.argv[1:]
     if words and words[0] in commands:
         sys.argv = [f"muse-{words[0]}", *words[1:]]

@@ -1,1 +1,1 @@
-"""The command lines: arguments, progress bars, exit codes. They only call."""
+"""The commands: arguments, progress bars, exit codes. They contain no logic of their own."""

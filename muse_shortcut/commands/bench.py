@@ -1,4 +1,5 @@
-"""muse-bench: how fast this machine is. Compared in one process, in turns, by medians; the last line is JSON."""
+"""muse-bench: measures the speed of this machine. Cases are compared in one process, in turns, by medians; the last
+line is JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ __all__ = ["main"]
 
 PROGRAM = "muse-bench"
 _VOCABULARY = 1116
-"""Ids of the training bench: as many as the REMI vocabulary has."""
+"""Vocabulary size of the training benchmark, that of the REMI vocabulary."""
 
 
 def _parser() -> CommandLine:
@@ -58,7 +59,7 @@ def _parser() -> CommandLine:
 
 
 def main() -> NoReturn:
-    """The command."""
+    """Run the command."""
     parser = _parser()
     arguments = parser.parse_line()
     run_command(PROGRAM, lambda: _bench(arguments), parser.called)
@@ -86,12 +87,12 @@ def _bench(arguments: Namespace) -> None:
 
 
 def _others() -> Iterable[EntryPoint]:
-    """Benches of packages that this one does not know, such as the page's."""
+    """Find benchmarks of other packages, such as the web page."""
     return entry_points(group="muse_shortcut.benches")
 
 
 def _in_turns(label: str, rounds: int, cases: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Each case once a round, one after another; the first round warms up and does not count."""
+    """Run each case once per round; the first round is a warm-up and does not count."""
     found: dict[str, list[float]] = {name: [] for name in cases}
     with ProgressBar(label, rounds + 1) as bar:
         for number in range(rounds + 1):
@@ -220,7 +221,7 @@ def _real_time(checkpoint: Checkpoint, rate: float) -> dict[str, float]:
 
 
 _SECONDS = 20.0
-"""Of sound that the codec bench works on."""
+"""Seconds of sound in the codec benchmark."""
 
 
 def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
@@ -260,7 +261,7 @@ def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def _added_share(rates: list[float], without: list[float]) -> float:
-    """How much of a step something takes, round by round: the two stand beside each other in time. The median."""
+    """Return the median over rounds of the share of a step that a feature takes."""
     return round(statistics.median(1 - rate / other for rate, other in zip(rates, without, strict=True)), 4)
 
 
@@ -286,7 +287,7 @@ def _steps_per_second(
     trace: bool = True,
     grammar: bool = True,
 ) -> float:
-    """Of a generation from a prompt or from nothing, the reading of the prompt aside."""
+    """Measure the steps per second of a generation, without reading the prompt."""
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.request import Request
 
@@ -308,7 +309,7 @@ def _steps_per_second(
 
 
 def _grammar_microseconds(checkpoint: Checkpoint, steps: int) -> float:
-    """Of one candidate's mask and state, over what the checkpoint itself would write."""
+    """Measure the time of the grammar per step of one candidate, on ids that the checkpoint itself generates."""
     from muse_shortcut.generation.engine import Generation
     from muse_shortcut.generation.request import Request
 

@@ -1,4 +1,4 @@
-"""What a command line names as a checkpoint or a codec: its own folder, that of its run, or a model on a hub."""
+"""Resolves the names of checkpoints and codecs on the command line: a folder, a run, or a model on a hub."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["checkpoint_folder", "codec_name", "describe_unimproved", "require_co
 
 
 def checkpoint_folder(word: str) -> Path:
-    """The folder of a checkpoint. Where a run is named, a line on standard error says which of its checkpoints is
-    used, and whether training has changed its weights.
+    """Resolve the folder of a checkpoint. For a run, a line on standard error says which checkpoint is used, and whether
+    training has changed its weights.
 
     Raises:
-        CheckpointError: the run has none.
+        CheckpointError: The run has no checkpoint.
     """
     named = Path(word).expanduser()
     folder = find_checkpoint(named)
@@ -30,7 +30,7 @@ def checkpoint_folder(word: str) -> Path:
 
 
 def describe_unimproved(folder: Path) -> str:
-    """The end of a message about a checkpoint of step 0 that is the best of a run with later steps; empty for others.
+    """Return the end of a message about a checkpoint of step 0 that is the best one of a longer run; empty for others.
 
     >>> describe_unimproved(Path("anywhere/else"))
     ''
@@ -50,10 +50,10 @@ def describe_unimproved(folder: Path) -> str:
 
 
 def codec_name(word: str) -> str:
-    """The name of a codec, or the folder of one, which may be that of a run of `muse-train codec`.
+    """Resolve the name or the folder of a codec, which may be a run of `muse-train codec`.
 
     Raises:
-        CheckpointError: the run has no codec yet.
+        CheckpointError: The run has no codec yet.
     """
     folder = checkpoint_folder(word)
     require_codec(folder)
@@ -61,7 +61,7 @@ def codec_name(word: str) -> str:
 
 
 def require_codec(folder: Path) -> None:
-    """Raises CheckpointError: it is the checkpoint of a codec's training that had not come to its codebooks."""
+    """Raise CheckpointError if a checkpoint comes from before the codebooks were fitted."""
     if (folder / "training").is_dir() and not any((folder / name).exists() for name in ("codec.json", "config.json")):
         raise CheckpointError(
             f"{folder} has no codebooks yet: they begin after --train.quantise_after steps; "

@@ -1,4 +1,4 @@
-"""The command line itself: dashes or underscores, one line for a mistake, exit codes.
+"""Argument parsing of all commands: dashes or underscores, errors in one line, exit codes.
 
 0 done    2 the user's input or arguments    130 interrupted, what was made so far is kept    1 anything else
 """
@@ -30,14 +30,14 @@ __all__ = ["CommandLine", "RawOptions", "StopSwitch", "read_options", "run_comma
 
 
 class CommandLine(ArgumentParser):
-    """A parser that takes `--top-k` for `--top_k`, lets the command line win over a file of options wherever that
-    stands, and says what is wrong in one line."""
+    """A parser that accepts `--top-k` for `--top_k`, lets the command line override a file of options in any order, and
+    reports errors in one line."""
 
     def __init__(self, *, nested: Mapping[str, type[Any]] | None = None, **kwargs: Any) -> None:
         """
         Args:
-            nested: configurations inside others, which jsonargparse has no options for, by name.
-            kwargs: jsonargparse's.
+            nested: Nested configurations, for which jsonargparse has no options, by name.
+            kwargs: Arguments of jsonargparse's parser.
         """
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
         self._fields = {
@@ -48,10 +48,10 @@ class CommandLine(ArgumentParser):
         """Parse arguments, or those of the process.
 
         Args:
-            arguments: words.
-            without: what of a file of options does not count.
+            arguments: The arguments; None for those of the process.
+            without: Options of a file that are ignored.
         """
-        # Here, since jsonargparse makes parsers of this class for parts of options too.
+        # Set here, because jsonargparse creates parsers of this class for groups of options too.
         self.add_argument("--version", action=_Version, help="show the program's version and exit")
         words = _words(arguments)
         if any(action.dest == "config" for action in self._actions):
@@ -68,7 +68,7 @@ class CommandLine(ArgumentParser):
         return ["--config", json.dumps({name: content[name] for name in content if name not in without}, default=str)]
 
     def _lists(self, words: list[str]) -> list[str]:
-        """Numbers with commas between them, as jsonargparse wants them: [2,4]."""
+        """Convert comma-separated numbers to the list syntax of jsonargparse: [2,4]."""
         wanted = {f"--{name}" for name, kind in self._fields.items() if kind.startswith("tuple")}
         wanted |= {
             one for a in self._actions for one in a.option_strings if "tuple" in str(getattr(a, "_typehint", ""))
@@ -84,7 +84,7 @@ class CommandLine(ArgumentParser):
         return made
 
     def called(self, option: str) -> str:
-        """How this command writes an option that Python calls so: `--top-k`, `--train.max_steps`. As it is where the
+        """Return the command-line form of an option of Python: `--top-k`, `--train.max_steps`. It is unchanged if the
         command has no such option."""
         known = [one.removeprefix("--") for action in self._actions for one in action.option_strings]
         known = sorted([*known, *self._fields], key=lambda one: one.count("."))
@@ -92,16 +92,16 @@ class CommandLine(ArgumentParser):
         return option if found is None else spelt(found)
 
     def made_of(self, arguments: Namespace) -> Namespace:
-        """The configurations of parsed arguments.
+        """Build the configurations from parsed arguments.
 
         Raises:
-            ArgumentsError: one of them is impossible.
+            ArgumentsError: A configuration is invalid.
         """
         try:
             made: Namespace = self.instantiate(arguments)
             return made
         except ValueError as error:
-            # jsonargparse tells of all kinds that a field inside another might have had, each with its reason.
+            # jsonargparse lists every type that a nested field could have had, each with its reason.
             reason: BaseException | None = error
             while reason is not None and not isinstance(reason, ArgumentsError):
                 reason = reason.__cause__ or reason.__context__
@@ -110,7 +110,7 @@ class CommandLine(ArgumentParser):
             raise reason from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line and exit with 2."""
+        """Print one line and exit with code 2."""
         if not self.exit_on_error:
             raise ArgumentError(None, message) from ex
         options = [one.removeprefix("--") for action in self._actions for one in action.option_strings if one != "-h"]
@@ -121,7 +121,7 @@ class CommandLine(ArgumentParser):
 
 
 class _Version(_HelpAction):
-    """Prints the version, which takes a while to look up. Like --help it is none of the options."""
+    """Prints the version, which is slow to look up. Like --help, it is not an option of the configuration."""
 
     def __call__(self, parser: Any, *_: object) -> NoReturn:
         from muse_shortcut.version import __version__
@@ -131,7 +131,7 @@ class _Version(_HelpAction):
 
 
 def _place(action: Any) -> str:
-    """How usage calls an argument that is told by its place, and what is allowed."""
+    """Return the name of a positional argument in the usage, and its allowed values."""
     name = str(action.metavar or action.dest)
     return f"{name} ({', '.join(action.choices)})" if action.choices else name
 
@@ -141,7 +141,8 @@ def _words(arguments: Sequence[str] | None) -> list[str]:
 
 
 def _with_underscores(word: str) -> str:
-    """Dashes in the name of an option become underscores, an earlier name today's; its value is left alone."""
+    """Replace dashes in the name of an option by underscores, and an earlier name by the current one; the value is
+    unchanged."""
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")
@@ -153,7 +154,7 @@ def _as_list(value: str) -> str:
 
 
 def _files_of_options(words: list[str]) -> tuple[list[str], list[str]]:
-    """What `--config` names, in order, and the words without it."""
+    """Return the files of `--config` in order, and the arguments without them."""
     files: list[str] = []
     others: list[str] = []
     for word in words:
@@ -168,7 +169,7 @@ def _files_of_options(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """A file of options. Raises ArgumentsError."""
+    """Read a file of options. Raises ArgumentsError."""
     import yaml
 
     try:
@@ -185,10 +186,10 @@ def read_options(path: Path) -> dict[str, Any]:
 
 
 class RawOptions:
-    """What options are given, before a parser is there: what it will have as defaults may depend on them."""
+    """Reads options before the parser is built, because its defaults may depend on them."""
 
     def __init__(self, arguments: Sequence[str] | None = None) -> None:
-        """What cannot be read is left to the parser, which says so."""
+        """Errors are left to the parser, which reports them."""
         files, self._line = _files_of_options(_words(arguments))
         self._file: dict[str, Any] = {}
         for file in files:
@@ -211,7 +212,7 @@ class RawOptions:
         return self._file.get(name) if on_line is None else on_line
 
     def domain(self, allowed: Collection[str]) -> Any:
-        """What stands at its place on the command line, else in a file of options."""
+        """Return the positional domain on the command line, or else in a file of options."""
         for before, word in zip(["", *self._line], self._line, strict=False):
             if word in allowed and (not before.startswith("--") or "=" in before or before == "--print_config"):
                 return word
@@ -219,12 +220,12 @@ class RawOptions:
 
 
 def run_command(program: str, body: Callable[[], int | None], called: Callable[[str], str] = str) -> NoReturn:
-    """Run the body of a command and exit with the code its outcome deserves.
+    """Run the body of a command, and exit with the code of its outcome.
 
     Args:
-        program: before its errors.
-        body: the work.
-        called: how it writes an option, by its name in Python: `CommandLine.called`.
+        program: Name of the program, which prefixes its errors.
+        body: The work; it may return an exit code.
+        called: Returns the command-line form of an option of Python: `CommandLine.called`.
     """
     try:
         code = body() or 0
@@ -243,13 +244,13 @@ def run_command(program: str, body: Callable[[], int | None], called: Callable[[
 
 
 def warn_on_terminal(program: str) -> Warn:
-    """What prints a reader's warnings to standard error, a line each."""
+    """Return a function that prints warnings of a reader to standard error, one line each."""
     return lambda message: print(f"{program}: {one_line(message)}", file=sys.stderr)
 
 
 def say(text: str) -> None:
-    """Print to standard output, of which not all letters may be there. Where nobody reads it any more, work whose
-    result is files goes on."""
+    """Print to standard output, replacing characters that its encoding lacks. If the output is closed, work that writes
+    files continues."""
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
@@ -259,12 +260,13 @@ def say(text: str) -> None:
 
 
 def _say_no_more() -> None:
-    # Without this Python complains once more while it shuts down.
+    # Without this Python reports the closed pipe once more at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class StopSwitch:
-    """Turns the first Ctrl-C or SIGTERM into a question that long work asks between two steps; the second one kills."""
+    """Turns the first Ctrl-C or SIGTERM into a flag that long work checks between steps; the second one kills the
+    process."""
 
     def __init__(self) -> None:
         self.pressed = False

@@ -1,4 +1,4 @@
-"""muse-compare: several cores on the same batches, one line of JSON a run; what has come of it; what a step costs."""
+"""muse-compare: trains several cores on the same batches, reports the results, and measures the cost of a step."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _time(arguments: Namespace) -> None:
     if not 1 <= arguments.rounds <= 1000:
         raise ArgumentsError(f"--rounds is {arguments.rounds}; allowed: 1 to 1000")
     plan, device, out = read_plan(arguments.plan), choose_device(arguments.device), make_folder(Path(arguments.out))
-    # As the runs are made.
+    # The same setting as in the runs.
     torch.set_num_threads(1)
     vocabulary = open_dataset(Path(arguments.stores) / plan.stores[0]).vocabulary
     with ProgressBar(f"timing {len(plan.cores)} cores", arguments.rounds + 1) as bar:

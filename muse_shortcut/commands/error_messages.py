@@ -1,4 +1,4 @@
-"""A parser's complaints in this project's words: what was found, what is allowed, what may have been meant."""
+"""Rewords the parser's error messages: what was found, what is allowed, and a suggestion."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _LIST = "whole numbers with commas between them"
 
 
 def plainly(message: str, options: Collection[str], places: Mapping[str, str]) -> str:
-    """What argparse and jsonargparse say, as the other messages put it.
+    """Reword a message of argparse or jsonargparse in the style of the other messages.
 
     Args:
-        message: theirs, on one line.
-        options: all that there are, without dashes before and with underscores in them.
-        places: of each argument that is told by its place, how usage calls it and what is allowed.
+        message: Their message, on one line.
+        options: All options, without leading dashes and with underscores.
+        places: The name in the usage, and the allowed values, of each positional argument.
     """
 
     inside = ""

@@ -1,4 +1,5 @@
-"""muse-evaluate: how likely held-out pieces are, how near continuations come to the true ones, what they copy."""
+"""muse-evaluate: measures the likelihood of held-out pieces, compares continuations with true ones, and finds
+copies."""
 
 from __future__ import annotations
 
@@ -143,14 +144,14 @@ def _evaluate(arguments: Namespace) -> int:
         "store": {"folder": arguments.data, "sha256": store.manifest["sha256"], "split": arguments.split},
         "seed": arguments.seed,
     }
-    # Before the hours of work: what cannot be asked for is said at once.
+    # Options are checked before hours of work.
     scoring, selection, sampling = (
         _scoring(evaluation),
         _selection(arguments),
         _sampling(arguments, checkpoint.sampling),
     )
     with StopSwitch() as stop:
-        # A Ctrl-C leaves out the part that it met and those after it; what there is is written.
+        # Ctrl-C ends the current part and skips the rest; finished parts are written.
         with suppress(KeyboardInterrupt):
             wanted = arguments.continuations or arguments.copies
             choice = _choose(evaluation, selection, stop) if wanted else None
@@ -172,7 +173,7 @@ def _check(arguments: Namespace) -> None:
 
 
 def check_json(name: str | None) -> None:
-    """Before the work: where its results would go. Raises ArgumentsError."""
+    """Check before the work that its results can be written. Raises ArgumentsError."""
     if name and Path(name).is_dir():
         raise ArgumentsError(f"--json is {name!r}, a folder; allowed: a file")
     if name and not Path(name).absolute().parent.is_dir():
@@ -291,7 +292,7 @@ def _continuations(
     stop: StopSwitch,
     result: dict[str, Any],
 ) -> None:
-    """Continue pieces, and put what was asked for of them into the result; after a Ctrl-C of those that are there."""
+    """Continue pieces, and add the requested measures to the result; after Ctrl-C, those of the finished ones."""
     from muse_shortcut.api.model import Model
     from muse_shortcut.devices import use_decoding_threads
     from muse_shortcut.evaluation.evaluating import continue_windows

@@ -1,4 +1,4 @@
-"""muse-evaluate codec: how a codec gives back sound that it was not trained on."""
+"""muse-evaluate codec: measures how well a codec reconstructs held-out sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""muse-evaluate midi --continue: music files continued, beside what truly follows in them."""
+"""muse-evaluate midi --continue: continues music files, and compares with what truly follows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OPTIONS = (
     "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
     "no_repeat_ngram",
 )  # fmt: skip
-"""Of `Model.continue_`, by which other sampling and constraints are tried."""
+"""Options of `Model.continue_` for other sampling and constraints."""
 
 
 def _parser() -> CommandLine:
@@ -145,7 +145,7 @@ def _files(arguments: Namespace, suffixes: frozenset[str]) -> list[tuple[str, Pa
     wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
     if wanted == "all":
         return [(file.name, file.path) for file in files]
-    # Where a source has no official split, the one that muse-prepare draws by default.
+    # Without an official split, use the one that muse-prepare draws by default.
     splits = split_files(files, seed=0, held_out=0.05)
     kept = [(file.name, file.path) for file, split in zip(files, splits, strict=True) if split == wanted]
     if not kept:

@@ -1,4 +1,4 @@
-"""What muse-evaluate found of continuations, as the JSON that it writes and the tables that it prints."""
+"""Results of muse-evaluate on continuations, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Evaluation", "compared", "copied", "shown"]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What all parts need."""
+    """Shared state of all parts of an evaluation."""
 
     arguments: Namespace
     checkpoint: Checkpoint
@@ -34,7 +34,7 @@ class Evaluation:
 
 
 def shown(bar: ProgressBar, unit: str, stop: StopSwitch) -> Callable[[int], None]:
-    """What long work calls with how far it has come; ends it where a person asked for that."""
+    """Return a progress callback for long work; it raises if Ctrl-C was pressed."""
 
     def watch(done: int) -> None:
         bar.show(done, unit)

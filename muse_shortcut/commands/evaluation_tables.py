@@ -28,11 +28,12 @@ _UNITS = (
     ("nats per note", "nats_per_note", 3),
     ("bits per byte", "bits_per_byte", 4),
 )
-"""In which likelihoods of different tokenizers can be compared: title, field, digits; a domain has some of them."""
+"""Units in which the likelihoods of different tokenizers can be compared: title, field, digits. A domain has some of
+them."""
 _CANDIDATES = ("model", "other", "repeated", "elsewhere")
 _CONTINUED = ("true", "ours", "another", "repeated")
 _PLAIN_WIDTH = 120
-"""Columns where there is no terminal to ask."""
+"""Width in columns if there is no terminal."""
 
 
 class Tables:
@@ -43,7 +44,7 @@ class Tables:
         self._console = Console(width=None if self._terminal else _PLAIN_WIDTH, highlight=False, markup=False)
 
     def _print(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table whose first column is text and whose others are numbers."""
+        """Print a table whose first column is text and whose others are numbers."""
         table = Table(box=box.SIMPLE_HEAD if self._terminal else None, pad_edge=False)
         for number, column in enumerate(columns):
             table.add_column(column, justify="right" if number else "left", no_wrap=True)
@@ -54,7 +55,7 @@ class Tables:
         self._console.print(table)
 
     def likelihood(self, sources: Mapping[str, Likelihood], whole: Likelihood) -> None:
-        """By source, and of all pieces together where there are several sources."""
+        """Print likelihoods by source, and of all pieces together if there are several sources."""
         rows = [*sources.items(), *([("together", whole)] if len(sources) > 1 else [])]
         units = [unit for unit in _UNITS if getattr(whole, unit[1]) is not None]
         self._print(
@@ -87,7 +88,7 @@ class Tables:
         sources: Mapping[str, Sequence[CodecMetrics]],
         entropies: Sequence[float],
     ) -> None:
-        """How each way gives sound back, all sounds together and source by source, and how many codes are used."""
+        """Print how well each way reconstructs sound, over all sounds and by source, and how many codes are used."""
         shown = {"all": whole, **(sources if len(sources) > 1 else {})}
         for measure, unit in (("mel_distance", "mel distance, dB"), ("si_sdr", "SI-SDR, dB")):
             self._print(
@@ -105,7 +106,7 @@ class Tables:
         )
 
     def hidden_depths(self, found: Sequence[Mapping[str, Any]]) -> None:
-        """What each depth is worth; each has the hidden `depths` and `nats_per_token` by source."""
+        """Print the value of each depth; each entry has the hidden `depths` and `nats_per_token` by source."""
         sources = list(found[0]["nats_per_token"])
         shown = sources if len(sources) > 2 else sources[:1]
         self._print(
@@ -129,7 +130,8 @@ class Tables:
         seconds: float,
         told: Mapping[str, float | None] | None,
     ) -> None:
-        """Continued files beside what truly follows; `told` is the accuracy of a classifier, by candidate."""
+        """Print continued files compared with what truly follows; `told` has the accuracy of a classifier, by
+        candidate."""
         self._print(
             f"{counted(continuations, 'continuation')} of {counted(pieces, 'piece')} "
             f"({prompt:g} s of prompt, {seconds:g} s): means",
@@ -161,7 +163,7 @@ class Tables:
             )
 
     def comparisons(self, found: Sequence[Comparison], windows: Mapping[str, int]) -> None:
-        """Every measure; `windows` says how many there are of each source."""
+        """Print every measure; `windows` has the number of windows of each source."""
         counts = ", ".join(f"{count} of {source}" for source, count in windows.items())
         self._print(
             f"Continuations of {sum(windows.values())} held-out pieces ({counts}):\n"
@@ -210,7 +212,7 @@ class Tables:
             )
 
     def by_source(self, sources: Mapping[str, Sequence[Comparison]]) -> None:
-        """In how many measures the model is surely nearer than each control, source by source."""
+        """Print in how many measures the model is significantly nearer than each baseline, by source."""
         if len(sources) < 2:
             return
         rows = []
@@ -229,7 +231,7 @@ class Tables:
         )
 
     def rates(self, found: Sequence[Rate]) -> None:
-        """What goes wrong, in domains that know of it."""
+        """Print the rates of faults, in domains that measure them."""
         if not found:
             return
         self._print(
@@ -245,7 +247,7 @@ class Tables:
         longest: Mapping[str, tuple[str, CopyFound] | None],
         domain: Domain[Any],
     ) -> None:
-        """Of the model's and the true continuations; `longest` has the piece that was continued and the run."""
+        """Print copies in the model's and the true continuations; `longest` has the continued piece and its run."""
         counted, (measure, least) = domain.counted, domain.copy_threshold
         bound = f"over {least:g} {({'count': counted, 'length': domain.unit} | {'bars': 'bars'})[measure]}"
         rows = []

@@ -1,4 +1,4 @@
-"""muse-export: a checkpoint of a run as one to give away, small and without what only training needs; or to a hub."""
+"""muse-export: writes a checkpoint for distribution, without its training state, to a folder or a hub."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
 
 
 def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
-    """The card that a checkpoint has, or one of what is known of it."""
+    """Return the card of a checkpoint, or write one from its metadata."""
     from muse_shortcut.cards import model_card
     from muse_shortcut.runs import unimproved_steps
 
@@ -127,7 +127,7 @@ def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
         if checkpoint.card.strip():
             return checkpoint.card
     elif "parent" not in facts:
-        # Runs of 0.1.0 carry the card of what they were fine-tuned from, and name that in their options alone.
+        # Runs of 0.1.0 have the card of their parent, and name the parent only in their options.
         facts = facts | _old_parent(folder.parents[1] / "config.yaml" if len(folder.parents) > 1 else None)
     if unimproved := unimproved_steps(folder):
         facts = facts | {"unimproved_steps": unimproved}

@@ -9,7 +9,7 @@ from muse_tokenizers.levels import LOUDNESS
 __all__ = ["DEFAULT_LENGTHS", "build_parser"]
 
 DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800}
-"""Of a continuation, by the unit of its domain."""
+"""Default length of a continuation, by the unit of its domain."""
 _EXAMPLES = """examples:
   muse-generate song.mid
   muse-generate song.mid --prompt-seconds 20 --seconds 30 --num-samples 4
@@ -20,7 +20,7 @@ _EXAMPLES = """examples:
 
 
 def build_parser(program: str) -> CommandLine:
-    """Its command line."""
+    """Build the parser of muse-generate."""
     parser = CommandLine(
         prog=program,
         description="Continue a piece of music, a recording or a text, or begin from nothing. Writes NAME-1.mid, .wav "

@@ -1,4 +1,4 @@
-"""How far a generation has come, counted as its length was asked for: in seconds, bytes, bars or steps."""
+"""Progress of a generation, in the unit of its requested length: seconds, bytes, bars or steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["GenerationProgress"]
 
 
 class GenerationProgress:
-    """Of the candidate that is furthest behind."""
+    """Progress of the slowest candidate."""
 
     def __init__(self, request: Request, domain: Domain[Any]) -> None:
         constraints = request.constraints
@@ -24,7 +24,7 @@ class GenerationProgress:
         self._length = constraints.length
         bars: int | None = getattr(constraints, "bars", None)
         self.total: float = self._length or bars or request.limit
-        """What `done` is on the way to."""
+        """Target of `done`."""
         self.done: float = 0
         self._unit = domain.unit if self._length else "bars" if bars else "steps"
         self._bars = [0] * request.candidates
@@ -33,14 +33,14 @@ class GenerationProgress:
         self._started = time.perf_counter()
 
     def advance(self, event: StepEvent) -> None:
-        """One step more."""
+        """Count one step."""
         self._steps = event.step + 1
         if self._length:
             self.done = round(min(float(event.elapsed.min()), self._length), 1)
         elif self._unit == "bars":
             for candidate, ids in enumerate(event.ids):
                 self._bars[candidate] += self._begins_bar(ids)
-            # One that has ended is not behind.
+            # A candidate that has ended does not count as slow.
             behind = [bars for bars, ended in zip(self._bars, event.finished, strict=True) if not ended]
             self.done = min([*behind, self.total])
         else:
@@ -54,5 +54,5 @@ class GenerationProgress:
 
     @property
     def note(self) -> str:
-        """The unit of `done`, and how fast it is."""
+        """Return the unit of `done` and its rate."""
         return f"{self._unit}, {self._steps / max(time.perf_counter() - self._started, 1e-6):.0f} steps/s"

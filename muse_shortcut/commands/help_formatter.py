@@ -1,4 +1,4 @@
-"""How --help looks: a short usage, options as README spells them, and for each what it does, in its own words."""
+"""Formats --help: a short usage, options with dashes, and a description of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VALUES = {"int": "N", "float": "X", "bool": "{true,false}", "str": "TEXT"}
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """jsonargparse's, without types in its words and without "default: null"."""
+    """jsonargparse's formatter without its wording of types and without "default: null"."""
 
     def _format_usage(self, usage: Any, actions: Iterable[Action], groups: Any, prefix: Any) -> str:
         required = [action for action in actions if action.required and action.help != SUPPRESS]
@@ -48,7 +48,7 @@ class HelpFormatter(DefaultHelpFormatter):
         return _VALUES.get(getattr(kind, "__name__", ""), "VALUE")
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """Lines that begin with spaces stay as they are."""
+        """Wrap text; lines that begin with spaces are unchanged."""
         parts: list[str] = []
         for line in text.splitlines():
             parts += [line] if line.startswith(" ") or not line else textwrap.wrap(line, width)
@@ -56,7 +56,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
 
 def _is_place(action: Action) -> bool:
-    """Whether an argument is told by its place."""
+    """Whether an argument is positional."""
     return not action.option_strings and action.help != SUPPRESS
 
 
@@ -66,13 +66,13 @@ def _place_in_usage(action: Action) -> str:
 
 
 def describe_fields(name: str, config: type[Any], default: object, width: int = 100) -> str:
-    """The fields of a configuration as lines of help.
+    """Describe the fields of a configuration as lines of help.
 
     Args:
-        name: its option: "model.shortcut".
-        config: a dataclass with a docstring for every field.
-        default: an instance, whose values are shown; None: there are none.
-        width: of a line.
+        name: Option of the configuration: "model.shortcut".
+        config: A dataclass with a docstring for every field.
+        default: An instance whose values are shown; None shows none.
+        width: Width of a line.
     """
     import docstring_parser
 

@@ -1,4 +1,4 @@
-"""What muse-generate leaves of its candidates, as files. What cannot be made again from the rest comes first."""
+"""Writes the candidates of muse-generate as files. What cannot be regenerated from the rest is written first."""
 
 from __future__ import annotations
 
@@ -33,61 +33,61 @@ __all__ = [
 ]
 
 _LISTED = 8
-"""Sources of an explained step that are printed; all of them are in its file."""
+"""Number of sources of an explained step that are printed; the file has all of them."""
 _ENDINGS = (".mid", ".wav", ".txt", ".json", ".trace.npz", ".png", ".svg", ".explain.json")
-"""Of all that is written."""
+"""Suffixes of all files that are written."""
 _OFTEN_WANTED = (".midi", ".mp3", ".flac", ".ogg", ".m4a", ".text", ".npz")
-"""Endings of files that are not written: no folder is meant."""
+"""Suffixes of files that are not written, which therefore do not name a folder."""
 _WRITTEN = {"midi": (".mid", ".wav"), "audio": (".wav",), "text": (".txt",)}
-"""Endings of the piece and its sound."""
+"""Suffixes of the piece and its sound."""
 _CLOCK = re.compile(r"(\d+):([0-5]?\d(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainedStep:
-    """The step that is to be explained: by number, or by the time of its note."""
+    """The step to explain: by number, or by the time of its note."""
 
     word: str
-    """As it was asked for."""
+    """The argument as the user wrote it."""
     step: int | None = None
     seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What is to be written beside the piece and its sidecar."""
+    """What to write in addition to the piece and its sidecar."""
 
     keep: int | None = None
-    """How many, the best first; None: all, as they come."""
+    """Number of best candidates to write; None writes all, unranked."""
     trace: bool = True
     picture: bool = False
     explain: ExplainedStep | None = None
     sound: dict[str, Any] | None = None
-    """What it is made with; None for no sound."""
+    """Path of the soundfont; None for no sound."""
     soundfont: Path | None = None
     loudness: float | None = None
-    """LUFS; None: as the soundfont has it."""
+    """Loudness in LUFS; None for the level of the soundfont."""
     named: bool = False
-    """The one file was named by whoever asked: it gets no number."""
+    """The user named the single file, so it gets no number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """Where is written: a folder, or a file that was named."""
+    """Destination: a folder, or a named file."""
 
     folder: Path
     name: str | None = None
-    """Of the one file, without its ending."""
+    """Name of the single file, without its suffix."""
 
     def stem(self, name: str, *, alone: bool) -> Path:
-        """What all files begin with, but for their number, where they have one.
+        """Return the stem of all files, without their number.
 
         Args:
-            name: where none was named.
-            alone: one candidate alone is written.
+            name: Name to use if the user named no file.
+            alone: Whether a single candidate is written.
 
         Raises:
-            ArgumentsError: the file that was named is there.
+            ArgumentsError: The named file already exists.
         """
         if self.name is None or not alone:
             return self.folder / (self.name or name)
@@ -100,10 +100,10 @@ class Output:
 
 
 def choose_output(place: str, domain: str) -> Output:
-    """What `--out` names.
+    """Parse `--out`.
 
     Raises:
-        ArgumentsError: it is a file of another domain.
+        ArgumentsError: The suffix belongs to another domain.
     """
     path = Path(place)
     allowed = _WRITTEN[domain]
@@ -115,10 +115,10 @@ def choose_output(place: str, domain: str) -> Output:
 
 
 def parse_loudness(text: str) -> float | None:
-    """LUFS of a word; None for "off".
+    """Parse a loudness in LUFS; "off" gives None.
 
     Raises:
-        ArgumentsError: it is neither.
+        ArgumentsError: The text is neither.
     """
     if text.strip().lower() == "off":
         return None
@@ -129,10 +129,10 @@ def parse_loudness(text: str) -> float | None:
 
 
 def parse_explained_step(text: str) -> ExplainedStep:
-    """A step's number, or a time in the piece such as 0:31.
+    """Parse the number of a step, or a time in the piece such as 0:31.
 
     Raises:
-        ArgumentsError: it is neither.
+        ArgumentsError: The text is neither.
     """
     if text.isdecimal():
         return ExplainedStep(word=text, step=int(text))
@@ -143,14 +143,14 @@ def parse_explained_step(text: str) -> ExplainedStep:
 
 
 def write_candidates(continuations: Sequence[Continuation], stem: Path, wanted: Wanted) -> list[Path]:
-    """Write continuations as STEM-NUMBER and their endings; print what was written.
+    """Write continuations as STEM-NUMBER with their suffixes, and print the names of the files.
 
     Returns:
-        What the files of each begin with.
+        The stem of the files of each candidate.
 
     Raises:
-        OutputError: a file could not be written.
-        ArgumentsError: there is no such step to explain; everything else has been written.
+        OutputError: A file could not be written.
+        ArgumentsError: There is no such step to explain; everything else has been written.
     """
     from muse_shortcut.generation.output_names import free_number
     from muse_shortcut.generation.trace import load_trace
@@ -171,14 +171,14 @@ def write_candidates(continuations: Sequence[Continuation], stem: Path, wanted: 
         written.append((one, numbered))
     for one, numbered in written if wanted.trace else []:
         _say(one.save(_beside(numbered, ".trace.npz")))
-    # Sound takes long, and can be made again from the rest.
+    # Sound is slow, and can be rendered again from the rest.
     for one, numbered in written if wanted.sound is not None else []:
         if one.domain.sound_rate is not None and one.domain.suffix != ".wav":
             _say(one.save(_beside(numbered, ".wav"), soundfont=wanted.soundfont, loudness=wanted.loudness))
     problems = []
     for one, numbered in written if wanted.picture or wanted.explain is not None else []:
         if wanted.trace:
-            # What was saved is read where it lies: an hour's rows need not be in memory.
+            # The saved file is memory-mapped: the rows of an hour need not be in memory.
             one.trace = load_trace(_beside(numbered, ".trace.npz"))
         step = None
         try:
@@ -196,12 +196,12 @@ def write_candidates(continuations: Sequence[Continuation], stem: Path, wanted: 
 
 
 def say_what_next(written: Sequence[Path], steps: int | None, wanted: Wanted) -> None:
-    """The last line: what there is now, and what can be done with it.
+    """Print the last line: what was written, and what can be done with it.
 
     Args:
-        written: what the files of each candidate begin with.
-        steps: at which the work was interrupted; None: it was not.
-        wanted: what was asked for.
+        written: Stems of the files of each candidate.
+        steps: Step at which the work was interrupted; None if it was not.
+        wanted: The requested outputs.
     """
     if not written:
         return
@@ -268,9 +268,9 @@ def _explain(one: Continuation, step: int, numbered: Path) -> None:
 
 
 def _lines(found: Explanation, unit: Unit) -> list[str]:
-    """What was found of a step, as lines for a terminal."""
+    """Format an explanation as lines for a terminal."""
     token = found.tokens[0]
-    # A code of sound tells nobody anything: a frame is known by when it is.
+    # The number of a codec code has no meaning for a reader: a frame is identified by its time.
     of_sound = token.kind.startswith("codebook")
     what = "a frame" if of_sound else token.label
     codes = f" (codes {', '.join(str(one.id) for one in found.tokens)})" if of_sound else ""

@@ -1,4 +1,4 @@
-"""muse-prepare: files in, a token store out."""
+"""muse-prepare: makes a token store from files."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _prepare(arguments: Namespace) -> None:
     if arguments.encoding is not None:
         arguments.encoding = check_encoding(arguments.encoding)
     excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
-    # Before anything is fetched or learned.
+    # Checked before anything is downloaded or trained.
     check_place(Path(arguments.out), overwrite=arguments.overwrite)
     domain = domain_class(arguments.domain)
     sources, unused = find_files(
@@ -169,7 +169,7 @@ def _device(arguments: Namespace) -> str:
     if not tokenizer_class(arguments.domain).uses_device:
         return "cpu"
 
-    # A codec is known to garble on Apple's GPUs.
+    # The codec gives wrong results on Apple GPUs.
     found = choose_device(arguments.device or "auto").type
     return "cuda" if found == "cuda" else "cpu"
 
@@ -177,7 +177,7 @@ def _device(arguments: Namespace) -> str:
 def _without(
     sources: list[list[SourceFile]], excluded: list[str]
 ) -> tuple[list[list[SourceFile]], list[tuple[str, str]]]:
-    """The files whose names none of the globs fits, each of which must fit one; and the others."""
+    """Return the files whose names match none of the globs, each of which must match one, and the other files."""
     from muse_shortcut.data.scan import name_matcher
 
     names = [file.name for files in sources for file in files]
@@ -214,7 +214,7 @@ def _summarise(manifest: dict[str, Any], out: str, seconds: float) -> None:
 
 
 def _lacking(manifest: dict[str, Any]) -> list[str]:
-    """What a store has not that is commonly wanted."""
+    """Return what a store lacks that is commonly needed."""
     none = [split for split, counts in manifest["splits"].items() if not counts["pieces"]]
     if "train" in none:
         return ["there is no train split: nothing can be trained on this store"]

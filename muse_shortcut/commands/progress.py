@@ -1,4 +1,4 @@
-"""Progress for people: bars with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress display: bars with rate and time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["ProgressBar", "check_ids", "duration"]
 
 _PLAIN_SECONDS = 10.0
-"""How often a plain line is written where there is no terminal."""
+"""Seconds between plain lines if there is no terminal."""
 
 
 class ProgressBar:
-    """One piece of long work, drawn on standard error."""
+    """The progress of one task, shown on standard error."""
 
     def __init__(self, label: str, total: float | None) -> None:
         self._label, self._total = label, total
@@ -29,7 +29,7 @@ class ProgressBar:
         self._task: TaskID | None = None
         self._last = time.monotonic()
         self._first: tuple[float, float] | None = None
-        """When the first step that was shown was done, and which it was: work may go on from any."""
+        """Time and position of the first step that was shown, because work may resume from any position."""
 
     def __enter__(self) -> ProgressBar:
         if sys.stderr.isatty():
@@ -50,7 +50,7 @@ class ProgressBar:
             self._rich.stop()
 
     def show(self, done: float, note: str = "", *, line: bool = False) -> None:
-        """How far the work has come. `line` keeps the note as a line of its own, whatever the terminal."""
+        """Show the progress. `line` prints the note as a separate line, on any terminal."""
         if self._rich is not None and self._task is not None:
             if line:
                 self._rich.console.print(note, highlight=False)
@@ -66,14 +66,14 @@ class ProgressBar:
             print(f"{said}{self._left(now, done)}", file=sys.stderr, flush=True)
 
     def _left(self, now: float, done: float) -> str:
-        """How long the rest will take at the rate so far; empty where that cannot be told."""
+        """Return the time left at the rate so far; empty if it is not known."""
         if self._total is None or self._first is None or done >= self._total or done <= self._first[1]:
             return ""
         return f", about {duration((now - self._first[0]) / (done - self._first[1]) * (self._total - done))} left"
 
 
 def duration(seconds: float) -> str:
-    """A time as one says it: 40 s, 12 min, 3 h 20 min."""
+    """Format a duration: 40 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -81,6 +81,6 @@ def duration(seconds: float) -> str:
 
 
 def check_ids(store: Store, vocabulary_size: int) -> None:
-    """`Store.check_ids` under a bar. Raises StoreError."""
+    """Run `Store.check_ids` with a progress bar. Raises StoreError."""
     with ProgressBar("checking the store", store.tokens.nbytes / 2**20) as bar:
         store.check_ids(vocabulary_size, lambda done: bar.show(done / 2**20, "MiB"))

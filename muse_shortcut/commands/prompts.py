@@ -1,4 +1,4 @@
-"""What muse-generate is to continue: domain, prompt and options, checked before anything that is slow to load."""
+"""Resolves what muse-generate continues: domain, prompt and options, checked before anything slow is loaded."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Piece = TypeVar("Piece")
 DOMAINS = ("midi", "audio", "text")
 STANDARD_INPUT = "-"
 _LONGEST_INPUT = 2**30
-"""Bytes of standard input."""
+"""Largest size of standard input in bytes."""
 _CALLED = {"midi": "MIDI", "audio": "sound", "text": "text"}
-"""What is in a file."""
+"""Content of files, by domain."""
 _SORTS = {"midi": "music", "audio": "sound", "text": "text"}
 _LENGTHS = {"midi": "seconds", "audio": "seconds", "text": "bytes"}
 _ONLY = {
@@ -43,22 +43,22 @@ _ONLY = {
     "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
     "soundfont": ("midi",), "loudness": ("midi",), "encoding": ("text",),
 }  # fmt: skip
-"""Options that not every domain has."""
+"""Options that only some domains have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is to be continued."""
+    """What to continue."""
 
     domain: str
     prompt: str | None
-    """A file, the name of a shipped prompt, or words; None: begin from nothing."""
+    """A file, the name of a shipped prompt, or text; None to generate without a prompt."""
 
 
 def places_first(words: Sequence[str], parser: ArgumentParser) -> list[str]:
-    """The words of a command line with those that are told by their place before the options, wherever they stood.
+    """Move positional arguments before the options.
 
-    Before Python 3.12 argparse takes an optional one only where it stands beside the others.
+    Before Python 3.12 argparse accepts an optional positional argument only next to the others.
     """
     flags = {option for action in parser._actions if action.nargs == 0 for option in action.option_strings}
     places: list[str] = []
@@ -75,10 +75,10 @@ def places_first(words: Sequence[str], parser: ArgumentParser) -> list[str]:
 
 
 def choose_target(arguments: Namespace) -> Target:
-    """The domain and the prompt of a command line; the domain may follow from the rest.
+    """Determine the domain and the prompt of a command line; the domain may follow from other arguments.
 
     Raises:
-        ArgumentsError: neither can be found, or they do not fit each other.
+        ArgumentsError: They cannot be determined, or do not fit each other.
     """
     words = [word for word in (arguments.domain, arguments.file) if word is not None]
     domain = words.pop(0) if words and words[0] in DOMAINS else None
@@ -104,10 +104,10 @@ def choose_target(arguments: Namespace) -> Target:
 
 
 def find_prompt(target: Target) -> Path | None:
-    """The file of a prompt; None where there is none, of words too.
+    """Find the file of a prompt; None if there is no prompt, or if it is literal text.
 
     Raises:
-        ArgumentsError: it is not there.
+        ArgumentsError: There is no such file.
     """
     if target.prompt is None:
         return None
@@ -115,11 +115,11 @@ def find_prompt(target: Target) -> Path | None:
 
 
 def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piece:
-    """What `read` makes of a file of all that comes on standard input; messages call it stdin.
+    """Read standard input through a temporary file with `read`; messages call it stdin.
 
     Raises:
-        UnreadablePieceError: it is too long, or not what it should be.
-        OutputError: there is no room for it.
+        UnreadablePieceError: The input is too long or cannot be read.
+        OutputError: There is no space for the temporary file.
     """
     from tempfile import TemporaryDirectory
 
@@ -141,10 +141,10 @@ def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piec
 
 
 def check_options(arguments: Namespace, domain: str) -> None:
-    """What can be known to be wrong before a model is loaded.
+    """Check options that can be checked before a model is loaded.
 
     Raises:
-        ArgumentsError, ConstraintError: an option is another domain's, or its words mean nothing.
+        ArgumentsError, ConstraintError: An option belongs to another domain, or its value is invalid.
     """
     for name, domains in _ONLY.items():
         if getattr(arguments, name) is not None and domain not in domains:
@@ -173,7 +173,7 @@ def _domain_of_prompt(word: str) -> str | None:
 
 
 def _domain_of_sidecar(file: str, domain: str | None) -> str:
-    """Of a sidecar; what else is wrong with it is told where it is read."""
+    """Return the domain of a sidecar; other errors are reported when it is read."""
     try:
         found = json.loads(Path(file).read_text(encoding="utf-8"))["domain"]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a command line names as its SOURCEs: folders, files, and recipes with or without their folders."""
+"""Resolves the SOURCE arguments of commands: folders, files, and recipes with or without their folders."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ GROUP_HELP = "keep all of a file, or all of a folder, in one split"
 
 
 def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
-    """A word of the command line -> a recipe and its folder, either of which may be missing.
+    """Resolve a SOURCE to a recipe and its folder, either of which may be None.
 
     Raises:
-        ArgumentsError: it names nothing, or a recipe of another domain.
+        ArgumentsError: It names nothing, or a recipe of another domain.
     """
     from muse_shortcut.data.recipe import load_recipe, recipe_names
 
@@ -51,29 +51,29 @@ def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
 
 
 def is_recipe(word: str) -> bool:
-    """Whether a word names a recipe, by name or by file."""
+    """Whether a SOURCE names a recipe, by name or by file."""
     from muse_shortcut.data.recipe import recipe_names
 
     return word in recipe_names() or word.endswith((".yaml", ".yml"))
 
 
 def of_domain(recipe: Recipe, domain: str) -> Recipe:
-    """The recipe. Raises ArgumentsError: it is of another domain."""
+    """Return the recipe. Raises ArgumentsError if it belongs to another domain."""
     if recipe.domain != domain:
         raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, not of {domain}")
     return recipe
 
 
 def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
-    """What was said of files as lines for a terminal: how many of a kind, what was said, of which file first.
+    """Group messages about files for a terminal: the number of files, the message, and the first file of each kind.
 
     Args:
-        found: names of files, and what was said of each.
-        most: lines; a last one says how many more kinds there are.
+        found: Names of files with the message about each.
+        most: Largest number of lines; a last one has the number of further kinds.
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for name, words in found:
-        # What differs in its numbers and passages copied alone is of one kind.
+        # Messages that differ only in numbers and quoted passages are of one kind.
         kinds.setdefault(re.sub(r"\d[\d,.]*|'[^']*'|(?<=the same content as ).*", "#", words), []).append((name, words))
     ranked = sorted(kinds.values(), key=len, reverse=True)
     lines = [f"{len(ones):>6,}  {ones[0][0]}{', ...' if len(ones) > 1 else ''}: {ones[0][1]}" for ones in ranked[:most]]
@@ -83,7 +83,7 @@ def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
 
 
 def _numbered(recipe: Recipe, numbers: str) -> Recipe:
-    """A recipe of files by number, with those that are wanted."""
+    """Select numbered files of a recipe."""
     from muse_shortcut.data.sources import NUMBER
 
     words = [word.strip() for word in numbers.split(",")]
@@ -95,7 +95,7 @@ def _numbered(recipe: Recipe, numbers: str) -> Recipe:
 
 
 def fetch_under_bars(recipe: Recipe) -> list[Path]:
-    """`fetch_recipe` under a bar."""
+    """Run `fetch_recipe` with a progress bar."""
     from muse_shortcut.data.sources import fetch_recipe
 
     with ProgressBar(f"downloading {recipe.name}", None) as bar:

@@ -1,4 +1,4 @@
-"""The tokenizer that muse-prepare is asked for: of a checkpoint, by name, from a file, or learned from the texts."""
+"""Chooses the tokenizer of muse-prepare: from a checkpoint, by name, from a file, or trained on the texts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["VOCABULARY", "choose_tokenizer", "refuse_others_options"]
 
 VOCABULARY = 4096
-"""Ids that are learned where nobody says how many."""
+"""Default size of a trained vocabulary."""
 _LEARNED_FROM = 2**27
-"""Bytes of the training split that a vocabulary is learned from, at most, evenly over all of it."""
+"""Largest number of bytes of the training split on which a vocabulary is trained, spread evenly over the split."""
 _OWN = {"audio": ("codec", "codebooks", "device"), "text": ("vocabulary_size", "line_ends", "encoding")}
-"""Options of one domain alone."""
+"""Options of a single domain."""
 _CHOOSING = ("codec", "codebooks", "vocabulary_size", "line_ends")
-"""Of them those that choose a tokenizer."""
+"""Those of them that choose a tokenizer."""
 
 
 def refuse_others_options(arguments: Namespace) -> None:
-    """Raises ArgumentsError: an option is another domain's."""
+    """Raise ArgumentsError if an option belongs to another domain."""
     for domain, options in _OWN.items():
         for option in options if domain != arguments.domain else ():
             if getattr(arguments, option) is not None:
@@ -44,15 +44,15 @@ def refuse_others_options(arguments: Namespace) -> None:
 def choose_tokenizer(
     arguments: Namespace, recipes: Sequence[Recipe | None], sources: Sequence[Sequence[SourceFile]]
 ) -> Tokenizer[Any]:
-    """The tokenizer of a command line.
+    """Choose the tokenizer of a command line.
 
     Args:
-        arguments: of muse-prepare.
-        recipes: of each source, None where it has none.
-        sources: the files, from which a vocabulary may be learned.
+        arguments: Arguments of muse-prepare.
+        recipes: Recipe of each source; None if it has none.
+        sources: Files of each source, on which a vocabulary may be trained.
 
     Raises:
-        ArgumentsError, TokenizerError: it is not there, or not of this domain.
+        ArgumentsError, TokenizerError: There is no such tokenizer, or it belongs to another domain.
     """
     from muse_tokenizers.loading import load_tokenizer
     from muse_tokenizers.text.tokenizer import TextTokenizer
@@ -66,7 +66,7 @@ def choose_tokenizer(
                 name = option.replace("_", "-")
                 raise ArgumentsError(f"--{name} chooses a tokenizer; --tokenizer names a checkpoint, which has its own")
         if isinstance(found, TextTokenizer):
-            # What these files are in, and not those that it was learned from.
+            # The encoding of these files, not of those on which the tokenizer was trained.
             found.encoding = arguments.encoding
         return found
     named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
@@ -129,10 +129,10 @@ def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[So
 
 
 def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]], bar: ProgressBar) -> Iterator[bytes]:
-    """What is trained on, file by file; of very much every second, third, ... file or part."""
+    """Yield training texts file by file; if there are too many, every second, third, ... file or part."""
     from muse_shortcut.data.splits import draw_splits
 
-    # As the store will split them: what cannot be used, or is there twice, has no part in it.
+    # The splits of the store, without unusable files and duplicates.
     usable = [[(file, digest) for file in source if (digest := _digest(file, arguments))] for source in sources]
     splits, _ = draw_splits(usable, arguments.seed, arguments.held_out)
     files = [file for source in usable for file, _ in source if splits.get(file.name) == "train"]
@@ -148,7 +148,7 @@ def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]
 
 
 def _read(file: SourceFile, arguments: Namespace) -> bytes:
-    """A text as the store will have it; what had to be converted is told when that is made. Raises
+    """Read a text as it will be in the store; conversions are reported when the store is made. Raises
     UnreadablePieceError."""
     from muse_tokenizers.text.files import read_text
 
@@ -157,7 +157,7 @@ def _read(file: SourceFile, arguments: Namespace) -> bytes:
 
 
 def _digest(file: SourceFile, arguments: Namespace) -> str | None:
-    """Of what is read of a file of text; None where it cannot be used."""
+    """Return a digest of the text of a file; None if it cannot be used."""
     from muse_tokenizers.errors import UnreadablePieceError
 
     try:

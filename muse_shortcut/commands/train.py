@@ -1,4 +1,4 @@
-"""muse-train: a token store in, checkpoints out."""
+"""muse-train: trains a model on a token store."""
 
 from __future__ import annotations
 
@@ -97,14 +97,15 @@ def main() -> NoReturn:
     parent = options.value("from")
     shape = (_shape_of(parent) if isinstance(parent, str) else None) or PRESETS[preset]
     parser = _parser(preset, shape)
-    # A shape that is asked for on the command line is not changed by the fields of a file.
+    # A preset on the command line overrides the model fields of a file.
     without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
     arguments = parser.parse_line(without=without)
     run_command(PROGRAM, lambda: _train(arguments, parser, shape), parser.called)
 
 
 def _shape_of(checkpoint: str) -> ModelConfig | None:
-    """The shape of a checkpoint or a run; None where it cannot be read, which is told where it is loaded."""
+    """Return the configuration of a checkpoint or a run; None if it cannot be read, which is reported when it is
+    loaded."""
     try:
         content = json.loads((find_checkpoint(Path(checkpoint)) / "config.json").read_text(encoding="utf-8"))
         return ModelConfig.from_json(content["model"])
@@ -118,13 +119,13 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     made = parser.made_of(arguments)
     start = getattr(arguments, "from") or None
     if start is not None and arguments.resume == "never":
-        checkpoint_folder(start)  # says which checkpoint of a run it is
+        checkpoint_folder(start)  # prints which checkpoint of a run it is
     options = TrainingOptions(
         data=arguments.data,
         out=arguments.out,
         domain=arguments.domain,
         preset=arguments.preset,
-        # A shape that only repeats the default leaves that of a checkpoint alone.
+        # A configuration equal to the default does not replace that of a checkpoint.
         model=None if made.model == default else made.model,
         train=made.train,
         start=None if start is None else Path(start).expanduser(),
@@ -149,7 +150,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
 
 
 def _observer(options: TrainingOptions, stack: ExitStack) -> TrainingObserver:
-    """What shows a training on a terminal, and ends it at a Ctrl-C."""
+    """Return an observer that shows a training on a terminal, and ends it at Ctrl-C."""
     from muse_shortcut.training.training import TrainingObserver
 
     steps = options.train.max_steps

@@ -1,4 +1,4 @@
-"""muse-train codec: folders of sound in, a neural codec out."""
+"""muse-train codec: trains a neural codec on sound files."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ __all__ = ["main"]
 PROGRAM = "muse-train"
 _OPTIONS = "config.yaml"
 _OLD_OPTIONS = "options.json"
-"""What runs of 0.1.0 have instead; `from` is there the SHA-256 of a codec."""
+"""Options of runs of 0.1.0; their `from` is the SHA-256 of a codec."""
 _PARENT = "from_sha256"
-"""In a run's options: of the codec that it began with. No option, but what a training that goes on is held to."""
+"""Key in the options of a run: digest of the codec that it started from. It is not an option, but it must not change
+when training resumes."""
 _EXAMPLES = """examples:
   muse-train codec --data ~/recordings --out runs/codec
   muse-train codec --data librispeech,~/piano --out runs/codec --preset base --train.adversarial true
   muse-train --config runs/codec/config.yaml --resume auto"""
 _FREE = frozenset({"eval_every", "save_every", "keep", "tensorboard"})
-"""What may be another when a training goes on."""
+"""Options that may change when training resumes."""
 
 
 def _parser(preset: str) -> CommandLine:
@@ -84,7 +85,7 @@ def main() -> NoReturn:
     options = RawOptions()
     preset = options.value("preset")
     parser = _parser(preset if preset in CODEC_PRESETS else "small")
-    # A shape that is asked for on the command line is not changed by the fields of a file.
+    # A preset on the command line overrides the codec fields of a file.
     without = [_PARENT, *(["codec"] if options.on_line("preset") is not None else [])]
     arguments = parser.parse_line(without=without)
     run_command(PROGRAM, lambda: _train(arguments, parser), parser.called)
@@ -191,7 +192,7 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
 
 
 def _compare(run: Path, now: dict[str, Any]) -> None:
-    """A training goes on only as it began."""
+    """Check that the options of a resumed training have not changed."""
     path = run / _OPTIONS
     try:
         if not path.exists() and (run / _OLD_OPTIONS).exists():

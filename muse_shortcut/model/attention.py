@@ -5,8 +5,8 @@ a sequence (Liu et al. 2023, arXiv 2310.01889): with (out_s, lse_s) of each dept
 
     lse = logsumexp_s lse_s      w_s = exp(lse_s - lse)      out = sum_s w_s out_s
 
-and w_s is the share of attention that depth s receives. The backward of depth s is the fused kernel's own, called with
-the merged out and lse: with them it recomputes the joint probabilities.
+and w_s is the share of attention on depth s. The backward pass of depth s calls that of the fused kernel with the
+merged out and lse, from which the kernel recomputes the joint probabilities.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CUDA_FUSED = (torch.bfloat16, torch.float16)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Ordinary causal attention. (B, H, T, C) each -> (B, H, T, C)."""
+    """Causal attention: (B, H, T, C) each -> (B, H, T, C)."""
     return F.scaled_dot_product_attention(query, key, value, is_causal=True)
 
 
@@ -59,7 +59,7 @@ def joint_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def joint_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The same, as the masked concatenation that defines it; also the weights.
+    """The slow reference of `joint_attend`: a masked softmax over the concatenated depths. Also returns the weights.
 
     Returns:
         (B, H, T, C) and the weights (B, H, T, n, T).
@@ -70,7 +70,7 @@ def joint_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tup
 
 
 def _attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """With what is hidden from each position: (T, 1 or n, T) bool."""
+    """Attention with a mask of hidden sources, (T, 1 or n, T) bool."""
     scores = torch.einsum("bhic,sbhjc->bhisj", query, keys) / math.sqrt(query.shape[-1])
     scores = scores.masked_fill(hidden, float("-inf"))
     weights = _softmax(scores.flatten(-2)).to(query.dtype).view(*scores.shape)
@@ -78,14 +78,15 @@ def _attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor, hidden: Ten
 
 
 def column_attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention over the depths of each token's own position. Shapes as in `joint_attend`; weights (B, H, T, n)."""
+    """Attention over the depths at each token's own position. Shapes as in `joint_attend`; weights (B, H, T, n)."""
     scores = torch.einsum("bhtc,sbhtc->bhts", query, keys) / math.sqrt(query.shape[-1])
     weights = _softmax(scores).to(query.dtype)
     return torch.einsum("bhts,sbhtc->bhtc", weights, values), weights
 
 
 def cross_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Causal attention over all positions of the last depth and one's own position of the others, in one softmax.
+    """Causal attention over all positions of the last depth and the current position of the other depths, in one
+    softmax.
 
     Shapes as in `joint_attend`.
     """
@@ -97,7 +98,7 @@ def cross_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def cross_attend_spelled_out(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The same, as its definition; also the weights (B, H, T, n, T)."""
+    """The slow reference of `cross_attend`; also returns the weights (B, H, T, n, T)."""
     steps, n = query.shape[2], len(keys)
     hidden = torch.ones(steps, steps, dtype=torch.bool, device=query.device).triu(1)
     elsewhere = ~torch.eye(steps, dtype=torch.bool, device=query.device)
@@ -112,20 +113,20 @@ def cross_row_attend(
     values: Tensor,
     shared: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One position's attention as in `cross_attend`, over what a cache holds of the last depth.
+    """The attention of one position as in `cross_attend`, over the cache of the last depth.
 
     Args:
         query: (B, H, 1, C).
-        column_keys: (n - 1, B, H, 1, C), the position's own of the other depths.
-        column_values: likewise.
-        keys: (1, B, H, T, C), none of them later than the query.
+        column_keys: (n - 1, B, H, 1, C), those of the other depths at the position.
+        column_values: (n - 1, B, H, 1, C).
+        keys: (1, B, H, T, C), none later than the query.
         values: likewise.
-        shared: as in `row_attend`.
+        shared: As in `row_attend`.
 
     Returns:
         (B, H, 1, C) and the weights (B, H, n, T' + T) in float32.
     """
-    # A softmax has no order: the column is that many more places of the last depth's row.
+    # A softmax is invariant to order: the column is appended to the row of the last depth.
     places = [x.squeeze(3).permute(1, 2, 0, 3)[None] for x in (column_keys, column_values)]
     out, row = row_attend(query, torch.cat((keys, places[0]), 3), torch.cat((values, places[1]), 3), shared)
     others = len(column_keys)
@@ -138,14 +139,14 @@ def cross_row_attend(
 def row_attend(
     query: Tensor, keys: Tensor, values: Tensor, shared: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One position's joint attention over what a cache holds, with its weights.
+    """The joint attention of one position over a cache, with its weights.
 
     Args:
         query: (B, H, 1, C).
         keys: (n, B, H, T, C), none of them later than the query.
         values: likewise.
-        shared: keys and values (n, 1, H, T', C) that come before these and are the same for the whole batch. They are
-            read from memory once, not B times, and reading is what a step costs.
+        shared: Keys and values (n, 1, H, T', C) of earlier positions, which are the same for the whole batch. They are
+            read from memory once instead of B times, and memory traffic dominates the cost of a step.
 
     Returns:
         (B, H, 1, C) and the weights (B, H, n, T' + T) in float32.
@@ -170,15 +171,15 @@ def row_attend(
 
 
 def ablated_attend(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """One position's joint attention, once for each of M sets of sources that it may not see.
+    """The joint attention of one position, once for each of M sets of hidden sources.
 
-    What is left shares the whole of the softmax; where nothing is left, nothing is attended to and the result is 0.
+    The softmax is over the remaining sources; if there are none, the result is 0.
 
     Args:
         query: (1, H, 1, C).
         keys: (n, 1, H, T, C), none of them later than the query.
         values: likewise.
-        hidden: (M, n, T) bool.
+        hidden: (M, n, T) bool, true for hidden sources.
 
     Returns:
         (M, H, 1, C) and the weights (M, H, n, T) in float32.
@@ -191,12 +192,12 @@ def ablated_attend(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) 
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    """Over the last axis, in float32 or finer."""
+    """Softmax over the last axis, in float32 or higher precision."""
     return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
 
 
 def _has_fused_kernel(query: Tensor) -> bool:
-    """Whether this device has, for this type, a fused causal kernel that returns its log-sum-exp."""
+    """Whether this device has a fused causal kernel for this dtype that returns its log-sum-exp."""
     if query.device.type == "cpu":
         return query.dtype in _CPU_FUSED
     if query.device.type == "cuda":
@@ -205,7 +206,8 @@ def _has_fused_kernel(query: Tensor) -> bool:
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
-    """Fused causal attention: out, lse (B, H, T), and what the CUDA kernel's backward wants besides."""
+    """Fused causal attention. Returns out, lse (B, H, T), and further values that the backward pass of the CUDA kernel
+    needs."""
     if query.device.type == "cpu":
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, True)
         return out, lse, ()
@@ -255,7 +257,7 @@ class _JointAttention(Function):
 
 
 class _CrossAttention(Function):
-    """Of the last depth the fused kernel, merged by their log-sum-exp with the column, which is spelled out."""
+    """The fused kernel for the last depth, merged by log-sum-exp with the column, which is computed explicitly."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -275,7 +277,8 @@ class _CrossAttention(Function):
         query, keys, values, out, lse, shares = ctx.saved_tensors
         gradient = gradient.contiguous()
         grad_query, grad_key, grad_value = _backward(gradient, query, keys[-1], values[-1], out, lse, ctx.rest)
-        # Of a softmax: each score's gradient is its share times how much more its value helps than the whole does.
+        # Gradient of a softmax: the gradient of a score is its share times the difference between its value's
+        # contribution and the mean.
         helps = (gradient * values[:-1]).sum(-1, dtype=shares.dtype) - (gradient * out).sum(-1, dtype=shares.dtype)
         grad_scores = (shares * helps / math.sqrt(query.shape[-1])).unsqueeze(-1).to(query.dtype)
         grad_query = grad_query + (grad_scores * keys[:-1]).sum(0)
@@ -285,6 +288,6 @@ class _CrossAttention(Function):
 
 
 def _column_scores(query: Tensor, keys: Tensor) -> Tensor:
-    """(B, H, T, C) and (n, B, H, T, C) -> (n, B, H, T), in float32 or finer."""
+    """Scores: (B, H, T, C) and (n, B, H, T, C) -> (n, B, H, T), in float32 or higher precision."""
     exact = torch.promote_types(query.dtype, torch.float32)
     return (query * keys).sum(-1, dtype=exact) / math.sqrt(query.shape[-1])

@@ -1,4 +1,4 @@
-"""An ordinary pre-norm causal block, and what it is made of."""
+"""The pre-norm causal block and its parts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from muse_shortcut.model.memory_mixing import Memory, memory_mixing
 __all__ = ["Attention", "Block", "FeedForward", "Memory", "apply_rotary"]
 
 _EPSILON = 1e-6
-"""Of the norm of queries and keys. torch's default depends on the type, and would outweigh the keys of a new core."""
+"""Epsilon of the norm of queries and keys. torch's default depends on the dtype, and would be larger than the keys of a
+new model."""
 
 
 def apply_rotary(x: Tensor, cos_sin: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv 2104.09864): x (..., T, C), turns (2, T, C / 2) of cosines and sines."""
+    """Apply rotary positions (Su et al. 2021, arXiv 2104.09864) to x (..., T, C), with cosines and sines (2, T, C /
+    2)."""
     first, second = x.chunk(2, dim=-1)
     cosine, sine = cos_sin.to(x.dtype)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
 class FeedForward(nn.Module):
-    """D -> feed_forward -> D with GELU."""
+    """Feed-forward layer D -> feed_forward -> D with GELU."""
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -38,13 +40,14 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """The matrices of one attention layer, and how a width splits into heads."""
+    """The projections of one attention layer, and the split into heads."""
 
     def __init__(self, config: ModelConfig, *, norm: bool) -> None:
         """
         Args:
-            config: of the core.
-            norm: give each head's query and key a root mean square of 1 (Henry et al. 2020, arXiv 2010.04245).
+            config: Configuration of the core.
+            norm: Whether to normalise each head's queries and keys to a root mean square of 1 (Henry et al. 2020, arXiv
+                2010.04245).
         """
         super().__init__()
         self.heads, self.norm = config.heads, norm
@@ -66,7 +69,7 @@ class Attention(nn.Module):
         return apply_rotary(self._normed(self.split(key)), cos_sin), self.split(value)
 
     def _normed(self, x: Tensor) -> Tensor:
-        # Under autocast a norm gives float32 on some devices, for which there may be no fused attention.
+        # Under autocast a norm returns float32 on some devices, for which there may be no fused attention.
         return F.rms_norm(x, x.shape[-1:], eps=_EPSILON).to(x.dtype) if self.norm else x
 
     def merge(self, x: Tensor) -> Tensor:
@@ -88,7 +91,8 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, h: Tensor, cos_sin: Tensor, cache: Cache | None, below: Memory) -> Tensor:
-        """(B, T, D) -> (B, T, D). The layers below have left their keys and values in `below`, and so does this one."""
+        """(B, T, D) -> (B, T, D). `below` has the keys and values of the layers below; those of this one are
+        appended."""
         x = self.attention_norm(h)
         query = self.attention.queries(x, cos_sin)
         key, value = self.attention.keys_and_values(x, cos_sin)
@@ -105,7 +109,7 @@ class Block(nn.Module):
         if held is not None:
             key, value = held
         if key.shape[2] > query.shape[2]:
-            # One step, and all that is cached came before it.
+            # A single step: all cached positions precede it, so no mask is needed.
             seen = F.scaled_dot_product_attention(query, key, value)
         else:
             seen = attend(query, key, value)

@@ -1,4 +1,4 @@
-"""Keys and values of what has been read, preallocated, so that a new step costs one query."""
+"""The key-value cache, preallocated, so that a new step costs one query."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from muse_shortcut.config import ModelConfig
 __all__ = ["Cache", "CachedKeysValues"]
 
 _WORTH_SHARING = 128
-"""Below so many steps a copy for each candidate is read as fast as one that is shared and joined."""
+"""Below this number of steps, a copy per candidate is as fast to read as a shared part that must be joined."""
 
 
 @dataclass(slots=True)
 class CachedKeysValues:
-    """The keys and values that a cache holds of a layer, or of n depths: of the steps that the batch shares, and of
-    those after them.
+    """The cached keys and values of a layer, or of n depths: of the steps that the batch shares, and of later ones.
 
-    `keys, values = held` are all of them, joined. Taking the parts is for whoever reads the shared one once.
+    `keys, values = held` joins both parts. Attention that reads the shared part once takes the parts instead.
     """
 
     own_keys: Tensor
-    """(..., B, H, T, C), of the steps after the shared ones."""
+    """Keys (..., B, H, T, C) of the steps after the shared ones; the values have the same shape."""
     own_values: Tensor
     shared: tuple[Tensor, Tensor] | None
-    """Keys and values (..., 1, H, T', C) of the steps that the batch shares; None where it shares none."""
+    """Keys and values (..., 1, H, T', C) of the shared steps; None if there are none."""
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Keys, then values, (..., B, H, T' + T, C)."""
+        """Yield keys, then values, (..., B, H, T' + T, C)."""
         if self.shared is None:
             return iter((self.own_keys, self.own_values))
         pairs = zip(self.shared, (self.own_keys, self.own_values), strict=True)
@@ -39,15 +38,16 @@ class CachedKeysValues:
 
 
 class Cache:
-    """What the layers of a core keep of the T steps they have read.
+    """The keys and values of all layers of a core for the T steps that it has read.
 
-    The first `shared_length` of them may be the same for the whole batch; they are kept once.
+    The first `shared_length` steps may be the same for the whole batch; they are stored once.
 
     Attributes:
-        length: T so far, the shared ones included.
-        capacity: the most steps it can hold, the context.
+        length: T so far, including the shared steps.
+        capacity: Largest number of steps, the context.
         keys, values: (L - 1, B, H, capacity - shared_length, C), of the ordinary layers.
-        tap_keys, tap_values: (n, B, H, capacity - shared_length, C), of the depths whose past the last one sees.
+        tap_keys, tap_values: (n, B, H, capacity - shared_length, C), of the depths whose past the last layer attends
+            to.
     """
 
     def __init__(self, config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -64,7 +64,7 @@ class Cache:
         return torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype)
 
     def put(self, layer: int, key: Tensor, value: Tensor) -> CachedKeysValues:
-        """Add (B, H, T, C) to an ordinary layer; return all of it."""
+        """Append (B, H, T, C) to an ordinary layer, and return all of its keys and values."""
         start = self.length - self.shared_length
         end = start + key.shape[2]
         self.keys[layer, :, :, start:end] = key
@@ -73,7 +73,7 @@ class Cache:
         return CachedKeysValues(self.keys[layer, :, :, :end], self.values[layer, :, :, :end], shared)
 
     def put_taps(self, keys: Tensor, values: Tensor) -> CachedKeysValues:
-        """Add (n, B, H, T, C) to the depths; return all of them."""
+        """Append (n, B, H, T, C) to the depths, and return all of their keys and values."""
         start = self.length - self.shared_length
         end = start + keys.shape[3]
         self.tap_keys[:, :, :, start:end] = keys
@@ -82,7 +82,7 @@ class Cache:
         return CachedKeysValues(self.tap_keys[:, :, :, :end], self.tap_values[:, :, :, :end], shared)
 
     def repeat(self, batch: int) -> None:
-        """Turn a batch of one into `batch` candidates, who share what has been read so far if it is long."""
+        """Expand a batch of one to `batch` candidates, which share the steps so far if these are many."""
         assert self._shared is None
         if batch == 1:
             return

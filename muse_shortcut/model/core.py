@@ -6,8 +6,8 @@
     A_i(s, j) = softmax over all (s, j <= i) jointly of Q_i . K_s,j / sqrt(C)      with `norm`, Q and K of unit RMS
     u = h_{L-1} + W_O sum_{s,j} A(s, j) V_s,j;  y = u + FFN(norm(u));  logits_k = head_k(norm(y))
 
-The plain GPT is the case S = {L-1}, M the identity. Source: arXiv 2409.10870, and docs/model.md for what
-the paper leaves open. Does not know what an id means, nor how one is drawn from logits.
+The plain GPT is the case S = {L-1}, M the identity. Source: arXiv 2409.10870; docs/model.md describes what the paper
+leaves open. Does not know what an id means, nor how ids are sampled.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ __all__ = ["Core", "StepOutput"]
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What one cached step gives."""
+    """The output of one cached step."""
 
     logits: Tensor
-    """(B, K, V)."""
+    """(B, K, V) logits."""
     weights: Tensor
-    """(B, H, n, T) float32: the last layer's attention, which sums to 1 over (n, T). For scope `column` T is 1, the
-    step's own position."""
+    """(B, H, n, T) float32 attention weights of the last layer, which sum to 1 over (n, T). For scope `column` T is 1,
+    the step's own position."""
 
 
 class LowerLayers(NamedTuple):
-    """What the layers below the last one leave to it."""
+    """The inputs of the last layer from the layers below."""
 
     h: Tensor
-    """(B, T, D): what the last layer reads."""
+    """(B, T, D) residual stream."""
     depths: list[Tensor]
-    """n of (B, T, D): the outputs of the depths that it attends to."""
+    """n of (B, T, D): outputs of the depths that the last layer attends to."""
     cos_sin: Tensor
-    """(2, T, C / 2), of the positions."""
+    """(2, T, C / 2) rotary cosines and sines of the positions."""
     outputs: list[Tensor]
-    """L of (B, T, D): of all depths, as they came out of their layers."""
+    """L of (B, T, D): outputs of all depths, before any mixing."""
     memory: Memory
     """Keys and values of the layers below."""
 
 
 class Core(nn.Module):
-    """Ids in, logits out."""
+    """The network: ids to logits."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -77,7 +77,8 @@ class Core(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Normal with 0.02; what is added to the residual stream is scaled down by its number of summands (GPT-2)."""
+        """Initialise weights as normal with standard deviation 0.02; projections into the residual stream are scaled
+        down by the number of their summands (GPT-2)."""
         last = self.last
         blocks = [*self.blocks, *([last] if isinstance(last, LastBlock) else [])]
         theirs = set() if isinstance(last, LastBlock) else set(last.modules())
@@ -99,44 +100,45 @@ class Core(nn.Module):
                 head.weight = embedding.weight
 
     def parameter_count(self) -> int:
-        """Parameters, tied ones once."""
+        """Return the number of parameters; tied ones count once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def make_cache(self, batch: int) -> Cache:
-        """An empty cache for that many candidates, where the parameters are."""
+        """Create an empty cache for `batch` candidates, on the device of the parameters."""
         weight = self.norm.weight
         return Cache(self.config, batch, weight.device, weight.dtype)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(B, T, K) -> logits (B, T, K, V)."""
+        """Compute logits: ids (B, T, K) -> (B, T, K, V)."""
         h, _ = self._run(ids, None)
         return self._logits(h)
 
     def forward_without(self, ids: Tensor, depths: Collection[int]) -> Tensor:
-        """Logits as of `forward`, with some depths hidden from the last layer; all of them: its attention adds 0."""
+        """Compute logits like `forward`, with some depths hidden from the last layer; if all are hidden, its attention
+        adds 0."""
         below = self._below(ids, None)
         hidden = {number for number, depth in enumerate(self.config.depths) if depth in depths}
         h = self.last.forward_without(below.h, below.depths, below.cos_sin, below.memory, hidden)
         return self._logits(self._mixed(h, below))
 
     def prefill(self, ids: Tensor, cache: Cache) -> None:
-        """Read (B, T, K) into an empty cache."""
+        """Read ids (B, T, K) into an empty cache."""
         assert cache.length == 0
         assert ids.shape[1] <= cache.capacity
         self._run(ids, cache)
 
     def step(self, ids: Tensor, cache: Cache) -> StepOutput:
-        """Read one step (B, K) after what the cache holds."""
+        """Read one step (B, K) after those in the cache, and append it to the cache."""
         assert cache.length < cache.capacity
         h, weights = self._run(ids[:, None], cache)
         return StepOutput(self._logits(h[:, -1]), weights)
 
     def ablate(self, ids: Tensor, hidden: Tensor) -> StepOutput:
-        """What comes after the last of (1, T, K), once for each of M sets of sources that the last layer may not see.
+        """Predict the step after (1, T, K), once for each of M sets of sources that are hidden from the last layer.
 
         Args:
-            ids: (1, T, K).
-            hidden: (M, n, T) bool: True hides a depth at a position. Nothing hidden gives what `step` gives.
+            ids: (1, T, K) ids.
+            hidden: (M, n, T) bool: true hides a depth at a position. With nothing hidden the result is that of `step`.
 
         Returns:
             Logits (M, K, V) and weights (M, H, n, T), for scope `column` too.
@@ -164,12 +166,12 @@ class Core(nn.Module):
             outputs.append(h)
             if str(depth) in self.mixings:
                 h = self.mixings[str(depth)](outputs)
-        # The last layer meets what it reads, where that is mixed.
+        # The input of the last layer is mixed, if mixing is configured.
         depths = [*outputs[:-1], h]
         return LowerLayers(h, [depths[depth] for depth in self.config.depths], cos_sin, outputs, memory)
 
     def _mixed(self, h: Tensor, below: LowerLayers) -> Tensor:
-        """What the heads read: the last layer's output, with the others where all are mixed."""
+        """Return the input of the heads: the output of the last layer, mixed with the others if all layers mix."""
         name = str(self.config.layers)
         return self.mixings[name]([*below.outputs, h]) if name in self.mixings else h
 
@@ -179,7 +181,7 @@ class Core(nn.Module):
 
 
 def _cos_sin(context: int, head_width: int) -> Tensor:
-    """(2, T, C / 2): cosines and sines of each position's angles."""
+    """Return the cosines and sines of the angles of each position, (2, T, C / 2)."""
     frequencies = 10_000.0 ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angles = torch.arange(context, dtype=torch.float64)[:, None] * frequencies
     return torch.stack((angles.cos(), angles.sin())).float()

@@ -1,4 +1,4 @@
-"""What a core costs, counted: floating-point operations and bytes of cache a token."""
+"""Analytic cost of a core: floating-point operations and bytes of cache per token."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["cache_bytes_per_token", "flops_per_token"]
 
 
 def flops_per_token(config: ModelConfig) -> int:
-    """Of the forward pass over a whole context, a token: each product of a matrix of m x n with a vector is 2 m n, and
-    training costs three times as many (the backward pass has two products for each). Norms, softmaxes, rotations and
-    what is added are left out, as everywhere (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
+    """Count the operations per token of the forward pass over a whole context. The product of an m x n matrix with a
+    vector costs 2 m n, and training costs three times as much (the backward pass has two products for each). Norms,
+    softmaxes, rotations and additions are not counted (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
 
         layers below     (L - 1) (2 (4 D^2 + 2 D F) + 4 D (T + 1) / 2)
         last layer       2 (2 D^2 + 2 D F)  +  n 2 (2 D^2 + M)  +  4 D p
@@ -21,9 +21,9 @@ def flops_per_token(config: ModelConfig) -> int:
         heads            K 2 D V
 
     F is the feed-forward width; a position sees (T + 1) / 2 others on average, and pays 2 D for scores and 2 D for
-    values with each. M are the numbers of a depth's feature map: 2 D W for an MLP of width W, D^2 for a matrix. The
-    last layer sees p places: n (T + 1) / 2, for scope `column` n, for scope `cross` (T + 1) / 2 + n - 1. One from
-    outside (`last_layer`) is counted as if it were this project's.
+    values with each. M is the number of weights of a depth's feature map: 2 D W for an MLP of width W, D^2 for a
+    matrix. The last layer sees p sources: n (T + 1) / 2, for scope `column` n, for scope `cross` (T + 1) / 2 + n - 1. A
+    custom last layer (`last_layer`) is counted like the built-in one.
     """
     D, F, shortcut, n = config.width, config.feed_forward, config.shortcut, len(config.depths)
     seen = (config.context + 1) / 2
@@ -37,7 +37,8 @@ def flops_per_token(config: ModelConfig) -> int:
 
 
 def _mixing(config: ModelConfig) -> int:
-    """Summed over the places that mix; s is how many depths, or layers' memories, each has to mix.
+    """Cost of mixing, summed over the places that mix; s is the number of depths, or of layers' keys and values, that
+    each mixes.
 
     weights            2 s D
     query              4 D^2 + 4 s H D        value and output matrix; scores and sums of whole streams per head
@@ -62,7 +63,7 @@ def _mixing(config: ModelConfig) -> int:
 
 
 def cache_bytes_per_token(config: ModelConfig) -> int:
-    """Of one candidate, in float32."""
+    """Return the bytes of cache per token of one candidate, in float32."""
     cache = Cache(config, 1, torch.device("meta"), torch.float32)
     tensors = (cache.keys, cache.values, cache.tap_keys, cache.tap_values)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // config.context

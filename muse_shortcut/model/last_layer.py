@@ -1,4 +1,4 @@
-"""The last block, whose attention is over several depths; of a plain core, over the one below it."""
+"""The last block, which attends over several depths or, in a plain GPT, over the one below it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["FeatureMap", "LastBlock"]
 
 
 class FeatureMap(nn.Module):
-    """F_s = M_s(norm(h_s)), of one depth."""
+    """The feature map F_s = M_s(norm(h_s)) of one depth."""
 
     def __init__(self, config: ModelConfig, shortcut: ShortcutConfig | None) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class FeatureMap(nn.Module):
 
 
 class LastBlock(nn.Module):
-    """The last block: its attention is over the depths S."""
+    """The last block, which attends over the depths S."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -56,7 +56,8 @@ class LastBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def project(self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, below: Memory) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, D), n of it and the layers' memories -> queries (B, H, T, C), keys and values (n, B, H, T, C)."""
+        """Project the residual stream (B, T, D) to queries (B, H, T, C), and n depths (B, T, D) to keys and values (n,
+        B, H, T, C), mixed with `below` if mixing is configured."""
         query = self.attention.queries(self.query_norm(h), cos_sin)
         features = torch.stack([feature(depth) for feature, depth in zip(self.features, depths, strict=True)])
         keys, values = self.attention.keys_and_values(features, cos_sin)
@@ -68,12 +69,12 @@ class LastBlock(nn.Module):
     def forward(
         self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, cache: Cache | None, below: Memory
     ) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> (B, T, D), and for one cached position the weights (B, H, n, T), else an empty tensor."""
+        """(B, T, D) -> (B, T, D), and the weights (B, H, n, T) of one cached position, otherwise an empty tensor."""
         query, keys, values = self.project(h, depths, cos_sin, below)
         weights = h.new_empty(0)
         held = None
         if cache is not None and self.scope != "column":
-            # Of scope `cross` the last depth alone is seen beyond one's own position.
+            # With scope `cross`, only the last depth is visible beyond the current position.
             kept = slice(-1, None) if self.scope == "cross" else slice(None)
             held = cache.put_taps(keys[kept], values[kept])
         if self.scope == "column":
@@ -92,7 +93,7 @@ class LastBlock(nn.Module):
     def forward_without(
         self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, below: Memory, hidden: set[int]
     ) -> Tensor:
-        """(B, T, D) -> (B, T, D) where some depths, by number, are not seen; nothing is attended to if none is left."""
+        """(B, T, D) -> (B, T, D) with some depths hidden, by number; if all are hidden, the attention adds 0."""
         query, keys, values = self.project(h, depths, cos_sin, below)
         left = [s for s in range(len(depths)) if s not in hidden]
         if not left:
@@ -105,7 +106,8 @@ class LastBlock(nn.Module):
     def ablate(
         self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, below: Memory, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n, T)."""
+        """Compute the last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n,
+        T)."""
         query, keys, values = self.project(h, depths, cos_sin, below)
         if self.scope != "context":
             hidden = hidden.clone()

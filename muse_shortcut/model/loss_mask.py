@@ -1,4 +1,4 @@
-"""Which ids of a window a model is asked for."""
+"""Selects the ids of a window that are scored."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["loss_mask"]
 
 
 def loss_mask(inputs: Tensor, targets: Tensor, pad: int, end: int) -> Tensor:
-    """(B, T, K) bool: of the ids that follow others, each those of its place, the ones that say something.
+    """Return which targets carry information, (B, T, K) bool.
 
-    Padding says nothing, nor does an end that follows the end of its own stream: with the delay pattern the first
+    Padding is not scored, nor is an end id that follows the end of its own stream: in the delay pattern, the first
     stream waits at its end for the last one.
     """
     return (targets != pad) & ((targets != end) | (inputs != end))

@@ -1,7 +1,7 @@
-"""What the layers below give to a layer's keys and values, position by position, before it attends as ever.
+"""Mixes keys and values of the layers below into those of a layer, position by position, before its attention.
 
-Whatever is mixed takes the place of the layer's own keys and values, in its cache too, which stays as large. Rotary
-positions turn all keys of a position alike, so mixing them turned or unturned is the same.
+The mixture replaces the layer's own keys and values, also in the cache, whose size does not change. Rotary positions
+rotate all keys of a position by the same angles, so mixing commutes with them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from muse_shortcut.model.attention import column_attend
 __all__ = ["DepthAttention", "KeyValueMixing", "Memory", "MemoryMixing", "ValueResidual", "memory_mixing"]
 
 Memory: TypeAlias = list[tuple[Tensor, Tensor]]
-"""Keys and values (B, H, T, C) of the layers below, from the lowest, as they made them themselves."""
+"""Unmixed keys and values (B, H, T, C) of the layers below, from the lowest."""
 
 
 class MemoryMixing(nn.Module, ABC):
-    """Keys and values of one layer from its own and those below."""
+    """Computes the keys and values of a layer from its own and those of the layers below."""
 
     @abstractmethod
     def forward(self, query: Tensor, key: Tensor, value: Tensor, below: Memory) -> tuple[Tensor, Tensor]:
-        """(B, H, T, C) each, of the layer itself -> its keys and values, (B, H, T, C)."""
+        """The layer's own query, key and value (B, H, T, C) -> its mixed keys and values (B, H, T, C)."""
 
 
 class KeyValueMixing(MemoryMixing):
@@ -35,19 +35,19 @@ class KeyValueMixing(MemoryMixing):
 
         K'_g = sum_{l, h} r_{l,h,g} K_{l,h}        V'_g = sum_{l, h} r_{l,h,g} V_{l,h}
 
-    It begins with each head's own.
+    It is initialised to each head's own keys and values.
     """
 
     def __init__(self, layers: int, heads: int) -> None:
         """
         Args:
-            layers: those below, and this one.
+            layers: Number of layers up to and including this one.
             heads: H.
         """
         super().__init__()
         routes = torch.zeros(layers, heads, heads)
         routes[-1] = torch.eye(heads)
-        # Flat: numbers of their own, not a matrix that Muon would make orthogonal.
+        # Flat, because Muon would orthogonalise a matrix.
         self.routes = nn.Parameter(routes.flatten())
         self._heads = heads
 
@@ -61,8 +61,8 @@ class KeyValueMixing(MemoryMixing):
 
 
 class ValueResidual(MemoryMixing):
-    """Value residual, with learned shares (ResFormer; Zhou et al. 2024, arXiv 2410.17897): V' = a V + b V_1, where V_1
-    are the lowest layer's values. Both begin at a half."""
+    """Value residual with learned shares (ResFormer; Zhou et al. 2024, arXiv 2410.17897): V' = a V + b V_1, where V_1
+    are the values of the lowest layer. Both a and b are initialised to one half."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,8 +73,8 @@ class ValueResidual(MemoryMixing):
 
 
 class DepthAttention(MemoryMixing):
-    """Depth attention (Zeng et al. 2026, arXiv 2606.05014, here without what it adds for large models): each position
-    attends to its own column of keys, and puts what it finds in the place of its value,
+    """Depth attention (Zeng et al. 2026, arXiv 2606.05014, without its additions for large models): each position
+    attends over the keys of its own column, and the result replaces its value,
 
         V'(j) = sum_l softmax over l of (Q(j) . K_l(j) / sqrt(C)) V_l(j)
 
@@ -88,7 +88,7 @@ class DepthAttention(MemoryMixing):
 
 
 def memory_mixing(config: ModelConfig, layer: int) -> MemoryMixing | None:
-    """Of a layer, counted from 0: None where its keys and values are its own."""
+    """Return the mixing of a layer, counted from 0; None if it uses its own keys and values."""
     mixing = config.mixing
     if mixing is None or layer == 0 or (mixing.layers == "last" and layer < config.layers - 1):
         return None

@@ -1,4 +1,4 @@
-"""A last layer from outside: an `nn.Module` that is registered by a name, and what makes it work in a core.
+"""Custom last layers: an `nn.Module` registered under a name, and an adapter that makes it work in a core.
 
     class Mean(nn.Module):
         def __init__(self, config): ...
@@ -7,8 +7,8 @@
     register_last_layer("mean", Mean)
     core = Core(ModelConfig(..., last_layer="mean"))
 
-The module reads whole sequences. While a core generates, what the module reads is cached and the module is run over all
-of it at each step, so that it needs to know nothing of caches; a step costs as much as the module over the context.
+The module processes whole sequences. During generation the adapter caches the inputs of the module and runs it over all
+of them at each step, so that the module needs no cache; a step costs as much as the module on the whole context.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _registered: dict[str, Callable[[ModelConfig], nn.Module]] = {}
 
 
 def register_last_layer(name: str, make: Callable[[ModelConfig], nn.Module]) -> None:
-    """Make a last layer of one's own known by a name, for `ModelConfig.last_layer`.
+    """Register a custom last layer under a name, for `ModelConfig.last_layer`.
 
-    Whoever loads a checkpoint with it registers it first: files name it, and hold no code.
+    It must be registered before a checkpoint with it is loaded: checkpoints contain its name, and no code.
 
     The module's `forward(h, depths, hidden=None)` takes
 
     - `h`, (B, T, D): the output of the layer below, which is the residual stream;
-    - `depths`, (B, n, T, D): the outputs of the depths in `ModelConfig.depths`, as they came out of their layers;
-    - `hidden`, (B, n, T) bool or None: True where a source must not be attended to (ablations). All of them may be
+    - `depths`, (B, n, T, D): the outputs of the depths in `ModelConfig.depths`, before any mixing;
+    - `hidden`, (B, n, T) bool or None: true where a source must not be attended to (ablations). All of them may be
       hidden, and attention then adds nothing;
 
-    and returns `(out, weights)`: (B, T, D), of which position t depends on positions up to t alone; and the last
-    position's attention (B, H, n, T), not negative, which sums to 1 over (n, T) where something is not hidden, H being
-    `ModelConfig.heads`. Positions count from 0. It initialises its own parameters.
+    and returns `(out, weights)`: out (B, T, D), whose position t depends only on positions up to t; and the attention
+    of the last position (B, H, n, T), non-negative and summing to 1 over (n, T) unless everything is hidden, where H is
+    `ModelConfig.heads`. Positions count from 0. The module initialises its own parameters.
 
     Args:
-        name: letters, digits and `_`; registering another one of the same name replaces it.
-        make: the module's class, or whatever makes the module of a shape.
+        name: Letters, digits and `_`; an existing layer of the same name is replaced.
+        make: The class of the module, or a function that builds it from a configuration.
 
     Raises:
-        ArgumentsError: the name is impossible.
+        ArgumentsError: The name is invalid.
     """
     if not name.isidentifier():
         raise ArgumentsError(f"last_layer is {name!r}; allowed: a name of letters, digits and _")
@@ -57,10 +57,10 @@ def register_last_layer(name: str, make: Callable[[ModelConfig], nn.Module]) -> 
 
 
 class OwnLast(nn.Module):
-    """The last layer of a core, made by somebody else's class."""
+    """Adapts a custom module as the last layer of a core."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Raises ArgumentsError: no such last layer is registered."""
+        """Raises ArgumentsError if no last layer of this name is registered."""
         super().__init__()
         name = config.last_layer
         if name not in _registered:
@@ -74,11 +74,11 @@ class OwnLast(nn.Module):
     def forward(
         self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, cache: Cache | None, below: Memory
     ) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> (B, T, D), and for one cached position the weights (B, H, n, T), else an empty tensor."""
+        """(B, T, D) -> (B, T, D), and the weights (B, H, n, T) of one cached position, otherwise an empty tensor."""
         stacked = torch.stack(depths)
         if cache is None:
             return self._run(h, stacked, None)[0], h.new_empty(0)
-        # What it reads, in the shape of keys and values; h in the place of the first depth's values.
+        # The inputs are cached in the shape of keys and values, with h as the values of the first depth.
         keys = self._split(stacked)
         values = torch.zeros_like(keys)
         values[0] = self._split(h)
@@ -92,7 +92,7 @@ class OwnLast(nn.Module):
     def forward_without(
         self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, below: Memory, hidden: set[int]
     ) -> Tensor:
-        """(B, T, D) -> (B, T, D) where some depths, by number, are not seen."""
+        """(B, T, D) -> (B, T, D) with some depths hidden, by number."""
         mask = torch.zeros(len(h), len(depths), h.shape[1], dtype=torch.bool, device=h.device)
         mask[:, sorted(hidden)] = True
         return self._run(h, torch.stack(depths), mask)[0]
@@ -100,14 +100,15 @@ class OwnLast(nn.Module):
     def ablate(
         self, h: Tensor, depths: list[Tensor], cos_sin: Tensor, below: Memory, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n, T)."""
+        """Compute the last position of (1, T, D) with sources (M, n, T) hidden -> (M, 1, D) and weights (M, H, n,
+        T)."""
         count = len(hidden)
         stacked = torch.stack(depths).expand(-1, count, -1, -1)
         out, weights = self._run(h.expand(count, -1, -1), stacked, hidden)
         return out[:, -1:], weights.float()
 
     def _run(self, h: Tensor, depths: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, T, D), (n, B, T, D) and (B, n, T) through the module, whose answer is checked."""
+        """Run the module on (B, T, D), (n, B, T, D) and (B, n, T), and check its output."""
         out, weights = self.module(h, depths.transpose(0, 1), hidden)
         wanted = (len(h), self.heads, len(depths), h.shape[1])
         if out.shape != h.shape or weights.shape != wanted:

@@ -1,6 +1,6 @@
-"""What the layers below give to the stream that a layer reads, position by position.
+"""Mixes the outputs of the layers below into the input of a layer, position by position.
 
-Nothing of it is cached: only what a layer reads reaches its keys and values.
+Nothing of it is cached: it affects keys and values only through the input of a layer.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ __all__ = ["DepthQuery", "DepthWeights", "StreamMixing", "stream_mixing"]
 
 
 class StreamMixing(nn.Module, ABC):
-    """The stream after some layer, from what all layers so far have put out."""
+    """Computes the residual stream after a layer from the outputs of all layers so far."""
 
     @abstractmethod
     def forward(self, outputs: Sequence[Tensor]) -> Tensor:
-        """Depths 0 .. l of (B, T, D) each -> (B, T, D)."""
+        """Outputs of depths 0 .. l, (B, T, D) each -> (B, T, D)."""
 
 
 class DepthWeights(StreamMixing):
     """Depth-weighted average (DenseFormer; Pagliardini et al. 2024, arXiv 2402.02622): sum_s w_s h_s with a learned
-    number for each depth. It begins with the last one alone."""
+    weight per depth, initialised to select the last one."""
 
     def __init__(self, depths: int) -> None:
         super().__init__()
@@ -43,12 +43,13 @@ class DepthWeights(StreamMixing):
 
 
 class DepthQuery(StreamMixing):
-    """One learned query a head over all depths, the same for every token, as image models pool patches (Touvron et al.
-    2021, arXiv 2112.13692, section 3):
+    """One learned query per head over all depths, the same for every token, as image models pool patches (Touvron et
+    al. 2021, arXiv 2112.13692, section 3):
 
         a_h = softmax over s of (q_h . norm(h_s) / sqrt(D))      h = h_l + W_O concat_h (W_V,h sum_s a_h(s) norm(h_s))
 
-    Query and key matrix are one vector, since the query does not change; it begins at 0, with all depths alike.
+    Query and key matrix are merged into one vector, because the query is constant; it is initialised to 0, which weighs
+    all depths equally.
     """
 
     def __init__(self, config: ModelConfig, depths: int) -> None:
@@ -71,7 +72,8 @@ class DepthQuery(StreamMixing):
 
 
 def stream_mixing(config: ModelConfig) -> nn.ModuleDict:
-    """By the depth, as text, after which each one stands: L, after the last layer, too where all are mixed."""
+    """Return the mixing modules by the depth (as a string) after which each is applied; this includes L if all layers
+    mix."""
     mixing = config.mixing
     if mixing is None or mixing.kind not in ("weights", "query"):
         return nn.ModuleDict()
