@@ -14,8 +14,8 @@ __all__ = ["checkpoint_folder", "codec_name", "describe_unimproved", "require_co
 
 
 def checkpoint_folder(word: str) -> Path:
-    """Resolve the folder of a checkpoint. For a run, a line on standard error says which checkpoint is used, and whether
-    training has changed its weights.
+    """Resolve the folder of a checkpoint. For a run, a line on standard error says which checkpoint is used, and
+    whether training has changed its weights.
 
     Raises:
         CheckpointError: The run has no checkpoint.

@@ -1,1 +1,2 @@
-"""Files of a domain to token ids and back. Knows no model; numpy at import, everything heavier inside functions."""
+"""Tokenizers and domains: files to token ids and back. Knows no model; imports only numpy at first, and everything
+heavier inside functions."""

@@ -1,6 +1,6 @@
-"""The interface of every tokenizer: pieces become token ids, and token ids become pieces again.
+"""The interface of tokenizers, which convert pieces to token ids and back.
 
-A piece is `(T, K)` integer ids: T steps, K parallel streams. Files, prompts, grammars and sound are the affair of
+A piece is encoded as `(T, K)` integer ids: T steps, K parallel streams. Files, prompts, grammars and sound belong to
 `muse_tokenizers.domain`.
 """
 
@@ -35,10 +35,10 @@ __all__ = [
 ]
 
 Unit = Literal["seconds", "bytes"]
-"""What places in a piece are counted in."""
+"""Unit of positions in a piece."""
 
 Span = tuple[int, int]
-"""The first, and the one after the last, of bytes or characters."""
+"""A range of bytes or characters: the first one, and the one after the last."""
 
 Ids = NDArray[np.int64]
 """(T, K) token ids."""
@@ -48,23 +48,23 @@ Piece = TypeVar("Piece")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """What one id means to a person."""
+    """The meaning of one id."""
 
     id: int
     label: str
-    """For eyes: "C#4", "bar 3", "velocity 80"."""
+    """Label for display: "C#4", "bar 3", "velocity 80"."""
     kind: str
-    """The family it belongs to: "pitch", "bar", "velocity"."""
+    """Kind of token: "pitch", "bar", "velocity"."""
     start: float
-    """Where its span in the piece begins: seconds, or bytes for text."""
+    """Start of its span in the piece, in seconds, or in bytes for text."""
     end: float
-    """Where its span ends; equal to `start` for an instant."""
+    """End of its span; equal to `start` for an instant."""
     note: int | None = None
-    """The number of the note it is a part of, counted from 0 in the order of the ids."""
+    """Index of the note that it belongs to, counted from 0 in the order of the ids."""
     value: int | None = None
-    """The number behind the label where it has one: a pitch from 0 to 127, say."""
+    """The value of the label if it is a number, such as a pitch from 0 to 127."""
     characters: Span | None = None
-    """Of text, the characters that any of its bytes is a part of."""
+    """Text: range of the characters that contain any of its bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +72,9 @@ class Waveform:
     """Sound as samples."""
 
     samples: NDArray[np.float32]
-    """(C, N) float32 in [-1, 1]."""
+    """(C, N) float32 samples in [-1, 1]."""
     sample_rate: int
-    """Hz."""
+    """Sample rate in Hz."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,35 +82,37 @@ class Prompt(Generic[Piece]):
     """The part of a piece that is to be continued."""
 
     ids: Ids
-    """(T, K), the begin id first."""
+    """(T, K) ids, with the begin id first."""
     piece: Piece | None
-    """That part of the piece as it stands in the file; None where nothing was given."""
+    """That part of the piece as it is in its file; None without a prompt."""
     split_point: float = 0.0
-    """Where the continuation is appended, in seconds from the start of the piece, or in bytes of text."""
+    """Position at which the continuation is appended, in seconds from the start of the piece, or in bytes of text."""
     split_index: int = 0
-    """The same place in the piece's own unit (ticks, samples, bytes)."""
+    """The same position in the unit of the piece (ticks, samples, bytes)."""
     partial_frames: Ids | None = None
-    """(B, K): of the next steps what the given part has already settled (with the delay pattern the finer codes of its
-    last frames), -1 where they are open; None where every step is complete."""
+    """(B, K) ids of the next steps that the prompt determines (in the delay pattern, the finer codes of its last
+    frames), -1 for undetermined ones; None if every step is complete."""
     gain: float = 1.0
-    """Of sound: the factor by which what is decoded is as loud as the given part is."""
+    """Sound: gain that makes the decoded sound as loud as the prompt."""
     clock: object = None
-    """MIDI: when the ids' ticks are in the file (`muse_tokenizers.midi.clock`); None: as the ids alone say."""
+    """MIDI: times of the ids' ticks in the file (`muse_tokenizers.midi.clock`); None for the times that follow from the
+    ids alone."""
     divided: bool = True
-    """MIDI: whether new notes are divided among the tracks that may play them; False in sidecars from before that."""
+    """MIDI: whether new notes are divided among the tracks of an instrument; false in sidecars from before this
+    existed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constraints:
-    """What a person asks of a continuation. Each domain has a subclass with the fields it can grant; this one has none,
-    and every domain takes it for nothing asked."""
+    """Constraints of a continuation. Each domain has a subclass with the fields that it supports; this class has none,
+    and every domain accepts it as "no constraints"."""
 
     length_field: ClassVar[str | None] = None
-    """The field that is a length in the domain's unit."""
+    """Name of the field with the length in the unit of the domain."""
 
     @classmethod
     def of(cls, constraints: Constraints | None) -> Self:
-        """Constraints as this domain's. Raises ConstraintError: they are another domain's."""
+        """Convert constraints to this class. Raises ConstraintError if they belong to another domain."""
         if constraints is None or type(constraints) is Constraints:
             return cls()
         if not isinstance(constraints, cls):
@@ -119,16 +121,17 @@ class Constraints:
 
     @property
     def length(self) -> float | None:
-        """The requested length in the domain's unit; None where none is requested."""
+        """Requested length in the unit of the domain; None if there is none."""
         return None if self.length_field is None else getattr(self, self.length_field)
 
     def with_length(self, length: float) -> Self:
-        """The same for a continuation of a length in the domain's unit; unchanged where a domain knows no lengths."""
+        """Return the same constraints with a length in the unit of the domain; unchanged if the domain has no
+        lengths."""
         return self if self.length_field is None else replace(self, **{self.length_field: length})
 
     @property
     def most_steps(self) -> int:
-        """At least as many steps as the requested length may take."""
+        """Return an upper bound of the steps that the requested length can take."""
         return 0
 
 
@@ -137,18 +140,18 @@ class Variations:
     """Augmentation as maps of ids, so that training need not know what an id means."""
 
     maps: Ids
-    """(A, V): id v becomes maps[a, v]; row 0 is the identity."""
+    """(A, V), id v becomes maps[a, v]; row 0 is the identity."""
     valid: NDArray[np.bool_]
-    """(A, V): False where map a leads out of the domain for id v."""
+    """(A, V) bool, false if map a would take id v out of the vocabulary."""
 
 
 class Grammar(ABC):
-    """Which ids may come next, for C candidates that grow one step at a time.
+    """Which ids are allowed next, for C candidates that are generated step by step.
 
     Attributes:
-        complete: (C,) bool; the piece could end here and nothing would be left dangling.
-        finished: (C,) bool; the candidate has ended, or has just crossed the length that was requested.
-        elapsed: (C,) float64; seconds, or bytes of text, since the split point.
+        complete: (C,) bool, whether the piece is complete and could end here.
+        finished: (C,) bool, whether the candidate has ended, or has just exceeded the requested length.
+        elapsed: (C,) float64, seconds since the split point, or bytes for text.
     """
 
     complete: NDArray[np.bool_]
@@ -157,64 +160,67 @@ class Grammar(ABC):
 
     @abstractmethod
     def allowed(self) -> NDArray[np.bool_]:
-        """(C, K, V) bool: the ids that may come next. At least one id of every candidate and stream is True."""
+        """Return the ids that are allowed next, (C, K, V) bool. At least one id is allowed for every candidate and
+        stream."""
 
     @abstractmethod
     def advance(self, ids: Ids) -> None:
-        """Take one step: ids is (C, K)."""
+        """Advance by one step with ids (C, K)."""
 
 
 State = TypeVar("State")
 
 
 def for_candidates(state: State, candidates: int) -> State:
-    """A dataclass of arrays over one candidate, (1, ...) each, as one over so many equal candidates."""
+    """Repeat a dataclass of arrays over one candidate, (1, ...) each, for `candidates` equal candidates."""
     arrays = {field.name: np.repeat(getattr(state, field.name), candidates, axis=0) for field in fields(state)}  # type: ignore[arg-type]
     return replace(state, **arrays)  # type: ignore[type-var]
 
 
 class Tokenizer(ABC, Generic[Piece]):
-    """Pieces of one modality as ids, and what the ids mean.
+    """Converts pieces of one modality to ids, and describes the ids.
 
-    What a modality is beyond its ids (files, prompts, grammar, sound, measures) is its `muse_tokenizers.domain.Domain`.
+    Everything else about a modality (files, prompts, grammar, sound, measures) is in its
+    `muse_tokenizers.domain.Domain`.
     """
 
     kind: ClassVar[str]
-    """The name of the domain: "midi"."""
+    """Name of the domain, such as "midi"."""
 
     uses_device: ClassVar[bool] = False
-    """Whether a GPU computes ids faster; see `use_device`."""
+    """Whether a GPU makes encoding faster; see `use_device`."""
 
     streams: int
-    """K, the ids of one step."""
+    """K, the number of ids per step."""
     vocabulary_size: int
-    """V, the same for every stream."""
+    """V, the size of the vocabulary, the same for every stream."""
     pad: int
     begin: int
     end: int
 
     @abstractmethod
     def encode(self, piece: Piece) -> Ids:
-        """piece -> (T, K), without the steps of begin and end. Where the delay pattern leaves holes stand padding,
-        before a stream's first id, and the end, after its last one."""
+        """Encode a piece as (T, K) int64 ids, without begin and end steps. The holes of the delay pattern contain the
+        padding id before the first id of a stream, and the end id after its last one."""
 
     def encode_many(self, pieces: Sequence[Piece]) -> list[Ids]:
-        """`encode` of each; a tokenizer that computes them on a GPU does so side by side."""
+        """Encode several pieces; a tokenizer that uses a GPU encodes them in batches."""
         return [self.encode(piece) for piece in pieces]
 
     def use_device(self, device: str) -> None:
-        """Where ids are computed from now on: "cpu" or "cuda"."""
+        """Set the device that computes ids: "cpu" or "cuda"."""
 
     @abstractmethod
     def decode(self, ids: Ids) -> Piece:
-        """(T, K) -> piece. Special ids and an unfinished event at the end are left out."""
+        """Decode (T, K) ids to a piece. Special ids and an incomplete event at the end are left out."""
 
     def describe(self, ids: Ids, prompt: Prompt[Piece] | None = None) -> list[list[Token]]:
-        """(T, K) -> T lists of K tokens. By default a step is one unit long, but for begin, end and padding.
+        """Describe (T, K) ids as T lists of K tokens. By default each step is one unit long, except for begin, end and
+        padding.
 
         Args:
-            ids: a piece's.
-            prompt: that they begin with, or are a part of: places are then those of its file.
+            ids: (T, K) ids of a piece.
+            prompt: The prompt that they begin with, or are a part of; positions are then those of its file.
         """
         special, names = (self.pad, self.begin, self.end), self.vocabulary()
         plain = ~np.isin(ids, special)
@@ -231,29 +237,29 @@ class Tokenizer(ABC, Generic[Piece]):
     # The tokenizer as data
 
     def configuration(self) -> dict[str, Any]:
-        """Everything `from_configuration` needs, as plain JSON; by default nothing."""
+        """Return everything that `from_configuration` needs as plain JSON; by default nothing."""
         return {}
 
     @classmethod
     def from_configuration(cls, configuration: dict[str, Any], folder: Path | None = None) -> Tokenizer[Piece]:
-        """The tokenizer of a configuration, and of the folder where `save` left what is more than JSON.
+        """Build a tokenizer from a configuration, and from the folder in which `save` put what is not JSON.
 
         Raises:
-            TokenizerError: the configuration is not one of this kind, or what it needs is not there.
+            TokenizerError: The configuration is invalid for this class, or a file that it needs is missing.
         """
         return cls()
 
     @abstractmethod
     def vocabulary(self) -> list[str]:
-        """V names, by id."""
+        """Return the V names of the ids."""
 
     def fingerprint(self) -> str:
-        """SHA-256 over kind, streams and vocabulary: equal where ids mean the same."""
+        """Return the SHA-256 of kind, streams and vocabulary, which is equal if ids mean the same."""
         text = json.dumps([self.kind, self.streams, self.vocabulary()], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write `folder/tokenizer.json`, from which `muse_tokenizers.loading.load_tokenizer` makes an equal one."""
+        """Write `folder/tokenizer.json`, from which `muse_tokenizers.loading.load_tokenizer` restores the tokenizer."""
         folder.mkdir(parents=True, exist_ok=True)
         content = {"kind": self.kind, "fingerprint": self.fingerprint(), "configuration": self.configuration()}
         (folder / "tokenizer.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

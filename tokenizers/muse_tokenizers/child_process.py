@@ -1,7 +1,7 @@
-"""Work in a child process, for libraries that a damaged file may crash, or in which it may hang or fill the memory.
+"""Runs work in a child process, for libraries that a damaged file may crash, hang, or make allocate too much memory.
 
-A child process answers requests, one after the other; requests and answers are a dictionary, as JSON, and bytes. What
-a child process sends is not unpickled: a file that has taken it over must not take over its parent too.
+A child process answers requests one after the other; requests and answers consist of a dictionary, sent as JSON, and
+bytes. Its answers are not unpickled: a file that takes over the child must not take over its parent.
 """
 
 from __future__ import annotations
@@ -22,31 +22,40 @@ __all__ = ["Answer", "ChildExitedError", "ChildProcess", "ChildTimeoutError", "l
 Answer = tuple[dict[str, Any], bytes]
 
 _LENGTHS = Struct("<IQ")
-"""Of the dictionary and of the bytes that follow."""
+"""Struct of the lengths of the dictionary and of the bytes that follow."""
 _PART = 2**24
-"""Bytes that are awaited at once: a length that is wrong takes no memory."""
+"""Bytes that are read at once, so that an invalid length allocates no memory."""
 _STARTING = 60.0
-"""Seconds until a child process must have started."""
+"""Timeout of the start of a child process, in seconds."""
 _BASE = 2 * 2**30
-"""Bytes of address space that a process has before its work, where the platform does not say."""
+"""Address space of an idle process in bytes, if the platform does not report it."""
 
 
+<<<<<<< HEAD
 class ChildExitedError(Exception):
     """A child process ended instead of answering: a library crashed."""
 
 
 class ChildTimeoutError(ChildExitedError):
     """A child process did not answer in time, and was ended."""
+=======
+class ChildEnded(Exception):
+    """A child process ended without answering: a library crashed."""
+
+
+class ChildHangs(ChildEnded):
+    """A child process did not answer in time, and was killed."""
+>>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
 
 
 class ChildProcess:
-    """A child process, until it is closed or ends. For one thread at a time.
+    """A child process, to be used by one thread at a time.
 
     Args:
-        entry: what it runs, a function at the top of its module that ends in `serve`.
+        entry: Its main function, at the top level of a module, which ends with `serve`.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: The process cannot be started.
     """
 
     def __init__(self, entry: Callable[[], None]) -> None:
@@ -56,9 +65,9 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # Each thread of a BLAS would reserve memory; there is nothing for them to do.
+            # Threads of a BLAS would reserve memory, and have nothing to do.
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-            # What a terminal sends for Ctrl-C is the parent's affair: it writes what there is.
+            # Ctrl-C is handled by the parent, which writes what has been generated.
             start_new_session=True,
         )
         self._hangs = False
@@ -69,11 +78,15 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def send(self, request: dict[str, Any], content: bytes | memoryview = b"") -> None:
+<<<<<<< HEAD
         """Send a request, whose answer is to be received before the next one is sent. Raises ChildExitedError."""
+=======
+        """Send a request; its answer must be received before the next request is sent. Raises ChildEnded."""
+>>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
         assert self._process.stdin is not None
         try:
             _write(self._process.stdin, request, content)
@@ -82,13 +95,17 @@ class ChildProcess:
             raise ChildExitedError from error
 
     def receive(self, patience: float) -> Answer:
-        """The answer to a request.
+        """Receive the answer to a request.
 
         Args:
-            patience: seconds, after which the process is ended.
+            patience: Timeout in seconds, after which the process is killed.
 
         Raises:
+<<<<<<< HEAD
             ChildExitedError: no answer comes.
+=======
+            ChildEnded: The process ended or did not answer in time.
+>>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
         """
         assert self._process.stdout is not None
         timer = Timer(patience, self._give_up)
@@ -100,7 +117,7 @@ class ChildProcess:
             self.close()
             raise (ChildTimeoutError if self._hangs else ChildExitedError) from error
         except BaseException:
-            # Interrupted within an answer: what comes next would be its rest.
+            # Interrupted while receiving: the rest of this answer would be read as the next one.
             self.close()
             raise
         finally:
@@ -117,20 +134,20 @@ class ChildProcess:
         self.close()
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            # What was still to be sent is sent to nobody.
+            # Unsent data are discarded.
             with contextlib.suppress(OSError):
                 assert pipe is not None
                 pipe.close()
 
 
 def serve(answer: Callable[[dict[str, Any], bytes], Answer]) -> None:
-    """What a child process does: answer requests until no more can come."""
+    """Main loop of a child process: answer requests until the parent closes the pipe."""
     requests = sys.stdin.buffer
-    # What libraries print goes where nobody looks, not among the answers.
+    # Output of libraries must not mix with the answers.
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         _write(answers, {"started": True})
@@ -144,7 +161,7 @@ def serve(answer: Callable[[dict[str, Any], bytes], Answer]) -> None:
 
 
 def limit_memory(growth: int) -> None:
-    """Let this process take so many bytes more than it has now, where the platform can hold it to them."""
+    """Limit the growth of this process's memory in bytes, if the platform supports it."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -164,7 +181,7 @@ def _write(pipe: IO[bytes], message: dict[str, Any], content: bytes | memoryview
 
 
 def _read(pipe: IO[bytes]) -> Answer:
-    """Raises EOFError, and ValueError of what is no message."""
+    """Read a message. Raises EOFError, and ValueError if it is invalid."""
     head, content = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
     message = json.loads(_exactly(pipe, head))
     if not isinstance(message, dict):

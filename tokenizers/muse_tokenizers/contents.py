@@ -1,7 +1,7 @@
-"""What is in a file: by its content where that is unambiguous, by its suffix otherwise. Decodes nothing.
+"""Determines what a file is, by its content if that is unambiguous, and otherwise by its suffix. Decodes nothing.
 
-A file whose name ends wrongly is read as what it is, and a line says so; whoever wants another domain is told which
-one it belongs to.
+A file with a wrong suffix is read as what it is, with a warning; a file of another domain is refused with the name of
+that domain.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from muse_tokenizers.text.encodings import is_surely_text
 __all__ = ["LOOKED_AT", "Content", "check_content", "content_of", "head_of", "is_misnamed", "kind_of_file"]
 
 LOOKED_AT = 2**16
-"""Bytes of a file's beginning that show what it is."""
+"""Number of bytes at the beginning of a file that identify it."""
 _NOT_READ = (
     (rb"%PDF-", "a PDF"), (rb"\{\\rtf", "RTF"), (rb"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are"),
     (rb"\xd0\xcf\x11\xe0", "an old Office file"), (rb"\x1f\x8b", "a gzip archive"), (rb"\x89PNG", "a picture"),
     (rb"\xff\xd8\xff", "a picture"), (rb"RIFF....sfbk", "a soundfont"),
 )  # fmt: skip
-"""What files begin with that are no domain's."""
+"""Magic bytes of formats that belong to no domain."""
 _REFUSED = {"midi": "is not a MIDI file", "audio": "is not sound that can be read", "text": "is no text"}
 _SOUND_BY_SUFFIX = {
     ".wav": "WAV", ".rf64": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3",
@@ -36,15 +36,15 @@ _SOUND_BY_SUFFIX = {
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a file is."""
+    """The content of a file."""
 
     domain: str | None
-    """None: none that is read."""
+    """Domain of the content; None if it is not supported."""
     called: str
 
 
 def content_of(head: bytes) -> Content | None:
-    """What a file is that begins like this; None where that is not sure."""
+    """Identify content by its first bytes; None if they are ambiguous."""
     for begins, called in _NOT_READ:
         if re.match(begins, head, re.DOTALL):
             return Content(domain=None, called=called)
@@ -57,29 +57,29 @@ def content_of(head: bytes) -> Content | None:
 
 
 def head_of(path: Path) -> bytes:
-    """The bytes that `content_of` wants; none of what is no plain file or cannot be read."""
+    """Read the bytes that `content_of` needs; empty if the path is not a regular file or cannot be read."""
     try:
         if path.is_file():
             with path.open("rb") as file:
                 return file.read(LOOKED_AT)
     except (OSError, ValueError):
-        # Whoever reads it says why.
+        # The reader reports the reason.
         pass
     return b""
 
 
 def kind_of_file(path: Path) -> str | None:
-    """ "midi", "audio" or "text"; None where neither content nor suffix shows it."""
+    """Return "midi", "audio" or "text"; None if neither content nor suffix shows it."""
     by_suffix = kind_by_suffix(path)
     content = content_of(head_of(path))
-    # Almost anything may be written in text: what has a suffix of its own is not meant to be continued.
+    # Almost any format may be text: a file with a suffix of its own is not meant as a prompt.
     if content is None or content.domain is None or (content.domain == "text" and by_suffix is None and path.suffix):
         return by_suffix
     return content.domain
 
 
 def is_misnamed(path: Path, domain: str) -> bool:
-    """Whether a file is of a domain though its name says otherwise, or nothing: many texts are called so."""
+    """Whether the content of a file is of a domain that its suffix does not show; any suffix is valid for text."""
     if kind_by_suffix(path) is None and (path.suffix or domain == "text"):
         return False
     content = content_of(head_of(path))
@@ -87,16 +87,16 @@ def is_misnamed(path: Path, domain: str) -> bool:
 
 
 def check_content(head: bytes, domain: str, name: str, warn: Warn) -> None:
-    """Say what a file is before it is read, where its name says otherwise.
+    """Check the content of a file before it is read.
 
     Args:
-        head: what `head_of` gives.
-        domain: as which it is to be read.
-        name: what a message calls it; its suffix counts.
-        warn: called with a line where it is another kind than its suffix says.
+        head: First bytes of the file, from `head_of`.
+        domain: Domain as which the file will be read.
+        name: Name of the file in messages; its suffix is checked.
+        warn: Called with one line if the content does not match the suffix.
 
     Raises:
-        UnreadablePieceError: it is of another domain, or of none.
+        UnreadablePieceError: The content belongs to another domain, or to none.
     """
     content = content_of(head)
     if content is None:

@@ -1,4 +1,4 @@
-"""What a user of a tokenizer can meet, as one tree.
+"""The exceptions of tokenizers and domains, as one tree.
 
 TokenizerError            (a MuseError) one line for a person: what was found, where, what is allowed
 ├── UnreadablePieceError       a file that is not a piece of this domain, or an empty or an endless one
@@ -8,8 +8,8 @@ TokenizerError            (a MuseError) one line for a person: what was found, w
 └── ConstraintError        a constraint (instrument, key, tempo, ...) that this tokenizer cannot grant
     └── InvalidConstraintError   one constraint has an invalid value: also an `InvalidOptionError`
 
-What could be read only after a repair is a warning: readers call a `Warn` with one line for each, and where the caller
-gives none, it becomes a Python warning, `FileWarning`.
+Repairs are reported as warnings: readers call a `Warn` with one line for each, which by default issues a Python
+warning, `FileWarning`.
 """
 
 import re
@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 Warn = Callable[[str], None]
-"""Called with one line that names a file and says what was repaired or left out."""
+"""Called with one line that names a file and says what was repaired, converted or left out."""
 
 
 def one_line(text: str) -> str:
-    """A text as one line that can be written and commands no terminal, whatever damaged file is quoted in it.
+    """Convert text to one printable line, whatever damaged file is quoted in it: control characters are escaped.
 
     >>> one_line("no key\\nis called '\\x1b'")
     "no key is called '\\\\x1b'"
@@ -49,13 +49,13 @@ def one_line(text: str) -> str:
 
 
 class MuseError(Exception):
-    """A mistake that a person can correct; its text is one line. Base of every error that this project raises."""
+    """Base of every error that this project raises: a mistake that a user can correct. Its message is one line."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
 
     def with_name(self, path: object, name: str) -> Self:
-        """The same error about a file that has another name where the user is.
+        """Return the same error with another name of the file, the one that the user knows.
 
         >>> str(MuseError("cannot read /tmp/x7/a.mid").with_name("/tmp/x7/a.mid", "song.mid"))
         'cannot read song.mid'
@@ -64,9 +64,10 @@ class MuseError(Exception):
 
 
 class TokenizerError(MuseError):
-    """What is wrong with a file, a tokenizer or a constraint."""
+    """Base class of errors about a file, a tokenizer or a constraint."""
 
 
+<<<<<<< HEAD
 class InvalidOptionError(MuseError):
     """One option has an invalid value. `worded` gives the option the name that it has where the user is: `num_samples`
     in Python, `--num-samples` on a command line, its label on a page.
@@ -75,6 +76,16 @@ class InvalidOptionError(MuseError):
         option: Name of the option in Python, with dots before nested fields.
         value: Value that was given.
         allowed: Allowed values, in words. Names of other options are in braces: "{greedy}".
+=======
+class OptionProblem(MuseError):
+    """An error about one option. Each interface words it with its own name for the option: `num_samples` in Python,
+    `--num-samples` on the command line, the label on the page.
+
+    Attributes:
+        option: Name in Python; a nested field has dots between the parts.
+        value: The value.
+        allowed: The allowed values in words; other options are in braces, "{greedy}".
+>>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
 
     >>> error = InvalidOptionError("temperature", 0, "more than 0; {greedy} takes the likeliest")
     >>> error.worded(lambda name: f"--{name}")
@@ -86,7 +97,7 @@ class InvalidOptionError(MuseError):
         self.option, self.value, self.allowed = option, value, allowed
 
     def worded(self, called: Callable[[str], str] = str) -> str:
-        """One line in which every option has the name that `called` gives it."""
+        """Return the message in which every option has the name that `called` returns."""
         value = repr(self.value) if isinstance(self.value, str) else str(self.value)
         allowed = _OPTION.sub(lambda found: called(found[1]), self.allowed)
         return one_line(f"{called(self.option)} is {value[:_SHOWN]}; allowed: {allowed}")
@@ -97,35 +108,40 @@ class InvalidOptionError(MuseError):
 
 _OPTION = re.compile(r"\{([a-z_.]+)\}")
 _SHOWN = 60
-"""Letters of a value."""
+"""Largest number of characters of a value in a message."""
 
 
 class UnreadablePieceError(TokenizerError):
-    """A file that is not a piece of this domain, or an empty or an endless one."""
+    """A file is not a piece of this domain, or is empty or too long."""
 
 
 class UnwritablePieceError(TokenizerError):
-    """A piece that could not be written where it was asked for."""
+    """A piece could not be written."""
 
 
 class UnknownTokenizerError(TokenizerError):
-    """A folder that does not hold a tokenizer, or one of another kind."""
+    """A folder does not contain a tokenizer, or one of another kind."""
 
 
 class ConstraintError(TokenizerError):
-    """A constraint (instrument, key, tempo, length) that this tokenizer cannot grant."""
+    """A constraint (instrument, key, tempo, length) is not supported by the domain."""
 
 
+<<<<<<< HEAD
 class InvalidConstraintError(InvalidOptionError, ConstraintError):
     """One constraint has an invalid value, or one that this tokenizer cannot grant."""
+=======
+class ImpossibleOption(OptionProblem, ConstraintError):
+    """A constraint has a value that the domain does not support."""
+>>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
 
 
 class CodecError(TokenizerError):
-    """A codec that is not there, damaged, or of another shape than is needed."""
+    """A codec is missing, damaged, or of another configuration."""
 
 
 class FileWarning(UserWarning):
-    """A file was read, but not as it stands: something was repaired, converted or left out."""
+    """A file was read, but something was repaired, converted or left out."""
 
 
 def warn_about_file(message: str) -> None:

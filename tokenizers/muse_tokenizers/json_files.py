@@ -1,4 +1,4 @@
-"""JSON files that anyone may have edited or damaged: read, or refused in one line."""
+"""Reads JSON files that may be edited or damaged; errors are one line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 __all__ = ["parse_json", "read_json", "version_problem"]
 
 _LARGEST = 2**28
-"""Bytes. The largest that are written, sidecars, hold a prompt and its ids; an hour of sound takes 2**27."""
+"""Largest size of a JSON file in bytes. The largest ones that are written, sidecars, contain a prompt and its ids; an
+hour of sound takes 2**27."""
 
 
 def read_json(path: Path, refuse: Callable[[str], Exception]) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Args:
-        path: the file.
-        refuse: makes the exception for a message of one line, when the file is missing, too large or not JSON.
+        path: Path of the file.
+        refuse: Builds the exception from a one-line message, if the file is missing, too large or not JSON.
     """
     try:
         size = path.stat().st_size
@@ -31,7 +32,7 @@ def read_json(path: Path, refuse: Callable[[str], Exception]) -> Any:
 
 
 def parse_json(data: bytes, name: str, refuse: Callable[[str], Exception]) -> Any:
-    """The same of what has been read; `name` is what a message calls it."""
+    """Parse the content of a JSON file; `name` is its name in messages."""
     try:
         return json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -41,12 +42,12 @@ def parse_json(data: bytes, name: str, refuse: Callable[[str], Exception]) -> An
         raise refuse(f"{name} is damaged: it is not JSON from {where} on") from error
     except RecursionError as error:
         raise refuse(f"{name} is damaged: it is not JSON that a program wrote: it is nested too deep") from error
-    except ValueError as error:  # a whole number of thousands of digits
+    except ValueError as error:  # an integer with thousands of digits
         raise refuse(f"{name} is damaged: it is not JSON that a program wrote: a number has too many digits") from error
 
 
 def version_problem(found: object, known: int) -> str | None:
-    """What is wrong with the version that a file says it has, where `known` is the newest that can be read.
+    """Return what is wrong with the version of a file, where `known` is the newest supported one; None if nothing is.
 
     >>> version_problem("1", 1)
     "its version is '1'; allowed: the number 1"

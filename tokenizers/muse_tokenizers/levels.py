@@ -1,8 +1,8 @@
-"""Levels of sound that commands and tokenizers share. Imports nothing: it is read for every --help."""
+"""Sound levels that commands and tokenizers share. Imports nothing, because every --help reads it."""
 
 __all__ = ["LOUDNESS", "QUIETEST"]
 
 LOUDNESS = -16.0
-"""LUFS to which the sound of a score is brought, as streaming services and podcasts are."""
+"""Default loudness of a rendered score in LUFS, similar to that of streaming services and podcasts."""
 QUIETEST = -60.0
-"""LUFS, the least that can be asked for."""
+"""Smallest loudness that can be requested, in LUFS."""

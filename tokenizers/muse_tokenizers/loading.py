@@ -1,4 +1,4 @@
-"""From a domain's name, from a folder, or from a tokenizer, to tokenizer and domain; and the registry of both."""
+"""Loads tokenizers and domains by name, from a folder, or from a tokenizer; and registers them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _BUILT_IN = {
     "audio": ("AudioTokenizer", "AudioDomain"),
     "text": ("TextTokenizer", "TextDomain"),
 }
-"""Classes by kind; what they need is imported when they are first asked for."""
+"""Classes by kind, imported when they are first used."""
 _registered: dict[str, tuple[type[Tokenizer[Any]], type[Domain[Any]]]] = {}
 
 
 def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) -> None:
-    """Make a domain of one's own known by its tokenizer's `kind`.
+    """Register a custom domain under the `kind` of its tokenizer.
 
-    Whoever loads a checkpoint or a store of that domain registers it first: files name it, and hold no code.
+    It must be registered before a checkpoint or a store of the domain is loaded: files contain its name, and no code.
 
     Args:
-        tokenizer: the class of its ids; registering another one of the same kind replaces it.
-        domain: the class of what the modality is beyond them.
+        tokenizer: Class of the tokenizer; an existing one of the same kind is replaced.
+        domain: Class of the domain.
 
     Raises:
-        UnknownTokenizerError: its kind is that of a built-in domain, or it has none, or a class lacks a method.
+        UnknownTokenizerError: The kind is that of a built-in domain or is missing, or a class lacks a method.
     """
     kind = getattr(tokenizer, "kind", None)
     if not isinstance(kind, str) or not kind.isidentifier() or kind in _BUILT_IN:
@@ -47,7 +47,7 @@ def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) 
 
 
 def domain_kinds() -> tuple[str, ...]:
-    """The names of all domains, built in and registered."""
+    """Return the names of all domains, built-in and registered."""
     return (*_BUILT_IN, *_registered)
 
 
@@ -65,26 +65,26 @@ def _classes(kind: str) -> tuple[type[Tokenizer[Any]], type[Domain[Any]]]:
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer[Any]]:
-    """The class of a kind of tokenizers. Raises UnknownTokenizerError: there is no such kind."""
+    """Return the tokenizer class of a kind. Raises UnknownTokenizerError if there is no such kind."""
     return _classes(kind)[0]
 
 
 def domain_class(kind: str) -> type[Domain[Any]]:
-    """The class of a domain. Raises UnknownTokenizerError: there is no such domain."""
+    """Return the class of a domain. Raises UnknownTokenizerError if there is no such domain."""
     return _classes(kind)[1]
 
 
 def domain_of(tokenizer: Tokenizer[Any]) -> Domain[Any]:
-    """The domain of a tokenizer, by its kind. Raises UnknownTokenizerError: no domain of that kind is registered."""
+    """Return the domain of a tokenizer. Raises UnknownTokenizerError if no domain of its kind is registered."""
     return domain_class(tokenizer.kind).of(tokenizer)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer[Any]:
-    """The tokenizer that `Tokenizer.save` wrote into a folder.
+    """Load a tokenizer that `Tokenizer.save` wrote.
 
     Raises:
-        UnknownTokenizerError: the folder holds none, a damaged one, or one whose vocabulary this version makes
-            otherwise.
+        UnknownTokenizerError: The folder contains no tokenizer, a damaged one, or one whose vocabulary this version
+            builds differently.
     """
     path = folder / "tokenizer.json"
     content = read_json(path, UnknownTokenizerError)

@@ -1,4 +1,4 @@
-"""How loud sound is to the ear, and the one gain that makes it as loud as is wanted.
+"""Measures loudness, and computes the gain that reaches a given loudness.
 
 ITU-R BS.1770-4: integrated loudness with both gates (LUFS), true peak by fourfold oversampling (dBTP).
 """
@@ -17,26 +17,26 @@ from muse_tokenizers.base import Waveform
 __all__ = ["LOUDEST_PEAK", "gain_to", "integrated_loudness", "true_peak"]
 
 LOUDEST_PEAK = -1.0
-"""dBTP that no gain passes, so that nothing clips where it is resampled or packed."""
+"""Limit of the true peak in dBTP, so that nothing clips when it is resampled or compressed."""
 
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
 _OFFSET = -0.691
 _HOP, _HOPS = 0.1, 4
-"""Seconds between two gating blocks, and how many of them a block lasts."""
+"""Hop of the gating blocks in seconds, and the length of a block in hops."""
 _SETTLED = 2**14
-"""Samples after which the weighting filter's response is over: its lowest pole is at 38 Hz."""
+"""Length of the response of the weighting filter in samples: its lowest pole is at 38 Hz."""
 _PART = 2**17
-"""Samples that are weighted at a time."""
+"""Samples per block of the weighting filter."""
 _OVERSAMPLING, _TAPS = 4, 12
 
 
 def integrated_loudness(sound: Waveform) -> float:
-    """LUFS of a sound with one or two channels; -inf where nothing passes the gates."""
+    """Return the integrated loudness of a sound with one or two channels in LUFS; -inf if no block passes the gates."""
     hop = round(_HOP * sound.sample_rate)
     energies = _hop_energies(sound, hop)
     if len(energies) < _HOPS:
-        # Shorter than a block: it is one.
+        # A sound shorter than a block counts as one.
         blocks = energies.sum(keepdims=True) / max(1, sound.samples.shape[1])
     else:
         whole = np.concatenate([[0.0], np.cumsum(energies[: sound.samples.shape[1] // hop])])
@@ -49,12 +49,12 @@ def integrated_loudness(sound: Waveform) -> float:
 
 
 def true_peak(sound: Waveform) -> float:
-    """The largest value between and at the samples, as the share of full scale."""
+    """Return the true peak, the largest value at and between the samples, relative to full scale."""
     peak = float(np.abs(sound.samples).max(initial=0.0))
     for channel in sound.samples:
         for start in range(0, len(channel), _PART):
             part = channel[max(0, start - _TAPS) : start + _PART]
-            # Silence around the sound, but none where parts meet: that would be an edge, and edges ring.
+            # Silence is added around the sound, but not between parts: an edge would ring.
             part = np.pad(part, (_TAPS * (start == 0), _TAPS * (start + _PART >= len(channel))))
             for phase in _phases():
                 peak = max(peak, float(np.abs(np.convolve(part, phase, "valid")).max()))
@@ -62,7 +62,8 @@ def true_peak(sound: Waveform) -> float:
 
 
 def gain_to(sound: Waveform, loudness: float) -> float:
-    """A factor that brings a sound to a loudness, less where its true peak would pass `LOUDEST_PEAK`; 1 for none."""
+    """Return the gain that brings a sound to a loudness, reduced if its true peak would exceed `LOUDEST_PEAK`; 1 for
+    silence."""
     found = integrated_loudness(sound)
     if found == float("-inf"):
         return 1.0
@@ -74,7 +75,8 @@ def _energy(loudness: float) -> float:
 
 
 def _hop_energies(sound: Waveform, hop: int) -> NDArray[np.float64]:
-    """Sums of the squares of weighted samples over each hop, all channels together; the last may be shorter."""
+    """Return the sums of squares of the weighted samples over each hop, for all channels together; the last hop may be
+    shorter."""
     length = sound.samples.shape[1]
     total = np.zeros(-(-length // hop))
     for channel in sound.samples:
@@ -85,7 +87,8 @@ def _hop_energies(sound: Waveform, hop: int) -> NDArray[np.float64]:
 
 
 def _weighted(samples: NDArray[np.float32], rate: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Parts of a channel after K-weighting, and where they begin; each is given what comes before it."""
+    """Yield blocks of a channel after K-weighting, with their positions; each is filtered with the samples before
+    it."""
     response = _weighting(rate)
     for start in range(0, len(samples), _PART):
         before = min(start, _SETTLED)
@@ -96,9 +99,9 @@ def _weighted(samples: NDArray[np.float32], rate: int) -> Iterator[tuple[int, ND
 
 @cache
 def _weighting(rate: int) -> NDArray[np.complex128]:
-    """The response of BS.1770's two filters at the frequencies of a part.
+    """Return the frequency response of the two filters of BS.1770 for one block.
 
-    The recommendation has coefficients for 48 kHz alone: these are its analogue prototypes, transformed for any rate.
+    The recommendation has coefficients for 48 kHz only: these are their analogue prototypes, transformed to any rate.
     """
     z = np.exp(-2j * pi * np.arange((_PART + 2 * _SETTLED) // 2 + 1) / (_PART + 2 * _SETTLED))
     k, q = tan(pi * 1681.974450955533 / rate), 0.7071752369554196
@@ -114,7 +117,7 @@ def _weighting(rate: int) -> NDArray[np.complex128]:
 
 @cache
 def _phases() -> tuple[NDArray[np.float32], ...]:
-    """Filters that give the values per quarter, half and three quarters of a sample on."""
+    """Return interpolation filters for a quarter, a half and three quarters of a sample."""
     length = _OVERSAMPLING * _TAPS
     place = np.arange(length + 1) - length / 2
     sinc = np.sinc(place / _OVERSAMPLING) * np.hanning(length + 3)[1:-1]

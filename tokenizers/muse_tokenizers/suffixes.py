@@ -1,4 +1,4 @@
-"""What a file's suffix says of its domain; `contents` knows better. Cheap to import."""
+"""Determines the domain of a file by its suffix; `contents` is more reliable. Cheap to import."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ TEXT = frozenset({".txt", ".text", ".md"})
 
 
 def kind_by_suffix(path: Path) -> str | None:
-    """ "midi", "audio" or "text" by a file's ending; None where it is no domain's."""
+    """Return "midi", "audio" or "text" by the suffix of a file; None if it belongs to no domain."""
     from muse_tokenizers.audio.waveforms import MEDIA_SUFFIXES, SUFFIXES
 
     suffix = path.suffix.lower()
-    # Also what only an extra reads: the reader says which.
+    # Including formats that need an extra: the reader names it.
     known = {"midi": MIDI, "audio": SUFFIXES | MEDIA_SUFFIXES, "text": TEXT}
     return next((domain for domain, suffixes in known.items() if suffix in suffixes), None)

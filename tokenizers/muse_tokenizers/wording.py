@@ -1,4 +1,4 @@
-"""Numbers of things, in words."""
+"""Words numbers with nouns."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ __all__ = ["counted"]
 
 
 def counted(number: float, noun: str, form: str = ",") -> str:
-    """How many of something there are.
+    """Return a number with its noun.
 
     Args:
-        number: how many.
-        noun: the thing, in the singular; its plural ends in s.
-        form: how the number is written, as `format` has it.
+        number: The number.
+        noun: The noun in the singular; its plural ends in s.
+        form: Format specification of the number, as for `format`.
 
     >>> counted(1, "file"), counted(12_000, "file"), counted(1.0, "minute", ".1f"), counted(0, "new note")
     ('1 file', '12,000 files', '1.0 minutes', '0 new notes')

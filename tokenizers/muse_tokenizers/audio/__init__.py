@@ -1,1 +1,1 @@
-"""Sound: waveforms as the codes of a neural codec, and codes as waveforms."""
+"""Sound: waveforms to the codes of a neural codec and back."""

@@ -1,7 +1,7 @@
-"""A neural codec (EnCodec, Defossez et al. 2022, arXiv 2210.13438): samples to codes and back, in pieces of any length.
+"""A neural codec (EnCodec, Défossez et al. 2022, arXiv 2210.13438): samples to codes and back, in chunks of any length.
 
-What is worked out piece by piece is what would come of the whole: the convolutions are causal, so each piece is
-given the end of the one before it, and the recurrent layers are given their state.
+Processing in chunks gives the same result as processing the whole: the convolutions are causal, so each chunk is
+prepended with the end of the previous one, and the recurrent layers carry their state.
 
     codec/   codec.json (its shape, SHA-256 of its weights)   codec.safetensors   README.md
 """
@@ -32,41 +32,43 @@ __all__ = ["Codec", "CodecShape", "build_model", "codec_of", "load_codec", "save
 
 _WEIGHTS, _SHAPE = "codec.safetensors", "codec.json"
 _SUM = "sha256"
-"""In the shape's file: of the weights."""
+"""Key of the digest of the weights in codec.json."""
 _CONTEXT = 8
-"""Frames of the past that a convolutional part is given with each piece. The farthest that one of them looks back is 6
-frames, the seven of a convolution at the frame rate."""
+"""Past frames that are prepended to each chunk for convolutions. The largest receptive field is 6 frames, from a
+convolution of width seven at the frame rate."""
 _FIRST = 8
-"""Frames of the first piece, at least: what stands before the beginning is the beginning mirrored, up to 6 frames."""
+"""Smallest first chunk in frames: the padding before the beginning mirrors up to 6 frames."""
 _BOUNDS = {
     "sample_rate": (8_000, 192_000), "ratios": (1, 32), "filters": (2, 256), "residual_layers": (1, 4),
     "dimension": (1, 1024), "lstm": (1, 8), "codebooks": (1, 64), "bins": (2, 2**16),
 }  # fmt: skip
-"""Of a shape. Each further residual layer looks twice as far back: with five, eight frames would not do."""
+"""Limits of a configuration. Each further residual layer doubles the receptive field: with five, eight frames would not
+suffice."""
 _CHUNK_SECONDS = 10.0
-"""Of sound that is worked on at once."""
+"""Seconds of sound per chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodecShape:
-    """An `encodec.EncodecModel`, causal, of one channel. The defaults are those of Meta's at 24 kHz."""
+    """Configuration of a causal `encodec.EncodecModel` with one channel. The defaults are those of Meta's 24 kHz
+    model."""
 
     sample_rate: int = 24_000
-    """Hz."""
+    """Sample rate in Hz."""
     ratios: tuple[int, ...] = (8, 5, 4, 2)
-    """By which the decoder widens, one stage after another; their product is the samples of a frame."""
+    """Upsampling ratios of the decoder stages; their product is the number of samples per frame."""
     filters: int = 32
     """Channels of the outermost convolutions; they double with each stage."""
     residual_layers: int = 1
     """Residual layers of each stage."""
     dimension: int = 128
-    """Of what is quantised."""
+    """Dimension of the quantised vectors."""
     lstm: int = 2
-    """Recurrent layers."""
+    """Number of recurrent layers."""
     codebooks: int = 32
-    """How many there are; a tokenizer uses the first K."""
+    """Number of codebooks; a tokenizer uses the first K."""
     bins: int = 1024
-    """Codes of each."""
+    """Number of codes per codebook."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,22 +84,23 @@ class CodecShape:
 
     @property
     def codebook_counts(self) -> tuple[int, ...]:
-        """How many of them may be used: 1, 2, 4 and 8, as far as there are so many."""
+        """Numbers of codebooks that may be used: 1, 2, 4 and 8, up to the number available."""
         return tuple(count for count in (1, 2, 4, 8) if count <= self.codebooks)
 
     @property
     def hop(self) -> int:
-        """Samples of a frame."""
+        """Samples per frame."""
         return math.prod(self.ratios)
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
         return self.sample_rate / self.hop
 
 
 def build_model(shape: CodecShape, *, norm: Literal["weight_norm", "none"] = "weight_norm") -> Any:
-    """An `encodec.EncodecModel` with new weights, in training mode; its convolutions with a weight norm or none."""
+    """Build an `encodec.EncodecModel` with new weights, in training mode, with or without weight normalisation of its
+    convolutions."""
     encodec = import_encodec()
     common: dict[str, Any] = {
         "channels": 1, "dimension": shape.dimension, "n_filters": shape.filters, "causal": True,
@@ -105,7 +108,7 @@ def build_model(shape: CodecShape, *, norm: Literal["weight_norm", "none"] = "we
         "norm": norm,
     }  # fmt: skip
     with warnings.catch_warnings():
-        # It builds with torch's older form of weight normalisation, which says so.
+        # It uses torch's deprecated form of weight normalisation, which warns.
         warnings.simplefilter("ignore", FutureWarning)
         return encodec.EncodecModel(
             encodec.modules.SEANetEncoder(**common),
@@ -120,37 +123,38 @@ def build_model(shape: CodecShape, *, norm: Literal["weight_norm", "none"] = "we
 
 
 class Codec:
-    """A codec that is used and not trained."""
+    """A codec for inference."""
 
     def __init__(self, model: Any, shape: CodecShape, files: Mapping[str, bytes]) -> None:
         """
         Args:
-            model: of `build_model`; it is put into evaluation mode and its weight norms are worked in.
-            shape: its own.
-            files: what it was read from, by name; empty for one that is in no folder. Kept, so that it can go where
-                its tokenizer goes when the folder is long gone.
+            model: A model from `build_model`; it is put into evaluation mode, and its weight normalisation is removed.
+            shape: Configuration of the model.
+            files: Content of its files by name, empty if it has none. They are kept so that a tokenizer can be saved
+                with its codec after the folder is gone.
         """
         self.shape, self.files = shape, dict(files)
         self.digest = _digest(model)
-        """SHA-256 of encoder and codebooks, which decide about codes. With another decoder codes mean the same."""
+        """SHA-256 of encoder and codebooks, which determine the codes. The decoder does not affect the meaning of
+        codes."""
         self._model = _for_use(model)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The weights by name, as they are in its files."""
+        """Return the weights by name, as in its files."""
         from safetensors.torch import load
 
         return load(self.files[_WEIGHTS])
 
     def to(self, device: torch.device) -> Codec:
-        """Move it; to the CPU for MPS, on which it is known to garble."""
+        """Move the codec to a device; to the CPU instead of MPS, which gives wrong results."""
         self._model.to("cpu" if device.type == "mps" else device)
         return self
 
     def use_device(self, name: str) -> None:
-        """Move it to a device by name, where it computes as exactly as on the CPU."""
+        """Move the codec to a device by name, and make it compute as exactly as on the CPU."""
         import torch
 
-        # Half the digits of a product would tip codes over.
+        # Reduced precision (TF32) would change codes.
         torch.backends.cudnn.allow_tf32 = False
         self.to(torch.device(name))
 
@@ -160,12 +164,12 @@ class Codec:
         return device
 
     def encode(self, samples: NDArray[np.float32], codebooks: int) -> Ids:
-        """(N,) samples -> (ceil(N / hop), codebooks) codes; an unfinished frame is filled up with silence."""
+        """Encode (N,) samples as (ceil(N / hop), codebooks) codes; an incomplete last frame is padded with silence."""
         return self.encode_many([samples], codebooks)[0]
 
     def encode_many(self, sounds: Sequence[NDArray[np.float32]], codebooks: int) -> list[Ids]:
-        """As `encode`, of several sounds side by side: what comes after the end of one changes none of its codes, but
-        of those shorter than what stands mirrored before the beginning, which are encoded by themselves."""
+        """Encode several sounds in a batch. Padding after the end of a sound does not change its codes; sounds shorter
+        than the mirrored padding before the beginning are encoded separately."""
         hop = self.shape.hop
         frames = [-(-len(samples) // hop) for samples in sounds]
         if len(sounds) > 1 and min(frames) < _FIRST:
@@ -187,12 +191,12 @@ class Codec:
         return [codes[:count, number] for number, count in enumerate(frames)]
 
     def encoding(self, pieces: Iterable[NDArray[np.float32]], codebooks: int) -> Iterator[Ids]:
-        """The codes (F, codebooks) of each piece of samples (F hop,) of one sound, in order."""
+        """Yield the codes (F, codebooks) of each chunk of samples (F hop,) of one sound, in order."""
         for codes in self._encoding((samples[:, None] for samples in pieces), codebooks):
             yield codes[:, 0]
 
     def _encoding(self, pieces: Iterable[NDArray[np.float32]], codebooks: int) -> Iterator[NDArray[np.int64]]:
-        """The codes (F, B, codebooks) of each piece of samples (F hop, B) of B sounds, in order."""
+        """Yield the codes (F, B, codebooks) of each chunk of samples (F hop, B) of B sounds, in order."""
         import torch
 
         stream = _Stream(self._model.encoder.model, inward=self.shape.hop, outward=1)
@@ -204,14 +208,14 @@ class Codec:
             yield codes
 
     def decode(self, codes: Ids) -> NDArray[np.float32]:
-        """(F, K) codes -> (F hop,) samples."""
+        """Decode (F, K) codes to (F hop,) samples."""
         parts = list(self.decoding([codes]))
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
     def decoding(self, pieces: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
-        """The samples (F hop,) of pieces of codes (F, K) of one sound, in order, as soon as the codes are there.
+        """Yield the samples of chunks of codes (F, K) of one sound, in order, as soon as the codes arrive.
 
-        Those of long pieces come in parts: all at once they would take gigabytes.
+        Long chunks are decoded in parts: all at once they would take gigabytes.
         """
         import torch
 
@@ -226,7 +230,8 @@ class Codec:
 
 
 def _merged_first(pieces: Iterable[Any], least: int) -> Iterator[Any]:
-    """Pieces of an array, the first of them joined with the next ones until it is long enough; empty ones left out."""
+    """Yield chunks of an array; the first ones are joined until they have the least length, and empty ones are
+    skipped."""
     waiting: list[Any] | None = []
     for piece in pieces:
         if waiting is None:
@@ -242,14 +247,14 @@ def _merged_first(pieces: Iterable[Any], least: int) -> Iterator[Any]:
 
 
 class _Stream:
-    """One side of a codec, given a sound piece by piece."""
+    """The encoder or the decoder of a codec, processing a sound in chunks."""
 
     def __init__(self, layers: Any, *, inward: int, outward: int) -> None:
         """
         Args:
-            layers: convolutions, recurrent layers, convolutions.
-            inward: steps of a frame on the side where the sound comes in.
-            outward: and where it goes out.
+            layers: Convolutions, recurrent layers, convolutions.
+            inward: Input steps per frame.
+            outward: Output steps per frame.
         """
         place = next(number for number, layer in enumerate(layers) if hasattr(layer, "lstm"))
         self._recurrent = layers[place]
@@ -265,7 +270,7 @@ class _Stream:
 
 
 class _Convolutions:
-    """Causal convolutions, given their input piece by piece."""
+    """Causal convolutions that process their input in chunks."""
 
     def __init__(self, layers: Any, *, step_in: int, step_out: int) -> None:
         self._layers, self._step_in, self._step_out = layers, step_in, step_out
@@ -302,7 +307,7 @@ def _for_use(model: Any) -> Any:
 def save_codec(
     tensors: Mapping[str, torch.Tensor], shape: CodecShape, folder: Path, *, half: bool = True, card: str = ""
 ) -> None:
-    """Write the weights of a model of `build_model`, by name, into a folder, in half precision or whole."""
+    """Write the weights of a model from `build_model`, by name, to a folder, in half or single precision."""
     import torch
     from safetensors.torch import save
 
@@ -312,7 +317,8 @@ def save_codec(
         for name, tensor in tensors.items()
         if _is_used(name)
     }
-    # Not its own way to a file: that would be readable to nobody else, and calls a full disk by another name.
+    # Not safetensors' own `save_file`: its files are readable only by their owner, and it reports a full disk
+    # differently.
     data = save(kept)
     (folder / _WEIGHTS).write_bytes(data)
     content = asdict(shape) | {_SUM: hashlib.sha256(data).hexdigest()}
@@ -321,10 +327,10 @@ def save_codec(
 
 
 def load_codec(folder: Path) -> Codec:
-    """The codec that `save_codec` wrote into a folder.
+    """Load a codec that `save_codec` wrote.
 
     Raises:
-        CodecError: there is none, or it is damaged.
+        CodecError: There is no codec, or it is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -338,7 +344,7 @@ def load_codec(folder: Path) -> Codec:
     if not isinstance(content, dict) or set(content) - {_SUM} != names or not isinstance(content["ratios"], list):
         raise CodecError(f"{folder / _SHAPE} is damaged: its fields are {', '.join(sorted(names))}")
     digest = hashlib.sha256(files[_WEIGHTS]).hexdigest()
-    # Those made before it was written there have none.
+    # Older codecs lack the digest.
     if content.pop(_SUM, digest) != digest:
         raise CodecError(f"{folder / _WEIGHTS} is damaged: it is not what was written (its SHA-256 is another)")
     try:
@@ -346,13 +352,14 @@ def load_codec(folder: Path) -> Codec:
         return codec_of(load(files[_WEIGHTS]), shape, files)
     except CodecError as error:
         raise CodecError(f"{folder}: {error}") from error
-    except (SafetensorError, KeyError) as error:  # KeyError: of a type that torch has none for
+    except (SafetensorError, KeyError) as error:  # KeyError: a data type that torch does not have
         reason = (str(error).splitlines() or [""])[0]
         raise CodecError(f"{folder / _WEIGHTS} is damaged: {reason}") from error
 
 
 def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapping[str, bytes] | None = None) -> Codec:
-    """A codec of weights by name, read from `files` if from any. Raises CodecError: they are not of that shape."""
+    """Build a codec from weights by name, which were read from `files` if given. Raises CodecError if they do not have
+    the configured shapes."""
     import torch
 
     expected = _shapes(shape)
@@ -369,12 +376,12 @@ def codec_of(tensors: Mapping[str, torch.Tensor], shape: CodecShape, files: Mapp
 
 
 def _shapes(shape: CodecShape) -> dict[str, tuple[int, ...]]:
-    """The shapes of the weights of `build_model`, by name, without room for them: a file must not ask for more memory
-    than its own weights take."""
+    """Return the shapes of the weights of `build_model` by name, without allocating them: a file must not request more
+    memory than its own weights take."""
     import torch
 
     with torch.device("meta"):
-        # A weight norm would be worked out there, for which torch loads its compiler, a second of every start.
+        # Without weight normalisation, for which torch would import its compiler and add a second to every start.
         model = build_model(shape, norm="none")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if _is_used(name)}
     for name, module in model.named_modules():
@@ -385,5 +392,5 @@ def _shapes(shape: CodecShape) -> dict[str, tuple[int, ...]]:
 
 
 def _is_used(name: str) -> bool:
-    """How often each code has come matters to training alone."""
+    """Usage counts of codes are needed for training only."""
     return not name.endswith(("cluster_size", "embed_avg", "inited"))

@@ -1,4 +1,4 @@
-"""Which codecs there are by name, and where their weights lie: the one that ships, Meta's, or any folder."""
+"""Codecs by name: the shipped one, Meta's, or any folder."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ __all__ = ["META", "SHIPPED", "codec_folder", "fetch_codec", "find_codec"]
 SHIPPED = "muse_24khz"
 META = "encodec_24khz"
 _META_FILE = "encodec_24khz-d7cc33bc.th"
-"""As encodec names it; after the dash stand the first digits of its SHA-256."""
+"""File name of encodec; the part after the dash is the beginning of its SHA-256."""
 
 OnProgress = Callable[[int, int | None], None]
-"""Bytes that are there, of how many."""
+"""Called with the number of bytes downloaded, and the total."""
 
 
 def _cache() -> Path:
-    """As `muse-prepare`'s: $MUSE_CACHE, or the platform's folder for caches."""
+    """Return the cache folder, like `muse-prepare`: $MUSE_CACHE, or the cache folder of the platform."""
     import pooch
 
     return Path(os.environ.get("MUSE_CACHE") or pooch.os_cache("muse-shortcut")).expanduser()
 
 
 def codec_folder(name: str) -> Path:
-    """Where the codec of a name lies, or would lie: `muse_24khz`, `encodec_24khz`, or a folder."""
+    """Return the folder of a codec by name, whether it exists or not: `muse_24khz`, `encodec_24khz`, or a folder."""
     if name == SHIPPED:
         return Path(__file__).parent / SHIPPED
     return _cache() / "codecs" / META if name == META else Path(name)
 
 
 def find_codec(name: str) -> Codec:
-    """The codec of a name.
+    """Load a codec by name.
 
     Raises:
-        CodecError: it is not here, or damaged.
+        CodecError: The codec does not exist here, or is damaged.
     """
     folder = codec_folder(name)
     if name == META and not folder.is_dir():
@@ -60,16 +60,16 @@ def fetch_codec(
     file_name: str = _META_FILE,
     shape: CodecShape | None = None,
 ) -> Path:
-    """Meta's codec as a folder in the cache: from there, from its file in the cache, or from the network.
+    """Return the folder of Meta's codec in the cache, converted from its file in the cache or downloaded if necessary.
 
     Args:
-        progress: told of the download.
-        url: where the file is; default: where encodec says.
-        file_name: its name, which ends in the first digits of its SHA-256.
-        shape: its shape.
+        progress: Called with the progress of the download.
+        url: Address of the file; None for the one in encodec.
+        file_name: Name of the file, which ends with the first digits of its SHA-256.
+        shape: Configuration of the codec.
 
     Raises:
-        CodecError: it can not be fetched, or is not what it should be.
+        CodecError: The file could not be downloaded, or has another checksum.
     """
     folder = codec_folder(META)
     if folder.is_dir():
@@ -86,7 +86,7 @@ def fetch_codec(
 
 
 class _PoochBar:
-    """What pooch takes for a progress bar."""
+    """Progress bar for pooch."""
 
     def __init__(self, progress: OnProgress) -> None:
         self._progress, self._done = progress, 0
@@ -119,7 +119,7 @@ def _download(url: str, file: Path, progress: OnProgress | None) -> None:
 
 
 def _convert(file: Path, folder: Path, shape: CodecShape) -> None:
-    """Weights as torch wrote them into a codec's folder, at once; nothing in them is executed."""
+    """Convert a torch checkpoint to the folder of a codec, atomically; nothing in the file is executed."""
     import pickle
 
     import torch

@@ -1,4 +1,4 @@
-"""What can be asked of a continuation of sound."""
+"""Constraints of a continuation of sound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["AudioConstraints"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioConstraints(Constraints):
-    """A length."""
+    """Constraints of sound: a length."""
 
     length_field: ClassVar[str | None] = "seconds"
 

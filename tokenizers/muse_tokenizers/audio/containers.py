@@ -1,8 +1,8 @@
-"""What kind of sound a file begins like, and headers that do not fit the rest of the file. Decodes nothing.
+"""Detects the container of a sound file, and headers whose lengths do not fit the file. Decodes nothing.
 
-A recorder that was switched off leaves a WAV whose header says 0 bytes of sound, or 4 GiB; a download that broke off
-leaves less than the header says. Both are read as far as they go: `Container.patches` are the bytes of a header as
-they should be.
+A recorder that was switched off leaves a WAV file whose header says 0 bytes of sound, or 4 GiB; an incomplete download
+has less than the header says. Both are read as far as possible: `Container.patches` has the corrected bytes of the
+header.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["Container", "PatchedFile", "kind_of_sound", "look_at", "opened"]
 Family = Literal["sndfile", "media"]
 
 _SEARCHED = 4096
-"""Bytes in which the first frame of an MP3 without a heading is looked for."""
+"""Number of bytes that are searched for the first frame of an MP3 file without a header."""
 _Kind = tuple[str, Family, str | None]
-"""How messages call it; who reads it first; what FFmpeg calls it."""
+"""Name in messages; decoder that is tried first; name in FFmpeg."""
 _MP3: _Kind = ("MP3", "sndfile", "mp3")
 _BY_NAME = (".mp3", ".mp2", ".mp1")
 _BEGINNINGS: tuple[tuple[bytes, str, Family, str | None], ...] = (
@@ -47,37 +47,37 @@ _BEGINNINGS: tuple[tuple[bytes, str, Family, str | None], ...] = (
     (rb"ADIF", "AAC", "media", "aac"),
     (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA", "media", "asf"),
     (rb"#!AMR", "AMR", "media", "amr"),
-    # Layers I to III of MPEG 1, 2 and 2.5 need no heading: each frame begins with eleven bits that are set.
+    # Layers I to III of MPEG 1, 2 and 2.5 need no header: each frame begins with eleven set bits.
     (rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]", "MP3", "sndfile", "mp3"),
 )
-"""What files begin with; how messages call it; who reads it first; what FFmpeg calls it. No others are given to a
-decoder: FFmpeg would open playlists that name other files."""
+"""Magic bytes; name in messages; decoder that is tried first; name in FFmpeg. No other formats are passed to a decoder:
+FFmpeg would open playlists that name other files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """What a file begins like."""
+    """The container of a file."""
 
     kind: str
     family: Family
     media_format: str | None
-    """FFmpeg's name of it; None where FFmpeg is not asked."""
+    """Name in FFmpeg; None if FFmpeg is not used for it."""
     patches: tuple[tuple[int, bytes], ...] = ()
-    """Bytes of the header that should be others, by their place."""
+    """Corrected bytes of the header, by position."""
     lacks: str | None = None
     """What is wrong with its length, as the end of a sentence that begins with its name."""
     has_index: bool = True
-    """Of MP4, whether what says where its sound is can be found."""
+    """For MP4: whether the index of the samples exists."""
     plain: bool = False
-    """Whether it is a WAV of samples as they are, in which nothing is coded."""
+    """Whether it is a WAV file of uncompressed samples."""
 
 
 def look_at(file: BinaryIO, suffix: str = "") -> Container | None:
-    """What a file is; None where it begins like no sound.
+    """Detect the container of a file; None if it is not sound.
 
     Args:
-        file: open, at any place.
-        suffix: of its name, in lower case: an MP3 may begin with anything.
+        file: An open file, at any position.
+        suffix: Suffix of its name in lower case: an MP3 file may begin with anything.
     """
     file.seek(0)
     beginning = file.read(_SEARCHED)
@@ -107,9 +107,9 @@ def _beginning(head: bytes) -> _Kind | None:
 
 
 def kind_of_sound(head: bytes) -> str | None:
-    """What a file is called that begins like this and is no text; None where it is not surely sound.
+    """Return the name of the kind of sound that begins with these bytes; None if it is not certainly sound.
 
-    Two bytes that are set are a frame of MP3 or AAC only where another follows at the length that it promises.
+    A sync word counts as a frame of MP3 or AAC only if another one follows at the distance that the frame states.
     """
     known = _beginning(head)
     if known is None or (head[:1] == b"\xff" and not follows(head)):
@@ -150,16 +150,16 @@ def _check_length(file: BinaryIO, kind: str) -> tuple[list[tuple[int, bytes]], s
 
 @dataclass(frozen=True)
 class _Data:
-    """Where the samples of a file are, and how long its header says they are."""
+    """Position of the samples in a file, and their length according to the header."""
 
     start: int
     declared: int
     endless: int
-    """From which declared length on it only says that it is not known."""
+    """Length from which on the header means "unknown"."""
     fields: tuple[tuple[int, str, int], ...]
-    """Where lengths stand: place, struct format, how many bytes of samples one unit is."""
+    """Length fields: position, struct format, bytes of samples per unit."""
     ends_rightly: bool = False
-    """Whether what follows the samples is what may follow them."""
+    """Whether valid data follow the samples."""
 
     def with_length(self, length: int) -> list[tuple[int, bytes]]:
         patches = []
@@ -170,7 +170,7 @@ class _Data:
 
 
 def _chunks(file: BinaryIO, size: int, order: str, at: int = 12) -> Iterator[tuple[bytes, int, int]]:
-    """Names, places of contents and declared lengths of the chunks of a RIFF or IFF file, as far as they go."""
+    """Yield the names, positions and stated lengths of the chunks of a RIFF or IFF file, as far as they go."""
     while at + 8 <= size:
         file.seek(at)
         name, length = struct.unpack(f"{order}4sI", file.read(8))
@@ -179,7 +179,7 @@ def _chunks(file: BinaryIO, size: int, order: str, at: int = 12) -> Iterator[tup
 
 
 def _follows(file: BinaryIO, size: int, at: int, order: str) -> bool:
-    """Whether from here on nothing comes but whole chunks."""
+    """Whether only complete chunks follow."""
     for name, start, length in _chunks(file, size, order, at):
         if not re.fullmatch(rb"[ -~]{4}", name) or start + length > size:
             return False
@@ -216,7 +216,7 @@ def _has_plain_samples(file: BinaryIO) -> bool:
             (tag,) = struct.unpack(f"{order}H", form[:2])
             if tag == 0xFFFE and length >= 26:
                 (tag,) = struct.unpack(f"{order}H", form[24:])
-            # Integers and floats.
+            # Formats of integers and floats.
             return tag in (1, 3)
         if name == b"data":
             return False
@@ -232,7 +232,7 @@ def _data_of_aiff(file: BinaryIO, size: int) -> _Data | None:
             frame, frames_at = channels * -(-bits // 8), start + 2
         if name == b"SSND" and frame:
             ends = length <= 8 and _follows(file, size, start + length, ">")
-            # Eight bytes of the chunk are no samples.
+            # Eight bytes of the chunk are not samples.
             fields = ((start - 4, ">I", 1), (frames_at, ">I", frame))
             return _Data(start, 0 if length <= 8 else length, 2**31 - 2**16, fields, ends)
     return None
@@ -244,7 +244,7 @@ def _data_of_caf(file: BinaryIO, size: int) -> _Data | None:
         file.seek(at)
         name, length = struct.unpack(">4sq", file.read(12))
         if name == b"data":
-            # A length of -1 is how a CAF says that its samples go to the end.
+            # In CAF, a length of -1 means that the samples extend to the end.
             return None if length < 0 else _Data(at + 12, length, 2**62, ((at + 4, ">q", 1),), ends_rightly=True)
         if length < 0:
             return None
@@ -269,7 +269,7 @@ def _data_of_au(file: BinaryIO) -> _Data | None:
     if len(head) < 12:
         return None
     start, length = struct.unpack(">II" if head[:1] == b"." else "<II", head[4:])
-    # This length means that the samples go to the end.
+    # This length means that the samples extend to the end.
     return None if length == 2**32 - 1 else _Data(start, length, 2**32, (), ends_rightly=True)
 
 
@@ -289,7 +289,7 @@ def _has_index(file: BinaryIO) -> bool:
 
 
 def _has_last_page(file: BinaryIO, size: int) -> bool:
-    """Whether an Ogg file ends with a whole page that says it is the last."""
+    """Whether an Ogg file ends with a complete page that is marked as the last one."""
     file.seek(max(0, size - 2**17))
     end = file.read(2**17)
     place = end.rfind(b"OggS")
@@ -300,12 +300,12 @@ def _has_last_page(file: BinaryIO, size: int) -> bool:
 
 
 class PatchedFile:
-    """A file with some of its bytes replaced, as far as soundfile needs one.
+    """A file with some bytes replaced, with the interface that soundfile needs.
 
-    It is called from C, where nobody catches what is raised: cffi would print it.
+    It is called from C, where an exception cannot propagate: cffi would print it.
 
     Attributes:
-        failure: why something could not be read.
+        failure: Why something could not be read.
     """
 
     def __init__(self, file: BinaryIO, patches: tuple[tuple[int, bytes], ...] = ()) -> None:
@@ -314,7 +314,8 @@ class PatchedFile:
         self.failure: OSError | None = None
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        # Headers that lie lead to places before the beginning; then it stays where it is, by which libsndfile knows.
+        # Invalid headers lead to positions before the beginning; the position then does not change, which libsndfile
+        # detects.
         with suppress(OSError, ValueError):
             self._file.seek(offset, whence)
         return self._file.tell()
@@ -337,7 +338,7 @@ class PatchedFile:
 
 
 def opened(file: Path | io.BytesIO) -> BinaryIO:
-    """A file to look at, from its beginning. Raises OSError."""
+    """Open a file at its beginning. Raises OSError."""
     if isinstance(file, io.BytesIO):
         return io.BytesIO(file.getvalue())
     return file.open("rb")

@@ -1,6 +1,6 @@
-"""Sound files decoded in this process: by libsndfile, and by FFmpeg (PyAV) where that is installed.
+"""Decodes sound files in this process with libsndfile, and with FFmpeg (PyAV) if that is installed.
 
-What comes of a file comes in blocks, so that whoever has enough can stop; never is more than one of them in memory.
+A file is decoded in blocks, so that the caller can stop early; only one block is in memory at a time.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ __all__ = ["ALL", "PLAIN", "Sound", "decoded", "import_decoders"]
 
 _CHANNELS = 64
 _RATES = (1_000, 768_000)
-"""Hz: beyond them a header is wrong, and a small file would become hours."""
+"""Valid sample rates in Hz: beyond them the header is wrong, and a small file would become hours."""
 PLAIN = "WAV, FLAC, OGG, MP3, AIFF, CAF, AU or W64"
-"""What is read without FFmpeg."""
+"""Formats that are read without FFmpeg."""
 ALL = "WAV, FLAC, OGG, MP3, AIFF, CAF, AU, W64, M4A, AAC, WebM, 3GP, AMR or WMA"
-"""What is read with it."""
+"""Formats that are read with FFmpeg."""
 _WITH_LENGTH = ("mov", "matroska", "asf")
-"""FFmpeg's formats whose files say how long they are; of others it guesses."""
+"""FFmpeg formats whose files state their length; for others FFmpeg estimates it."""
 _LEAST_MISSING = 0.2
 """Seconds."""
 _BAD_PACKETS = 1_000
-"""In a row, after which nothing more is expected of a file."""
+"""Number of consecutive decoding errors after which the file is given up."""
 
 
 @dataclass
 class Sound:
-    """A sound file that is being read."""
+    """A sound file that is being decoded."""
 
     rate: int
-    """Hz."""
+    """Sample rate in Hz."""
     channels: int
     frames: int | None
-    """How many it says it has, if it does; they may not be there."""
+    """Stated number of frames, if there is one; the file may have fewer."""
     exactly: bool
-    """Whether it has no fewer, but for what is missing."""
+    """Whether the stated number is exact, so that fewer frames mean missing data."""
     container: Container
     blocks: Iterator[NDArray[np.float32]]
-    """(n, C) each, n up to `BLOCK`."""
+    """Blocks of (n, C) float32 samples, with n up to `BLOCK`."""
     damaged: bool = field(default=False)
-    """Whether something could not be decoded, as far as has been read."""
+    """Whether something could not be decoded so far."""
 
 
 @contextmanager
@@ -57,15 +57,15 @@ def decoded(stream: BinaryIO, container: Container, name: str, *, media: bool, b
     """Decode a sound file.
 
     Args:
-        stream: the file, which can be rewound.
-        container: what it is.
-        name: what a message calls it.
-        media: whether FFmpeg may be asked.
-        block: frames of a block, at most.
+        stream: The file, which must be seekable.
+        container: Container of the file.
+        name: Name of the file in messages.
+        media: Whether FFmpeg may be used.
+        block: Largest number of frames per block.
 
     Raises:
-        UnreadablePieceError: it is of a kind that cannot be read here, or has no sense.
-        OSError: the disk fails.
+        UnreadablePieceError: The format is not supported here, or the header is invalid.
+        OSError: The file could not be read from the disk.
     """
     opener = _open_media if container.family == "media" else _open_sndfile
     sound, close = opener(stream, container, name, media, block)
@@ -77,7 +77,7 @@ def decoded(stream: BinaryIO, container: Container, name: str, *, media: bool, b
 
 
 def import_decoders(*, media: bool) -> None:
-    """What is imported for the first file that is decoded."""
+    """Import the modules that decoding the first file needs."""
     import soundfile  # noqa: F401
 
     if media:
@@ -98,12 +98,13 @@ def _open_sndfile(stream: BinaryIO, container: Container, name: str, media: bool
     import soundfile
 
     class Forward(soundfile.SoundFile):  # type: ignore[misc]
-        """Of a file that can be rewound it would seek after every block, which MP3 does not survive unchanged."""
+        """Hides that the file is seekable: otherwise soundfile seeks after every block, which changes the output for
+        MP3."""
 
         def seekable(self) -> bool:
             return False
 
-    # Of most MP3s the length is a guess from the size of the file.
+    # For most MP3 files the length is an estimate from the size of the file.
     counted = container.kind != "MP3" or _counts_frames(stream)
     stream.seek(0)
     file = PatchedFile(stream, container.patches)
@@ -134,7 +135,7 @@ def _sndfile_blocks(
         try:
             read = len(source.read(out=room))
         except failure:
-            # It does not say how much it had decoded before: what it has not written is as it was.
+            # The number of samples before the error is unknown: unwritten samples still have their fill value.
             sound.damaged = True
             read = int(np.argmax(np.isnan(room).all(axis=1))) if np.isnan(room[-1]).all() else most
         if file.failure is not None:
@@ -146,7 +147,7 @@ def _sndfile_blocks(
 
 
 def _counts_frames(stream: BinaryIO) -> bool:
-    """Whether an MP3 says in its first frame how many follow."""
+    """Whether the first frame of an MP3 file states the number of frames."""
     stream.seek(0)
     head = stream.read(10)
     at = 0
@@ -180,7 +181,7 @@ def _open_media(stream: BinaryIO, container: Container, name: str, media: bool, 
             raise _undecodable(container, name, media)
         sound.blocks = _blocks_of(first, planes, block)
         if container.media_format in _WITH_LENGTH and source.duration:
-            # Of the whole; sound may end a moment before a picture.
+            # Duration of the container; sound may end slightly before the picture.
             sound.frames, sound.exactly = max(0, int((source.duration / 1e6 - _LEAST_MISSING) * sound.rate)), True
     except BaseException:
         source.close()
@@ -189,9 +190,9 @@ def _open_media(stream: BinaryIO, container: Container, name: str, media: bool, 
 
 
 def _media_planes(source: Any, sound: Sound, av: Any) -> Iterator[NDArray[np.float32]]:
-    """(C, n) of each frame that can be decoded, of one rate and one number of channels."""
+    """Yield the (C, n) samples of each frame that can be decoded; all have the same rate and number of channels."""
     stream = source.streams.audio[0]
-    # Of frames whose channels lie apart PyAV counts more channels than there are, from eight on.
+    # PyAV miscounts the channels of planar frames from eight channels on.
     to_floats = av.AudioResampler(format="flt")
     bad = 0
     packets = source.demux(stream)
@@ -208,7 +209,7 @@ def _media_planes(source: Any, sound: Sound, av: Any) -> Iterator[NDArray[np.flo
         for frame in frames:
             shape = (frame.sample_rate, len(frame.layout.channels))
             if not sound.rate:
-                # What the heading says is half of it for some kinds of AAC.
+                # For some kinds of AAC the header states half the rate.
                 sound.rate, sound.channels = shape
             if shape != (sound.rate, sound.channels):
                 sound.damaged = True

@@ -1,9 +1,8 @@
-"""Sound files as blocks of samples, read where a damaged one can do no harm.
+"""Opens sound files as blocks of samples, decoded where a damaged file can do no harm.
 
-Of a damaged file libsndfile's and FFmpeg's decoders may read or write where nothing is, which ends the process, or take
-memory that its header claims; no check of the file would say for certain that they do not. So all but plain WAV, in
-which nothing is coded, is decoded by a child process. It stays for further files: to start one takes a tenth of a
-second.
+For a damaged file, the decoders of libsndfile and FFmpeg may access invalid memory, which ends the process, or allocate
+as much as its header claims; no check of the file can exclude this. So everything except uncompressed WAV is decoded in
+a child process. It is kept for further files, because starting one takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from muse_tokenizers.errors import UnreadablePieceError
 __all__ = ["BLOCK", "HAS_MEDIA", "Sound", "kinds_of_sound", "open_sound"]
 
 BLOCK = 2**16
-"""Frames of a block, at most."""
+"""Largest number of frames per block."""
 HAS_MEDIA = find_spec("av") is not None
-"""Whether FFmpeg is here, as PyAV: the extra `media`."""
+"""Whether FFmpeg is installed as PyAV (the extra `media`)."""
 _PATIENCE = 60.0
-"""Seconds that a block may take in a child process."""
+"""Timeout of a block in a child process, in seconds."""
 _MEMORY = 2**28, 8
-"""Bytes that a child process may grow by: so many, and so many times the file's size."""
+"""Memory limit of a child process: a constant in bytes, plus a multiple of the file's size."""
 _IDLE = 2
-"""Child processes that wait for further files, at most."""
+"""Largest number of idle child processes."""
 
 
 def kinds_of_sound() -> str:
-    """What can be read here, as a sentence names it."""
+    """Return the supported formats as part of a sentence."""
     return ALL if HAS_MEDIA else PLAIN
 
 
@@ -50,11 +49,12 @@ def open_sound(file: Path | io.BytesIO, name: str) -> Generator[Sound]:
     """Open a sound file.
 
     Args:
-        file: where it is, or its bytes.
-        name: what a message calls it.
+        file: Path of the file, or its bytes.
+        name: Name of the file in messages.
 
     Raises:
-        UnreadablePieceError: it is none, of a kind that cannot be read here, has no sense, or ends its decoder.
+        UnreadablePieceError: The file is not sound, its format is not supported here, its header is invalid, or its
+            decoder crashes.
     """
     with ExitStack() as stack:
         try:
@@ -82,11 +82,11 @@ def _decoded_here(stack: ExitStack, stream: BinaryIO, container: Container, name
 
 
 class _ChildReading:
-    """A sound file that a child process reads."""
+    """A sound file that a child process decodes."""
 
     def __init__(self, file: Path | io.BytesIO, container: Container, name: str) -> None:
         self._name, self._kind = name, container.kind
-        # A child process stays in the folder where it began.
+        # A child process keeps its working directory, so the path must be absolute.
         path = None if isinstance(file, io.BytesIO) else str(file.absolute())
         self._open = {"open": path, "name": name, "media": HAS_MEDIA, "block": BLOCK}
         self._content = file.getbuffer() if isinstance(file, io.BytesIO) else memoryview(b"")
@@ -123,7 +123,7 @@ class _ChildReading:
             yield np.frombuffer(content, dtype=np.float32).reshape(-1, self.sound.channels)
 
     def _ask(self, request: dict[str, Any], content: memoryview | bytes = b"") -> Answer:
-        """Raises UnreadablePieceError."""
+        """Send a request. Raises UnreadablePieceError."""
         try:
             self._child.send(request, content)
             head, answered = self._child.receive(_PATIENCE)
@@ -134,7 +134,7 @@ class _ChildReading:
                     f"{self._name} is damaged: the decoder of {self._kind} {how}; where another program plays it, "
                     "convert it to WAV"
                 ) from error
-            # What an earlier file has done to the process may have ended it.
+            # An earlier file may have crashed the process.
             self._child, self._fresh = ChildProcess(serve_decoders), True
             if "open" not in request:
                 self._ask(self._open, self._content)
@@ -174,17 +174,17 @@ def _close_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Those that wait are the parent's.
+    # Idle processes belong to the parent.
     os.register_at_fork(after_in_child=_waiting.clear)
 
 
 def serve_decoders() -> None:
-    """What a child process runs: a file comes in, and for each block that is asked for one goes out."""
+    """Main function of a child process: it receives a file, and sends one block per request."""
     serve(_Decoding().answer)
 
 
 class _Decoding:
-    """The file that a child process has open."""
+    """The file that a child process is decoding."""
 
     def __init__(self) -> None:
         self._sound: Sound | None = None
@@ -192,7 +192,7 @@ class _Decoding:
         self._stack = ExitStack()
 
     def answer(self, request: dict[str, Any], content: bytes) -> Answer:
-        """A block, or what a file is."""
+        """Return a block, or the properties of a file."""
         try:
             if "open" in request:
                 self._name = request["name"]

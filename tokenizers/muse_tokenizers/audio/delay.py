@@ -1,12 +1,12 @@
-"""The delay pattern: of K codes of a frame the k-th is said k steps later, so that one step says one code of each.
+"""The delay pattern: code k of a frame is emitted k steps later, so that each step has one code of each codebook.
 
     frame      0 1 2 3              step       0 1 2 3 4 5
     codebook 0 a b c d     ->       stream 0   a b c d ! !
     codebook 1 e f g h              stream 1   . e f g h !
     codebook 2 i j k l              stream 2   . . i j k l
 
-Source: Copet et al. 2023, arXiv 2306.05284. Before its first code a stream says the padding id (.), after its last one
-the end (!), so that the end is learned where it is decided: at the step at which the first stream has no more to say.
+Source: Copet et al. 2023, arXiv 2306.05284. Before its first code a stream has the padding id (.), and after its last
+one the end id (!), so that the model learns the end at the step at which the first stream ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["delayed", "undelayed"]
 
 
 def delayed(codes: Ids, pad: int, end: int) -> Ids:
-    """(F, K) codes -> (F + K - 1, K) steps; no steps for no frames.
+    """Apply the delay pattern: (F, K) codes -> (F + K - 1, K) steps; no frames give no steps.
 
     >>> delayed(np.array([[1, 2], [3, 4]]), 0, 9).tolist()
     [[1, 0], [3, 2], [9, 4]]
@@ -34,17 +34,17 @@ def delayed(codes: Ids, pad: int, end: int) -> Ids:
 
 
 def undelayed(steps: Ids, is_code: NDArray[np.bool_]) -> Ids:
-    """(T, K) steps from the first frame on -> (F, K) codes: the frames of which all codes are there.
+    """Undo the delay pattern: (T, K) steps from the first frame on -> (F, K) codes of the complete frames.
 
     Args:
-        steps: with anything where nothing is said.
-        is_code: (T, K).
+        steps: (T, K) ids; values that are not codes are ignored.
+        is_code: (T, K), which ids are codes.
     """
     total, streams = steps.shape
     whole = np.ones(max(total - streams + 1, 0), dtype=bool)
     for stream in range(streams):
         whole &= is_code[stream : stream + len(whole), stream]
-    # A frame that lacks one ends the sound: what comes after it could not be placed.
+    # An incomplete frame ends the sound: later ones could not be placed.
     frames = len(whole) if whole.all() else int(np.argmin(whole))
     columns = [steps[stream : stream + frames, stream] for stream in range(streams)]
     codes: Ids = np.stack(columns, axis=1) if frames else np.zeros((0, streams), dtype=np.int64)

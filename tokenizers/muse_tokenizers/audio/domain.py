@@ -26,12 +26,12 @@ from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
 __all__ = ["AudioDomain"]
 
 _MEASURED_SECONDS = 10.0
-"""Of a prompt's end, whose loudness is what goes on."""
+"""Seconds at the end of a prompt whose loudness the continuation matches."""
 _LARGEST_GAIN = 2.0
 
 
 class AudioDomain(Domain[Waveform]):
-    """Waveforms of one channel."""
+    """The domain of sound: waveforms with one channel."""
 
     tokenizer: AudioTokenizer
     noun: ClassVar[str] = "sound"
@@ -56,7 +56,7 @@ class AudioDomain(Domain[Waveform]):
 
     def _read(self, file: Path | io.BytesIO, name: str, limit: float | None, warn: Warn) -> Waveform:
         rate = self.tokenizer.codec.shape.sample_rate
-        # Nothing is shorter than a frame.
+        # The shortest sound is one frame.
         limit = None if limit is None else max(limit, self.tokenizer.codec.shape.hop / rate)
         return self._long_enough(read_waveform(file, rate, name, limit=limit, warn=warn), name)
 
@@ -111,7 +111,7 @@ class AudioDomain(Domain[Waveform]):
         hop, frames = self.tokenizer.codec.shape.hop, self._given_frames(piece, length)
         given = Waveform(samples=piece.samples[:, : frames * hop], sample_rate=piece.sample_rate)
         steps = self.tokenizer.encode(given)
-        # The last steps lack the finer codes of frames that are not there yet.
+        # The last steps lack the finer codes of frames that do not exist yet.
         partial_frames = np.where(steps[frames:] == self.tokenizer.end, -1, steps[frames:])
         split_point = frames * hop
         ids = np.concatenate([begin, steps[:frames]])
@@ -126,7 +126,7 @@ class AudioDomain(Domain[Waveform]):
         )
 
     def _gain(self, given: Waveform, ids: Ids) -> float:
-        """What makes the decoded end of a prompt as loud as it was: a codec gives sound back more softly."""
+        """Return the gain that makes the decoded end of a prompt as loud as the original: a codec attenuates sound."""
         rate, shape = given.sample_rate, self.tokenizer.codec.shape
         frames = self.tokenizer.frames(np.where(ids < 0, self.tokenizer.pad, ids))[
             -round(_MEASURED_SECONDS * shape.frame_rate) :
@@ -136,7 +136,7 @@ class AudioDomain(Domain[Waveform]):
         target = integrated_loudness(end)
         if not np.isfinite(target):
             return 1.0
-        # Not to turn down what is loud by itself, nor to make up for a codec that does not give a sound back at all.
+        # The gain neither attenuates, nor compensates for a codec that fails to reconstruct a sound at all.
         return min(max(gain_to(decoded, target), 1.0), _LARGEST_GAIN)
 
     def _given_frames(self, piece: Waveform, seconds: float | None) -> int:
@@ -155,7 +155,8 @@ class AudioDomain(Domain[Waveform]):
         return Waveform(samples=samples[None], sample_rate=self.tokenizer.codec.shape.sample_rate)
 
     def extended(self, prompt: Prompt[Waveform], ids: Ids) -> Prompt[Waveform]:
-        # Its own codes: those of its sound, encoded once more, would be others. From an end on they say nothing.
+        # The generated codes are kept: encoding the decoded sound again would give others. Codes after an end id are
+        # ignored.
         ended = np.flatnonzero((ids == self.tokenizer.end).any(axis=1))
         new = ids[: int(ended[0])] if len(ended) else ids
         steps = np.concatenate([prompt.ids, new])
@@ -176,21 +177,22 @@ class AudioDomain(Domain[Waveform]):
         )
 
     def joining(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[NDArray[np.float32]]:
-        """`join` while the continuation is still being made.
+        """Decode the piece while the continuation is being generated; see `join`.
 
         Args:
-            prompt: what is continued.
-            steps: (T, K) ids each, one after another.
+            prompt: The prompt.
+            steps: Successive chunks of (T, K) ids.
 
         Yields:
-            Samples (N,), from the beginning of the prompt on, as soon as the frames they belong to are whole; all
+            Samples (N,) from the beginning of the prompt, as soon as their frames are complete; together they equal the
+                result of `join`.
             together they are what `join` gives.
         """
         for samples in self.tokenizer.codec.decoding(self._whole_frames(prompt, steps)):
             yield np.clip(samples * np.float32(prompt.gain), -1.0, 1.0)
 
     def _whole_frames(self, prompt: Prompt[Waveform], steps: Iterable[Ids]) -> Iterator[Ids]:
-        """The codes (F, K) of the prompt and of what follows it, as soon as all codes of a frame are there."""
+        """Yield the codes (F, K) of prompt and continuation as soon as all codes of a frame are available."""
         waiting, made = prompt.ids[prompt.ids[:, 0] != self.tokenizer.begin], 0
         for ids in chain([waiting[:0]], steps):
             waiting = np.concatenate([waiting, ids])
@@ -198,7 +200,7 @@ class AudioDomain(Domain[Waveform]):
             frames = self.tokenizer.frames(waiting)
             yield frames
             waiting = waiting[len(frames) :]
-        # Where a continuation is shorter than the delay, the last frames of the prompt are whole all the same.
+        # If a continuation is shorter than the delay, the last frames of the prompt are still complete.
         rest = waiting[:0] if prompt.partial_frames is None else prompt.partial_frames[made:]
         yield self.tokenizer.frames(np.concatenate([waiting, np.where(rest < 0, self.tokenizer.pad, rest)]))
 
@@ -231,7 +233,7 @@ class AudioDomain(Domain[Waveform]):
         return measure_sound(piece, start, end)
 
     def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
-        # Of the codes that were said: those of their sound, encoded once more, would be others.
+        # The generated codes are used: encoding the decoded sound again would give others.
         rate = self.tokenizer.codec.shape.frame_rate
         first = round(start * rate)
         codes = self.tokenizer.frames(ids)[first : max(first, round(end * rate)), 0]

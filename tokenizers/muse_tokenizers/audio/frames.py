@@ -1,4 +1,4 @@
-"""Frames of MP3 and AAC, which need no heading: their first bytes, and how long they are."""
+"""Frames of MP3 and AAC without a container: their headers and lengths."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _BIT_RATES = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Kilobits a second by version (2: and 2.5) and layer, from number 1 on: ISO 11172-3 and 13818-3, 2.4.2.3."""
+"""Bit rates in kbit/s by version (2 includes 2.5) and layer, from index 1 on: ISO 11172-3 and 13818-3, 2.4.2.3."""
 _SAMPLE_RATES = (44_100, 48_000, 32_000)
-"""Hz of version 1; of version 2 half of it, of 2.5 a quarter."""
+"""Sample rates of version 1 in Hz; those of version 2 are half, and of 2.5 a quarter."""
 
 
 def follows(data: bytes) -> bool:
-    """Whether data begins with a frame, and where that ends another of the same kind begins."""
+    """Whether data begins with a frame that is followed by another one of the same kind."""
     length = _length(data[:6])
     if length is None or len(data) < length + 2:
         return False
-    # The last bit says whether there is a checksum.
+    # The last bit indicates a checksum.
     return data[length] == 0xFF and data[length + 1] & 0xFE == data[1] & 0xFE
 
 
 def _length(head: bytes) -> int | None:
-    """Bytes of a frame; None where these begin none."""
+    """Return the length of a frame in bytes; None if these bytes do not begin a frame."""
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     layer = 4 - (head[1] >> 1 & 3)

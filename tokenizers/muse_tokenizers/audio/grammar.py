@@ -1,4 +1,5 @@
-"""Which ids may come next in sound: codes, padding at the edges of the delay pattern, and what the prompt has begun."""
+"""The grammar of sound: which ids are allowed next (codes, padding at the edges of the delay pattern, and codes that
+the prompt determines)."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ _ENDLESS = 2**62
 
 
 class AudioGrammar(Grammar):
-    """Codes of C candidates. Where a length is requested, a candidate goes on until it is reached; else the first
-    stream may end, and each other one ends as many steps later as it is behind."""
+    """The grammar for C candidates. If a length is requested, a candidate continues until it is reached; otherwise the
+    first stream may end, and each other stream ends after its delay."""
 
     def __init__(
         self,
@@ -31,25 +32,25 @@ class AudioGrammar(Grammar):
     ) -> None:
         """
         Args:
-            steps: of the prompt, without begin.
-            partial_frames: (B, K), what is known of the next steps; -1 where nothing is.
-            candidates: C.
+            steps: Number of steps of the prompt, without begin.
+            partial_frames: (B, K) known ids of the next steps; -1 for unknown ones.
+            candidates: Number of candidates C.
             vocabulary_size: V.
-            codes: the ids from 0 that are codes.
-            pad: the padding id.
-            end: the id of the end.
-            frame_rate: frames per second.
-            seconds: the requested length.
+            codes: Number of ids that are codes, from 0.
+            pad: The padding id.
+            end: The end id.
+            frame_rate: Frames per second.
+            seconds: Requested length in seconds; None if there is none.
         """
         self._steps, self._partial_frames, self._candidates = steps, partial_frames, candidates
         self._vocabulary_size, self._codes, self._pad, self._end = vocabulary_size, codes, pad, end
         self._frame_rate, self._seconds = frame_rate, seconds
         streams = partial_frames.shape[1]
-        # Of the frames that the prompt has begun, all are its own.
+        # All codes of partial frames belong to the prompt.
         self._given = steps - (streams - 1) + len(partial_frames)
         self._new = 0
         self._frames = np.full(candidates, _ENDLESS)
-        """Of the whole sound, once the first stream has ended."""
+        """Number of frames of the sound, once the first stream has ended."""
         self.complete = np.ones(candidates, dtype=bool)
         self.finished = np.zeros(candidates, dtype=bool)
         self.elapsed = np.zeros(candidates)
@@ -81,6 +82,6 @@ class AudioGrammar(Grammar):
         frames = np.minimum(self._steps + self._new - (self._partial_frames.shape[1] - 1), self._frames)
         self.elapsed = np.maximum(frames - max(self._given, 0), 0) / self._frame_rate
         if self._seconds is not None:
-            # To less than a hair of a frame: 0.1 s are 7.5 frames, and 8 are more.
+            # Round up with a tolerance: 0.1 s are 7.5 frames, which need 8.
             self.finished |= self.elapsed > self._seconds + 1e-9
         self.complete = ~self.finished

@@ -1,7 +1,7 @@
-"""What a segment of sound is like: level, silence, bandwidth, flatness and where in pitch its energy lies.
+"""Measures of a segment of sound: level, silence, bandwidth, flatness, and the distribution of energy over pitch.
 
-`longest_silence` means what it means in every domain; the rest is of this one. All of them are taken from spectra of
-2,048 samples (Hann), 512 apart.
+`longest_silence` means the same in every domain; the others exist only for sound. All are computed from spectra of
+2,048 samples (Hann) with a hop of 512.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ __all__ = ["log_mel", "measure_sound", "mel_filters"]
 _WINDOW, _HOP = 2048, 512
 _BANDS = 40
 _SILENT_DB = -60.0
-"""Below full scale: a window that is softer is silent."""
+"""Level in dB below full scale under which a window is silent."""
 _LEAST = 1e-10
-"""Added to powers before a logarithm is taken: -100 dB."""
+"""Added to powers before taking a logarithm: -100 dB."""
 _FRAMES = 1024
-"""That are worked on at once."""
+"""Number of frames per block."""
 
 
 @cache
 def mel_filters(sample_rate: int, window: int, bands: int) -> NDArray[np.float64]:
-    """(bands, window / 2 + 1): triangles that are even in mel (O'Shaughnessy: 2595 log10(1 + f / 700)), of height 1."""
+    """Return triangular mel filters of height 1, (bands, window / 2 + 1) (O'Shaughnessy's scale: 2595 log10(1 + f /
+    700))."""
     top = 2595 * np.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
     frequencies = np.linspace(0, sample_rate / 2, window // 2 + 1)
@@ -39,7 +40,8 @@ def mel_filters(sample_rate: int, window: int, bands: int) -> NDArray[np.float64
 
 
 def _powers(samples: NDArray[np.float32], window: int, hop: int) -> NDArray[np.float64]:
-    """(frames, window / 2 + 1): power of each frequency, 1 for a sine of full scale; shorter sound is padded."""
+    """Return the power of each frequency, (frames, window / 2 + 1), which is 1 for a full-scale sine; shorter sound is
+    padded."""
     if len(samples) < window:
         samples = np.pad(samples, (0, window - len(samples)))
     shape = np.hanning(window)
@@ -49,10 +51,10 @@ def _powers(samples: NDArray[np.float32], window: int, hop: int) -> NDArray[np.f
 
 
 def log_mel(waveform: Waveform, bands: int = 80, hop: int = _HOP, window: int = _WINDOW) -> NDArray[np.float32]:
-    """(frames, bands): decibels below a sine of full scale, at least -100."""
+    """Return the log-mel spectrogram, (frames, bands), in dB relative to a full-scale sine, at least -100."""
     samples, filters = waveform.samples[0], mel_filters(waveform.sample_rate, window, bands).T
     frames = max(0, len(samples) - window) // hop + 1
-    # Some frames at a time: all powers of an hour would take gigabytes.
+    # In blocks: all powers of an hour would take gigabytes.
     return np.concatenate(
         [
             10

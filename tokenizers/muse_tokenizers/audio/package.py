@@ -1,8 +1,8 @@
-"""The `encodec` package, whether or not torchaudio loads.
+"""Imports the `encodec` package, whether or not torchaudio can be imported.
 
-encodec 0.1.1 imports torchaudio, which beside a CPU-only torch does not load (its wheel wants CUDA's libraries). It
-needs of it file reading and resampling, which is done elsewhere here, and one spectrogram, which is torch.stft. So
-where torchaudio does not import, a stand-in takes its place while encodec is imported, and is taken away again.
+encodec 0.1.1 imports torchaudio, which cannot be loaded with a CPU-only torch (its wheel needs CUDA libraries). encodec
+uses its file reading and resampling, which this project does elsewhere, and one spectrogram, which is torch.stft. So if
+torchaudio cannot be imported, a stub replaces it while encodec is imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOCK = Lock()
 
 
 def import_encodec() -> Any:
-    """The module `encodec`, with `encodec.msstftd` imported too."""
+    """Import and return the module `encodec`, including `encodec.msstftd`."""
     with _LOCK:
         if "encodec.msstftd" in sys.modules:
             return sys.modules["encodec"]
@@ -42,8 +42,8 @@ def _has_torchaudio() -> bool:
     before = set(sys.modules)
     try:
         importlib.import_module("torchaudio.transforms")
-    except Exception:  # a wheel for another torch fails in more ways than one
-        # Half of it may have been imported before it failed.
+    except Exception:  # a wheel for another torch fails in various ways
+        # It may have been partly imported.
         for name in set(sys.modules) - before:
             if name.partition(".")[0] == "torchaudio":
                 del sys.modules[name]
@@ -59,7 +59,8 @@ def _stand_in() -> dict[str, types.ModuleType]:
 
 
 def _spectrogram(*, n_fft: int, hop_length: int, win_length: int, window_fn: Any, normalized: bool, **_: object) -> Any:
-    """What encodec asks of torchaudio.transforms.Spectrogram: complex, not centred, divided by the window's norm."""
+    """The part of torchaudio.transforms.Spectrogram that encodec uses: complex, not centred, divided by the norm of the
+    window."""
     import torch
 
     class Spectrogram(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""The audio domain behind the one interface of `muse_tokenizers.base`."""
+"""The audio tokenizer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from muse_tokenizers.errors import CodecError, UnknownTokenizerError
 __all__ = ["AudioTokenizer"]
 
 _OWN = "own"
-"""The name of a codec that is none of those by name: its files stand in the tokenizer's folder."""
+"""Name of any other codec, whose files are in the folder of the tokenizer."""
 _CODEC = "codec"
 _LAYOUT = "padding before, end after"
-"""Of the delay pattern's edges in ids."""
+"""Version of the edges of the delay pattern in ids."""
 
 
 class AudioTokenizer(Tokenizer[Waveform]):
-    """Waveforms of one channel to the codes of a codec and back."""
+    """Encodes waveforms with one channel as the codes of a codec, in the delay pattern."""
 
     kind: ClassVar[str] = "audio"
     uses_device: ClassVar[bool] = True
@@ -33,12 +33,12 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def __init__(self, codec: Codec, codebooks: int, name: str = _OWN) -> None:
         """
         Args:
-            codec: what makes codes of sound.
-            codebooks: K, how many of its codebooks are used, the coarsest first.
-            name: of the codec: `muse_24khz`, `encodec_24khz`, or `own`.
+            codec: The codec.
+            codebooks: K, the number of codebooks to use, coarsest first.
+            name: Name of the codec: `muse_24khz`, `encodec_24khz`, or `own`.
 
         Raises:
-            CodecError: it has fewer codebooks.
+            CodecError: The codec has fewer codebooks.
         """
         allowed = codec.shape.codebook_counts
         if type(codebooks) is not int or codebooks not in allowed:
@@ -51,7 +51,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
 
     @classmethod
     def with_codec(cls, name: str, codebooks: int) -> AudioTokenizer:
-        """Of a codec by name or folder. Raises CodecError."""
+        """Build a tokenizer from the name or folder of a codec. Raises CodecError."""
         return cls(find_codec(name), codebooks, name if name in (SHIPPED, META) else _OWN)
 
     # Ids
@@ -71,7 +71,7 @@ class AudioTokenizer(Tokenizer[Waveform]):
         return Waveform(samples=np.clip(samples, -1.0, 1.0)[None], sample_rate=self.codec.shape.sample_rate)
 
     def frames(self, ids: Ids) -> Ids:
-        """(T, K) -> (F, K) codes, without begin, end and unfinished frames."""
+        """Return the codes of complete frames: (T, K) -> (F, K), without begin and end."""
         inner = ids[(ids != self.begin).all(axis=1)]
         return undelayed(inner, inner < self.codes)
 
@@ -124,5 +124,6 @@ class AudioTokenizer(Tokenizer[Waveform]):
         return [*(f"Code_{code}" for code in range(self.codes)), "PAD_None", "BOS_None", "EOS_None"]
 
     def fingerprint(self) -> str:
-        """Codes mean the same with the same encoder and codebooks alone."""
+        """Return the fingerprint, which covers the encoder and the codebooks: the decoder does not affect the meaning
+        of codes."""
         return hashlib.sha256(f"{super().fingerprint()} {_LAYOUT} {self.codec.digest}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Sound files: any kind, any rate, any number of channels, as one channel of one rate."""
+"""Reads sound files of any format, rate and number of channels as one channel at one rate; writes WAV and FLAC."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 MEDIA_SUFFIXES = frozenset({".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".webm", ".weba", ".mka", ".wma", ".amr"})
-"""Of what is read with PyAV alone."""
+"""Suffixes of formats that need PyAV."""
 SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".caf", ".au"}
 ) | (MEDIA_SUFFIXES if HAS_MEDIA else frozenset())
 LONGEST_SECONDS = 4 * 3600.0
-"""Of what is read of a file: it weighs 5.8 MB a minute in memory at 24 kHz."""
+"""Longest sound that is read; it takes 5.8 MB of memory per minute at 24 kHz."""
 
 
 def read_waveform(
@@ -43,20 +43,21 @@ def read_waveform(
     limit: float | None = None,
     warn: Warn = warn_about_file,
 ) -> Waveform:
-    """A sound file as one channel at `sample_rate`.
+    """Read a sound file as one channel at `sample_rate`.
 
-    Channels are averaged; where they cancel one another, the loudest is taken. What is beyond full scale (files of
-    floats may be) is brought back to it as a whole. What was cut off is read as far as it goes.
+    Channels are averaged; if they cancel each other, the loudest one is used. Sound beyond full scale (possible in
+    float files) is scaled down as a whole. An incomplete file is read as far as possible.
 
     Args:
-        file: where it is, or its bytes.
-        sample_rate: Hz.
-        name: what a message calls it; default: its path.
-        limit: seconds that are wanted of its beginning; no more is read, and those are as in the whole.
-        warn: called with a line for what is missing or was mended.
+        file: Path of the file, or its bytes.
+        sample_rate: Sample rate in Hz.
+        name: Name of the file in messages; None for its path.
+        limit: Number of seconds to read from its beginning. Their samples are the same as when the whole file is read.
+        warn: Called with one line for everything that is missing or was repaired.
 
     Raises:
-        UnreadablePieceError: it cannot be read, is empty, lasts longer than LONGEST_SECONDS, or is not of numbers.
+        UnreadablePieceError: The file cannot be read, is empty, is longer than LONGEST_SECONDS, or contains NaN or
+            infinite samples.
     """
     name = name or str(file)
     wanted = None if limit is None else math.ceil(min(limit, LONGEST_SECONDS) * sample_rate)
@@ -83,18 +84,18 @@ class _Reading:
     ) -> None:
         self._file, self._name, self._sample_rate, self._wanted, self._only = file, name, sample_rate, wanted, only
         self.said: list[str] = []
-        """What a person should know, each the end of a sentence that begins with the file's name."""
+        """Warnings, each the end of a sentence that begins with the file name."""
         self.mixer: Mixer
         self._frames = 0
 
     def samples(self) -> NDArray[np.float32]:
-        """(N,), within full scale."""
+        """Return the samples, (N,) within full scale."""
         parts, count, peak, rest = [], 0, 0.0, True
         most = math.ceil(LONGEST_SECONDS * self._sample_rate) if self._wanted is None else self._wanted
         with open_sound(self._file, self._name) as sound:
             self.mixer = Mixer(sound.channels, self._only)
             if self._wanted is None and sound.frames is not None:
-                # Before any work, where it says so.
+                # Before decoding, if the header states the length.
                 self._refuse_long(sound.frames / sound.rate)
             for part in _resampled(self._mono_blocks(sound), sound.rate, self._sample_rate):
                 parts.append(part)
@@ -140,7 +141,7 @@ class _Reading:
 
 
 def _joined(parts: list[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
-    """The first `length` samples of parts, which are given up on the way: at no time is all of it there twice."""
+    """Join the first `length` samples of parts and free the parts on the way, so that no sample is in memory twice."""
     samples = np.empty(length, dtype=np.float32)
     at = 0
     for part in _taken(parts):
@@ -168,7 +169,7 @@ def _resampled(blocks: Iterator[NDArray[np.float32]], before: int, after: int) -
 
 
 def wav_bytes(waveform: Waveform) -> bytes:
-    """A 16-bit WAV file; the same sound gives the same bytes."""
+    """Return a 16-bit WAV file; equal sound gives equal bytes."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -178,10 +179,11 @@ def wav_bytes(waveform: Waveform) -> bytes:
 
 
 def flac_bytes(waveform: Waveform) -> bytes:
-    """The very samples of `wav_bytes`, packed without loss; instead of none one of silence, since FLAC needs one."""
+    """Return a FLAC file with the same samples as `wav_bytes`; an empty sound becomes one silent sample, because FLAC
+    needs one."""
     import soundfile
 
-    # Read back: libsndfile rounds for its two formats in two ways.
+    # The WAV file is read back, because libsndfile rounds differently for the two formats.
     samples, rate = soundfile.read(io.BytesIO(wav_bytes(waveform)), dtype="int16", always_2d=True)
     if not len(samples):
         samples = np.zeros((1, waveform.samples.shape[0]), dtype=np.int16)
@@ -191,7 +193,7 @@ def flac_bytes(waveform: Waveform) -> bytes:
 
 
 def write_waveform(waveform: Waveform, path: Path) -> None:
-    """Raises UnwritablePieceError."""
+    """Write a 16-bit WAV file. Raises UnwritablePieceError."""
     try:
         path.write_bytes(wav_bytes(waveform))
     except OSError as error:
