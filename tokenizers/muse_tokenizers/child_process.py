@@ -31,21 +31,12 @@ _BASE = 2 * 2**30
 """Address space of an idle process in bytes, if the platform does not report it."""
 
 
-<<<<<<< HEAD
 class ChildExitedError(Exception):
-    """A child process ended instead of answering: a library crashed."""
-
-
-class ChildTimeoutError(ChildExitedError):
-    """A child process did not answer in time, and was ended."""
-=======
-class ChildEnded(Exception):
     """A child process ended without answering: a library crashed."""
 
 
-class ChildHangs(ChildEnded):
+class ChildTimeoutError(ChildExitedError):
     """A child process did not answer in time, and was killed."""
->>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
 
 
 class ChildProcess:
@@ -82,11 +73,7 @@ class ChildProcess:
         return self._process.poll() is None
 
     def send(self, request: dict[str, Any], content: bytes | memoryview = b"") -> None:
-<<<<<<< HEAD
-        """Send a request, whose answer is to be received before the next one is sent. Raises ChildExitedError."""
-=======
         """Send a request; its answer must be received before the next request is sent. Raises ChildEnded."""
->>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
         assert self._process.stdin is not None
         try:
             _write(self._process.stdin, request, content)
@@ -101,11 +88,7 @@ class ChildProcess:
             patience: Timeout in seconds, after which the process is killed.
 
         Raises:
-<<<<<<< HEAD
-            ChildExitedError: no answer comes.
-=======
-            ChildEnded: The process ended or did not answer in time.
->>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
+            ChildExitedError: The process ended, or did not answer in time.
         """
         assert self._process.stdout is not None
         timer = Timer(patience, self._give_up)

@@ -67,7 +67,6 @@ class TokenizerError(MuseError):
     """Base class of errors about a file, a tokenizer or a constraint."""
 
 
-<<<<<<< HEAD
 class InvalidOptionError(MuseError):
     """One option has an invalid value. `worded` gives the option the name that it has where the user is: `num_samples`
     in Python, `--num-samples` on a command line, its label on a page.
@@ -76,16 +75,6 @@ class InvalidOptionError(MuseError):
         option: Name of the option in Python, with dots before nested fields.
         value: Value that was given.
         allowed: Allowed values, in words. Names of other options are in braces: "{greedy}".
-=======
-class OptionProblem(MuseError):
-    """An error about one option. Each interface words it with its own name for the option: `num_samples` in Python,
-    `--num-samples` on the command line, the label on the page.
-
-    Attributes:
-        option: Name in Python; a nested field has dots between the parts.
-        value: The value.
-        allowed: The allowed values in words; other options are in braces, "{greedy}".
->>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
 
     >>> error = InvalidOptionError("temperature", 0, "more than 0; {greedy} takes the likeliest")
     >>> error.worded(lambda name: f"--{name}")
@@ -127,13 +116,8 @@ class ConstraintError(TokenizerError):
     """A constraint (instrument, key, tempo, length) is not supported by the domain."""
 
 
-<<<<<<< HEAD
 class InvalidConstraintError(InvalidOptionError, ConstraintError):
     """One constraint has an invalid value, or one that this tokenizer cannot grant."""
-=======
-class ImpossibleOption(OptionProblem, ConstraintError):
-    """A constraint has a value that the domain does not support."""
->>>>>>> 3cab70f (Docstrings of the tokenizers' interfaces and of sound in plain English)
 
 
 class CodecError(TokenizerError):
