@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from conftest import RunCommand
 
+from muse_shortcut.commands.explained_step import parse_explained_step
 from muse_shortcut.commands.generation_progress import GenerationProgress
+from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_tokenizers.contents import kind_of_file
 from muse_tokenizers.midi.constraints import MidiConstraints
@@ -74,6 +76,18 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
         (["midi", "--key", "H"], "no key is called 'H'"),
         (["midi", "--bytes", "3"], "--bytes is an option of text, not of music; music takes --seconds"),
         (["midi", "--out", "{folder}/piece.mp3"], "piece.mp3; allowed: a folder, or a file that ends in .mid or .wav"),
+        (["midi", "--temperature", "-1"], "--temperature is -1.0; allowed: more than 0, up to 10"),
+        (["midi", "--top-k", "-1"], "--top-k is -1; allowed"),
+        (["midi", "--tempo", "900"], "--tempo is 900.0; allowed: 10 to 400"),
+        (["midi", "--bars", "0"], "--bars is 0; allowed: more than 0"),
+        (["midi", "--repeats", "-1"], "--repeats is -1; allowed: more than 0, up to 100,000, or 0 for any"),
+        (["midi", "--num-samples", "65"], "--num-samples is 65; allowed: 1 to 64"),
+        (["midi", "--num-samples", "2", "--keep", "3"], "--keep is 3; allowed: 1 to --num-samples, 2"),
+        (["midi", "--seed", "-1"], "--seed is -1; allowed"),
+        (["midi", "--prompt-seconds", "3"], "--prompt-seconds is 3.0; allowed: none without a prompt"),
+        (["midi", "--instruments", "kazoo"], "no instrument is called 'kazoo'"),
+        (["midi", "--explain", "9:99"], "--explain is '9:99'; allowed: a step from 0 such as 150, or a time in"),
+        (["text", "hm", "--encoding", "runes"], "--encoding is 'runes'; allowed: utf-8"),
         (["text", "--out", "{folder}/piece.mid"], "piece.mid; allowed: a folder, or a file that ends in .txt"),
     ],
 )
@@ -162,6 +176,54 @@ def test_a_frame_of_sound_is_explained_by_its_time(run: RunCommand, tmp_path: Pa
     line = next(line for line in done.out.splitlines() if line.startswith("step 3: "))
     assert line.startswith("step 3: a frame at 1.04 s (codes ")
     assert not [line for line in done.out.splitlines() if line.startswith("code ")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["speech", "--seconds", "1", "--explain", "80"], "--explain is 80; allowed: steps from 0 to 79, since there"),
+        (["speech", "--seconds", "1", "--explain", "9.5"], "--explain is 9.5; allowed: times from 0:08.00 to 0:09.00"),
+        (["speech", "--seconds", "1", "--explain", "2.5"], "--explain is 2.5; allowed: times from 0:08.00 to 0:09.00"),
+        (["saints", "--seconds", "5", "--explain", "0:17.0"], "allowed: times from 0:12.00 to 0:17.00, when the"),
+        (["saints", "--max-new-tokens", "9", "--explain", "9"], "--explain is 9; allowed: steps from 0 to 8"),
+        (["text", "Once", "--bytes", "50", "--explain", "51"], "--explain is 51; allowed: steps from 0 to 50"),
+        (["text", "Once", "--explain", "1.5"], "--explain is 1.5; allowed: a step from 0, since text has no times"),
+    ],
+)
+def test_what_cannot_be_explained_is_told_before_anything_is_generated(
+    run: RunCommand, tmp_path: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muse_shortcut.api.model.Model.start", None)
+    done = run("generate", *words, "--out", tmp_path)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_a_number_with_a_point_is_a_time_and_a_whole_one_a_step() -> None:
+    assert parse_explained_step("150").step == 150
+    assert [parse_explained_step(word).seconds for word in ("31.5", "31.", ".5", "0:31.5")] == [31.5, 31.0, 0.5, 31.5]
+    for word in ("1e3", "-1.5", "1.5.0", "1:75", "5s"):
+        with pytest.raises(ArgumentsError, match="allowed: a step from 0 such as 150, or a time"):
+            parse_explained_step(word)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "remark", "prompt"),
+    [
+        (7, "", "prompt: 6.67 s, 2 bars; new: "),
+        (1, "bach-prelude cannot be cut before 3.33 s: so much of it is the prompt", "prompt: 3.33 s, 1 bar; new: "),
+        (600, "bach-prelude has only {whole} s: all of it is the prompt", "prompt: {end} s, 8 bars; new: "),
+    ],
+)
+def test_a_line_says_how_long_the_prompt_is_and_how_much_is_new(
+    generate: Any, tmp_path: Path, prompt_file: Path, seconds: int, remark: str, prompt: str
+) -> None:
+    score = RemiDomain(RemiTokenizer()).read(prompt_file)
+    whole, end = f"{RemiDomain(RemiTokenizer()).duration(score):.1f}", f"{8 * 10 / 3:.1f}"
+    done = generate("bach-prelude", *SHORT, "--prompt-seconds", seconds, "--instruments", "piano")
+    remarks = [line for line in done.err.splitlines() if line.startswith("muse-generate: bach-prelude ")]
+    assert remarks == ([f"muse-generate: {remark.format(whole=whole)}"] if remark else [])
+    assert done.err.splitlines()[-1].startswith(prompt.format(end=end))
 
 
 def test_an_ending_that_only_an_extra_reads_names_its_domain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_an_error_names_the_option_as_its_reader_knows_it() -> None:
     ("words", "line"),
     [
         (("midi", "--top-k", -1), "muse-generate: --top-k is -1; allowed: 0 (off) or more, up to 1,000,000\n"),
-        (("midi", "--key", " "), "muse-generate: no key is called ' '"),
+        (("midi", "--key", " "), "muse-generate: --key is ' '; allowed: a key such as 'F# minor'"),
         (("midi", "--tempo", 0), "muse-generate: --tempo is 0.0; allowed: more than 0, up to 1,000\n"),
         (("speech", "--prompt-seconds", -2), "muse-generate: --prompt-seconds is -2.0; allowed: more than 0"),
     ],

@@ -83,6 +83,20 @@ class Continuation:
         """The prompt followed by the continuation: `symusic.Score`, `Waveform`, or `bytes` of text."""
         return self.domain.join(self.request.prompt, self.ids)
 
+    @property
+    def prompt_length(self) -> dict[str, float]:
+        """Length of the prompt by unit: seconds, for music also bars; for text bytes and characters."""
+        return self._lengths[0]
+
+    @property
+    def length(self) -> dict[str, float]:
+        """Length of the generated part, in the units of `prompt_length`. The last bar may be incomplete."""
+        return self._lengths[1]
+
+    @cached_property
+    def _lengths(self) -> tuple[dict[str, float], dict[str, float]]:
+        return self.domain.lengths(self.request.prompt, self.ids, self.piece)
+
     @cached_property
     def trace(self) -> Trace:
         """What each generated token attended to.
@@ -283,8 +297,7 @@ class Continuation:
 
     def __repr__(self) -> str:
         unit = {"seconds": "s", "bytes": "bytes"}[self.domain.unit]
-        length = self.domain.duration(self.piece) - self.start
-        nats = -self.log_probability / max(1, self.ids.size)
+        length, nats = self.length[self.domain.unit], -self.log_probability / max(1, self.ids.size)
         return (
             f"Continuation({self.source.name!r}, {length:.4g} {unit} after {self.start:.4g} {unit}, "
             f"{len(self.ids)} steps, {nats:.3f} nats per token, seed {self.seed})"

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypedDict
 
+import numpy as np
+
 from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OptionError
@@ -14,7 +16,7 @@ from muse_shortcut.generation.request import Request
 from muse_tokenizers.base import Constraints, Prompt, Unit
 from muse_tokenizers.domain import Domain
 
-__all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds"]
+__all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds", "check_values"]
 
 DEFAULT_LENGTH: dict[Unit, float] = {"seconds": 20.0, "bytes": 800.0}
 """Default length of a continuation, by the unit of its domain."""
@@ -76,18 +78,46 @@ _CONSTRAINTS = (*_LENGTHS, "instruments", "key", "tempo", "silence", "repeats")
 """Each domain supports some of these options."""
 
 
+def check_values(options: Options | Mapping[str, Any], *, has_prompt: bool) -> None:
+    """Check what can be checked without a model, which takes seconds to load.
+
+    Args:
+        options: The requested options.
+        has_prompt: Whether there is a prompt.
+
+    Raises:
+        ArgumentsError: An option is unknown, or no model accepts its value.
+    """
+    asked = _asked(options)
+    _check_part(asked.get("prompt_seconds"), has_prompt=has_prompt)
+    given = _in_types(asked)
+    # As `Domain.constraints` understands them.
+    given |= {name: given[name] or None for name in ("silence", "repeats") if name in given}
+    given |= {"tempo": None} if given.get("tempo") == "free" else {}
+    _request(Prompt(ids=np.zeros((0, 1), dtype=np.int64), piece=None), SamplingConfig(), _Unbound(**given), asked)
+
+
+class _Unbound:
+    """The requested constraints, before a domain is known."""
+
+    def __init__(self, **given: Any) -> None:
+        self.__dict__.update(given)
+
+
+def _check_part(seconds: float | None, *, has_prompt: bool) -> None:
+    require_range("prompt_seconds", seconds)
+    if seconds is not None and not has_prompt:
+        raise OptionError("prompt_seconds", seconds, "none without a prompt")
+
+
 def check_prompt_seconds(domain: Domain[Any], seconds: float | None, *, has_prompt: bool) -> None:
     """Check `prompt_seconds`.
 
     Raises:
         OptionError: There is no prompt to cut, or it has no seconds.
     """
-    if seconds is None:
-        return
-    require_range("prompt_seconds", seconds)
-    if not has_prompt:
-        raise OptionError("prompt_seconds", seconds, "none without a prompt")
-    if domain.unit != "seconds":
+    _check_part(seconds, has_prompt=has_prompt)
+    if seconds is not None and domain.unit != "seconds":
         raise OptionError("prompt_seconds", seconds, f"none of {domain.kind}, only of music and sound")
 
 
@@ -109,32 +139,43 @@ def build_request(
         ArgumentsError: An option is unknown or out of its range.
         ConstraintError: The domain does not support a requested constraint.
     """
+    asked = _asked(options)
+    return _request(prompt, sampling, _constraints(domain, asked), asked)
+
+
+def _asked(options: Options | Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(options) - set(OPTION_NAMES)
     if unknown:
         raise ArgumentsError(f"no option is called {sorted(unknown)[0]!r}; allowed: {', '.join(OPTION_NAMES)}")
-    asked: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    seed = asked.get("seed")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, asked: Mapping[str, Any]) -> Request:
     return Request(
         prompt=prompt,
         sampling=replace(sampling, **{name: asked[name] for name in _SAMPLING if name in asked}),
-        constraints=_constraints(domain, asked),
+        constraints=constraints,
         candidates=asked.get("num_samples", 1),
         max_steps=asked.get("max_new_tokens"),
-        seed=secrets.randbelow(2**32) if seed is None else seed,
+        seed=secrets.randbelow(2**32) if asked.get("seed") is None else asked["seed"],
     )
 
 
 def _constraints(domain: Domain[Any], asked: Mapping[str, Any]) -> Constraints:
+    constraints = domain.constraints(_in_types(asked))
+    if not any(name in asked for name in (*_LENGTHS, "max_new_tokens")):
+        constraints = constraints.with_length(DEFAULT_LENGTH[domain.unit])
+    return constraints
+
+
+def _in_types(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The constraints that are asked for, in the types that domains take."""
     given = {name: asked[name] for name in _CONSTRAINTS if name in asked}
     for name, parse in (("instruments", _instruments), ("tempo", _tempo), ("key", _key)):
         if name in given:
             given[name] = parse(given[name])
     # The sidecar has the same bytes for 20 and 20.0.
-    given |= {name: float(given[name]) for name in _IN_SECONDS if type(given.get(name)) is int}
-    constraints = domain.constraints(given)
-    if not any(name in asked for name in (*_LENGTHS, "max_new_tokens")):
-        constraints = constraints.with_length(DEFAULT_LENGTH[domain.unit])
-    return constraints
+    return given | {name: float(given[name]) for name in _IN_SECONDS if type(given.get(name)) is int}
 
 
 _IN_SECONDS = ("seconds", "silence")

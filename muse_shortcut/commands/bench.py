@@ -12,8 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
-from muse_shortcut.commands.command_line import CommandLine, run_command
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.presets import PRESETS
@@ -55,6 +54,7 @@ def _parser() -> CommandLine:
     parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts")
     parser.add_argument("--threads", type=int, help="default: as in training, or as in generating")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_terminal_options()
     return parser
 
 
@@ -91,10 +91,12 @@ def _others() -> Iterable[EntryPoint]:
     return entry_points(group="muse_shortcut.benches")
 
 
-def _in_turns(label: str, rounds: int, cases: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+def _in_turns(
+    terminal: Terminal, label: str, rounds: int, cases: dict[str, Callable[[], float]]
+) -> dict[str, list[float]]:
     """Run each case once per round; the first round is a warm-up and does not count."""
     found: dict[str, list[float]] = {name: [] for name in cases}
-    with ProgressBar(label, rounds + 1) as bar:
+    with terminal.progress(label, rounds + 1) as bar:
         for number in range(rounds + 1):
             for name, case in cases.items():
                 value = case()
@@ -147,7 +149,10 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
         return run
 
     found = _in_turns(
-        "training", arguments.rounds, {"shortcut": case(shape), "plain": case(replace(shape, shortcut=None))}
+        Terminal(PROGRAM, arguments),
+        "training",
+        arguments.rounds,
+        {"shortcut": case(shape), "plain": case(replace(shape, shortcut=None))},
     )
     return {
         "preset": arguments.preset,
@@ -173,6 +178,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     path = shipped_prompt(checkpoint.domain.kind, names[0]) if names else None
     prompt = checkpoint.domain.prompt(None if path is None else checkpoint.domain.read(path))
     found = _in_turns(
+        Terminal(PROGRAM, arguments),
         "generating",
         arguments.rounds,
         {
@@ -245,6 +251,7 @@ def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
             pass
 
     found = _in_turns(
+        Terminal(PROGRAM, arguments),
         "coding",
         arguments.rounds,
         {

@@ -10,23 +10,27 @@ import os
 import re
 import signal
 import sys
-from argparse import ArgumentError, _HelpAction
+from argparse import SUPPRESS, Action, ArgumentError, _HelpAction
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
+from muse_shortcut.commands.completion import SHELLS
 from muse_shortcut.commands.error_messages import plainly
 from muse_shortcut.commands.help_formatter import HelpFormatter
 from muse_shortcut.earlier_names import current_name, current_options
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.suggesting import spelt
-from muse_tokenizers.errors import InvalidOptionError, Warn, one_line
+from muse_tokenizers.errors import InvalidOptionError, one_line
 
-__all__ = ["CommandLine", "RawOptions", "StopSwitch", "read_options", "run_command", "say", "warn_on_terminal"]
+if TYPE_CHECKING:
+    from muse_shortcut.commands.progress import ProgressBar
+
+__all__ = ["CommandLine", "RawOptions", "StopSwitch", "Terminal", "read_options", "run_command", "say"]
 
 
 class CommandLine(ArgumentParser):
@@ -44,15 +48,41 @@ class CommandLine(ArgumentParser):
             f"{name}.{one.name}": str(one.type) for name, kind in (nested or {}).items() for one in fields(kind)
         }
 
-    def parse_line(self, arguments: Sequence[str] | None = None, *, without: Collection[str] = ()) -> Namespace:
+    def add_terminal_options(self, *, json: str | None = None) -> None:
+        """Add the option --quiet, and --json if a program may read the result.
+
+        Args:
+            json: Contents of the JSON object; None for a command without it.
+        """
+        group = self.add_argument_group("what is printed")
+        group.add_argument("--quiet", action="store_true", help="print results and errors only: no progress, no hints")
+        if json is not None:
+            group.add_argument("--json", action="store_true", help=f"print a JSON object and nothing else: {json}")
+
+    def parse_line(
+        self,
+        arguments: Sequence[str] | None = None,
+        *,
+        without: Collection[str] = (),
+        variants: Callable[[], Sequence[CommandLine]] = tuple,
+    ) -> Namespace:
         """Parse arguments, or those of the process.
 
         Args:
             arguments: The arguments; None for those of the process.
             without: Options of a file that are ignored.
+            variants: Return the parsers that replace this one after certain first arguments. Shell completion has
+                their options too.
         """
         # Set here, because jsonargparse creates parsers of this class for groups of options too.
         self.add_argument("--version", action=_Version, help="show the program's version and exit")
+        self.add_argument(
+            "--print_completion",
+            action=_Completion,
+            choices=SHELLS,
+            metavar="SHELL",
+            help=f"print a script for shell completion and exit: {', '.join(SHELLS)}",
+        ).variants = variants
         words = _words(arguments)
         if any(action.dest == "config" for action in self._actions):
             files, words = _files_of_options(words)
@@ -113,7 +143,7 @@ class CommandLine(ArgumentParser):
         """Print one line and exit with code 2."""
         if not self.exit_on_error:
             raise ArgumentError(None, message) from ex
-        options = [one.removeprefix("--") for action in self._actions for one in action.option_strings if one != "-h"]
+        options = [one[2:] for action in self._actions for one in action.option_strings if one.startswith("--")]
         places = {name: _place(a) for a in self._actions if not a.option_strings for name in (a.dest, str(a.metavar))}
         said = plainly(one_line(message), [*options, *self._fields], places)
         print(f"{self.prog}: {said} (see --help)", file=sys.stderr)
@@ -127,6 +157,24 @@ class _Version(_HelpAction):
         from muse_shortcut.version import __version__
 
         print(f"{parser.prog} {__version__}")
+        raise SystemExit(0)
+
+
+class _Completion(_HelpAction):
+    """Prints a completion script. Like --help, it is not an option of a configuration."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
+        Action.__init__(self, option_strings, SUPPRESS, default=SUPPRESS, **kwargs)
+
+    variants: Callable[[], Sequence[CommandLine]] = tuple
+
+    def __call__(self, parser: Any, _: object, values: Any, option_string: str | None = None) -> NoReturn:
+        from muse_shortcut.commands.completion import completion_script
+
+        try:
+            say(completion_script(parser, self.variants(), list(parser._fields), values))
+        except ArgumentsError as error:
+            parser.error(str(error))
         raise SystemExit(0)
 
 
@@ -243,9 +291,49 @@ def run_command(program: str, body: Callable[[], int | None], called: Callable[[
     raise SystemExit(code)
 
 
-def warn_on_terminal(program: str) -> Warn:
-    """Return a function that prints warnings of a reader to standard error, one line each."""
-    return lambda message: print(f"{program}: {one_line(message)}", file=sys.stderr)
+class Terminal:
+    """The output of a command. With `quiet`, only results and errors are printed; with `json`, standard output has one
+    JSON object and nothing else."""
+
+    def __init__(self, program: str, arguments: Namespace | None = None) -> None:
+        """
+        Args:
+            program: Name of the command, before its warnings.
+            arguments: Parsed arguments, with `quiet` and `json` if the command has these options.
+        """
+        self._program = program
+        self.quiet = arguments is not None and arguments.get("quiet") is True
+        self.json = arguments is not None and arguments.get("json") is True
+
+    def result(self, text: str) -> None:
+        """Print a result to standard output; with `json`, the object has it."""
+        if not self.json:
+            say(f"{text}\n")
+
+    def hint(self, text: str) -> None:
+        """Print help for the user that is not a result to standard output."""
+        if not self.quiet and not self.json:
+            say(f"{text}\n")
+
+    def inform(self, text: str) -> None:
+        """Print a line about the progress of the work to standard error."""
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+    def warn(self, message: str) -> None:
+        """Print a warning about a file or a result to standard error, as one line. This is a `Warn`."""
+        self.inform(f"{self._program}: {one_line(message)}")
+
+    def progress(self, label: str, total: float | None) -> ProgressBar:
+        """Return a progress bar on standard error."""
+        from muse_shortcut.commands.progress import ProgressBar
+
+        return ProgressBar(label, total, quiet=self.quiet)
+
+    def finish(self, content: Mapping[str, Any]) -> None:
+        """Print the JSON object, with `json`."""
+        if self.json:
+            say(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def say(text: str) -> None:

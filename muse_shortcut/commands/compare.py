@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from muse_shortcut.commands.command_line import CommandLine, StopSwitch, run_command, say
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import CommandLine, StopSwitch, Terminal, run_command, say
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
@@ -40,31 +39,34 @@ def _parser() -> CommandLine:
 
 def _add_plan(parser: CommandLine) -> None:
     parser.add_argument("plan", type=str, help="a name in data_recipes/comparisons/, or a .yaml file")
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="the comparison's folder")
+    parser.add_argument("-o", "--out", type=str, required=True, metavar="DIR", help="the comparison's folder")
     parser.add_argument("--stores", type=str, default="stores", metavar="DIR", help="where the plan's stores are")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_terminal_options()
+
+
+def _report_parser() -> CommandLine:
+    parser = CommandLine(prog=f"{PROGRAM} report", description="Write report.md and report.png, and print the former.")
+    parser.add_argument("folder", type=str, metavar="DIR", help="a comparison's folder")
+    return parser
+
+
+def _time_parser() -> CommandLine:
+    parser = CommandLine(prog=f"{PROGRAM} time", description="What a step of each core costs, into DIR/times.json.")
+    _add_plan(parser)
+    parser.add_argument("--rounds", type=int, default=7, help="the median of so many counts")
+    return parser
 
 
 def main() -> NoReturn:
     """The command."""
-    what = sys.argv[1] if sys.argv[1:2] in (["report"], ["time"]) else None
-    words = sys.argv[1:] if what is None else sys.argv[2:]
-    if what == "report":
-        parser = CommandLine(
-            prog=f"{PROGRAM} report", description="Write report.md and report.png, and print the former."
-        )
-        parser.add_argument("folder", type=str, metavar="DIR", help="a comparison's folder")
-        reported = parser.parse_line(words)
-        run_command(PROGRAM, lambda: _report(reported), parser.called)
-    if what == "time":
-        parser = CommandLine(prog=f"{PROGRAM} time", description="What a step of each core costs, into DIR/times.json.")
-        _add_plan(parser)
-        parser.add_argument("--rounds", type=int, default=7, help="the median of so many counts")
-        timed = parser.parse_line(words)
-        run_command(PROGRAM, lambda: _time(timed), parser.called)
-    parser = _parser()
-    arguments = parser.parse_line(words)
-    run_command(PROGRAM, lambda: _compare(arguments), parser.called)
+    variants = {"report": (_report_parser, _report), "time": (_time_parser, _time)}
+    what = sys.argv[1] if len(sys.argv) > 1 else ""
+    make, work = variants.get(what, (_parser, _compare))
+    parser = make()
+    words = sys.argv[2:] if what in variants else sys.argv[1:]
+    arguments = parser.parse_line(words, variants=lambda: [_time_parser()] if what not in variants else [])
+    run_command(PROGRAM, lambda: work(arguments), parser.called)
 
 
 def _plan(arguments: Namespace) -> Plan:
@@ -79,9 +81,10 @@ def _compare(arguments: Namespace) -> int:
 
     if not 1 <= arguments.workers <= 1000:
         raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 to 1000")
+    terminal = Terminal(PROGRAM, arguments)
     plan = _plan(arguments)
     runs = sum(1 for _ in plan.jobs())
-    with ProgressBar(plan.name, None) as bar, StopSwitch() as stop:
+    with terminal.progress(plan.name, None) as bar, StopSwitch() as stop:
 
         def show(news: ComparisonProgress) -> None:
             left = "" if news.seconds_left is None else f", {_duration(news.seconds_left)} left"
@@ -103,7 +106,7 @@ def _compare(arguments: Namespace) -> int:
     if complete:
         say(f"all {runs} runs are in {Path(arguments.out) / 'results.jsonl'}\n")
         return 0
-    print(f"{PROGRAM}: stopped; the same command goes on", file=sys.stderr)
+    terminal.warn("stopped; the same command goes on")
     return 130
 
 
@@ -128,7 +131,7 @@ def _time(arguments: Namespace) -> None:
     # The same setting as in the runs.
     torch.set_num_threads(1)
     vocabulary = open_dataset(Path(arguments.stores) / plan.stores[0]).vocabulary
-    with ProgressBar(f"timing {len(plan.cores)} cores", arguments.rounds + 1) as bar:
+    with Terminal(PROGRAM, arguments).progress(f"timing {len(plan.cores)} cores", arguments.rounds + 1) as bar:
         cores = time_cores(
             plan,
             vocabulary_size=vocabulary.vocabulary_size,

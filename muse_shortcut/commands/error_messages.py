@@ -11,9 +11,9 @@ __all__ = ["plainly"]
 
 _WRONG_TYPE = re.compile(r"Parser key \"(?P<key>[\w.]+)\": Expected an? (?P<type>.*?)\. Got value: (?P<value>.*)")
 _WRONG_CHOICE = re.compile(
-    r"argument (?:--)?(?P<key>[\w.]+): invalid choice: '?(?P<value>.*?)'? \(choose from (?P<all>.*)\)"
+    r"argument (?:-\w/)?(?:--)?(?P<key>[\w.]+): invalid choice: '?(?P<value>.*?)'? \(choose from (?P<all>.*)\)"
 )
-_NO_VALUE = re.compile(r"argument --(?P<key>[\w.]+): expected (?:one|at least one) argument")
+_NO_VALUE = re.compile(r"argument (?:-\w/)?--(?P<key>[\w.]+): expected (?:one|at least one) argument")
 _UNKNOWN_FIELD = re.compile(r"(?:Group '(?P<group>[\w.]+)' does not accept option|Option) '(?P<key>[\w.]+)'.*")
 _NESTED = re.compile(
     r"Parser key \"(?P<key>[\w.]+)\": Does not validate .*?Problem with given class_path '[^']*': (?P<inner>.*?)"
@@ -61,7 +61,7 @@ def plainly(message: str, options: Collection[str], places: Mapping[str, str]) -
         return "; ".join(_unknown(key, options) for key in unknown) or f"cannot place {message.partition(': ')[2]}"
     if message.startswith("the following arguments are required: "):
         missing = message.partition(": ")[2].split(", ")
-        return f"missing: {', '.join(places.get(key) or spelt(key.removeprefix('--')) for key in missing)}"
+        return f"missing: {', '.join(places.get(key) or spelt(key.rpartition('--')[2]) for key in missing)}"
     return message
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder
-from muse_shortcut.commands.command_line import CommandLine, StopSwitch, run_command
+from muse_shortcut.commands.command_line import CommandLine, StopSwitch, Terminal, run_command
 from muse_shortcut.commands.evaluate_results import Evaluation, compared, copied, shown
-from muse_shortcut.commands.progress import ProgressBar, check_ids
+from muse_shortcut.commands.progress import check_ids
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import default_checkpoint
@@ -88,7 +88,14 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where the model computes"
     )
+    parser.add_terminal_options()
     return parser
+
+
+def _variants() -> list[CommandLine]:
+    from muse_shortcut.commands import evaluate_codec, evaluate_continue
+
+    return [evaluate_codec.build_parser(), evaluate_continue.build_parser()]
 
 
 def main() -> NoReturn:
@@ -102,7 +109,7 @@ def main() -> NoReturn:
 
         evaluate_continue()
     parser = _parser()
-    arguments = parser.parse_line()
+    arguments = parser.parse_line(variants=_variants)
     run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
 
 
@@ -115,6 +122,7 @@ def _evaluate(arguments: Namespace) -> int:
     from muse_shortcut.files import write_text
 
     _check(arguments)
+    terminal = Terminal(PROGRAM, arguments)
     device = choose_device(arguments.device)
     folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     store = open_store(Path(arguments.data))
@@ -122,7 +130,7 @@ def _evaluate(arguments: Namespace) -> int:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
     checkpoint = load_checkpoint(folder, device)
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), str(folder))
-    check_ids(store, checkpoint.tokenizer.vocabulary_size)
+    check_ids(store, checkpoint.tokenizer.vocabulary_size, terminal)
     only = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
     if arguments.sources is not None and not only:
         raise ArgumentsError("--sources is empty; allowed: names with commas between them")
@@ -133,6 +141,7 @@ def _evaluate(arguments: Namespace) -> int:
         device=device,
         sources=pieces_by_source(store, arguments.split, only),
         tables=Tables(),
+        terminal=terminal,
     )
     result: dict[str, Any] = {
         "evaluate": arguments.domain,
@@ -235,7 +244,7 @@ def _likelihood(evaluation: Evaluation, scoring: Any, stop: StopSwitch) -> dict[
     model = Model(evaluation.checkpoint)
 
     def score(without: Sequence[int] = ()) -> LikelihoodResult:
-        with ProgressBar("scoring", total) as bar:
+        with evaluation.terminal.progress("scoring", total) as bar:
             watch = shown(bar, "windows", stop)
             return evaluate_likelihood(
                 model, store, pieces=sources, scoring=scoring, hidden_depths=without, watch=watch
@@ -280,7 +289,7 @@ def _choose(evaluation: Evaluation, selection: WindowSelection, stop: StopSwitch
     from muse_shortcut.evaluation.windows import choose_windows
 
     domain = evaluation.checkpoint.domain
-    with ProgressBar("cutting", selection.count) as bar:
+    with evaluation.terminal.progress("cutting", selection.count) as bar:
         return choose_windows(evaluation.store, domain, evaluation.sources, selection, shown(bar, "pieces", stop))
 
 
@@ -304,7 +313,7 @@ def _continuations(
     made = continue_windows(
         model, choice.windows, selection.length, constraints=rules, sampling=sampling, seed=selection.seed
     )
-    with ProgressBar("continuing", len(choice.windows)) as bar:
+    with evaluation.terminal.progress("continuing", len(choice.windows)) as bar:
         while not stop() and (outcome := next(made, None)) is not None:
             outcomes.append(outcome)
             bar.show(len(outcomes), "pieces")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import codec_name
-from muse_shortcut.commands.command_line import CommandLine, run_command
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
@@ -17,12 +16,13 @@ if TYPE_CHECKING:
 
     from muse_shortcut.codec.metrics import CodecMetrics
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 PROGRAM = "muse-evaluate"
 
 
-def _parser() -> CommandLine:
+def build_parser() -> CommandLine:
+    """Build the parser."""
     parser = CommandLine(
         prog=PROGRAM,
         description="Hold a codec against sound it was not trained on: how far what it gives back is from it, with 1, "
@@ -35,12 +35,13 @@ def _parser() -> CommandLine:
     parser.add_argument("--seconds", type=float, default=10.0, help="from the middle of each file")
     parser.add_argument("--seed", type=int, default=0, help="of what is put out of order and drawn")
     parser.add_argument("--json", type=str, metavar="FILE", help="write everything")
+    parser.add_terminal_options()
     return parser
 
 
 def main() -> NoReturn:
     """The command."""
-    parser = _parser()
+    parser = build_parser()
     arguments = parser.parse_line()
     run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
 
@@ -70,7 +71,7 @@ def _evaluate(arguments: Namespace) -> None:
         raise ArgumentsError(f"there is nothing to judge by: {arguments.data} has no {arguments.split} sounds")
     taken = [sound for found in by_source.values() for sound in found]
     sources: dict[str, list[CodecMetrics]] = {}
-    with ProgressBar("listening", len(taken)) as bar:
+    with Terminal(PROGRAM, arguments).progress("listening", len(taken)) as bar:
         done = 0
         for source, found in by_source.items():
             sources[source], _ = measure_codec(codec, found)

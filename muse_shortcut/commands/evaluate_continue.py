@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.command_line import CommandLine, run_command
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from muse_shortcut.evaluation.continuity import Measured
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 PROGRAM = "muse-evaluate"
 _OPTIONS = (
@@ -25,7 +24,8 @@ _OPTIONS = (
 """Options of `Model.continue_` for other sampling and constraints."""
 
 
-def _parser() -> CommandLine:
+def build_parser() -> CommandLine:
+    """Build the parser."""
     parser = CommandLine(
         prog=PROGRAM,
         description="Continue music files and compare each continuation with what truly follows in its file, with "
@@ -60,12 +60,13 @@ def _parser() -> CommandLine:
     parser.add_argument("--seed", type=int, default=0, help="of the chosen pieces, the samples and the intervals (0)")
     parser.add_argument("--json", type=str, metavar="FILE", help="write every continuation's features")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_terminal_options()
     return parser
 
 
 def main() -> NoReturn:
     """The command."""
-    parser = _parser()
+    parser = build_parser()
     arguments = parser.parse_line()
     run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
 
@@ -79,6 +80,7 @@ def _evaluate(arguments: Namespace) -> None:
     from muse_shortcut.files import write_text
 
     check_json(arguments.json)
+    terminal = Terminal(PROGRAM, arguments)
     for name, most in (("pieces", 100_000), ("samples", 64)):
         if not 1 <= getattr(arguments, name) <= most:
             raise ArgumentsError(f"--{name} is {getattr(arguments, name)}; allowed: 1 to {most}")
@@ -86,13 +88,13 @@ def _evaluate(arguments: Namespace) -> None:
         raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^32 - 1")
     lengths = Lengths(prompt=arguments.prompt_seconds, continuation=arguments.seconds)
     model = load(arguments.checkpoint or arguments.domain, device=arguments.device)
-    files = _files(arguments, model.domain.suffixes)
+    files = _files(arguments, model.domain.suffixes, terminal)
     options = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
-    with ProgressBar("choosing", arguments.pieces) as bar:
+    with terminal.progress("choosing", arguments.pieces) as bar:
         excerpts = choose_excerpts(
             model, files, lengths, arguments.pieces, arguments.seed, lambda done: bar.show(done, "pieces")
         )
-    with ProgressBar("continuing", len(excerpts)) as bar:
+    with terminal.progress("continuing", len(excerpts)) as bar:
         measured = continue_excerpts(
             model,
             excerpts,
@@ -132,16 +134,15 @@ def _json_of(one: Measured) -> dict[str, Any]:
     return {"piece": one.name, "sample": one.sample, "start": one.start, "steps": one.steps, "features": features}
 
 
-def _files(arguments: Namespace, suffixes: frozenset[str]) -> list[tuple[str, Path]]:
+def _files(arguments: Namespace, suffixes: frozenset[str], terminal: Terminal) -> list[tuple[str, Path]]:
     from muse_shortcut.commands.sources import fetch_under_bars, name_source
     from muse_shortcut.data.sources import find_files
     from muse_shortcut.data.splits import split_files
     from muse_tokenizers.loading import domain_class
 
     source, domain = name_source(arguments.data, arguments.domain), arguments.domain
-    [files], _ = find_files(
-        [source], suffixes, None, domain=domain, any_ending=domain_class(domain).divisible, fetch=fetch_under_bars
-    )
+    any_ending, fetch = domain_class(domain).divisible, fetch_under_bars(terminal)
+    [files], _ = find_files([source], suffixes, None, domain=domain, any_ending=any_ending, fetch=fetch)
     wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
     if wanted == "all":
         return [(file.name, file.path) for file in files]

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from muse_shortcut.commands.command_line import StopSwitch
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import StopSwitch, Terminal
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from muse_shortcut.checkpoints import Checkpoint
     from muse_shortcut.commands.evaluation_tables import Tables
+    from muse_shortcut.commands.progress import ProgressBar
     from muse_shortcut.data.store import Store
     from muse_shortcut.evaluation.continuations import Outcome
 
@@ -31,6 +31,7 @@ class Evaluation:
     device: torch.device
     sources: dict[str, list[int]]
     tables: Tables
+    terminal: Terminal
 
 
 def shown(bar: ProgressBar, unit: str, stop: StopSwitch) -> Callable[[int], None]:
@@ -89,7 +90,8 @@ def copied(evaluation: Evaluation, outcomes: Sequence[Outcome], stop: StopSwitch
     from muse_shortcut.evaluation.evaluating import evaluate_copies
 
     store, domain = evaluation.store, evaluation.checkpoint.domain
-    with ProgressBar("reading the training pieces", sum(piece.split == "train" for piece in store.pieces)) as bar:
+    training = sum(piece.split == "train" for piece in store.pieces)
+    with evaluation.terminal.progress("reading the training pieces", training) as bar:
         result = evaluate_copies(Model(evaluation.checkpoint), store, outcomes, shown(bar, "pieces", stop))
     found, summaries = result.copies, result.summaries
     names = [store.pieces[outcome.window.number].name for outcome in outcomes]

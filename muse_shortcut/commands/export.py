@@ -28,7 +28,7 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "checkpoint", type=str, metavar="CHECKPOINT", help="folder of a checkpoint or a codec, or of a run: its best"
     )
-    parser.add_argument("--out", type=str, metavar="DIR", help="folder of the copy; not needed beside --push")
+    parser.add_argument("-o", "--out", type=str, metavar="DIR", help="folder of the copy; not needed beside --push")
     parser.add_argument(
         "--push",
         type=str,

@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category
 
+from muse_shortcut.checks import RANGES
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder
-from muse_shortcut.commands.command_line import StopSwitch, run_command, say, warn_on_terminal
+from muse_shortcut.commands.command_line import StopSwitch, Terminal, run_command, say
+from muse_shortcut.commands.explained_step import check_explained_step, parse_explained_step
 from muse_shortcut.commands.generate_options import build_parser
 from muse_shortcut.commands.generation_progress import GenerationProgress
 from muse_shortcut.commands.outputs import (
     Wanted,
     choose_output,
-    parse_explained_step,
     parse_loudness,
+    say_lengths,
     say_what_next,
     write_candidates,
 )
-from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.commands.prompts import (
     STANDARD_INPUT,
+    asked_options,
     check_options,
     choose_target,
     find_prompt,
@@ -66,12 +68,14 @@ def main() -> NoReturn:
 
 def _generate(arguments: Namespace) -> int:
     # What a person can get wrong comes before what takes seconds to load.
+    terminal = Terminal(PROGRAM, arguments)
     target = choose_target(arguments)
     arguments.domain, arguments.prompt = target.domain, target.prompt
     if arguments.from_json:
         _refuse_with_sidecar(arguments)
     path = find_prompt(target)
     check_options(arguments, target.domain)
+    wanted = _wanted(arguments)
     output = choose_output(arguments.out, target.domain)
     from muse_shortcut.api.model import load
     from muse_shortcut.api.prompts import LoadedPrompt
@@ -85,17 +89,22 @@ def _generate(arguments: Namespace) -> int:
         raise ArgumentsError(f"{folder} continues {model.domain.kind}, not {arguments.domain}{which}")
     sidecar = None
     if arguments.from_json:
-        sidecar = read_sidecar(Path(arguments.from_json), model.domain, warn=warn_on_terminal(PROGRAM))
+        sidecar = read_sidecar(Path(arguments.from_json), model.domain, warn=terminal.warn)
         if sidecar.checkpoint != model.checkpoint.digest:
             raise ArgumentsError(
                 f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
                 f"{model.checkpoint.digest[:12]}; name the right ones with --checkpoint"
             )
         request, source = sidecar.request, LoadedPrompt(sidecar.request.prompt.piece, sidecar.name, sidecar.source)
+        if arguments.loudness is None:
+            wanted = replace(wanted, loudness=sidecar.loudness)
     else:
-        request, source = _make_request(arguments, model, path)
+        request, source = _make_request(arguments, model, path, terminal)
+    if wanted.explain is not None:
+        check_explained_step(wanted.explain, model.domain, request, None if sidecar is None else len(sidecar.ids))
     # Before the work, so that a wrong soundfont costs no one a minute.
-    wanted = _wanted(arguments, model.domain, LOUDNESS if sidecar is None else sidecar.loudness)
+    if arguments.sound:
+        wanted = replace(wanted, sound=model.domain.describe_sound(wanted.soundfont, wanted.loudness))
     alone = sidecar is not None or (wanted.keep or request.candidates) == 1
     wanted = replace(wanted, named=alone and output.name is not None)
     stem = output.stem(source.name, alone=alone)
@@ -103,39 +112,48 @@ def _generate(arguments: Namespace) -> int:
     keep = wanted.trace or wanted.picture or wanted.explain is not None
     stream = model.start(request, source, trace=keep)
     if sidecar is None:
-        say(f"seed {request.seed}\n")
+        terminal.hint(f"seed {request.seed}")
         lengths = [name for name in _LENGTHS if getattr(arguments, name) is not None]
         if len(lengths) > 1:
-            say(f"{' and '.join(map(spelt, lengths))}: whichever is reached first ends the continuation\n")
+            terminal.hint(f"{' and '.join(map(spelt, lengths))}: whichever is reached first ends the continuation")
     with StopSwitch() as stop:
-        problem: OutputError | None = None
+        full: OutputError | None = None
         try:
-            _grow(stream, model.domain, stop)
+            _grow(stream, model.domain, stop, terminal)
         except OutputError as error:
             # No room for the trace: what has been made is written all the same.
-            problem = error
+            full = error
         # Writing what there is goes on after a Ctrl-C: that is what it is for.
         interrupted = stop.pressed
-        if problem is not None:
+        if full is not None:
             wanted = replace(wanted, trace=False, picture=False, explain=None)
         made = stream.continuations()
-        try:
-            written = write_candidates(made if sidecar is None else [made[sidecar.candidate]], stem, wanted)
-            say_what_next(written, stream.steps if interrupted else None, wanted)
-        except ArgumentsError as error:
-            if not interrupted:
-                raise
-            print(f"{PROGRAM}: {error}", file=sys.stderr)
-    if problem is not None:
-        raise problem
+        made_again = made if sidecar is None else [made[sidecar.candidate]]
+        written, problems = write_candidates(made_again, stem, wanted, terminal)
+        say_lengths(written, terminal)
+        if interrupted or not problems:
+            say_what_next(written, stream.steps if interrupted else None, wanted, terminal)
+        terminal.finish(
+            {
+                "seed": request.seed,
+                "prompt": None if source.piece is None else {"file": source.file} | made[0].prompt_length,
+                "continuations": [one.to_json() for one in written],
+                "interrupted": interrupted,
+            }
+        )
+    if full is not None:
+        raise full
+    if problems and not interrupted:
+        raise ArgumentsError("; ".join(problems))
+    for problem in problems:
+        print(f"{PROGRAM}: {problem}", file=sys.stderr)
     if sidecar is not None and not interrupted and made[sidecar.candidate].ids.tolist() != sidecar.ids.tolist():
-        say("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same\n")
+        terminal.warn("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
     return 130 if interrupted else 0
 
 
-def _wanted(arguments: Namespace, domain: Domain[Any], usual: float | None) -> Wanted:
-    loudness = usual if arguments.loudness is None else parse_loudness(arguments.loudness)
-    soundfont = Path(arguments.soundfont) if arguments.soundfont else None
+def _wanted(arguments: Namespace) -> Wanted:
+    """Return the requested outputs, as far as they are known without a model."""
     samples = 1 if arguments.num_samples is None else arguments.num_samples
     if arguments.keep is not None and not 1 <= arguments.keep <= samples:
         raise ArgumentsError(f"--keep is {arguments.keep}; allowed: 1 to --num-samples, {samples}")
@@ -144,9 +162,8 @@ def _wanted(arguments: Namespace, domain: Domain[Any], usual: float | None) -> W
         trace=arguments.trace,
         picture=arguments.picture,
         explain=None if arguments.explain is None else parse_explained_step(arguments.explain),
-        sound=domain.describe_sound(soundfont, loudness) if arguments.sound else None,
-        soundfont=soundfont,
-        loudness=loudness,
+        soundfont=Path(arguments.soundfont) if arguments.soundfont else None,
+        loudness=LOUDNESS if arguments.loudness is None else parse_loudness(arguments.loudness),
     )
 
 
@@ -157,24 +174,38 @@ def _refuse_with_sidecar(arguments: Namespace) -> None:
         raise ArgumentsError(f"--from-json makes the same again: --{option} cannot be changed beside it")
 
 
-def _make_request(arguments: Namespace, model: Model, path: Path | None) -> tuple[Request, LoadedPrompt]:
-    from muse_shortcut.api.options import OPTION_NAMES, build_request, check_prompt_seconds
+def _make_request(
+    arguments: Namespace, model: Model, path: Path | None, terminal: Terminal
+) -> tuple[Request, LoadedPrompt]:
+    from muse_shortcut.api.options import build_request, check_prompt_seconds
     from muse_shortcut.api.prompts import LoadedPrompt
 
     domain = model.domain
     check_prompt_seconds(domain, arguments.prompt_seconds, has_prompt=arguments.prompt is not None)
-    piece = _read_prompt(arguments, domain, path)
-    options = {name: getattr(arguments, name) for name in OPTION_NAMES}
-    # A flag that is not given says nothing against the checkpoint's own sampling.
-    options["greedy"] = arguments.greedy or None
+    piece = _read_prompt(arguments, domain, path, terminal)
     prompt = domain.prompt(piece, arguments.prompt_seconds)
+    if piece is not None and arguments.prompt_seconds is not None:
+        _say_other_length(domain, piece, arguments, prompt.split_point, terminal)
     name, file = ("from-nothing", None) if path is None else (path.stem, path.name)
     if path is None and piece is not None:
         name = "words"
-    return build_request(domain, prompt, model.checkpoint.sampling, options), LoadedPrompt(piece, name, file)
+    request = build_request(domain, prompt, model.checkpoint.sampling, asked_options(arguments))
+    return request, LoadedPrompt(piece, name, file)
 
 
-def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None) -> Any:
+def _say_other_length(
+    domain: Domain[Any], piece: Any, arguments: Namespace, split_point: float, terminal: Terminal
+) -> None:
+    """Warn if the prompt is shorter or longer than requested."""
+    length, asked = domain.duration(piece), arguments.prompt_seconds
+    # The last frame of sound is left out if it is incomplete.
+    if asked > length + 0.01 and abs(domain.find_split_point(piece, RANGES["prompt_seconds"]) - split_point) < 1e-6:
+        terminal.warn(f"{arguments.prompt} has only {length:.1f} s: all of it is the prompt")
+    elif split_point > asked + 0.01:
+        terminal.warn(f"{arguments.prompt} cannot be cut before {split_point:.2f} s: so much of it is the prompt")
+
+
+def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None, terminal: Terminal) -> Any:
     """The piece to continue; None where there is none."""
     from muse_tokenizers.text.encodings import check_encoding
 
@@ -184,21 +215,21 @@ def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None) -
         return domain.read(file, limit=arguments.prompt_seconds, warn=warn, **more)
 
     if arguments.prompt == STANDARD_INPUT:
-        return read_standard_input(read, warn_on_terminal(PROGRAM))
+        return read_standard_input(read, terminal.warn)
     if path is not None:
-        return read(path, warn_on_terminal(PROGRAM))
+        return read(path, terminal.warn)
     if arguments.prompt is None:
         return None
     return domain.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
 
 
-def _grow(stream: Stream, domain: Domain[Any], stop: StopSwitch) -> None:
+def _grow(stream: Stream, domain: Domain[Any], stop: StopSwitch, terminal: Terminal) -> None:
     """Run a generation until it ends or is interrupted: of one text with its words as they come, else under a bar."""
-    if domain.view == "text" and stream.request.candidates == 1:
+    if domain.view == "text" and stream.request.candidates == 1 and not terminal.quiet and not terminal.json:
         _say_words(stream, domain, stop)
         return
     progress = GenerationProgress(stream.request, domain)
-    with ProgressBar("generating", progress.total) as bar:
+    with terminal.progress("generating", progress.total) as bar:
         for event in stream:
             progress.advance(event)
             if event.step % _SHOWN_EVERY == 0:

@@ -44,7 +44,10 @@ def build_parser(program: str) -> CommandLine:
         help="text: encoding of the prompt, such as latin-1; default: found out",
     )
     prompt.add_argument(
-        "--prompt_seconds", type=float, help="music and sound: continue the first X seconds only, of MIDI to a bar line"
+        "--prompt_seconds",
+        type=float,
+        help="music and sound: continue only the first X seconds; music is cut at the last bar line in them, or after "
+        "the first bar with notes if there is none",
     )
     prompt.add_argument(
         "--seconds",
@@ -98,6 +101,7 @@ def build_parser(program: str) -> CommandLine:
     )
     output = parser.add_argument_group("what is written")
     output.add_argument(
+        "-o",
         "--out",
         type=str,
         default="output",
@@ -115,7 +119,11 @@ def build_parser(program: str) -> CommandLine:
     output.add_argument("--trace", type=bool, default=True, help="write what each token attended to, as .trace.npz")
     output.add_argument("--picture", action="store_true", help="draw what each token attended to: .png and .svg")
     output.add_argument(
-        "--explain", type=str, metavar="STEP", help="print what a step, or the note at a time (0:31), was drawn from"
+        "--explain",
+        type=str,
+        metavar="STEP",
+        help="print what a token was drawn from: a step (150), or the first note from a time in the piece on (0:31, or "
+        "31.0: with a point a number is seconds)",
     )
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -126,4 +134,5 @@ def build_parser(program: str) -> CommandLine:
         "(default: the one that ships)",
     )
     model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it computes")
+    parser.add_terminal_options(json="files, seed, lengths of prompt and continuations, ranking")
     return parser

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from muse_shortcut.commands.command_line import CommandLine, run_command
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.commands.sources import (
     GROUP_HELP,
     SOURCE_HELP,
@@ -48,7 +48,7 @@ def _parser() -> CommandLine:
         "domain", choices=["midi", "audio", "text"], metavar="DOMAIN", help="what the files are: midi, audio or text"
     )
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
-    parser.add_argument("--out", type=str, required=True, metavar="STORE", help="folder of the store")
+    parser.add_argument("-o", "--out", type=str, required=True, metavar="STORE", help="folder of the store")
     parser.add_argument("--from_folder", type=str, metavar="DIR", help="folder of the files of the one recipe")
     parser.add_argument(
         "--tokenizer",
@@ -81,6 +81,7 @@ def _parser() -> CommandLine:
     parser.add_argument("--seed", type=int, default=0, help="seed of the random split")
     parser.add_argument("--overwrite", action="store_true", help="replace STORE where it is a finished store")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that read files")
+    parser.add_terminal_options(json="the store, counts by split, files that were not used or repaired")
     return parser
 
 
@@ -98,6 +99,7 @@ def _prepare(arguments: Namespace) -> None:
     from muse_tokenizers.loading import domain_class, domain_of
     from muse_tokenizers.text.encodings import check_encoding
 
+    terminal = Terminal(PROGRAM, arguments)
     if not 0.0 <= arguments.held_out <= 0.4:
         raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
     if arguments.workers < 1:
@@ -116,7 +118,7 @@ def _prepare(arguments: Namespace) -> None:
         arguments.group_by,
         domain=arguments.domain,
         any_ending=domain.divisible,
-        fetch=fetch_under_bars,
+        fetch=fetch_under_bars(terminal),
     )
     sources, excluded_files = _without(sources, excluded)
     if domain.divisible:
@@ -125,7 +127,7 @@ def _prepare(arguments: Namespace) -> None:
             text_parts(files, one, held_out=arguments.held_out, encoding=arguments.encoding)
             for files, one in zip(sources, recipes, strict=True)
         ]
-    tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources)
+    tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources, terminal)
     described = [describe_source(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)
     how = Preparation(
@@ -138,7 +140,7 @@ def _prepare(arguments: Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     started = time.monotonic()
-    with ProgressBar("preparing", total) as bar:
+    with terminal.progress("preparing", total) as bar:
         manifest = prepare(
             sources,
             domain_of(tokenizer),
@@ -148,7 +150,17 @@ def _prepare(arguments: Namespace) -> None:
                 files, f"{'file' if files == 1 else 'files'}, {counted(tokens, 'token')}, {rejects} rejected"
             ),
         )
-    _summarise(manifest, arguments.out, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    for line in _summary(manifest, arguments.out, seconds):
+        terminal.hint(line)
+    if terminal.quiet:
+        terminal.result(arguments.out)
+    counts = {name: manifest[name] for name in ("tokens", "pieces", "splits")}
+    terminal.finish(
+        {"store": arguments.out}
+        | counts
+        | {"seconds": seconds, "not_used": manifest["rejects"], "repaired": manifest["warnings"]}
+    )
 
 
 def _name_sources(arguments: Namespace) -> list[tuple[Recipe | None, Path | None]]:
@@ -194,23 +206,23 @@ def _without(
     return kept, left_out
 
 
-def _summarise(manifest: dict[str, Any], out: str, seconds: float) -> None:
-    print(
+def _summary(manifest: dict[str, Any], out: str, seconds: float) -> Iterator[str]:
+    yield (
         f"{out}: {counted(manifest['tokens'], 'token')} of {counted(manifest['pieces'], 'piece')}, "
         f"{seconds:.1f} s, {counted(manifest['tokens'] / max(seconds, 1e-9), 'token', ',.0f')} a second"
     )
     for split, counts in manifest["splits"].items():
         pieces = f"{counted(counts['pieces'], 'piece', '>6,'):<13}"
-        print(f"  {split:<10} {pieces} {counted(counts['tokens'], 'token', '>12,')}")
+        yield f"  {split:<10} {pieces} {counted(counts['tokens'], 'token', '>12,')}"
     for line in _lacking(manifest):
-        print(f"  {line}")
+        yield f"  {line}"
     for title, name, words in (("not used", "rejects", "reason"), ("read, but", "warnings", "warning")):
         found = manifest[name]
         if found:
             files = len({one["name"] for one in found})
-            print(f"  {title:<10} {counted(files, 'file', '>6,')}, listed in {out}/manifest.json:")
+            yield f"  {title:<10} {counted(files, 'file', '>6,')}, listed in {out}/manifest.json:"
             for line in count_reasons((one["name"], one[words]) for one in found):
-                print(f"    {line}")
+                yield f"    {line}"
 
 
 def _lacking(manifest: dict[str, Any]) -> list[str]:

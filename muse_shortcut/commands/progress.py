@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from muse_shortcut.commands.command_line import Terminal
     from muse_shortcut.data.store import Store
 
 __all__ = ["ProgressBar", "check_ids", "duration"]
@@ -22,8 +23,14 @@ _PLAIN_SECONDS = 10.0
 class ProgressBar:
     """The progress of one task, shown on standard error."""
 
-    def __init__(self, label: str, total: float | None) -> None:
-        self._label, self._total = label, total
+    def __init__(self, label: str, total: float | None, *, quiet: bool = False) -> None:
+        """
+        Args:
+            label: Name of the task.
+            total: Total amount of work; None if it is unknown.
+            quiet: Show nothing.
+        """
+        self._label, self._total, self._quiet = label, total, quiet
         self._console = Console(stderr=True)
         self._rich: Progress | None = None
         self._task: TaskID | None = None
@@ -32,7 +39,7 @@ class ProgressBar:
         """Time and position of the first step that was shown, because work may resume from any position."""
 
     def __enter__(self) -> ProgressBar:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._quiet:
             self._rich = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -51,6 +58,8 @@ class ProgressBar:
 
     def show(self, done: float, note: str = "", *, line: bool = False) -> None:
         """Show the progress. `line` prints the note as a separate line, on any terminal."""
+        if self._quiet:
+            return
         if self._rich is not None and self._task is not None:
             if line:
                 self._rich.console.print(note, highlight=False)
@@ -80,7 +89,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def check_ids(store: Store, vocabulary_size: int) -> None:
+def check_ids(store: Store, vocabulary_size: int, terminal: Terminal) -> None:
     """Run `Store.check_ids` with a progress bar. Raises StoreError."""
-    with ProgressBar("checking the store", store.tokens.nbytes / 2**20) as bar:
+    with terminal.progress("checking the store", store.tokens.nbytes / 2**20) as bar:
         store.check_ids(vocabulary_size, lambda done: bar.show(done / 2**20, "MiB"))

@@ -8,10 +8,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from muse_shortcut.api import finding
-from muse_shortcut.commands.outputs import parse_loudness
 from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 __all__ = [
-    "DOMAINS", "STANDARD_INPUT", "Target", "check_options", "choose_target", "find_prompt", "places_first",
+    "DOMAINS", "STANDARD_INPUT", "Target", "asked_options", "check_options", "choose_target",
+    "find_prompt", "places_first",
     "read_standard_input",
 ]  # fmt: skip
 
@@ -140,11 +140,20 @@ def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piec
             raise error.with_name(path, "stdin") from error
 
 
+def asked_options(arguments: Namespace) -> dict[str, Any]:
+    """Return the options for `Model.continue_`; None for those that were not given."""
+    from muse_shortcut.api.options import OPTION_NAMES
+
+    options = {name: getattr(arguments, name) for name in OPTION_NAMES}
+    # A flag that is not given does not override the sampling of the checkpoint.
+    return options | {"greedy": arguments.greedy or None}
+
+
 def check_options(arguments: Namespace, domain: str) -> None:
     """Check options that can be checked before a model is loaded.
 
     Raises:
-        ArgumentsError, ConstraintError: An option belongs to another domain, or its value is invalid.
+        ArgumentsError, ConstraintError: An option belongs to another domain, or no model accepts its value.
     """
     for name, domains in _ONLY.items():
         if getattr(arguments, name) is not None and domain not in domains:
@@ -153,8 +162,19 @@ def check_options(arguments: Namespace, domain: str) -> None:
                 f"; {_SORTS[domain]} takes --{_LENGTHS[domain]}" if name in _LENGTHS.values() or name == "bars" else ""
             )
             raise ArgumentsError(f"--{option} is an option of {others}, not of {_SORTS[domain]}{length}")
-    if arguments.loudness is not None:
-        parse_loudness(arguments.loudness)
+    if arguments.encoding is not None:
+        from muse_tokenizers.text.encodings import check_encoding
+
+        check_encoding(arguments.encoding)
+    asked = {name: value for name, value in asked_options(arguments).items() if value is not None}
+    if asked:
+        from muse_shortcut.api.options import check_values
+
+        check_values(asked, has_prompt=arguments.prompt is not None)
+    if arguments.tempo is not None and arguments.tempo.strip().lower() != "free":
+        from muse_tokenizers.midi.constraints import check_tempo
+
+        check_tempo(float(arguments.tempo))
     if arguments.key is not None or arguments.instruments is not None:
         from muse_tokenizers.midi.constraints import parse_instruments, parse_key
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import Terminal
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.suggesting import did_you_mean
 from muse_tokenizers.wording import counted
@@ -94,13 +94,16 @@ def _numbered(recipe: Recipe, numbers: str) -> Recipe:
     return replace(recipe, numbers=tuple(dict.fromkeys(int(word) for word in words)))
 
 
-def fetch_under_bars(recipe: Recipe) -> list[Path]:
-    """Run `fetch_recipe` with a progress bar."""
+def fetch_under_bars(terminal: Terminal) -> Callable[[Recipe], list[Path]]:
+    """Return `fetch_recipe` with a progress bar."""
     from muse_shortcut.data.sources import fetch_recipe
 
-    with ProgressBar(f"downloading {recipe.name}", None) as bar:
+    def fetch(recipe: Recipe) -> list[Path]:
+        with terminal.progress(f"downloading {recipe.name}", None) as bar:
 
-        def show(done: int, total: int | None) -> None:
-            bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB")
+            def show(done: int, total: int | None) -> None:
+                bar.show(done / 2**20, f"of {total / 2**20:.0f} MiB" if total else "MiB")
 
-        return fetch_recipe(recipe, show)
+            return fetch_recipe(recipe, show)
+
+    return fetch

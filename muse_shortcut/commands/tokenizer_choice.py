@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
-from muse_shortcut.commands.progress import ProgressBar
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.runs import find_checkpoint
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
+    from muse_shortcut.commands.command_line import Terminal
+    from muse_shortcut.commands.progress import ProgressBar
     from muse_shortcut.data.recipe import Recipe
     from muse_shortcut.data.scan import SourceFile
     from muse_tokenizers.base import Tokenizer
@@ -42,7 +43,7 @@ def refuse_others_options(arguments: Namespace) -> None:
 
 
 def choose_tokenizer(
-    arguments: Namespace, recipes: Sequence[Recipe | None], sources: Sequence[Sequence[SourceFile]]
+    arguments: Namespace, recipes: Sequence[Recipe | None], sources: Sequence[Sequence[SourceFile]], terminal: Terminal
 ) -> Tokenizer[Any]:
     """Choose the tokenizer of a command line.
 
@@ -50,6 +51,7 @@ def choose_tokenizer(
         arguments: Arguments of muse-prepare.
         recipes: Recipe of each source; None if it has none.
         sources: Files of each source, on which a vocabulary may be trained.
+        terminal: Output of the command.
 
     Raises:
         ArgumentsError, TokenizerError: There is no such tokenizer, or it belongs to another domain.
@@ -71,8 +73,8 @@ def choose_tokenizer(
         return found
     named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
     if arguments.domain == "audio":
-        return _audio(arguments, named)
-    return _text(arguments, named, sources) if arguments.domain == "text" else _midi(arguments, named)
+        return _audio(arguments, named, terminal)
+    return _text(arguments, named, sources, terminal) if arguments.domain == "text" else _midi(arguments, named)
 
 
 def _is_checkpoint(folder: Path) -> bool:
@@ -89,7 +91,7 @@ def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
     return MidiTokenizer.of(CONFIGURATIONS[name])
 
 
-def _audio(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+def _audio(arguments: Namespace, named: str | None, terminal: Terminal) -> Tokenizer[Any]:
     from muse_tokenizers.audio.codecs import META, SHIPPED, fetch_codec
     from muse_tokenizers.audio.tokenizer import AudioTokenizer
 
@@ -97,12 +99,14 @@ def _audio(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
         raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder; see --codec")
     name = codec_name(arguments.codec or named or SHIPPED)
     if name == META:
-        with ProgressBar(f"fetching {META}", None) as bar:
+        with terminal.progress(f"fetching {META}", None) as bar:
             fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
     return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
 
 
-def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[SourceFile]]) -> Tokenizer[Any]:
+def _text(
+    arguments: Namespace, named: str | None, sources: Sequence[Sequence[SourceFile]], terminal: Terminal
+) -> Tokenizer[Any]:
     from muse_tokenizers.text.subwords import LETTERS, CharacterModel, train_bpe
     from muse_tokenizers.text.tokenizer import TextTokenizer, read_bpe
 
@@ -113,7 +117,7 @@ def _text(arguments: Namespace, named: str | None, sources: Sequence[Sequence[So
         if not 257 <= size <= 2**17:
             raise ArgumentsError(f"--vocabulary-size is {size}; allowed: 257 to {2**17}, 256 of which are bytes")
         learn = train_bpe if name == "bpe" else CharacterModel.of_texts
-        with ProgressBar("learning a vocabulary", None) as bar:
+        with terminal.progress("learning a vocabulary", None) as bar:
             subword_model = learn(_training_texts(arguments, sources, bar), size)
     elif size is not None:
         raise ArgumentsError(f"--vocabulary-size goes with bpe and characters, not with {name}, which has its own")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, describe_unimproved
-from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, run_command, warn_on_terminal
+from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, Terminal, run_command
 from muse_shortcut.commands.help_formatter import describe_fields
-from muse_shortcut.commands.progress import ProgressBar, check_ids
+from muse_shortcut.commands.progress import check_ids
 from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
@@ -51,7 +50,7 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
     known = "what the store holds: midi, audio or text; for a codec see muse-train codec --help"
     parser.add_argument("domain", choices=DOMAINS, metavar="DOMAIN", help=known)
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
-    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("-o", "--out", type=str, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--preset", choices=list(PRESETS), default=preset, help="the shape of the model; see below")
     parser.add_argument(
         "--from",
@@ -74,6 +73,7 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
     )
     parser.add_argument("--model", type=ModelConfig, default=shape, help="the model, field by field")
     parser.add_argument("--train", type=TrainConfig, default=TrainConfig(), help="the training, field by field")
+    parser.add_terminal_options(json="steps, the best validation, the run and its best checkpoint")
     return parser
 
 
@@ -81,6 +81,12 @@ def _epilog(shape: ModelConfig) -> str:
     shortcut = describe_fields("model.shortcut", ShortcutConfig, shape.shortcut)
     presets = "\n".join(f"  {name:<8} {words}" for name, words in PRESET_WORDS.items())
     return f"the last layer's shortcut, field by field:\n{shortcut}\n\npresets:\n{presets}"
+
+
+def _variants() -> list[CommandLine]:
+    from muse_shortcut.commands.train_codec import build_parser
+
+    return [build_parser("small")]
 
 
 def main() -> NoReturn:
@@ -99,7 +105,7 @@ def main() -> NoReturn:
     parser = _parser(preset, shape)
     # A preset on the command line overrides the model fields of a file.
     without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
-    arguments = parser.parse_line(without=without)
+    arguments = parser.parse_line(without=without, variants=_variants)
     run_command(PROGRAM, lambda: _train(arguments, parser, shape), parser.called)
 
 
@@ -116,6 +122,7 @@ def _shape_of(checkpoint: str) -> ModelConfig | None:
 def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> int:
     from muse_shortcut.training.training import TrainingOptions, train
 
+    terminal = Terminal(PROGRAM, arguments)
     made = parser.made_of(arguments)
     start = getattr(arguments, "from") or None
     if start is not None and arguments.resume == "never":
@@ -134,40 +141,53 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
         device=arguments.device,
     )
     with ExitStack() as stack:
-        result = train(options, _observer(options, stack))
+        result = train(options, _observer(options, stack, terminal))
     best = "none" if result.best_validation is None else f"{result.best_validation:.4f}"
-    print(f"step {result.steps}: best validation {best} nats per token; {counted(result.tokens, 'token')} seen")
-    unimproved = describe_unimproved(find_checkpoint(result.folder))
+    terminal.hint(f"step {result.steps}: best validation {best} nats per token; {counted(result.tokens, 'token')} seen")
+    checkpoint = find_checkpoint(result.folder)
+    unimproved = describe_unimproved(checkpoint)
     if unimproved:
         advice = "a smaller --train.learning_rate or more data may help"
-        warn_on_terminal(PROGRAM)(f"the best checkpoint is step-000000, {unimproved}; {advice}")
+        terminal.warn(f"the best checkpoint is step-000000, {unimproved}; {advice}")
+    if terminal.quiet:
+        terminal.result(str(checkpoint))
+    terminal.finish(
+        {
+            "run": str(result.folder),
+            "checkpoint": str(checkpoint),
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "best_validation": result.best_validation,
+            "stopped": result.stopped,
+        }
+    )
     if result.stopped:
         config = result.folder / "config.yaml"
-        print(f"stopped; muse-train --config {config} --resume auto goes on from here", file=sys.stderr)
+        terminal.inform(f"stopped; muse-train --config {config} --resume auto goes on from here")
         return 130
-    print(f"to try it: muse-generate {arguments.domain} --checkpoint {result.folder}", file=sys.stderr)
+    terminal.inform(f"to try it: muse-generate {arguments.domain} --checkpoint {result.folder}")
     return 0
 
 
-def _observer(options: TrainingOptions, stack: ExitStack) -> TrainingObserver:
+def _observer(options: TrainingOptions, stack: ExitStack, terminal: Terminal) -> TrainingObserver:
     """Return an observer that shows a training on a terminal, and ends it at Ctrl-C."""
     from muse_shortcut.training.training import TrainingObserver
 
     steps = options.train.max_steps
-    bar = ProgressBar("training", steps)
+    bar = terminal.progress("training", steps)
     stop = StopSwitch()
 
-    class Terminal(TrainingObserver):
+    class Shown(TrainingObserver):
         def warn(self, message: str) -> None:
-            warn_on_terminal(PROGRAM)(message)
+            terminal.warn(message)
 
         def store_opened(self, store: Store, vocabulary_size: int) -> None:
-            check_ids(store, vocabulary_size)
+            check_ids(store, vocabulary_size, terminal)
 
         def started(self, plan: TrainingPlan) -> None:
             if plan.resumed_from is not None:
-                print(f"going on from {plan.resumed_from}", file=sys.stderr)
-            _announce(plan)
+                terminal.inform(f"going on from {plan.resumed_from}")
+            terminal.inform(_described(plan))
             stack.enter_context(bar)
             stack.enter_context(stop)
 
@@ -181,17 +201,16 @@ def _observer(options: TrainingOptions, stack: ExitStack) -> TrainingObserver:
         def should_stop(self) -> bool:
             return stop()
 
-    return Terminal()
+    return Shown()
 
 
-def _announce(plan: TrainingPlan) -> None:
+def _described(plan: TrainingPlan) -> str:
     core, config = plan.checkpoint.core, plan.config
     shape = core.config
     kind = "plain" if shape.shortcut is None else f"shortcut to depths {', '.join(map(str, shape.depths))}"
     epochs = config.max_steps * config.batch_size * config.accumulation / plan.windows_per_epoch
-    print(
+    return (
         f"{core.parameter_count():,} parameters, {counted(shape.layers, 'layer')}, {kind}; {plan.device.type}, "
         f"{str(plan.precision).removeprefix('torch.')}; {counted(config.max_steps, 'step')}, "
-        f"{counted(epochs, 'epoch', '.2g')}",
-        file=sys.stderr,
+        f"{counted(epochs, 'epoch', '.2g')}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,8 +12,7 @@ from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[
 
 from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.checkpoint_names import codec_name
-from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, run_command, warn_on_terminal
-from muse_shortcut.commands.progress import ProgressBar
+from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, Terminal, run_command
 from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, fetch_under_bars, name_source
 from muse_shortcut.earlier_names import TRAIN, current_names
 from muse_shortcut.errors import ArgumentsError, CheckpointError, OptionError
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from muse_shortcut.codec.trainer import CodecStatus
     from muse_shortcut.training.run import RunFolder
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 PROGRAM = "muse-train"
 _OPTIONS = "config.yaml"
@@ -45,7 +43,8 @@ _FREE = frozenset({"eval_every", "save_every", "keep", "tensorboard"})
 """Options that may change when training resumes."""
 
 
-def _parser(preset: str) -> CommandLine:
+def build_parser(preset: str) -> CommandLine:
+    """Build the parser, with the shape of a preset."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = CommandLine(
         prog=PROGRAM,
@@ -54,7 +53,7 @@ def _parser(preset: str) -> CommandLine:
     )
     parser.add_argument("domain", choices=["codec"], metavar="codec", help="the word codec")
     parser.add_argument("--data", type=str, required=True, metavar="SOURCES", help="SOURCEs with commas between them")
-    parser.add_argument("--out", type=str, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("-o", "--out", type=str, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--preset", choices=list(CODEC_PRESETS), default=preset, help="the shape of the codec")
     parser.add_argument(
         "--from",
@@ -77,6 +76,7 @@ def _parser(preset: str) -> CommandLine:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the codec is trained")
     parser.add_argument("--codec", type=CodecShape, default=CODEC_PRESETS[preset], help="the codec, field by field")
     parser.add_argument("--train", type=CodecTrainConfig, default=CodecTrainConfig(), help="the training, likewise")
+    parser.add_terminal_options(json="steps, the best mel distance, the run")
     return parser
 
 
@@ -84,7 +84,7 @@ def main() -> NoReturn:
     """The command."""
     options = RawOptions()
     preset = options.value("preset")
-    parser = _parser(preset if preset in CODEC_PRESETS else "small")
+    parser = build_parser(preset if preset in CODEC_PRESETS else "small")
     # A preset on the command line overrides the codec fields of a file.
     without = [_PARENT, *(["codec"] if options.on_line("preset") is not None else [])]
     arguments = parser.parse_line(without=without)
@@ -97,6 +97,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     from muse_shortcut.files import write_text
     from muse_shortcut.training.run import RunFolder
 
+    terminal = Terminal(PROGRAM, arguments)
     if not 0 <= arguments.seed < 2**63:
         raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
     if not 0 <= arguments.held_out <= 0.4:
@@ -117,15 +118,15 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     elif config.quantise_after >= config.max_steps:
         allowed = f"less than {{max_steps}}, {config.max_steps}: else no codebook would be learned"
         raise OptionError("quantise_after", config.quantise_after, allowed)
-    sounds = _sounds(arguments, run, shape)
+    sounds = _sounds(arguments, run, shape, terminal)
     named = ("domain", "data", "out", "preset", "from", "group_by", "held_out", "seed", "device")
     options: dict[str, Any] = {name: arguments[name] for name in named} | {
         _PARENT: digest, "codec": asdict(shape), "train": asdict(config),
     }  # fmt: skip
     options = json.loads(json.dumps(options))
-    latest = run.latest(warn_on_terminal(PROGRAM))
+    latest = run.latest(terminal.warn)
     if latest is None and run.logged() is not None:
-        print(f"{run.folder} has no checkpoint yet: beginning at step 0", file=sys.stderr)
+        terminal.inform(f"{run.folder} has no checkpoint yet: beginning at step 0")
     if latest is not None:
         _compare(run.folder, options)
     write_text(run.folder / _OPTIONS, str(yaml.safe_dump(options, sort_keys=False)))
@@ -133,11 +134,11 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     trainer = CodecTrainer(shape, sounds, run, config, seed=arguments.seed, device=device, facts=facts, start=start)
     if latest is not None:
         trainer.resume(latest)
-        print(f"going on from {latest}", file=sys.stderr)
+        terminal.inform(f"going on from {latest}")
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     minutes = len(sounds.samples) / sounds.sample_rate / 60
-    print(f"{parameters:,} parameters, {counted(minutes, 'minute', '.1f')} of sound; {device.type}", file=sys.stderr)
-    with ProgressBar("training", config.max_steps) as bar, StopSwitch() as stop:
+    terminal.inform(f"{parameters:,} parameters, {counted(minutes, 'minute', '.1f')} of sound; {device.type}")
+    with terminal.progress("training", config.max_steps) as bar, StopSwitch() as stop:
 
         def show(status: CodecStatus) -> None:
             if status.distance is not None:
@@ -148,7 +149,17 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
 
         progress = trainer.train(show, stop)
     best = "none" if progress.best is None else f"{progress.best:.3f} dB"
-    print(f"step {progress.step}: best mel distance {best}")
+    terminal.hint(f"step {progress.step}: best mel distance {best}")
+    if terminal.quiet:
+        terminal.result(str(run.folder))
+    terminal.finish(
+        {
+            "run": str(run.folder),
+            "steps": progress.step,
+            "best_mel_distance": progress.best,
+            "stopped": stop.pressed,
+        }
+    )
     return 130 if stop.pressed else 0
 
 
@@ -158,7 +169,7 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
+def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape, terminal: Terminal) -> Sounds:
     from muse_shortcut.codec.sounds import gather_sounds, open_sounds
     from muse_shortcut.data.sources import find_files
     from muse_tokenizers.audio.waveforms import SUFFIXES
@@ -172,10 +183,11 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
         "held_out": arguments.held_out,
     }
     if not folder.is_dir():
-        sources, unused = find_files(named, SUFFIXES, arguments.group_by, domain="audio", fetch=fetch_under_bars)
+        fetch = fetch_under_bars(terminal)
+        sources, unused = find_files(named, SUFFIXES, arguments.group_by, domain="audio", fetch=fetch)
         for line in count_reasons(unused):
-            print(f"not read: {line.strip()}", file=sys.stderr)
-        with ProgressBar("reading", None) as bar:
+            terminal.inform(f"not read: {line.strip()}")
+        with terminal.progress("reading", None) as bar:
             rejects = gather_sounds(
                 sources,
                 folder,
@@ -184,10 +196,10 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape) -> Sounds:
                 held_out=arguments.held_out,
                 made_of=made_of,
                 watch=lambda done, total: bar.show(done, f"of {counted(total, 'file')}"),
-                warn=warn_on_terminal(PROGRAM),
+                warn=terminal.warn,
             )
         for line in rejects:
-            print(f"left out: {line}", file=sys.stderr)
+            terminal.inform(f"left out: {line}")
     return open_sounds(folder, shape.sample_rate, made_of)
 
 

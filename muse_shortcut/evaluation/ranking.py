@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_shortcut.evaluation.distances import FAULTS, distance, is_over
+from muse_shortcut.plots.timeline import clock
 from muse_tokenizers.base import Prompt
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.measures import Measure, Number
 
-__all__ = ["Ranked", "rank"]
+__all__ = ["Ranked", "find_faults", "rank"]
+
+
+_NOTHING = "nothing was written"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +83,25 @@ def rank(
     ]
 
 
+def find_faults(domain: Domain[Any], piece: Any, start: float, tokens: int) -> list[str]:
+    """Find the faults of a continuation, as in `Ranked.faults`, but with the time at which a silence begins.
+
+    Args:
+        domain: Domain of the piece.
+        piece: Prompt and continuation.
+        start: Beginning of the continuation in the piece.
+        tokens: Number of generated ids.
+    """
+    end = domain.duration(piece)
+    if tokens == 0 or end <= start:
+        return [_NOTHING]
+    found = _over_limits(domain.measure(piece, start, end))
+    silence = domain.longest_silence(piece, start, end)
+    if silence is not None and "longest_silence" in found:
+        found["longest_silence"] = f"silent for {silence[1]:.1f} s from {clock(silence[0], 1)} on"
+    return list(found.values())
+
+
 def _distances(
     domain: Domain[Any], prompt: Prompt[Any], found: Sequence[dict[str, Measure]], lengths: Sequence[float]
 ) -> list[float] | None:
@@ -117,7 +140,10 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _faults(measures: dict[str, Measure], length: float, tokens: int) -> tuple[str, ...]:
-    if tokens == 0 or length <= 0:
-        return ("nothing was written",)
-    found = [(words, measures.get(name), limit) for name, limit, _, words in FAULTS]
-    return tuple(words for words, one, limit in found if isinstance(one, Number) and is_over(one.value, limit))
+    return (_NOTHING,) if tokens == 0 or length <= 0 else tuple(_over_limits(measures).values())
+
+
+def _over_limits(measures: dict[str, Measure]) -> dict[str, str]:
+    """Return the words for each measure that is over its limit."""
+    found = [(name, words, measures.get(name), limit) for name, limit, _, words in FAULTS]
+    return {name: words for name, words, one, limit in found if isinstance(one, Number) and is_over(one.value, limit)}

@@ -282,6 +282,27 @@ class Domain(ABC, Generic[Piece]):
         """
         return {}
 
+    def longest_silence(self, piece: Piece, start: float, end: float) -> tuple[float, float] | None:
+        """Return the beginning and the length in seconds of the longest silence in the segment [start, end) of a piece.
+
+        `measure` has the same length. None in a domain without sound.
+        """
+        return None
+
+    def lengths(self, prompt: Prompt[Piece], ids: Ids, piece: Piece) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the lengths of a prompt and of its continuation.
+
+        Args:
+            prompt: The prompt.
+            ids: (T, K), the continuation.
+            piece: Prompt and continuation, joined.
+
+        Returns:
+            Two dictionaries from units to lengths, such as {"seconds": 4.4, "bars": 2}.
+        """
+        new = max(0.0, self.duration(piece) - prompt.split_point)
+        return {self.unit: prompt.split_point}, {self.unit: new}
+
     def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
         """Return the segment [start, end), in the unit of the domain, of the piece with ids (T, K), for the search of
         copies."""

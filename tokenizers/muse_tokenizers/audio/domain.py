@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.audio.constraints import AudioConstraints
 from muse_tokenizers.audio.grammar import AudioGrammar
-from muse_tokenizers.audio.measures import measure_sound
+from muse_tokenizers.audio.measures import longest_silence, measure_sound
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Waveform
@@ -231,6 +231,9 @@ class AudioDomain(Domain[Waveform]):
 
     def measure(self, piece: Waveform, start: float, end: float) -> dict[str, Measure]:
         return measure_sound(piece, start, end)
+
+    def longest_silence(self, piece: Waveform, start: float, end: float) -> tuple[float, float]:
+        return longest_silence(piece, start, end)
 
     def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
         # The generated codes are used: encoding the decoded sound again would give others.

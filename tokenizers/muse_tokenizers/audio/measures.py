@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.measures import Histogram, Measure, Number
 
-__all__ = ["log_mel", "measure_sound", "mel_filters"]
+__all__ = ["log_mel", "longest_silence", "measure_sound", "mel_filters"]
 
 _WINDOW, _HOP = 2048, 512
 _BANDS = 40
@@ -75,15 +75,12 @@ def measure_sound(waveform: Waveform, start: float, end: float) -> dict[str, Mea
     mel_energy: share of the energy in each of 40 mel bands.
     """
     rate = waveform.sample_rate
-    wanted = round((end - start) * rate)
-    samples = waveform.samples[0, round(start * rate) : round(end * rate)]
-    samples = np.pad(samples, (0, max(0, wanted - len(samples))))
+    samples = _segment(waveform, start, end)
     level = 10 * np.log10(float(np.mean(samples.astype(np.float64) ** 2)) + _LEAST) if len(samples) else -100.0
-    blocks = np.pad(samples, (0, -len(samples) % _HOP)).reshape(-1, _HOP).astype(np.float64)
-    silent = 10 * np.log10((blocks**2).mean(1) + _LEAST) < _SILENT_DB
+    silent = _silent(samples)
     measures: dict[str, Measure] = {
         "level": Number(value=level, unit="dB"),
-        "longest_silence": Number(value=_longest(silent) * _HOP / rate, unit="s"),
+        "longest_silence": Number(value=_longest(silent)[1] * _HOP / rate, unit="s"),
     }
     if silent.all():
         return measures
@@ -103,6 +100,28 @@ def measure_sound(waveform: Waveform, start: float, end: float) -> dict[str, Mea
     return measures
 
 
-def _longest(silent: NDArray[np.bool_]) -> int:
+def longest_silence(waveform: Waveform, start: float, end: float) -> tuple[float, float]:
+    """Return the beginning and the length in seconds of the longest silence in the segment [start, end)."""
+    begin, length = _longest(_silent(_segment(waveform, start, end)))
+    return start + begin * _HOP / waveform.sample_rate, length * _HOP / waveform.sample_rate
+
+
+def _segment(waveform: Waveform, start: float, end: float) -> NDArray[np.float32]:
+    """Return the samples of a segment, padded with silence."""
+    rate = waveform.sample_rate
+    samples = waveform.samples[0, round(start * rate) : round(end * rate)]
+    return np.pad(samples, (0, max(0, round((end - start) * rate) - len(samples))))
+
+
+def _silent(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return whether each block of _HOP samples is softer than _SILENT_DB."""
+    blocks = np.pad(samples, (0, -len(samples) % _HOP)).reshape(-1, _HOP).astype(np.float64)
+    silent: NDArray[np.bool_] = 10 * np.log10((blocks**2).mean(1) + _LEAST) < _SILENT_DB
+    return silent
+
+
+def _longest(silent: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the first block of the longest run of silent blocks, and its length."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], silent, [False]]).astype(np.int8)))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+    lengths = edges[1::2] - edges[::2]
+    return (int(edges[::2][lengths.argmax()]), int(lengths.max())) if len(lengths) else (0, 0)

@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from typing import ClassVar
 
 from muse_tokenizers.base import Constraints
-from muse_tokenizers.errors import ConstraintError
+from muse_tokenizers.errors import ConstraintError, InvalidConstraintError
 from muse_tokenizers.midi.earlier import programs_by_parts_of_names
 from muse_tokenizers.midi.instruments import DRUMS, instrument_programs
 
-__all__ = ["DRUMS", "RULES", "MidiConstraints", "parse_instruments", "parse_key"]
+__all__ = ["DRUMS", "RULES", "MidiConstraints", "check_tempo", "parse_instruments", "parse_key"]
 
 _NATURALS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
@@ -40,6 +40,8 @@ _LETTERS = {"": "major", "M": "major", "m": "minor"}
 _KEY = re.compile(r"([a-g])(?:(b(?!lues))|[\s_-]*(#|♯|♭|sharp|flat))?(?:[\s_-]*(\w.*))?", re.IGNORECASE)
 
 
+_TEMPOS = (10.0, 400.0)
+"""Beats per minute that can be asked for; those beyond the vocabulary's are scaled ones of its ends."""
 RULES = 2
 """The edition of the rules by which constraints are understood. What instruments or repeats mean changes with it
 alone."""
@@ -76,6 +78,12 @@ class MidiConstraints(Constraints):
     @property
     def most_steps(self) -> int:
         return int(400 * (self.seconds or 0.0)) + 2000 * (self.bars or 0)
+
+
+def check_tempo(tempo: float) -> None:
+    """Check a requested tempo in beats per minute. Raises ConstraintError."""
+    if not _TEMPOS[0] <= tempo <= _TEMPOS[1]:
+        raise InvalidConstraintError("tempo", tempo, f"{_TEMPOS[0]:g} to {_TEMPOS[1]:g}")
 
 
 def parse_instruments(names: tuple[str, ...], rules: int = RULES) -> frozenset[int]:

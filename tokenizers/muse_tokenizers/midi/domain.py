@@ -22,7 +22,7 @@ from muse_tokenizers.midi.constraints import MidiConstraints
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.earlier import first_track_like
 from muse_tokenizers.midi.joining import Find, clip_score, join_in_beats, join_in_seconds, with_tempos
-from muse_tokenizers.midi.measures import measure_beats, measure_notes
+from muse_tokenizers.midi.measures import longest_silence, measure_beats, measure_notes
 from muse_tokenizers.midi.performance import PerformanceTokenizer
 from muse_tokenizers.midi.reading import parse_score, read_score
 from muse_tokenizers.midi.remi import RemiTokenizer
@@ -152,6 +152,10 @@ class MidiDomain(Domain["Score"]):
     def measure(self, piece: Score, start: float, end: float) -> dict[str, Measure]:
         return measure_notes(take_segment(piece, start, end))
 
+    def longest_silence(self, piece: Score, start: float, end: float) -> tuple[float, float]:
+        begin, length = longest_silence(take_segment(piece, start, end))
+        return start + begin, length
+
     def copy_units(self, ids: Ids, start: float, end: float) -> CopyUnits:
         segment = take_segment(self.tokenizer.decode(ids), start, end)
         return CopyUnits(numbers=copy_numbers(segment), places=copy_onsets(segment))
@@ -207,6 +211,13 @@ class RemiDomain(MidiDomain):
     def measure(self, piece: Score, start: float, end: float) -> dict[str, Measure]:
         segment = take_segment(piece, start, end)
         return measure_notes(segment) | measure_beats(segment)
+
+    def lengths(self, prompt: Prompt[Score], ids: Ids, piece: Score) -> tuple[dict[str, float], dict[str, float]]:
+        given, new = super().lengths(prompt, ids, piece)
+        # The last id of a prompt begins the first bar of the continuation.
+        before = self.tokenizer.count_bars(prompt.ids) - (prompt.piece is not None)
+        after = self.tokenizer.count_bars(np.concatenate([prompt.ids[-1:], ids]), in_use=True)
+        return given | {"bars": before}, new | {"bars": after}
 
 
 class PerformanceDomain(MidiDomain):

@@ -18,7 +18,7 @@ from muse_tokenizers.midi.labels import pitch_name
 from muse_tokenizers.midi.loops import is_near_equal
 from muse_tokenizers.midi.segments import DRUMS, GRID, Bar, Segment
 
-__all__ = ["measure_beats", "measure_notes"]
+__all__ = ["longest_silence", "measure_beats", "measure_notes"]
 
 _PITCH_CLASSES = tuple(pitch_name(pitch)[:-1] for pitch in range(60, 72))
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)
@@ -59,7 +59,7 @@ def measure_notes(segment: Segment) -> dict[str, Measure]:
     """
     measures: dict[str, Measure] = {
         "note_density": Number(value=len(segment.pitch) / segment.seconds, unit="notes/s", floor=_LEAST_DENSITY),
-        "longest_silence": Number(value=_longest_silence(segment), unit="s"),
+        "longest_silence": Number(value=longest_silence(segment)[1], unit="s"),
     }
     pitches, hits = segment.pitch[segment.program != DRUMS], segment.pitch[segment.program == DRUMS]
     if len(pitches):
@@ -122,11 +122,14 @@ def measure_beats(segment: Segment) -> dict[str, Measure]:
     return measures
 
 
-def _longest_silence(segment: Segment) -> float:
+def longest_silence(segment: Segment) -> tuple[float, float]:
+    """Return the beginning and the length in seconds of the longest silence in a segment."""
     spans = segment.sounding[np.argsort(segment.sounding[:, 0])]
     begins = np.append(spans[:, 0], segment.seconds)
     ended = np.concatenate(([0.0], np.maximum.accumulate(spans[:, 2])))
-    return float(np.maximum(begins - ended, 0.0).max())
+    gaps = np.maximum(begins - ended, 0.0)
+    longest = int(gaps.argmax())
+    return float(ended[longest]), float(gaps[longest])
 
 
 def _polyphony(segment: Segment) -> float | None:

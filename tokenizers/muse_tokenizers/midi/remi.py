@@ -192,6 +192,13 @@ class RemiTokenizer(MidiTokenizer):
         at = fitting[-1] if fitting else later[0]
         return ids[: at + 1], moments[at].tick, moments[at].seconds
 
+    def count_bars(self, ids: Ids, *, in_use: bool = False) -> int:
+        """Count the bars that begin in ids (T, 1); with `in_use`, without those at the end that are empty."""
+        begins = np.isin(ids[:, 0], self.tables.ids[Kind.Bar])
+        if in_use:
+            begins = begins[: np.flatnonzero(~begins).max(initial=0)]
+        return int(begins.sum())
+
     def half_step(self, ids: list[int]) -> float:
         """Half of a position in the last bar before the split point at which the ids end, in ticks."""
         signature = next(i for i in reversed(ids) if self.tables.kind[i] == Kind.TimeSig)

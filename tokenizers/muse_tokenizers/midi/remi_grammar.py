@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, for_candidates
-from muse_tokenizers.errors import InvalidConstraintError
 from muse_tokenizers.midi.clock import Clock, Pace
-from muse_tokenizers.midi.constraints import MidiConstraints, parse_instruments, parse_key
+from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
@@ -23,8 +22,6 @@ from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
 __all__ = ["WHOLE_KINDS", "RemiGrammar", "follow_table"]
 
 _NOTHING = -1
-TEMPOS = (10.0, 400.0)
-"""Beats per minute that can be asked for; those beyond the vocabulary's are scaled ones of its ends."""
 
 WHOLE_KINDS = (Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Duration)
 """The kinds after which nothing is left dangling."""
@@ -208,8 +205,7 @@ class RemiGrammar(Grammar):
         self._tempo = None
         self._tempos = np.full(len(tables.ids[Kind.Tempo]), constraints.tempo is None)
         if constraints.tempo is not None:
-            if not TEMPOS[0] <= constraints.tempo <= TEMPOS[1]:
-                raise InvalidConstraintError("tempo", constraints.tempo, f"{TEMPOS[0]:g} to {TEMPOS[1]:g}")
+            check_tempo(constraints.tempo)
             self._tempo = tables.nearest_tempo(constraints.tempo)
             self._state.tempo_due[:] = True
         self._silence, self._repeats = constraints.silence, constraints.repeats

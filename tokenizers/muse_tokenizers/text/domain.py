@@ -148,6 +148,11 @@ class TextDomain(Domain[bytes]):
 
     # What a piece is like
 
+    def lengths(self, prompt: Prompt[bytes], ids: Ids, piece: bytes) -> tuple[dict[str, float], dict[str, float]]:
+        parts = piece[: round(prompt.split_point)], piece[round(prompt.split_point) :]
+        given, new = ({"bytes": len(one), "characters": len(one.decode("utf-8", "replace"))} for one in parts)
+        return dict[str, float](given), dict[str, float](new)
+
     def measure(self, piece: bytes, start: float, end: float) -> dict[str, Measure]:
         return measure_text(piece[round(start) : round(end)])
 
