@@ -75,7 +75,10 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     """
     folder = find_checkpoint(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"no checkpoint at {folder}: there is no such folder")
+        what = "that is a file" if folder.is_file() else "there is no such folder"
+        raise CheckpointError(f"no checkpoint at {folder}: {what}; allowed: the folder of a checkpoint or of a run")
+    if not (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
     config = read_json(folder / "config.json", CheckpointError)
     if not isinstance(config, dict) or "version" not in config:
         raise CheckpointError(f"{folder / 'config.json'} is not a checkpoint's: it should say version {VERSION}")

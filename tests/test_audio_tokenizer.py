@@ -233,7 +233,7 @@ def test_a_name_does_not_decide_what_a_file_is(four: AudioDomain, tmp_path: Path
     _write(tmp_path / "a.mp3", tone(1.0)).rename(tmp_path / "a.wav")
     said: list[str] = []
     assert four.read(tmp_path / "a.wav", warn=said.append).samples.shape[1] > 0.9 * RATE
-    assert said == [f"{tmp_path / 'a.wav'} is MP3, though its name ends in .wav; it is read as what it is"]
+    assert said == [f"{tmp_path / 'a.wav'} is MP3, although its name ends in .wav; reading it as MP3"]
 
 
 @pytest.mark.parametrize("kind", ["NIST", "VOC", "IRCAM", "W64", "CAF", "AU"])
@@ -276,10 +276,10 @@ def test_what_is_no_sound_is_one_clear_line(four: AudioDomain, tmp_path: Path) -
     (tmp_path / "text.wav").write_text("dear diary")
     (tmp_path / "nothing.wav").write_bytes(b"")
     for path, message in (
-        (tmp_path / "text.wav", "is not sound that can be read: "),
-        (tmp_path / "nothing.wav", "is not sound that can be read: "),
-        (tmp_path / "none.wav", "is not sound that can be read: "),
-        (tmp_path, "is not sound that can be read: "),
+        (tmp_path / "text.wav", "is not a sound file that can be read: "),
+        (tmp_path / "nothing.wav", "is not a sound file that can be read: "),
+        (tmp_path / "none.wav", "is not a sound file that can be read: "),
+        (tmp_path, "is not a sound file that can be read: "),
         (_write(tmp_path / "empty.wav", np.zeros(0)), "is empty: it has no samples"),
         (_write(tmp_path / "one.wav", np.zeros(1)), "is too short: it lasts less than a frame, 0.0133 s"),
         (_write(tmp_path / "nan.wav", not_a_number, subtype="FLOAT"), "has samples that are not numbers"),

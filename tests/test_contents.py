@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import re
 import struct
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -37,6 +40,21 @@ def riff_midi() -> bytes:
     return b"RIFF" + struct.pack("<I", len(data) + 12) + b"RMIDdata" + struct.pack("<I", len(data)) + data
 
 
+def zipped(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "content")
+    return buffer.getvalue()
+
+
+MUSICXML = b'<?xml version="1.0" encoding="UTF-8"?>\n<score-partwise version="4.0"></score-partwise>\n'
+MARKUP = {
+    "a MusicXML score": MUSICXML,
+    "a MuseScore score": b'<?xml version="1.0"?><museScore version="4.20"></museScore>',
+    "a web page (HTML)": b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>",
+}
+
 CONTENTS: dict[str, tuple[bytes, str | None, str]] = {
     "MIDI": (midi(), "midi", "MIDI"),
     "RIFF": (riff_midi(), "midi", "MIDI"),
@@ -45,6 +63,12 @@ CONTENTS: dict[str, tuple[bytes, str | None, str]] = {
     "UTF-16": (TEXT.decode().encode("utf-16"), "text", "text"),
     "Latin-1": ("Es war einmal ein Gärtner in Köln.".encode("latin-1"), "text", "text"),
     "PDF": (b"%PDF-1.7\n", None, "a PDF"),
+    "Guitar Pro": (b"\x18FICHIER GUITAR PRO v5.00" + bytes(99), None, "a Guitar Pro score"),
+    "ZIP": (zipped("a.mid"), None, "a ZIP archive"),
+    "compressed MusicXML": (zipped("META-INF/container.xml", "score.xml"), None, "a MusicXML score"),
+    "MuseScore": (zipped("META-INF/container.xml", "song.mscx"), None, "a MuseScore score"),
+    "EPUB": (zipped("mimetype", "META-INF/container.xml"), None, "a document (such as .docx, .odt or .epub)"),
+    "Live": (gzip.compress(b'<?xml version="1.0"?><Ableton>'), None, "an Ableton Live set"),
     "soundfont": (b"RIFF\0\1\0\0sfbk", None, "a soundfont"),
 }
 
@@ -101,7 +125,7 @@ def test_a_wrong_suffix_is_said_in_one_line(
     path.write_bytes(CONTENTS[name][0])
     said: list[str] = []
     models[domain].read(path, warn=said.append)
-    assert said == [f"{path} is {called}, though its name ends in {suffix}; it is read as what it is"]
+    assert said == [f"{path} is {called}, although its name ends in {suffix}; reading it as {called}"]
     for other in {"midi", "audio", "text"} - {domain}:
         with pytest.raises(
             UnreadablePieceError, match=rf"^{path} is no[^\n]*: it is {called}; choose {domain} for it$"
@@ -125,7 +149,7 @@ def test_the_command_continues_a_file_as_what_it_is(run: RunCommand, random_chec
     short = ("--max-new-tokens", 5, "--sound", "false", "--out", tmp_path / "out")
     done = run("generate", path, "--checkpoint", random_checkpoint, *short)
     assert done.code == 0, done.err
-    assert f"{path} is MIDI, though its name ends in .wav; it is read as what it is" in done.err
+    assert f"{path} is MIDI, although its name ends in .wav; reading it as MIDI" in done.err
     assert (tmp_path / "out" / "song-1.mid").exists()
     done = run("generate", "audio", path, *short)
     assert done.code == 2
@@ -133,7 +157,7 @@ def test_the_command_continues_a_file_as_what_it_is(run: RunCommand, random_chec
     (tmp_path / "score.pdf").write_bytes(b"%PDF-1.7\n")
     done = run("generate", tmp_path / "score.pdf", *short)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "score.pdf is a PDF; allowed: MIDI, sound or text" in done.err
+    assert "score.pdf is a PDF; allowed: a MIDI file, a sound file or a text file" in done.err
 
 
 def test_a_prepared_folder_has_what_is_misnamed_and_says_so(run: RunCommand, tmp_path: Path) -> None:
@@ -148,19 +172,70 @@ def test_a_prepared_folder_has_what_is_misnamed_and_says_so(run: RunCommand, tmp
     done = run("prepare", "midi", music, "--workers", 1, "--out", tmp_path / "store")
     assert done.code == 0, done.err
     assert "5 pieces" in done.out
-    assert "song.wav: is MIDI, though its name ends in .wav; it is read as what it is" in done.out
+    assert "song.wav: is MIDI, although its name ends in .wav; reading it as MIDI" in done.out
     assert "loud.mid: is not a MIDI file: it is FLAC; choose audio for it" in done.out
-    assert "real.wav: ends in .wav; read are " in done.out
+    assert "real.wav: ends in .wav; allowed: " in done.out
 
 
 def test_the_page_and_the_api_read_a_misnamed_file(tmp_path: Path) -> None:
     one = visit(tmp_path)
-    with pytest.warns(FileWarning, match=r"^song\.wav is MIDI, though its name ends in \.wav"):
+    with pytest.warns(FileWarning, match=r"^song\.wav is MIDI, although its name ends in \.wav"):
         source = one.open(domain="midi", upload=one.upload(midi(), "song.wav"), name="song.wav")
     assert source.domain == "midi"
-    with pytest.raises(TokenizerError, match=r"^song\.wav is not sound that can be read: it is MIDI; choose midi"):
+    with pytest.raises(
+        TokenizerError, match=r"^song\.wav is not a sound file that can be read: it is MIDI; choose midi"
+    ):
         one.open(domain="audio", upload=one.upload(midi(), "song.wav"), name="song.wav")
     path = tmp_path / "song.wav"
     path.write_bytes(midi())
-    with pytest.warns(FileWarning, match=r"song\.wav is MIDI, though its name ends in \.wav"):
+    with pytest.warns(FileWarning, match=r"song\.wav is MIDI, although its name ends in \.wav"):
         muse.load("midi").continue_(path, max_new_tokens=4)
+
+
+@pytest.mark.parametrize("called", MARKUP)
+@pytest.mark.parametrize("suffix", [".mid", ".wav", ".xml", ""])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_markup_is_continued_as_text_only_where_that_is_chosen(
+    models: dict[str, Any], called: str, suffix: str, encoding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"song{suffix}"
+    path.write_bytes(MARKUP[called].decode().encode(encoding))
+    assert kind_of_file(path) is None
+    for domain in ("midi", "audio"):
+        with pytest.raises(
+            UnreadablePieceError, match=rf"is not a [^\n]*: it is {re.escape(called)}; (export|download)"
+        ):
+            models[domain].read(path)
+    assert models["text"].read(path, warn=lambda _: None)
+    (tmp_path / "song.txt").write_bytes(MARKUP[called])
+    assert kind_of_file(tmp_path / "song.txt") == "text"
+
+
+def test_commands_and_page_say_what_a_score_is_and_what_to_do(
+    run: RunCommand, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    advice = "is a MusicXML score; export it as MIDI (in MuseScore: File > Export)"
+    paths = [tmp_path / "song.musicxml", tmp_path / "song.mid", tmp_path / "song.mxl"]
+    for path, data in zip(paths, (MUSICXML, MUSICXML, zipped("META-INF/container.xml", "a.xml")), strict=True):
+        path.write_bytes(data)
+        assert run("generate", path).err == f"muse-generate: {path} {advice}\n"
+        one = visit(tmp_path_factory.mktemp("visit"))
+        upload = one.upload(data, path.name)
+        with pytest.raises(TokenizerError, match=re.escape(f"{path.name} is not a MIDI file: it {advice}")):
+            one.open(domain="midi", upload=upload, name=path.name)
+    assert run("prepare", "midi", paths[0], "--out", tmp_path / "store").err == f"muse-prepare: {paths[0]} {advice}\n"
+    paths[1].unlink()
+    assert run("prepare", "midi", tmp_path, "--out", tmp_path / "store").err.endswith(f"; song.musicxml {advice}\n")
+
+
+@pytest.mark.parametrize(("domain", "suffix"), [("midi", ".mid"), ("audio", ".wav"), ("text", ".txt")])
+def test_an_empty_file_is_called_empty(models: dict[str, Any], domain: str, suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"a{suffix}").touch()
+    with pytest.raises(UnreadablePieceError, match=rf"^{tmp_path}/a{suffix} is empty$"):
+        models[domain].read(tmp_path / f"a{suffix}")
+
+
+def test_a_folder_is_not_a_prompt_from_python_either(tmp_path: Path) -> None:
+    for prompt in (tmp_path, str(tmp_path)):
+        with pytest.raises(muse.ArgumentsError, match=rf"^{tmp_path} is a folder, and a prompt is one file; "):
+            muse.load("midi").continue_(prompt, max_new_tokens=4)

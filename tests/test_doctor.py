@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import RunCommand
 
 import muse_shortcut.installation as installation
 from muse_shortcut.__main__ import _SUMMARIES, _commands
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_doctor_names_versions_devices_extras_and_models(run: RunCommand) -> None:
@@ -31,6 +35,18 @@ def test_what_is_missing_is_said_with_how_to_get_it(run: RunCommand, monkeypatch
     assert "pip install 'no-such-package'" in found.out
     assert "pip install 'muse-shortcut[evaluate]' if you want it" in found.out
     assert found.out.endswith("something is missing\n")
+
+
+def test_every_hint_installs_an_extra_in_the_one_way_that_works_everywhere() -> None:
+    folders = ("muse_shortcut", "tokenizers", "web")
+    files = [*ROOT.glob("docs/*.md"), *(file for one in folders for file in (ROOT / one).rglob("*.py"))]
+    hints = {
+        hint
+        for file in files
+        for hint in re.findall(r"pip install '?([\w.-]*\[\w+\])", file.read_text(encoding="utf-8"))
+    }
+    # A path is right in the checkout alone; from an index nothing is fetched where muse-shortcut is installed.
+    assert hints == {f"muse-shortcut[{extra}]" for extra in ("media", "evaluate", "dev")}
 
 
 def _module(*words: str) -> subprocess.CompletedProcess[str]:

@@ -65,14 +65,33 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
     [
         (["audio", "{prompt}"], "bach-prelude.mid is MIDI, not sound; leave out audio, or name another file"),
         (["text", "--prompt", "{prompt}"], "bach-prelude.mid is MIDI, not text"),
-        (["{folder}/song.xyz"], "song.xyz is no domain's; say which it is: midi, audio, text"),
-        (["midi", "{prompt}", "--prompt", "saints"], "two prompts are named"),
-        (["Once upon a time"], 'words are continued by: muse-generate text "WORDS"'),
+        (["{folder}/song.xyz"], "song.xyz is text by its content, but .xyz is not one of the endings of text"),
+        (["{folder}/song.bin"], "shows what it is; a prompt is a MIDI file, a sound file or a text file, and a domain"),
+        (["{folder}/empty.bin"], "{folder}/empty.bin is empty"),
+        (["{folder}"], "{folder} is a folder, and a prompt is one file, such as {folder}/bach-prelude.mid; "),
+        (["text", "{folder}"], "{folder} is a folder, and a prompt is one file"),
+        (["midi", "{prompt}", "--prompt", "saints"], "there are two prompts"),
+        (["{prompt}", "saints"], "bach-prelude.mid, saints; allowed: one at a time"),
+        (
+            ["midi", "saints", "{prompt}", "{prompt}", "{prompt}"],
+            "there are 4 prompts, saints, {prompt}, {prompt}, ...;",
+        ),
+        (["{folder}/my", "song.mid"], "a file name with spaces needs quotes: '{folder}/my song.mid'"),
+        (["text", "Once", "upon"], 'words to continue need quotes: muse-generate text "Once upon"'),
+        (["audoi", "{prompt}"], "'audoi' is not a domain; allowed: midi, audio, text; did you mean audio?"),
+        (["midi", "nofile.mid"], "there is no file nofile.mid; the shipped prompts are bach-prelude, "),
+        (["Once upon a time"], 'to continue words: muse-generate text "WORDS"'),
         (["bach-prelud"], "did you mean bach-prelude?"),
         (["midi", "bach-prelud"], "did you mean bach-prelude?"),
-        ([], "nothing is named that could be continued; allowed: a file, a shipped prompt (bach-prelude, "),
+        ([], "there is no prompt; allowed: a file, a shipped prompt (bach-prelude, "),
         (["--from-json", "{folder}/none.json"], "cannot read {folder}/none.json: No such file"),
-        (["--from-json", "{folder}/song.xyz"], "song.xyz is not a whole sidecar"),
+        (
+            ["--from-json", "{folder}/song.xyz"],
+            "muse-generate wrote beside a continuation; {folder}/song.xyz is not one",
+        ),
+        (["--from-json", "{folder}"], "cannot read {folder}: it is a folder; --from-json takes a .json file"),
+        (["midi", "--from-json", "{prompt}"], "{prompt} is MIDI; did you mean {folder}/bach-prelude.json?"),
+        (["{folder}/bach-prelude.json"], "to make that again: muse-generate --from-json {folder}/bach-prelude.json"),
         (["midi", "--key", "H"], "no key is called 'H'"),
         (["midi", "--bytes", "3"], "--bytes is an option of text, not of music; music takes --seconds"),
         (["midi", "--out", "{folder}/piece.mp3"], "piece.mp3; allowed: a folder, or a file that ends in .mid or .wav"),
@@ -95,12 +114,17 @@ def test_what_cannot_be_meant_is_told_before_anything_is_loaded(
     run: RunCommand, prompt_file: Path, tmp_path: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "song.xyz").write_bytes(b"la la la")
+    (tmp_path / "song.bin").write_bytes(b"\0\1\2\3")
+    (tmp_path / "empty.bin").touch()
+    (tmp_path / "my song.mid").touch()
+    prompt_file = Path(shutil.copy(prompt_file, tmp_path / "bach-prelude.mid"))
+    prompt_file.with_suffix(".json").write_text('{"domain": "midi"}')
     # Whoever loads a model now finds none.
     monkeypatch.setitem(sys.modules, "muse_shortcut.checkpoints", None)
     done = run("generate", *(word.format(prompt=prompt_file, folder=tmp_path) for word in words))
     assert done.code == 2
     assert (done.out, done.err.count("\n")) == ("", 1)
-    assert message.format(folder=tmp_path) in done.err
+    assert message.format(folder=tmp_path, prompt=prompt_file) in done.err
 
 
 def test_no_seed_is_printed_where_nothing_is_made(generate: Any) -> None:

@@ -56,8 +56,8 @@ def test_every_file_that_was_seen_and_not_used_is_told_with_its_reason(run: RunC
         "2.mid",
     }
     assert found["copy.mid"] == "the same content as 0.mid"
-    assert found["deep/c.doc"].startswith("ends in .doc; read are ")
-    assert found["COPYING"].startswith("has no ending; read are ")
+    assert found["deep/c.doc"].startswith("ends in .doc; allowed: ")
+    assert found["COPYING"].startswith("has no ending; allowed: ")
     assert found["link.mid"] == found["folder"] == "is a link, and links are not followed"
     assert found["2.mid"] == "is left out by --exclude"
     assert "not used        9 files" in done.out

@@ -246,8 +246,12 @@ def test_a_file_that_kills_its_reader_is_a_reject_like_any_other(tmp_path: Path,
 def test_nothing_but_bad_files_is_an_error_with_the_first_reason(tmp_path: Path) -> None:
     done = prepare_numbers(tmp_path, [write_numbers(tmp_path, empty="", words="one two")])
     assert done.code == 2
-    assert done.err == "StoreError: none of the 2 files could be used; the first: empty.txt: has no numbers\n"
-    assert prepare_numbers(tmp_path, [[]], out="none").err == "StoreError: none of the 0 files could be used\n"
+    assert (
+        done.err == "StoreError: none of the files can be used (2 files found); the first: empty.txt has no numbers\n"
+    )
+    assert (
+        prepare_numbers(tmp_path, [[]], out="none").err == "StoreError: none of the files can be used (0 files found)\n"
+    )
 
 
 # Splits

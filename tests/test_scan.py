@@ -74,20 +74,20 @@ def test_a_name_that_is_not_utf8_can_be_written_down_and_read(tmp_path: Path) ->
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     fill(tmp_path, "notes.txt")
-    message = f"{tmp_path}: found no file with the ending .mid or .midi (looked at 1 file; links are not followed)"
+    message = f"{tmp_path}: there is no file with the ending .mid or .midi, among 1 file (links are not followed)"
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
         survey(tmp_path, None, MIDI)
 
 
 def test_a_folder_without_what_the_recipe_takes_says_so(tmp_path: Path) -> None:
     recipe = make_recipe(RandomSplit(group_by="file"), ("x/*.mid",), ("x/no*",))
-    message = "that recipe tunes takes: x/*.mid without x/no* (looked at 1 file; links are not followed)"
+    message = "that recipe tunes takes: x/*.mid without x/no*, among 1 file (links are not followed)"
     with pytest.raises(RecipeError, match=f"{re.escape(message)}$"):
         survey(fill(tmp_path, "x/no.mid"), recipe, MIDI)
 
 
 def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"^found no file or folder .*/none$"):
+    with pytest.raises(RecipeError, match=r"^there is no file or folder .*/none$"):
         survey(tmp_path / "none", None, MIDI)
 
 

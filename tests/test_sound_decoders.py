@@ -92,7 +92,7 @@ def test_the_child_process_stays_for_the_next_file_wherever_the_program_goes(
         monkeypatch.chdir(folder)
         assert read_waveform(Path("a.flac"), RATE).samples.shape == (1, RATE)
         with pytest.raises(
-            UnreadablePieceError, match=r"^b is not sound that can be read: it begins as FLAC, but no sound"
+            UnreadablePieceError, match=r"^b is not a sound file that can be read: it begins as FLAC, but no sound"
         ):
             read_waveform(io.BytesIO(b"fLaC" + bytes(100)), RATE, "b")
     assert len(decoding._waiting) == 1
@@ -109,7 +109,9 @@ def test_memory_that_a_header_claims_is_not_taken() -> None:
     head += bytes(12) + b"LIST" + b"\xff\xff\xff\x7f" + b"INFOISFT" + b"\xf0\xff\xff\x6f" + bytes(1000)
     with ChildProcess(decoding.serve_decoders) as child:
         child.send({"open": None, "name": "a", "media": True, "block": 2**16}, head)
-        assert child.receive(60.0)[0]["refused"].startswith("a is not sound that can be read: it begins as WAV, but ")
+        assert child.receive(60.0)[0]["refused"].startswith(
+            "a is not a sound file that can be read: it begins as WAV, but "
+        )
         if sys.platform == "linux":
             status = Path(f"/proc/{child._process.pid}/status").read_text()
             peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

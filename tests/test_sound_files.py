@@ -152,9 +152,7 @@ def test_what_phones_browsers_and_daws_write_is_read(container: str, codec: str,
 def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     data = media("ipod", "aac")
     monkeypatch.setattr(decoding, "HAS_MEDIA", False)
-    line = (
-        r"^a is MP4 sound, which is read where PyAV is installed: pip install 'muse-shortcut\[media\]'; or convert it"
-    )
+    line = r"^a is MP4 sound, which needs PyAV: pip install 'muse-shortcut\[media\]'; or convert it"
     with pytest.raises(UnreadablePieceError, match=line):
         heard(data)
 
@@ -185,7 +183,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.Monk
         f"ffconcat version 1.0\nfile {tmp_path}/secret.wav\n",
     ):
         with pytest.raises(
-            UnreadablePieceError, match=r"^a is not sound that can be read: it is text; choose text for it$"
+            UnreadablePieceError, match=r"^a is not a sound file that can be read: it is text; choose text for it$"
         ):
             heard(text.encode())
     assert not any("secret" in name for name in opened)

@@ -264,7 +264,7 @@ def test_text_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, st
         (("--tokenizer", "remi"), "--tokenizer is 'remi'; allowed: bpe, characters, letters, a tokenizer.json"),
         (("--tokenizer", "{library}/0.txt"), "it is not a tokenizer.json of Hugging Face's tokenizers"),
         (("--codebooks", 2), "--codebooks is an option of audio, not of text"),
-        (("--tokenizer", "letters"), "none of the 9 files could be used"),
+        (("--tokenizer", "letters"), "none of the files can be used (9 files found)"),
         (("--tokenizer", "{store}", "--line-ends", "keep"), "--line-ends chooses a tokenizer; --tokenizer names a"),
     ],
 )

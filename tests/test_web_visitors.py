@@ -160,7 +160,7 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
     ("midi", b"dear all, no music here\n", "letter.mid is not a MIDI file: it is text; choose text for it"),
     ("midi", b"MThd\0\0\0\6\0\1", "letter.mid is a damaged MIDI file"),
     ("midi", b"", "letter.mid is empty"),
-    ("audio", b"dear all, no sound here\n", "letter.wav is not sound that can be read"),
+    ("audio", b"dear all, no sound here\n", "letter.wav is not a sound file that can be read"),
     ("audio", wav_bytes(Waveform(samples=np.zeros((1, 0), np.float32), sample_rate=24_000)), "letter.wav is empty"),
     ("audio", wav_bytes(Waveform(samples=np.zeros((1, 9), np.float32), sample_rate=24_000)), "letter.wav is too short"),
     ("text", b"", "letter.txt "),

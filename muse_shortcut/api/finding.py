@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from muse_shortcut.errors import ArgumentsError
@@ -9,7 +10,7 @@ from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
 from muse_tokenizers.suffixes import kind_by_suffix
 
-__all__ = ["exists", "find_prompt"]
+__all__ = ["check_one_file", "exists", "find_prompt"]
 
 
 def find_prompt(domain: str, word: str, *, words: bool | None = None) -> Path | None:
@@ -21,25 +22,39 @@ def find_prompt(domain: str, word: str, *, words: bool | None = None) -> Path | 
         words: Whether a prompt of the domain may be literal text; None takes the rule of the built-in domain.
 
     Raises:
-        ArgumentsError: The word is none of these.
+        ArgumentsError: The word names a folder, or none of these.
     """
     if not word:
         raise ArgumentsError("the prompt is empty; leave it out to begin from nothing")
     if exists(word):
+        check_one_file(Path(word))
         return Path(word)
     shipped = shipped_prompt(domain, word)
     if shipped is not None:
         return shipped
     if domain == "text" if words is None else words:
         if kind_by_suffix(Path(word)) == "text" and " " not in word:
-            raise ArgumentsError(f"no prompt {word!r}: it is no file here, and looks like no words")
+            raise ArgumentsError(f"there is no file {word}, which looks like a file's name rather than like words")
         return None
     names = prompt_names(domain)
+    shipped_ones = f"; the shipped prompts are {', '.join(names)}" if names else ""
+    raise ArgumentsError(f"there is no file {word}{did_you_mean(word, names) or shipped_ones}")
+
+
+def check_one_file(path: Path) -> None:
+    """Raises ArgumentsError: a prompt is a folder."""
+    if not path.is_dir():
+        return
+    found = (one for one in sorted(path.iterdir()) if one.is_file() and kind_by_suffix(one)) if _listable(path) else ()
+    example = next((f", such as {one}" for one in found), "")
     raise ArgumentsError(
-        f"no prompt {word!r}: it is no file here"
-        + (f", nor one of the shipped {', '.join(names)}" if names else "")
-        + did_you_mean(word, names)
+        f"{path} is a folder, and a prompt is one file{example}; each file of a folder is continued by itself "
+        "(muse-prepare takes whole folders, to train on)"
     )
+
+
+def _listable(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.X_OK)
 
 
 def exists(word: str) -> bool:

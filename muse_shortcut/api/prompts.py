@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from muse_shortcut.api.finding import find_prompt
+from muse_shortcut.api.finding import check_one_file, find_prompt
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
@@ -52,6 +52,7 @@ def read_prompt(
         return _named(domain, prompt, limit, warn)
     if isinstance(prompt, PathLike):
         path = Path(prompt)
+        check_one_file(path)
         return LoadedPrompt(domain.read(path, limit=limit, warn=warn), path.stem, path.name)
     if isinstance(prompt, bytes | bytearray | memoryview):
         return LoadedPrompt(domain.loads(bytes(prompt), "the prompt", warn=warn), "words" if domain.words else "prompt")

@@ -52,13 +52,14 @@ def plainly(message: str, options: Collection[str], places: Mapping[str, str]) -
         hint = did_you_mean(found["value"], allowed)
         return f"{called(found['key'])} is {found['value']!r}; allowed: {', '.join(allowed)}{hint}"
     if found := _NO_VALUE.fullmatch(message):
-        return f"{called(found['key'])} wants a value"
+        return f"{called(found['key'])} needs a value"
     if found := _UNKNOWN_FIELD.fullmatch(message):
         key = found["key"] if found["group"] is None else f"{found['group']}.{found['key']}"
         return _unknown(inside + key, options)
     if message.startswith("unrecognized arguments: "):
         unknown = re.findall(r"(?<!\S)--?([A-Za-z][\w.]*)", message)
-        return "; ".join(_unknown(key, options) for key in unknown) or f"cannot place {message.partition(': ')[2]}"
+        extra = message.partition(": ")[2]
+        return "; ".join(_unknown(key, options) for key in unknown) or f"unexpected argument: {extra}"
     if message.startswith("the following arguments are required: "):
         missing = message.partition(": ")[2].split(", ")
         return f"missing: {', '.join(places.get(key) or spelt(key.rpartition('--')[2]) for key in missing)}"

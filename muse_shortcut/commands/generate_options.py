@@ -31,7 +31,7 @@ def build_parser(program: str) -> CommandLine:
         "domain", nargs="?", metavar="DOMAIN", help=f"{', '.join(DOMAINS)}; may be left out where the prompt shows it"
     )
     parser.add_argument(
-        "file", nargs="?", metavar="PROMPT", help="a file, the name of a shipped prompt, or words to continue as text"
+        "file", nargs="*", metavar="PROMPT", help="a file, the name of a shipped prompt, or words to continue as text"
     )
     prompt = parser.add_argument_group("what is continued, and how far")
     prompt.add_argument(

@@ -62,7 +62,7 @@ def _is_place(action: Action) -> bool:
 
 def _place_in_usage(action: Action) -> str:
     name = str(action.metavar or action.dest)
-    return f"[{name}]" if action.nargs == "?" else f"{name} ..." if action.nargs == "+" else name
+    return f"[{name}]" if action.nargs in ("?", "*") else f"{name} ..." if action.nargs == "+" else name
 
 
 def describe_fields(name: str, config: type[Any], default: object, width: int = 100) -> str:

@@ -8,16 +8,16 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from muse_shortcut.api import finding
 from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.contents import content_of, head_of, kind_of_file
+from muse_tokenizers.contents import content_of, describe_foreign, head_of, kind_of_file
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
-from muse_tokenizers.suffixes import kind_by_suffix
+from muse_tokenizers.suffixes import TEXT, kind_by_suffix
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -34,6 +34,8 @@ DOMAINS = ("midi", "audio", "text")
 STANDARD_INPUT = "-"
 _LONGEST_INPUT = 2**30
 """Largest size of standard input in bytes."""
+_SHOWN = 3
+"""Number of prompts that an error lists."""
 _CALLED = {"midi": "MIDI", "audio": "sound", "text": "text"}
 """Content of files, by domain."""
 _SORTS = {"midi": "music", "audio": "sound", "text": "text"}
@@ -80,14 +82,14 @@ def choose_target(arguments: Namespace) -> Target:
     Raises:
         ArgumentsError: They cannot be determined, or do not fit each other.
     """
-    words = [word for word in (arguments.domain, arguments.file) if word is not None]
+    words = [word for word in (arguments.domain, *(arguments.file or ())) if word is not None]
     domain = words.pop(0) if words and words[0] in DOMAINS else None
     if len(words) > 1:
-        raise ArgumentsError(
-            f"{words[0]!r} is no domain; allowed: {', '.join(DOMAINS)}{did_you_mean(words[0], DOMAINS)}"
-        )
+        _refuse_several(domain, words)
     if words and arguments.prompt is not None:
-        raise ArgumentsError(f"two prompts are named, {words[0]!r} and --prompt {arguments.prompt!r}; allowed: one")
+        raise ArgumentsError(
+            f"there are two prompts, {words[0]!r} and --prompt {arguments.prompt!r}; allowed: one at a time"
+        )
     prompt = words[0] if words else arguments.prompt
     if prompt == "":
         raise ArgumentsError("--prompt is empty; leave it out to begin from nothing")
@@ -194,14 +196,18 @@ def _domain_of_prompt(word: str) -> str | None:
 
 def _domain_of_sidecar(file: str, domain: str | None) -> str:
     """Return the domain of a sidecar; other errors are reported when it is read."""
+    wanted = "--from-json takes a .json file that muse-generate wrote beside a continuation"
     try:
         found = json.loads(Path(file).read_text(encoding="utf-8"))["domain"]
     except OSError as error:
-        raise ArgumentsError(f"cannot read {file}: {error.strerror}") from error
+        what = "it is a folder" if Path(file).is_dir() else error.strerror
+        raise ArgumentsError(f"cannot read {file}: {what}; {wanted}") from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        if domain is not None:
-            return domain
-        raise ArgumentsError(f"{file} is not a whole sidecar") from error
+        content = content_of(head_of(Path(file)))
+        what = "is not one" if content is None or content.called == "text" else f"is {content.called}"
+        beside = Path(file).with_suffix(".json")
+        hint = did_you_mean(str(beside), [str(beside)]) if str(beside) != file and beside.is_file() else ""
+        raise ArgumentsError(f"{wanted}; {file} {what}{hint}") from error
     if domain is None and found in DOMAINS:
         return str(found)
     if domain is None or (found in DOMAINS and found != domain):
@@ -225,18 +231,68 @@ def _domain_of_checkpoint(word: str | None) -> str | None:
 def _unknown(prompt: str | None) -> str:
     names = [name for domain in DOMAINS for name in prompt_names(domain)]
     if prompt == STANDARD_INPUT:
-        raise ArgumentsError(f"nothing shows what standard input is; say which it is: {', '.join(DOMAINS)}")
+        raise ArgumentsError(
+            f"the domain of standard input is not known; name it: muse-generate DOMAIN -, where DOMAIN is one of "
+            f"{', '.join(DOMAINS)}"
+        )
     if prompt is None:
         raise ArgumentsError(
-            "nothing is named that could be continued; allowed: a file, a shipped prompt "
-            f"({', '.join(names)}), or one of {', '.join(DOMAINS)}, which begins from nothing"
+            f"there is no prompt; allowed: a file, a shipped prompt ({', '.join(names)}), or a domain alone "
+            f"({', '.join(DOMAINS)}), which begins from nothing"
         )
     if finding.exists(prompt):
-        content = content_of(head_of(Path(prompt)))
-        if content is not None and content.domain is None:
-            raise ArgumentsError(f"{prompt} is {content.called}; allowed: MIDI, sound or text")
-        raise ArgumentsError(f"the ending of {prompt} is no domain's; say which it is: {', '.join(DOMAINS)}")
+        _refuse_file(Path(prompt))
     raise ArgumentsError(
-        f"{prompt!r} is no file here, no shipped prompt ({', '.join(names)}) and no domain ({', '.join(DOMAINS)})"
-        + (did_you_mean(prompt, [*names, *DOMAINS]) or '; words are continued by: muse-generate text "WORDS"')
+        f"{prompt!r} is neither a file, nor a shipped prompt ({', '.join(names)}), nor a domain "
+        f"({', '.join(DOMAINS)})"
+        + (did_you_mean(prompt, [*names, *DOMAINS]) or '; to continue words: muse-generate text "WORDS"')
+    )
+
+
+def _refuse_file(path: Path) -> NoReturn:
+    """A file of which neither content nor suffix shows the domain."""
+    finding.check_one_file(path)
+    if path.stat().st_size == 0:
+        raise ArgumentsError(f"{path} is empty")
+    foreign = describe_foreign(path)
+    if foreign is not None:
+        allowed = "" if ";" in foreign else "; allowed: a MIDI file, a sound file or a text file"
+        raise ArgumentsError(f"{path} {foreign}{allowed}")
+    content = content_of(head_of(path))
+    if content is not None and content.domain == "text":
+        if _is_sidecar(path):
+            raise ArgumentsError(
+                f"{path} describes a continuation; to make that again: muse-generate --from-json {path}"
+            )
+        raise ArgumentsError(
+            f"{path} is text by its content, but {path.suffix} is not one of the endings of text "
+            f"({', '.join(sorted(TEXT))}); to continue it as text: muse-generate text {path}"
+        )
+    raise ArgumentsError(
+        f"neither the content nor the name of {path} shows what it is; a prompt is a MIDI file, a sound file or a text "
+        f"file, and a domain before it ({', '.join(DOMAINS)}) says which"
+    )
+
+
+def _is_sidecar(path: Path) -> bool:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["domain"] in DOMAINS
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def _refuse_several(domain: str | None, words: Sequence[str]) -> NoReturn:
+    """More than one prompt."""
+    there = [word for word in words if finding.exists(word)]
+    joined = " ".join(words)
+    if finding.exists(joined):
+        raise ArgumentsError(f"a file name with spaces needs quotes: {joined!r}")
+    if not there and domain == "text":
+        raise ArgumentsError(f'words to continue need quotes: muse-generate text "{joined}"')
+    if words[0] not in there and domain is None and not Path(words[0]).suffix:
+        hint = did_you_mean(words[0], DOMAINS) or '; words to continue need quotes: muse-generate text "WORDS"'
+        raise ArgumentsError(f"{words[0]!r} is not a domain; allowed: {', '.join(DOMAINS)}{hint}")
+    shown = ", ".join(words[:_SHOWN]) + (", ..." if len(words) > _SHOWN else "")
+    raise ArgumentsError(
+        f"there are {len(words)} prompts, {shown}; allowed: one at a time (run muse-generate once for each)"
     )

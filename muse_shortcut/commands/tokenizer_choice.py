@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.runs import find_checkpoint
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -137,11 +138,18 @@ def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]
     from muse_shortcut.data.splits import draw_splits
 
     # The splits of the store, without unusable files and duplicates.
-    usable = [[(file, digest) for file in source if (digest := _digest(file, arguments))] for source in sources]
+    problems: list[str] = []
+    usable = [
+        [(file, digest) for file in source if (digest := _digest(file, arguments, problems))] for source in sources
+    ]
     splits, _ = draw_splits(usable, arguments.seed, arguments.held_out)
     files = [file for source in usable for file, _ in source if splits.get(file.name) == "train"]
     if not files:
-        raise ArgumentsError("no text comes to training, from which a vocabulary could be learned; name a --tokenizer")
+        if problems and not any(usable):
+            raise ArgumentsError(
+                f"none of the files can be used ({counted(len(problems), 'file')} found); the first: {problems[0]}"
+            )
+        raise ArgumentsError("the train split has no text to learn a vocabulary from; name a --tokenizer")
     total = sum(file.size() for file in files)
     stride, read = -(-total // _LEARNED_FROM) or 1, 0
     for file in files[::stride]:
@@ -160,12 +168,15 @@ def _read(file: SourceFile, arguments: Namespace) -> bytes:
     return read_text(file.path, file.part, arguments.line_ends or "lf", encoding=encoding, warn=lambda _: None)
 
 
-def _digest(file: SourceFile, arguments: Namespace) -> str | None:
-    """Return a digest of the text of a file; None if it cannot be used."""
+def _digest(file: SourceFile, arguments: Namespace, problems: list[str]) -> str | None:
+    """Return a digest of the text of a file; None if it cannot be used, with the reason appended to `problems`."""
     from muse_tokenizers.errors import UnreadablePieceError
 
-    try:
-        text = None if file.reason else _read(file, arguments)
-    except UnreadablePieceError:
+    if file.reason:
+        problems.append(f"{file.name} {file.reason}")
         return None
-    return None if text is None else hashlib.sha256(text).hexdigest()
+    try:
+        return hashlib.sha256(_read(file, arguments)).hexdigest()
+    except UnreadablePieceError as error:
+        problems.append(str(error))
+        return None

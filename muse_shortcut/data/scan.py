@@ -24,7 +24,7 @@ from muse_shortcut.data.recipe import (
     TableSplit,
 )
 from muse_shortcut.errors import RecipeError
-from muse_tokenizers.contents import is_misnamed
+from muse_tokenizers.contents import describe_foreign, is_misnamed
 from muse_tokenizers.wording import counted
 
 __all__ = ["LeftOut", "SourceFile", "in_parts", "label", "labelled", "name_matcher", "source_of", "survey"]
@@ -172,7 +172,7 @@ def survey(
         RecipeError: There are no files, a folder cannot be read, or the table of the recipe is missing or invalid.
     """
     if not root.exists():
-        raise RecipeError(f"found no file or folder {root}")
+        raise RecipeError(f"there is no file or folder {root}")
     root = root.absolute()
     unused: dict[str, str] = {}
     files = dict(_walk(root, unused.__setitem__)) if root.is_dir() else {root.name: root}
@@ -184,9 +184,14 @@ def survey(
         return any_ending or path.suffix.lower() in suffixes or (by_content and is_misnamed(path, str(domain)))
 
     names = sorted(name for name, path in files.items() if counts(path))
+    foreign: dict[str, str] = {}
     for name in files.keys() - set(names):
-        ending = files[name].suffix.lower()
-        unused[name] = f"{f'ends in {ending}' if ending else 'has no ending'}; read are {', '.join(sorted(suffixes))}"
+        ending, what = files[name].suffix.lower(), describe_foreign(files[name])
+        if what is not None:
+            foreign[name] = what
+        unused[name] = what or (
+            f"{f'ends in {ending}' if ending else 'has no ending'}; allowed: {', '.join(sorted(suffixes))}"
+        )
     wanted = f"with the ending {' or '.join(sorted(suffixes))}"
     if recipe is not None:
         included, excluded = name_matcher(recipe.include), name_matcher(recipe.exclude)
@@ -195,8 +200,11 @@ def survey(
         wanted += f" that recipe {recipe.name} takes: {', '.join(recipe.include)}"
         wanted += f" without {', '.join(recipe.exclude)}" if recipe.exclude else ""
     if not names:
+        if recipe is None and not root.is_dir():
+            raise RecipeError(f"{root} {unused[root.name]}")
+        first = next((f"; {name} {foreign[name]}" for name in sorted(foreign)), "")
         raise RecipeError(
-            f"{root}: found no file {wanted} (looked at {counted(len(files), 'file')}; links are not followed)"
+            f"{root}: there is no file {wanted}, among {counted(len(files), 'file')} (links are not followed){first}"
         )
 
     for name in sorted(unused.keys() - set(names)):

@@ -165,7 +165,7 @@ def open_store(folder: str | Path) -> Store:
         raise StoreError(
             f"{folder} is unfinished; run the same muse-prepare again to go on"
             if unfinished
-            else f"{folder} is not a token store: it has no manifest.json; muse-prepare makes one"
+            else f"{folder} is not a token store: it has no manifest.json; muse-prepare makes a store from files"
         )
 
     def refuse(reason: str) -> StoreError:

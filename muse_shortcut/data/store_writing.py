@@ -21,6 +21,7 @@ from muse_shortcut.errors import OutputError, StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, write_text
 from muse_tokenizers.base import Unit
 from muse_tokenizers.domain import Domain
+from muse_tokenizers.wording import counted
 
 __all__ = ["write_store"]
 
@@ -47,8 +48,8 @@ def write_store(
     rejects = [{"name": file.name, "reason": entry.reason} for file, entry in entries if entry.reason is not None]
     warnings = [{"name": file.name, "warning": line} for file, entry in taken for line in entry.warnings]
     if not taken:
-        first = f"; the first: {rejects[0]['name']}: {rejects[0]['reason']}" if rejects else ""
-        raise StoreError(f"none of the {len(entries)} files could be used{first}")
+        first = f"; the first: {rejects[0]['name']} {rejects[0]['reason']}" if rejects else ""
+        raise StoreError(f"none of the files can be used ({counted(len(entries), 'file')} found){first}")
     readable = [
         [(file, entry.digest) for file in source if (entry := journal.entries[file.name]).reason is None]
         for source in sources

@@ -7,6 +7,7 @@ that domain.
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +16,52 @@ from muse_tokenizers.errors import UnreadablePieceError, Warn
 from muse_tokenizers.suffixes import kind_by_suffix
 from muse_tokenizers.text.encodings import is_surely_text
 
-__all__ = ["LOOKED_AT", "Content", "check_content", "content_of", "head_of", "is_misnamed", "kind_of_file"]
+__all__ = [
+    "LOOKED_AT", "Content", "check_content", "content_of", "describe_foreign", "head_of", "is_misnamed", "kind_of_file",
+]  # fmt: skip
 
 LOOKED_AT = 2**16
 """Number of bytes at the beginning of a file that identify it."""
+_TO_MIDI = "export it as MIDI (in MuseScore: File > Export)"
+_FROM_GUITAR_PRO = "export it as MIDI (in Guitar Pro or MuseScore: File > Export)"
+_FROM_ITS_PROGRAM = "export it as MIDI from its program"
+_TO_TEXT = "save it as plain text (.txt)"
+_UNPACK = "unpack it first"
 _NOT_READ = (
-    (rb"%PDF-", "a PDF"), (rb"\{\\rtf", "RTF"), (rb"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are"),
-    (rb"\xd0\xcf\x11\xe0", "an old Office file"), (rb"\x1f\x8b", "a gzip archive"), (rb"\x89PNG", "a picture"),
-    (rb"\xff\xd8\xff", "a picture"), (rb"RIFF....sfbk", "a soundfont"),
+    (rb"%PDF-", "a PDF", None),
+    (rb"\{\\rtf", "RTF", _TO_TEXT),
+    (rb"\xd0\xcf\x11\xe0", "an old Office file", _TO_TEXT),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP", "a picture", None),
+    (rb"RIFF....sfbk", "a soundfont", "it is an instrument, not a piece: --soundfont takes it"),
+    (rb".FICHIER GUITAR PRO|BCF[SZ]", "a Guitar Pro score", _FROM_GUITAR_PRO),
+    (rb"\x0fSIBELIUS", "a Sibelius score", _FROM_ITS_PROGRAM),
+    (rb"ENIGMA BINARY FILE", "a Finale score", _FROM_ITS_PROGRAM),
+    (rb"FLhd", "an FL Studio project", _FROM_ITS_PROGRAM),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK),
 )  # fmt: skip
-"""Magic bytes of formats that belong to no domain."""
-_REFUSED = {"midi": "is not a MIDI file", "audio": "is not sound that can be read", "text": "is no text"}
+"""Magic bytes of formats that are not supported, with their names and advice."""
+_IN_ZIP = (
+    (rb".*\.mscx", "a MuseScore score", _TO_MIDI),
+    (rb".*score\.gpif", "a Guitar Pro score", _FROM_GUITAR_PRO),
+    (rb"NotationMetadata\.xml", "a Finale score", _FROM_ITS_PROGRAM),
+    (rb"mimetype|OEBPS/.*|word/.*|\[Content_Types\]\.xml", "a document (such as .docx, .odt or .epub)", _TO_TEXT),
+    (rb"META-INF/container\.xml|.*\.musicxml", "a MusicXML score", _TO_MIDI),
+    (rb".*\.npy", "a NumPy archive", None),
+)
+"""The same, by the names of the files in a ZIP archive; the first match counts."""
+_MARKUP = (
+    (rb"<score-(partwise|timewise)[\s>]", "a MusicXML score", _TO_MIDI),
+    (rb"<museScore[\s>]", "a MuseScore score", _TO_MIDI),
+    (rb"<mei[\s>]", "an MEI score", _TO_MIDI),
+    (rb"^\s*(<!--.*?-->\s*)?(<!doctype\s+html|<html)", "a web page (HTML)", "download the file that it links to"),
+)
+"""Text that is rarely meant as a prompt; it is accepted only if the text domain is chosen."""
+_REFUSED = {
+    "midi": "is not a MIDI file",
+    "audio": "is not a sound file that can be read",
+    "text": "is not text",
+}
 _SOUND_BY_SUFFIX = {
     ".wav": "WAV", ".rf64": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3",
     ".mp2": "MP3", ".aiff": "AIFF", ".aif": "AIFF", ".aifc": "AIFF", ".w64": "W64", ".caf": "CAF", ".au": "AU",
@@ -41,19 +77,70 @@ class Content:
     domain: str | None
     """Domain of the content; None if it is not supported."""
     called: str
+    advice: str | None = None
+    """What to do with a file that is rarely, or never, meant to be read as it is."""
 
 
 def content_of(head: bytes) -> Content | None:
     """Identify content by its first bytes; None if they are ambiguous."""
-    for begins, called in _NOT_READ:
+    for begins, called, advice in _NOT_READ:
         if re.match(begins, head, re.DOTALL):
-            return Content(domain=None, called=called)
+            return Content(domain=None, called=called, advice=advice)
+    if head.startswith(b"PK\x03\x04"):
+        return _in_zip(head)
+    if head.startswith(b"\x1f\x8b"):
+        return _in_gzip(head)
     if re.match(rb"MThd|RIFF....RMID", head, re.DOTALL):
         return Content(domain="midi", called="MIDI")
     if is_surely_text(head[:LOOKED_AT], goes_on=len(head) >= LOOKED_AT):
-        return Content(domain="text", called="text")
+        return _marked_up(head) or Content(domain="text", called="text")
     sound = kind_of_sound(head)
     return None if sound is None else Content(domain="audio", called=sound)
+
+
+def _in_zip(head: bytes) -> Content:
+    # Each member begins with a header that has its name, and the first ones show what the archive is.
+    names = [
+        head[found.end() : found.end() + int.from_bytes(found[1], "little")]
+        for found in re.finditer(rb"PK\x03\x04.{22}(..)..", head, re.DOTALL)
+    ]
+    for pattern, called, advice in _IN_ZIP:
+        if any(re.fullmatch(pattern, name) for name in names):
+            return Content(domain=None, called=called, advice=advice)
+    return Content(domain=None, called="a ZIP archive", advice=_UNPACK)
+
+
+def _in_gzip(head: bytes) -> Content:
+    try:
+        begins = zlib.decompressobj(31).decompress(head, 4096)
+    except zlib.error:
+        begins = b""
+    if b"<Ableton" in begins:
+        return Content(domain=None, called="an Ableton Live set", advice=_FROM_ITS_PROGRAM)
+    return Content(domain=None, called="a gzip archive", advice=_UNPACK)
+
+
+def _marked_up(head: bytes) -> Content | None:
+    # UTF-16 has a zero byte beside each of these letters.
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b"\xff\xfe").replace(b"\0", b"")
+    if not text.lstrip().startswith(b"<"):
+        return None
+    for pattern, called, advice in _MARKUP:
+        if re.search(pattern, text, re.DOTALL | re.IGNORECASE):
+            return Content(domain="text", called=called, advice=advice)
+    return None
+
+
+def describe_foreign(path: Path) -> str | None:
+    """Describe a file of an unsupported format, with advice: "is a MusicXML score; export it as MIDI (...)".
+
+    Returns:
+        None for every other file.
+    """
+    content = content_of(head_of(path))
+    if content is None or (content.domain is not None and content.advice is None):
+        return None
+    return f"is {content.called}{'' if content.advice is None else f'; {content.advice}'}"
 
 
 def head_of(path: Path) -> bytes:
@@ -72,10 +159,12 @@ def kind_of_file(path: Path) -> str | None:
     """Return "midi", "audio" or "text"; None if neither content nor suffix shows it."""
     by_suffix = kind_by_suffix(path)
     content = content_of(head_of(path))
-    # Almost any format may be text: a file with a suffix of its own is not meant as a prompt.
-    if content is None or content.domain is None or (content.domain == "text" and by_suffix is None and path.suffix):
+    if content is None or content.domain is None:
         return by_suffix
-    return content.domain
+    if content.domain == "text" and content.advice is not None:
+        return "text" if by_suffix == "text" else None
+    # Almost anything may be written in text: a file with a suffix of its own is not meant to be continued.
+    return by_suffix if content.domain == "text" and by_suffix is None and path.suffix else content.domain
 
 
 def is_misnamed(path: Path, domain: str) -> bool:
@@ -83,7 +172,7 @@ def is_misnamed(path: Path, domain: str) -> bool:
     if kind_by_suffix(path) is None and (path.suffix or domain == "text"):
         return False
     content = content_of(head_of(path))
-    return content is not None and content.domain == domain
+    return content is not None and content.domain == domain and content.advice is None
 
 
 def check_content(head: bytes, domain: str, name: str, warn: Warn) -> None:
@@ -102,11 +191,14 @@ def check_content(head: bytes, domain: str, name: str, warn: Warn) -> None:
     if content is None:
         return
     if content.domain != domain:
-        choose = f"; choose {content.domain} for it" if content.domain is not None else ""
-        raise UnreadablePieceError(f"{name} {_REFUSED[domain]}: it is {content.called}{choose}")
+        choose = None if content.domain is None else f"choose {content.domain} for it"
+        advice = content.advice or choose
+        raise UnreadablePieceError(
+            f"{name} {_REFUSED[domain]}: it is {content.called}{'' if advice is None else f'; {advice}'}"
+        )
     suffix = Path(name).suffix.lower()
     sound = _SOUND_BY_SUFFIX.get(suffix)
     if kind_by_suffix(Path(name)) not in (None, domain) or (
         domain == "audio" and sound is not None and sound != content.called
     ):
-        warn(f"{name} is {content.called}, though its name ends in {suffix}; it is read as what it is")
+        warn(f"{name} is {content.called}, although its name ends in {suffix}; reading it as {content.called}")

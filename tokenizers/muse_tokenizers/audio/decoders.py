@@ -161,8 +161,8 @@ def _counts_frames(stream: BinaryIO) -> bool:
 def _open_media(stream: BinaryIO, container: Container, name: str, media: bool, block: int) -> tuple[Sound, Any]:
     if not media:
         raise UnreadablePieceError(
-            f"{name} is {container.kind} sound, which is read where PyAV is installed: "
-            f"pip install 'muse-shortcut[media]'; or convert it to {PLAIN}"
+            f"{name} is {container.kind} sound, which needs PyAV: pip install 'muse-shortcut[media]'; or convert it to "
+            f"{PLAIN}"
         )
     import av
 
@@ -243,7 +243,8 @@ def _undecodable(container: Container, name: str, media: bool) -> UnreadablePiec
             f"{name} is MP4 without its index (moov): it was cut off, or its recording never ended; without it no "
             "program can play it"
         )
-    how = "" if media or container.media_format is None else "; PyAV may: pip install 'muse-shortcut[media]'"
+    how = "" if media or container.media_format is None else "; PyAV may be able to: pip install 'muse-shortcut[media]'"
     return UnreadablePieceError(
-        f"{name} is not sound that can be read: it begins as {container.kind}, but no sound in it can be decoded{how}"
+        f"{name} is not a sound file that can be read: it begins as {container.kind}, but no sound in it can be "
+        f"decoded{how}"
     )

@@ -61,14 +61,16 @@ def open_sound(file: Path | io.BytesIO, name: str) -> Generator[Sound]:
             stream = stack.enter_context(opened(file))
             container = look_at(stream, file.suffix.lower() if isinstance(file, Path) else "")
             if container is None:
+                if stream.seek(0, os.SEEK_END) == 0:
+                    raise UnreadablePieceError(f"{name} is empty")
                 raise UnreadablePieceError(
-                    f"{name} is not sound that can be read: it begins as none of {kinds_of_sound()} does"
+                    f"{name} is not a sound file that can be read; allowed: {kinds_of_sound()}, by its content"
                 )
             sound = _decoded_here(stack, stream, container, name) if container.plain else None
             yield sound or stack.enter_context(_ChildReading(file, container, name)).sound
         except OSError as error:
             raise UnreadablePieceError(
-                f"{name} is not sound that can be read: {error.strerror or 'the disk fails'}"
+                f"{name} is not a sound file that can be read: {error.strerror or 'the disk fails'}"
             ) from error
 
 
@@ -203,7 +205,9 @@ class _Decoding:
         except UnreadablePieceError as error:
             return {"refused": str(error)}, b""
         except OSError as error:
-            return {"refused": f"{self._name} is not sound that can be read: {error.strerror or 'the disk fails'}"}, b""
+            return {
+                "refused": f"{self._name} is not a sound file that can be read: {error.strerror or 'the disk fails'}"
+            }, b""
         except MemoryError:
             return {"refused": f"{self._name} is damaged: it asks for more memory than its sound could need"}, b""
         self._stack.close()

@@ -69,7 +69,7 @@ def check_text(data: bytes, name: str) -> None:
         raise UnreadablePieceError(f"{name} is empty")
     place = data.find(b"\0", 0, LOOKED_AT)
     if place >= 0:
-        raise UnreadablePieceError(f"{name} is no text: byte {place + 1:,} is zero")
+        raise UnreadablePieceError(f"{name} is not text: byte {place + 1:,} is zero")
 
 
 def spans_of(path: Path, marks: tuple[int, ...] = (), *, encoding: str | None = None) -> list[Span]:
