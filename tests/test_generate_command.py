@@ -246,7 +246,7 @@ def test_a_million_notes(generate: Any, tmp_path: Path) -> None:
         velocity=np.full(count, 80, dtype=np.int8),
     )
     score.dump_midi(path)
-    _refused(generate("--prompt", path), tmp_path / "out", "1,000,000 notes; allowed: up to 500,000")
+    _refused(generate("--prompt", path), tmp_path / "out", "1,000,000 notes; allowed: up to 200,000")
 
 
 @pytest.mark.parametrize(

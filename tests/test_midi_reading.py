@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from midi_pieces import DRUMS, control_rows, domain, note_rows, pedal_rows, signature_rows, tempo_rows
 
-from muse_tokenizers.errors import FileWarning, UnreadablePieceError
+from muse_tokenizers.errors import FileWarning, UnreadablePieceError, warn_about
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.domain import MidiDomain
-from muse_tokenizers.midi.reading import parse_score
+from muse_tokenizers.midi.reading import MAXIMUM_NOTES, parse_score
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 Row = tuple[int, ...]
@@ -293,6 +295,51 @@ def test_what_is_repaired_is_said_in_a_line(line: str, data: bytes) -> None:
     score, said = read(data)
     assert said == [line]
     assert [row[3] for row in note_rows(score)] == [60]
+
+
+def test_a_file_with_hundreds_of_faults_has_a_few_lines() -> None:
+    _, said = read(b"MThd" + WHOLE[4:14] + b"".join(b"x" * length + WHOLE[14:] for length in range(1, 300)))
+    assert said == [
+        "44,850 bytes between two tracks left out",
+        "its header promises 1 track; there are 299",
+    ]
+
+
+def test_one_reading_warns_of_the_first_faults_and_how_many_more_there_are() -> None:
+    for count, rest in (
+        (8, []),
+        (9, ["a.mid: and 1 more such problem"]),
+        (2000, ["a.mid: and 1,992 more such problems"]),
+    ):
+        said: list[str] = []
+        warn_about([f"a.mid: fault {number}" for number in range(count)], "a.mid", said.append)
+        assert said == [*(f"a.mid: fault {number}" for number in range(8)), *rest]
+
+
+_MEASURE_MEMORY = """
+import resource, sys
+import numpy as np
+from muse_tokenizers.loading import domain_of
+from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.tokenizer import MidiTokenizer
+midi = domain_of(MidiTokenizer.of(CONFIGURATIONS[sys.argv[1]]))
+def notes(count):
+    return b"".join(bytes((4, 0x90, 30 + n * 7 % 60, 40 + n % 80, 6, 30 + n * 7 % 60, 0)) for n in range(count))
+def encode(count):
+    track = notes(count) + b"\\0\\xff\\x2f\\0"
+    head = b"MThd\\0\\0\\0\\6\\0\\1\\0\\1\\1\\xe0MTrk" + len(track).to_bytes(4)
+    midi.tokenizer.encode(midi.loads(head + track))
+encode(10)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+encode(30_000)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 30_000)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["remi", "performance"])
+def test_the_most_notes_of_a_file_take_at_most_300_mebibytes(scheme: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _MEASURE_MEMORY, scheme], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * MAXIMUM_NOTES < 300 * 2**20
 
 
 def test_a_caller_that_gives_no_ear_gets_a_warning() -> None:

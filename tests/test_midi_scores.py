@@ -224,7 +224,7 @@ def test_six_hours_are_refused() -> None:
 
 def test_a_million_notes_are_refused() -> None:
     data = midi_file(ON + b"\x01\x3c\x00\x00\x3c\x40" * 999_999 + OFF + END)
-    assert refusal(data) == "NAME has 1,000,000 notes; allowed: up to 500,000"
+    assert refusal(data) == "NAME has 1,000,000 notes; allowed: up to 200,000"
 
 
 def test_the_limits_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,11 @@ warning, `FileWarning`.
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 from unicodedata import category
+
+from muse_tokenizers.wording import counted
 
 __all__ = [
     "CodecError",
@@ -31,6 +33,7 @@ __all__ = [
     "UnwritablePieceError",
     "Warn",
     "one_line",
+    "warn_about",
     "warn_about_file",
 ]
 
@@ -126,6 +129,24 @@ class CodecError(TokenizerError):
 
 class FileWarning(UserWarning):
     """A file was read, but something was repaired, converted or left out."""
+
+
+_MOST_WARNINGS = 8
+"""Lines about one file; a damaged one may have thousands of faults."""
+
+
+def warn_about(lines: Sequence[str], name: str, warn: Warn) -> None:
+    """Warn of what was found in one reading of a file: of each line, or of the first ones and how many more there are.
+
+    Args:
+        lines: each names the file.
+        name: the file's name in messages.
+        warn: called with each line.
+    """
+    for line in lines[:_MOST_WARNINGS]:
+        warn(line)
+    if len(lines) > _MOST_WARNINGS:
+        warn(f"{name}: and {counted(len(lines) - _MOST_WARNINGS, 'more such problem')}")
 
 
 def warn_about_file(message: str) -> None:

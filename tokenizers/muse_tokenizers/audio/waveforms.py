@@ -14,7 +14,7 @@ from muse_tokenizers.audio.decoding import HAS_MEDIA, Sound, open_sound
 from muse_tokenizers.audio.mixing import Mixer
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.contents import LOOKED_AT, check_content, head_of
-from muse_tokenizers.errors import UnreadablePieceError, UnwritablePieceError, Warn, warn_about_file
+from muse_tokenizers.errors import UnreadablePieceError, UnwritablePieceError, Warn, warn_about, warn_about_file
 
 __all__ = [
     "LONGEST_SECONDS",
@@ -71,8 +71,7 @@ def read_waveform(
         reading = _Reading(file, name, sample_rate, wanted, loudest)
         samples = reading.samples()
         reading.said.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is taken")
-    for line in reading.said:
-        warn(f"{name} {line}")
+    warn_about([f"{name} {line}" for line in reading.said], name, warn)
     return Waveform(samples=samples[None], sample_rate=sample_rate)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.contents import LOOKED_AT, check_content
-from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
+from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about, warn_about_file
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.channels import BEND, RESET, SUSTAIN, Part, find_parts
 from muse_tokenizers.midi.notes import Messages, Notes, pair_notes
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAXIMUM_NOTES", "MAXIMUM_SECONDS", "parse_score", "read_score"]
 
-MAXIMUM_NOTES = 500_000
+MAXIMUM_NOTES = 200_000
+"""Several times as many as in any recorded performance. MidiTok takes up to 1.4 KiB for a note: 300 MiB in all."""
 MAXIMUM_SECONDS = 4 * 3600
 MAXIMUM_BYTES = 64 * 2**20
 MAXIMUM_CONTROLS = 800_000
@@ -93,8 +94,7 @@ def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
     except OversizedFileError as error:
         raise UnreadablePieceError(f"{name} has {error}") from error
     score = _score(file, name, repairs)
-    for line in repairs.lines():
-        warn(f"{name}: {line}")
+    warn_about([f"{name}: {line}" for line in repairs.lines()], name, warn)
     return score
 
 

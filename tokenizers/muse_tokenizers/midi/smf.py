@@ -203,7 +203,7 @@ def _tracks(data: bytes, at: int, repairs: Repairs) -> list[TrackEvents]:
             if data[at:].strip(b"\0"):
                 repairs.add(f"{counted(len(data) - at, 'byte')} after its last track left out")
             break
-        repairs.add(f"{counted(following - at, 'byte')} between two tracks left out")
+        repairs.add("{count} byte{s} between two tracks left out", count=following - at)
         at = following
     return tracks
 
