@@ -13,10 +13,10 @@ _SUMMARIES = {
     "prepare": "turn files into a token store",
     "train": "train or fine-tune a model, or a codec",
     "evaluate": "measure a model or a codec on pieces it has not seen",
-    "export": "make a checkpoint of a run ready to be given away",
+    "export": "export a checkpoint of a run, to share it",
     "bench": "measure speed on this machine",
     "compare": "train several cores on the same batches, and compare them",
-    "doctor": "say what is installed, and what is missing",
+    "doctor": "report what is installed, and what is missing",
 }
 
 

@@ -132,7 +132,7 @@ def _data(facts: dict[str, Any]) -> list[str]:
         return ["Not known."]
     rows = ["| source | files | licence |", "| --- | --- | --- |"]
     for one in sources:
-        title = one.get("title") or "a folder of the owner's"
+        title = one.get("title") or "local files"
         rows.append(f"| {title} | {one.get('files', 'not known')} | {one.get('licence') or 'not stated'} |")
     splits = facts.get("splits")
     if isinstance(splits, dict):
@@ -185,13 +185,13 @@ def _licences(facts: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]
     everything = [*_sources(facts), *(source for one in parents for source in _sources(one["facts"]))]
     known = sorted({str(one["licence"]) for one in everything if one.get("licence")})
     said = ", ".join(known) or "none are known"
-    lines = [f"Licences of the data: {said}. Whoever gives the weights away sees to it that these allow it."]
+    lines = [f"Licences of the data: {said}. Check that they allow it before you distribute the weights."]
     barred = [str(one.get("title")) for one in everything if one.get("weights_may_ship") is False]
     if barred:
         titles = ", ".join(dict.fromkeys(barred))
-        lines += ["", f"As far as the recipes know, weights trained on these may not be given away: {titles}."]
+        lines += ["", f"According to their recipes, weights trained on these must not be distributed: {titles}."]
     if any(not one.get("licence") for one in everything):
-        lines += ["", "Of folders of the owner's no licence is known to the program."]
+        lines += ["", "The licences of local files are not known to the program."]
     for one in parents:
         lines += ["", f"The parent {one['name']}: {one['licence'] or 'its card states no licence.'}"]
     return lines

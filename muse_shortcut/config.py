@@ -337,7 +337,7 @@ class SamplingConfig:
             0.0 < self.temperature <= 10.0,
             "temperature",
             self.temperature,
-            "more than 0, up to 10; {greedy} takes always the likeliest",
+            "more than 0, up to 10; {greedy} always takes the likeliest token",
         )
         require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "more than 0, up to 1 (off)")
         require(0.0 <= self.min_p < 1.0, "min_p", self.min_p, "0 (off) up to but not 1")

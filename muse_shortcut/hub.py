@@ -62,8 +62,8 @@ def check_repository(repository: str, named: str | None = None) -> None:
     """Check that a repository has the form OWNER/NAME. Raises HubError."""
     if not _NAME.fullmatch(repository) or ".." in repository or "--" in repository or len(repository) > 96:
         raise HubError(
-            f"{named or repository} names no model of a hub; allowed: OWNER/NAME, and to read one hf:OWNER/NAME or "
-            "hf:OWNER/NAME@REVISION"
+            f"{named or repository} is not the name of a model on the Hub; allowed: OWNER/NAME, and to read one "
+            "hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
         )
 
 

@@ -116,5 +116,5 @@ def _models() -> list[Finding]:
 def _places() -> list[Finding]:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    mend = None if free >= _LEAST_FREE else "make room there, or name another folder by TMPDIR"
+    mend = None if free >= _LEAST_FREE else "free some space there, or set TMPDIR to another folder"
     return [Finding(group="places", name="temporary files", value=f"{folder}, {free / 2**30:.1f} GiB free", mend=mend)]

@@ -64,7 +64,7 @@ def newest_checkpoint(checkpoints: Path) -> tuple[Path | None, list[str]]:
             return folder, problems
         problems.append(problem)
     if problems:
-        raise CheckpointError(f"{checkpoints} has no whole checkpoint to go on from: {problems[0]}")
+        raise CheckpointError(f"{checkpoints} has no complete checkpoint to resume from: {problems[0]}")
     return None, []
 
 

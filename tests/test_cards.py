@@ -36,9 +36,9 @@ def test_a_card_says_data_steps_figures_and_licences() -> None:
     card = card_of(FACTS)
     for words in (
         "# mine", "372,928 parameters: 4 layers", "| Songs of A | 7 | CC BY 4.0 |",
-        "| a folder of the owner's | 3 | not stated |", "train: 9 pieces, 1,234 tokens",
+        "| local files | 3 | not stated |", "train: 9 pieces, 1,234 tokens",
         "2,000 steps, 3,000,000 tokens",
-        "Validation 1.2500 nats per token", "Licences of the data: CC BY 4.0.", "Of folders of the owner's no licence",
+        "Validation 1.2500 nats per token", "Licences of the data: CC BY 4.0.", "The licences of local files are not known",
     ):  # fmt: skip
         assert words in card, words
 

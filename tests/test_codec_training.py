@@ -205,10 +205,10 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     assert load_codec(tmp_path / "run" / "checkpoints" / "step-000002").shape == replace(SHAPE, codebooks=8, lstm=1)
     done = run(*words)
     assert done.code == 2
-    assert "has a training already: --resume auto goes on" in done.err
+    assert "has a training already; resume it with --resume auto" in done.err
     done = run(*words, "--resume", "auto", "--train.batch_size", 3)
     assert done.code == 2
-    assert "--train.batch_size is 3, the training began with 2" in done.err
+    assert "--train.batch_size is 3, but the training began with 2" in done.err
     done = run(*words, "--resume", "auto")
     assert done.code == 0, done.err
     options = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())

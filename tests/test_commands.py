@@ -88,7 +88,7 @@ def test_a_training_goes_on_only_as_it_began(run: RunCommand, store: Path, tmp_p
     for option, value, message in (
         ("--train.batch_size", 1, "--train.batch_size is 1"),
         ("--seed", 3, "--seed is 3"),
-        ("--model.layers", 4, "--model cannot be changed where a training goes on"),
+        ("--model.layers", 4, "--model cannot be changed when a training is resumed"),
     ):
         done = run(*words, "--resume", "auto", option, value)
         assert done.code == 2
@@ -141,7 +141,10 @@ def test_the_benches_end_with_a_line_of_json(run: RunCommand, random_checkpoint:
         (["midi", "{music}", "--held-out", "0.9"], "--held-out is 0.9; allowed: 0 to 0.4"),
         (["midi", "{music}", "--workers", "0"], "--workers is 0; allowed: 1 or more"),
         (["midi", "{music}", "--from-folder", "x"], "--from-folder goes with one recipe"),
-        (["midi", "{music}", "--exclude", "*.mid,*.xyz"], "--exclude '*.xyz' fits none of the 4 files; the first is "),
+        (
+            ["midi", "{music}", "--exclude", "*.mid,*.xyz"],
+            "--exclude '*.xyz' matches none of the 4 files; the first is ",
+        ),
         (["midi", "{music}", "--exclude", "**"], "--exclude '**' leaves none of the 4 files"),
         (["opera", "{music}"], "opera"),
     ],

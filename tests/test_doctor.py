@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_doctor_names_versions_devices_extras_and_models(run: RunCommand) -> None:
     found = run("doctor")
     assert found.code == 0
-    assert found.out.endswith("everything that is needed is here\n")
+    assert found.out.endswith("everything that is needed is installed\n")
     for group in ("versions", "devices", "extras", "models", "places"):
         assert f"{group}\n" in found.out
     names = {(one["group"], one["name"]) for one in json.loads(run("doctor", "--json").out)}

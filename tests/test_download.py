@@ -22,7 +22,7 @@ from muse_shortcut.data.download import cache_folder, fetch
 from muse_shortcut.data.recipe import Archive, Licence, RandomSplit, Recipe
 from muse_shortcut.errors import DownloadError, OutputError
 
-HINT = "; with --from-folder DIR a copy is read without a network"
+HINT = "; to use files that you have, name their folder with --from-folder DIR"
 
 
 class Server:
@@ -330,7 +330,7 @@ def test_an_answer_without_sense_is_refused(server: Server, cache: Path) -> None
         handler.end_headers()
 
     server.answers["/tunes.zip"] = answer
-    assert ": its answer makes no sense (" in failure(make_recipe(server.address + "/tunes.zip"), cache)
+    assert ": its answer is not valid HTTP (" in failure(make_recipe(server.address + "/tunes.zip"), cache)
 
 
 def test_a_missing_file_is_refused_with_the_servers_word(server: Server, cache: Path) -> None:
@@ -373,7 +373,7 @@ def test_an_interrupted_download_leaves_nothing(server: Server, cache: Path) -> 
 
 
 def test_a_recipe_without_an_address_points_to_a_folder(cache: Path) -> None:
-    message = "recipe tunes has no address to download from, allowed: --from-folder DIR"
+    message = "recipe tunes has no address to download from; name its files with --from-folder DIR"
     with pytest.raises(DownloadError, match=f"^{message}$"):
         fetch(make_recipe(None, archive=None), cache)
 

@@ -168,7 +168,7 @@ def test_a_synthesiser_that_does_not_come_back_is_given_up(tmp_path: Path, monke
     font = tmp_path / "font.sf2"
     font.write_bytes(small_soundfont())
     monkeypatch.setattr(synthesiser, "_PATIENCE", (0.001, 0.0))
-    assert soundfont_refusal(font).endswith("it is damaged, the synthesiser did not come back from it")
+    assert soundfont_refusal(font).endswith("it is damaged; the synthesiser did not finish")
 
 
 def test_a_missing_pretty_midi_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

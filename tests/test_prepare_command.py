@@ -206,7 +206,7 @@ def test_a_finished_store_is_not_replaced_unasked(run: RunCommand, tmp_path: Pat
     before = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
     done = run(*words)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "store is a finished store; --overwrite replaces it, or name another --out" in done.err
+    assert "store is a finished store; replace it with --overwrite, or choose another --out" in done.err
     assert {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()} == before
     assert run(*words, "--overwrite").code == 0
     assert {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()} == before
@@ -217,7 +217,7 @@ def test_an_export_is_not_replaced_unasked(run: RunCommand, random_checkpoint: P
     assert run(*words).code == 0
     done = run(*words)
     assert done.code == 2
-    assert "given is a checkpoint; --overwrite replaces it, or name another --out" in done.err
+    assert "given is a checkpoint already; replace it with --overwrite, or choose another --out" in done.err
     assert run(*words, "--overwrite").code == 0
 
 

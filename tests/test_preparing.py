@@ -122,7 +122,7 @@ def test_killed_at_any_moment_it_goes_on_and_reads_no_file_twice(tmp_path: Path)
         while any(is_alive(process) for process, _ in new) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not [process for process, _ in new if is_alive(process)], "workers outlive the process that was killed"
-        with pytest.raises(StoreError, match="is unfinished; run the same muse-prepare again to go on"):
+        with pytest.raises(StoreError, match="is unfinished; run the same muse-prepare command again to resume"):
             open_store(tmp_path / "store")
         lines = (tmp_path / "store" / "partial" / "journal.jsonl").read_text().splitlines()[1:]
         known = {json.loads(line)["name"] for line in lines}
@@ -194,7 +194,7 @@ def test_a_store_that_is_being_replaced_is_never_half_of_each(tmp_path: Path) ->
     done = prepare_numbers(tmp_path, [files], seed=5, kill_before="pieces.jsonl", overwrite=True)
     assert done.code == -9
     assert contents(tmp_path / "store")["tokens.npy"] != old["tokens.npy"]
-    with pytest.raises(StoreError, match="is unfinished; run the same muse-prepare again to go on"):
+    with pytest.raises(StoreError, match="is unfinished; run the same muse-prepare command again to resume"):
         open_store(tmp_path / "store")
     assert prepare_numbers(tmp_path, [files]).code == 0
     assert contents(tmp_path / "store") == old
@@ -236,9 +236,9 @@ def test_a_file_that_kills_its_reader_is_a_reject_like_any_other(tmp_path: Path,
     assert done.err == ""
     assert done.manifest["pieces"] == 6
     assert done.manifest["rejects"] == [
-        {"name": "b.txt", "reason": "its reader crashed on it"},
-        {"name": "e.txt", "reason": "its reader crashed on it"},
-        {"name": "f.txt", "reason": "its reader crashed on it"},
+        {"name": "b.txt", "reason": "crashed its reader"},
+        {"name": "e.txt", "reason": "crashed its reader"},
+        {"name": "f.txt", "reason": "crashed its reader"},
         {"name": "i.txt", "reason": "has no numbers"},
     ]
 
@@ -307,7 +307,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "letter").write_text("dear")
     how = Preparation(workers=1, seed=0, held_out=0.2, source={})
-    with pytest.raises(StoreError, match=r"store has other files in it; a store wants a folder of its own"):
+    with pytest.raises(StoreError, match=r"store has other files in it; a store needs a folder of its own"):
         prepare([source_files(tmp_path, files)], NumberDomain(Numbers()), tmp_path / "store", how)
     assert contents(tmp_path / "store") == {"letter": b"dear"}
     for out in ("n00.txt", "n00.txt/below"):

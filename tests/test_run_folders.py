@@ -174,7 +174,7 @@ def test_a_newer_damaged_checkpoint_is_left_where_it_is(tmp_path: Path) -> None:
     said: list[str] = []
     assert run.latest(said.append) == older
     assert said == [
-        f"a newer checkpoint is passed over: {newer / 'model.safetensors'} is damaged: it is not what was written "
+        f"skipping a newer checkpoint: {newer / 'model.safetensors'} is damaged: it is not what was written "
         "(its SHA-256 is another)"
     ]
     run.settle(older, keep=1)

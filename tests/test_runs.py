@@ -42,7 +42,7 @@ def test_commands_take_a_run_and_say_which_checkpoint_it_is(
     run: RunCommand, random_checkpoint: Path, tmp_path: Path
 ) -> None:
     made = make_run(tmp_path / "run", random_checkpoint, 2, 3, best=2)
-    said = "run is a run: taking its checkpoint step-000002"
+    said = "run is a run: using its checkpoint step-000002"
     quiet = ("--max-new-tokens", 5, "--sound", "false", "--out", tmp_path / "out")
     done = run("generate", "midi", "--checkpoint", made, *quiet)
     assert (done.code, said in done.err) == (0, True), done.err
@@ -65,7 +65,7 @@ def test_a_codec_from_before_its_codebooks_says_what_it_lacks(run: RunCommand, t
     ):
         done = run(*words)
         assert done.code == 2
-        assert "has no codebooks yet: they begin after --train.quantise_after steps" in done.err
+        assert "has no codebooks yet: they are learned after --train.quantise_after steps" in done.err
 
 
 def test_the_page_offers_a_run_by_its_name(random_checkpoint: Path, tmp_path: Path) -> None:

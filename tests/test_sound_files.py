@@ -267,10 +267,10 @@ def test_channels_that_cancel_are_not_silence() -> None:
     left = tone()
     samples, said = heard(written(np.stack([left, -left], axis=1), subtype="FLOAT"), RATE)
     assert (samples == left).all()
-    assert said == ["a has channels that cancel one another: channel 1, the loudest, is taken"]
+    assert said == ["a has channels that cancel one another: channel 1, the loudest, is used"]
     samples, said = heard(written(np.stack([-0.5 * left, left, -0.6 * left], axis=1), subtype="FLOAT"), RATE)
     assert (samples == left).all()
-    assert said == ["a has channels that cancel one another: channel 2, the loudest, is taken"]
+    assert said == ["a has channels that cancel one another: channel 2, the loudest, is used"]
 
 
 def test_channels_that_cancel_for_a_part_are_heard_there_too() -> None:

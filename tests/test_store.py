@@ -95,7 +95,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 
 def test_an_unfinished_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "partial").mkdir()
-    assert refusal(tmp_path) == f"{tmp_path} is unfinished; run the same muse-prepare again to go on"
+    assert refusal(tmp_path) == f"{tmp_path} is unfinished; run the same muse-prepare command again to resume"
 
 
 @pytest.mark.parametrize("part", PARTS[1:])
@@ -175,7 +175,7 @@ def test_offsets_that_do_not_fit_the_pieces_are_refused(store: Path) -> None:
     swapped[[3, 4]] = swapped[[4, 3]]
     for wrong in (swapped, offsets[:-1], offsets + 1, offsets[:, None], np.int64(3), offsets[:0]):
         np.save(store / "offsets.npy", wrong)
-        assert refusal(store) == f"the store {store} is damaged: offsets.npy and pieces.jsonl tell other lengths"
+        assert refusal(store) == f"the store {store} is damaged: offsets.npy and pieces.jsonl disagree about lengths"
 
 
 def test_pieces_in_another_order_are_refused(store: Path) -> None:

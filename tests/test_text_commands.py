@@ -138,7 +138,7 @@ def test_of_gutenberg_what_stands_between_its_lines_is_taken(run: RunCommand, tm
     assert done.code == 0, done.err
     assert {one["name"]: one["reason"] for one in open_store(tmp_path / "more").manifest["rejects"]} == {
         "pg85.txt": "has no line that begins with '*** START OF', as the recipe gutenberg expects",
-        "pg86.txt": "is empty between the lines where it should begin and end",
+        "pg86.txt": "is empty between the lines that mark its beginning and end",
     }
     for word, message in (
         ("gutenberg", "the recipe gutenberg wants numbers: gutenberg:84,1342"),

@@ -40,10 +40,12 @@ def read(data: bytes, tmp_path: Path, encoding: str | None = None) -> tuple[str,
 def test_a_mark_says_the_encoding(encoding: str, tmp_path: Path) -> None:
     for text in (FRENCH, RUSSIAN, "𝄞 clef\n"):
         found = read(MARKED[encoding] + text.encode(encoding), tmp_path)
-        assert found == (text, [f"is {encoding.upper()}: converted to UTF-8"])
+        assert found == (text, [f"is {encoding.upper()} and was converted to UTF-8"])
     broken, said = read(MARKED[encoding] + FRENCH.encode(encoding) + b"\0", tmp_path)
     assert broken == FRENCH + "\ufffd"
-    assert said == [f"is {encoding.upper()}: converted to UTF-8; 1 of its characters are damaged and became \ufffd"]
+    assert said == [
+        f"is {encoding.upper()} and was converted to UTF-8; 1 of its characters are damaged and became \ufffd"
+    ]
 
 
 def test_the_mark_of_utf8_is_no_text(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_other_encodings_are_named_by_an_option_and_never_guessed(text: str, enc
     assert read_text(path, warn=said.append) == data
     assert len(said) == 1
     assert said[0].endswith("its bytes are kept as they are; --encoding says what they mean")
-    assert read(data, tmp_path, encoding) == (text, [f"is {encoding.upper()}: converted to UTF-8"])
+    assert read(data, tmp_path, encoding) == (text, [f"is {encoding.upper()} and was converted to UTF-8"])
 
 
 def test_utf8_with_a_damaged_place_stays_utf8(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_utf8_with_a_damaged_place_stays_utf8(tmp_path: Path) -> None:
 
 
 def test_a_wrong_encoding_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UnreadablePieceError, match=r"a\.txt is not ascii: byte 4 is none of its$"):
+    with pytest.raises(UnreadablePieceError, match=r"a\.txt is not ascii: byte 4 is not valid in it$"):
         read("Il était".encode("latin-1"), tmp_path, "ascii")
 
 

@@ -236,7 +236,8 @@ def test_bytes_that_are_no_text_known_come_back(tmp_path: Path) -> None:
     piece = text.read(_write(tmp_path / "a.txt", data), warn=said.append)
     assert piece == text.loads(text.dumps(piece)) == data
     assert said == [
-        f"{tmp_path}/a.txt is neither UTF-8 nor Latin-1: its bytes are kept as they are; --encoding says what they mean"
+        f"{tmp_path}/a.txt is neither UTF-8 nor Latin-1; its bytes are kept as they are (to convert them, set "
+        "--encoding)"
     ]
 
 

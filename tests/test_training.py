@@ -546,7 +546,7 @@ def test_a_run_where_there_is_a_file_is_an_output_error(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_things_is_not_taken_for_a_run(tmp_path: Path) -> None:
     (tmp_path / ".keep.tmp").write_text("mine")
-    with pytest.raises(OutputError, match="has other files in it; a run wants a folder of its own"):
+    with pytest.raises(OutputError, match="has other files in it; a run needs a folder of its own"):
         RunFolder(tmp_path).claim()
     assert (tmp_path / ".keep.tmp").read_text() == "mine"
 

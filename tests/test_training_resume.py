@@ -228,7 +228,9 @@ def test_a_folder_with_a_training_is_refused_without_resume(
     run = shutil.copytree(undisturbed, tmp_path / "run")
     done = nursery.train(*words(store, run))
     assert done.code == 2
-    assert done.err == f"muse-train: {run} has a training already: --resume auto goes on, or name another --out\n"
+    assert (
+        done.err == f"muse-train: {run} has a training already; resume it with --resume auto, or choose another --out\n"
+    )
     assert_same_training(run, undisturbed)
 
 
@@ -242,7 +244,7 @@ def test_going_on_with_another_store_is_refused(
     done = nursery.train(*words(other, run), "--resume", "auto")
     assert done.code == 2
     assert done.err == (
-        f"muse-train: {latest(run)} was trained on another store than {other}; use --from to go on with it\n"
+        f"muse-train: {latest(run)} was trained on another store than {other}; use --from to start from its weights\n"
     )
 
 
@@ -328,7 +330,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     before = metrics(run)
     done = finish(nursery, words(store, run))
     said, going_on, *_ = done.err.splitlines()
-    assert said.startswith("muse-train: a newer checkpoint is passed over: ")
+    assert said.startswith("muse-train: skipping a newer checkpoint: ")
     assert str(latest(undisturbed).name) in said
     assert reason in said
     assert going_on == f"going on from {run / 'checkpoints' / 'step-000021'}"
@@ -359,7 +361,7 @@ def test_where_no_checkpoint_is_whole_nothing_is_changed(
     done = nursery.train(*words(store, run), "--resume", "auto")
     assert done.code == 2
     assert done.err == (
-        f"muse-train: {run / 'checkpoints'} has no whole checkpoint to go on from: "
+        f"muse-train: {run / 'checkpoints'} has no complete checkpoint to resume from: "
         f"{latest(run) / 'model.safetensors'} is missing\n"
     )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

@@ -107,7 +107,7 @@ class _Unbound:
 def _check_part(seconds: float | None, *, has_prompt: bool) -> None:
     require_range("prompt_seconds", seconds)
     if seconds is not None and not has_prompt:
-        raise OptionError("prompt_seconds", seconds, "none without a prompt")
+        raise OptionError("prompt_seconds", seconds, "only with a prompt")
 
 
 def check_prompt_seconds(domain: Domain[Any], seconds: float | None, *, has_prompt: bool) -> None:
@@ -118,7 +118,7 @@ def check_prompt_seconds(domain: Domain[Any], seconds: float | None, *, has_prom
     """
     _check_part(seconds, has_prompt=has_prompt)
     if seconds is not None and domain.unit != "seconds":
-        raise OptionError("prompt_seconds", seconds, f"none of {domain.kind}, only of music and sound")
+        raise OptionError("prompt_seconds", seconds, f"only for music and sound, not for {domain.kind}")
 
 
 def build_request(
@@ -146,7 +146,7 @@ def build_request(
 def _asked(options: Options | Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(options) - set(OPTION_NAMES)
     if unknown:
-        raise ArgumentsError(f"no option is called {sorted(unknown)[0]!r}; allowed: {', '.join(OPTION_NAMES)}")
+        raise ArgumentsError(f"there is no option {sorted(unknown)[0]!r}; allowed: {', '.join(OPTION_NAMES)}")
     return {name: value for name, value in options.items() if value is not None}
 
 

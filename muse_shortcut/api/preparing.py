@@ -92,5 +92,5 @@ def _named(source: Any, domain: str) -> tuple[Recipe | None, Path | None]:
     if not isinstance(recipe, Recipe):
         return None, Path(recipe).expanduser()
     if recipe.domain != domain:
-        raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, the tokenizer of {domain}")
+        raise ArgumentsError(f"the recipe {recipe.name} is for {recipe.domain}, the tokenizer for {domain}")
     return recipe, None if folder is None else Path(folder).expanduser()

@@ -191,7 +191,7 @@ def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None
         said = json.loads(heading)
         rate, made_of = said["sample_rate"], said["source"]
     except FileNotFoundError as error:
-        raise ArgumentsError(f"{folder.parent} is no run of muse-train codec: it has no {folder.name}") from error
+        raise ArgumentsError(f"{folder.parent} is not a run of muse-train codec: it has no {folder.name}") from error
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArgumentsError(f"{folder} is damaged: {reason}; delete it to read the sounds again") from error

@@ -47,12 +47,17 @@ def _parser() -> CommandLine:
     parser.add_argument("--batch_size", type=int, default=4, help="train: windows per batch")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train")
     parser.add_argument(
-        "--domain", choices=["midi", "audio", "text"], default="midi", help="generate: which that ships"
+        "--domain", choices=["midi", "audio", "text"], default="midi", help="generate: domain of the shipped model"
     )
-    parser.add_argument("--checkpoint", type=str, metavar="DIR", help="generate: another one; codec: a codec")
-    parser.add_argument("--steps", type=int, help="of one round; default: train 3, generate 200")
-    parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts")
-    parser.add_argument("--threads", type=int, help="default: as in training, or as in generating")
+    parser.add_argument(
+        "--checkpoint",
+        type=str,
+        metavar="DIR",
+        help="generate: a checkpoint instead of the shipped one; codec: a codec",
+    )
+    parser.add_argument("--steps", type=int, help="steps of a round; default: train 3, generate 200")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds, of which the median is reported")
+    parser.add_argument("--threads", type=int, help="numeric precision; default: that of training, or of generation")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     parser.add_terminal_options()
     return parser

@@ -23,7 +23,7 @@ def checkpoint_folder(word: str) -> Path:
     named = Path(word).expanduser()
     folder = find_checkpoint(named)
     if folder != named and not is_on_hub(named):
-        how = f"{word} is" if named.name in POINTERS else f"{word} is a run: taking its checkpoint"
+        how = f"{word} is" if named.name in POINTERS else f"{word} is a run: using its checkpoint"
         unimproved = describe_unimproved(folder)
         print(f"{how} {folder.name}" + (f", {unimproved}" if unimproved else ""), file=sys.stderr)
     return folder
@@ -64,6 +64,6 @@ def require_codec(folder: Path) -> None:
     """Raise CheckpointError if a checkpoint comes from before the codebooks were fitted."""
     if (folder / "training").is_dir() and not any((folder / name).exists() for name in ("codec.json", "config.json")):
         raise CheckpointError(
-            f"{folder} has no codebooks yet: they begin after --train.quantise_after steps; "
-            "muse-train codec --resume auto goes on to them"
+            f"{folder} has no codebooks yet: they are learned after --train.quantise_after steps; resume the training "
+            "with muse-train codec --resume auto"
         )

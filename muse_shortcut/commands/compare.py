@@ -26,14 +26,16 @@ PROGRAM = "muse-compare"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Train the cores of a plan on the same batches, and compare them. The same command goes on where "
-        "it was stopped or killed. muse-compare report DIR: what has come of it so far. muse-compare time PLAN --out "
-        "DIR: what a step of each core costs, measured in turns; let nothing else run meanwhile.",
+        description="Train the cores of a plan on the same batches, and compare them. The same command resumes a "
+        "comparison that was interrupted. muse-compare report DIR reports the results so far. muse-compare time PLAN "
+        "--out DIR measures what a step of each core costs, in turns; run nothing else meanwhile.",
     )
     _add_plan(parser)
-    parser.add_argument("--workers", type=int, default=1, help="runs that are made at once, with one thread each")
-    parser.add_argument("--shrink", type=float, default=1.0, help="so many times the plan's tokens")
-    parser.add_argument("--rate", type=float, metavar="R", help="instead of the plan's: R times its learning rates")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="runs that are trained at the same time, with one thread each"
+    )
+    parser.add_argument("--shrink", type=float, default=1.0, help="factor of the tokens of the plan, such as 0.1")
+    parser.add_argument("--rate", type=float, metavar="R", help="use R times the learning rates of the plan")
     return parser
 
 
@@ -52,9 +54,11 @@ def _report_parser() -> CommandLine:
 
 
 def _time_parser() -> CommandLine:
-    parser = CommandLine(prog=f"{PROGRAM} time", description="What a step of each core costs, into DIR/times.json.")
+    parser = CommandLine(
+        prog=f"{PROGRAM} time", description="Measure what a step of each core costs, and write it to DIR/times.json."
+    )
     _add_plan(parser)
-    parser.add_argument("--rounds", type=int, default=7, help="the median of so many counts")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds, of which the median is reported")
     return parser
 
 
@@ -106,7 +110,7 @@ def _compare(arguments: Namespace) -> int:
     if complete:
         say(f"all {runs} runs are in {Path(arguments.out) / 'results.jsonl'}\n")
         return 0
-    terminal.warn("stopped; the same command goes on")
+    terminal.warn("stopped; run the same command to resume")
     return 130
 
 

@@ -18,7 +18,7 @@ PROGRAM = "muse-doctor"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Say what is installed, which devices and precisions there are, what is missing and how to get it.",
+        description="Report what is installed, which devices and precisions there are, and how to get what is missing.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -46,5 +46,5 @@ def _look(arguments: Namespace) -> int:
         say(f"  {one.name:<16} {one.value}\n")
         if one.mend:
             say(f"  {'':<16} -> {one.mend}\n")
-    say("something is missing\n" if missing else "everything that is needed is here\n")
+    say("something is missing\n" if missing else "everything that is needed is installed\n")
     return 1 if missing else 0

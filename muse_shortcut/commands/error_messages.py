@@ -23,7 +23,7 @@ _NO_FIELDS = re.compile(
     r"Parser key \"(?P<key>[\w.]+)\": "
     r"(?:Does not validate .*Given value: (?P<value>.*)|Unable to load config '(?P<text>.*?)'.*)"
 )
-_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 _LIST = "whole numbers with commas between them"
 
 

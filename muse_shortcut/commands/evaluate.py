@@ -36,10 +36,10 @@ _TYPES = {"int": int, "float": float}
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Hold a checkpoint against pieces it was not trained on: how likely they are to it, how near its "
-        "continuations come to the true ones, and how much of them stands in the training pieces. How it samples comes "
-        "from the checkpoint where it is not said here. `muse-evaluate midi --continue --help` tells of "
-        "continued files beside what truly follows in them.",
+        description="Evaluate a checkpoint on pieces that it was not trained on: how likely it finds them, how close "
+        "its continuations are to the true ones, and how much of them is copied from the training pieces. Options of "
+        "sampling default to the checkpoint's. `muse-evaluate midi --continue --help` describes the evaluation on "
+        "music files instead of a store.",
     )
     parser.add_argument(
         "domain", choices=["midi", "audio", "text"], metavar="DOMAIN", help="what the store holds: midi, audio or text"
@@ -51,28 +51,36 @@ def _parser() -> CommandLine:
         help="a checkpoint, a run or hf:OWNER/NAME; default: the model that ships",
     )
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
-    parser.add_argument("--split", choices=["validation", "test", "train"], default="validation", help="which pieces")
-    parser.add_argument("--sources", type=str, metavar="LIST", help="only these sources of the store: mutopia,groove")
+    parser.add_argument(
+        "--split", choices=["validation", "test", "train"], default="validation", help="split of the pieces"
+    )
+    parser.add_argument(
+        "--sources", type=str, metavar="LIST", help="only these sources of the store, such as mutopia,groove"
+    )
     parser.add_argument("--likelihood", type=bool, default=True, help="score all pieces of the split")
     parser.add_argument(
         "--hide_depths",
         action="store_true",
-        help="score them again with each depth hidden from the last layer, and all",
+        help="score them again with each depth, then all depths, hidden from the last layer",
     )
     parser.add_argument("--continuations", type=bool, default=True, help="continue pieces and compare")
-    parser.add_argument("--copies", type=bool, default=True, help="look continuations up in the training pieces")
-    parser.add_argument("--context", type=int, help="steps a scored window reads; default: the checkpoint's")
+    parser.add_argument(
+        "--copies", type=bool, default=True, help="search the training pieces for copies of continuations"
+    )
+    parser.add_argument("--context", type=int, help="context of a scored window in steps; default: the checkpoint's")
     parser.add_argument(
         "--stride", type=int, help="steps from one scored window to the next; default: half the context"
     )
-    parser.add_argument("--max_pieces", type=int, help="score at most so many pieces of a source, evenly chosen")
-    parser.add_argument("--batch_size", type=int, default=8, help="scored windows at once")
-    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="float32", help="of scoring")
+    parser.add_argument("--max_pieces", type=int, help="score at most N pieces of each source, spread evenly")
+    parser.add_argument("--batch_size", type=int, default=8, help="windows scored at once")
+    parser.add_argument(
+        "--precision", choices=["auto", "float32", "bfloat16"], default="float32", help="numeric precision of scoring"
+    )
     parser.add_argument("--windows", type=int, default=100, help="pieces to continue, shared evenly by the sources")
-    parser.add_argument("--prompt_seconds", type=float, help="the least that is before a split point (default 12)")
-    parser.add_argument("--seconds", type=float, help="length of a continuation (default 16)")
-    parser.add_argument("--prompt_bytes", type=int, help="text: the least that is before a split point (default 1,000)")
-    parser.add_argument("--bytes", type=int, help="text: length of a continuation (default 1,000)")
+    parser.add_argument("--prompt_seconds", type=float, help="least length of a prompt (default: 12)")
+    parser.add_argument("--seconds", type=float, help="length of a continuation (default: 16)")
+    parser.add_argument("--prompt_bytes", type=int, help="text: least length of a prompt (default: 1,000)")
+    parser.add_argument("--bytes", type=int, help="text: length of a continuation (default: 1,000)")
     for item in fields(SamplingConfig):
         if item.type == "bool":
             parser.add_argument(f"--{item.name}", action="store_true", help="see muse-generate")
@@ -82,9 +90,11 @@ def _parser() -> CommandLine:
         "--rules", type=bool, default=True, help="keep silence, repeats, instruments and tempo as muse-generate does"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the choice of pieces and cuts, and of continuations"
+        "--seed", type=int, default=0, help="seed of the choice of pieces and split points, and of continuations"
     )
-    parser.add_argument("--json", type=str, metavar="FILE", help="write all results, window by window")
+    parser.add_argument(
+        "--json", type=str, metavar="FILE", help="write all results, window by window, to this file, to this file"
+    )
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where the model computes"
     )
@@ -215,7 +225,7 @@ def _selection(arguments: Namespace) -> WindowSelection:
     for option in (f"prompt_{other}", other):
         if getattr(arguments, option) is not None:
             name = option.replace("_", "-")
-            raise ArgumentsError(f"--{name} says nothing of {arguments.domain}: allowed: --prompt-{unit}, --{unit}")
+            raise ArgumentsError(f"--{name} does not apply to {arguments.domain}; allowed: --prompt-{unit}, --{unit}")
     given, length = (getattr(arguments, option) for option in (f"prompt_{unit}", unit))
     return WindowSelection(
         count=arguments.windows,

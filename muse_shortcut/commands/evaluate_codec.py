@@ -25,16 +25,18 @@ def build_parser() -> CommandLine:
     """Build the parser."""
     parser = CommandLine(
         prog=PROGRAM,
-        description="Hold a codec against sound it was not trained on: how far what it gives back is from it, with 1, "
-        "2, 4 and 8 codebooks, beside codes in a wrong order, random codes and a low-pass.",
+        description="Evaluate a codec on sound that it was not trained on: the distance between its input and its "
+        "output with 1, 2, 4 and 8 codebooks, compared with shuffled codes, random codes and a low-pass filter.",
     )
-    parser.add_argument("domain", choices=["codec"], help="a codec, not a core")
-    parser.add_argument("--checkpoint", type=str, metavar="CODEC", help="default: the one that ships")
-    parser.add_argument("--data", type=str, required=True, metavar="RUN", help="of muse-train codec: its sounds")
+    parser.add_argument("domain", choices=["codec"], help="the word codec")
+    parser.add_argument("--checkpoint", type=str, metavar="CODEC", help="the codec (default: the one that ships)")
+    parser.add_argument(
+        "--data", type=str, required=True, metavar="RUN", help="a run of muse-train codec, whose sounds are used"
+    )
     parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")
-    parser.add_argument("--seconds", type=float, default=10.0, help="from the middle of each file")
-    parser.add_argument("--seed", type=int, default=0, help="of what is put out of order and drawn")
-    parser.add_argument("--json", type=str, metavar="FILE", help="write everything")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds from the middle of each file")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the shuffled and the random codes")
+    parser.add_argument("--json", type=str, metavar="FILE", help="write all results to this file")
     parser.add_terminal_options()
     return parser
 

@@ -31,8 +31,8 @@ def build_parser() -> CommandLine:
         description="Continue music files and compare each continuation with what truly follows in its file, with "
         "another piece at the same time, and with the prompt repeated. Files are read as they are, not from a store.",
     )
-    parser.add_argument("domain", choices=["midi"], help="what the files are")
-    parser.add_argument("--continue", action="store_true", dest="continue_", help="this comparison")
+    parser.add_argument("domain", choices=["midi"], help="domain of the files")
+    parser.add_argument("--continue", action="store_true", dest="continue_", help="evaluate on files, not on a store")
     parser.add_argument(
         "--data", type=str, required=True, metavar="SOURCE", help="a folder of files, or RECIPE=FOLDER for its splits"
     )
@@ -57,8 +57,10 @@ def build_parser() -> CommandLine:
     parser.add_argument(
         "--classifier", type=bool, default=True, help="also train a classifier to tell true from generated (true)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the chosen pieces, the samples and the intervals (0)")
-    parser.add_argument("--json", type=str, metavar="FILE", help="write every continuation's features")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed seed of the chosen pieces, the samples and the intervals (0)"
+    )
+    parser.add_argument("--json", type=str, metavar="FILE", help="write the features of all continuations to this file")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     parser.add_terminal_options()
     return parser

@@ -28,22 +28,22 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "checkpoint", type=str, metavar="CHECKPOINT", help="folder of a checkpoint or a codec, or of a run: its best"
     )
-    parser.add_argument("-o", "--out", type=str, metavar="DIR", help="folder of the copy; not needed beside --push")
+    parser.add_argument("-o", "--out", type=str, metavar="DIR", help="folder of the copy; optional with --push")
     parser.add_argument(
         "--push",
         type=str,
         metavar="OWNER/NAME",
-        help="send the copy to the Hugging Face hub, into a repository that is made where there is none; `hf auth "
-        "login` or HF_TOKEN says who you are. It is then read as hf:OWNER/NAME",
+        help="upload the copy to the Hugging Face Hub, creating the repository if there is none; log in with `hf auth "
+        "login` or HF_TOKEN. Its name for other commands is hf:OWNER/NAME",
     )
-    parser.add_argument("--private", action="store_true", help="a repository that is made is seen by its owner alone")
+    parser.add_argument("--private", action="store_true", help="create the repository as private")
     parser.add_argument(
-        "--precision", choices=["float16", "bfloat16", "float32"], default="float16", help="of the weights"
+        "--precision", choices=["float16", "bfloat16", "float32"], default="float16", help="precision of the weights"
     )
     parser.add_argument(
-        "--card", type=str, metavar="FILE.md", help="the model card; default: written from what is known"
+        "--card", type=str, metavar="FILE.md", help="the model card; default: written from the facts of the training"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace DIR where it is a checkpoint or a codec")
+    parser.add_argument("--overwrite", action="store_true", help="replace DIR if it is a checkpoint or a codec")
     return parser
 
 
@@ -58,15 +58,15 @@ def _export(arguments: Namespace) -> None:
     from muse_shortcut.hub import check_repository
 
     if arguments.out is None and arguments.push is None:
-        raise ArgumentsError("there is nowhere to copy to: name --out, or --push, or both")
+        raise ArgumentsError("nothing says where to copy it; allowed: --out, --push, or both")
     if arguments.private and arguments.push is None:
-        raise ArgumentsError("--private goes with --push")
+        raise ArgumentsError("--private needs --push")
     if arguments.push is not None:
         check_repository(arguments.push)
     folder = checkpoint_folder(arguments.checkpoint)
     require_codec(folder)
     if arguments.push is not None and (folder / "codec.json").is_file():
-        raise ArgumentsError("--push is for models; a codec goes along with the models whose sound it is")
+        raise ArgumentsError("--push uploads models; the model of a codec contains it")
     if arguments.out is not None:
         _export_to(arguments, folder, Path(arguments.out))
         if arguments.push is not None:
@@ -99,9 +99,9 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
         and any(out.iterdir())
         and not any((out / name).is_file() for name in ("config.json", "codec.json"))
     ):
-        raise ArgumentsError(f"{out} has other files in it; a checkpoint wants a folder of its own")
+        raise ArgumentsError(f"{out} has other files in it; a checkpoint needs a folder of its own")
     if not arguments.overwrite and any((out / name).is_file() for name in ("config.json", "codec.json")):
-        raise ArgumentsError(f"{out} is a checkpoint; --overwrite replaces it, or name another --out")
+        raise ArgumentsError(f"{out} is a checkpoint already; replace it with --overwrite, or choose another --out")
     if (folder / "codec.json").is_file():
         _export_codec(arguments, folder, out)
         return

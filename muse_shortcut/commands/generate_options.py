@@ -35,13 +35,16 @@ def build_parser(program: str) -> CommandLine:
     )
     prompt = parser.add_argument_group("what is continued, and how far")
     prompt.add_argument(
-        "--prompt", type=str, metavar="PROMPT", help="the prompt, if it is not given by its place; - is standard input"
+        "--prompt",
+        type=str,
+        metavar="PROMPT",
+        help="the prompt, instead of the argument PROMPT; - reads standard input",
     )
     prompt.add_argument(
         "--encoding",
         type=str,
         metavar="NAME",
-        help="text: encoding of the prompt, such as latin-1; default: found out",
+        help="text: encoding of the prompt, such as latin-1 (default: detected)",
     )
     prompt.add_argument(
         "--prompt_seconds",

@@ -49,18 +49,24 @@ def _parser() -> CommandLine:
     )
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
     parser.add_argument("-o", "--out", type=str, required=True, metavar="STORE", help="folder of the store")
-    parser.add_argument("--from_folder", type=str, metavar="DIR", help="folder of the files of the one recipe")
+    parser.add_argument(
+        "--from_folder", type=str, metavar="DIR", help="folder with the files of the recipe, where SOURCE is one recipe"
+    )
     parser.add_argument(
         "--tokenizer",
         type=str,
         metavar="NAME",
-        help="midi: remi or performance; text: bpe (learned from what is trained on), characters, letters (a to z and "
+        help="midi: remi or performance; text: bpe (learned from the train split), characters, letters (a to z and "
         "space), or a tokenizer.json of byte-level BPE; all: a checkpoint or a run, whose tokenizer is used",
     )
-    parser.add_argument("--vocabulary_size", type=int, help=f"text: of bpe and characters; default {VOCABULARY:,}")
-    parser.add_argument("--line_ends", choices=["lf", "keep"], help="text: lf (default) leaves out carriage returns")
     parser.add_argument(
-        "--encoding", type=str, metavar="NAME", help="text: encoding of the files, such as latin-1; default: found out"
+        "--vocabulary_size", type=int, help=f"text: vocabulary size of bpe and characters; default: {VOCABULARY:,}"
+    )
+    parser.add_argument(
+        "--line_ends", choices=["lf", "keep"], help="text: lf (default) removes carriage returns, keep does not"
+    )
+    parser.add_argument(
+        "--encoding", type=str, metavar="NAME", help="text: encoding of the files, such as latin-1 (default: detected)"
     )
     parser.add_argument(
         "--codec",
@@ -68,8 +74,8 @@ def _parser() -> CommandLine:
         metavar="NAME",
         help="audio: muse_24khz (ships), encodec_24khz (Meta's), or the folder of a codec or of its run",
     )
-    parser.add_argument("--codebooks", type=int, help="audio: how many are used, 1, 2, 4 or 8; default 4")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="audio: where codes are computed")
+    parser.add_argument("--codebooks", type=int, help="audio: number of codebooks: 1, 2, 4 or 8 (default: 4)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="audio: device that computes the codes")
     parser.add_argument("--group_by", choices=["file", "folder"], help=GROUP_HELP)
     parser.add_argument(
         "--exclude",
@@ -77,9 +83,11 @@ def _parser() -> CommandLine:
         metavar="GLOBS",
         help="leave out files whose names in the store match one of these; commas between them",
     )
-    parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
+    parser.add_argument(
+        "--held_out", type=float, default=0.05, help="fraction of the pieces for validation, and the same for test"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random split")
-    parser.add_argument("--overwrite", action="store_true", help="replace STORE where it is a finished store")
+    parser.add_argument("--overwrite", action="store_true", help="replace STORE if it is a finished store")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that read files")
     parser.add_terminal_options(json="the store, counts by split, files that were not used or repaired")
     return parser
@@ -196,7 +204,7 @@ def _without(
     for glob in excluded:
         if not any(map(name_matcher([glob]), names)):
             raise ArgumentsError(
-                f"--exclude {glob!r} fits none of the {counted(len(names), 'file')}; the first is {names[0]}"
+                f"--exclude {glob!r} matches none of the {counted(len(names), 'file')}; the first is {names[0]}"
             )
     fits = name_matcher(excluded)
     kept = [[file for file in files if not fits(file.name)] for files in sources]
@@ -229,7 +237,7 @@ def _lacking(manifest: dict[str, Any]) -> list[str]:
     """Return what a store lacks that is commonly needed."""
     none = [split for split, counts in manifest["splits"].items() if not counts["pieces"]]
     if "train" in none:
-        return ["there is no train split: nothing can be trained on this store"]
+        return ["there is no train split, so no model can be trained on this store"]
     if not none or manifest["held_out"] == 0:
         return []
     return [

@@ -20,7 +20,7 @@ __all__ = ["GROUP_HELP", "SOURCE_HELP", "count_reasons", "fetch_under_bars", "is
 
 SOURCE_HELP = (
     "A SOURCE is a folder, a file, the name of a recipe (see data_recipes/) or your own recipe.yaml, or RECIPE=FOLDER "
-    "for a recipe whose files are here already."
+    "for a recipe whose files you have already."
 )
 
 GROUP_HELP = "keep all of a file, or all of a folder, in one split"
@@ -44,7 +44,7 @@ def name_source(word: str, domain: str) -> tuple[Recipe | None, Path | None]:
         return of_domain(load_recipe(word), domain), None
     if not Path(word).expanduser().exists():
         raise ArgumentsError(
-            f"no source {word!r}: it is neither a file nor a folder here, nor one of the recipes "
+            f"there is no source {word!r}: it is neither a file nor a folder, nor one of the recipes "
             f"{', '.join(recipe_names())}{did_you_mean(name.partition(':')[0], recipe_names())}"
         )
     return None, Path(word).expanduser()
@@ -60,7 +60,7 @@ def is_recipe(word: str) -> bool:
 def of_domain(recipe: Recipe, domain: str) -> Recipe:
     """Return the recipe. Raises ArgumentsError if it belongs to another domain."""
     if recipe.domain != domain:
-        raise ArgumentsError(f"the recipe {recipe.name} is of {recipe.domain}, not of {domain}")
+        raise ArgumentsError(f"the recipe {recipe.name} is for {recipe.domain}, not for {domain}")
     return recipe
 
 
@@ -88,9 +88,9 @@ def _numbered(recipe: Recipe, numbers: str) -> Recipe:
 
     words = [word.strip() for word in numbers.split(",")]
     if recipe.url is None or NUMBER not in recipe.url:
-        raise ArgumentsError(f"the recipe {recipe.name} has no files by number: write {recipe.name} alone")
+        raise ArgumentsError(f"the recipe {recipe.name} has no numbered files; write {recipe.name} without numbers")
     if not all(word.isdecimal() and len(word) < 10 for word in words):
-        raise ArgumentsError(f"{recipe.name}:{numbers} names no numbers; write them as {recipe.name}:84,1342")
+        raise ArgumentsError(f"{recipe.name}:{numbers} does not list numbers; write them as {recipe.name}:84,1342")
     return replace(recipe, numbers=tuple(dict.fromkeys(int(word) for word in words)))
 
 

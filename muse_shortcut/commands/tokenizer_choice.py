@@ -121,7 +121,9 @@ def _text(
         with terminal.progress("learning a vocabulary", None) as bar:
             subword_model = learn(_training_texts(arguments, sources, bar), size)
     elif size is not None:
-        raise ArgumentsError(f"--vocabulary-size goes with bpe and characters, not with {name}, which has its own")
+        raise ArgumentsError(
+            f"--vocabulary-size applies to bpe and characters, not to {name}, whose vocabulary is fixed"
+        )
     elif name == "letters":
         subword_model = CharacterModel(LETTERS, closed=True)
     elif Path(name).is_file():

@@ -41,7 +41,7 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = CommandLine(
         prog=PROGRAM,
-        description="Train a model on a token store, or fine-tune one that is trained. Any field of the model and of "
+        description="Train a model on a token store, or fine-tune a trained one. Any field of the model and of "
         "the training can be changed: --model.layers 8, --model.shortcut null for a plain GPT, "
         f"--train.max_steps 5000.\n\n{_EXAMPLES}",
         epilog=_epilog(shape),
@@ -56,21 +56,18 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
         "--from",
         type=str,
         metavar="CHECKPOINT",
-        help="start from this checkpoint, or a run's best, or hf:OWNER/NAME; its shape replaces --preset and --model",
+        help="start from this checkpoint, or a run's best, or hf:OWNER/NAME; its shape is used instead of --preset and "
+        "--model",
     )
     parser.add_argument(
         "--config",
         action=ActionConfigFile,
         metavar="FILE.yaml",
-        help="read options from a file, such as a run's config.yaml; those of the command line win",
+        help="read options from a file, such as a run's config.yaml; options of the command line take precedence",
     )
-    parser.add_argument(
-        "--resume", choices=["auto", "never"], default="never", help="auto: continue the training that RUN has"
-    )
+    parser.add_argument("--resume", choices=["auto", "never"], default="never", help="auto: resume the training of RUN")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and dropout")
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where the model is trained"
-    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to train on")
     parser.add_argument("--model", type=ModelConfig, default=shape, help="the model, field by field")
     parser.add_argument("--train", type=TrainConfig, default=TrainConfig(), help="the training, field by field")
     parser.add_terminal_options(json="steps, the best validation, the run and its best checkpoint")
@@ -163,7 +160,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     )
     if result.stopped:
         config = result.folder / "config.yaml"
-        terminal.inform(f"stopped; muse-train --config {config} --resume auto goes on from here")
+        terminal.inform(f"stopped; muse-train --config {config} --resume auto resumes it")
         return 130
     terminal.inform(f"to try it: muse-generate {arguments.domain} --checkpoint {result.folder}")
     return 0
@@ -186,7 +183,7 @@ def _observer(options: TrainingOptions, stack: ExitStack, terminal: Terminal) ->
 
         def started(self, plan: TrainingPlan) -> None:
             if plan.resumed_from is not None:
-                terminal.inform(f"going on from {plan.resumed_from}")
+                terminal.inform(f"resuming from {plan.resumed_from}")
             terminal.inform(_described(plan))
             stack.enter_context(bar)
             stack.enter_context(stop)

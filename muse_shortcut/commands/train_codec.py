@@ -65,17 +65,19 @@ def build_parser(preset: str) -> CommandLine:
         "--config",
         action=ActionConfigFile,
         metavar="FILE.yaml",
-        help="read options from a file, such as a run's config.yaml; those of the command line win",
+        help="read options from a file, such as a run's config.yaml; options of the command line take precedence",
     )
     parser.add_argument("--group_by", choices=["file", "folder"], help=GROUP_HELP)
-    parser.add_argument("--held_out", type=float, default=0.05, help="fraction for validation, and again for test")
     parser.add_argument(
-        "--resume", choices=["auto", "never"], default="never", help="auto: continue the training that RUN has"
+        "--held_out", type=float, default=0.05, help="fraction of the sounds for validation, and the same for test"
     )
+    parser.add_argument("--resume", choices=["auto", "never"], default="never", help="auto: resume the training of RUN")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, clips and the random split")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the codec is trained")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="device to train on")
     parser.add_argument("--codec", type=CodecShape, default=CODEC_PRESETS[preset], help="the codec, field by field")
-    parser.add_argument("--train", type=CodecTrainConfig, default=CodecTrainConfig(), help="the training, likewise")
+    parser.add_argument(
+        "--train", type=CodecTrainConfig, default=CodecTrainConfig(), help="the training, field by field"
+    )
     parser.add_terminal_options(json="steps, the best mel distance, the run")
     return parser
 
@@ -113,10 +115,10 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
 
         codec = find_codec(codec_name(arguments["from"]))
         if arguments.preset != "small" or made.codec not in (codec.shape, CODEC_PRESETS["small"]):
-            raise ArgumentsError("--codec cannot be changed beside --from: the shape of that codec rules")
+            raise ArgumentsError("--codec cannot be changed with --from, which keeps the shape of that codec")
         shape, start, digest = codec.shape, codec.tensors(), codec.digest
     elif config.quantise_after >= config.max_steps:
-        allowed = f"less than {{max_steps}}, {config.max_steps}: else no codebook would be learned"
+        allowed = f"less than {{max_steps}}, {config.max_steps}: otherwise no codebook would be learned"
         raise OptionError("quantise_after", config.quantise_after, allowed)
     sounds = _sounds(arguments, run, shape, terminal)
     named = ("domain", "data", "out", "preset", "from", "group_by", "held_out", "seed", "device")
@@ -126,7 +128,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     options = json.loads(json.dumps(options))
     latest = run.latest(terminal.warn)
     if latest is None and run.logged() is not None:
-        terminal.inform(f"{run.folder} has no checkpoint yet: beginning at step 0")
+        terminal.inform(f"{run.folder} has no checkpoint yet: starting at step 0")
     if latest is not None:
         _compare(run.folder, options)
     write_text(run.folder / _OPTIONS, str(yaml.safe_dump(options, sort_keys=False)))
@@ -134,7 +136,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     trainer = CodecTrainer(shape, sounds, run, config, seed=arguments.seed, device=device, facts=facts, start=start)
     if latest is not None:
         trainer.resume(latest)
-        terminal.inform(f"going on from {latest}")
+        terminal.inform(f"resuming from {latest}")
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     minutes = len(sounds.samples) / sounds.sample_rate / 60
     terminal.inform(f"{parameters:,} parameters, {counted(minutes, 'minute', '.1f')} of sound; {device.type}")
@@ -225,5 +227,5 @@ def _compare(run: Path, now: dict[str, Any]) -> None:
         if name.removeprefix("train.") not in _FREE and then != value:
             option = "from" if name == _PARENT else name if "." in name else name.replace("_", "-")
             raise ArgumentsError(
-                f"--{option} is {value}, the training began with {then}: it would not go on as if it had never stopped"
+                f"--{option} is {value}, but the training began with {then}; allowed when it is resumed: {then}"
             )

@@ -155,7 +155,7 @@ class _Run:
         except (EOFError, OSError) as error:
             worker.process.join()
             raise TrainingError(
-                f"the run {name} ended with code {worker.process.exitcode}; the same command goes on"
+                f"the run {name} ended with code {worker.process.exitcode}; run the same command to resume"
             ) from error
         if kind == "step":
             if worker.steps:  # the first message has the step at which it resumes

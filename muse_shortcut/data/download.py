@@ -83,7 +83,9 @@ def fetch(recipe: Recipe, cache: Path, progress: Progress | None = None) -> Path
     """
     url = recipe.url
     if url is None:
-        raise DownloadError(f"recipe {recipe.name} has no address to download from, allowed: --from-folder DIR")
+        raise DownloadError(
+            f"recipe {recipe.name} has no address to download from; name its files with --from-folder DIR"
+        )
     make_folder(cache)
     archive = cache / f"{recipe.name}.{recipe.archive or 'download'}"
     record = cache / f"{recipe.name}.sha256"
@@ -120,7 +122,7 @@ def _recorded(record: Path, url: str) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise DownloadError(f"{record}: cannot be read: {error}") from error
     if len(words) != 2 or len(words[0]) != 64:
-        raise DownloadError(f"{record}: is damaged, allowed: a SHA-256 and an address; delete it to begin anew")
+        raise DownloadError(f"{record}: is damaged, allowed: a SHA-256 and an address; delete it to download again")
     return words[0] if words[1] == url else None
 
 
@@ -149,7 +151,8 @@ def _unexpected(recipe: Recipe, found: str, expected: str, record: Path) -> Down
     if recipe.sha256 is not None:
         return DownloadError(f"{start}, allowed: {expected}; nothing of it is kept")
     return DownloadError(
-        f"{start}, and had {expected} when it was first met; nothing of it is kept; delete {record} to take the new one"
+        f"{start}, and had {expected} when it was first downloaded; nothing of it is kept; to accept the new one, "
+        f"delete {record}"
     )
 
 
@@ -189,7 +192,7 @@ def _download(recipe: Recipe, url: str, target: Path, progress: Progress | None)
         # These errors are OSErrors, and would otherwise be reported as a failure to write to the disk.
         reason, cause = _reason(error), error
     except ValueError as error:
-        reason, cause = f"its answer makes no sense ({error})", error
+        reason, cause = f"its answer is not valid HTTP ({error})", error
     size = target.stat().st_size
     if cause is None and size == 0:
         reason = "the server sent nothing"
@@ -198,7 +201,7 @@ def _download(recipe: Recipe, url: str, target: Path, progress: Progress | None)
     if reason is not None:
         raise DownloadError(
             f"cannot download recipe {recipe.name} from {url}: {reason}; "
-            "with --from-folder DIR a copy is read without a network"
+            "to use files that you have, name their folder with --from-folder DIR"
         ) from cause
 
 
@@ -286,7 +289,7 @@ def _unpack(archive: Path, recipe: Recipe, unpacking: _Unpacking) -> None:
 
 def _damaged(recipe: Recipe, error: Exception) -> DownloadError:
     reason = str(error).partition("\n")[0] or type(error).__name__
-    return DownloadError(f"is no whole {recipe.archive} archive ({reason})")
+    return DownloadError(f"is not a complete {recipe.archive} archive ({reason})")
 
 
 def _link(name: str) -> DownloadError:

@@ -131,9 +131,9 @@ def check_place(out: Path, *, overwrite: bool) -> None:
     """
     finished = (out / "manifest.json").is_file()
     if finished and not overwrite:
-        raise StoreError(f"{out} is a finished store; --overwrite replaces it, or name another --out")
+        raise StoreError(f"{out} is a finished store; replace it with --overwrite, or choose another --out")
     if not finished and out.is_dir() and any(out.iterdir()) and not (out / "partial").is_dir():
-        raise StoreError(f"{out} has other files in it; a store wants a folder of its own")
+        raise StoreError(f"{out} has other files in it; a store needs a folder of its own")
 
 
 def _is_known(journal: Journal, file: SourceFile) -> bool:
@@ -319,4 +319,4 @@ def _killer(file: SourceFile) -> Entry:
     with suppress(OSError):
         stat = file.path.stat()
         size, modified = stat.st_size, stat.st_mtime_ns
-    return Entry(name=file.name, size=size, modified=modified, reason="its reader crashed on it")
+    return Entry(name=file.name, size=size, modified=modified, reason="crashed its reader")

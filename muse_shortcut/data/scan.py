@@ -195,9 +195,9 @@ def survey(
     wanted = f"with the ending {' or '.join(sorted(suffixes))}"
     if recipe is not None:
         included, excluded = name_matcher(recipe.include), name_matcher(recipe.exclude)
-        unused |= dict.fromkeys(names, f"is not among what the recipe {recipe.name} takes")
+        unused |= dict.fromkeys(names, f"is not included by the recipe {recipe.name}")
         names = [name for name in names if included(name) and not excluded(name)]
-        wanted += f" that recipe {recipe.name} takes: {', '.join(recipe.include)}"
+        wanted += f" that the recipe {recipe.name} includes: {', '.join(recipe.include)}"
         wanted += f" without {', '.join(recipe.exclude)}" if recipe.exclude else ""
     if not names:
         if recipe is None and not root.is_dir():
@@ -265,7 +265,7 @@ def in_parts(
                 marks = divide(file.path, first, last) or ()
             spans = spans_of(file.path, (*marks, first, last))
             spans = [(start, stop) for start, stop in spans if first <= start and stop <= last]
-            reason = None if spans else "is empty between the lines where it should begin and end"
+            reason = None if spans else "is empty between the lines that mark its beginning and end"
         except OSError as error:
             reason = f"cannot be read: {error.strerror or error}"
         except RecipeError as error:

@@ -105,7 +105,9 @@ def fetch_recipe(recipe: Recipe, watch: Callable[[int, int | None], None] = lamb
     wanted = [recipe]
     if recipe.url is not None and NUMBER in recipe.url:
         if not recipe.numbers:
-            raise ArgumentsError(f"the recipe {recipe.name} wants numbers: {recipe.name}:84,1342, or =FOLDER")
+            raise ArgumentsError(
+                f"the recipe {recipe.name} needs numbers ({recipe.name}:84,1342) or a folder ({recipe.name}=FOLDER)"
+            )
         wanted = [
             replace(recipe, name=f"{recipe.name}-{number}", url=recipe.url.replace(NUMBER, str(number)))
             for number in recipe.numbers

@@ -163,7 +163,7 @@ def open_store(folder: str | Path) -> Store:
     if not manifest_path.is_file():
         unfinished = (folder / "partial").is_dir()
         raise StoreError(
-            f"{folder} is unfinished; run the same muse-prepare again to go on"
+            f"{folder} is unfinished; run the same muse-prepare command again to resume"
             if unfinished
             else f"{folder} is not a token store: it has no manifest.json; muse-prepare makes a store from files"
         )
@@ -186,7 +186,7 @@ def open_store(folder: str | Path) -> Store:
         )
     ends = [0, *accumulate(piece.tokens for piece in pieces)]
     if offsets.dtype != np.int64 or offsets.tolist() != ends or ends[-1] != len(tokens):
-        raise refuse("offsets.npy and pieces.jsonl tell other lengths")
+        raise refuse("offsets.npy and pieces.jsonl disagree about lengths")
     if [piece.split for piece in pieces] != [name for name in SPLITS for piece in pieces if piece.split == name]:
         raise refuse(f"its pieces are not in the order {', '.join(SPLITS)}")
     return Store(folder=folder, manifest=manifest, tokens=tokens, offsets=np.array(offsets), pieces=pieces)
@@ -205,7 +205,7 @@ def _read_manifest(path: Path, refuse: Callable[[str], StoreError]) -> dict[str,
         raise StoreError(f"the store {path.parent} cannot be read: {problem}")
     for name, kind in kinds.items():
         if type(manifest[name]) is not kind:
-            wanted = "a text" if kind is str else "a whole number"
+            wanted = "text" if kind is str else "a whole number"
             raise refuse(f"its manifest's {name} is {repr(manifest[name])[:40]}; allowed: {wanted}")
     return manifest
 
@@ -215,7 +215,7 @@ def _read_piece(line: bytes, where: str, refuse: Callable[[str], StoreError]) ->
     try:
         piece = Piece(**content)
     except TypeError as error:
-        raise refuse(f"{where} is no piece") from error
+        raise refuse(f"{where} does not describe a piece") from error
     checks = {
         "name": isinstance(piece.name, str),
         "split": isinstance(piece.split, str),

@@ -63,7 +63,9 @@ def tuned_checkpoint(named: Path, store: Store, device: torch.device, *, shape: 
         return checkpoint
     own = checkpoint.core.config
     if replace(_for(shape, own), dropout=own.dropout) != own:
-        raise ArgumentsError(f"--model cannot be changed beside --from: the shape of {folder} rules, but for dropout")
+        raise ArgumentsError(
+            f"--model cannot be changed with --from, which keeps the shape of {folder}; allowed: dropout"
+        )
     core = Core(replace(own, dropout=shape.dropout))
     core.load_state_dict(checkpoint.core.state_dict())
     return replace(checkpoint, core=core.to(device))
@@ -82,7 +84,9 @@ def resumed_checkpoint(
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
     facts = checkpoint.facts
     if facts.get("store") != store.manifest["sha256"]:
-        raise ArgumentsError(f"{folder} was trained on another store than {store.folder}; use --from to go on with it")
+        raise ArgumentsError(
+            f"{folder} was trained on another store than {store.folder}; use --from to start from its weights"
+        )
     trained = facts.get("train", {})
     if not isinstance(trained, dict):
         raise CheckpointError(f"{folder / 'config.json'} is damaged: facts.train is not an object")
@@ -93,11 +97,11 @@ def resumed_checkpoint(
     for name, value in before.items():
         if name.removeprefix("train.") not in _FREE and now.get(name) != value:
             raise ArgumentsError(
-                f"--{name} is {now.get(name)}, {folder} was trained with {value}: it would not go on as if it had "
-                "never stopped; --from goes on with its weights alone"
+                f"--{name} is {now.get(name)}, but {folder} was trained with {value}; allowed when it is resumed: "
+                f"{value} (--from starts a new training from its weights)"
             )
     if shape is not None and _for(shape, checkpoint.core.config) != checkpoint.core.config:
-        raise ArgumentsError(f"--model cannot be changed where a training goes on: the shape of {folder} rules")
+        raise ArgumentsError(f"--model cannot be changed when a training is resumed, which keeps the shape of {folder}")
     return checkpoint
 
 

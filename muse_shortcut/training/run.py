@@ -71,15 +71,17 @@ class RunFolder:
         has_checkpoints, logged = any(self.checkpoints.glob("*step-*")), self.logged()
         has_samples = any((self.folder / "samples").glob("*"))
         if not go_on and (has_checkpoints or has_samples or logged is not None):
-            raise ArgumentsError(f"{self.folder} has a training already: --resume auto goes on, or name another --out")
+            raise ArgumentsError(
+                f"{self.folder} has a training already; resume it with --resume auto, or choose another --out"
+            )
         if not has_checkpoints and (has_samples or (logged or 0) > first_save):
             what = "samples" if logged is None else f"a log up to step {logged:,}"
             raise CheckpointError(
-                f"{self.folder} has {what} of a training and no checkpoint to go on from; name another --out, or put "
+                f"{self.folder} has {what} of a training and no checkpoint to resume from; name another --out, or put "
                 f"its checkpoints back into {self.checkpoints}"
             )
         if not self.checkpoints.is_dir() and self.folder.is_dir() and any(self.folder.iterdir()):
-            raise OutputError(f"{self.folder} has other files in it; a run wants a folder of its own")
+            raise OutputError(f"{self.folder} has other files in it; a run needs a folder of its own")
         make_folder(self.checkpoints)
         for written_to in (self.folder, self.checkpoints):
             clear_left_overs(written_to)
@@ -96,7 +98,7 @@ class RunFolder:
         """
         found, problems = newest_checkpoint(self.checkpoints)
         for problem in problems:
-            warn(f"a newer checkpoint is passed over: {problem}")
+            warn(f"skipping a newer checkpoint: {problem}")
         return found
 
     def best(self) -> Path | None:

@@ -153,7 +153,7 @@ def train(options: TrainingOptions, observer: TrainingObserver | None = None) ->
     run.claim(go_on=options.resume)
     resumed = run.latest(observer.warn)
     if resumed is None and run.logged() is not None:
-        observer.warn(f"{run.folder} has no checkpoint yet: beginning at step 0")
+        observer.warn(f"{run.folder} has no checkpoint yet: starting at step 0")
     torch.manual_seed(seed)
     checkpoint = _beginning(options, store, device, resumed)
     observer.store_opened(store, checkpoint.tokenizer.vocabulary_size)
@@ -209,7 +209,7 @@ def _set_up(
     config, context = options.train, checkpoint.core.config.context
     held_out = store.split("validation")
     if not len(held_out):
-        observer.warn("the store has no validation split: validation is over training windows")
+        observer.warn("the store has no validation split: validating on training windows")
         held_out = store.split("train")
     windows = evaluation_windows(held_out, context=context, count=config.eval_windows)
     variations = checkpoint.domain.variations() if config.augment else None

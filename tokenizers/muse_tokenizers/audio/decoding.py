@@ -131,9 +131,9 @@ class _ChildReading:
             head, answered = self._child.receive(_PATIENCE)
         except ChildExitedError as error:
             if self._fresh:
-                how = "does not come back from it" if isinstance(error, ChildTimeoutError) else "crashes over it"
+                how = "does not finish" if isinstance(error, ChildTimeoutError) else "crashes on it"
                 raise UnreadablePieceError(
-                    f"{self._name} is damaged: the decoder of {self._kind} {how}; where another program plays it, "
+                    f"{self._name} is damaged: the decoder of {self._kind} {how}; if another program can play it, "
                     "convert it to WAV"
                 ) from error
             # An earlier file may have crashed the process.

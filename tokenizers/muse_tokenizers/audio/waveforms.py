@@ -70,7 +70,7 @@ def read_waveform(
         loudest = reading.mixer.loudest
         reading = _Reading(file, name, sample_rate, wanted, loudest)
         samples = reading.samples()
-        reading.said.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is taken")
+        reading.said.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is used")
     warn_about([f"{name} {line}" for line in reading.said], name, warn)
     return Waveform(samples=samples[None], sample_rate=sample_rate)
 

@@ -47,7 +47,7 @@ def checked_soundfont(soundfont: Path | None) -> Path:
     except OSError as error:
         raise UnreadablePieceError(f"cannot read the soundfont {font}: {error.strerror}") from error
     except ValueError as error:
-        raise UnreadablePieceError(f"cannot read the soundfont {str(font)!r}: no file can be called so") from error
+        raise UnreadablePieceError(f"cannot read the soundfont {str(font)!r}: that is not a valid file name") from error
     if not (header.startswith(b"RIFF") and header.endswith(b"sfbk")):
         raise UnreadablePieceError(f"{font} is not a soundfont: it should be an .sf2 or .sf3 file")
     if status.st_size > LARGEST:

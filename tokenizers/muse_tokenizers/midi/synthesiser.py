@@ -59,9 +59,7 @@ def synthesise(score: Any, font: Path) -> NDArray[np.float32]:
             f"cannot play with the soundfont {font}: the synthesiser finds it damaged"
         ) from error
     if not np.isfinite(samples).all():
-        raise UnreadablePieceError(
-            f"cannot play with the soundfont {font}: it is damaged, and what it gives is no sound"
-        )
+        raise UnreadablePieceError(f"cannot play with the soundfont {font}: it is damaged; what it gives is not sound")
     loud = np.flatnonzero(np.abs(samples).max(axis=0) > _SILENCE)
     return samples[:, : int(loud[-1]) + 1 if len(loud) else 0]
 
@@ -81,11 +79,11 @@ def synthesise_apart(score: Any, font: Path) -> NDArray[np.float32]:
             answer, samples = child.receive(_PATIENCE[0] + _PATIENCE[1] * seconds)
     except ChildTimeoutError as error:
         raise UnreadablePieceError(
-            f"cannot play with the soundfont {font}: it is damaged, the synthesiser did not come back from it"
+            f"cannot play with the soundfont {font}: it is damaged; the synthesiser did not finish"
         ) from error
     except ChildExitedError as error:
         raise UnreadablePieceError(
-            f"cannot play with the soundfont {font}: it is damaged, the synthesiser ended over it"
+            f"cannot play with the soundfont {font}: it is damaged; the synthesiser crashed on it"
         ) from error
     except OSError as error:
         raise UnreadablePieceError(f"cannot play with the soundfont {font}: {error.strerror}") from error

@@ -71,13 +71,13 @@ class TextDomain(Domain[bytes]):
         warn: Warn = warn_about_file,
         encoding: str | None = None,
     ) -> bytes:
-        """As of every tokenizer; `encoding` is what the file is in where no mark says it. What is continued is its end,
-        so that all of it is read."""
+        """As of every tokenizer; `encoding` is what the file is in where no mark says it. What is continued is
+        its end, so that all of it is read."""
         with suppress(OSError):
             size = path.stat().st_size
             if size > _LONGEST_PROMPT:
                 raise UnreadablePieceError(
-                    f"{path} has {size:,} bytes; allowed: up to {_LONGEST_PROMPT:,}. What is continued is its end"
+                    f"{path} has {size:,} bytes; allowed: up to {_LONGEST_PROMPT:,}, of which the end is continued"
                 )
         return self._checked(read_text(path, encoding=encoding, warn=warn), str(path))
 
@@ -86,7 +86,7 @@ class TextDomain(Domain[bytes]):
         try:
             self.tokenizer.subword_model.encode(data[:LOOKED_AT])
         except UnreadablePieceError as error:
-            raise UnreadablePieceError(f"{name} is not of this alphabet: {error}") from error
+            raise UnreadablePieceError(f"{name} has a character that the vocabulary lacks: {error}") from error
         return data
 
     def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> bytes:

@@ -70,11 +70,14 @@ def to_utf8(data: bytes, encoding: str | None, name: str, *, goes_on: bool = Fal
     if encoding is not None:
         return _converted(data, encoding, name)
     if not _looks_western(data):
-        return data, "is neither UTF-8 nor Latin-1: its bytes are kept as they are; --encoding says what they mean"
+        return data, "is neither UTF-8 nor Latin-1; its bytes are kept as they are (to convert them, set --encoding)"
     latin = re.search(rb"[\x80-\x9f]", data) is None
     called = "Latin-1" if latin else "cp1252 (Windows)"
     text = data.decode("latin-1" if latin else "cp1252")
-    return text.encode(), f"is not UTF-8 but {called}, as it seems: converted; --encoding says what else it is"
+    return (
+        text.encode(),
+        f"is not UTF-8; it was read as {called}, the likely encoding (to choose another, set --encoding)",
+    )
 
 
 def is_surely_text(head: bytes, *, goes_on: bool) -> bool:
@@ -104,11 +107,11 @@ def _converted(data: bytes, encoding: str, name: str) -> tuple[bytes, str | None
     try:
         text = data.decode(encoding, "replace" if by_mark else "strict")
     except UnicodeError as error:
-        place = f": byte {error.start + 1:,} is none of its" if isinstance(error, UnicodeDecodeError) else ""
+        place = f": byte {error.start + 1:,} is not valid in it" if isinstance(error, UnicodeDecodeError) else ""
         raise UnreadablePieceError(f"{name} is not {encoding}{place}") from error
     lost = text.count("\ufffd") if by_mark else 0
     more = f"; {lost:,} of its characters are damaged and became \ufffd" if lost else ""
-    return text.encode("utf-8", "replace"), f"is {encoding.upper()}: converted to UTF-8{more}"
+    return text.encode("utf-8", "replace"), f"is {encoding.upper()} and was converted to UTF-8{more}"
 
 
 def _is_utf8(data: bytes, goes_on: bool) -> bool:
