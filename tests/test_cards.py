@@ -38,7 +38,7 @@ def test_a_card_says_data_steps_figures_and_licences() -> None:
         "# mine", "372,928 parameters: 4 layers", "| Songs of A | 7 | CC BY 4.0 |",
         "| local files | 3 | not stated |", "train: 9 pieces, 1,234 tokens",
         "2,000 steps, 3,000,000 tokens",
-        "Validation 1.2500 nats per token", "Licences of the data: CC BY 4.0.", "The licences of local files are not known",
+        "Validation 1.2500 nats per token", "Licences of the data: CC BY 4.0.", "The licences of local files are not",
     ):  # fmt: skip
         assert words in card, words
 
@@ -136,7 +136,7 @@ def test_a_fine_tuning_that_never_improves_says_that_its_weights_are_the_parents
     for command in (("generate", "midi", "--checkpoint", made, *quiet), ("export", made, "--out", tmp_path / "given")):
         done = run(*command)
         assert done.code == 0, done.err
-        assert f"run is a run: taking its checkpoint step-000000, {said}" in done.err
+        assert f"run is a run: using its checkpoint step-000000, {said}" in done.err
     card = " ".join((tmp_path / "given" / "README.md").read_text().split())
     for statement in (
         "These weights are those of parent (SHA-256 of its weights: ", "none of 3 steps of fine-tuning improved",

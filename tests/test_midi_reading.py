@@ -14,6 +14,7 @@ from muse_tokenizers.errors import FileWarning, UnreadablePieceError, warn_about
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.reading import MAXIMUM_NOTES, parse_score
+from muse_tokenizers.midi.smf import Repairs, parse_file
 from muse_tokenizers.midi.tempo_map import TempoMap
 
 Row = tuple[int, ...]
@@ -239,6 +240,43 @@ def test_words_and_names_come_along_in_any_encoding() -> None:
     assert [marker.text for marker in score.markers] == ["éab"]
 
 
+def test_the_title_texts_and_copyright_of_a_file_are_written_again() -> None:
+    def meta(kind: int, text: bytes) -> bytes:
+        return b"\x00\xff" + bytes((kind, len(text))) + text
+
+    conductor = meta(3, b"Gr\xfcn") + meta(2, b"(c) 1900") + b"\x08\xff\x01\x05slow\xe9"
+    late = meta(1, b"far behind the last note")
+    data = midi_file(conductor + END, meta(3, b"Flute") + meta(1, b"solo") + ON + OFF + b"\x60" + late[1:] + END)
+    midi = domain("remi")
+    score, said = read(data)
+    assert (said, score.end()) == ([], 16)
+    prompt = midi.prompt(score)
+    for written in (midi.dumps(score), midi.dumps(midi.join(prompt, prompt.ids[:0]))):
+        first = parse_file(written, Repairs()).tracks[0]
+        # The notes of the prompt are in ticks of another length.
+        assert [(kind, text.decode()) for _, kind, text in first.meta if kind < 5] == [
+            (3, "Grün"), (2, "(c) 1900"), (1, "solo"), (1, "slowé"),
+        ]  # fmt: skip
+        again, _ = read(written)
+        assert [track.name for track in again.tracks] == ["Flute"]
+        assert midi.dumps(again) == written
+
+
+def test_a_prompt_from_its_file_and_from_a_sidecar_has_the_same_texts() -> None:
+    text = b"\x20\xff\x01\x01a"
+    whole, _ = read(
+        midi_file(
+            text * 40 + END,
+            b"\x00\xff\x03\x01b" + (ON + b"\x10" + OFF[1:]) * 3 + b"\x87\x68" + ON[1:] + OFF + END,
+            division=96,
+        )
+    )
+    midi = domain("remi")
+    piece = midi.prompt(whole, 0.1).piece
+    assert 0 < len(piece.markers) < len(whole.markers)
+    assert midi.dumps(midi.loads(midi.dumps(piece))) == midi.dumps(piece)
+
+
 def test_karaoke_and_riff_files_are_midi_files() -> None:
     assert {".mid", ".midi", ".kar", ".rmi"} == MidiDomain.suffixes
 
@@ -391,7 +429,7 @@ def test_more_is_refused_than_can_be_counted() -> None:
     [
         ("note-ons and note-offs", 2_000_000, b"\x00\x3c\x00"),
         ("events that are no notes", 800_000, b"\x00\xd0\x01"),
-        ("events that are no notes", 800_000, b"\x00\xff\x01\x00"),
+        ("events that are no notes", 800_000, b"\x00\xff\x04\x00"),
         ("tempos and words", 300_000, b"\x00\xff\x05\x01a"),
         ("bytes of words", 2**22, b"\x00\xff\x05\xff\x7f" + b"a" * (2**14 - 1)),
     ],

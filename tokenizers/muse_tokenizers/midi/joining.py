@@ -7,6 +7,7 @@ from math import ceil, gcd
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from muse_tokenizers.midi.scores import without_late_texts
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.track_assignment import TrackLine, assign_drums, assign_tracks
 
@@ -49,6 +50,8 @@ def clip_score(score: Score, split_point: int) -> Score:
     clipped.key_signatures = clipped.key_signatures.filter(lambda item: item.time < split_point, inplace=False)
     clipped.markers = clipped.markers.filter(lambda marker: marker.time < split_point, inplace=False)
     _leave_out_silent(clipped)
+    if clipped.note_num():
+        clipped.markers = without_late_texts(clipped)
     return clipped
 
 

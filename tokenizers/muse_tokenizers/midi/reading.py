@@ -18,6 +18,7 @@ from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about, warn_
 from muse_tokenizers.midi import smf
 from muse_tokenizers.midi.channels import BEND, RESET, SUSTAIN, Part, find_parts
 from muse_tokenizers.midi.notes import Messages, Notes, pair_notes
+from muse_tokenizers.midi.scores import as_marker, without_late_texts
 from muse_tokenizers.midi.smf import (
     MAXIMUM_TRACKS,
     DamagedFileError,
@@ -311,16 +312,21 @@ def _pedals(
 
 
 def _add_words(score: Score, file: MidiFile, parts: list[Part], offsets: list[int]) -> None:
-    """Markers, and lyrics: those of a track without notes go with the first that has some."""
+    """Markers, and what is kept as markers: texts, copyright notices, and the title, which is the name of a first track
+    without notes. Lyrics of a track without notes go with the first track that has some."""
     from symusic import TextMeta
 
     markers = [
-        TextMeta(tick + offset, _text(data))
+        TextMeta(tick + offset, _text(data) if kind == smf.MARKER else as_marker(kind, _text(data)))
         for track, offset in zip(file.tracks, offsets, strict=True)
         for tick, kind, data in track.meta
-        if kind == smf.MARKER
+        if kind in (smf.MARKER, smf.TEXT, smf.COPYRIGHT)
     ]
+    if all(part.track for part in parts):
+        titles = [_text(data) for _, kind, data in file.tracks[0].meta if kind == smf.TRACK_NAME]
+        markers[:0] = [TextMeta(0, as_marker(smf.TRACK_NAME, title)) for title in titles[:1] if title]
     score.markers = sorted(markers, key=lambda marker: marker.time)
+    score.markers = without_late_texts(score)
     for number, (track, offset) in enumerate(zip(file.tracks, offsets, strict=True)):
         target = next((place for place, part in enumerate(parts) if part.track == number), 0)
         lyrics = [TextMeta(tick + offset, _text(data)) for tick, kind, data in track.meta if kind == smf.LYRIC]

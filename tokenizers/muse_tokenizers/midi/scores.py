@@ -8,11 +8,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.midi.smf import MARKER
+
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
     from symusic.core import TrackTick as Track
 
-__all__ = ["held_ends", "merge_tracks", "notes_track", "rewrite_time_signatures", "score_seconds"]
+__all__ = [
+    "as_marker",
+    "event_of_marker",
+    "held_ends",
+    "merge_tracks",
+    "notes_track",
+    "rewrite_time_signatures",
+    "score_seconds",
+    "without_late_texts",
+]
+
+
+def as_marker(kind: int, text: str) -> str:
+    """The text of a marker that stands for another meta event of the whole piece (its title, a text, a copyright
+    notice), for which symusic's scores have no place. A marker of a MIDI file has no zero in its text."""
+    return f"\0{chr(kind)}{text}"
+
+
+def event_of_marker(text: str) -> tuple[int, str]:
+    """The kind of meta event that a marker of a score stands for, and its text.
+
+    >>> event_of_marker(as_marker(1, "allegro")), event_of_marker("verse")
+    ((1, 'allegro'), (6, 'verse'))
+    """
+    return (ord(text[1]), text[2:]) if len(text) > 1 and text[0] == "\0" else (MARKER, text)
+
+
+def without_late_texts(score: Score) -> Any:
+    """The markers of a score but for texts after its last note, with which it would be longer."""
+    last = max(int((track.notes.numpy()["time"] + track.notes.numpy()["duration"]).max()) for track in score.tracks)
+    return score.markers.filter(lambda one: one.time <= last or event_of_marker(one.text)[0] == MARKER, inplace=False)
 
 
 def score_seconds(score: Score) -> float:

@@ -30,9 +30,9 @@ _FRAMES = {232: 24, 231: 25, 227: 29, 226: 30}
 """SMPTE's frames per second, by the first byte of the division; 29 stands for 30000/1001."""
 _SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 """Data bytes of the messages of a live line; the others have none."""
-TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 0x03, 0x05, 0x06, 0x51, 0x58, 0x59
+TEXT, COPYRIGHT, TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 1, 2, 3, 5, 6, 0x51, 0x58, 0x59
 """Kinds of meta events."""
-_KEPT = frozenset((TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE))
+_KEPT = frozenset((TEXT, COPYRIGHT, TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE))
 PORT, _END_OF_TRACK = 0x21, 0x2F
 _END = b"\xff\x2f\x00"
 MAXIMUM_TRACKS = 1_000

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from muse_tokenizers.errors import UnwritablePieceError
 from muse_tokenizers.midi.channels import RESET, SUSTAIN
-from muse_tokenizers.midi.smf import KEY_SIGNATURE, LYRIC, MARKER, PORT, TEMPO, TIME_SIGNATURE, TRACK_NAME
+from muse_tokenizers.midi.scores import event_of_marker
+from muse_tokenizers.midi.smf import KEY_SIGNATURE, LYRIC, PORT, TEMPO, TIME_SIGNATURE, TRACK_NAME
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -132,7 +133,8 @@ def _conductor(score: Score) -> Iterator[_Event]:
     for tempo in score.tempos:
         yield tempo.time, 2, _meta(TEMPO, min(max(tempo.mspq, 1), 2**24 - 1).to_bytes(3))
     for marker in score.markers:
-        yield marker.time, 3, _meta(MARKER, _words(marker.text))
+        kind, text = event_of_marker(marker.text)
+        yield marker.time, -1 if kind == TRACK_NAME else 3, _meta(kind, _words(text))
 
 
 def _part(track: Track, port: int, channel: int, alone: bool) -> Iterator[_Event]:
