@@ -153,7 +153,7 @@ def test_an_explanation_names_the_token_that_was_drawn(continuation: muse.Contin
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"temprature": 1.0}, "no option is called 'temprature'; allowed: prompt_seconds"),
+        ({"temprature": 1.0}, "there is no option 'temprature'; allowed: prompt_seconds"),
         ({"prompt_seconds": -1}, "prompt_seconds is -1; allowed: more than 0"),
         ({"num_samples": 0}, "num_samples is 0; allowed: 1 to 64"),
         ({"instruments": " , "}, "instruments is ' , '; allowed: names"),

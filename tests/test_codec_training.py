@@ -266,7 +266,7 @@ def best_of(folder: Path) -> Path:
     [
         (("--data", "nowhere"), "no source 'nowhere': it is neither a file nor a folder here"),
         (("--data", "{music}", "--held-out", 0.5), "--held-out is 0.5; allowed: 0 to 0.4"),
-        (("--data", "maestro={music}"), "the recipe maestro is of midi, not of audio"),
+        (("--data", "maestro={music}"), "the recipe maestro is for midi, not for audio"),
         (("--data", "{music}", "--seed", -1), "--seed is -1"),
         (("--data", "{music}", "--codec.bins", 63), "bins is 63; allowed: a power of 2"),
         (("--data", "{music}", "--train.beta1", 1), "beta1 is 1"),

@@ -136,7 +136,10 @@ def test_the_benches_end_with_a_line_of_json(run: RunCommand, random_checkpoint:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["midi", "nowhere"], "no source 'nowhere': it is neither a file nor a folder here, nor one of the recipes"),
+        (
+            ["midi", "nowhere"],
+            "there is no source 'nowhere': it is neither a file nor a folder, nor one of the recipes",
+        ),
         (["midi", "{music}", "--tokenizer", "abc"], "--tokenizer is 'abc'; allowed: remi, performance"),
         (["midi", "{music}", "--held-out", "0.9"], "--held-out is 0.9; allowed: 0 to 0.4"),
         (["midi", "{music}", "--workers", "0"], "--workers is 0; allowed: 1 or more"),

@@ -248,7 +248,7 @@ def test_without_a_stated_checksum_the_first_one_met_is_held_to(server: Server, 
     (cache / "tunes.zip").unlink()
     message = (
         f"recipe tunes: what {url} sends has the SHA-256 {sha256(newer)}, and had {sha256(TUNES)} when it was first "
-        f"met; nothing of it is kept; delete {record} to take the new one"
+        f"downloaded; nothing of it is kept; to accept the new one, delete {record}"
     )
     with pytest.raises(DownloadError, match=f"^{re.escape(message)}$"):
         fetch(make_recipe(url), cache)
@@ -296,7 +296,7 @@ def test_half_a_file_is_refused_and_nothing_is_kept(server: Server, cache: Path)
 
 def test_half_a_file_of_no_promised_length_is_refused_as_no_whole_archive(server: Server, cache: Path) -> None:
     url = server.give("/tunes.zip", TUNES[:-30], length=-1)
-    message = f"recipe tunes: {url} is no whole zip archive (File is not a zip file); nothing of it is kept"
+    message = f"recipe tunes: {url} is not a complete zip archive (File is not a zip file); nothing of it is kept"
     assert failure(make_recipe(url), cache) == message
 
 
@@ -491,7 +491,9 @@ def test_what_is_no_whole_archive_is_refused_and_not_held_to(
 ) -> None:
     url = server.give("/tunes", content)
     message = failure(make_recipe(url, archive=kind), cache)
-    pattern = rf"recipe tunes: {re.escape(url)} is no whole {re.escape(kind)} archive \((?:{reason})\); nothing .*kept"
+    pattern = (
+        rf"recipe tunes: {re.escape(url)} is not a complete {re.escape(kind)} archive \((?:{reason})\); nothing .*kept"
+    )
     assert re.fullmatch(pattern, message), message
 
 
@@ -500,7 +502,7 @@ def test_an_encrypted_zip_is_refused(server: Server, cache: Path) -> None:
     content[6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1
     message = failure(make_recipe(server.give("/tunes.zip", bytes(content))), cache)
-    assert re.search(r"is no whole zip archive \(.* is encrypted, password required", message)
+    assert re.search(r"is not a complete zip archive \(.* is encrypted, password required", message)
 
 
 def test_permissions_and_owners_of_an_archive_do_not_count(server: Server, cache: Path) -> None:

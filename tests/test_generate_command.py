@@ -263,7 +263,7 @@ def test_a_million_notes(generate: Any, tmp_path: Path) -> None:
         (["--bars", "0"], "--bars is 0; allowed: more than 0"),
         (["--num-samples", "1000"], "--num-samples is 1000; allowed: 1 to 64"),
         (["--seed", "-1"], "--seed is -1; allowed"),
-        (["--prompt-seconds", "3"], "--prompt-seconds is 3.0; allowed: none without a prompt"),
+        (["--prompt-seconds", "3"], "--prompt-seconds is 3.0; allowed: only with a prompt"),
         (["--prompt", "saints", "--prompt-seconds", "0"], "--prompt-seconds is 0.0; allowed: more than 0"),
         (["--top-k", "1.5"], "--top-k is '1.5'; allowed: a whole number"),
         (["--kazoo"], "--kazoo"),

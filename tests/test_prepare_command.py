@@ -75,7 +75,7 @@ def test_what_a_recipe_does_not_take_is_told_too(run: RunCommand, tmp_path: Path
     )
     done = run("prepare", "midi", f"{recipe}={tmp_path / 'tunes'}", "--workers", 1, "--out", tmp_path / "store")
     assert done.code == 0, done.err
-    assert rejects_of(tmp_path / "store") == {"other/three.mid": "is not among what the recipe mine takes"}
+    assert rejects_of(tmp_path / "store") == {"other/three.mid": "is not included by the recipe mine"}
     assert manifest_of(tmp_path / "store")["source"]["sources"][0]["licence"] == "CC0-1.0"
 
 

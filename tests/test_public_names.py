@@ -131,7 +131,7 @@ def test_preparing_refuses_what_is_impossible(tmp_path: Path) -> None:
     tokenizer = muse.load_tokenizer("midi")
     with pytest.raises(muse.ArgumentsError, match=r"held_out is 0\.6; allowed: 0 to 0\.4"):
         muse.prepare(MUSIC, tmp_path / "s", tokenizer, held_out=0.6)
-    with pytest.raises(muse.ArgumentsError, match="is of text, the tokenizer of midi"):
+    with pytest.raises(muse.ArgumentsError, match="is for text, the tokenizer for midi"):
         muse.prepare(muse.load_recipe("gutenberg"), tmp_path / "s", tokenizer)
     with pytest.raises(muse.RecipeError, match="no file or folder"):
         muse.prepare(tmp_path / "nothing", tmp_path / "s", tokenizer)

@@ -81,7 +81,7 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
 
 def test_a_folder_without_what_the_recipe_takes_says_so(tmp_path: Path) -> None:
     recipe = make_recipe(RandomSplit(group_by="file"), ("x/*.mid",), ("x/no*",))
-    message = "that recipe tunes takes: x/*.mid without x/no*, among 1 file (links are not followed)"
+    message = "that the recipe tunes includes: x/*.mid without x/no*, among 1 file (links are not followed)"
     with pytest.raises(RecipeError, match=f"{re.escape(message)}$"):
         survey(fill(tmp_path, "x/no.mid"), recipe, MIDI)
 

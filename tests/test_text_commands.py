@@ -141,7 +141,7 @@ def test_of_gutenberg_what_stands_between_its_lines_is_taken(run: RunCommand, tm
         "pg86.txt": "is empty between the lines that mark its beginning and end",
     }
     for word, message in (
-        ("gutenberg", "the recipe gutenberg wants numbers: gutenberg:84,1342"),
+        ("gutenberg", "the recipe gutenberg needs numbers (gutenberg:84,1342) or a folder"),
         ("gutenberg:x", "gutenberg:x names no numbers"),
         ("text8:4", "the recipe text8 has no files by number"),
     ):
@@ -250,7 +250,7 @@ def test_text_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, st
     assert "over 50 characters" in done.out
     for option in ("--seconds", "--prompt-seconds"):
         done = run("evaluate", "text", "--checkpoint", checkpoint, "--data", store, option, 3)
-        assert (done.code, f"{option} says nothing of text" in done.err) == (2, True)
+        assert (done.code, f"{option} does not apply to text" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,12 @@ def test_the_mark_of_utf8_is_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [FRENCH, GERMAN, "Größe", "café", "naïve", FRENCH * 100 + "x" * 5000])
 def test_latin1_is_recognised(text: str, tmp_path: Path) -> None:
-    line = "is not UTF-8 but Latin-1, as it seems: converted; --encoding says what else it is"
+    line = "is not UTF-8; it was read as Latin-1, the likely encoding (to choose another, set --encoding)"
     assert read(text.encode("latin-1"), tmp_path) == (text, [line])
 
 
 def test_cp1252_is_recognised(tmp_path: Path) -> None:
-    line = "is not UTF-8 but cp1252 (Windows), as it seems: converted; --encoding says what else it is"
+    line = "is not UTF-8; it was read as cp1252 (Windows), the likely encoding (to choose another, set --encoding)"
     assert read(QUOTED.encode("cp1252"), tmp_path) == (QUOTED, [line])
 
 
@@ -146,7 +146,9 @@ def test_a_prompt_may_come_on_standard_input(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("Où est la chèvre".encode("latin-1"))))
     piece = read_standard_input(lambda path, warn: bpe().read(path, warn=warn), said.append)
     assert piece == "Où est la chèvre".encode()
-    assert said == ["stdin is not UTF-8 but Latin-1, as it seems: converted; --encoding says what else it is"]
+    assert said == [
+        "stdin is not UTF-8; it was read as Latin-1, the likely encoding (to choose another, set --encoding)"
+    ]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     with pytest.raises(UnreadablePieceError, match=r"^stdin is empty$"):
         read_standard_input(lambda path, warn: bpe().read(path, warn=warn), said.append)

@@ -83,7 +83,8 @@ def test_a_closed_alphabet_has_nothing_else() -> None:
     assert letters.tokenizer.vocabulary_size == 27 + 3
     assert letters.tokenizer.encode(b"abc z")[:, 0].tolist() == [0, 1, 2, 26, 25]
     with pytest.raises(
-        UnreadablePieceError, match=r"is not of this alphabet: character 3 is 'É'; allowed: 27 characters"
+        UnreadablePieceError,
+        match=r"has a character that the vocabulary lacks: character 3 is 'É'; allowed: 27 characters",
     ):
         letters.loads("abÉ".encode())
 

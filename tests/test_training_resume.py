@@ -283,7 +283,7 @@ def test_whatever_latest_and_best_say_it_goes_on_from_what_is_there(
         assert f"cannot write {run / 'checkpoints' / 'best'}: " in done.err
         return
     done = finish(nursery, words(store, run))
-    assert f"going on from {run / 'checkpoints' / 'step-000024'}\n" in done.err
+    assert f"resuming from {run / 'checkpoints' / 'step-000024'}\n" in done.err
     assert_same_training(run, undisturbed)
     assert not (run / "metrics.superseded.jsonl").exists()
 
@@ -333,7 +333,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     assert said.startswith("muse-train: skipping a newer checkpoint: ")
     assert str(latest(undisturbed).name) in said
     assert reason in said
-    assert going_on == f"going on from {run / 'checkpoints' / 'step-000021'}"
+    assert going_on == f"resuming from {run / 'checkpoints' / 'step-000021'}"
     assert_same_training(run, undisturbed)
     superseded = [json.loads(line) for line in (run / "metrics.superseded.jsonl").read_text().splitlines()]
     assert superseded == before[22:]
