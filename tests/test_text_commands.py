@@ -62,7 +62,7 @@ def test_a_store_of_text_has_its_bytes_without_carriage_returns(store: Path, lib
     tokenizer = load_tokenizer(opened.tokenizer_folder)
     assert (opened.domain, tokenizer.kind, tokenizer.vocabulary_size) == ("text", "text", 303)
     assert {reject["name"]: reject["reason"] for reject in opened.manifest["rejects"]} == {
-        "binary.txt": "is no text: byte 5 is zero",
+        "binary.txt": "is not text: byte 5 is zero",
         "empty.txt": "is empty",
     }
     assert opened.manifest["bytes"] == sum(piece.bytes or 0 for piece in opened.pieces)
@@ -218,7 +218,7 @@ def test_a_file_is_continued_and_kept_as_it_is(generate: Any, tmp_path: Path) ->
         (("--tempo", 90), "--tempo is an option of music, not of text"),
         (("--prompt", "x y", "--prompt-seconds", 3), "--prompt-seconds is an option of music and sound, not of text"),
         (("--prompt", ""), "--prompt is empty"),
-        (("--prompt", "{library}/binary.txt"), "is no text: byte 5 is zero"),
+        (("--prompt", "{library}/binary.txt"), "is not text: byte 5 is zero"),
         (("--prompt", "{library}/empty.txt"), "is empty"),
         (("--prompt", "{library}"), "cannot read"),
         (("--bytes", 0), "--bytes is 0; allowed: more than 0"),

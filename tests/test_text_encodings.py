@@ -74,7 +74,7 @@ def test_other_encodings_are_named_by_an_option_and_never_guessed(text: str, enc
     path.write_bytes(data)
     assert read_text(path, warn=said.append) == data
     assert len(said) == 1
-    assert said[0].endswith("its bytes are kept as they are; --encoding says what they mean")
+    assert said[0].endswith("its bytes are kept as they are (to convert them, set --encoding)")
     assert read(data, tmp_path, encoding) == (text, [f"is {encoding.upper()} and was converted to UTF-8"])
 
 
@@ -94,13 +94,13 @@ def test_a_wrong_encoding_is_one_line(tmp_path: Path) -> None:
     [
         (b"%PDF-1.7\n", "a PDF"),
         (b"{\\rtf1\\ansi", "RTF"),
-        (b"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are"),
+        (b"PK\x03\x04", "a ZIP archive"),
     ],
 )
 def test_what_is_no_text_is_named(begins: bytes, kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UnreadablePieceError, match=rf"a\.txt is no text: it is {kind}"):
+    with pytest.raises(UnreadablePieceError, match=rf"a\.txt is not text: it is {kind}"):
         read(begins + b"much more of it", tmp_path)
-    with pytest.raises(UnreadablePieceError, match=r"is no text: byte 3 is zero$"):
+    with pytest.raises(UnreadablePieceError, match=r"is not text: byte 3 is zero$"):
         read(b"ab\0c", tmp_path)
 
 

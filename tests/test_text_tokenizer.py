@@ -221,7 +221,7 @@ def _write(path: Path, data: bytes) -> Path:
 def test_what_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
     for path, message in (
         (_write(tmp_path / "empty.txt", b""), "is empty"),
-        (_write(tmp_path / "binary.txt", b"RIFF\0\0WAVE"), "is no text: byte 5 is zero"),
+        (_write(tmp_path / "binary.txt", b"RIFF\0\0WAVE"), "is not text: byte 5 is zero"),
         (tmp_path / "none.txt", "cannot read"),
         (_write(tmp_path / "large.txt", b"x" * (2**24 + 1)), "has 16,777,217 bytes; allowed: up to 16,777,216"),
         (tmp_path, "cannot read"),
