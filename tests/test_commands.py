@@ -111,7 +111,7 @@ def test_fine_tuning_takes_another_dropout_and_no_other_shape(
     assert config["model"]["dropout"] == 0.3
     done = run(*words, "--model.layers", 9, "--out", tmp_path / "other")
     assert done.code == 2
-    assert "--model cannot be changed beside --from" in done.err
+    assert "--model cannot be changed with --from" in done.err
 
 
 def test_a_checkpoint_is_exported_without_its_optimiser(run: RunCommand, store: Path, tmp_path: Path) -> None:

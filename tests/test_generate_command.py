@@ -201,7 +201,7 @@ def _refused(done: Any, folder: Path, *words: str) -> None:
 
 def test_a_prompt_that_is_not_there(generate: Any, tmp_path: Path) -> None:
     done = generate("--prompt", "nowhere.mid")
-    _refused(done, tmp_path / "out", "no prompt 'nowhere.mid'", "bach-prelude, greensleeves, saints")
+    _refused(done, tmp_path / "out", "there is no file nowhere.mid", "bach-prelude, greensleeves, saints")
 
 
 def test_a_prompt_that_is_a_folder(generate: Any, tmp_path: Path) -> None:

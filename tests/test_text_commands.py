@@ -142,7 +142,7 @@ def test_of_gutenberg_what_stands_between_its_lines_is_taken(run: RunCommand, tm
     }
     for word, message in (
         ("gutenberg", "the recipe gutenberg needs numbers (gutenberg:84,1342) or a folder"),
-        ("gutenberg:x", "gutenberg:x names no numbers"),
+        ("gutenberg:x", "gutenberg:x does not list numbers"),
         ("text8:4", "the recipe text8 has no files by number"),
     ):
         done = run("prepare", "text", word, "--out", tmp_path / "other")
@@ -220,7 +220,7 @@ def test_a_file_is_continued_and_kept_as_it_is(generate: Any, tmp_path: Path) ->
         (("--prompt", ""), "--prompt is empty"),
         (("--prompt", "{library}/binary.txt"), "is not text: byte 5 is zero"),
         (("--prompt", "{library}/empty.txt"), "is empty"),
-        (("--prompt", "{library}"), "cannot read"),
+        (("--prompt", "{library}"), "is a folder, and a prompt is one file, such as "),
         (("--bytes", 0), "--bytes is 0; allowed: more than 0"),
         (("--explain", "0:03"), "--explain is 0:03; allowed: none of text; a step from 0"),
     ],
@@ -259,7 +259,7 @@ def test_text_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, st
         (("--vocabulary-size", 100), "--vocabulary-size is 100; allowed: 257 to"),
         (
             ("--tokenizer", "letters", "--vocabulary-size", 300),
-            "--vocabulary-size goes with bpe and characters",
+            "--vocabulary-size applies to bpe and characters",
         ),
         (("--tokenizer", "remi"), "--tokenizer is 'remi'; allowed: bpe, characters, letters, a tokenizer.json"),
         (("--tokenizer", "{library}/0.txt"), "it is not a tokenizer.json of Hugging Face's tokenizers"),
@@ -309,7 +309,7 @@ def test_nothing_to_learn_a_vocabulary_from_is_said(run: RunCommand, tmp_path: P
     (tmp_path / "wiki.test.raw").write_bytes(VERSES)
     done = run("prepare", "text", f"wikitext2={tmp_path}", "--out", tmp_path / "store")
     assert done.code == 2
-    assert "no text comes to training, from which a vocabulary could be learned; name a --tokenizer" in done.err
+    assert "the train split has no text to learn a vocabulary from; name a --tokenizer" in done.err
 
 
 def test_a_store_of_another_vocabulary_is_refused(
