@@ -52,7 +52,7 @@ def test_the_card_of_a_fine_tuned_checkpoint_names_its_parent_and_the_licences_o
     for words in (
         f"Fine-tuned from first (SHA-256 of its weights: {'a' * 64})", "trained for 2,000 steps, over 3,000,000 tokens",
         "The parent first was trained on: | source | files | licence | | --- | --- | --- | | Songs of A",
-        "Licences of the data: CC BY 4.0, CC0.", "must not be distributed: B.", "The parent first: MIT, as the program.",
+        "Licences of the data: CC BY 4.0, CC0.", "not be distributed: B.", "The parent first: MIT, as the program.",
     ):  # fmt: skip
         assert words in card, words
     grandchild = card_of({"parent": parent_facts("second", "b" * 64, own | {"parent": parent}, "")})

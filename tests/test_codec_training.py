@@ -252,7 +252,7 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     assert done.code == 0, done.err
     done = run(*words, "--resume", "auto", "--codec.filters", 8)
     assert done.code == 2
-    assert "--codec cannot be changed beside --from" in done.err
+    assert "--codec cannot be changed with --from" in done.err
 
 
 def best_of(folder: Path) -> Path:

@@ -205,7 +205,7 @@ def test_a_prompt_that_is_not_there(generate: Any, tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_is_a_folder(generate: Any, tmp_path: Path) -> None:
-    _refused(generate("--prompt", tmp_path), tmp_path / "out", "cannot read", str(tmp_path))
+    _refused(generate("--prompt", tmp_path), tmp_path / "out", "is a folder, and a prompt is one file", str(tmp_path))
 
 
 def test_a_text_file_named_mid(generate: Any, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_million_notes(generate: Any, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--top-p", "2"], "--top-p is 2.0; allowed: more than 0, up to 1"),
-        (["--temperature", "0"], "--temperature is 0.0; allowed: more than 0, up to 10; --greedy takes"),
+        (["--temperature", "0"], "--temperature is 0.0; allowed: more than 0, up to 10; --greedy always takes"),
         (["--instruments", "kazoo"], "no instrument is called 'kazoo'; allowed: drums, a program from 0 to 127"),
         (["--instruments", ","], "--instruments is ','; allowed: names"),
         (["--key", "H dur"], "no key is called 'H dur'; allowed"),
@@ -281,7 +281,7 @@ def test_impossible_arguments(generate: Any, tmp_path: Path, words: list[str], m
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.json", None, "config.json: No such file"),
+        ("config.json", None, "is not a checkpoint: it has no config.json"),
         ("config.json", b"{", "config.json is damaged: it is not JSON"),
         ("config.json", b"[]", "config.json' is not a checkpoint's"),
         ("config.json", b'{"version": 1, "model": {"layers": 3}}', "a model's fields are"),

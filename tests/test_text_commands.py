@@ -143,7 +143,7 @@ def test_of_gutenberg_what_stands_between_its_lines_is_taken(run: RunCommand, tm
     for word, message in (
         ("gutenberg", "the recipe gutenberg needs numbers (gutenberg:84,1342) or a folder"),
         ("gutenberg:x", "gutenberg:x does not list numbers"),
-        ("text8:4", "the recipe text8 has no files by number"),
+        ("text8:4", "the recipe text8 has no numbered files"),
     ):
         done = run("prepare", "text", word, "--out", tmp_path / "other")
         assert (done.code, message in done.err) == (2, True), done.err
