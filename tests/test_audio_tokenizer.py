@@ -277,7 +277,7 @@ def test_what_is_no_sound_is_one_clear_line(four: AudioDomain, tmp_path: Path) -
     (tmp_path / "nothing.wav").write_bytes(b"")
     for path, message in (
         (tmp_path / "text.wav", "is not a sound file that can be read: "),
-        (tmp_path / "nothing.wav", "is not a sound file that can be read: "),
+        (tmp_path / "nothing.wav", "is empty"),
         (tmp_path / "none.wav", "is not a sound file that can be read: "),
         (tmp_path, "is not a sound file that can be read: "),
         (_write(tmp_path / "empty.wav", np.zeros(0)), "is empty: it has no samples"),

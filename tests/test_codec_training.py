@@ -264,7 +264,7 @@ def best_of(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--data", "nowhere"), "no source 'nowhere': it is neither a file nor a folder here"),
+        (("--data", "nowhere"), "there is no source 'nowhere': it is neither a file nor a folder"),
         (("--data", "{music}", "--held-out", 0.5), "--held-out is 0.5; allowed: 0 to 0.4"),
         (("--data", "maestro={music}"), "the recipe maestro is for midi, not for audio"),
         (("--data", "{music}", "--seed", -1), "--seed is -1"),

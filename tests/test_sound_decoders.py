@@ -45,8 +45,8 @@ def no_child_process_waits() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
-        (small_decoders.serve_crashing, "a is damaged: the decoder of FLAC crashes on it; where another program"),
-        (small_decoders.serve_hanging, "a is damaged: the decoder of FLAC does not finish; where another"),
+        (small_decoders.serve_crashing, "a is damaged: the decoder of FLAC crashes on it; if another program"),
+        (small_decoders.serve_hanging, "a is damaged: the decoder of FLAC does not finish; if another"),
         (small_decoders.serve_growing, "a is damaged: it asks for more memory than its sound could need"),
     ],
 )

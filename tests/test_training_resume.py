@@ -437,7 +437,7 @@ def test_fine_tuning_killed_ends_with_the_same_bytes(
 def test_fine_tuning_what_is_no_checkpoint_is_refused(nursery: Nursery, store: Path, tmp_path: Path) -> None:
     done = nursery.train(*words(store, tmp_path / "run", "--from", tmp_path))
     assert done.code == 2
-    assert done.err == f"muse-train: cannot read {tmp_path / 'config.json'}: No such file or directory\n"
+    assert done.err == f"muse-train: {tmp_path} is not a checkpoint: it has no config.json\n"
 
 
 # What a run says of itself
