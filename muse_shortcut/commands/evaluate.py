@@ -92,9 +92,7 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the choice of pieces and split points, and of continuations"
     )
-    parser.add_argument(
-        "--json", type=str, metavar="FILE", help="write all results, window by window, to this file, to this file"
-    )
+    parser.add_argument("--json", type=str, metavar="FILE", help="write all results, window by window, to this file")
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where the model computes"
     )
