@@ -103,7 +103,7 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
         (["midi", "--num-samples", "65"], "--num-samples is 65; allowed: 1 to 64"),
         (["midi", "--num-samples", "2", "--keep", "3"], "--keep is 3; allowed: 1 to --num-samples, 2"),
         (["midi", "--seed", "-1"], "--seed is -1; allowed"),
-        (["midi", "--prompt-seconds", "3"], "--prompt-seconds is 3.0; allowed: none without a prompt"),
+        (["midi", "--prompt-seconds", "3"], "--prompt-seconds is 3.0; allowed: only with a prompt"),
         (["midi", "--instruments", "kazoo"], "no instrument is called 'kazoo'"),
         (["midi", "--explain", "9:99"], "--explain is '9:99'; allowed: a step from 0 such as 150, or a time in"),
         (["text", "hm", "--encoding", "runes"], "--encoding is 'runes'; allowed: utf-8"),
