@@ -10,12 +10,13 @@
     ├── OutputError           a file could not be written
     ├── TrainingError         a training cannot continue
     ├── HubError              a model could not be downloaded from the Hugging Face Hub, or uploaded to it
+    ├── PluginError           a domain or a last layer of another installed package does not work
     └── TokenizerError        base class of the errors of files, tokenizers and constraints (`muse_tokenizers.errors`)
 
 Commands print the message and exit with code 2.
 """
 
-from muse_tokenizers.errors import InvalidOptionError, MuseError
+from muse_tokenizers.errors import InvalidOptionError, MuseError, PluginError
 
 __all__ = [
     "ArgumentsError",
@@ -25,6 +26,7 @@ __all__ = [
     "MuseError",
     "OptionError",
     "OutputError",
+    "PluginError",
     "RecipeError",
     "StoreError",
     "TrainingError",

@@ -24,7 +24,7 @@ NAMES = {
     "evaluation": "evaluate_likelihood LikelihoodResult Likelihood ScoringWindows evaluate_continuations "
     "ContinuationResult evaluate_copies CopyResult",
     "errors": "MuseError ArgumentsError InvalidOptionError OptionError CheckpointError DownloadError HubError "
-    "OutputError RecipeError StoreError TrainingError TokenizerError ConstraintError "
+    "OutputError PluginError RecipeError StoreError TrainingError TokenizerError ConstraintError "
     "UnknownTokenizerError UnreadablePieceError CodecError UnwritablePieceError FileWarning",
     "itself": "__version__",
 }

@@ -8,18 +8,19 @@ from pathlib import Path
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.suffixes import kind_by_suffix
+from muse_tokenizers.suffixes import TEXT, kind_by_suffix
 
 __all__ = ["check_one_file", "exists", "find_prompt"]
 
 
-def find_prompt(domain: str, word: str, *, words: bool | None = None) -> Path | None:
+def find_prompt(domain: str, word: str, *, words: bool | None = None, suffixes: frozenset[str] = TEXT) -> Path | None:
     """Return the file or shipped prompt of this name; None if the word is itself text to continue.
 
     Args:
         domain: Kind of the model's domain.
         word: A path, the name of a shipped prompt, or a text.
         words: Whether a prompt of the domain may be literal text; None takes the rule of the built-in domain.
+        suffixes: Suffixes of its files, by which a missing file is told from text.
 
     Raises:
         ArgumentsError: The word names a folder, or none of these.
@@ -33,7 +34,7 @@ def find_prompt(domain: str, word: str, *, words: bool | None = None) -> Path | 
     if shipped is not None:
         return shipped
     if domain == "text" if words is None else words:
-        if kind_by_suffix(Path(word)) == "text" and " " not in word:
+        if Path(word).suffix.lower() in suffixes and " " not in word:
             raise ArgumentsError(f"there is no file {word}, which looks like a file's name rather than like words")
         return None
     names = prompt_names(domain)

@@ -15,7 +15,6 @@ from muse_shortcut.data.texts import text_parts
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.loading import domain_of
-from muse_tokenizers.text.tokenizer import TextTokenizer
 
 __all__ = ["LoadedPrompt", "prepare"]
 
@@ -67,11 +66,10 @@ def prepare(
     several = sources if isinstance(sources, Sequence) and not isinstance(sources, str | tuple) else [sources]
     named = [_named(source, tokenizer.kind) for source in several]
     domain = domain_of(tokenizer)
-    text = tokenizer if isinstance(tokenizer, TextTokenizer) else None
     files, unused = find_files(named, domain.suffixes, group_by, domain=domain.kind, any_ending=domain.divisible)
-    if text is not None:
+    if domain.divisible:
         files = [
-            text_parts(found, recipe, held_out=held_out, encoding=text.encoding)
+            text_parts(found, recipe, held_out=held_out, encoding=domain.encoding)
             for found, (recipe, _) in zip(files, named, strict=True)
         ]
     described = [describe_source(recipe, len(found)) for (recipe, _), found in zip(named, files, strict=True)]

@@ -71,7 +71,7 @@ def read_prompt(
 
 
 def _named(domain: Domain[Any], word: str, limit: float | None, warn: Warn) -> LoadedPrompt:
-    path = find_prompt(domain.kind, word, words=domain.words)
+    path = find_prompt(domain.kind, word, words=domain.words, suffixes=domain.suffixes)
     if path is None:
         return LoadedPrompt(domain.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
     return LoadedPrompt(domain.read(path, limit=limit, warn=warn), path.stem, path.name)

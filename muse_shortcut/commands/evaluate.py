@@ -18,6 +18,7 @@ from muse_shortcut.commands.progress import check_ids
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import default_checkpoint
+from muse_tokenizers.plugins import installed_domains
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -41,9 +42,8 @@ def _parser() -> CommandLine:
         "sampling default to the checkpoint's. `muse-evaluate midi --continue --help` describes the evaluation on "
         "music files instead of a store.",
     )
-    parser.add_argument(
-        "domain", choices=["midi", "audio", "text"], metavar="DOMAIN", help="what the store holds: midi, audio or text"
-    )
+    domains = installed_domains()
+    parser.add_argument("domain", choices=domains, metavar="DOMAIN", help=f"what the store holds: {', '.join(domains)}")
     parser.add_argument(
         "--checkpoint",
         type=str,

@@ -242,10 +242,11 @@ def _grow(stream: Stream, domain: Domain[Any], stop: StopSwitch, terminal: Termi
 def _say_words(stream: Stream, domain: Domain[Any], stop: StopSwitch) -> None:
     """The prompt, and each new character when all of it is there."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    say(_harmless(decoder.decode(stream.request.prompt.piece or b"")))
+    prompt = stream.request.prompt.piece
+    say(_harmless(decoder.decode(b"" if prompt is None else domain.dumps(prompt))))
     for event in stream:
         if not event.finished[0]:
-            say(_harmless(decoder.decode(domain.tokenizer.decode(event.ids))))
+            say(_harmless(decoder.decode(domain.dumps(domain.tokenizer.decode(event.ids)))))
         if stop():
             break
     say("\n\n")

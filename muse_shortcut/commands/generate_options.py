@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from muse_shortcut.commands.command_line import CommandLine
-from muse_shortcut.commands.prompts import DOMAINS
 from muse_tokenizers.levels import LOUDNESS
+from muse_tokenizers.plugins import installed_domains
 
 __all__ = ["DEFAULT_LENGTHS", "build_parser"]
 
@@ -28,7 +28,10 @@ def build_parser(program: str) -> CommandLine:
         f"same bytes again.\n\n{_EXAMPLES}",
     )
     parser.add_argument(
-        "domain", nargs="?", metavar="DOMAIN", help=f"{', '.join(DOMAINS)}; may be left out where the prompt shows it"
+        "domain",
+        nargs="?",
+        metavar="DOMAIN",
+        help=f"{', '.join(installed_domains())}; may be left out where the prompt shows it",
     )
     parser.add_argument(
         "file", nargs="*", metavar="PROMPT", help="a file, the name of a shipped prompt, or words to continue as text"

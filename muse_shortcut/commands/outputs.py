@@ -93,6 +93,8 @@ class Output:
     folder: Path
     name: str | None = None
     """Name of the single file, without its suffix."""
+    endings: tuple[str, ...] = _ENDINGS
+    """Suffixes of all files that may be written beside each other."""
 
     def stem(self, name: str, *, alone: bool) -> Path:
         """Return the stem of all files, without their number.
@@ -106,9 +108,8 @@ class Output:
         """
         if self.name is None or not alone:
             return self.folder / (self.name or name)
-        taken = next(
-            (self.folder / (self.name + one) for one in _ENDINGS if (self.folder / (self.name + one)).exists()), None
-        )
+        beside = [self.folder / (self.name + one) for one in self.endings]
+        taken = next((path for path in beside if path.exists()), None)
         if taken is not None:
             raise ArgumentsError(f"{taken} is there already, and nothing is written over; name another --out")
         return self.folder / self.name
@@ -120,13 +121,16 @@ def choose_output(place: str, domain: str) -> Output:
     Raises:
         ArgumentsError: The suffix belongs to another domain.
     """
+    from muse_tokenizers.loading import domain_class
+
     path = Path(place)
-    allowed = _WRITTEN[domain]
-    if path.is_dir() or path.suffix.lower() not in {*_ENDINGS, *_OFTEN_WANTED}:
+    allowed = _WRITTEN.get(domain) or (domain_class(domain).suffix,)
+    endings = (*allowed, *_ENDINGS)
+    if path.is_dir() or path.suffix.lower() not in {*endings, *_OFTEN_WANTED}:
         return Output(folder=path)
     if path.suffix.lower() not in allowed:
         raise ArgumentsError(f"--out is {place}; allowed: a folder, or a file that ends in {' or '.join(allowed)}")
-    return Output(folder=path.parent, name=path.stem)
+    return Output(folder=path.parent, name=path.stem, endings=endings)
 
 
 def parse_loudness(text: str) -> float | None:
@@ -244,7 +248,7 @@ def say_what_next(written: Sequence[Written], steps: int | None, wanted: Wanted,
     if not written:
         return
     first = written[0]
-    made = [one for one in (".wav", ".mid", ".txt") if first.beside(one).exists()]
+    made = [one for one in dict.fromkeys((".wav", ".mid", first.one.domain.suffix)) if first.beside(one).exists()]
     verb = "listen to" if ".wav" in made else "open" if ".mid" in made else "read"
     kept = "" if steps is None else f"interrupted after {steps} steps, what was written so far is kept; "
     also = " (or open the .mid in a notation program)" if made[:2] == [".wav", ".mid"] else ""

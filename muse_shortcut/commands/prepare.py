@@ -20,6 +20,7 @@ from muse_shortcut.commands.sources import (
 )
 from muse_shortcut.commands.tokenizer_choice import VOCABULARY, choose_tokenizer, refuse_others_options
 from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.plugins import installed_domains
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ def _parser() -> CommandLine:
         description=f"Turn files into a token store to train on. {SOURCE_HELP} Books of Project Gutenberg go by "
         f"number: gutenberg:84,1342.\n\n{_EXAMPLES}",
     )
-    parser.add_argument(
-        "domain", choices=["midi", "audio", "text"], metavar="DOMAIN", help="what the files are: midi, audio or text"
-    )
+    domains = installed_domains()
+    parser.add_argument("domain", choices=domains, metavar="DOMAIN", help=f"what the files are: {', '.join(domains)}")
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="a folder, a file, a recipe, or RECIPE=FOLDER")
     parser.add_argument("-o", "--out", type=str, required=True, metavar="STORE", help="folder of the store")
     parser.add_argument(

@@ -17,20 +17,19 @@ from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
 from muse_tokenizers.contents import content_of, describe_foreign, head_of, kind_of_file
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
 from muse_tokenizers.suffixes import TEXT, kind_by_suffix
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 __all__ = [
-    "DOMAINS", "STANDARD_INPUT", "Target", "asked_options", "check_options", "choose_target",
-    "find_prompt", "places_first",
+    "STANDARD_INPUT", "Target", "asked_options", "check_options", "choose_target", "find_prompt", "places_first",
     "read_standard_input",
 ]  # fmt: skip
 
 Piece = TypeVar("Piece")
 
-DOMAINS = ("midi", "audio", "text")
 STANDARD_INPUT = "-"
 _LONGEST_INPUT = 2**30
 """Largest size of standard input in bytes."""
@@ -82,8 +81,9 @@ def choose_target(arguments: Namespace) -> Target:
     Raises:
         ArgumentsError: They cannot be determined, or do not fit each other.
     """
+    domains = installed_domains()
     words = [word for word in (arguments.domain, *(arguments.file or ())) if word is not None]
-    domain = words.pop(0) if words and words[0] in DOMAINS else None
+    domain = words.pop(0) if words and words[0] in domains else None
     if len(words) > 1:
         _refuse_several(domain, words)
     if words and arguments.prompt is not None:
@@ -97,8 +97,11 @@ def choose_target(arguments: Namespace) -> Target:
         return Target(domain=_domain_of_sidecar(arguments.from_json, domain), prompt=None)
     found = None if prompt is None else _domain_of_prompt(prompt)
     if domain is None:
-        domain = found or _domain_of_checkpoint(arguments.checkpoint) or _unknown(prompt)
-    elif found not in (None, domain) and prompt is not None and finding.exists(prompt):
+        of_checkpoint = _domain_of_checkpoint(arguments.checkpoint)
+        # A domain of another package knows its own files, whatever they look like here.
+        plugin = None if of_checkpoint in BUILT_IN_DOMAINS else of_checkpoint
+        domain = plugin or found or of_checkpoint or _unknown(prompt)
+    elif domain in BUILT_IN_DOMAINS and found not in (None, domain) and prompt is not None and finding.exists(prompt):
         raise ArgumentsError(
             f"{prompt} is {_CALLED[str(found)]}, not {_CALLED[domain]}; leave out {domain}, or name another file"
         )
@@ -113,7 +116,14 @@ def find_prompt(target: Target) -> Path | None:
     """
     if target.prompt is None:
         return None
-    return Path("stdin") if target.prompt == STANDARD_INPUT else finding.find_prompt(target.domain, target.prompt)
+    if target.prompt == STANDARD_INPUT:
+        return Path("stdin")
+    if target.domain in BUILT_IN_DOMAINS:
+        return finding.find_prompt(target.domain, target.prompt)
+    from muse_tokenizers.loading import domain_class
+
+    domain = domain_class(target.domain)
+    return finding.find_prompt(target.domain, target.prompt, words=domain.words, suffixes=domain.suffixes)
 
 
 def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piece:
@@ -157,6 +167,9 @@ def check_options(arguments: Namespace, domain: str) -> None:
     Raises:
         ArgumentsError, ConstraintError: An option belongs to another domain, or no model accepts its value.
     """
+    if domain not in BUILT_IN_DOMAINS:
+        _check_options_of_plugin(arguments, domain)
+        return
     for name, domains in _ONLY.items():
         if getattr(arguments, name) is not None and domain not in domains:
             option, others = name.replace("_", "-"), " and ".join(_SORTS[one] for one in domains)
@@ -187,10 +200,17 @@ def check_options(arguments: Namespace, domain: str) -> None:
             parse_instruments(names)
 
 
+def _check_options_of_plugin(arguments: Namespace, domain: str) -> None:
+    """Options that only built-in domains read; of the others the domain's constraints decide."""
+    for name in ("encoding", "soundfont", "loudness"):
+        if getattr(arguments, name) is not None:
+            raise ArgumentsError(f"--{name} is an option of {_SORTS[_ONLY[name][0]]}, not of {domain}")
+
+
 def _domain_of_prompt(word: str) -> str | None:
     if finding.exists(word):
         return kind_of_file(Path(word))
-    shipped = next((one for one in DOMAINS if shipped_prompt(one, word) is not None), None)
+    shipped = next((one for one in BUILT_IN_DOMAINS if shipped_prompt(one, word) is not None), None)
     return shipped or (kind_by_suffix(Path(word)) if " " not in word else None)
 
 
@@ -208,10 +228,11 @@ def _domain_of_sidecar(file: str, domain: str | None) -> str:
         beside = Path(file).with_suffix(".json")
         hint = did_you_mean(str(beside), [str(beside)]) if str(beside) != file and beside.is_file() else ""
         raise ArgumentsError(f"{wanted}; {file} {what}{hint}") from error
-    if domain is None and found in DOMAINS:
+    domains = installed_domains()
+    if domain is None and found in domains:
         return str(found)
-    if domain is None or (found in DOMAINS and found != domain):
-        raise ArgumentsError(f"{file} is a sidecar of {found}; allowed: {domain or ', '.join(DOMAINS)}")
+    if domain is None or (found in domains and found != domain):
+        raise ArgumentsError(f"{file} is a sidecar of {found}; allowed: {domain or ', '.join(domains)}")
     return domain
 
 
@@ -225,27 +246,28 @@ def _domain_of_checkpoint(word: str | None) -> str | None:
         raise
     except (MuseError, OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return kind if kind in DOMAINS else None
+    return kind if kind in installed_domains() else None
 
 
 def _unknown(prompt: str | None) -> str:
-    names = [name for domain in DOMAINS for name in prompt_names(domain)]
+    domains = installed_domains()
+    names = [name for domain in BUILT_IN_DOMAINS for name in prompt_names(domain)]
     if prompt == STANDARD_INPUT:
         raise ArgumentsError(
             f"the domain of standard input is not known; name it: muse-generate DOMAIN -, where DOMAIN is one of "
-            f"{', '.join(DOMAINS)}"
+            f"{', '.join(domains)}"
         )
     if prompt is None:
         raise ArgumentsError(
             f"there is no prompt; allowed: a file, a shipped prompt ({', '.join(names)}), or a domain alone "
-            f"({', '.join(DOMAINS)}), which begins from nothing"
+            f"({', '.join(domains)}), which begins from nothing"
         )
     if finding.exists(prompt):
         _refuse_file(Path(prompt))
     raise ArgumentsError(
         f"{prompt!r} is neither a file, nor a shipped prompt ({', '.join(names)}), nor a domain "
-        f"({', '.join(DOMAINS)})"
-        + (did_you_mean(prompt, [*names, *DOMAINS]) or '; to continue words: muse-generate text "WORDS"')
+        f"({', '.join(domains)})"
+        + (did_you_mean(prompt, [*names, *domains]) or '; to continue words: muse-generate text "WORDS"')
     )
 
 
@@ -270,13 +292,13 @@ def _refuse_file(path: Path) -> NoReturn:
         )
     raise ArgumentsError(
         f"neither the content nor the name of {path} shows what it is; a prompt is a MIDI file, a sound file or a text "
-        f"file, and a domain before it ({', '.join(DOMAINS)}) says which"
+        f"file, and a domain before it ({', '.join(installed_domains())}) says which"
     )
 
 
 def _is_sidecar(path: Path) -> bool:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["domain"] in DOMAINS
+        return json.loads(path.read_text(encoding="utf-8"))["domain"] in installed_domains()
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
@@ -290,8 +312,10 @@ def _refuse_several(domain: str | None, words: Sequence[str]) -> NoReturn:
     if not there and domain == "text":
         raise ArgumentsError(f'words to continue need quotes: muse-generate text "{joined}"')
     if words[0] not in there and domain is None and not Path(words[0]).suffix:
-        hint = did_you_mean(words[0], DOMAINS) or '; words to continue need quotes: muse-generate text "WORDS"'
-        raise ArgumentsError(f"{words[0]!r} is not a domain; allowed: {', '.join(DOMAINS)}{hint}")
+        hint = (
+            did_you_mean(words[0], installed_domains()) or '; words to continue need quotes: muse-generate text "WORDS"'
+        )
+        raise ArgumentsError(f"{words[0]!r} is not a domain; allowed: {', '.join(installed_domains())}{hint}")
     shown = ", ".join(words[:_SHOWN]) + (", ..." if len(words) > _SHOWN else "")
     raise ArgumentsError(
         f"there are {len(words)} prompts, {shown}; allowed: one at a time (run muse-generate once for each)"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.runs import find_checkpoint
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def choose_tokenizer(
             # The encoding of these files, not of those on which the tokenizer was trained.
             found.encoding = arguments.encoding
         return found
+    if arguments.domain not in BUILT_IN_DOMAINS:
+        return _default_of_plugin(arguments)
     named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
     if arguments.domain == "audio":
         return _audio(arguments, named, terminal)
@@ -80,6 +83,20 @@ def choose_tokenizer(
 
 def _is_checkpoint(folder: Path) -> bool:
     return (folder / "tokenizer").is_dir() or find_checkpoint(folder) != folder
+
+
+def _default_of_plugin(arguments: Namespace) -> Tokenizer[Any]:
+    """The tokenizer that the domain of an installed package makes of an empty configuration."""
+    from muse_tokenizers.loading import tokenizer_class
+
+    if arguments.tokenizer is not None:
+        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder")
+    try:
+        return tokenizer_class(arguments.domain).from_configuration({})
+    except (TypeError, LookupError) as error:
+        raise ArgumentsError(
+            f"the domain {arguments.domain} has no default tokenizer; name a checkpoint with --tokenizer"
+        ) from error
 
 
 def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:

@@ -17,6 +17,7 @@ from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
 from muse_shortcut.runs import find_checkpoint
+from muse_tokenizers.plugins import installed_domains
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 PROGRAM = "muse-train"
-DOMAINS = ("midi", "audio", "text")
 _EXAMPLES = """examples:
   muse-train midi --data stores/mine --out runs/mine --from muse_shortcut/shipped/midi-small
   muse-train text --data stores/novels --out runs/novels --preset small --train.max_steps 20000
@@ -47,8 +47,9 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
         epilog=_epilog(shape),
         nested={"model.shortcut": ShortcutConfig},
     )
-    known = "what the store holds: midi, audio or text; for a codec see muse-train codec --help"
-    parser.add_argument("domain", choices=DOMAINS, metavar="DOMAIN", help=known)
+    domains = installed_domains()
+    known = f"what the store holds: {', '.join(domains)}; for a codec see muse-train codec --help"
+    parser.add_argument("domain", choices=domains, metavar="DOMAIN", help=known)
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
     parser.add_argument("-o", "--out", type=str, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--preset", choices=list(PRESETS), default=preset, help="the shape of the model; see below")
@@ -89,7 +90,7 @@ def _variants() -> list[CommandLine]:
 def main() -> NoReturn:
     """The command."""
     options = RawOptions()
-    domain = options.domain((*DOMAINS, "codec"))
+    domain = options.domain((*installed_domains(), "codec"))
     if domain == "codec":
         from muse_shortcut.commands.train_codec import main as train_codec
 

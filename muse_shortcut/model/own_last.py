@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from muse_shortcut.config import ModelConfig
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, PluginError
 from muse_shortcut.model.blocks import Memory
 from muse_shortcut.model.cache import Cache
+from muse_tokenizers.plugins import LAST_LAYERS, load_plugin
 
 __all__ = ["OwnLast", "register_last_layer"]
 
@@ -62,11 +63,15 @@ class OwnLast(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         """Raises ArgumentsError if no last layer of this name is registered."""
         super().__init__()
-        name = config.last_layer
+        name = config.last_layer or ""
+        plugin = "" if name in _registered else load_plugin(LAST_LAYERS, name)
+        if plugin and name not in _registered:
+            raise PluginError(f"{plugin} does not register that last layer when it is imported")
         if name not in _registered:
             known = ", ".join(_registered) or "none is"
             raise ArgumentsError(
-                f"last_layer is {name!r}; registered: {known}. muse_shortcut.register_last_layer makes one known"
+                f"last_layer is {name!r}; registered: {known}. muse_shortcut.register_last_layer makes one known, "
+                "and so does its package if it is installed"
             )
         self.heads, self.name = config.heads, name
         self.module = _registered[name](config)

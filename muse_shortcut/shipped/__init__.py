@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
+
 __all__ = ["default_checkpoint", "named_checkpoint", "prompt_names", "shipped_prompt"]
 
 _FOLDER = Path(__file__).parent
 
 
 def default_checkpoint(domain: str) -> Path:
-    """Return the default checkpoint of a domain."""
+    """Return the default checkpoint of a domain. Raises ArgumentsError: none is shipped."""
+    if domain not in BUILT_IN_DOMAINS:
+        raise ArgumentsError(f"no model of {domain} is shipped; name a checkpoint with --checkpoint")
     return _FOLDER / f"{domain}-small"
 
 
 def named_checkpoint(name: str | Path) -> Path:
     """Resolve the name of a checkpoint: "midi", "audio" or "text" for a shipped one, otherwise a path."""
-    return default_checkpoint(str(name)) if name in ("midi", "audio", "text") else Path(name).expanduser()
+    return default_checkpoint(str(name)) if name in BUILT_IN_DOMAINS else Path(name).expanduser()
 
 
 def prompt_names(domain: str) -> list[str]:

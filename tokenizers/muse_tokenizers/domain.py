@@ -80,6 +80,11 @@ class Domain(ABC, Generic[Piece]):
         return cls(tokenizer)
 
     @property
+    def encoding(self) -> str | None:
+        """Encoding of its files, where these are text; None: detected."""
+        return None
+
+    @property
     def kind(self) -> str:
         """Name of the domain, such as "midi"."""
         return self.tokenizer.kind

@@ -8,6 +8,8 @@ TokenizerError            (a MuseError) one line for a person: what was found, w
 └── ConstraintError        a constraint (instrument, key, tempo, ...) that this tokenizer cannot grant
     └── InvalidConstraintError   one constraint has an invalid value: also an `InvalidOptionError`
 
+PluginError               (a MuseError) an installed package that provides a domain or a last layer does not work
+
 Repairs are reported as warnings: readers call a `Warn` with one line for each, which by default issues a Python
 warning, `FileWarning`.
 """
@@ -27,6 +29,7 @@ __all__ = [
     "InvalidConstraintError",
     "InvalidOptionError",
     "MuseError",
+    "PluginError",
     "TokenizerError",
     "UnknownTokenizerError",
     "UnreadablePieceError",
@@ -64,6 +67,10 @@ class MuseError(Exception):
         'cannot read song.mid'
         """
         return type(self)(*(one.replace(str(path), name) if isinstance(one, str) else one for one in self.args))
+
+
+class PluginError(MuseError):
+    """A domain or a last layer of another installed package cannot be imported, or does not register itself."""
 
 
 class TokenizerError(MuseError):

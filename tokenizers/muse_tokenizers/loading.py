@@ -8,8 +8,9 @@ from typing import Any
 
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.domain import Domain
-from muse_tokenizers.errors import UnknownTokenizerError
+from muse_tokenizers.errors import PluginError, UnknownTokenizerError
 from muse_tokenizers.json_files import read_json
+from muse_tokenizers.plugins import DOMAINS, installed_domains, load_plugin
 
 __all__ = ["domain_class", "domain_kinds", "domain_of", "load_tokenizer", "register_domain", "tokenizer_class"]
 
@@ -47,8 +48,8 @@ def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) 
 
 
 def domain_kinds() -> tuple[str, ...]:
-    """Return the names of all domains, built-in and registered."""
-    return (*_BUILT_IN, *_registered)
+    """Return the names of all domains: built-in, registered, and of installed packages."""
+    return tuple(dict.fromkeys((*_BUILT_IN, *_registered, *installed_domains())))
 
 
 def _classes(kind: str) -> tuple[type[Tokenizer[Any]], type[Domain[Any]]]:
@@ -56,11 +57,14 @@ def _classes(kind: str) -> tuple[type[Tokenizer[Any]], type[Domain[Any]]]:
         names, package = _BUILT_IN[kind], f"muse_tokenizers.{kind}"
         tokenizer = getattr(import_module(f"{package}.tokenizer"), names[0])
         return tokenizer, getattr(import_module(f"{package}.domain"), names[1])
-    if isinstance(kind, str) and kind in _registered:
-        return _registered[kind]
+    if isinstance(kind, str):
+        if kind not in _registered and (plugin := load_plugin(DOMAINS, kind)) and kind not in _registered:
+            raise PluginError(f"{plugin} does not register that domain when it is imported")
+        if kind in _registered:
+            return _registered[kind]
     raise UnknownTokenizerError(
         f"no tokenizer is called {kind!r}; allowed: {', '.join(domain_kinds())}, or one that is registered first "
-        "(muse_shortcut.register_domain)"
+        "(muse_shortcut.register_domain) or whose package is installed"
     )
 
 

@@ -63,6 +63,10 @@ class TextDomain(Domain[bytes]):
 
     # Files
 
+    @property
+    def encoding(self) -> str | None:
+        return self.tokenizer.encoding
+
     def read(
         self,
         path: Path,
