@@ -155,7 +155,7 @@ def test_the_prompt_is_the_codecs_own_whatever_follows(generate: Any, music: Pat
         (("--bars", 4), "--bars is an option of music, not of sound; sound takes --seconds"),
         (("--prompt", "{music}/broken.mp3"), "broken.mp3 is text, not sound; leave out audio, or name another file"),
         (("--prompt", "flute"), "there is no file flute; the shipped prompts are bach-fugue, speech"),
-        (("--seconds", 0.2, "--explain", "0:09"), "--explain is 0:09; allowed: 0:00.00 to 0:00."),
+        (("--seconds", 0.2, "--explain", "0:09"), "--explain is 0:09; allowed: times from 0:00.00 to 0:00."),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(generate: Any, music: Path, words: Any, message: str) -> None:

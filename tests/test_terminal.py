@@ -88,6 +88,18 @@ def test_prepare_and_train_have_quiet_and_json(run: RunCommand, prompt_file: Pat
     assert found["best_validation"] > 0
 
 
+def test_all_is_written_though_nobody_reads_either_stream(random_checkpoint: Path, tmp_path: Path) -> None:
+    code = "from muse_shortcut.commands.generate import main; main()"
+    words = ["midi", "--checkpoint", random_checkpoint, *SHORT, "--out", tmp_path / "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait() == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_completion_script_names_every_option_of_its_command(command: str, run: RunCommand) -> None:
     script = run(command, "--print-completion", "bash").out
@@ -130,7 +142,7 @@ def test_without_shtab_one_line_says_how_to_get_it(run: RunCommand, monkeypatch:
 @pytest.mark.parametrize("command", ["generate", "prepare", "train", "compare", "export"])
 def test_o_is_short_for_out(command: str, run: RunCommand) -> None:
     done = run(command, "midi", "-o")
-    assert (done.code, done.err) == (2, f"muse-{command}: --out wants a value (see --help)\n")
+    assert (done.code, done.err) == (2, f"muse-{command}: --out needs a value (see --help)\n")
 
 
 def test_a_silence_is_said_with_the_time_at_which_it_begins() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -286,7 +286,7 @@ def run_command(program: str, body: Callable[[], int | None], called: Callable[[
         print(f"{program}: interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        _say_no_more()
+        _silence(sys.stdout)
         code = 1
     raise SystemExit(code)
 
@@ -317,8 +317,12 @@ class Terminal:
 
     def inform(self, text: str) -> None:
         """Print a line about the progress of the work to standard error."""
-        if not self.quiet:
-            print(text, file=sys.stderr)
+        if self.quiet:
+            return
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            _silence(sys.stderr)
 
     def warn(self, message: str) -> None:
         """Print a warning about a file or a result to standard error, as one line. This is a `Warn`."""
@@ -344,12 +348,12 @@ def say(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
-        _say_no_more()
+        _silence(sys.stdout)
 
 
-def _say_no_more() -> None:
+def _silence(stream: TextIO) -> None:
     # Without this Python reports the closed pipe once more at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class StopSwitch:

@@ -181,6 +181,10 @@ def check_options(arguments: Namespace, domain: str) -> None:
         from muse_tokenizers.text.encodings import check_encoding
 
         check_encoding(arguments.encoding)
+    if arguments.soundfont is not None and arguments.sound:
+        from muse_tokenizers.midi.soundfonts import checked_soundfont
+
+        checked_soundfont(Path(arguments.soundfont))
     asked = {name: value for name, value in asked_options(arguments).items() if value is not None}
     if asked:
         from muse_shortcut.api.options import check_values
