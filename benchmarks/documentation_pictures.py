@@ -1,9 +1,10 @@
-"""The pictures of README.md and docs/, made again from the shipped models and the page.
+"""Regenerates the pictures of README.md and docs/ from the shipped models and the page.
 
     python benchmarks/documentation_pictures.py            # all of them, into docs/
     python benchmarks/documentation_pictures.py --only page.png --out output
 
-The page's need playwright and Chromium. Colours are reduced to 256, which halves the files and cannot be seen.
+Pictures of the page need playwright and Chromium. Colours are reduced to 256, which halves the files without a visible
+difference.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ _TEXT = "It was a dark and stormy night; the rain fell"
 
 
 def _continuation(path: Path) -> None:
-    """A note's arcs, and the depth shares of all."""
+    """Draw the arcs of a note, and the depth shares of all."""
     [best] = muse.load("midi").continue_("bach-prelude", prompt_seconds=20, seconds=14, seed=3)
     best.plot(path, step=150, title="bach-prelude")
 
 
 def _text(path: Path) -> None:
-    """A text that needs several lines."""
+    """Draw a text of several lines."""
     [best] = muse.load("text").continue_(_TEXT, bytes=500, seed=7)
     best.plot(path, title="a dark and stormy night")
 
 
 def _page(path: Path) -> None:
-    """Three candidates of music, one note explained, split by depth."""
+    """Photograph three candidates of music with one note explained, split by depth."""
     with tempfile.TemporaryDirectory() as folder, browsing() as browser, serving(Path(folder)) as served:
         page = browser.new_page(viewport={"width": 1280, "height": 980}, color_scheme="light")
         page.goto(served.url)
@@ -60,7 +61,7 @@ def _page(path: Path) -> None:
 
 
 def _page_text(path: Path) -> None:
-    """A text in the dark, one token explained."""
+    """Photograph a text in dark mode with one token explained."""
     with tempfile.TemporaryDirectory() as folder, browsing() as browser, serving(Path(folder)) as served:
         page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="dark")
         page.goto(served.url)
@@ -88,7 +89,7 @@ def _continue(page: Any, **settings: str) -> None:
 
 
 def _choose_middle_note(page: Any) -> None:
-    """The note that is half way through the continuation."""
+    """Choose the note in the middle of the continuation."""
     box = page.locator(".muse-bands").bounding_box()
     page.mouse.click(box["x"] + 0.69 * box["width"], box["y"] + 10)
     page.wait_for_selector(".muse-why .bars")
@@ -116,7 +117,7 @@ _PICTURES: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--only", choices=list(_PICTURES), action="append", help="make these alone")

@@ -1,9 +1,9 @@
-"""Mutated headers of sound files: what is read ends soon, in little memory, and what is not is refused in one line.
+"""Fuzzes headers of sound files: reading ends soon and needs little memory, and errors are one line.
 
     python benchmarks/fuzz_audio.py --count 100000 --jobs 2 --out output/fuzz/audio
 
-The seeds are made here, a fifth of a second each, by libsndfile and by FFmpeg (PyAV). Most are decoded by a child
-process, whose memory the reader bounds; its time counts as it passes.
+The seeds are generated, a fifth of a second each, by libsndfile and by FFmpeg (PyAV). Most are decoded in a child
+process, whose memory the reader limits; its time is included.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = ["attempt", "make", "make_fuzz"]
 
 RATE = 24_000
 LIMIT = 2.0
-"""Seconds that are wanted of each."""
+"""Seconds to read of each file."""
 SECONDS = 10.0
-"""From one to the next, those in child processes too."""
+"""Time limit per input in seconds, including child processes."""
 _HEAD = 600
-"""Bytes of a file that are changed most of the time."""
+"""Bytes at the beginning of a file that are changed most of the time."""
 _SNDFILE: tuple[dict[str, Any], ...] = (
     {"format": "WAV"}, {"format": "WAV", "subtype": "FLOAT"}, {"format": "WAVEX", "subtype": "PCM_24"},
     {"format": "WAV", "subtype": "MS_ADPCM"}, {"format": "WAV", "subtype": "IMA_ADPCM"}, {"format": "RF64"},
@@ -53,7 +53,7 @@ _INTERESTING = (
 
 @cache
 def seeds() -> tuple[bytes, ...]:
-    """Whole files, of all kinds that are read."""
+    """Return valid files of all supported formats."""
     made = []
     for channels, rate in ((1, 24_000), (2, 48_000)):
         times = np.arange(rate // 5) / rate
@@ -84,19 +84,19 @@ def _encoded(container: str, codec: str, sound: np.ndarray[Any, Any]) -> bytes:
 
 
 def make(random: Random) -> Files:
-    """A file with a changed header, now and then with changed samples."""
+    """Make a file with a changed header, and sometimes with changed samples."""
     whole = random.choice(seeds())
     if random.random() < 0.2:
         return {"sound": change_bytes(random, whole, _INTERESTING)}
     head = min(len(whole), random.choice((64, 200, _HEAD)))
     if random.random() < 0.2:
-        # MP4 has its index, and others have their tables, at the end.
+        # MP4 has its index, and other formats have their tables, at the end.
         return {"sound": whole[:-head] + change_bytes(random, whole[-head:], _INTERESTING)}
     return {"sound": change_bytes(random, whole[:head], _INTERESTING) + whole[head:]}
 
 
 def attempt(files: Files, folder: Path) -> str:
-    """Read it, as far as it is wanted."""
+    """Read the beginning of the file."""
     said: list[str] = []
     began = time.monotonic()
     try:
@@ -116,7 +116,7 @@ def attempt(files: Files, folder: Path) -> str:
 
 
 def make_fuzz(_: argparse.Namespace) -> Fuzz:
-    """What is tried, by the command line."""
+    """Build the fuzz target of the command line."""
     return Fuzz(name="audio", make=make, attempt=attempt, keeps_folder=True)
 
 

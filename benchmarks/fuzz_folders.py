@@ -1,8 +1,8 @@
-"""Mutated sidecars, checkpoints, stores and traces, opened as the commands open them.
+"""Fuzzes sidecars, checkpoints, stores and traces, opened as the commands open them.
 
     python benchmarks/fuzz_folders.py --kind=sidecars --count=100000 --jobs=2
 
-What is refused must be refused by an error of ours, of one line; what is taken must be usable.
+A refusal must be a MuseError of one line; whatever is accepted must be usable.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _VALUES: tuple[Any, ...] = (
     float("nan"), float("inf"), "", "0", "1", "\0", "a\0b", "../../x", "/", "\ud800", "x" * 300, "😀", [], [[]], [0],
     {}, [[[[[[1]]]]]], {"a": 1},
 )  # fmt: skip
-"""What is put where something else should be."""
+"""Replacement values."""
 _PIECES = (
     b"\0",
     b"null",
@@ -68,7 +68,7 @@ _PIECES = (
 
 
 def _places(content: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) below some JSON."""
+    """Yield every (container, key) in parsed JSON."""
     items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for key, value in items:
         yield content, key
@@ -76,10 +76,10 @@ def _places(content: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def change_json(random: Random, data: bytes) -> bytes:
-    """The same with one to three values changed, taken away, or put somewhere else."""
+    """Change, remove or move one to three values of JSON data."""
     content = json.loads(data)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        # Half of them near the top: elsewhere there are mostly ids.
+        # Half of them are near the root, because elsewhere there are mostly ids.
         places = list(_places(content))
         if random.random() < 0.5:
             places = [place for place in places if isinstance(place[0], dict)] or places
@@ -104,7 +104,7 @@ def change_json(random: Random, data: bytes) -> bytes:
 
 
 def change_tensors(random: Random, data: bytes) -> bytes:
-    """A safetensors file with another heading, or other bytes."""
+    """Change the header or the data of a safetensors file."""
     length = int.from_bytes(data[:8], "little")
     if random.random() < 0.5:
         return change_bytes(random, data)
@@ -113,12 +113,12 @@ def change_tensors(random: Random, data: bytes) -> bytes:
 
 
 def change_array(random: Random, data: bytes) -> bytes:
-    """A .npy file with other bytes, mostly in its heading."""
+    """Change bytes of a .npy file, mostly in its header."""
     return change_bytes(random, data[:128], (b"<f8", b"|O", b"True", b"99999999999", b"-1", b"()")) + data[128:]
 
 
 def change_file(random: Random, name: str, data: bytes) -> bytes:
-    """A file with something changed in it, by what it is."""
+    """Change a file according to its type."""
     if not data or random.random() < 0.3:
         return change_bytes(random, data, _PIECES)
     if name.endswith(".json"):
@@ -133,7 +133,7 @@ def change_file(random: Random, name: str, data: bytes) -> bytes:
 
 
 def change_folder(random: Random, files: Files) -> Files:
-    """One or two files changed, seldom one missing or empty."""
+    """Change one or two files of a folder; rarely remove or empty one."""
     changed = dict(files)
     for name in random.sample(sorted(files), random.choice((1, 1, 2))):
         if random.random() < 0.05:
@@ -143,7 +143,7 @@ def change_folder(random: Random, files: Files) -> Files:
     return changed
 
 
-# Good ones to begin with
+# Valid inputs
 
 
 def _read(folder: Path) -> Files:
@@ -269,11 +269,11 @@ def _trace(name: str) -> bytes:
         return (Path(folder) / "trace.npz").read_bytes()
 
 
-# What is tried
+# Targets
 
 
 def _outcome(body: Callable[[], None]) -> str:
-    """What came of it; an error of ours that is not one line is a finding."""
+    """Return the outcome; a MuseError of more than one line is a finding."""
     try:
         body()
     except (MuseError, TokenizerError) as error:
@@ -291,14 +291,14 @@ def _write(files: Files, folder: Path) -> None:
 
 
 def make_sidecar(random: Random) -> Files:
-    """A sidecar of MIDI or text."""
+    """Make a sidecar of MIDI or text."""
     name = random.choice(("remi", "performance", "characters"))
     data = _sidecar(name, random.random() < 0.2)
     return {name + ".json": change_file(random, "a.json", data)}
 
 
 def attempt_sidecar(files: Files, folder: Path) -> str:
-    """Read it, and do a little of what it asks for."""
+    """Read the sidecar, and run a small part of its request."""
     _write(files, folder)
     [file] = files
     name = file.removesuffix(".json")
@@ -307,7 +307,7 @@ def attempt_sidecar(files: Files, folder: Path) -> str:
     def body() -> None:
         sidecar = read_sidecar(folder / file, domain, warn=lambda _: None)
         generation = Generation(_core(name), domain, sidecar.request, trace=False)
-        # Making many candidates of it takes long and shows nothing new.
+        # Generating many candidates is slow and shows nothing new.
         for _, _event in zip(range(3 if sidecar.request.candidates < 3 else 1), generation, strict=False):
             pass
         domain.join(sidecar.request.prompt, generation.continuations()[sidecar.candidate])
@@ -321,14 +321,14 @@ def attempt_sidecar(files: Files, folder: Path) -> str:
 
 
 def make_checkpoint(random: Random) -> Files:
-    """A checkpoint in a run, with checksums or, as they were made before, without."""
+    """Make a checkpoint in a run, with checksums or, like older ones, without."""
     name = random.choice(("performance", "characters", "characters", "characters"))
     files = change_folder(random, _checkpoint(name, sums=random.random() < 0.2))
     return {f"step-000003/{name}": data for name, data in files.items()}
 
 
 def attempt_checkpoint(files: Files, folder: Path) -> str:
-    """Look for it as a training does, and load it."""
+    """Find the checkpoint like a training does, and load it."""
     _write(files, folder)
     outcomes = [
         _outcome(lambda: newest_checkpoint(folder) and None),
@@ -339,12 +339,12 @@ def attempt_checkpoint(files: Files, folder: Path) -> str:
 
 
 def make_store(random: Random) -> Files:
-    """A store of five pieces."""
+    """Make a store of five pieces."""
     return change_folder(random, _store())
 
 
 def attempt_store(files: Files, folder: Path) -> str:
-    """Open it, check it, and take from it."""
+    """Open the store, check it, and read from it."""
     _write(files, folder)
 
     def body() -> None:
@@ -360,7 +360,7 @@ def attempt_store(files: Files, folder: Path) -> str:
 
 
 def make_trace(random: Random) -> Files:
-    """A trace with a member changed, or with any byte changed."""
+    """Make a trace with a changed member, or any changed byte."""
     data = _trace(random.choice(("remi", "characters")))
     if random.random() < 0.4:
         return {"trace.npz": change_bytes(random, data)}
@@ -375,7 +375,7 @@ def make_trace(random: Random) -> Files:
 
 
 def attempt_trace(files: Files, folder: Path) -> str:
-    """Open it and read its rows."""
+    """Open the trace and read its rows."""
     _write(files, folder)
 
     def body() -> None:
@@ -395,7 +395,7 @@ KINDS = {
 
 
 def fuzz_of(arguments: argparse.Namespace) -> Fuzz:
-    """The kind that a command line names."""
+    """Return the fuzz target of the command line."""
     torch.set_num_threads(1)
     return KINDS[arguments.kind]
 

@@ -1,10 +1,10 @@
-"""Mutated MIDI files through all that is done with one: read, encode, decode, continue, join, write, read again.
+"""Fuzzes MIDI files: read, encode, decode, continue, join, write, and read again.
 
     python benchmarks/fuzz_midi.py --count 1000000 --jobs 2 --out output/fuzz/midi
 
-What the reader refuses is an outcome; any other exception, more than ten seconds, a growth of more than 300 MiB, or
-a note that is lost in writing is a finding. The continuation is made of random ids that the grammar allows, in one
-of the two forms.
+A refusal by the reader is a valid outcome; any other exception, more than ten seconds, a growth of more than 300 MiB,
+or a note that is lost in writing is a finding. The continuation consists of random ids that the grammar allows, in one
+of the two vocabularies.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = ["fuzz_midi"]
 
 FORMS = ("remi", "performance")
 _STEPS = 16
-"""Ids of a continuation."""
+"""Number of ids of a continuation."""
 _LARGEST = 30_000
-"""Bytes of a file of a corpus that is taken."""
+"""Largest size of a file of a corpus in bytes."""
 
 _END = b"\x00\xff\x2f\x00"
 _META = tuple(
@@ -62,7 +62,7 @@ _INTERESTING = (*_META, *_MESSAGES, *_PLACES)
 
 
 def fuzz_midi(corpus: Path | None = None) -> Fuzz:
-    """Mutated MIDI files; with a corpus, of its smaller files too."""
+    """Return the fuzz target of MIDI files; with a corpus, its smaller files are seeds too."""
     seeds = list(_seeds())
     if corpus:
         files = sorted(path for path in corpus.rglob("*") if path.suffix.lower() in MidiDomain.suffixes)
@@ -80,7 +80,7 @@ def _domain(form: str) -> MidiDomain:
 
 
 def attempt(files: Files, folder: Path) -> str:
-    """Everything that is done with a MIDI file."""
+    """Process a MIDI file in all ways."""
     data = files["input.mid"]
     random = Random(crc32(data))
     lines: list[str] = []
@@ -104,7 +104,7 @@ def attempt(files: Files, folder: Path) -> str:
 
 
 def _continue(midi: MidiDomain, score: Any, ids: Ids, random: Random) -> bool:
-    """Continue a piece; False where what is written is longer than what is read (a note held for hours, at 20 BPM)."""
+    """Continue a piece; false if the result is longer than a readable file (a note held for hours, at 20 BPM)."""
     length = random.choice((0.5, 1.0, 2.0))
     prompt = midi.prompt(score, length)
     added = _grow(midi, prompt.ids, random)
@@ -126,13 +126,13 @@ def _continue(midi: MidiDomain, score: Any, ids: Ids, random: Random) -> bool:
 
 
 def _grow(midi: MidiDomain, prompt: Ids, random: Random) -> Ids:
-    """Random ids after a prompt, up to the last at which nothing dangles."""
+    """Generate random ids after a prompt, up to the last point at which the piece is complete."""
     grammar = midi.grammar(prompt, 1, midi.default_constraints())
     grown: list[Ids] = []
     whole = 0
     for step in range(_STEPS):
         allowed = np.flatnonzero(grammar.allowed()[0, 0])
-        # Kinds of few ids, such as a bar, would else hardly come.
+        # Kinds with few ids, such as bars, would otherwise be rare.
         taken = allowed[0] if random.random() < 0.15 else random.choice(allowed.tolist())
         grown.append(np.array([[taken]], dtype=np.int64))
         grammar.advance(grown[-1])
@@ -149,10 +149,10 @@ def _check_line(text: str) -> None:
 
 
 def _ignore(line: str) -> None:
-    """Of what is written here nothing should have to be repaired; notes that overlap may be, and are counted."""
+    """Written files should need no repairs, except for overlapping notes, which are counted."""
 
 
-# Small files that have everything
+# Small files with all features
 
 
 def _seeds() -> tuple[bytes, ...]:

@@ -1,8 +1,8 @@
-"""Changed soundfonts: each is played or refused in one line, and ends nothing but the process that plays it.
+"""Fuzzes soundfonts: each is played or refused in one line, and crashes only the child process that plays it.
 
     python benchmarks/fuzz_soundfonts.py --count 2000
 
-Half a second each, the start of that process.
+Each takes half a second, for the start of that process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from muse_tokenizers.midi.synthesis import render_score
 
 _INTERESTING = tuple(pack("<I", value) for value in (0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1))
 _RECORDS = 600
-"""Bytes at the end of the file: its presets, instruments and sample headers, which the samples are read by."""
+"""Size of the end of the file in bytes: presets, instruments and sample headers."""
 
 
 @cache
@@ -33,7 +33,7 @@ def _seed() -> bytes:
 
 
 def make(random: Random) -> Files:
-    """The small soundfont with a few bytes changed, mostly where they are indices and lengths."""
+    """Change a few bytes of the small soundfont, mostly indices and lengths."""
     whole = _seed()
     if random.random() < 0.8:
         return {"font.sf2": whole[:-_RECORDS] + change_bytes(random, whole[-_RECORDS:], _INTERESTING)}
@@ -62,7 +62,7 @@ def attempt(files: Files, folder: Path) -> str:
 
 
 def make_fuzz(_: argparse.Namespace) -> Fuzz:
-    """What is tried, by the command line."""
+    """Build the fuzz target of the command line."""
     return Fuzz(name="soundfonts", make=make, attempt=attempt)
 
 

@@ -1,8 +1,8 @@
-"""What every fuzzing script shares: inputs by number, counts, findings, limits of time and memory, a run that goes on.
+"""Shared by all fuzzing scripts: inputs by number, counts, findings, limits of time and memory, resumable runs.
 
-A script gives a `Fuzz` to `main`: how the input of a number is made, and what is tried with it. The same number is the
-same input everywhere, so shards are ranges of numbers, and `--only NUMBER` shows one again. Work is done in child
-processes, of which one that crashes, hangs or grows is replaced, and the input that did it is a finding.
+A script passes a `Fuzz` to `main`: how the input of a number is made, and what is tried with it. Inputs depend only on
+their number, so shards are ranges of numbers, and `--only NUMBER` repeats one. Work is done in child processes; one
+that crashes, hangs or grows is replaced, and its input is a finding.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from typing import Any
 __all__ = ["Files", "Finding", "Fuzz", "Progress", "change_bytes", "main", "run_range"]
 
 Files = dict[str, bytes]
-"""The files of one input, by their path in its folder."""
+"""Files of one input, by their path in its folder."""
 
 SECONDS = 10.0
-"""Processor time that one input may take."""
+"""Processor time limit of one input in seconds."""
 HANGING = 180.0
-"""Seconds without an end after which a child process is killed."""
+"""Seconds without a result after which a child process is killed."""
 GROWTH = 300 * 2**20
-"""Bytes by which the process may grow, at its peak and for good."""
+"""Limits of the growth of the process in bytes, at its peak and permanently."""
 _WARMING = 200
-"""Inputs after which growth is counted: imports and caches come first."""
+"""Number of inputs after which growth is measured, because imports and caches come first."""
 _SAVED = 5
-"""Inputs that are saved of each kind of finding."""
+"""Number of inputs that are saved of each kind of finding."""
 _SAVING = 2.0
-"""Seconds from one save of the progress to the next."""
+"""Seconds between saves of the progress."""
 _GREW = 3
-"""Exit code of a child process that is to be replaced because its peak of memory cannot be taken back."""
+"""Exit code of a child process that must be replaced because its peak of memory cannot be reset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,29 +51,29 @@ class Fuzz:
     """One kind of input, and what is tried with it."""
 
     name: str
-    """For the folder of the results, and the progress line."""
+    """Name for the folder of results and the progress line."""
     make: Callable[[Random], Files]
-    """The input of a number, which is the seed of the random numbers given."""
+    """Makes an input from random numbers whose seed is its number."""
     attempt: Callable[[Files, Path], str]
-    """Try an input, in an empty folder, and say what came of it in a word or two, which are counted. What it raises is
-    a finding."""
+    """Tries an input in an empty folder, and returns the outcome in a word or two, which is counted. An exception is a
+    finding."""
     keeps_folder: bool = False
-    """Whether `attempt` writes nothing into its folder, which then need not be emptied."""
+    """Whether `attempt` writes nothing into its folder, so that it need not be emptied."""
 
 
 @dataclass(kw_only=True)
 class Finding:
-    """What must not be."""
+    """A fault."""
 
     number: int
     kind: str
-    """Equal for what is probably the same fault."""
+    """Key that is equal for findings with probably the same cause."""
     text: str
 
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a range of numbers has been tried, and what came of it; the JSON of a run that goes on."""
+    """Progress and outcomes of a range of numbers, saved as JSON to resume a run."""
 
     first: int
     count: int
@@ -82,11 +82,11 @@ class Progress:
     outcomes: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     kinds: dict[str, int] = field(default_factory=dict)
-    """How often each kind of finding was met; `findings` has the first few of each."""
+    """Number of findings of each kind; `findings` has the first few of each."""
     slowest: float = 0.0
     slowest_number: int = -1
     growth: int = 0
-    """Bytes by which the process had grown at most, since it was warm."""
+    """Largest growth of the process in bytes after the first inputs."""
 
     def add(self, finding: Finding) -> bool:
         """Count a finding. Returns whether it is among the first of its kind."""
@@ -97,20 +97,20 @@ class Progress:
         return False
 
     def save(self, path: Path) -> None:
-        """Replace the file at once, so that a run that is killed leaves the one before or this one."""
+        """Replace the file atomically, so that a run that is killed leaves a complete file."""
         draft = path.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
         draft.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Progress:
-        """The progress in a file."""
+        """Load the progress from a file."""
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls(**content | {"findings": [Finding(**finding) for finding in content["findings"]]})
 
 
 def change_bytes(random: Random, data: bytes, interesting: tuple[bytes, ...] = ()) -> bytes:
-    """The same with one to a few bytes changed, put in, taken out, doubled, or cut off."""
+    """Change, insert, remove or duplicate a few bytes, or truncate the data."""
     changed = bytearray(data)
     for _ in range(random.choice((1, 1, 1, 2, 3, 6, 15))):
         at = random.randrange(len(changed) + 1)
@@ -137,7 +137,7 @@ def change_bytes(random: Random, data: bytes, interesting: tuple[bytes, ...] = (
 
 
 class _TooSlow(BaseException):
-    """Past every `except Exception` of what is tried."""
+    """Raised past every `except Exception` of the tested code."""
 
 
 def _raise_too_slow(*_: object) -> None:
@@ -148,13 +148,13 @@ def run_range(fuzz: Fuzz, progress: Progress, folder: Path, *, skip: frozenset[i
     """Try the rest of a range in this process.
 
     Args:
-        fuzz: the kind of input.
-        progress: how far it is; changed, and saved in the folder.
-        folder: for progress and findings.
-        skip: numbers that are left out.
+        fuzz: Kind of input.
+        progress: Progress, which is updated and saved in the folder.
+        folder: Folder of progress and findings.
+        skip: Numbers to skip.
 
     Returns:
-        Whether all were tried; False where this process has grown too much to go on.
+        Whether all were tried; false if this process has grown too much to continue.
     """
     state = folder / f"{progress.first}-{progress.count}.json"
     before = signal.signal(signal.SIGPROF, _raise_too_slow)
@@ -226,7 +226,7 @@ def _try(fuzz: Fuzz, number: int, progress: Progress, folder: Path, scratch: Pat
 
 
 def _place(error: BaseException) -> str:
-    """Where something was raised, and the last place of ours on the way there."""
+    """Return where an exception was raised, and the last frame of this project on the way there."""
     frames = [(Path(frame.filename), frame.name) for frame in traceback.extract_tb(error.__traceback__)]
     frames = [frame for frame in frames if frame[1] != _raise_too_slow.__name__]
     ours = [frame for frame in frames if any(part.startswith("muse_") for part in frame[0].parts)]
@@ -263,7 +263,8 @@ class _Shard:
         return Progress.load(self._state)
 
     def poll(self) -> bool:
-        """Start what is not running, bury what has died or hangs. Returns whether the range is done."""
+        """Start the process if it is not running, and replace it if it has crashed or hangs. Returns whether the range
+        is done."""
         progress = self.progress
         if self._child is None:
             if progress.done >= self.count:
@@ -305,7 +306,7 @@ class _Shard:
             raise SystemExit("a child process ended before its first input; what it said stands above")
         self._skipped.add(number)
         progress = self.progress
-        # The range goes on from what was saved; the numbers between are tried again, and give the same.
+        # The range resumes from the saved progress; the numbers after it are repeated, with the same result.
         _find(self.fuzz, Finding(number=number, kind=kind, text=text), progress, self.folder)
         progress.outcomes[kind] = progress.outcomes.get(kind, 0) + 1
         progress.save(self._state)
@@ -343,12 +344,12 @@ def _summary(name: str, parts: list[Progress], whole: int) -> dict[str, Any]:
 
 
 def main(make_fuzz: Callable[[argparse.Namespace], Fuzz], parser: argparse.ArgumentParser) -> int:
-    """The command line of a fuzzing script; 1 where something was found, else 0.
+    """Run a fuzzing script; returns 1 if there are findings, else 0.
 
     Args:
-        make_fuzz: what is tried, by the parsed arguments.
-        parser: with the script's own options, which must be written with an equals sign or be flags in a child
-            process's command line too: they are handed on as they were given.
+        make_fuzz: Builds the fuzz target from the parsed arguments.
+        parser: Parser with the options of the script, which are passed on to child processes unchanged, so they must be
+            flags or use an equals sign.
     """
     parser.add_argument("--first", type=int, default=0, help="the first number (0)")
     parser.add_argument("--count", type=int, default=1000, help="how many numbers (1000)")

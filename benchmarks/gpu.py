@@ -1,4 +1,4 @@
-"""What is to be known of a GPU, inside a time budget, with torch, numpy and safetensors alone and without a network.
+"""Checks and measures a GPU within a time budget, with torch, numpy and safetensors only and without a network.
 
 1. Does it compute what a CPU does: fused attention beside its definition, cached steps beside one pass, losses and
    gradients of every core of the plan beside the CPU's, in float32 and bfloat16; tests marked by device, where there is
@@ -38,7 +38,7 @@ from muse_shortcut.presets import PRESETS
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "benchmarks" / "gpu_data"
 TOKENS = {"maestro-performance": 16_000_000, "letters": 16_000_000}
-"""Steps of each training split that are carried: a run of the plan sees as many."""
+"""Number of steps of each training split that are packed: a run of the plan sees as many."""
 TINY: dict[str, Any] = {"context": 64, "layers": 10, "width": 32, "heads": 2, "feed_forward": 64}
 
 
@@ -54,7 +54,7 @@ def pack(stores: Path) -> None:
 
 
 class Report:
-    """Prints what is found, and writes it at once."""
+    """Prints results, and writes them immediately."""
 
     def __init__(self, out: Path) -> None:
         self.out, self._began = out, time.monotonic()
@@ -68,11 +68,11 @@ class Report:
         print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
 
 
-# 1. Does it compute what a CPU does
+# 1. Does it compute the same as a CPU?
 
 
 def parity(plan: Plan, device: torch.device) -> Iterator[tuple[str, float, float]]:
-    """Name, how far off, and how far it may be."""
+    """Yield name, error and tolerance."""
     for name, fused, spelled_out in (
         ("joint attention", joint_attend, joint_attend_spelled_out),
         ("cross attention", cross_attend, cross_attend_spelled_out),
@@ -126,7 +126,7 @@ def _loss_and_gradient(core: Core, ids: torch.Tensor, precision: torch.dtype | N
 
 
 def _apart(own: torch.Tensor, other: torch.Tensor) -> float:
-    """The norm of a difference, as a share of what it should be."""
+    """Return the relative norm of a difference."""
     own, other = own.detach().double().cpu(), other.detach().double().cpu()
     return float((own - other).norm() / other.norm())
 
@@ -155,7 +155,7 @@ def check(plan: Plan, device: torch.device, report: Report, until: float) -> Non
         report("tests", {"code": None, "tail": f"did not finish in {left:.0f} s"})
 
 
-# 2. What a step costs
+# 2. Cost of a step
 
 
 def times(device: torch.device, report: Report, until: float, *, dry_run: bool) -> None:
@@ -187,13 +187,13 @@ def times(device: torch.device, report: Report, until: float, *, dry_run: bool) 
 
 
 def compare(plan: Plan, device: torch.device, report: Report, until: float, workers: int) -> None:
-    """Run as much of the plan as there is time for."""
+    """Run as much of the plan as time allows."""
     began: list[float] = []
     longest = 0.0
 
     def may_begin() -> bool:
         began.append(time.monotonic())
-        # What would not be finished is not begun; the first ones tell how long one takes beside others.
+        # A run that would not finish is not started; the first ones show how long a run takes in parallel with others.
         return time.monotonic() + longest < until
 
     with tempfile.TemporaryDirectory() as folder:
@@ -203,7 +203,7 @@ def compare(plan: Plan, device: torch.device, report: Report, until: float, work
             nonlocal longest
             if news.result is None:
                 return
-            # Runs begin in order, so this one began no earlier than so many ago.
+            # Runs start in order, so this one started no earlier than the preceding ones.
             longest = max(longest, time.monotonic() - began[max(0, news.done - 1)])
             shutil.copy(work / "results.jsonl", report.out / "results.jsonl")
             one = {name: news.result[name] for name in ("store", "core", "seed", "validation", "test", "seconds")}
@@ -240,7 +240,7 @@ def run(out: Path, seconds: float, workers: int, *, dry_run: bool) -> None:
 
 
 def _tiny(core: dict[str, Any]) -> dict[str, Any]:
-    """At another width what was counted in numbers is another number."""
+    """Adapt numbers of heads and widths to a smaller width."""
     return core | ({"feed_forward": 90} if "feed_forward" in core else {})
 
 

@@ -1,8 +1,8 @@
-"""How many of the words that the shipped text model writes are none, at several temperatures.
+"""Measures the share of invented words of the shipped text model at several temperatures.
 
     python benchmarks/invented_words.py FOLDER        # of .txt files, such as those that it was trained on
 
-A word is invented if the folder has it fewer than three times.
+A word is invented if it occurs in the folder fewer than three times.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ BYTES = 800
 
 
 def words_of(text: str) -> list[str]:
-    """In small letters, with straight apostrophes."""
+    """Return the words of a text in lower case, with straight apostrophes."""
     return re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower().replace("\u2019", "'"))
 
 
 def main(folder: Path) -> None:
-    """Print a line a temperature: words, the share of them that is invented, and the share that is different."""
+    """Print a line per temperature: number of words, share of invented words, share of distinct words."""
     torch.set_num_threads(1)
     known: Counter[str] = Counter()
     for path in folder.rglob("*.txt"):
@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
                 for one in np.flatnonzero(~event.finished):
                     ids[one].append(int(event.ids[one, 0]))
             for made in ids:
-                # The first and the last may be parts of words.
+                # The first and the last may be incomplete.
                 words = words_of(domain.tokenizer.decode(np.array(made)[:, None]).decode("utf-8", "replace"))[1:-1]
                 written += len(words)
                 invented += sum(known[word] < 3 for word in words)

@@ -1,4 +1,4 @@
-"""How often continuations loop or stand still, under each edition of the rules: python benchmarks/loops.py FILE ..."""
+"""Measures how often continuations loop or stall, by version of the rules: python benchmarks/loops.py FILE ..."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from muse_tokenizers.midi.loops import is_repeat
 from muse_tokenizers.midi.segments import DRUMS, take_segment
 
 _WINDOW = 10.0
-"""Seconds in which distinct pitches are counted."""
+"""Window in seconds in which distinct pitches are counted."""
 
 
 def main() -> None:
-    """Continue each file under each edition, and print one line of JSON for each continuation, then the shares."""
+    """Continue each file by each version, and print one line of JSON per continuation, then the shares."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--prompt_seconds", type=float, default=20.0)

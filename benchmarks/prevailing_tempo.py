@@ -1,10 +1,10 @@
-"""Which tempo of a prompt's end is nearest to that of its true continuation.
+"""Compares rules for the prevailing tempo of a prompt with the tempo of its true continuation.
 
     python benchmarks/prevailing_tempo.py FOLDER [FOLDER ...] [--pieces 90]
 
-Pieces whose tempo changes are cut at 25 random moments each. What several rules say of the tempo before the split
-point is compared with the median tempo of the 20 s after it; `pace` is the rule that continuations go by
-(`muse_tokenizers.midi.clock`). Errors are means over the cuts at which the last tempo and the median of 16 s differ.
+Pieces with tempo changes are cut at 25 random times each. The tempos of several rules are compared with the median
+tempo of the 20 s after the split point; `pace` is the rule of continuations (`muse_tokenizers.midi.clock`). Errors are
+means over the split points at which the last tempo and the median of 16 s differ.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Tempos:
         self.bpm = 60 * np.diff(edges) / self.score.ticks_per_quarter / np.maximum(np.diff(self.at), 1e-9)
 
     def median(self, start: float, end: float) -> float:
-        """By time, of a segment in seconds."""
+        """Return the median by time of a segment in seconds."""
         weights = np.maximum(np.minimum(self.at[1:], end) - np.maximum(self.at[:-1], start), 0.0)
         order = np.argsort(self.bpm)
         reached = np.cumsum(weights[order])
         return float(self.bpm[order][np.searchsorted(reached, reached[-1] / 2)])
 
     def told(self, split_point: float) -> list[float]:
-        """What each rule says at a split point."""
+        """Return the tempo of each rule at a split point."""
         last = float(self.bpm[max(int(np.searchsorted(self.at, split_point)) - 1, 0)])
         medians = [
             self.median(max(0.0, split_point - seconds), split_point) for seconds in (8.0, 16.0, 32.0, split_point)

@@ -1,4 +1,4 @@
-"""A soundfont of one sample, a few hundred bytes, as the SoundFont standard (2.04, sections 4 to 7) has it."""
+"""Builds a soundfont with one sample in a few hundred bytes, by the SoundFont standard (2.04, sections 4 to 7)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["small_soundfont"]
 
 _SAMPLES = 600
 _GUARD = 46
-"""Samples of silence that the standard puts after every sample."""
+"""Number of silent samples that the standard requires after every sample."""
 _SAMPLE_ID, _SAMPLE_MODES, _INSTRUMENT = 53, 54, 41
 
 
 def small_soundfont(*, start: int = 0, end: int = _SAMPLES, sample: int = 0) -> bytes:
-    """A looped sine on every key of program 0.
+    """Return a soundfont with a looped sine on every key of program 0.
 
     Args:
-        start: of the sample, as its header says it.
-        end: of it.
-        sample: which sample the instrument says it plays; there is one.
+        start: Start of the sample in its header.
+        end: End of the sample in its header.
+        sample: Index of the sample that the instrument refers to; there is one sample.
     """
     wave = np.concatenate([np.sin(np.arange(_SAMPLES) * 2 * np.pi / 100), np.zeros(_GUARD)])
     smpl = (wave * 20_000).astype("<i2").tobytes()

@@ -1,10 +1,10 @@
-"""How often new notes of two-handed piano music go to the hand that truly plays them.
+"""Measures how often new notes of two-handed piano music are assigned to the right hand or left hand that plays them.
 
     python benchmarks/track_assignment.py FOLDER [FOLDER ...] [--pieces 40] [--generate 10]
 
-The true notes of 30 s after a split point at 15 s are divided between the two tracks from the notes before the split
-point alone. With `--generate` the first so many pieces are also continued by the shipped model, and the first track's
-share of the new notes stands beside its share of the true ones.
+The true notes of the 30 s after a split point at 15 s are divided between the two tracks by the notes before the split
+point. With `--generate`, the given number of pieces are also continued by the shipped model, and the share of new notes
+in the first track is compared with that of the true ones.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from muse_tokenizers.midi.track_assignment import TrackLine, assign_tracks
 
 CUT, END = 15.0, 45.0
 SECONDS = 10.0
-"""Of new music."""
+"""Seconds of new music."""
 LEAST_NOTES = 20
 
 
 def two_hands(path: Path) -> Any:
-    """The score; None for what is no piano music in two tracks, or has too little before or after the split point."""
+    """Return the score; None if it is not piano music in two tracks, or is too short before or after the split
+    point."""
     try:
         score = read_score(path, warn=lambda _: None)
     except UnreadablePieceError:
@@ -41,8 +42,8 @@ def two_hands(path: Path) -> Any:
 
 
 def split(score: Any) -> tuple[list[list[Any]], list[tuple[Any, int]]]:
-    """The notes of each hand before the split point; all those after it with the number of their hand, as they are
-    dealt."""
+    """Return the notes of each hand before the split point, and the notes after it with the number of their hand, in
+    the order in which they are assigned."""
     split_point, end = (float(TempoMap(score).ticks(seconds)) for seconds in (CUT, END))
     hands = [track.notes for track in score.tracks if len(track.notes)]
     after = [(note, number) for number, notes in enumerate(hands) for note in notes if split_point <= note.time < end]
@@ -51,14 +52,15 @@ def split(score: Any) -> tuple[list[list[Any]], list[tuple[Any, int]]]:
 
 
 def right_ones(score: Any) -> tuple[int, int]:
-    """Notes in their true track, and all."""
+    """Return the number of notes in their true track, and of all notes."""
     before, after = split(score)
     given = assign_tracks([TrackLine.of(notes) for notes in before], [note for note, _ in after])
     return sum(found == true for found, (_, true) in zip(given, after, strict=True)), len(after)
 
 
 def first_hand_share(score: Any, start: float, end: float) -> float | None:
-    """Of the notes that begin in [start, end) seconds, how many stand in the first track; None where there is none."""
+    """Return the share of the notes that begin in [start, end) seconds that are in the first track; None if there are
+    none."""
     first, last = (float(TempoMap(score).ticks(seconds - 0.002)) for seconds in (start, end))
     hands = [sum(first <= note.time < last for note in track.notes) for track in score.tracks if len(track.notes)]
     return hands[0] / sum(hands) if sum(hands) else None

@@ -1,4 +1,4 @@
-"""What a token was drawn because of: take sources away and score it again: python examples/ablate_source.py FOLDER"""
+"""Hide sources from a token and score it again: python examples/ablate_source.py FOLDER"""
 
 import json
 import sys
@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
     (folder / "explained.json").write_text(json.dumps(found.to_json()), encoding="utf-8")
     made.plot(folder / "why.png", step=found.step)
 
-    # A branch: another id there, and from there on sampled anew.
+    # A branch replaces the id at a step, and samples everything after it again.
     second = int(made.trace.alternatives[found.step, 0, 1])
     [branch] = made.branch(found.step, second).run()
     branch.save(folder / "branch.mid")

@@ -1,4 +1,4 @@
-"""Continue a MIDI file, listen to what came of it, and see why: python examples/continue_midi.py FOLDER [song.mid]"""
+"""Continue a MIDI file, listen to the result, and explain a note: python examples/continue_midi.py FOLDER [song.mid]"""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ def main(folder: Path, prompt: str) -> None:
         print("wrote", best.save(folder / f"best.{ending}"))
     other.save(folder / "other.mid")
 
-    # A continuation can be continued, here step by step; what exists so far can be taken at any time.
+    # A continuation can be continued, here step by step; the part so far is available at any time.
     stream = best.stream(seconds=1.5, seed=8)
     for event in stream:
         if event.step % 20 == 0:

@@ -1,6 +1,6 @@
-"""A last layer of one's own, in training, generation and traces: python examples/own_last_layer.py FOLDER
+"""A custom last layer in training, generation and traces: python examples/own_last_layer.py FOLDER
 
-Each head attends to all positions of one depth alone: head h to depth h modulo n.
+Each head attends to all positions of a single depth: head h to depth h modulo n.
 """
 
 import sys
@@ -22,7 +22,8 @@ class OneDepthPerHead(nn.Module):
         self.output = nn.Linear(config.width, config.width, bias=False)
 
     def forward(self, h: Tensor, depths: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, T, D) and (B, n, T, D), of which `hidden` (B, n, T) is not seen -> (B, T, D) and (B, H, n, T)."""
+        """Compute the layer: (B, T, D) and (B, n, T, D), with sources `hidden` (B, n, T) -> (B, T, D) and (B, H, n,
+        T)."""
         B, n, T, _ = depths.shape
         choice = torch.arange(self.heads, device=h.device) % n  # (H,)
         query = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, T, C)
@@ -33,7 +34,7 @@ class OneDepthPerHead(nn.Module):
         unseen = torch.ones(T, T, dtype=torch.bool, device=h.device).triu(1).expand(B, self.heads, T, T)
         if hidden is not None:
             unseen = unseen | hidden[:, choice, None, :]
-        weights = scores.masked_fill(unseen, -torch.inf).softmax(-1).nan_to_num(0.0)  # all hidden: nothing
+        weights = scores.masked_fill(unseen, -torch.inf).softmax(-1).nan_to_num(0.0)  # all hidden: weights 0
         out = h + self.output((weights @ value).transpose(1, 2).flatten(2))
         last = weights.new_zeros(B, self.heads, n, T)
         last[:, heads, choice] = weights[:, :, -1] / weights[:, :, -1].sum(-1, keepdim=True).clamp_min(1e-9)

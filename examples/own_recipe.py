@@ -1,8 +1,8 @@
-"""A data recipe of one's own: which files of a folder count, their licence, how they are split.
+"""A custom data recipe: which files of a folder are used, their licence, and their splits.
 
     python examples/own_recipe.py FOLDER
 
-A recipe is a YAML file; `muse-prepare midi mine.yaml=FOLDER --out STORE` takes the same one.
+A recipe is a YAML file, which `muse-prepare midi mine.yaml=FOLDER --out STORE` accepts too.
 """
 
 import shutil

@@ -1,6 +1,6 @@
-"""A domain of one's own, tunes in ABC notation: python examples/own_tokenizer_abc.py FOLDER
+"""A custom domain, tunes in ABC notation: python examples/own_tokenizer_abc.py FOLDER
 
-An id is a character. A tune is a `str`, places in it are counted in bytes, and a continuation begins at a bar line.
+An id is a character. A tune is a `str`, positions in it are bytes, and a continuation begins at a bar line.
 """
 
 import sys

@@ -13,7 +13,7 @@ def main(folder: Path) -> None:
     [made] = muse.load("text").continue_("The sea was", bytes=60, seed=1)
     made.save(folder / "sea.npz")
 
-    # Anybody can read it again, without a model; the large arrays are memory-mapped.
+    # A trace can be loaded without a model; the large arrays are memory-mapped.
     trace = muse.load_trace(folder / "sea.npz")
     tokens = made.tokenizer.describe(trace.ids)
     print("depths", trace.depths.tolist(), "steps", trace.steps)

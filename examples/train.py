@@ -1,6 +1,6 @@
-"""From files to a model of one's own, and how good it is: python examples/train.py FOLDER [folder of .txt files]
+"""Prepare files, train a model on them, and evaluate it: python examples/train.py FOLDER [folder of .txt files]
 
-The shipped model is fine-tuned for a few steps; for a model from nothing leave `start` out.
+The shipped model is fine-tuned for a few steps; leave `start` out to train a new one.
 """
 
 import sys

@@ -189,6 +189,14 @@ class Continuation:
         Raises:
             ArgumentsError: The continuation was generated with `trace=False`.
             OutputError: The file could not be written.
+
+        Raises:
+            ArgumentsError: The continuation was generated with `trace=False`.
+            OutputError: The file could not be written.
+
+        Raises:
+            ArgumentsError: The continuation was generated with `trace=False`.
+            OutputError: The file could not be written.
         """
         if self._trace is None:
             self._traced().save_trace(self.candidate, path, len(self.ids))

@@ -163,7 +163,7 @@ def kind_of_file(path: Path) -> str | None:
         return by_suffix
     if content.domain == "text" and content.advice is not None:
         return "text" if by_suffix == "text" else None
-    # Almost anything may be written in text: a file with a suffix of its own is not meant to be continued.
+    # Almost any format may be text: a file with a suffix of its own is not meant as a prompt.
     return by_suffix if content.domain == "text" and by_suffix is None and path.suffix else content.domain
 
 

@@ -1,6 +1,7 @@
-"""Who plays the notes of a MIDI file, and with which controllers: what holds for a channel, whichever track says it.
+"""Assigns the notes of a MIDI file to parts, with their programs and controllers. The state of a channel is shared by
+all tracks.
 
-A part is what one track plays on one channel with one program. Knows numbers alone.
+A part is what one track plays on one channel with one program. Works on arrays of numbers only.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ Numbers = NDArray[np.int64]
 SUSTAIN = 64
 """The controller of the sustain pedal."""
 RESET = 121
-"""The controller that sets the others back, the pedal too."""
+"""The controller that resets the others, including the pedal."""
 BEND = 128
-"""The number that pitch bends have among the controllers here; their values are from -8192 to 8191."""
+"""Number that represents pitch bends among the controllers; their values are from -8192 to 8191."""
 _SHARED = frozenset({6, 38, 96, 97, 98, 99, 100, 101, RESET, *CHANNEL_MODES})
-"""Controllers that mean something in their order alone, or for the whole channel at once."""
+"""Controllers whose meaning depends on their order, or that affect the whole channel."""
 _PRESSED = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """One track's notes on one channel with one program."""
+    """The notes of one track on one channel with one program."""
 
     track: int
     channel: int
     program: int
     notes: Numbers
-    """Places among the notes of the file."""
+    """Indices into the notes of the file."""
     controls: Numbers
-    """(M, 3): tick, controller or `BEND`, value; in the order in which they come."""
+    """(M, 3) tick, controller or `BEND`, and value, in order of time."""
 
 
 def find_parts(messages: Messages, notes: Notes) -> Iterator[Part]:
-    """The parts of a file, channel by channel."""
+    """Yield the parts of a file, channel by channel."""
     channel = messages.channel[notes.place]
     programs, bends, controls = messages.of_kind(12), messages.of_kind(14), messages.of_kind(11)
     states = np.sort(np.concatenate([controls, bends]))
@@ -52,7 +53,7 @@ def find_parts(messages: Messages, notes: Notes) -> Iterator[Part]:
         state = states[messages.channel[states] == one]
         playing = np.unique(messages.track[notes.place[own]])
         if _disagree(messages, changes, playing):
-            # Tracks that contradict each other were written by a program that knows no channels: each keeps to itself.
+            # Tracks with contradictory programs were written by software that ignores channels: each keeps its own.
             for track in playing.tolist():
                 mine = own[messages.track[notes.place[own]] == track]
                 seen = [
@@ -65,7 +66,7 @@ def find_parts(messages: Messages, notes: Notes) -> Iterator[Part]:
 
 
 def _disagree(messages: Messages, changes: Numbers, playing: Numbers) -> bool:
-    """Whether two tracks that play on a channel give it two programs at one tick."""
+    """Whether two tracks that play on a channel set two programs at the same tick."""
     changes = changes[np.isin(messages.track[changes], playing)]
     if len(np.unique(messages.track[changes])) < 2:
         return False
@@ -102,10 +103,11 @@ def _parts_of_channel(
 
 
 def _programs(messages: Messages, places: Numbers, changes: Numbers, track: int) -> Numbers:
-    """The program of each note-on of a track: the last one set before it, or at its tick by another track."""
+    """Return the program of each note-on of a track: the last one set before it, or set at its tick by another
+    track."""
 
     def key(some: Numbers) -> Numbers:
-        # At one tick the other tracks come first, and the track itself in its own order.
+        # At equal ticks other tracks come first, and the track itself keeps its order.
         own = messages.track[some] == track
         found: Numbers = messages.tick[some] << 32 | own.astype(np.int64) << 31 | np.where(own, some, 0)
         return found
@@ -118,7 +120,7 @@ def _programs(messages: Messages, places: Numbers, changes: Numbers, track: int)
 
 
 def _in_time(messages: Messages, state: Numbers) -> Numbers:
-    """(M, 3) controllers in the order of time; what several tracks say alike at one tick is said once."""
+    """Return the controllers in order of time, (M, 3); equal ones of several tracks at one tick are merged."""
     state = state[np.lexsort((state, messages.tick[state]))]
     bent = messages.kind[state] == 14
     first, second = messages.first[state], messages.second[state]
@@ -133,10 +135,10 @@ def _in_time(messages: Messages, state: Numbers) -> Numbers:
 
 
 def _share_out(messages: Messages, events: Numbers, programs: list[int], current: int) -> dict[int, Numbers]:
-    """The controllers of a channel that changes its program, for each of its programs.
+    """Distribute the controllers of a channel among its programs.
 
-    A program has those that come while it is in force, and those that are in force when it comes; a pedal that is
-    released, whoever is under it.
+    A program gets the controllers that come while it is active, and those in effect when it becomes active. The release
+    of a pedal goes to all programs with the pedal down.
     """
     events = events[np.lexsort((events, messages.tick[events]))]
     rows: dict[int, list[tuple[int, int, int]]] = {program: [] for program in programs}

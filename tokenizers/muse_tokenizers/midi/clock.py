@@ -1,8 +1,10 @@
-"""Ticks of ids in seconds of the file that is written: by the prompt's own tempo map, and at its true tempo after it.
+"""Clocks: convert ticks of ids to seconds of the written file, by the tempo map of the prompt and its actual tempo
+after it.
 
-A vocabulary knows some tempos, files have any. So ids say 56 where a file says 54, and their own arithmetic is off by
-seconds after a minute. The prompt keeps its file's tempo map; after the split point every tempo id is scaled by the
-ratio of the prompt's prevailing tempo to the vocabulary's nearest: music that stays in tempo stays in the file's tempo.
+A vocabulary has a limited set of tempos. If ids say 56 for a file's 54, times that are computed from the ids are off by
+seconds after a minute. The prompt keeps the tempo map of its file; after the split point every tempo id is scaled by
+the ratio of the prompt's prevailing tempo to the nearest one of the vocabulary, so that music that keeps its tempo
+keeps that of the file.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "Pace", "file_clock", "pace_of"]
 
 _RECENT_SECONDS = 16.0
-"""Of a prompt's end, over which its prevailing tempo is the median: longer than twice a ritardando."""
+"""Seconds at the end of a prompt over which its prevailing tempo is the median: longer than twice a ritardando."""
 _HELD_SECONDS = 5.0
-"""A last tempo that has held for so long is a new tempo, not a part of a ritardando: the median is over it alone."""
+"""A final tempo that lasts this long is a new tempo, not part of a ritardando: the median is over it only."""
 _SAME = 0.02
-"""By how much tempos may differ that are one tempo."""
+"""Largest relative difference between equal tempos."""
 _CLOSING = 0.9
-"""A prompt's last tempos below this share of the prevailing one are its ritardando, and not part of its range."""
+"""Final tempos below this fraction of the prevailing one are a ritardando, and not part of the range."""
 _RANGE = (0.05, 0.95)
-"""Quantiles, by time, between which the tempos of a prompt are its range."""
+"""Quantiles by time between which the tempos of a prompt form its range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,63 +41,65 @@ class Pace:
     """The tempo of a prompt."""
 
     prevailing: float
-    """Beats per minute that hold for most of its end: a ritardando just before the split point does not count."""
+    """Prevailing tempo in beats per minute at its end: a ritardando just before the split point is ignored."""
     slowest: float
     fastest: float
-    """Beats per minute; nearly all of the prompt, without its ritardando, lies between them."""
+    """Range in beats per minute of nearly all of the prompt, without its ritardando."""
     last: float
-    """What is in force where the prompt ends."""
+    """Tempo in effect at the end of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Seconds of ticks that ids count, up to the split point, and what tempo ids mean after it."""
+    """Times of ticks up to the split point, and the meaning of tempo ids after it."""
 
     ticks: tuple[float, ...]
-    """Rising, from 0: where the file's tempo changes."""
+    """Ticks at which the tempo of the file changes, in ascending order from 0."""
     seconds: tuple[float, ...]
-    """At these ticks."""
+    """Seconds at these ticks."""
     per_tick: tuple[float, ...]
-    """Seconds per tick from there on."""
+    """Seconds per tick after each of them."""
     quarter: int
-    """Ticks."""
+    """Length of a quarter in ticks."""
     split_point: float = float("inf")
-    """The tick at which the continuation begins."""
+    """Tick at which the continuation begins."""
     pace: Pace | None = None
-    """Of the prompt; None before it is cut."""
+    """Tempo of the prompt; None before it is cut."""
     start: float = 120.0
-    """Beats per minute from the split point on, until a tempo id says otherwise."""
+    """Tempo in beats per minute from the split point until the next tempo id."""
     scale: float = 1.0
-    """Of tempo ids after the split point: true beats per minute over the vocabulary's."""
+    """Ratio of the actual tempo to that of a tempo id after the split point."""
 
     @classmethod
     def of_sections(cls, sections: Sequence[tuple[float, float, float]], quarter: int) -> Clock:
-        """From ticks, their seconds, and seconds per tick from there on; `quarter` is its ticks."""
+        """Build a clock from sections (tick, seconds, seconds per tick); `quarter` is the length of a quarter in
+        ticks."""
         ticks, seconds, per_tick = zip(*sections, strict=True)
         return cls(ticks=ticks, seconds=seconds, per_tick=per_tick, quarter=quarter)
 
     @property
     def sections(self) -> list[tuple[float, float, float]]:
-        """What `of_sections` takes: up to the split point, and the one that begins there."""
+        """Return the sections that `of_sections` accepts, up to the split point and including the one that begins
+        there."""
         found = [one for one in zip(self.ticks, self.seconds, self.per_tick, strict=True) if one[0] < self.split_point]
         if self.split_point < float("inf"):
             found.append((self.split_point, self.at(self.split_point), self.per_tick_at(self.split_point)))
         return found
 
     def at(self, tick: float) -> float:
-        """Seconds of a tick that is not after the split point."""
+        """Return the time in seconds of a tick up to the split point."""
         section = bisect_right(self.ticks, tick) - 1
         return self.seconds[section] + (tick - self.ticks[section]) * self.per_tick[section]
 
     def per_tick_at(self, tick: float) -> float:
-        """Seconds per tick from a tick on; at the split point, those with which the continuation begins."""
+        """Return the seconds per tick from a tick on; at the split point, those at which the continuation begins."""
         if tick >= self.split_point:
             return round(60e6 / self.start) / 1e6 / self.quarter
         return self.per_tick[bisect_right(self.ticks, tick) - 1]
 
 
 def file_clock(score: Score, ticks_per_quarter: int) -> Clock:
-    """The clock of a score as its file has it, for ids that count so many ticks per quarter."""
+    """Return the clock of a score for ids with this many ticks per quarter."""
     tempos = score.tempos.numpy()
     changes = np.unique(np.concatenate(([0], tempos["time"].astype(np.int64))))
     tempo, ratio = TempoMap(score), ticks_per_quarter / score.ticks_per_quarter
@@ -110,7 +114,7 @@ def file_clock(score: Score, ticks_per_quarter: int) -> Clock:
 
 
 def pace_of(score: Score, end: int) -> Pace:
-    """The tempo of a score up to tick `end`."""
+    """Return the tempo of a score up to tick `end`."""
     tempo = TempoMap(score)
     changes = score.tempos.numpy()["time"].astype(np.int64)
     edges = np.unique(np.concatenate(([0], changes[(changes > 0) & (changes < end)], [max(end, 1)])))
@@ -134,13 +138,13 @@ def pace_of(score: Score, end: int) -> Pace:
 
 
 def _last_run(holds: NDArray[np.bool_]) -> int:
-    """How many of the last items hold without a gap."""
+    """Return the length of the final run of true items."""
     gaps = np.flatnonzero(~holds)
     return len(holds) - (int(gaps[-1]) + 1 if len(gaps) else 0)
 
 
 def _quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
-    """The value below which a share of the weight lies."""
+    """Return a weighted quantile."""
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order])
     place = int(np.searchsorted(reached, share * reached[-1]))

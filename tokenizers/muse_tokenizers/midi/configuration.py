@@ -1,4 +1,4 @@
-"""What a MIDI tokenizer is made of, as plain data. Knows neither MidiTok nor scores."""
+"""Configuration of a MIDI tokenizer. Imports neither MidiTok nor symusic."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ def _signatures() -> tuple[tuple[int, int], ...]:
 class MidiConfiguration:
     """The vocabulary of a MIDI tokenizer.
 
-    `remi` counts bars and positions (Huang and Yang 2020, with programs as in Ruette et al. 2022): a program token
-    where the instrument changes, tempos, time signatures, sustain pedals, and drum pitches of their own, so that a
-    transposition leaves drums where they are. `performance` is a stream of note on, note off, velocity and time
-    shift in real time (Oore et al. 2018), for one piano.
+    `remi` encodes bars and positions (Huang and Yang 2020, with programs as in von Rütte et al. 2022): a program token
+    where the instrument changes, tempos, time signatures, sustain pedals, and separate drum pitches, so that
+    transposition does not change drums. `performance` is a stream of note on, note off, velocity and time shift in real
+    time (Oore et al. 2018), for one piano.
     """
 
     scheme: Literal["remi", "performance"] = "remi"
-    """Bars and positions, or events in milliseconds."""
+    """Bars and positions (`remi`), or events in milliseconds (`performance`)."""
     velocities: int = 32
-    """Loudness bins."""
+    """Number of velocity bins."""
     positions_per_beat: int = 24
-    """remi: the time grid; 24 holds 32nd notes and triplets of 16ths under a beat of a quarter."""
+    """remi: positions per beat; 24 includes 32nd notes and triplets of 16ths."""
     durations: tuple[tuple[int, int, int], ...] = ((0, 1, 24), (1, 2, 12), (2, 4, 6), (4, 12, 2))
-    """remi: note lengths, as (from beat, to beat, bins per beat)."""
+    """remi: resolution of durations, as (from beat, to beat, bins per beat)."""
     tempos: int = 61
-    """remi: tempo bins, evenly spaced over `tempo_range`."""
+    """remi: number of tempo bins, evenly spaced over `tempo_range`."""
     tempo_range: tuple[int, int] = (20, 260)
-    """remi: slowest and fastest, beats per minute."""
+    """remi: slowest and fastest tempo in beats per minute."""
     time_signatures: tuple[tuple[int, int], ...] = _signatures()
-    """remi: (beats, unit) of a bar. Signatures over 1, 2, 16 and 32 are rewritten over 4 and 8 where the bar allows."""
+    """remi: time signatures as (beats, unit). Signatures over 1, 2, 16 and 32 are rewritten over 4 and 8 if the bar
+    allows it."""
     shift_milliseconds: int = 10
-    """performance: the shortest time shift, and the time grid."""
+    """performance: shortest time shift, which is also the time grid."""
     shifts: int = 100
-    """performance: how many time shifts there are; the longest is shifts x shift_milliseconds."""
+    """performance: number of time shifts; the longest is shifts x shift_milliseconds."""
     transpositions: tuple[int, ...] = (0, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6)
-    """Augmentation, in semitones; the first is 0. The default leads every key to every other."""
+    """Transpositions in semitones for augmentation; the first is 0. By default, every key is transposed to every
+    other."""
 
     def __post_init__(self) -> None:
         problem = self._wrong_type() or self._problem()
@@ -66,7 +68,7 @@ class MidiConfiguration:
                     f"with bins per beat that divide {self.positions_per_beat}"
                 )
         slowest, fastest = self.tempo_range
-        # MIDI counts the microseconds of a quarter in 24 bits: below 4 beats per minute there are too many.
+        # MIDI stores the microseconds per quarter in 24 bits, which do not suffice below 4 beats per minute.
         if not (1 <= self.tempos <= 1000 and 4 <= slowest <= fastest <= 1000):
             return f"{self.tempos} tempos over {self.tempo_range}; allowed: 1 to 1000 over 4 to 1000, slowest first"
         if not all(1 <= beats <= 64 and unit in (4, 8) for beats, unit in self.time_signatures):
@@ -84,7 +86,7 @@ class MidiConfiguration:
         return None
 
     def _wrong_type(self) -> str | None:
-        """A field that is not made of what its default is made of; what came as JSON can be anything."""
+        """Return a field whose type differs from that of its default; parsed JSON can have any type."""
         for field in fields(self):
             value, default = getattr(self, field.name), field.default
             depth = 0
@@ -95,15 +97,16 @@ class MidiConfiguration:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, from which `from_json` makes an equal configuration."""
+        """Return plain JSON, from which `from_json` restores an equal configuration."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> MidiConfiguration:
-        """Raises UnknownTokenizerError: a field is missing, unknown or impossible."""
+        """Build a configuration from parsed JSON. Raises UnknownTokenizerError if a field is missing, unknown or
+        invalid."""
         names = {field.name for field in fields(cls)}
         if isinstance(content, dict) and "form" in content:
-            # What the scheme was called up to 0.1.0.
+            # Name of the scheme up to 0.1.0.
             content = {"scheme" if name == "form" else name: value for name, value in content.items()}
         if not isinstance(content, dict) or set(content) != names:
             found = sorted(content) if isinstance(content, dict) else type(content).__name__
@@ -119,7 +122,7 @@ class MidiConfiguration:
 
 
 def _is_made_of(value: Any, kind: type, depth: int) -> bool:
-    """Whether a value is of a kind, in tuples of tuples as deep as `depth`."""
+    """Whether a value has a type, in tuples nested to `depth`."""
     if depth:
         return isinstance(value, tuple) and all(_is_made_of(item, kind, depth - 1) for item in value)
     return type(value) is kind
@@ -133,4 +136,5 @@ CONFIGURATIONS = {
     "remi": MidiConfiguration(),
     "performance": MidiConfiguration(scheme="performance"),
 }
-"""By name: `remi`, the default; `performance`, the 388 ids of arXiv 2409.10870's piano experiment."""
+"""Configurations by name: `remi`, the default; `performance`, the 388 ids of the piano experiment of arXiv
+2409.10870."""

@@ -1,4 +1,4 @@
-"""What can be asked of a continuation of music, and its words as numbers: instruments and keys."""
+"""Constraints of a continuation of music, and the names of instruments and keys as numbers."""
 
 from __future__ import annotations
 
@@ -36,44 +36,44 @@ _SCALES = {
 }
 _MODES = {name: steps for names, steps in _SCALES.items() for name in names.split(", ")}
 _LETTERS = {"": "major", "M": "major", "m": "minor"}
-"""What a mode of one letter means: here alone its case counts."""
+"""Modes of one letter, the only ones whose case matters."""
 _KEY = re.compile(r"([a-g])(?:(b(?!lues))|[\s_-]*(#|♯|♭|sharp|flat))?(?:[\s_-]*(\w.*))?", re.IGNORECASE)
 
 
 _TEMPOS = (10.0, 400.0)
 """Beats per minute that can be asked for; those beyond the vocabulary's are scaled ones of its ends."""
 RULES = 2
-"""The edition of the rules by which constraints are understood. What instruments or repeats mean changes with it
-alone."""
+"""Version of the rules by which constraints are interpreted. The meaning of instruments and repeats changes only with
+it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MidiConstraints(Constraints):
-    """Each becomes a mask over ids or the end of the piece."""
+    """Constraints of music; each becomes a mask over ids, or determines the end."""
 
     length_field: ClassVar[str | None] = "seconds"
 
     instruments: tuple[str, ...] = ()
-    """Names or numbers of the only instruments that may play; empty: any."""
+    """Names or numbers of the only instruments that may play; empty for any."""
     key: str | None = None
-    """A key ("F# minor") or pitch classes ("0,2,4"); drums are free of it."""
+    """A key ("F# minor") or pitch classes ("0,2,4"); drums are not affected."""
     tempo: float | None = None
-    """Beats a minute, from the split point on."""
+    """Tempo in beats per minute from the split point on."""
     keep_instruments: bool = False
-    """Where no instruments are named: those of the prompt alone."""
+    """If `instruments` is empty, allow only those of the prompt."""
     keep_tempo: bool = False
-    """Where no tempo is named: from the prompt's prevailing one on, inside the prompt's range."""
+    """If `tempo` is not set, start at the prevailing tempo of the prompt, and stay inside its range."""
     bars: int | None = None
     """Length of the continuation in bars."""
     seconds: float | None = None
     """Length of the continuation in seconds."""
     silence: float | None = None
-    """The longest silence, seconds; None: any."""
+    """Longest silence in seconds; None allows any."""
     repeats: int | None = None
-    """The most bars in a row that may each be near-equal to one of the 16 before; None: any."""
+    """Most bars in a row that may each be nearly equal to one of the 16 before; None allows any number."""
 
     rules: int = RULES
-    """By which edition the others are understood: 1 by sidecars made before there was a second, which repeat."""
+    """Version of the rules: 1 for sidecars from before version 2, to reproduce them."""
 
     @property
     def most_steps(self) -> int:
@@ -87,33 +87,34 @@ def check_tempo(tempo: float) -> None:
 
 
 def parse_instruments(names: tuple[str, ...], rules: int = RULES) -> frozenset[int]:
-    """General MIDI programs (drums: -1) for names, words of names, families, aliases or numbers.
+    """Parse instruments as General MIDI programs (-1 for drums), from names, words of names, families, aliases or
+    numbers.
 
     >>> sorted(parse_instruments(("violin", "drums", "0")))
     [-1, 0, 40]
 
     Args:
-        names: as a person writes them.
-        rules: of `MidiConstraints`.
+        names: Names as the user writes them.
+        rules: Version of the rules, see `MidiConstraints`.
 
     Raises:
-        ConstraintError: no instrument is called so.
+        ConstraintError: There is no instrument of that name.
     """
     programs = programs_by_parts_of_names if rules == 1 else instrument_programs
     return frozenset(program for name in names for program in programs(name))
 
 
 def parse_key(key: str) -> frozenset[int]:
-    """Pitch classes (C is 0) of a key or of a list of them.
+    """Parse a key or a list of pitch classes as pitch classes (C is 0).
 
-    Upper and lower case are the same, so a tonic alone is major; only "M" and "m" differ. A minor key has the natural
-    and the raised seventh; harmonic and melodic (ascending) minor have the raised one alone, natural minor the other.
+    Case is ignored, so that a tonic alone is major; only "M" and "m" differ. A minor key has the natural and the raised
+    seventh; harmonic and melodic (ascending) minor have only the raised one, natural minor only the natural one.
 
     >>> sorted(parse_key("G major"))
     [0, 2, 4, 6, 7, 9, 11]
 
     Raises:
-        ConstraintError: it is neither.
+        ConstraintError: The text is neither.
     """
     text = key.strip()
     parts = [part.strip() for part in text.split(",")]
@@ -138,6 +139,6 @@ def parse_key(key: str) -> frozenset[int]:
 
 
 def _mode(text: str) -> str:
-    """A mode's name as it stands in `_MODES`."""
+    """Return the name of a mode as it is in `_MODES`."""
     words = re.split(r"[\s_-]+", text.casefold())
     return " ".join(words[:-1] if len(words) > 1 and words[-1] in ("scale", "mode") else words)

@@ -1,8 +1,8 @@
-"""How a segment of music continues what came before it: the features by which continuations are compared.
+"""Features of a segment of music and its prompt, by which continuations are compared.
 
-Each feature is a number or a distribution of one segment, measured in seconds and notes, so that music of any
-vocabulary, and music that was never tokenized, is measured alike. Sources: Krumhansl & Kessler 1982 (key profiles),
-Yang & Lerch 2018 (doi 10.1007/s00521-018-3849-7; inter-onset and pitch-class histograms).
+Each feature is a number or a distribution of one segment, measured in seconds and notes, so that it does not depend on
+a vocabulary or on tokenization. Sources: Krumhansl and Kessler 1982 (key profiles), Yang and Lerch 2018 (doi
+10.1007/s00521-018-3849-7; inter-onset and pitch-class histograms).
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ Value = float | NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feature:
-    """What is measured of a segment, and how two segments are compared by it."""
+    """A feature of a segment, and how it is compared between segments."""
 
     name: str
     unit: str
     compare: Literal["difference", "log ratio", "shared", "none"]
-    """How far a segment is from the true one: |x - y|; |ln x/y|; 1 less the histograms' common area; or not at all,
-    since the feature relates the segment to its own prompt already."""
+    """Distance from the true segment: |x - y|; |ln x/y|; 1 minus the overlap of the histograms; or none, if the feature
+    already relates the segment to its prompt."""
     of: Callable[[NoteTable, NoteTable, float], Value | None]
-    """(segment, prompt, seconds of the segment) -> its value; None where it has no meaning."""
+    """(segment, prompt, seconds of the segment) -> value; None if it is undefined."""
 
 
 def features(segment: NoteTable, prompt: NoteTable, seconds: float) -> dict[str, Value]:
-    """Every feature that a segment has; those without meaning in it are left out.
+    """Compute all features of a segment; undefined ones are left out.
 
     Args:
-        segment: its notes, from 0.
-        prompt: the notes before it, from 0.
-        seconds: length of the segment.
+        segment: Notes of the segment, from 0.
+        prompt: Notes before it, from 0.
+        seconds: Length of the segment in seconds.
     """
     found = {feature.name: feature.of(segment, prompt, seconds) for feature in FEATURES}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def difference(feature: Feature, one: Value, other: Value) -> float:
-    """How far apart two values of a feature are, by its `compare`; 0 is equal."""
+    """Return the distance between two values of a feature, by its `compare`; 0 means equal."""
     if feature.compare == "shared":
         return float(1 - np.minimum(one, other).sum())
     assert isinstance(one, float)
@@ -76,7 +76,7 @@ def _pitch_range(segment: NoteTable, _: NoteTable, __: float) -> float | None:
 
 
 def _polyphony(segment: NoteTable, _: NoteTable, seconds: float) -> float | None:
-    """Notes that sound at once (keys held), in the mean over the time at which any does."""
+    """Mean number of notes that sound simultaneously (keys held), over the time at which any does."""
     notes = segment.pitched()
     ends = np.minimum(notes.end, seconds)
     reached = np.concatenate(([0.0], np.maximum.accumulate(ends)))[:-1] if len(ends) else ends
@@ -85,7 +85,7 @@ def _polyphony(segment: NoteTable, _: NoteTable, seconds: float) -> float | None
 
 
 _LEAST_DENSITY = 0.1
-"""Notes per second that count for a segment with fewer."""
+"""Lower bound of the density in notes per second."""
 
 
 def _density(segment: NoteTable, _: NoteTable, seconds: float) -> float:
@@ -98,7 +98,7 @@ def _density_over_prompt(segment: NoteTable, prompt: NoteTable, seconds: float) 
 
 
 _INTERVALS = np.concatenate(([0.0], np.geomspace(0.02, 4.0, 24), [np.inf]))
-"""Edges of the bins of inter-onset intervals, seconds: a fifth apart, chords in the first."""
+"""Edges of the bins of inter-onset intervals in seconds, in steps of a factor of 1.26; chords are in the first bin."""
 
 
 def _inter_onsets(segment: NoteTable, _: NoteTable, __: float) -> NDArray[np.float64] | None:
@@ -110,7 +110,7 @@ def _inter_onsets(segment: NoteTable, _: NoteTable, __: float) -> NDArray[np.flo
 
 
 def pitch_classes(notes: NoteTable) -> NDArray[np.float64] | None:
-    """(12,) shares of the onsets in each pitch class, drums apart."""
+    """Return the shares of the onsets in each pitch class, (12,), without drums."""
     pitch = notes.pitched().pitch.astype(np.int64)
     return np.bincount(pitch % 12, minlength=12) / len(pitch) if len(pitch) else None
 
@@ -125,7 +125,8 @@ _MINOR_PROFILE = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98,
 
 
 def krumhansl_key(notes: NoteTable) -> tuple[int, Literal["major", "minor"]] | None:
-    """Tonic and mode of the Krumhansl-Kessler profile that correlates best with the time each pitch class sounds."""
+    """Return tonic and mode of the Krumhansl-Kessler profile with the highest correlation to the durations of the pitch
+    classes."""
     pitched = notes.pitched()
     if not len(pitched.pitch):
         return None
@@ -147,15 +148,16 @@ def _key_as_prompt(segment: NoteTable, prompt: NoteTable, _: float) -> float | N
 
 
 _WINDOW = 10.0
-"""Seconds in which distinct pitches are counted: fewer than seven where the prompt had twelve is a stall."""
+"""Window in seconds in which distinct pitches are counted: fewer than seven, after twelve in the prompt, are a
+stall."""
 
 
 def _fewest_pitches(segment: NoteTable, _: NoteTable, seconds: float) -> float | None:
-    """The fewest distinct pitches that begin in any ten seconds."""
+    """Smallest number of distinct pitches that begin in any ten seconds."""
     if seconds < _WINDOW:
         return None
     notes = segment.pitched()
-    # The count falls only where a note leaves the window at its start, or the window is the first one.
+    # The count can be smallest only where a note leaves the window at its start, or in the first window.
     starts = np.concatenate(([0.0], notes.onset + 1e-6))
     starts = starts[starts <= seconds - _WINDOW]
     first, last = np.searchsorted(notes.onset, starts), np.searchsorted(notes.onset, starts + _WINDOW)
@@ -163,7 +165,8 @@ def _fewest_pitches(segment: NoteTable, _: NoteTable, seconds: float) -> float |
 
 
 _STALLED, _LIVELY = 6, 12
-"""Distinct pitches in ten seconds: so few are a stall where the prompt's end had so many."""
+"""Numbers of distinct pitches in ten seconds: at most this many are a stall if the end of the prompt had at least that
+many."""
 
 
 def _stalls(segment: NoteTable, prompt: NoteTable, seconds: float) -> float | None:
@@ -188,7 +191,7 @@ def _velocity_drift(segment: NoteTable, _: NoteTable, __: float) -> float | None
 
 
 def _density_drift(segment: NoteTable, _: NoteTable, seconds: float) -> float | None:
-    """ln of the second half's density over the first half's, per minute."""
+    """Logarithm of the ratio of the densities of the two halves, per minute."""
     first = int((segment.onset < seconds / 2).sum())
     second = len(segment.onset) - first
     return 60 * float(np.log(max(second, 1) / max(first, 1))) / (seconds / 2) if len(segment.onset) else None
@@ -205,7 +208,7 @@ _FAMILIES = 16
 
 
 def families(notes: NoteTable) -> NDArray[np.float64] | None:
-    """(17,) shares of the notes in each General MIDI family, drums last."""
+    """Return the shares of the notes in each General MIDI family, (17,), with drums last."""
     if not len(notes.program):
         return None
     family = np.where(notes.drums, _FAMILIES, notes.program // 8)
@@ -273,7 +276,7 @@ _PLACES = 16
 
 
 def drum_hits(notes: NoteTable) -> NDArray[np.float64] | None:
-    """(128,) shares of the drum onsets on each drum."""
+    """Return the shares of the drum onsets on each drum, (128,)."""
     hits = notes.pitch[notes.drums].astype(np.int64)
     return np.bincount(hits, minlength=128) / len(hits) if len(hits) else None
 
@@ -331,7 +334,7 @@ FEATURES: tuple[Feature, ...] = (
 
 
 def feature_vector(found: dict[str, Value]) -> NDArray[np.float64]:
-    """Features as one row for a classifier: numbers and shares one after another, NaN where one is missing."""
+    """Return features as one row for a classifier: numbers and shares one after another, NaN for missing ones."""
     sizes = {"inter-onset intervals": len(_INTERVALS) - 1, "instrument families": _FAMILIES + 1}
     # A part has no meaning beyond its own piece.
     used = [feature.name for feature in FEATURES if feature.name != "parts"]

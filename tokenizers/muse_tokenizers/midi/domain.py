@@ -41,7 +41,7 @@ __all__ = ["MidiDomain", "PerformanceDomain", "RemiDomain"]
 
 
 class MidiDomain(Domain["Score"]):
-    """Scores: `RemiDomain` or `PerformanceDomain`."""
+    """The domain of scores: `RemiDomain` or `PerformanceDomain`."""
 
     tokenizer: MidiTokenizer
     noun: ClassVar[str] = "music"
@@ -92,7 +92,8 @@ class MidiDomain(Domain["Score"]):
     ) -> list[str]:
         kinds, labels = self.tokenizer.entries.kinds, []
         for other in others:
-            # Only these are called by where they stand, and to describe a long piece for each of the rest takes long.
+            # Only the labels of these ids depend on their position, and describing a long piece for each of the others
+            # is slow.
             before = ids if kinds[other] in ("Bar", "Position", "Tempo") else ids[:0]
             listed, clock = [*before[:, 0].tolist(), other], clock_of(prompt and prompt.clock)
             labels.append(self.tokenizer.describe_list(listed, clock)[-1].label)
@@ -107,25 +108,26 @@ class MidiDomain(Domain["Score"]):
         ids, tick, split_point = self._split(piece, length)
         at = round(self._tick_in(piece, tick))
         kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
-        # What is early by less than half a step is in the ids at the split point, and so not in the prompt.
+        # An onset that is early by less than half a step is in the ids after the split point, and therefore not in the
+        # prompt.
         clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._half_step(ids))))
         return self.timed(Prompt(ids=kept, piece=clipped, split_point=split_point, split_index=at))
 
     @abstractmethod
     def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
-        """Ids up to the split point, its tick and its seconds."""
+        """Return the ids up to the split point, and its tick and seconds."""
 
     @abstractmethod
     def _half_step(self, ids: list[int]) -> float:
-        """Half of a step of the time grid at the split point at which the ids end, in ticks of the ids."""
+        """Return half a step of the time grid at the split point, in ticks of the ids."""
 
     @abstractmethod
     def _tick_in(self, piece: Score, tick: float) -> float:
-        """A tick of the ids counted in ticks of the piece."""
+        """Convert a tick of the ids to ticks of the piece."""
 
     def extended(self, prompt: Prompt[Score], ids: Ids) -> Prompt[Score]:
         joined = self.join(prompt, ids)
-        # Of a continuation from nothing that was stopped before its first note nothing can be kept.
+        # Of a continuation without a prompt that was stopped before its first note, nothing can be kept.
         return self.prompt(joined if joined.note_num() else None)
 
     def find_split_point(self, piece: Score, length: float) -> float:
@@ -139,7 +141,7 @@ class MidiDomain(Domain["Score"]):
                 given |= {"instruments": (), "keep_instruments": False}
         if given.get("tempo") == "free":
             given |= {"tempo": None, "keep_tempo": False}
-        # 0 is how a person says "any".
+        # 0 means "any".
         given |= {name: given[name] or None for name in ("silence", "repeats") if name in given}
         return super().constraints(given)
 
@@ -166,7 +168,7 @@ class MidiDomain(Domain["Score"]):
 
 
 class RemiDomain(MidiDomain):
-    """Scores in bars and positions."""
+    """The domain of scores in bars and positions."""
 
     tokenizer: RemiTokenizer
 
@@ -221,7 +223,7 @@ class RemiDomain(MidiDomain):
 
 
 class PerformanceDomain(MidiDomain):
-    """Scores in real time. Their ids know no beats: these are even half seconds, whatever the music."""
+    """The domain of scores in real time. Their ids have no beats: half seconds take their place."""
 
     tokenizer: PerformanceTokenizer
 
@@ -265,7 +267,7 @@ def _find(prompt: Prompt[Score]) -> Find | None:
 
 
 def _without_hairs(tick: Any) -> float:
-    """Without those of floating point, which rounding up would take for a tick."""
+    """Remove rounding errors, which rounding up would turn into a tick."""
     return round(float(tick), 3)
 
 

@@ -1,4 +1,4 @@
-"""Rules of earlier versions, by which their sidecars are made again. Nothing new comes here."""
+"""Rules of earlier versions, to reproduce their sidecars. Nothing new is added here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["ExactLoopWatch", "first_track_like", "programs_by_parts_of_names"]
 
 
 def first_track_like(score: Score, model: Track) -> list[Track]:
-    """The score's first track for an instrument, to which all of its new notes went; a new one if it has none."""
+    """Return the first track of a score for an instrument, which used to get all its new notes; a new track if there is
+    none."""
     from symusic import Track
 
     for track in score.tracks:
@@ -26,7 +27,7 @@ def first_track_like(score: Score, model: Track) -> list[Track]:
 
 
 def programs_by_parts_of_names(name: str) -> frozenset[int]:
-    """The instruments of a name as rules 1 read it: any part of a General MIDI name meant all that have it.
+    """Parse an instrument by rules 1: any part of a General MIDI name selects all programs that contain it.
 
     Raises:
         ConstraintError: no instrument is called so.
@@ -48,7 +49,8 @@ def programs_by_parts_of_names(name: str) -> frozenset[int]:
 
 
 class ExactLoopWatch:
-    """`LoopWatch` by rules 1: bars count that equal one of the four before, and the last note alone is withheld."""
+    """`LoopWatch` by rules 1: a bar is a repeat if it equals one of the four before it, and only its last note is
+    withheld."""
 
     def __init__(self) -> None:
         self._bars: list[frozenset[Strike]] = []
@@ -57,20 +59,21 @@ class ExactLoopWatch:
         self._forbidden: list[frozenset[Strike]] = []
 
     def from_here(self) -> ExactLoopWatch:
-        """A watch of its own, to which the bars so far are only models: what was given may repeat as it likes."""
+        """Return a copy for which the bars so far are only models: repeats in the prompt are not counted."""
         other = ExactLoopWatch()
         other._bars, other._bar = self._bars.copy(), self._bar.copy()
         return other
 
     def strike(self, position: int, program: int, pitch: int) -> None:
-        """A note begins in the bar under way."""
+        """Add a note that begins in the current bar."""
         self._bar.add((position, program, pitch))
 
     def next_bar(self, most: int | None) -> None:
-        """The bar under way is whole, and another begins.
+        """End the current bar and begin another.
 
         Args:
-            most: how many new bars in a row, 1 or more, may each equal the one so many bars before; None: any number.
+            most: Largest number of new bars in a row, at least 1, that may each equal the bar one period before; None
+                for any.
         """
         self._bars.append(frozenset(self._bar))
         self._new += 1
@@ -80,20 +83,20 @@ class ExactLoopWatch:
         for period in range(1, 5):
             if len(self._bars) < period or not self._bars[-period]:
                 continue
-            # Empty bars after this one would lengthen the loop, and no note could be withheld to break it.
+            # Empty bars after this one would extend the loop, and no note could be withheld to break it.
             following = self._bars[len(self._bars) - period + 1 :]
             empty = next((place for place, bar in enumerate(following) if bar), len(following))
             if self._run(period) + 1 + empty > most:
                 self._forbidden.append(self._bars[-period])
 
     def _run(self, period: int) -> int:
-        """New bars at the end that each equal the one so many bars before."""
+        """Number of new bars at the end that each equal the bar one period before."""
         new = min(self._new, len(self._bars) - period)
         places = range(1, new + 1)
         return next((p - 1 for p in places if self._bars[-p] != self._bars[-p - period]), new)
 
     def withheld(self, position: int, program: int) -> set[int]:
-        """The pitches with each of which the bar under way would become one that it must not."""
+        """Return the pitches each of which would make the current bar a forbidden repeat."""
         closing = (
             next(iter(model - self._bar))
             for model in self._forbidden

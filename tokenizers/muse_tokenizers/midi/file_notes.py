@@ -1,4 +1,4 @@
-"""How long the notes of a prompt are in its file: ids round a length, and none says more than twelve beats."""
+"""Lengths of the notes of a prompt in its file: ids round lengths, to at most twelve beats."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["FileNotes"]
 
 
 class FileNotes:
-    """Where notes end, found by who plays them and about when they begin."""
+    """Ends of notes, found by player, pitch and approximate onset."""
 
     def __init__(self, tracks: Iterable[tuple[int, Track]], moved: Callable[[Any], Any]) -> None:
         """
         Args:
-            tracks: each with the number of its player.
-            moved: (N,) ticks of the file to (N,) ticks of the ids.
+            tracks: Tracks with the number of their player.
+            moved: Converts (N,) ticks of the file to (N,) ticks of the ids.
         """
         self._voices: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
         for player, track in tracks:
@@ -35,7 +35,7 @@ class FileNotes:
                 ends.append(end)
 
     def end(self, player: int, pitch: int, start: float, reach: float) -> float | None:
-        """Where the note ends that begins nearest to a tick; None where none is nearer than `reach`."""
+        """Return the end of the note that begins nearest to a tick; None if none is within `reach`."""
         starts, ends = self._voices.get((player, pitch), ([], []))
         place = bisect_left(starts, start)
         near = [other for other in (place - 1, place) if 0 <= other < len(starts)]

@@ -1,4 +1,4 @@
-"""Instruments as musicians call them, as General MIDI programs (the drum kit: -1)."""
+"""Names of instruments as musicians use them, as General MIDI programs (-1 for the drum kit)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from muse_tokenizers.errors import ConstraintError
 __all__ = ["DRUMS", "instrument_programs"]
 
 DRUMS = -1
-"""The program number that stands for the drum kit."""
+"""Program number of the drum kit."""
 
 _PIANOS, _EPIANOS, _ORGANS, _GUITARS = range(6), (4, 5), range(16, 21), range(24, 32)
 _STRINGS, _VOICES, _SAXES = (*range(40, 46), *range(48, 52)), range(52, 55), range(64, 68)
 _LEADS, _PADS = range(80, 88), range(88, 96)
 
 _NAMED: dict[str, tuple[int, ...] | range] = {
-    # Families: General MIDI's, without what no musician would count among them (a harp and timpani are among its
-    # strings, an accordion among its organs).
+    # Families of General MIDI, without instruments that musicians would not count among them (its strings include a
+    # harp and timpani, its organs an accordion).
     "piano": _PIANOS,
     "keyboard, key": (*range(9), *_ORGANS),
     "chromatic percussion, mallet, mallet percussion, tuned percussion": range(8, 16),
@@ -82,18 +82,18 @@ _NAMED: dict[str, tuple[int, ...] | range] = {
     "wood block": (115,),
     "taiko": (116,),
 }
-"""Names, in the singular, of which several programs or a program under another name are meant."""
+"""Names in the singular that mean several programs, or a program with another name."""
 
 _SAME_WORD = {"saxophone": "sax", "synthesizer": "synth", "synthesiser": "synth", "electrical": "electric"}
 _LEAST_BEGINNING = 4
-"""Letters of a word that may stand for it."""
+"""Smallest number of letters that may abbreviate a word."""
 
 
 def instrument_programs(name: str) -> frozenset[int]:
-    """The programs of a number, a General MIDI name, a family, an alias, or words or beginnings of words of names.
+    """Return the programs of a number, a General MIDI name, a family, an alias, or words or prefixes of words of names.
 
-    Whole names win over families and aliases, these over whole words, and these over beginnings of words: a bass is
-    never a bassoon.
+    Whole names take precedence over families and aliases, these over whole words, and these over prefixes of words: a
+    bass is never a bassoon.
 
     >>> sorted(instrument_programs("Double basses"))
     [32, 43]
@@ -132,7 +132,7 @@ def _is_beginning(word: str, there: str) -> bool:
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """The words of a name, in lower case and in the singular; none where there are only numbers.
+    """Return the words of a name in lower case and in the singular; none if there are only numbers.
 
     >>> _words("Alto Saxophones")
     ('alto', 'sax')

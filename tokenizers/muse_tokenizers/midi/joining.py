@@ -1,4 +1,4 @@
-"""A prompt as it stands in its file, and a continuation appended at the split point. Knows scores; nothing of ids."""
+"""Joins a prompt, unchanged from its file, and a continuation at the split point. Knows scores, but not ids."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["clip_score", "join_in_beats", "join_in_seconds", "with_tempos"]
 
 _MAXIMUM_TICKS_PER_QUARTER = 32_767
 _MAXIMUM_TICKS = 2**27
-"""Of a prompt: as many again are left for what follows."""
+"""Largest tick of a prompt: as many are left for the continuation."""
 _SHORT_SECONDS = 0.002
 SUSTAIN = 64
 
 
 def clip_score(score: Score, split_point: int) -> Score:
-    """What begins before tick `split_point`, to its own full length: a note or pedal held across the split point stays
-    as it is.
+    """Return what begins before tick `split_point`, with its full length: a note or pedal that is held across the split
+    point is unchanged.
 
-    A track whose notes all come later is left out, as it would be if the clip were a file and read: a prompt is the
-    same whether it comes from its file or from a sidecar.
+    A track whose notes all come later is left out, as it would be if the clip were written and read: a prompt from a
+    file equals one from a sidecar.
     """
     clipped = score.copy()
     for track in clipped.tracks:
@@ -38,7 +38,7 @@ def clip_score(score: Score, split_point: int) -> Score:
         track.pedals = track.pedals.filter(lambda pedal: pedal.time < split_point, inplace=False)
         track.pitch_bends = track.pitch_bends.filter(lambda bend: bend.time < split_point, inplace=False)
         track.lyrics = track.lyrics.filter(lambda lyric: lyric.time < split_point, inplace=False)
-        # The controllers of a pedal go with it to its release.
+        # The controllers of a pedal are kept up to its release.
         track.controls = track.controls.filter(
             lambda control, held=held: (
                 control.time < split_point or (control.number == SUSTAIN and control.time <= held)
@@ -56,7 +56,7 @@ def clip_score(score: Score, split_point: int) -> Score:
 
 
 def _leave_out_silent(score: Score) -> None:
-    """Leave out the tracks without notes; their lyrics go with the first that has some."""
+    """Remove the tracks without notes; their lyrics move to the first track with notes."""
     heard = [track for track in score.tracks if len(track.notes)]
     if not heard:
         return
@@ -72,11 +72,11 @@ def _leave_out_silent(score: Score) -> None:
 
 
 Tempos = list[tuple[int, int]]
-"""(tick, microseconds per quarter) in a continuation's own ticks."""
+"""Tempos as (tick, microseconds per quarter), in ticks of the continuation."""
 
 
 Find = Callable[["Score", "Track"], "list[Track]"]
-"""The tracks of a joined score among which the notes of a continuation's track are divided."""
+"""Returns the tracks of a joined score among which the notes of a track of the continuation are divided."""
 
 
 def join_in_beats(
@@ -87,11 +87,12 @@ def join_in_beats(
     tempos: Tempos | None = None,
     find: Find | None = None,
 ) -> Score:
-    """The prompt untouched, and what the continuation has from tick `start` on, moved to the prompt's tick
-    `split_point`.
+    """Return the unchanged prompt, followed by the continuation from tick `start` on, moved to tick `split_point` of
+    the prompt.
 
-    Beats stay beats: where the ticks of the two do not divide one another, the prompt's are multiplied, if MIDI can
-    count them. `tempos` are in place of the continuation's own, `find` in place of all tracks of an instrument.
+    Beats are preserved: if the resolutions of the two do not divide each other, that of the prompt is multiplied, as
+    far as MIDI allows. `tempos` replaces the tempos of the continuation, and `find` replaces the choice of all tracks
+    of an instrument.
     """
     grid = continuation.ticks_per_quarter
     factor: int = grid // gcd(grid, prompt.ticks_per_quarter)
@@ -114,7 +115,7 @@ def join_in_beats(
 
 
 def with_tempos(score: Score, tempos: Tempos) -> Score:
-    """A score with other tempos than its own."""
+    """Return a score with its tempos replaced."""
     score = score.copy()
     score.tempos = score.tempos.filter(lambda _: False, inplace=False)
     _append_tempos(score, tempos, assumed=None)
@@ -122,7 +123,7 @@ def with_tempos(score: Score, tempos: Tempos) -> Score:
 
 
 def _append_tempos(score: Score, tempos: Tempos, assumed: int | None = 500_000) -> None:
-    """Append tempo changes, but for those that change nothing; `assumed` is what holds where there is none."""
+    """Append tempo changes, without those that change nothing; `assumed` is the tempo if there is none."""
     from symusic import Tempo
 
     for place, (tick, microseconds) in enumerate(tempos):
@@ -134,9 +135,11 @@ def _append_tempos(score: Score, tempos: Tempos, assumed: int | None = 500_000) 
 def join_in_seconds(
     prompt: Score, split_point: int, continuation: Score, start: int, find: Find | None = None
 ) -> Score:
-    """The same where seconds stay seconds: the prompt's tempos stand, its ticks are multiplied until one is short.
+    """Like `join_in_beats`, but seconds are preserved: the tempos of the prompt remain, and its resolution is
+    multiplied until a tick is short enough.
 
-    The continuation knows no instruments: its notes go to those of the prompt, drums apart, unless `find` says others.
+    The continuation has no instruments: its notes go to those of the prompt, without drums, unless `find` chooses
+    others.
     """
     per_tick = TempoMap(prompt).last_seconds_per_tick
     factor: int = max(1, min(ceil(per_tick / _SHORT_SECONDS), _largest_factor(prompt)))
@@ -158,11 +161,11 @@ def _append_tracks(
     moved: Callable[[int], int],
     find: Find,
 ) -> None:
-    """Append the notes and pedals that begin at tick `start` or later, each to the track of its instrument, and where
-    several play that (two hands, two violins) to the one whose line it goes on.
+    """Append the notes and pedals that begin at tick `start` or later to the track of their instrument or, if several
+    tracks play it (two hands, two violins), to the one whose line they continue.
 
-    A note waits for a note of the prompt that still sounds at its pitch, and is left out if it would end before that
-    one does; a pedal waits for one that is still down.
+    A note begins after a note of the prompt that still sounds at its pitch, and is left out if it would end before that
+    one does; a pedal begins after one that is still down.
     """
     from symusic import PitchBend
 
@@ -175,15 +178,15 @@ def _append_tracks(
         dealt = _dealt(targets, notes)
         for target, own in zip(targets, dealt, strict=True):
             if (own or pedals) and target.pitch_bends and target.pitch_bends[-1].value:
-                # The ids know nothing of bends: what was bent when the prompt ended would stay out of tune.
+                # Ids have no pitch bends: a bend at the end of the prompt would detune the continuation.
                 target.pitch_bends.append(PitchBend(split_point, 0))
             _append_notes(target, own)
-            # A pedal is the instrument's, whichever of its tracks plays.
+            # A pedal affects the instrument on all its tracks.
             _append_pedals(target, [pedal.copy() for pedal in pedals])
 
 
 def _dealt(targets: list[Track], notes: list[Any]) -> list[list[Any]]:
-    """Notes by the track that they belong to, of those that play their instrument."""
+    """Divide notes among the tracks that play their instrument."""
     if len(targets) == 1:
         return [notes]
     notes.sort(key=lambda note: (note.time, note.pitch))
@@ -198,7 +201,8 @@ def _dealt(targets: list[Track], notes: list[Any]) -> list[list[Any]]:
 
 
 def _largest_factor(score: Score) -> int:
-    """By how much the ticks of a score can be multiplied: a MIDI file counts a quarter in 15 bits and a time in 28."""
+    """Return the largest factor of the resolution of a score: MIDI stores the resolution in 15 bits and a time in
+    28."""
     return min(_MAXIMUM_TICKS_PER_QUARTER // int(score.ticks_per_quarter), _MAXIMUM_TICKS // max(1, int(score.end())))
 
 
@@ -231,7 +235,7 @@ def _bar_in_force(score: Score) -> float:
 
 
 def _tracks_like(score: Score, model: Track) -> list[Track]:
-    """The score's tracks for an instrument that have notes; a new one if there is none."""
+    """Return the tracks with notes of an instrument; a new one if there is none."""
     from symusic import Track
 
     found = [
@@ -246,7 +250,7 @@ def _tracks_like(score: Score, model: Track) -> list[Track]:
 
 
 def _pitched_tracks(score: Score, model: Track) -> list[Track]:
-    """The score's tracks that have notes and are not drums; as `_tracks_like` if there is none."""
+    """Return the tracks with notes that are not drums; like `_tracks_like` if there is none."""
     return [track for track in score.tracks if len(track.notes) and not track.is_drum] or _tracks_like(score, model)
 
 

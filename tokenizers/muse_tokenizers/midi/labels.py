@@ -1,4 +1,4 @@
-"""Names that musicians use for MIDI numbers."""
+"""Names of MIDI numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def pitch_name(pitch: int) -> str:
-    """Scientific pitch notation; middle C, MIDI 60, is C4.
+    """Return the scientific pitch notation; middle C, MIDI 60, is C4.
 
     >>> pitch_name(61)
     'C#4'
@@ -19,7 +19,7 @@ def pitch_name(pitch: int) -> str:
 
 
 def program_name(program: int) -> str:
-    """The General MIDI name of a program from 0 to 127; "Drums" for -1."""
+    """Return the General MIDI name of a program from 0 to 127; "Drums" for -1."""
     from miditok.constants import MIDI_INSTRUMENTS
 
     return "Drums" if program < 0 else str(MIDI_INSTRUMENTS[program]["name"])
@@ -27,7 +27,7 @@ def program_name(program: int) -> str:
 
 @cache
 def drum_name(pitch: int) -> str:
-    """The General MIDI name of a drum, "Drum 20" for one that has none.
+    """Return the General MIDI name of a drum, "Drum 20" if it has none.
 
     >>> drum_name(38)
     'Acoustic Snare'

@@ -1,4 +1,4 @@
-"""Bars that repeat, noticed while they are written. Knows no ids."""
+"""Detects repeated bars during generation. Knows no ids."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from collections import deque
 __all__ = ["REACH", "LoopWatch", "Strike", "is_near_equal", "is_repeat"]
 
 REACH = 16
-"""How many bars before a bar its model may stand."""
+"""Number of previous bars with which a bar is compared."""
 _SPARSE, _SPARSE_REACH = 4, 4
-"""Notes of a bar up to which two are near-equal only if they are equal, and how far before its model may stand: whole
-notes of a slow melody come again soon, and are no loop."""
+"""Bars with up to this many notes must be equal to count as repeats, and are compared with this many previous bars:
+whole notes of a slow melody recur soon without being a loop."""
 
 Strike = tuple[int, int, int]
-"""Position in the bar, program, pitch."""
+"""Position in the bar, program and pitch of an onset."""
 
 
 def _most_differing(notes: int) -> int:
-    """Of so many notes, how many may differ between bars that are near-equal: a tenth, but one at least."""
+    """Return how many notes may differ between two nearly equal bars: a tenth, but at least one."""
     return 0 if notes <= _SPARSE else max(1, notes // 10)
 
 
 def is_near_equal(bar: frozenset[Strike], other: frozenset[Strike]) -> bool:
-    """Whether two bars have the same onsets and pitches but for a tenth; velocities, lengths and pedals are free."""
+    """Whether two bars have the same onsets and pitches except for a tenth; velocities, lengths and pedals are
+    ignored."""
     notes = max(len(bar), len(other))
     return notes - len(bar & other) <= _most_differing(notes)
 
 
 def is_repeat(bar: frozenset[Strike], before: list[frozenset[Strike]]) -> bool:
-    """Whether a bar is near-equal to one of the bars before it, the last of which is the nearest."""
+    """Whether a bar is nearly equal to one of the bars before it, the last of which is the nearest."""
     nearby = before[: -REACH - 1 : -1]
     return any(
         is_near_equal(bar, other)
@@ -39,32 +40,33 @@ def is_repeat(bar: frozenset[Strike], before: list[frozenset[Strike]]) -> bool:
 
 
 class LoopWatch:
-    """The bars of one piece as sets of notes, and which of them the bar under way must not become."""
+    """Watches the bars of a piece, as sets of notes, and which of them the current bar must not repeat."""
 
     def __init__(self) -> None:
         self._bars: deque[frozenset[Strike]] = deque(maxlen=REACH)
         self._run = 0
-        """New bars at the end that each are near-equal to an earlier one."""
+        """Number of new bars at the end that are each nearly equal to an earlier one."""
         self._bar: set[Strike] = set()
         self._models: list[_Model] = []
 
     def from_here(self) -> LoopWatch:
-        """A watch of its own, to which the bars so far are only models: what was given may repeat as it likes."""
+        """Return a copy for which the bars so far are only models: repeats in the prompt are not counted."""
         other = LoopWatch()
         other._bars, other._bar = self._bars.copy(), self._bar.copy()
         return other
 
     def strike(self, position: int, program: int, pitch: int) -> None:
-        """A note begins in the bar under way."""
+        """Add a note that begins in the current bar."""
         self._bar.add((position, program, pitch))
         for model in self._models:
             model.strike((position, program, pitch))
 
     def next_bar(self, most: int | None) -> None:
-        """The bar under way is whole, and another begins.
+        """End the current bar and begin another.
 
         Args:
-            most: how many new bars in a row, 1 or more, may each be near-equal to an earlier one; None: any number.
+            most: Largest number of new bars in a row, at least 1, that may each be nearly equal to an earlier one; None
+                for any.
         """
         bar = frozenset(self._bar)
         if most is not None:
@@ -75,14 +77,14 @@ class LoopWatch:
             return
         models, empty = [], 0
         for distance, notes in enumerate(reversed(self._bars), 1):
-            # Empty bars after this one would lengthen the loop, and no note could be withheld to break it.
+            # Empty bars after this one would extend the loop, and no note could be withheld to break it.
             if notes and self._run + 1 + empty > most and (len(notes) > _SPARSE or distance <= _SPARSE_REACH):
                 models.append(notes)
             empty = 0 if notes else empty + 1
         self._models = [_Model(notes) for notes in dict.fromkeys(models)]
 
     def withheld(self, position: int, program: int) -> set[int]:
-        """The pitches that may not be struck now, or the bar under way would become one that it must not."""
+        """Return the pitches that must not be played now, because the current bar would become a forbidden repeat."""
         found: set[int] = set()
         for model in self._models:
             pitches = model.pitches.get((position, program))
@@ -92,10 +94,10 @@ class LoopWatch:
 
 
 class _Model:
-    """A bar that the bar under way must not become.
+    """A bar that the current bar must not repeat.
 
-    The first half of its notes may be struck again. From there on none may until enough is otherwise: so it is in the
-    middle of a bar that another way is found, where the bar can still lead anywhere, and not at its last note.
+    The first half of its notes may be played again. After that none of them may until enough notes differ, so that the
+    bar changes in its middle, where many continuations remain, and not at its last note.
     """
 
     def __init__(self, notes: frozenset[Strike]) -> None:
@@ -117,7 +119,7 @@ class _Model:
             self._added += 1
 
     def is_near(self, position: int) -> bool:
-        """Whether the bar under way has taken half of the notes, and has not become another one for certain."""
+        """Whether the current bar has half of the notes, and may still become nearly equal."""
         if 2 * self._taken + 1 < len(self._notes):
             return False
         before = self._taken_before if self._place == position else self._taken

@@ -1,8 +1,8 @@
-"""What a segment of music is like, in numbers.
+"""Measures of a segment of music.
 
-Sources: MusPy (Dong et al. 2020, arXiv 2008.01951), Yang & Lerch 2018 (doi 10.1007/s00521-018-3849-7), Wu & Yang 2020
-(arXiv 2008.01307), Gillick et al. 2019 (arXiv 1905.06118). A beat is a quarter; the grid has 24 steps per beat; a bar
-is one that lies whole in the segment. What has no meaning in a segment (a pitch where only drums play) is left out.
+Sources: MusPy (Dong et al. 2020, arXiv 2008.01951), Yang and Lerch 2018 (doi 10.1007/s00521-018-3849-7), Wu and Yang
+2020 (arXiv 2008.01307), Gillick et al. 2019 (arXiv 1905.06118). A beat is a quarter; the grid has 24 steps per beat;
+only bars that are completely inside the segment count. Undefined measures (a pitch if only drums play) are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["longest_silence", "measure_beats", "measure_notes"]
 _PITCH_CLASSES = tuple(pitch_name(pitch)[:-1] for pitch in range(60, 72))
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)
 _LENGTHS = ("1/16", "1/12", "1/8", "1/6", "1/4", "3/8", "1/2", "3/4", "1", "3/2", "2", "3", "4", "6", "8")
-"""Beats, half an octave from one to the next: the even ones are duple, the odd ones dotted or triplets."""
+"""Note lengths in beats, by factors of 1.5 and 4/3: the even ones are duple, the odd ones dotted or triplets."""
 _DRUM_PITCHES = {
     "kick": (35, 36),
     "snare": (37, 38, 40),
@@ -35,11 +35,12 @@ _DRUM_PITCHES = {
     "crash": (49, 52, 55, 57),
     "ride": (51, 53, 59),
 }
-"""Nine parts of a kit, as in Gillick et al. 2019, with General MIDI's second kick and floor tom; others are "other"."""
+"""Nine parts of a drum kit, as in Gillick et al. 2019, with the second kick and floor tom of General MIDI; the rest is
+"other"."""
 _LONGEST_PERIOD = 4
-"""Bars of the longest figure whose repetition is a loop."""
+"""Longest period of a loop in bars."""
 _LEAST_DENSITY = 0.1
-"""Notes a second below which a segment counts as empty."""
+"""Notes per second below which a segment counts as empty."""
 
 
 def measure_notes(segment: Segment) -> dict[str, Measure]:
@@ -137,7 +138,7 @@ def _polyphony(segment: Segment) -> float | None:
     spans = spans[np.argsort(spans[:, 0])]
     total = float((spans[:, 1] - spans[:, 0]).sum())
     ended = np.concatenate(([0.0], np.maximum.accumulate(spans[:, 1])))
-    # Of each note what the notes before it have not covered.
+    # The part of each note that earlier notes do not cover.
     covered = float(np.maximum(spans[:, 1] - np.maximum(spans[:, 0], ended[:-1]), 0.0).sum())
     return total / covered if covered > 0 else None
 
@@ -159,7 +160,7 @@ def _groove_consistency(bars: Sequence[Bar]) -> float | None:
 
 
 def longest_loop(bars: Sequence[Bar]) -> int:
-    """Bars of the longest loop; see `measure_beats`."""
+    """Return the length of the longest loop in bars; see `measure_beats`."""
     longest = 0
     for period in range(1, _LONGEST_PERIOD + 1):
         run, has_notes = 0, False

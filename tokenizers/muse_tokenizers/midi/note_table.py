@@ -1,4 +1,4 @@
-"""The notes of a score as columns in real time, for whoever measures music and needs no bars."""
+"""The notes of a score as arrays in real time, for measures that need no bars."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ PARTS_PER_PROGRAM = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoteTable:
-    """N notes in the order of their onset, and the tempo changes. Times are seconds."""
+    """N notes ordered by onset, and the tempo changes. Times are in seconds."""
 
     onset: Column
     """(N,)"""
     end: Column
-    """(N,): where the key is released."""
+    """(N,) times at which the keys are released."""
     pitch: Column
-    """(N,) MIDI numbers."""
+    """(N,) MIDI pitches."""
     velocity: Column
-    """(N,) 1 to 127."""
+    """(N,) velocities from 1 to 127."""
     program: NDArray[np.int64]
     """(N,) General MIDI programs; -1 for drums."""
     part: NDArray[np.int64]
@@ -50,17 +50,17 @@ class NoteTable:
         return found
 
     def between(self, start: float, end: float) -> NoteTable:
-        """What begins in [start, end), with `start` as 0. Notes keep their length."""
+        """Return what begins in [start, end), with `start` as 0. Notes keep their length."""
         kept = (self.onset >= start) & (self.onset < end)
         tempos = self.tempo_changes[(self.tempo_changes >= start) & (self.tempo_changes < end)]
         return self._taken(kept, start, tempos - start)
 
     def pitched(self) -> NoteTable:
-        """Without drums."""
+        """Return the notes without drums."""
         return self._taken(~self.drums, 0.0, self.tempo_changes)
 
     def repeated(self, period: float, end: float) -> NoteTable:
-        """The same, played again every `period` seconds, up to `end`."""
+        """Repeat the notes every `period` seconds, up to `end`."""
         times = int(np.ceil(end / period))
         shifts = np.repeat(np.arange(times) * period, len(self.onset))
         onset = np.tile(self.onset, times) + shifts
@@ -91,7 +91,7 @@ class NoteTable:
 
 
 def note_table(score: Score) -> NoteTable:
-    """The notes of a score in seconds of its tempo map."""
+    """Return the notes of a score in seconds, by its tempo map."""
     tempo = TempoMap(score)
     columns: list[NDArray[np.int64]] = [np.zeros((6, 0), dtype=np.int64)]
     tracks: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Note-ons and note-offs of a MIDI file as notes, with an end for those that nothing ends. Knows numbers alone."""
+"""Pairs note-ons and note-offs of a MIDI file, and ends notes without note-offs. Works on arrays of numbers only."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ __all__ = ["CHANNEL_MODES", "Messages", "Notes", "pair_notes"]
 
 Numbers = NDArray[np.int64]
 Bytes = NDArray[np.int16]
-"""What is below 256, wide enough for two data bytes in one number."""
+"""Bytes in a wider type, so that two data bytes fit into one number."""
 
 CHANNEL_MODES = (120, 123, 124, 125, 126, 127)
-"""The controllers that end all notes of a channel: All Sound Off, All Notes Off, and those that imply it."""
+"""Controllers that end all notes of a channel: All Sound Off, All Notes Off, and those that imply it."""
 _RINGING = 16
-"""Quarters after the last event of a file up to which a note lasts at most that nothing ends."""
+"""Quarters after the last event of a file by which a note without an end is ended."""
 
 _LONGEST = 1_000
-"""Quarters that such a note lasts at most: eight minutes at 120 beats per minute."""
+"""Longest length of such a note in quarters: eight minutes at 120 beats per minute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Messages:
-    """The channel messages of a file as (N,) columns, in the order of the tracks."""
+    """The channel messages of a file as (N,) arrays, in the order of the tracks."""
 
     tick: Numbers
     track: Numbers
     channel: Numbers
-    """Below 2048: 16 channels on each of 128 ports."""
+    """Channel below 2048: 16 channels on each of 128 ports."""
     kind: Bytes
-    """The upper half of the status: 8 note-off, 9 note-on, 11 controller, 12 program, 14 bend."""
+    """Upper half of the status byte: 8 note-off, 9 note-on, 11 controller, 12 program, 14 bend."""
     first: Bytes
     second: Bytes
 
     def of_kind(self, kind: int) -> Numbers:
-        """The places of the messages of a kind."""
+        """Return the indices of the messages of a kind."""
         return np.flatnonzero(self.kind == kind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notes:
-    """The notes of a file as (N,) columns, in the order of their note-ons."""
+    """The notes of a file as (N,) arrays, in the order of their note-ons."""
 
     place: Numbers
-    """Of the note-on among the messages."""
+    """Index of the note-on among the messages."""
     end: Numbers
     """Ticks."""
     unclosed: int
-    """How many no note-off ended."""
+    """Number of notes without a note-off."""
 
 
 def pair_notes(messages: Messages, track_ends: Numbers, ticks_per_quarter: int) -> Notes:
-    """The notes of a file.
+    """Pair the notes of a file.
 
-    The first note-off of a pitch on a track's channel ends the first of its notes. Where some are left over, each of
-    them and of those that overlap them ends at the next note-on or note-off of its pitch on the channel, where the
-    channel's notes are all ended, or at the end of its track.
+    The first note-off of a pitch on a channel of a track ends its earliest note. If some notes remain, each of them and
+    those that overlap them ends at the next note-on or note-off of its pitch on the channel, at the next event that
+    ends all notes of the channel, or at the end of its track.
 
     Args:
-        messages: the channel messages of the file.
-        track_ends: (tracks,) ticks.
-        ticks_per_quarter: for how long a note is that begins where its track ends.
+        messages: Channel messages of the file.
+        track_ends: (tracks,) ends of the tracks in ticks.
+        ticks_per_quarter: Resolution; it determines the length of a note that begins at the end of its track.
     """
     places = np.flatnonzero((messages.kind == 8) | (messages.kind == 9))
     voice = ((messages.track[places] << 11 | messages.channel[places]) << 7) | messages.first[places]
@@ -81,7 +81,7 @@ def pair_notes(messages: Messages, track_ends: Numbers, ticks_per_quarter: int) 
     end[closed] = messages.tick[places[off[partner]]]
     unclosed = int((~closed).sum())
     if unclosed:
-        # From the last time on at which nothing of such a voice sounds.
+        # From the last time at which no note of the voice sounds.
         depth = np.cumsum(np.where(strikes, 1, -1))
         depth -= (depth - np.where(strikes, 1, -1))[begins][rank]
         silent = begins - 1
@@ -96,13 +96,13 @@ def pair_notes(messages: Messages, track_ends: Numbers, ticks_per_quarter: int) 
 def _without_strays(
     strikes: NDArray[np.bool_], places: Numbers, voice: Numbers
 ) -> tuple[NDArray[np.bool_], Numbers, Numbers]:
-    """The same without the note-offs that come when nothing sounds; voices follow one another."""
+    """Remove note-offs for which no note sounds; voices are contiguous."""
     step = np.where(strikes, 1, -1)
     rank = np.cumsum(np.diff(voice, prepend=-1) != 0) - 1
     begins = np.flatnonzero(np.diff(voice, prepend=-1))
     total = np.cumsum(step)
     base = (total - step)[begins][rank] if len(begins) else total
-    # Each voice is counted from far below the one before it, so that the least so far begins anew with it.
+    # Each voice starts far below the previous one, so that the running minimum restarts with it.
     far = rank * (2 * len(step) + 2)
     depth = total - base - far
     before = np.concatenate(([0], np.minimum.accumulate(depth)[:-1])) if len(depth) else depth
@@ -111,7 +111,7 @@ def _without_strays(
 
 
 def _likely_ends(messages: Messages, places: Numbers, track_ends: Numbers, ticks_per_quarter: int) -> Numbers:
-    """Where the notes with these note-ons end, of which no note-off says it."""
+    """Estimate the ends of the notes that have no note-off."""
     tick, channel = messages.tick[places], messages.channel[places]
     pitch = channel << 7 | messages.first[places]
     last = int(messages.tick.max())
@@ -125,7 +125,7 @@ def _likely_ends(messages: Messages, places: Numbers, track_ends: Numbers, ticks
 
 
 def _next(key: Numbers, tick: Numbers, other_key: Numbers, other_tick: Numbers) -> Numbers:
-    """The tick of the next of the others that has the same key and comes later; far away where there is none."""
+    """Return the tick of the next event with the same key and a later time; a very large number if there is none."""
     far = np.iinfo(np.int64).max
     others = np.append(np.sort(other_key << 31 | other_tick), far)
     found = others[np.searchsorted(others, key << 31 | tick, side="right")]

@@ -1,7 +1,7 @@
-"""Scores as a stream of events in real time: note on, velocity, note off, time shift.
+"""The performance vocabulary: scores as events in real time (note on, velocity, note off, time shift).
 
-The vocabulary of arXiv 2409.10870's piano experiment: 128 + 128 + 100 + 32 = 388 ids. One piano; the sustain pedal
-lengthens the notes it holds, as in Oore et al. 2018 (arXiv 1808.03715).
+This is the vocabulary of the piano experiment of arXiv 2409.10870: 128 + 128 + 100 + 32 = 388 ids for one piano. The
+sustain pedal lengthens the notes that it holds, as in Oore et al. 2018 (arXiv 1808.03715).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["PerformanceGrammar", "PerformanceTokenizer"]
 
 _CLOSING_SECONDS = 0.5
-"""How long a note rings that nothing ended when a piece stops."""
+"""Length of a note that has not ended at the end of a piece."""
 
 
 class PerformanceTokenizer(MidiTokenizer):
-    """Scores as events in real time."""
+    """Encodes scores as events in real time."""
 
     def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["performance"]) -> None:
         super().__init__(configuration)
@@ -55,10 +55,10 @@ class PerformanceTokenizer(MidiTokenizer):
     # Scores
 
     def encode_list(self, score: Score) -> list[int]:
-        """Ids of all that is not drums, as one piano.
+        """Encode everything except drums, as one piano.
 
         Raises:
-            UnreadablePieceError: there is nothing but drums.
+            UnreadablePieceError: The score has only drums.
         """
         from symusic import Score, Tempo
 
@@ -74,7 +74,7 @@ class PerformanceTokenizer(MidiTokenizer):
         return [i for sequence in (tokens if isinstance(tokens, list) else [tokens]) for i in sequence.ids]
 
     def _retime(self, track: Track, tempo: TempoMap) -> Track:
-        """A track -> its notes in steps of real time, as long as they sound under the pedal."""
+        """Return the notes of a track in steps of real time, extended while the pedal holds them."""
         from symusic import Note, Track
 
         notes = track.notes.numpy()
@@ -90,9 +90,9 @@ class PerformanceTokenizer(MidiTokenizer):
         return retimed
 
     def decode_list(self, ids: list[int]) -> Score:
-        """The score of whole ids; a note that nothing ends rings on for half a second.
+        """Decode complete ids; a note without an end lasts for another half second.
 
-        What MidiTok's decoder gives, which first makes lists for 16,512 pitches of 129 programs.
+        The result is that of MidiTok's decoder, which first builds lists for 16,512 pitches of 129 programs.
         """
         from symusic import Note, Score, Tempo, TimeSignature, Track
 
@@ -120,7 +120,7 @@ class PerformanceTokenizer(MidiTokenizer):
         return score
 
     def closed(self, ids: list[int]) -> list[int]:
-        """The ids, and what ends the notes that still sound."""
+        """Return the ids, followed by those that end the notes that still sound."""
         sounding: dict[int, None] = {}
         off = {int(on): int(off) for on, off in zip(self.on, self.off, strict=True)}
         for i in ids:
@@ -137,16 +137,16 @@ class PerformanceTokenizer(MidiTokenizer):
         return min(round(_CLOSING_SECONDS / self.tick_seconds), len(self.shift))
 
     def whole_length(self, ids: list[int]) -> int:
-        """How many of the ids there are before a note on that has no velocity."""
+        """Return the number of ids before an incomplete note on, one without a velocity."""
         return len(ids) - 1 if ids and self.entries.kinds[ids[-1]] == "NoteOn" else len(ids)
 
     # Time
 
     def split_ids(self, ids: list[int], seconds: float | None) -> tuple[list[int], int, float]:
-        """The ids up to the moment at which a piece is to be continued: the last before `seconds` at which nothing
-        sounds, if there is one in the last fifth of the prompt, else the last time shift.
+        """Return the ids up to the split point: the last time before `seconds` at which no note sounds, if there is one
+        in the last fifth of the prompt, else the last time shift.
 
-        Returns ids, ticks and seconds of the split point.
+        Returns the ids, and ticks and seconds of the split point.
         """
         ticks = np.cumsum(self.shift_ticks[ids])
         if seconds is None:
@@ -164,7 +164,7 @@ class PerformanceTokenizer(MidiTokenizer):
     # Meaning
 
     def file_notes(self, piece: Score) -> FileNotes:
-        """The notes of a piece as its file has them, in steps of real time, all of player 0."""
+        """Return the notes of a piece as in its file, in steps of real time, all for player 0."""
         tempo = TempoMap(piece)
         tracks = ((0, track) for track in piece.tracks if not track.is_drum)
         return FileNotes(tracks, lambda ticks: tempo.seconds(ticks) / self.tick_seconds)
@@ -172,8 +172,7 @@ class PerformanceTokenizer(MidiTokenizer):
     def describe_list(
         self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
-        """A token for every id, at the times of the ids alone. A note's on, velocity and off share its number and
-        span."""
+        """Describe every id, at the times of the ids alone. The ids of a note share its index and span."""
         tokens, tick, note = list[Token](), 0, -1
         sounding: dict[int, list[int]] = {}
         strikes: list[tuple[list[int], int, int]] = []
@@ -229,29 +228,29 @@ class PerformanceTokenizer(MidiTokenizer):
         return PerformanceGrammar(self, prompt, candidates, constraints or MidiConstraints())
 
     def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
-        """(V,) ids with every pitch moved; (V,) False where a pitch leaves 0 to 127."""
+        """Return (V,) ids with every pitch transposed, and (V,) bool, false if a pitch leaves 0 to 127."""
         return shifted(len(self.entries), [self.on, self.off], semitones)
 
 
 @dataclass(slots=True)
 class PerformanceState:
-    """What is known of C growing performances: arrays over the candidates."""
+    """State of C performances: arrays over the candidates."""
 
     sounding: NDArray[np.bool_]
     fresh: NDArray[np.bool_]
-    """(C, 128) each: the pitches that sound, and those struck since the last time shift."""
+    """(C, 128) each, the pitches that sound, and those played since the last time shift."""
     last: NDArray[np.int64]
     """(C,) the last id."""
     notes: NDArray[np.int64]
-    """(C,) how many the continuation has."""
+    """(C,) number of notes in the continuation."""
     quiet: NDArray[np.float64]
-    """(C,) seconds of the silence so far."""
+    """(C,) seconds of silence so far."""
 
 
 class PerformanceGrammar(Grammar):
-    """The state of C growing performances; see `Grammar`.
+    """The grammar of C performances; see `Grammar`.
 
-    A note on brings a velocity, is never struck while it sounds, and ends later than it began.
+    A note on is followed by a velocity, does not repeat a pitch that sounds, and ends later than it begins.
     """
 
     def __init__(

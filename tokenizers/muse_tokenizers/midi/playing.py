@@ -1,4 +1,4 @@
-"""Notes that somebody played, as a score; a score as one score an instrument. Knows scores; nothing of ids."""
+"""Builds a score from played notes, and splits a score by instrument. Knows scores, but not ids."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 __all__ = ["PlayedNote", "instrument_parts", "score_of_notes"]
 
 PlayedNote = tuple[int, int, float, float]
-"""Pitch and velocity as MIDI has them; seconds at which the key went down, and at which it came up."""
+"""MIDI pitch and velocity; times in seconds at which the key was pressed and released."""
 
 _TICKS_PER_QUARTER = 480
 _LATEST = 1_000_000.0
-"""Seconds up to which a clock may have run; MIDI's ticks could not count many more."""
+"""Largest time in seconds; MIDI ticks could not represent much more."""
 _SHORTEST = 0.03
-"""Seconds of a key that was only touched."""
+"""Shortest length of a note in seconds."""
 
 
 def score_of_notes(notes: Sequence[PlayedNote], tempo: float = 120.0, program: int = 0) -> Score:
-    """What was played, on one instrument, in four quarters per bar; the first note begins the first bar.
+    """Return played notes as a score for one instrument, in 4/4; the first note begins the first bar.
 
     Args:
-        notes: in any order.
-        tempo: quarters per minute, from 20 to 300.
-        program: of the instrument, from 0 to 127.
+        notes: Notes in any order.
+        tempo: Tempo in quarters per minute, from 20 to 300.
+        program: General MIDI program, from 0 to 127.
 
     Raises:
-        UnreadablePieceError: there is no note, or something is no note that can be played.
+        UnreadablePieceError: There is no note, or a note is invalid.
     """
     from symusic import Note, Score, Tempo, TimeSignature, Track
 
@@ -58,7 +58,7 @@ def score_of_notes(notes: Sequence[PlayedNote], tempo: float = 120.0, program: i
 
 
 def instrument_parts(score: Score) -> list[tuple[str, Score]]:
-    """Each track that has notes as a score of its own, with the tempos and metres of the whole, and what to call it."""
+    """Return each track with notes as a separate score with the tempos and metres of the whole, and its name."""
     parts = []
     for number, track in enumerate(score.tracks):
         if len(track.notes):

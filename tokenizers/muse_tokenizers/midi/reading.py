@@ -1,4 +1,4 @@
-"""MIDI files as scores. This decides what is a readable piece; whatever has passed here, nothing behind it refuses."""
+"""Reads MIDI files as scores. A score that is read here is accepted by everything else."""
 
 from __future__ import annotations
 
@@ -40,16 +40,18 @@ MAXIMUM_NOTES = 200_000
 MAXIMUM_SECONDS = 4 * 3600
 MAXIMUM_BYTES = 64 * 2**20
 MAXIMUM_CONTROLS = 800_000
-"""Of all parts, each of which has those of its channel."""
+"""Largest number of controllers of all parts, each of which has those of its channel."""
 MAXIMUM_QUARTERS = 50_000
-"""Four hours at 208 beats per minute. At any of MIDI's resolutions 31 bits count so many, and a continuation."""
+"""Longest piece in quarters: four hours at 208 beats per minute. At any resolution of MIDI, 31 bits suffice for it and
+a continuation."""
 MAXIMUM_BARS = 60_000
 _SHORTEST_QUARTER = 20_000
-"""Microseconds: 3,000 beats per minute. At a tempo of millions a second of music has more bars than can be counted."""
+"""Shortest quarter in microseconds: 3,000 beats per minute. At tempos of millions, a second of music has too many
+bars."""
 _DRUMS = 9
-"""The channel of the drums on each port, counted from 0."""
+"""Drum channel of each port, counted from 0."""
 _PRESSED = 64
-"""The least value at which a pedal is down."""
+"""Smallest controller value at which a pedal is down."""
 
 _Event = tuple[int, bytes]
 
@@ -58,12 +60,12 @@ def read_score(path: Path, warn: Warn = warn_about_file) -> Score:
     """Read a MIDI file.
 
     Args:
-        path: the file.
-        warn: called with one line for each thing that was repaired.
+        path: Path of the file.
+        warn: Called with one line for everything that was repaired.
 
     Raises:
-        UnreadablePieceError: no such file, not MIDI, damaged beyond repair, without notes, or longer than anyone can
-            mean.
+        UnreadablePieceError: The file does not exist, is not MIDI, is damaged beyond repair, has no notes, or is too
+            long.
     """
     try:
         size = path.stat().st_size
@@ -78,10 +80,10 @@ def read_score(path: Path, warn: Warn = warn_about_file) -> Score:
 
 
 def parse_score(data: bytes, name: str, warn: Warn = warn_about_file) -> Score:
-    """The score in the bytes of a MIDI file; `name` is for messages.
+    """Read a score from the bytes of a MIDI file; `name` is its name in messages.
 
     Raises:
-        UnreadablePieceError: see `read_score`.
+        UnreadablePieceError: As for `read_score`.
     """
     if not data:
         raise UnreadablePieceError(f"{name} is empty")
@@ -129,7 +131,7 @@ def _score(file: MidiFile, name: str, repairs: Repairs) -> Score:
 
 
 def _parts(messages: Messages, notes: Notes, name: str) -> list[Part]:
-    """The parts of a file, by track; counted one by one, before there are too many."""
+    """Return the parts of a file by track; the number is checked while they are built."""
     parts, controls = [], 0
     for part in find_parts(messages, notes):
         parts.append(part)
@@ -142,7 +144,7 @@ def _parts(messages: Messages, notes: Notes, name: str) -> list[Part]:
 
 
 def _offsets(file: MidiFile, repairs: Repairs) -> list[int]:
-    """The tick at which each track begins: those of format 2 follow one another."""
+    """Return the tick at which each track begins: tracks of format 2 are consecutive."""
     if file.file_format < 2 or len(file.tracks) < 2:
         return [0] * len(file.tracks)
     repairs.add(f"its {len(file.tracks)} tracks are pieces of their own (format 2); read one after the other")
@@ -154,7 +156,7 @@ def _offsets(file: MidiFile, repairs: Repairs) -> list[int]:
 
 
 def _whole_bars(track: TrackEvents, ticks_per_quarter: int) -> int:
-    """Ticks of a track up to the bar line at or after its end."""
+    """Return the length of a track in ticks, rounded up to a bar line."""
     metres = [(tick, data) for tick, kind, data in track.meta if kind == smf.TIME_SIGNATURE and not _metre(data)]
     since, data = max(metres, key=itemgetter(0), default=(0, b"\x04\x02"))
     bar = Fraction(4 * data[0] * ticks_per_quarter, 1 << data[1])
@@ -203,7 +205,7 @@ def _check_length(score: Score, last: int, name: str) -> None:
         raise UnreadablePieceError(f"{name} has {bars:,.0f} bars; allowed: up to {MAXIMUM_BARS:,}")
 
 
-# What holds for the whole piece
+# Global events
 
 
 def _add_meta(score: Score, file: MidiFile, offsets: list[int], repairs: Repairs) -> None:
@@ -217,7 +219,7 @@ def _add_meta(score: Score, file: MidiFile, offsets: list[int], repairs: Repairs
             repairs.add("{count} tempo{s} left out: its ticks are parts of a second", count=len(tempos))
         tempos = {0: file.quarter}
     elif file.file_format == 2:
-        # Each piece begins anew, at MIDI's own tempo and metre unless it says another.
+        # Each piece starts with MIDI's default tempo and metre unless it sets others.
         for offset in sorted(set(offsets)):
             tempos.setdefault(offset, 500_000)
             metres.setdefault(offset, b"\x04\x02")
@@ -232,7 +234,7 @@ def _add_meta(score: Score, file: MidiFile, offsets: list[int], repairs: Repairs
 
 
 def _metas(file: MidiFile, offsets: list[int], kind: int, problem: Any, repairs: Repairs) -> list[_Event]:
-    """(tick, data) of the sound events of a kind in all tracks; of several at one tick the last one counts."""
+    """Return the valid events of a kind in all tracks as (tick, data); the last one at a tick counts."""
     found: list[_Event] = []
     for number, (track, offset) in enumerate(zip(file.tracks, offsets, strict=True)):
         for tick, other, data in track.meta:
@@ -301,12 +303,12 @@ def _track(file: MidiFile, messages: Messages, notes: Notes, part: Part) -> Trac
 def _pedals(
     time: NDArray[np.int64], number: NDArray[np.int64], value: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where a channel's pedal goes down and up."""
+    """Return the ticks at which the pedal of a channel goes down and up."""
     some = (number == SUSTAIN) | (number == RESET)
     time, pressed = time[some], (number[some] == SUSTAIN) & (value[some] >= _PRESSED)
     change = np.diff(pressed.astype(np.int8), prepend=0)
     down, up = time[change == 1], time[change == -1]
-    # One that is never released has no length that it could be given.
+    # A pedal that is never released has no length.
     down = down[: len(up)]
     return down[up > down], up[up > down]
 
@@ -336,7 +338,7 @@ def _add_words(score: Score, file: MidiFile, parts: list[Part], offsets: list[in
 
 
 def _text(data: bytes) -> str:
-    """Text in a MIDI file is meant to be ASCII; today's is UTF-8, older files' mostly Latin-1."""
+    """Decode text: the standard says ASCII, current files have UTF-8, and older ones mostly Latin-1."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Scores as REMI ids, and what each of these ids means to a person."""
+"""The REMI tokenizer: scores to ids and back, and the meaning of each id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["RemiEvent", "RemiTokenizer"]
 
 @dataclass(frozen=True, slots=True)
 class RemiEvent:
-    """Where a REMI id stands in its piece."""
+    """Position of a REMI id in its piece."""
 
     id: int
     kind: Kind
@@ -36,17 +36,17 @@ class RemiEvent:
     seconds: float
     seconds_per_tick: float
     bar: int
-    """Counted from 1; 0 before the first."""
+    """Bar, counted from 1; 0 before the first."""
     position: int
-    """In the bar, in positions."""
+    """Position in the bar."""
     unit: int
-    """0 where the beat is a quarter, 1 where it is an eighth."""
+    """Unit of the beat: 0 for a quarter, 1 for an eighth."""
     program: int
     """Index of the current program; -1 before the first."""
 
 
 class RemiTokenizer(MidiTokenizer):
-    """Scores as bars and positions."""
+    """Encodes scores as bars and positions."""
 
     def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["remi"]) -> None:
         super().__init__(configuration)
@@ -56,7 +56,7 @@ class RemiTokenizer(MidiTokenizer):
     # Scores
 
     def encode_list(self, score: Score) -> list[int]:
-        """Ids of a score; of two equal pitches that overlap on one instrument the first is shortened."""
+        """Encode a score; if equal pitches overlap on one instrument, the first note is shortened."""
         from symusic import Score
 
         clean = Score(score.ticks_per_quarter)
@@ -65,7 +65,8 @@ class RemiTokenizer(MidiTokenizer):
             clean.time_signatures.append(signature)
         for track in merge_tracks(score):
             clean.tracks.append(track)
-        # MidiTok would cut, not round, the ticks of time signatures, and one that is early by a hair waits a whole bar.
+        # MidiTok truncates the ticks of time signatures instead of rounding them, and one that is slightly early would
+        # take effect a bar late.
         units = [item.denominator for item in clean.time_signatures if self._knows(item)]
         clean = clean.resample(self.settings.positions_per_beat * max([4, *units]) // 4, 1)
         ids = np.array(self._miditok.encode(clean).ids, dtype=np.int64)
@@ -75,9 +76,9 @@ class RemiTokenizer(MidiTokenizer):
         return (signature.numerator, signature.denominator) in self.settings.time_signatures
 
     def decode_list(self, ids: list[int]) -> Score:
-        """The score of whole ids (no special ones, nothing dangling); a pedal still down at the end is released.
+        """Decode complete ids without special ones; a pedal that is still down at the end is released.
 
-        An instrument that has pedals and no notes is left out: a MIDI file would not say which it is.
+        An instrument with pedals and no notes is left out: a MIDI file would not contain its program.
         """
         from miditok import TokSequence
         from symusic import Pedal
@@ -102,7 +103,7 @@ class RemiTokenizer(MidiTokenizer):
         return down
 
     def whole_length(self, ids: list[int]) -> int:
-        """How many of the ids there are before an event that is not finished."""
+        """Return the number of ids before an incomplete event."""
         for length in range(len(ids), 0, -1):
             if self.tables.kind[ids[length - 1]] in (
                 Kind.Duration,
@@ -117,13 +118,14 @@ class RemiTokenizer(MidiTokenizer):
     # Time
 
     def clock(self, piece: Score | None, split_index: int, ids: list[int], tempo: float | None = None) -> Clock:
-        """The clock of a prompt: of its file up to the split point at which its ids end, then of its prevailing tempo.
+        """Return the clock of a prompt: that of its file up to the split point at which its ids end, then of its
+        prevailing tempo.
 
         Args:
-            piece: the prompt; None: it is begun from nothing.
-            split_index: where it is cut, in ticks of the piece.
-            ids: without special ones.
-            tempo: beats per minute that are requested from the split point on.
+            piece: The prompt; None if there is none.
+            split_index: Split point in ticks of the piece.
+            ids: Ids without special ones.
+            tempo: Requested tempo in beats per minute from the split point on.
         """
         tables = self.tables
         start, pace = DEFAULT_TEMPO, None
@@ -132,7 +134,7 @@ class RemiTokenizer(MidiTokenizer):
         if piece is not None:
             *_, last = self.walk(ids)
             pace, clock = pace_of(piece, split_index), replace(file_clock(piece, quarter), split_point=last.tick)
-            # Where the two are one to the vocabulary, no id would bring the tempo back.
+            # If both have the same id, no id would restore the tempo.
             same = tables.nearest_tempo(pace.last) == tables.nearest_tempo(pace.prevailing)
             start = pace.prevailing if same else pace.last
         true = tempo or (start if pace is None else pace.prevailing)
@@ -140,7 +142,8 @@ class RemiTokenizer(MidiTokenizer):
         return replace(clock, pace=pace, start=start, scale=true / nominal if pace or tempo else 1.0)
 
     def tempos_after(self, prompt: list[int], ids: list[int], clock: Clock) -> list[tuple[int, int]]:
-        """The tempos of a continuation: (tick, microseconds per quarter), the first of them at the split point."""
+        """Return the tempos of a continuation as (tick, microseconds per quarter), the first of them at the split
+        point."""
         found = [(int(clock.split_point), round(60e6 / clock.start))]
         for index, moment in enumerate(self.walk([*prompt, *ids], clock)):
             if moment.kind == Kind.Tempo and index >= len(prompt):
@@ -148,7 +151,7 @@ class RemiTokenizer(MidiTokenizer):
         return found
 
     def walk(self, ids: list[int], clock: Clock | None = None) -> Iterator[RemiEvent]:
-        """Where each id stands; when, by a clock, or as the ids alone say."""
+        """Yield the position of each id, with its time by a clock, or by the ids alone."""
         if not ids:
             return
         tables, array = self.tables, np.array(ids, dtype=np.int64)
@@ -163,7 +166,7 @@ class RemiTokenizer(MidiTokenizer):
             if clock is None or before >= clock.split_point:
                 seconds += (tick - before) * seconds_per_tick
             elif tick != before:
-                # Up to the split point the file's own tempos hold, whatever the ids say.
+                # Up to the split point the tempos of the file apply, whatever the ids say.
                 seconds = clock.at(min(tick, clock.split_point))
                 seconds_per_tick = clock.per_tick_at(tick)
                 seconds += max(tick - clock.split_point, 0) * seconds_per_tick
@@ -173,10 +176,10 @@ class RemiTokenizer(MidiTokenizer):
             yield RemiEvent(i, Kind(number), tick, seconds, seconds_per_tick, bar, position, unit, program)
 
     def split_ids(self, ids: list[int], seconds: float | None, clock: Clock) -> tuple[list[int], int, float]:
-        """The ids up to the bar line at which a piece is to be continued, that bar's id the last.
+        """Return the ids up to the bar line at which a piece is to be continued, including the id of that bar.
 
-        The last bar line that is no later than `seconds` and has notes before it; for None, or beyond the end, the
-        one after the last event. Returns ids, tick and seconds of the split point, by the clock of the piece.
+        This is the last bar line up to `seconds` with notes before it; for None, or beyond the end, the one after the
+        last event. Returns ids, tick and seconds of the split point, by the clock of the piece.
         """
         moments = list(self.walk(ids, clock))
         limit = float("inf") if seconds is None else seconds
@@ -200,14 +203,14 @@ class RemiTokenizer(MidiTokenizer):
         return int(begins.sum())
 
     def half_step(self, ids: list[int]) -> float:
-        """Half of a position in the last bar before the split point at which the ids end, in ticks."""
+        """Return half a position in the last bar before the split point at which the ids end, in ticks."""
         signature = next(i for i in reversed(ids) if self.tables.kind[i] == Kind.TimeSig)
         return float(self.tables.position_ticks[signature]) / 2
 
     # Meaning
 
     def file_notes(self, piece: Score) -> FileNotes:
-        """The notes of a piece as its file has them, in ticks of ids; drums are player -1."""
+        """Return the notes of a piece as in its file, in ticks of ids; drums are player -1."""
         ratio = self.tables.ticks_per_quarter / piece.ticks_per_quarter
         tracks = ((-1 if track.is_drum else track.program, track) for track in merge_tracks(piece))
         return FileNotes(tracks, lambda ticks: ticks * ratio)
@@ -215,7 +218,7 @@ class RemiTokenizer(MidiTokenizer):
     def describe_list(
         self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
-        """A token for every id. The ids of a note share its number and its span."""
+        """Describe every id. The ids of a note share its index and span."""
         tables, tokens = self.tables, list[Token]()
         note, first = -1, 0
         heard = [(0.0, 0.0, tables.default_seconds_per_tick)] if clock is None else clock.sections
@@ -237,7 +240,7 @@ class RemiTokenizer(MidiTokenizer):
             inside = moment.kind in (Kind.Pitch, Kind.PitchDrum, Kind.Velocity, Kind.Duration)
             label, kind = self._label(moment)
             if clock is not None and moment.kind == Kind.Tempo:
-                # As the file has it, of which the id is the vocabulary's nearest.
+                # The tempo of the file, of which the id is the nearest one of the vocabulary.
                 label = f"{round(60.0 / (moment.seconds_per_tick * tables.ticks_per_quarter), 1):g} bpm"
             tokens.append(
                 Token(
@@ -250,7 +253,7 @@ class RemiTokenizer(MidiTokenizer):
                     value=int(tables.number[moment.id]) if kind in ("pitch", "drum") else None,
                 )
             )
-        # A note may end under a later tempo than it began.
+        # A note may end at a later tempo than it began.
         whole = Clock.of_sections(heard, tables.ticks_per_quarter)
         for members, tick in ends:
             end = whole.at(tick)
@@ -298,12 +301,13 @@ class RemiTokenizer(MidiTokenizer):
         return RemiGrammar(self.tables, self._follow, prompt, candidates, constraints, clock)
 
     def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
-        """(V,) ids with every pitch moved, drums fixed; (V,) False where a pitch leaves 0 to 127."""
+        """Return (V,) ids with every pitch transposed and drums unchanged, and (V,) bool, false if a pitch leaves 0 to
+        127."""
         return shifted(len(self.entries), [self.tables.ids[Kind.Pitch]], semitones)
 
 
 def shifted(size: int, families: list[Ids], semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
-    """The map that moves the 128 ids of each family by some semitones, and where it holds."""
+    """Return the map that transposes the 128 ids of each family, and where it is valid."""
     ids, valid = np.arange(size), np.ones(size, dtype=bool)
     pitches = np.arange(128) + semitones
     inside = (pitches >= 0) & (pitches < 128)

@@ -1,7 +1,7 @@
-"""Which REMI ids may come next.
+"""The grammar of REMI: which ids are allowed next.
 
-MidiTok's token-type graph says which kind may follow which; it does not know where in the bar one is, which notes
-sound, or what was requested. That state is kept here, for all candidates at once.
+MidiTok's token-type graph defines which kind may follow which, but not the position in the bar, which notes sound, or
+what was requested. This state is kept here, for all candidates at once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["WHOLE_KINDS", "RemiGrammar", "follow_table"]
 _NOTHING = -1
 
 WHOLE_KINDS = (Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Duration)
-"""The kinds after which nothing is left dangling."""
+"""Kinds after which the piece is complete."""
 
-# What the graph allows and a well-formed piece does not need: an event that has no position of its own, an end or a
-# padding in the middle of a note, a program that names no note.
+# Successions that the graph allows and a well-formed piece does not need: an event without its own position, an end or
+# padding inside a note, a program without a note.
 _KEPT: dict[Kind, set[Kind]] = {
     Kind.PAD: {Kind.PAD},
     Kind.EOS: {Kind.PAD},
@@ -46,11 +46,11 @@ _KEPT: dict[Kind, set[Kind]] = {
 }
 
 _ADDED = {(Kind.PAD, Kind.PAD), (Kind.EOS, Kind.PAD), (Kind.BOS, Kind.Bar)}
-"""Successions that MidiTok's graph leaves to its user: what surrounds a piece."""
+"""Successions outside MidiTok's graph: the special ids around a piece."""
 
 
 def follow_table(graph: dict[str, set[str]], tables: RemiTables) -> NDArray[np.bool_]:
-    """(kinds, V) bool: the ids that may follow a kind, by MidiTok's graph and by what a whole piece needs."""
+    """Return which ids may follow a kind, (kinds, V) bool, by MidiTok's graph and by the rules of complete pieces."""
     table = np.zeros((len(Kind), len(tables.kind)), dtype=bool)
     for kind in Kind:
         after = {Kind[name] for name in graph.get(kind.name, set()) if name in Kind.__members__}
@@ -61,54 +61,54 @@ def follow_table(graph: dict[str, set[str]], tables: RemiTables) -> NDArray[np.b
 
 @dataclass(slots=True)
 class RemiState:
-    """What is known of C growing pieces: arrays over the candidates."""
+    """State of C pieces: arrays over the candidates."""
 
     kind: NDArray[np.int64]
-    """(C,) of the last id."""
+    """(C,) kind of the last id."""
     program: NDArray[np.int64]
-    """(C,) the current one; -1 before the first."""
+    """(C,) current program; -1 before the first."""
     position: NDArray[np.int64]
-    """(C,) in the bar; -1 before the first."""
+    """(C,) position in the bar; -1 before the first."""
     positions: NDArray[np.int64]
     position_ticks: NDArray[np.int64]
     bar_ticks: NDArray[np.int64]
     unit: NDArray[np.int64]
-    """(C,) each: of the time signature, as in `RemiTables`."""
+    """(C,) each, properties of the time signature, as in `RemiTables`."""
     bar_start: NDArray[np.int64]
     now: NDArray[np.int64]
     """(C,) ticks."""
     seconds_per_tick: NDArray[np.float64]
     until: NDArray[np.int64]
-    """(C, programs, 128) the tick at which the last note of each pitch ends."""
+    """(C, programs, 128) tick at which the last note of each pitch ends."""
     struck: NDArray[np.int64]
-    """(C, programs) how many pitches sound, or more: those that have ended are left out when it is looked at."""
+    """(C, programs) upper bound of the number of sounding pitches: ended ones are subtracted when it is used."""
     pressed: NDArray[np.int64]
-    """(C, programs) the tick at which the pedal went down; -1 where it is up."""
+    """(C, programs) tick at which the pedal went down; -1 if it is up."""
     pitch: NDArray[np.int64]
-    """(C,) the last that was named."""
+    """(C,) last pitch."""
     bars: NDArray[np.int64]
     notes: NDArray[np.int64]
-    """(C,) how many the continuation has."""
+    """(C,) number of notes in the continuation."""
     tempo_due: NDArray[np.bool_]
-    """(C,) whether a tempo has to come first."""
+    """(C,) whether a tempo must come first."""
     heard: NDArray[np.int64]
-    """(C,) the tick at which the last note ends."""
+    """(C,) tick at which the last note ends."""
     quiet: NDArray[np.float64]
-    """(C,) seconds of the silence so far."""
+    """(C,) seconds of silence so far."""
 
 
 class RemiGrammar(Grammar):
-    """The state of C growing pieces; see `Grammar`.
+    """The grammar of C pieces; see `Grammar`.
 
-    On top of the graph: positions rise inside a bar and stay inside its time signature; a pitch is struck only
-    while it does not sound on that instrument, so nothing is there twice; drum pitches on the drum kit alone; a
-    pedal is pressed when up and released when down; a program token always brings a note.
+    In addition to the graph: positions ascend inside a bar and stay inside its time signature; a pitch begins only if
+    it does not sound on that instrument, so there are no duplicates; drum pitches are allowed only on the drum kit; a
+    pedal is pressed when up and released when down; a program token is always followed by a note.
     """
 
     _playing: NDArray[np.bool_] = np.ones(PROGRAMS, dtype=bool)
-    """(programs,): those that may play where none are named."""
+    """(programs,) programs that may play if none are requested."""
     _tempo: int | None
-    """The id that has to come first."""
+    """The id that must come first."""
     _loops: list[LoopWatch | ExactLoopWatch]
     _state: RemiState
 
@@ -132,9 +132,9 @@ class RemiGrammar(Grammar):
         self._constraint(MidiConstraints())
         for step in prompt:
             self.advance(step[None])
-        # A prompt ends with the bar that is to be filled.
+        # A prompt ends with the id of the bar to be filled.
         self._state.bars[:] = self._state.kind == Kind.Bar
-        # What was silent before the split point is not the continuation's silence.
+        # Silence before the split point does not count.
         self._state.quiet[:] = 0.0
         self._state = for_candidates(self._state, candidates)
         self.complete = np.repeat(self.complete, candidates)
@@ -151,7 +151,7 @@ class RemiGrammar(Grammar):
                 self._keep_tempo(clock, clock.pace)
 
     def _keep_tempo(self, clock: Clock, pace: Pace) -> None:
-        """Go on in the prompt's prevailing tempo, and stay in its range."""
+        """Continue in the prevailing tempo of the prompt, and stay in its range."""
         tables = self._tables
         known = tables.ids[Kind.Tempo]
         tempos = tables.beats_per_minute[known] * clock.scale
@@ -162,7 +162,7 @@ class RemiGrammar(Grammar):
             self._state.tempo_due[:] = True
 
     def _start(self, rules: int) -> None:
-        """One candidate, before the first id."""
+        """Initialise the state of one candidate, before the first id."""
         tables, common = self._tables, self._tables.common_time
         self._rows = np.arange(1)
         self._state = RemiState(
@@ -226,7 +226,7 @@ class RemiGrammar(Grammar):
         return mask[:, None, :]
 
     def _restrict_events(self, mask: NDArray[np.bool_]) -> None:
-        """Narrow what the graph allows to what fits here and now. mask is (C, V), changed in place."""
+        """Restrict what the graph allows by the current state. mask is (C, V), changed in place."""
         state = self._state
         ids, kind, program = self._tables.ids, state.kind, state.program
         full = state.struck >= self._capacity
@@ -245,7 +245,7 @@ class RemiGrammar(Grammar):
         another[self._rows[program != _NOTHING], program[program != _NOTHING]] = False
         mask[:, ids[Kind.Program]] &= another
         mask[:, ids[Kind.Pedal]] &= self._instruments & (state.pressed == _NOTHING)
-        # Released where it was pressed, a pedal would be down for no time, and in a file for ever.
+        # A pedal that is released at the tick of its press would have no length, and would never be released in a file.
         mask[:, ids[Kind.PedalOff]] &= (state.pressed != _NOTHING) & (state.pressed < state.now[:, None])
         later = np.arange(len(ids[Kind.Position]))
         mask[:, ids[Kind.Position]] &= (later > state.position[:, None]) & (later < state.positions[:, None])
@@ -258,21 +258,21 @@ class RemiGrammar(Grammar):
             self._break_loops(mask)
         mask[:, ids[Kind.Tempo]] &= self._tempos
         if self._tempo is not None:
-            # The tempo holds from the split point on, so the first bar begins with it, and no bar goes by before it.
+            # The tempo applies from the split point on, so the first bar begins with it, and no bar precedes it.
             for before, first in ((Kind.TimeSig, ids[Kind.Position][0]), (Kind.Position, self._tempo)):
                 due = state.tempo_due & (kind == before)
                 mask[due] = False
                 mask[due, first] = True
 
     def _break_loops(self, mask: NDArray[np.bool_]) -> None:
-        """Forbid the notes with which a bar would be the next of too many that repeat."""
+        """Forbid the notes with which the bar would exceed the number of repeats."""
         state = self._state
         for row in np.flatnonzero(np.isin(state.kind, _BEFORE_PITCH)):
             program = int(state.program[row])
             for pitch in sorted(self._loops[row].withheld(int(state.position[row]), program)):
                 family = self._tables.ids[Kind.PitchDrum if program == 0 else Kind.Pitch]
                 struck = family[pitch]
-                # After a program something must be struck; and something must be allowed.
+                # A program must be followed by a note; and at least one id must be allowed.
                 instead = mask[row, family] if state.kind[row] == Kind.Program else mask[row]
                 if instead.sum() > mask[row, struck]:
                     mask[row, struck] = False
@@ -292,7 +292,7 @@ class RemiGrammar(Grammar):
 
     def _take_bar(self, rows: NDArray[np.int64], _: Ids) -> None:
         state = self._state
-        # The first bar begins at 0, every other where the one before it ends.
+        # The first bar begins at 0, every other at the end of the previous one.
         first = (state.kind[rows] == Kind.BOS) | (state.kind[rows] == Kind.PAD)
         start = np.where(first, state.bar_start[rows], state.bar_start[rows] + state.bar_ticks[rows])
         for row in rows:
@@ -319,13 +319,13 @@ class RemiGrammar(Grammar):
     def _move_to(self, rows: NDArray[np.int64], tick: NDArray[Any]) -> None:
         state = self._state
         self.elapsed[rows] += (tick - state.now[rows]) * state.seconds_per_tick[rows]
-        # Seconds, not ticks: the tempo may change in the middle of a silence.
+        # In seconds, because the tempo may change during a silence.
         silent = tick - np.maximum(state.now[rows], state.heard[rows])
         quiet = state.quiet[rows] + silent * state.seconds_per_tick[rows]
         state.quiet[rows] = np.where(tick > state.heard[rows], quiet, 0.0)
         state.now[rows] = tick
         if self._last_second is not None:
-            # A hair of slack, or a bar that should begin exactly there would begin before it by rounding.
+            # With a tolerance: otherwise a bar that should begin exactly there could begin before it by rounding.
             self.finished[rows] |= self.elapsed[rows] >= self._last_second - 1e-9
 
     def _take_tempo(self, rows: NDArray[np.int64], ids: Ids) -> None:
@@ -373,9 +373,9 @@ _SETTLED = np.isin(
     np.arange(len(Kind)),
     [Kind.PAD, Kind.BOS, Kind.EOS, Kind.Bar, Kind.Pitch, Kind.PitchDrum, Kind.Velocity],
 )
-"""The kinds after which the graph alone says what may come."""
+"""Kinds after which only the graph decides."""
 
 _BEFORE_PITCH = [Kind.Position, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.Program, Kind.Duration]
-"""The kinds after which a note may be struck."""
+"""Kinds after which a note may begin."""
 
 _WHOLE = np.isin(np.arange(len(Kind)), [*WHOLE_KINDS, Kind.EOS])

@@ -1,6 +1,6 @@
-"""The REMI vocabulary as numbers: what each id is worth in ticks, pitches, programs and beats per minute.
+"""The REMI vocabulary as arrays: ticks, pitches, programs and tempos of each id.
 
-Ticks here are those of MidiTok's decoder: `positions_per_beat` a beat of the shortest unit among the signatures.
+Ticks are those of MidiTok's decoder: `positions_per_beat` per beat of the shortest unit among the signatures.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from muse_tokenizers.midi.vocabulary import Vocabulary
 __all__ = ["DEFAULT_TEMPO", "PROGRAMS", "Kind", "RemiPlaces", "RemiTables"]
 
 PROGRAMS = 129
-"""Programs by index: the drum kit, MidiTok's -1, is 0; program p is p + 1."""
+"""Number of programs by index: the drum kit, MidiTok's -1, is 0; program p is p + 1."""
 
 DEFAULT_TEMPO = 120.0
 
 
 class Kind(IntEnum):
-    """The kinds of REMI's ids, by MidiTok's names."""
+    """Kinds of REMI ids, by MidiTok's names."""
 
     PAD = 0
     BOS = 1
@@ -44,15 +44,15 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RemiPlaces:
-    """Where ids stand in their piece: (T,) each."""
+    """Positions of ids in their piece, (T,) each."""
 
     tick: NDArray[np.int64]
     bar: NDArray[np.int64]
-    """Counted from 1; 0 before the first."""
+    """Bar, counted from 1; 0 before the first."""
     position: NDArray[np.int64]
-    """In the bar, in positions."""
+    """Position in the bar."""
     unit: NDArray[np.int64]
-    """0 where the beat is a quarter, 1 where it is an eighth."""
+    """Unit of the beat: 0 for a quarter, 1 for an eighth."""
     program: NDArray[np.int64]
     """Index of the current program; -1 before the first."""
 
@@ -94,7 +94,7 @@ class RemiTables:
                 self.number[i] = int(value) + 1
             elif kind == Kind.Tempo:
                 self.beats_per_minute[i] = float(value)
-                # As the decoded score has it: MIDI counts whole microseconds a quarter.
+                # As in the decoded score: MIDI stores integer microseconds per quarter.
                 self.seconds_per_tick[i] = round(60e6 / float(value)) / 1e6 / self.ticks_per_quarter
             elif kind == Kind.TimeSig:
                 beats, unit = (int(part) for part in value.split("/"))
@@ -110,12 +110,12 @@ class RemiTables:
         self.common_time = np.int64(vocabulary.names.index("TimeSig_4/4"))
 
     def nearest_tempo(self, beats_per_minute: float) -> int:
-        """The id of the tempo that is nearest."""
+        """Return the id of the nearest tempo."""
         known = self.ids[Kind.Tempo]
         return int(known[np.abs(self.beats_per_minute[known] - beats_per_minute).argmin()])
 
     def tempos_of(self, clock: Clock) -> NDArray[np.float64]:
-        """(V,) seconds per tick of each tempo id after the split point of a clock; 0 for other ids."""
+        """Return the seconds per tick of each tempo id after the split point of a clock, (V,); 0 for other ids."""
         found = np.zeros_like(self.seconds_per_tick)
         known = self.ids[Kind.Tempo]
         found[known] = np.rint(60e6 / (self.beats_per_minute[known] * clock.scale)) / 1e6 / self.ticks_per_quarter
@@ -126,16 +126,16 @@ class RemiTables:
         return ids[np.argsort(self.number[ids], kind="stable")]
 
     def places(self, ids: NDArray[np.int64]) -> RemiPlaces:
-        """Where each of (T,) ids stands, by the arithmetic of MidiTok's decoder.
+        """Return the position of each of (T,) ids, computed as in MidiTok's decoder.
 
-        `RemiGrammar` takes the same steps one at a time, for many candidates.
+        `RemiGrammar` computes the same step by step, for many candidates.
         """
         kind, here = self.kind[ids], np.arange(len(ids))
         signature = self._latest(ids, kind == Kind.TimeSig, int(self.common_time))
         program = self._latest(ids, kind == Kind.Program, -1)
         is_bar = kind == Kind.Bar
         bar = np.cumsum(is_bar)
-        # The first bar begins at 0, every other where the one before it ends. Before the first all is at 0.
+        # The first bar begins at 0, every other at the end of the previous one. Everything before the first is at 0.
         lengths = self.bar_ticks[signature[is_bar]]
         lengths[:1] = 0
         starts = np.concatenate(([0], np.cumsum(lengths)))
@@ -150,14 +150,14 @@ class RemiTables:
         )
 
     def _latest(self, ids: NDArray[np.int64], among: NDArray[np.bool_], otherwise: int) -> NDArray[np.int64]:
-        """(T,) the last of some of the ids up to each; `otherwise` before the first."""
+        """Return the last of some of the ids up to each, (T,); `otherwise` before the first."""
         at = np.maximum.accumulate(np.where(among, np.arange(len(ids)), -1))
         return np.where(at < 0, otherwise, ids[at])
 
     def shorten_overlaps(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The ids with each note ending where its pitch is struck again on the same instrument.
+        """Shorten each note to end where its pitch begins again on the same instrument.
 
-        Scores come here without overlaps; rounding to the vocabulary's lengths can bring them back.
+        Scores have no overlaps, but rounding to the lengths of the vocabulary can create them.
         """
         kind = self.kind[ids]
         places = self.places(ids)

@@ -1,4 +1,4 @@
-"""Scores: how long they last, and their tracks cleaned and merged. Knows symusic; nothing of files or ids."""
+"""Durations of scores, and cleaning and merging of their tracks. Knows symusic, but not files or ids."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def without_late_texts(score: Score) -> Any:
 
 
 def score_seconds(score: Score) -> float:
-    """Seconds until the last event of a score ends."""
+    """Return the time at which the last event of a score ends, in seconds."""
     return float(score.to("second").end())
 
 
@@ -57,10 +57,10 @@ def _columns(track: Track) -> dict[str, Any]:
 
 
 def _clean(notes: dict[str, Any]) -> dict[str, Any]:
-    """Notes sorted by onset and pitch, each at least a tick long, none struck again while it sounds.
+    """Sort notes by onset and pitch, make each at least a tick long, and remove overlaps of equal pitches.
 
-    One instrument cannot sound one pitch twice at once, and a MIDI file cannot say it: of two notes that begin
-    together the longer stays, and a note ends where its pitch is struck again.
+    An instrument cannot play a pitch twice at once, and a MIDI file cannot represent it: of two notes that begin
+    together the longer one is kept, and a note ends where its pitch begins again.
     """
     notes = {name: column[notes["velocity"] > 0] for name, column in notes.items()}
     order = np.lexsort((-notes["duration"], notes["time"], notes["pitch"]))
@@ -79,7 +79,7 @@ def _clean(notes: dict[str, Any]) -> dict[str, Any]:
 
 
 def notes_track(tracks: list[Track], *, program: int, is_drum: bool, name: str) -> Track:
-    """One clean track that plays all the notes and pedals of several."""
+    """Merge the notes and pedals of several tracks into one clean track."""
     from symusic import Note, Pedal, Track
 
     merged = Track(program=program, is_drum=is_drum, name=name)
@@ -93,7 +93,7 @@ def notes_track(tracks: list[Track], *, program: int, is_drum: bool, name: str) 
 
 
 def _union(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same time in spans that do not overlap: tracks of one channel all have its pedal."""
+    """Merge overlapping spans: tracks of one channel all have its pedal."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(span for span in spans if span[1] > span[0]):
         if found and start < found[-1][1]:
@@ -104,7 +104,7 @@ def _union(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def held_ends(track: Track) -> NDArray[np.int64]:
-    """The tick up to which each note of a track sounds: its end, or the release of the pedal that is down there."""
+    """Return the tick up to which each note of a track sounds: its end, or the release of a pedal that is down then."""
     notes = track.notes.numpy()
     ends: NDArray[np.int64] = notes["time"].astype(np.int64) + notes["duration"]
     pedals = track.pedals.numpy()
@@ -118,7 +118,7 @@ def held_ends(track: Track) -> NDArray[np.int64]:
 
 
 def merge_tracks(score: Score) -> list[Track]:
-    """One clean track for each instrument, by program, drums last; tracks without notes are left out."""
+    """Return one clean track per instrument, sorted by program with drums last; tracks without notes are left out."""
     groups: dict[tuple[bool, int], list[Track]] = {}
     for track in score.tracks:
         if len(track.notes):
@@ -130,9 +130,9 @@ def merge_tracks(score: Score) -> list[Track]:
 
 
 def rewrite_time_signatures(score: Score, allowed: tuple[tuple[int, int], ...]) -> Iterator[Any]:
-    """A score's time signatures over 4 or 8, with bars as long as they were.
+    """Rewrite the time signatures of a score over 4 or 8, with bars of the same length.
 
-    One that cannot be rewritten (5/16) is left as it is; MidiTok then goes on in the signature before it.
+    One that cannot be rewritten (5/16) is unchanged; MidiTok then keeps the previous signature.
     """
     from symusic import TimeSignature
 

@@ -1,4 +1,4 @@
-"""A segment of a score as arrays: its notes, what sounds in it, its bars. Knows what is there, not what it is like."""
+"""Extracts a segment of a score as arrays: notes that begin, notes that sound, bars."""
 
 from __future__ import annotations
 
@@ -19,62 +19,61 @@ if TYPE_CHECKING:
 __all__ = ["DRUMS", "GRID", "Bar", "Segment", "bar_lines", "take_segment"]
 
 GRID = 24
-"""Steps of a beat on which onsets are compared. A beat is a quarter here, whatever the time signature."""
+"""Grid steps per beat for comparing onsets. A beat is a quarter, whatever the time signature."""
 DRUMS = -1
-"""The program of the drum kit."""
+"""Program of the drum kit."""
 _EDGE = 0.002
-"""Seconds by which a window's edges are early: a split point and the onset that stands on it are counted along
-different ways, and may differ by the rounding of a tempo to microseconds. A step of the grid lasts 10 ms even at 260
-beats per minute."""
+"""Seconds by which the edges of a window are early: a split point and the onset at it are computed in different ways,
+and may differ because tempos are rounded to microseconds. A grid step lasts 10 ms even at 260 beats per minute."""
 
 _EMPTY_BARS = 1_000
-"""Bars after the end of a score that are counted: at a tempo of millions there is no end of them."""
+"""Largest number of bars after the end of a score: at tempos of millions there are too many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar that lies whole in a segment."""
+    """A bar that is completely inside a segment."""
 
     steps: int
-    """Its length on the grid."""
+    """Length in grid steps."""
     notes: frozenset[tuple[int, int, int]]
-    """(onset in the bar on the grid, pitch, program) of what begins in it."""
+    """(onset in the bar in grid steps, pitch, program) of each note that begins in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """The window [start, end) of a score. N notes begin in it, M sound in it; both with drums.
+    """The window [start, end) of a score. N notes begin in it, and M notes sound in it, both including drums.
 
-    Notes are in the order of their onset, equal ones in that of pitch and then program.
+    Notes are ordered by onset, then pitch, then program.
     """
 
     seconds: float
-    """How long the window is."""
+    """Length of the window in seconds."""
     pitch: NDArray[np.int64]
     """(N,)"""
     program: NDArray[np.int64]
-    """(N,); `DRUMS` for the drum kit."""
+    """(N,) programs; `DRUMS` for the drum kit."""
     onset: NDArray[np.float64]
-    """(N,) beats from the start of the score."""
+    """(N,) onsets in beats from the start of the score."""
     length: NDArray[np.float64]
-    """(N,) beats, as long as the key is held."""
+    """(N,) lengths in beats while the key is held."""
     onset_seconds: NDArray[np.float64]
-    """(N,) seconds from the start of the score."""
+    """(N,) onsets in seconds from the start of the score."""
     onset_bars: NDArray[np.float64]
-    """(N,) bars from the start of the score, with their fraction."""
+    """(N,) onsets in bars from the start of the score, with fractions."""
     step_in_bar: NDArray[np.int64]
-    """(N,) onset from its bar line, on the grid."""
+    """(N,) onsets in grid steps from their bar line."""
     sounding: NDArray[np.float64]
-    """(M, 3) seconds from the start of the window, clipped to it: where each sounding note begins, where its key is
-    released, where it ends under the pedal."""
+    """(M, 3) seconds from the start of the window, clipped to it: onset of each sounding note, release of its key, end
+    under the pedal."""
     sounding_drums: NDArray[np.bool_]
     """(M,)"""
     bars: tuple[Bar, ...]
-    """The bars that lie whole in the window, also those after the last note of the score."""
+    """Bars that are completely inside the window, including those after the last note."""
 
 
 def take_segment(score: Score, start: float, end: float) -> Segment:
-    """The segment [start, end) of a score, seconds from its start; it may pass the score's end."""
+    """Return the segment [start, end) of a score in seconds from its start; it may extend beyond the score."""
     tempo = TempoMap(score)
     time, release, held, pitch, program = _all_notes(score)
     room = _room(score, int(held.max(initial=0)))
@@ -104,14 +103,15 @@ def take_segment(score: Score, start: float, end: float) -> Segment:
 
 
 def _room(score: Score, end: int) -> float:
-    """The tick up to which a score is looked at that ends at another."""
+    """Return the tick up to which a score that ends at `end` is extended."""
     signatures = [(item.time, item.numerator / item.denominator) for item in score.time_signatures]
     _, whole_notes = max(signatures, key=itemgetter(0), default=(0, 1.0))
     return end + float(_EMPTY_BARS * 4 * score.ticks_per_quarter * whole_notes)
 
 
 def _all_notes(score: Score) -> tuple[NDArray[np.int64], ...]:
-    """Onset, release and end under the pedal in ticks, pitch, program: of every note, in the order of the tracks."""
+    """Return onset, release and end under the pedal in ticks, pitch and program of every note, in the order of the
+    tracks."""
     columns = [np.zeros((5, 0), dtype=np.int64)]
     for track in score.tracks:
         notes = track.notes.numpy()
@@ -123,7 +123,7 @@ def _all_notes(score: Score) -> tuple[NDArray[np.int64], ...]:
 
 
 def bar_lines(score: Score, until: float) -> NDArray[np.float64]:
-    """Bar lines in ticks, from 0 to one that is later than `until`; a time signature begins a bar where it stands."""
+    """Return the bar lines in ticks, from 0 to one after `until`; a time signature begins a bar."""
     quarter = score.ticks_per_quarter
     found = [(item.time, item.numerator, item.denominator) for item in score.time_signatures]
     signatures = sorted(found, key=itemgetter(0))

@@ -1,7 +1,7 @@
-"""The bytes of a Standard MIDI File as chunks and events, after its specification (RP-001). Knows nothing of scores.
+"""Parses Standard MIDI Files (RP-001) into chunks and events. Knows nothing of scores.
 
-What is damaged is read as far as other programs read it, and each repair is noted. An event is refused only where
-nobody can say what it means: then `DamagedFileError` names track and tick.
+Damaged files are read as far as other programs read them, and each repair is recorded. An event whose meaning is
+unclear raises `DamagedFileError` with track and tick.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ __all__ = [
 
 LATEST_TICK = 2**31 - 1
 JUNK = 65_536
-"""Bytes before a header that are looked through."""
+"""Number of bytes in which a header is searched."""
 _FRAMES = {232: 24, 231: 25, 227: 29, 226: 30}
-"""SMPTE's frames per second, by the first byte of the division; 29 stands for 30000/1001."""
+"""SMPTE frame rates by the first byte of the division; 29 means 30000/1001."""
 _SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-"""Data bytes of the messages of a live line; the others have none."""
+"""Number of data bytes of system messages; the others have none."""
 TEXT, COPYRIGHT, TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 1, 2, 3, 5, 6, 0x51, 0x58, 0x59
-"""Kinds of meta events."""
+"""Types of meta events."""
 _KEPT = frozenset((TEXT, COPYRIGHT, TRACK_NAME, LYRIC, MARKER, TEMPO, TIME_SIGNATURE, KEY_SIGNATURE))
 PORT, _END_OF_TRACK = 0x21, 0x2F
 _END = b"\xff\x2f\x00"
 MAXIMUM_TRACKS = 1_000
 MAXIMUM_STRIKES = 2_000_000
 MAXIMUM_OTHERS = 800_000
-"""Note-ons and note-offs of a file, and other events: several times those of four hours of a recorded piano. An event
-of two bytes takes a hundred times as much while it is read."""
+"""Largest numbers of note-ons and note-offs, and of other events: several times those of four hours of recorded piano.
+An event of two bytes takes a hundred times as much memory during parsing."""
 MAXIMUM_META = 300_000
-"""Tempos, metres, keys, names and words of a file that are kept; they take even more."""
+"""Largest number of tempos, metres, keys, names and texts; these take even more memory."""
 MAXIMUM_WORDS = 4 * 2**20
-"""Bytes of these."""
+"""Largest size of these in bytes."""
 
 
 class DamagedFileError(Exception):
-    """Why bytes are no readable MIDI file, in a few words."""
+    """Why a MIDI file cannot be read, in a few words."""
 
 
 class OversizedFileError(Exception):
-    """What a MIDI file has more of than is read."""
+    """A MIDI file exceeds a limit."""
 
     def __init__(self, what: str, most: int) -> None:
         super().__init__(f"too many {what}; allowed: up to {most:,}")
 
 
 class Repairs:
-    """What was repaired in a file: how often each, and where first."""
+    """Repairs of a file: the number of each kind, and the first position."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, what: str, place: str = "", count: int = 1) -> None:
-        """Note a repair; `what` may count them, as in "{count} data bytes above 127 set to 127"."""
+        """Record a repair; `what` may contain the count, as in "{count} data bytes above 127 set to 127"."""
         before, first = self._found.get(what, (0, place))
         self._found[what] = (before + count, first)
 
     def lines(self) -> list[str]:
-        """One line a kind of repair."""
+        """Return one line per kind of repair."""
         found = []
         for what, (count, place) in self._found.items():
             text = what.replace("{count}", f"{count:,}").replace("{s}", "" if count == 1 else "s")
@@ -83,16 +83,16 @@ class TrackEvents:
     """The events of one track, in its order."""
 
     channel: array[int] = field(default_factory=lambda: array("q"))
-    """Channel messages as one number: tick << 31 | port << 24 | status << 16 | first data byte << 8 | second."""
+    """Channel messages packed into integers: tick << 31 | port << 24 | status << 16 | first data byte << 8 | second."""
     meta: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """(tick, kind, data) of the events that hold for a piece: tempos, metres, keys, names, words."""
+    """(tick, kind, data) of the global events: tempos, metres, keys, names, texts."""
     end: int = 0
-    """The tick at which the track ends."""
+    """Tick at which the track ends."""
 
 
 @dataclass(slots=True)
 class _Left:
-    """How much more a file may have."""
+    """Remaining limits of a file."""
 
     strikes: int = MAXIMUM_STRIKES
     others: int = MAXIMUM_OTHERS
@@ -100,7 +100,7 @@ class _Left:
     words: int = MAXIMUM_WORDS
 
     def keep(self, data: bytes) -> None:
-        """A meta event with these data is kept."""
+        """Count a meta event with these data."""
         self.meta -= 1
         self.words -= len(data)
         if self.meta < 0:
@@ -114,18 +114,18 @@ class MidiFile:
     """A MIDI file's header and tracks."""
 
     file_format: int
-    """0 and 1: the tracks sound together; 2: each is a piece of its own."""
+    """Format. In 0 and 1 the tracks are simultaneous; in 2 each is a separate piece."""
     ticks_per_quarter: int
     quarter: int | None
-    """Microseconds of a quarter where ticks are counted in real time (SMPTE); None where tempos say it."""
+    """Microseconds per quarter if ticks are in real time (SMPTE); None if they depend on tempos."""
     tracks: list[TrackEvents]
 
 
 def parse_file(data: bytes, repairs: Repairs) -> MidiFile:
-    """The events of a MIDI file.
+    """Parse the events of a MIDI file.
 
     Raises:
-        DamagedFileError: it is not one, or what is damaged in it has no likely meaning.
+        DamagedFileError: The data are not a MIDI file, or the damage has no likely interpretation.
         OversizedFileError: it has more than anyone can mean.
     """
     at = _find_header(data, repairs)
@@ -160,14 +160,14 @@ def _find_header(data: bytes, repairs: Repairs) -> int:
     at = data.find(b"MThd", 0, JUNK)
     if at < 0:
         raise DamagedFileError("it does not begin with MThd")
-    # A MIDI file in a RIFF file (.rmi) is whole; what else stands before the header is not a part of it.
+    # A RIFF file (.rmi) contains a complete MIDI file; other data before the header are not part of it.
     if not (data.startswith(b"RIFF") and data[8:12] == b"RMID"):
         repairs.add(f"{counted(at, 'byte')} before its header left out")
     return at
 
 
 def _division(division: int) -> tuple[int, int | None]:
-    """Ticks of a quarter, and the microseconds of one where it is SMPTE's time."""
+    """Return the ticks per quarter, and the microseconds per quarter for SMPTE time."""
     if 0 < division < 2**15:
         return division, None
     frames, ticks = _FRAMES.get(division >> 8), division & 0xFF
@@ -195,7 +195,7 @@ def _tracks(data: bytes, at: int, repairs: Repairs) -> list[TrackEvents]:
             continue
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8])
         if kind.isalpha() and kind != b"MThd" and end <= len(data):
-            # Chunks of unknown kinds are to be passed over.
+            # Chunks of unknown types must be skipped.
             at = end
             continue
         following = data.find(b"MTrk", at + 1) if kind != b"MThd" else -1
@@ -209,7 +209,7 @@ def _tracks(data: bytes, at: int, repairs: Repairs) -> list[TrackEvents]:
 
 
 def _track(data: bytes, at: int, number: int, left: _Left, repairs: Repairs) -> tuple[TrackEvents, int]:
-    """The track whose chunk begins at a place, and where the next chunk begins."""
+    """Parse the track whose chunk begins at a position, and return it with the position of the next chunk."""
     begin, end = at + 8, at + 8 + int.from_bytes(data[at + 4 : at + 8])
     limit = end
     if not _ends_a_track(data, end):
@@ -230,12 +230,12 @@ def _track(data: bytes, at: int, number: int, left: _Left, repairs: Repairs) -> 
 
 
 def _ends_a_track(data: bytes, at: int) -> bool:
-    """Whether a length that leads there is probably right."""
+    """Whether a chunk length that ends here is probably right."""
     return at == len(data) or data[at : at + 4] == b"MTrk" or (at < len(data) and data[at - 3 : at] == _END)
 
 
 def _number(data: bytes, at: int, number: int, tick: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
+    """Parse a variable-length quantity, and return it with its end."""
     value = 0
     while True:
         byte = data[at]
@@ -250,10 +250,10 @@ def _number(data: bytes, at: int, number: int, tick: int) -> tuple[int, int]:
 def _walk(
     data: bytes, at: int, end: int, track: TrackEvents, number: int, left: _Left, repairs: Repairs
 ) -> tuple[int, bool, bool]:
-    """Collect the events between two places.
+    """Collect the events between two positions.
 
     Returns:
-        Where the events end, whether the track says itself that it does, whether no event is cut off.
+        The position at which the events end, whether the track has an end event, and whether no event is truncated.
     """
     add, meta, strikes, others = track.channel.append, track.meta, left.strikes, left.others
     tick = running = port = 0
@@ -293,7 +293,7 @@ def _walk(
                 running = status
                 at += 1
             elif running:
-                # The specification has a meta event end the running status; files that go on with it are common.
+                # By the specification a meta event ends the running status, but files that continue it are common.
                 status = running
             else:
                 raise DamagedFileError(f"track {number}, tick {tick}: a data byte without a status before it")
@@ -325,16 +325,16 @@ def _walk(
 
 
 def _special(data: bytes, at: int, end: int, number: int, tick: int, repairs: Repairs) -> tuple[int, bytes, int]:
-    """The kind and data of the meta event at a place, -1 and none of any other, and where it ends."""
+    """Return kind and data of the meta event at a position, -1 and empty for other events, and the end position."""
     status = data[at]
     if status == 0xFF:
         length, begin = _number(data, at + 2, number, tick)
         stop = begin + length
-        # What would end beyond its track is left out anyway: many small tracks that claim the whole file would copy it
-        # each.
+        # Data beyond the end of the track are dropped: many small tracks that each claim the whole file would copy it
+        # each time.
         return data[at + 1], data[begin:stop] if stop <= end else b"", stop
     if status in (0xF0, 0xF7):
-        # Exclusive messages, whole or in parts, and what is to be sent as it is: nothing of it is in a score.
+        # System exclusive messages and escapes, which scores do not contain.
         length, begin = _number(data, at + 1, number, tick)
         return -1, b"", begin + length
     repairs.add("{count} system message{s} left out", f"track {number}, tick {tick}")

@@ -1,4 +1,4 @@
-"""Soundfonts as files: the default one, and what is checked of another before the synthesiser sees it."""
+"""Locates the default soundfont, and checks others before they reach the synthesiser."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from muse_tokenizers.errors import UnreadablePieceError
 __all__ = ["LARGEST", "checked_soundfont", "default_soundfont", "hash_soundfont"]
 
 LARGEST = 2**30
-"""Bytes of a soundfont; in memory it takes about three times as many."""
+"""Largest size of a soundfont in bytes; it takes about three times as much memory."""
 
 
 def default_soundfont() -> Path:
-    """TimGM6mb, where pretty_midi installed it. It is under the GPL-2: used from there, copied nowhere.
+    """Return the path of TimGM6mb in the installation of pretty_midi. It is under the GPL-2, and therefore not copied.
 
     Raises:
-        UnreadablePieceError: pretty_midi is not installed whole.
+        UnreadablePieceError: The file is missing from pretty_midi's installation.
     """
     spec = find_spec("pretty_midi")
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -31,14 +31,14 @@ def default_soundfont() -> Path:
 
 
 def checked_soundfont(soundfont: Path | None) -> Path:
-    """A soundfont's path, the default one's for None.
+    """Check the path of a soundfont; None gives the default one.
 
     Raises:
-        UnreadablePieceError: it is missing, no file, too large, or does not begin as a soundfont does.
+        UnreadablePieceError: The file is missing, not a regular file, too large, or does not begin like a soundfont.
     """
     font = soundfont or default_soundfont()
     try:
-        # What is no file (a pipe, a device) may have no end, and to open it may wait for ever.
+        # A pipe or a device may be endless, and opening it may block forever.
         status = font.stat()
         header = b""
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
@@ -57,7 +57,7 @@ def checked_soundfont(soundfont: Path | None) -> Path:
 
 
 def hash_soundfont(font: Path) -> dict[str, Any]:
-    """Name and SHA-256 of a soundfont that was checked. Raises UnreadablePieceError."""
+    """Return name and SHA-256 of a checked soundfont. Raises UnreadablePieceError."""
     try:
         with font.open("rb") as file:
             return {"soundfont": font.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -1,4 +1,4 @@
-"""A score as sound, by symusic's soundfont synthesiser."""
+"""Renders scores with symusic's soundfont synthesiser."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLE_RATE", "describe_soundfont", "render_between", "render_score"]
 
 _PEAK = 0.89
-"""Where the loudest sample is brought down to: -1 dBFS, so that nothing clips in a player that resamples."""
+"""Peak after normalisation: -1 dBFS, so that nothing clips in a player that resamples."""
 _HELD_SECONDS = 12.0
-"""How long a pedal holds a note at most: a string has faded by then, but a soundfont's loop goes on for ever."""
+"""Longest time that a pedal holds a note: a string has decayed by then, but the loop of a soundfont does not."""
 _DRUM_SECONDS = 1.5
-"""How long a drum rings, unless it is struck again."""
+"""Length of a drum note, unless it is played again."""
 _TICKS_PER_QUARTER = 480
 
 _HIGHEST = 100
-"""symusic's synthesiser never returns from some notes above this: the loop of a sample, sped up so far, is over before
-it is done once. Bassoons stick at F7, violas at F#7, brass at C8; nobody plays them there, but a model may."""
+"""Highest pitches at which symusic's synthesiser returns: above them the loop of a sample is shorter than one output
+sample. Bassoons hang at F7, violas at F#7, brass at C8; nobody plays them there, but a model may."""
 _PIANOS = range(7)
-"""Programs that play every key."""
+"""Programs that can play every pitch."""
 _HIGHEST_OF = {44: 89, 48: 89}
-"""Of the default soundfont's tremolo strings and first string ensemble symusic reads beyond the end of a sample above
-this: whatever lies there in memory sounds."""
+"""Highest pitch at which symusic reads tremolo strings and the first string ensemble of the default soundfont
+correctly; above it, it reads beyond the end of a sample."""
 _INSTEAD = {78: 79}
-"""Its whistle is read so at nearly every pitch: an ocarina plays it."""
+"""The whistle is affected at nearly every pitch, and is replaced by an ocarina."""
 
 
 def describe_soundfont(soundfont: Path | None = None) -> dict[str, Any]:
-    """Name and SHA-256 of the soundfont that `render_score` would use, after a note was played with it.
+    """Return name and SHA-256 of the soundfont that `render_score` would use, after playing a note with it.
 
     Raises:
-        UnreadablePieceError: it is missing, is not one, or cannot be played with.
+        UnreadablePieceError: The soundfont is missing, invalid, or cannot be played.
     """
     font = checked_soundfont(soundfont)
     if soundfont is not None:
@@ -63,15 +63,15 @@ def _one_note() -> Any:
 
 
 def render_score(score: Score, soundfont: Path | None = None, loudness: float | None = None) -> Waveform:
-    """Stereo sound at 44,100 Hz that does not clip and ends when it has faded.
+    """Render a score as stereo sound at 44,100 Hz that does not clip, until the last note has decayed.
 
     Args:
-        score: what is played.
-        soundfont: what it is played with; None: the default one.
-        loudness: LUFS that one gain brings it to, if its peaks allow; None: no gain but what keeps it from clipping.
+        score: The score.
+        soundfont: Path of the soundfont; None for the default one.
+        loudness: Loudness in LUFS, reached with a single gain as far as the peaks allow; None only prevents clipping.
 
     Raises:
-        UnreadablePieceError: the soundfont is missing or is not one.
+        UnreadablePieceError: The soundfont is missing or invalid.
     """
     samples = _synthesised(_ringing(score, is_default=soundfont is None).to("second"), soundfont)
     peak, gain = float(np.abs(samples).max(initial=0.0)), 1.0
@@ -85,13 +85,13 @@ def render_score(score: Score, soundfont: Path | None = None, loudness: float | 
 
 
 def render_between(score: Score, start: float, end: float, soundfont: Path | None = None) -> Waveform:
-    """The sound of the notes that begin in [start, end) seconds, from `start` on until they have faded.
+    """Render the notes that begin in [start, end) seconds, from `start` until they have decayed.
 
-    The parts of a piece, each added where it begins, are the whole piece as it is before its peak is brought down: a
-    piece can be heard while it is still being written. Samples may exceed 1.
+    The parts of a piece, each added at its start, sum to the whole before normalisation, so that a piece can be played
+    while it is being generated. Samples may exceed 1.
 
     Raises:
-        UnreadablePieceError: the soundfont is missing or is not one.
+        UnreadablePieceError: The soundfont is missing or invalid.
     """
     ringing = _ringing(score, is_default=soundfont is None).to("second")
     first = round(start * SAMPLE_RATE)
@@ -104,10 +104,10 @@ def render_between(score: Score, start: float, end: float, soundfont: Path | Non
 
 
 def _moved(seconds: float, first: int) -> float:
-    """When a note begins if sample `first` is the beginning: on the very sample it would have begun on.
+    """Return the onset of a note relative to sample `first`, such that it begins at exactly the same sample.
 
-    symusic takes the next sample after 32-bit seconds times the rate, so seconds that are merely subtracted may lead to
-    its neighbour, and two parts of a piece to an echo.
+    symusic computes the sample from 32-bit seconds, so a plain subtraction may give a neighbouring sample, and two
+    parts of a piece would overlap with an echo.
     """
     sample = np.ceil(np.float32(seconds) * np.float32(SAMPLE_RATE))
     return max((float(sample) - first - 0.5) / SAMPLE_RATE, 0.0)
@@ -119,7 +119,8 @@ def _synthesised(score: Any, soundfont: Path | None) -> NDArray[np.float32]:
 
 
 def _ringing(score: Score, *, is_default: bool) -> Score:
-    """The score with notes as long as they sound: symusic's synthesiser heeds no pedal, and damps a drum at its end."""
+    """Return the score with notes as long as they sound: symusic's synthesiser ignores pedals, and damps a drum at its
+    end."""
     from symusic import Note, Score
 
     tempo = TempoMap(score)
@@ -144,10 +145,10 @@ def _ringing(score: Score, *, is_default: bool) -> Score:
 
 
 def _playable(pitch: NDArray[Any], highest: int) -> NDArray[Any]:
-    """Pitches that can be played; what is too high sounds octaves lower."""
+    """Return pitches that can be played; higher ones are moved down by octaves."""
     return np.where(pitch > highest, (pitch - highest - 1) % 12 + highest - 11, pitch).astype(pitch.dtype)
 
 
 def _later(tempo: TempoMap, ticks: NDArray[Any], seconds: float) -> NDArray[np.int64]:
-    """The ticks some seconds after others."""
+    """Return the ticks that are some seconds after others."""
     return np.ceil(tempo.ticks(tempo.seconds(ticks) + seconds)).astype(np.int64)

@@ -1,8 +1,8 @@
-"""symusic's soundfont synthesiser, here or in a process of its own.
+"""Runs symusic's soundfont synthesiser in this process or in a child process.
 
-Of a damaged soundfont it may read where nothing is, which ends the process, or never come back; and no check of the
-file would say for certain that it does not. So only the default soundfont, whose bytes are known, is played here: any
-other is played by a child process, and if that ends or takes too long, the soundfont is refused.
+With a damaged soundfont it may access invalid memory, which ends the process, or never return; no check of the file can
+exclude this. So only the default soundfont, whose bytes are known, is played in this process. Any other is played in a
+child process and refused if that crashes or takes too long.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ __all__ = ["SAMPLE_RATE", "synthesise", "synthesise_apart"]
 
 SAMPLE_RATE = 44_100
 _TAIL_SECONDS = 3.0
-"""How long the last note may ring out."""
+"""Longest decay of the last note in seconds."""
 _USUAL_VELOCITY = 90
-"""Of notes that sound as loud as the soundfont's samples are."""
+"""Velocity at which notes are as loud as the samples of the soundfont."""
 _LEVEL_DB = 1.0
-"""Velocities that differ by less than this sound alike: nobody hears it."""
+"""Velocities that differ by less than this are rendered alike, because the difference is inaudible."""
 _SILENCE = 10 ** (-60 / 20)
-"""Below this a tail is over."""
+"""Amplitude below which a note has decayed."""
 _PATIENCE = 60.0, 2.0
-"""Seconds that a child process may take: so many, and so many more for each second of sound."""
+"""Timeout of a child process: a constant in seconds, plus a multiple of the duration of the sound."""
 _MEMORY = 2 * 2**30, 8, 6
-"""Bytes that a child process may grow by: so many, so many times the soundfont's size, and the sound's."""
+"""Memory limit of a child process: a constant in bytes, plus a multiple of the soundfont's size, plus the sound."""
 
 
 def synthesise(score: Any, font: Path) -> NDArray[np.float32]:
-    """(2, N) samples of a score in seconds, until it has faded.
+    """Render a score in seconds until it has decayed, (2, N) float32.
 
-    symusic's synthesiser heeds no velocity: notes are rendered level by level, and each level made as loud as it is.
+    symusic's synthesiser ignores velocities: notes are rendered by velocity level, and each level is scaled.
 
     Raises:
-        UnreadablePieceError: the synthesiser refuses the soundfont.
+        UnreadablePieceError: The synthesiser refuses the soundfont.
     """
     from symusic import Synthesizer
 
@@ -65,10 +65,10 @@ def synthesise(score: Any, font: Path) -> NDArray[np.float32]:
 
 
 def synthesise_apart(score: Any, font: Path) -> NDArray[np.float32]:
-    """`synthesise` in a child process, which a damaged soundfont may end.
+    """Run `synthesise` in a child process, which a damaged soundfont may crash.
 
     Raises:
-        UnreadablePieceError: the synthesiser refuses the soundfont, or ends or hangs over it.
+        UnreadablePieceError: The synthesiser refuses the soundfont, crashes or hangs.
     """
     seconds = _length(score) / SAMPLE_RATE
     if not seconds:
@@ -93,7 +93,7 @@ def synthesise_apart(score: Any, font: Path) -> NDArray[np.float32]:
 
 
 def serve_synthesiser() -> None:
-    """What the child process runs: a soundfont and a score come in, samples go out."""
+    """Main function of the child process: it receives a soundfont and a score, and returns samples."""
 
     def answer(_: dict[str, Any], content: bytes) -> Answer:
         font, score = pickle.loads(content)
@@ -113,9 +113,9 @@ def _length(score: Any) -> int:
 
 
 def _by_level(score: Any) -> Iterator[tuple[int, Any]]:
-    """The notes of each loudness as a score of their own; levels are counted from that of the usual velocity.
+    """Yield the notes of each level as a separate score; levels are relative to that of the default velocity.
 
-    Loudness goes with the square of the velocity, as the SoundFont standard has it (2.04, section 8.4.2).
+    The amplitude is proportional to the square of the velocity, as in the SoundFont standard (2.04, section 8.4.2).
     """
     levels = [round(40 * np.log10(max(velocity, 1) / _USUAL_VELOCITY) / _LEVEL_DB) for velocity in range(128)]
     for level in sorted({levels[note.velocity] for track in score.tracks for note in track.notes}):

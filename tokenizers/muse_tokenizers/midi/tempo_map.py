@@ -1,6 +1,6 @@
-"""Ticks and seconds of a score, one from the other, in double precision.
+"""Converts between ticks and seconds of a score in double precision.
 
-symusic's own conversion is in single precision, which over an hour is off by more than a millisecond.
+symusic's own conversion is in single precision, with an error of more than a millisecond after an hour.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["TempoMap"]
 
 _DEFAULT = 500_000
-"""Microseconds a quarter where a score does not say: 120 beats per minute."""
+"""Default microseconds per quarter: 120 beats per minute."""
 
 
 class TempoMap:
-    """When each tick of a score is."""
+    """The time of each tick of a score."""
 
     def __init__(self, score: Score) -> None:
         tempos = score.tempos.numpy()
@@ -32,18 +32,18 @@ class TempoMap:
 
     @property
     def last_seconds_per_tick(self) -> float:
-        """How long a tick is after the last tempo."""
+        """Return the length of a tick after the last tempo, in seconds."""
         return float(self._per_tick[-1])
 
     def seconds(self, ticks: ArrayLike) -> NDArray[np.float64]:
-        """Seconds of ticks, of whatever shape."""
+        """Convert ticks of any shape to seconds."""
         at = np.asarray(ticks)
         section = np.maximum(np.searchsorted(self._ticks, at, side="right") - 1, 0)
         elapsed: NDArray[np.float64] = self._seconds[section] + (at - self._ticks[section]) * self._per_tick[section]
         return elapsed
 
     def ticks(self, seconds: ArrayLike) -> NDArray[np.float64]:
-        """Where seconds lie between ticks, of whatever shape."""
+        """Convert seconds of any shape to fractional ticks."""
         at = np.asarray(seconds, dtype=np.float64)
         section = np.maximum(np.searchsorted(self._seconds, at, side="right") - 1, 0)
         found: NDArray[np.float64] = self._ticks[section] + (at - self._seconds[section]) / self._per_tick[section]

@@ -1,4 +1,4 @@
-"""What MIDI's two vocabularies have in common: scores to ids and back."""
+"""The common base of the two MIDI tokenizers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["MidiTokenizer", "clock_of"]
 
 _CLASSES = {"remi": "RemiTokenizer", "performance": "PerformanceTokenizer"}
-"""By the scheme of a configuration, which is also the module."""
+"""Classes by the scheme of a configuration, which is also the name of their module."""
 
 
 class MidiTokenizer(Tokenizer["Score"]):
-    """Scores to ids and back: bars and positions (`RemiTokenizer`), or events in real time (`PerformanceTokenizer`)."""
+    """Encodes scores in bars and positions (`RemiTokenizer`), or as events in real time (`PerformanceTokenizer`)."""
 
     kind: ClassVar[str] = "midi"
     streams = 1
@@ -42,7 +42,7 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     @staticmethod
     def of(configuration: MidiConfiguration) -> MidiTokenizer:
-        """The tokenizer of a configuration's scheme."""
+        """Return the tokenizer for the scheme of a configuration."""
         module = import_module(f"muse_tokenizers.midi.{configuration.scheme}")
         tokenizer: MidiTokenizer = getattr(module, _CLASSES[configuration.scheme])(configuration)
         return tokenizer
@@ -62,41 +62,42 @@ class MidiTokenizer(Tokenizer["Score"]):
         return [[token] for token in self.describe_list([int(i) for i in ids[:, 0]], clock, given, file)]
 
     def inner(self, ids: Ids) -> list[int]:
-        """The ids that are not special."""
+        """Return the ids that are not special."""
         return [int(i) for i in ids[:, 0] if i not in (self.pad, self.begin, self.end)]
 
     @abstractmethod
     def encode_list(self, score: Score) -> list[int]:
-        """Ids of a score."""
+        """Encode a score."""
 
     @abstractmethod
     def decode_list(self, ids: list[int]) -> Score:
-        """The score of whole ids: no special ones, nothing dangling."""
+        """Decode complete ids without special ones."""
 
     @abstractmethod
     def whole_length(self, ids: list[int]) -> int:
-        """How many of the ids there are before an event that is not finished."""
+        """Return the number of ids before an incomplete event."""
 
     @abstractmethod
     def file_notes(self, piece: Score) -> FileNotes:
-        """The notes of a piece as its file has them, in the ids' own steps of time."""
+        """Return the notes of a piece as in its file, in the time steps of the ids."""
 
     @abstractmethod
     def describe_list(
         self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
-        """A token for every id.
+        """Describe every id.
 
         Args:
-            ids: special ones too.
-            clock: when their ticks are; None: as the ids alone say.
-            given: how many of them are a prompt's.
-            file: where the prompt's notes end; None: as the ids say.
+            ids: Ids, including special ones.
+            clock: Times of their ticks; None for the times of the ids alone.
+            given: Number of ids that belong to a prompt.
+            file: Ends of the notes of the prompt; None for those of the ids.
         """
 
     @abstractmethod
     def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
-        """(V,) ids with every pitch moved, drums fixed; (V,) False where a pitch leaves 0 to 127."""
+        """Return (V,) ids with every pitch transposed and drums unchanged, and (V,) bool, false if a pitch leaves 0 to
+        127."""
 
     # The tokenizer as data
 
@@ -112,6 +113,6 @@ class MidiTokenizer(Tokenizer["Score"]):
 
 
 def clock_of(clock: object) -> Clock | None:
-    """What `Prompt.clock` holds of MIDI."""
+    """Return `Prompt.clock` with its type for MIDI."""
     assert clock is None or isinstance(clock, Clock)
     return clock

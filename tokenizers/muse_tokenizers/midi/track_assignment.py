@@ -1,13 +1,13 @@
-"""Which of several tracks of one instrument a new note belongs to: two hands, two violins.
+"""Assigns new notes to one of several tracks of an instrument: two hands, two violins.
 
-Ids know an instrument, not its tracks. The notes that begin together are divided among the tracks in the order of
-pitch, lower notes to lower tracks, so that the sum over notes of
+Ids have instruments, but no tracks. Notes that begin together are divided among the tracks in the order of pitch, lower
+notes to lower tracks, so that the sum over notes of
 
     |pitch - centre of its track|  +  what a hand cannot reach  +  what the track already holds
 
-is least. A track's centre follows its latest notes. Each moment is decided from what came before it alone, so that a
-piece that grows never moves a note to another track. (Voice separation by pitch proximity: Chew & Wu 2004; here with
-the tracks of the prompt as voices.) Of a drum kit in several tracks each drum goes on in the track that plays it.
+is minimal. The centre of a track follows its latest notes. Each onset is decided from the past only, so that a growing
+piece never moves a note to another track. (Voice separation by pitch proximity: Chew and Wu 2004; here with the tracks
+of the prompt as voices.) For a drum kit in several tracks, each drum continues in the track that plays it.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from numpy.typing import NDArray
 __all__ = ["TrackLine", "assign_drums", "assign_tracks"]
 
 _FOLLOW = 0.12
-"""How far a track's centre moves towards each new note: about the last eight count."""
+"""Step of the centre of a track towards each new note: about the last eight notes count."""
 _REMEMBERED = 48
-"""Notes of the prompt's end from which a track's centre starts."""
+"""Number of notes at the end of the prompt from which the centre of a track is initialised."""
 _REACH = 14
-"""Semitones between the lowest and the highest note that one hand, or one player, has at a time."""
+"""Span of a hand, or of one player, in semitones."""
 _BEYOND_REACH = 3.0
-"""What each semitone beyond it costs, in semitones."""
+"""Cost of each semitone beyond the span, in semitones."""
 _CROSSING = 6.0
-"""What a note costs that lies on the wrong side of what another track is still holding."""
+"""Cost of a note that crosses a note that another track holds."""
 
 
 @dataclass(slots=True)
 class TrackLine:
-    """One track as a line of notes: where it has been, and what it holds."""
+    """The line of one track: its centre, and the notes that it holds."""
 
     centre: float
-    """Pitch around which it moves."""
+    """Centre pitch."""
     held: list[tuple[int, int]] = field(default_factory=list)
-    """(pitch, end) of its notes that may still sound."""
+    """(pitch, end) of notes that may still sound."""
 
     @classmethod
     def of(cls, notes: Iterable[Any]) -> TrackLine:
-        """Of a track's notes, in any order."""
+        """Build the line of a track from its notes, in any order."""
         latest = sorted(notes, key=attrgetter("time", "pitch"))[-_REMEMBERED:]
         line = cls(sum(note.pitch for note in latest) / len(latest))
         for note in latest:
@@ -54,21 +54,21 @@ class TrackLine:
         return line
 
     def add(self, note: Any) -> None:
-        """A note is its own from now on."""
+        """Add a note."""
         self.centre += _FOLLOW * (note.pitch - self.centre)
         self.held.append((note.pitch, note.end))
 
     def release(self, tick: int) -> None:
-        """Forget what has ended by a tick."""
+        """Remove notes that have ended by a tick."""
         self.held = [(pitch, end) for pitch, end in self.held if end > tick]
 
 
 def assign_tracks(lines: Sequence[TrackLine], notes: Sequence[Any]) -> list[int]:
-    """For each of some notes, in the order of time, the number of its track; `lines` follow what they are given.
+    """Return the number of the track for each of some notes, in order of time; `lines` are updated.
 
     Args:
-        lines: two or more.
-        notes: with `time`, `end` and `pitch`.
+        lines: Two or more lines.
+        notes: Notes with `time`, `end` and `pitch`.
     """
     chosen: list[int] = []
     for tick, together in groupby(notes, key=attrgetter("time")):
@@ -86,11 +86,11 @@ def assign_tracks(lines: Sequence[TrackLine], notes: Sequence[Any]) -> list[int]
 
 
 def assign_drums(played: Sequence[NDArray[Any]], pitches: Sequence[int]) -> list[int]:
-    """For each of some drums the number of the track that plays it most; of one that none plays, the busiest.
+    """Return for each drum the number of the track that plays it most; for a new drum, the busiest track.
 
     Args:
         played: (N,) pitches of each track so far.
-        pitches: of the new notes.
+        pitches: Pitches of the new notes.
     """
     counts = np.stack([np.bincount(track, minlength=128) for track in played])
     chosen = np.where(counts.any(axis=0), counts.argmax(axis=0), counts.sum(axis=1).argmax())
@@ -98,10 +98,10 @@ def assign_drums(played: Sequence[NDArray[Any]], pitches: Sequence[int]) -> list
 
 
 def _divide(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[int]:
-    """For rising pitches the rank of each one's line, never falling; lines are in the order of their centres."""
+    """Return the rank of the line for each of some ascending pitches, non-decreasing; lines are sorted by centre."""
     count = len(pitches)
     crossing = _crossings(lines, pitches)
-    # best[n]: (cost, ranks) of the first n pitches among the lines so far; before there is a line, none of none.
+    # best[n]: (cost, ranks) of the first n pitches among the lines so far; with no line, only n = 0.
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     for rank, line in enumerate(lines):
         held = [pitch for pitch, _ in line.held]
@@ -112,7 +112,7 @@ def _divide(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[int]:
             for stop in range(start, count + 1):
                 cost = before
                 if stop > start:
-                    # Of what has been added up to the last pitch, one more.
+                    # Extend the assignment up to the previous pitch by one.
                     top = pitches[stop - 1]
                     away += abs(top - line.centre)
                     across += crossing[rank][stop - 1]
@@ -127,9 +127,9 @@ def _divide(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[int]:
 
 
 def _crossings(lines: Sequence[TrackLine], pitches: Sequence[int]) -> list[list[float]]:
-    """For each line, what each pitch costs there because of what lower and higher lines hold.
+    """Return the cost of each pitch on each line because of notes that lower and higher lines hold.
 
-    The notes held below and above each line are counted as the lines go by, not anew for each.
+    The notes held below and above are accumulated from line to line.
     """
     higher = [0] * len(pitches)
     lower = [sum(pitch > other for line in lines for other, _ in line.held) for pitch in pitches]

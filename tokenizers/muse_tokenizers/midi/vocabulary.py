@@ -1,6 +1,6 @@
-"""A MidiTok tokenizer of our configuration, and its vocabulary as arrays.
+"""Builds MidiTok tokenizers, and their vocabularies as arrays.
 
-Knows MidiTok's names ("Pitch_60"); nothing of scores or of what may follow what.
+Knows MidiTok's names ("Pitch_60"), but nothing of scores or of the grammar.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["SPECIAL", "Vocabulary", "make_miditok", "make_vocabulary"]
 
 SPECIAL = ("PAD", "BOS", "EOS")
 
-# A position's events in the one order that MidiTok's own token-type graph accepts. MidiTok leaves them in the order of
-# the tracks, and a pedal after a note, or a pedal's release after its press, then counts as an error.
+# The order of the events at a position that MidiTok's own token-type graph accepts. MidiTok leaves them in the order of
+# the tracks, and then counts a pedal after a note, or its release after its press, as an error.
 _ORDER = {"TimeSig": 0, "Tempo": 1, "PedalOff": 2, "Pedal": 3}
 
 
 def make_miditok(configuration: MidiConfiguration) -> MusicTokenizer:
-    """The MidiTok tokenizer that a configuration stands for."""
+    """Build the MidiTok tokenizer of a configuration."""
     from miditok import REMI, MIDILike, TokenizerConfig
 
     shared: dict[str, Any] = {
@@ -36,7 +36,7 @@ def make_miditok(configuration: MidiConfiguration) -> MusicTokenizer:
         "remove_duplicated_notes": True,
     }
     if configuration.scheme == "performance":
-        # MidiTok counts beats. At 120 beats per minute, and the scores are retimed to that, a beat is half a second.
+        # MidiTok counts beats. Scores are converted to 120 beats per minute, at which a beat is half a second.
         beats = configuration.shifts * configuration.shift_milliseconds // 500
         return MIDILike(
             TokenizerConfig(
@@ -74,7 +74,7 @@ def make_miditok(configuration: MidiConfiguration) -> MusicTokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Names as arrays, by id."""
+    """The names of ids as arrays."""
 
     names: tuple[str, ...]
     """V names, such as "Pitch_60"."""
@@ -87,16 +87,16 @@ class Vocabulary:
         return len(self.names)
 
     def ids(self, kind: str) -> NDArray[np.int64]:
-        """The ids of one kind, in the order of the vocabulary."""
+        """Return the ids of one kind, in the order of the vocabulary."""
         return np.array([i for i, other in enumerate(self.kinds) if other == kind], dtype=np.int64)
 
     def numbers(self, kind: str) -> dict[int, int]:
-        """id -> value, for a kind whose values are whole numbers."""
+        """Return {id: value} for a kind whose values are integers."""
         return {int(i): int(self.values[i]) for i in self.ids(kind)}
 
 
 def make_vocabulary(miditok: MusicTokenizer) -> Vocabulary:
-    """The names of a MidiTok tokenizer, sorted by id."""
+    """Return the vocabulary of a MidiTok tokenizer, sorted by id."""
     names = tuple(sorted(miditok.vocab, key=miditok.vocab.get))
     split = [name.split("_", 1) for name in names]
     return Vocabulary(names=names, kinds=tuple(kind for kind, _ in split), values=tuple(value for _, value in split))

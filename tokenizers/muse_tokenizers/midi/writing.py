@@ -1,4 +1,4 @@
-"""Scores as MIDI files (RP-001, format 1): a track for tempo, metre and key, then one for each part."""
+"""Writes scores as MIDI files (RP-001, format 1): a track for tempo, metre and key, then one for each part."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["dump_score", "write_score"]
 
 _CHANNELS = tuple(channel for channel in range(16) if channel != 9)
-"""A port's channels but for that of the drums."""
+"""Channels of a port without the drum channel."""
 _DRUMS = 9
 _PORTS = 128
 _PRESSED = 64
 _BANKS = (0, 32)
-"""The controllers that choose a bank of programs; they hold from the next program change on."""
+"""Controllers that select a bank of programs; they take effect at the next program change."""
 _OFF, _STATE, _ON, _OFF_AT_ONCE = range(4)
-"""The order of events at one tick: what ends, what changes, what begins, and what ends where it begins."""
+"""Order of events at one tick: ends, changes, beginnings, and ends of notes without length."""
 
 _Event = tuple[int, int, bytes]
 """Tick, order, and the bytes after the delta time."""
@@ -35,7 +35,7 @@ def write_score(score: Score, path: Path) -> None:
     """Write a MIDI file.
 
     Raises:
-        UnwritablePieceError: the file cannot be written.
+        UnwritablePieceError: The file could not be written.
     """
     try:
         path.write_bytes(dump_score(score))
@@ -44,11 +44,10 @@ def write_score(score: Score, path: Path) -> None:
 
 
 def dump_score(score: Score) -> bytes:
-    """The bytes of a score as a MIDI file; the same score gives the same bytes.
+    """Return a score as the bytes of a MIDI file; equal scores give equal bytes.
 
-    Each part has a channel of its own, the drums the tenth. Where there are more than fifteen others, those of one
-    program share one if their controllers are the same; what has no room goes to further ports, each with sixteen
-    channels of its own.
+    Each part has its own channel, the drums the tenth. If there are more than fifteen others, parts of one program
+    share a channel if their controllers are equal; the rest goes to further ports with sixteen channels each.
     """
     tracks, said = [_chunk(_conductor(score))], dict[tuple[int, int], tuple[Any, ...]]()
     for track, place in zip(score.tracks, _places(score), strict=True):
@@ -60,7 +59,7 @@ def dump_score(score: Score) -> bytes:
 
 
 def _places(score: Score) -> list[tuple[int, int]]:
-    """The port and channel of each track."""
+    """Return the port and channel of each track."""
     crowded = sum(not track.is_drum for track in score.tracks) > len(_CHANNELS)
     programs: dict[int, int] = {}
     states: dict[int, dict[Any, int]] = {}
@@ -71,13 +70,13 @@ def _places(score: Score) -> list[tuple[int, int]]:
             programs.setdefault(kind, len(programs))
         known = states.setdefault(kind, {})
         found.append((kind, known.setdefault(_state_of(track), len(known))))
-    # On the further ports each channel has the program of the first, for players that know no ports.
+    # On further ports each channel has the program of the first port, for players that ignore ports.
     ports = -(-len(programs) // len(_CHANNELS))
     numbers = {
         (kind, variant): programs[kind] + variant * ports * len(_CHANNELS) for kind, variant in found if kind >= 0
     }
     if max(numbers.values(), default=0) >= _PORTS * len(_CHANNELS):
-        # So many that the ports must be filled.
+        # There are so many that the ports must be filled.
         numbers = {key: number for number, key in enumerate(numbers)}
     places = []
     for kind, variant in found:
@@ -87,7 +86,7 @@ def _places(score: Score) -> list[tuple[int, int]]:
 
 
 def _state_of(track: Track) -> tuple[Any, ...]:
-    """Equal for tracks that can share a channel."""
+    """Return a key that is equal for tracks that can share a channel."""
     columns = (track.controls.numpy(), track.pitch_bends.numpy(), track.pedals.numpy())
     return track.program, *(column[name].tobytes() for column in columns for name in sorted(column))
 
@@ -95,7 +94,7 @@ def _state_of(track: Track) -> tuple[Any, ...]:
 def _chunk(events: Iterable[_Event]) -> bytes:
     content = bytearray()
     now = 0
-    # One number each: pairs of them would take as much memory as the events.
+    # Packed into one integer each: tuples would take as much memory as the events.
     for tick, _, data in sorted(events, key=lambda event: 8 * event[0] + event[1]):
         content += _number(max(tick, now) - now)
         content += data
@@ -105,7 +104,7 @@ def _chunk(events: Iterable[_Event]) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """A number of variable length.
+    """Return a variable-length quantity.
 
     >>> _number(200).hex()
     '8148'
@@ -138,7 +137,8 @@ def _conductor(score: Score) -> Iterator[_Event]:
 
 
 def _part(track: Track, port: int, channel: int, alone: bool) -> Iterator[_Event]:
-    """The events of a track; one that shares the channel of an equal track before it (not `alone`) has its state."""
+    """Yield the events of a track; one that shares the channel of an equal earlier track (not `alone`) has its
+    state."""
     if port:
         yield 0, -1, _meta(PORT, bytes((port,)))
     if track.name:
@@ -156,10 +156,10 @@ def _part(track: Track, port: int, channel: int, alone: bool) -> Iterator[_Event
 
 
 def _state(track: Track, channel: int) -> Iterator[_Event]:
-    """The program, and the controllers and bends in their order."""
+    """Yield the program, and the controllers and bends in their order."""
     controls = _controls(track)
     program = bytes((0xC0 | channel, track.program))
-    # A bank is that of the next program change, so it is followed by one.
+    # A bank takes effect at the next program change, so one follows.
     banks = {time: place for place, (time, number, _) in enumerate(controls) if number in _BANKS}
     if 0 not in banks:
         yield 0, _STATE, program
@@ -173,7 +173,7 @@ def _state(track: Track, channel: int) -> Iterator[_Event]:
 
 
 def _controls(track: Track) -> list[tuple[int, int, int]]:
-    """Tick, number and value of the controllers of a track, and of what makes its pedals where none does."""
+    """Return tick, number and value of the controllers of a track, and of those for its pedals if it has none."""
     columns = track.controls.numpy()
     rows = list(zip(*(columns[name].tolist() for name in ("time", "number", "value")), strict=True))
     there = {(time, value >= _PRESSED) for time, number, value in rows if number == SUSTAIN}
@@ -181,6 +181,6 @@ def _controls(track: Track) -> list[tuple[int, int, int]]:
     pedals = [(pedal.time, pedal.end) for pedal in track.pedals if pedal.duration > 0]
     releases = [(end, SUSTAIN, 0) for _, end in pedals if (end, False) not in there]
     presses = [(time, SUSTAIN, 127) for time, _ in pedals if (time, True) not in there]
-    # At one tick a release comes before a press, or the pedal would stay up; the score's own controllers keep
-    # their order, on which some of them (RPN 101, 100, 6, 38) depend.
+    # At one tick a release comes before a press, or the pedal would stay up; the score's own controllers keep their
+    # order, on which some of them (RPN 101, 100, 6, 38) depend.
     return sorted([*releases, *rows, *presses], key=lambda row: row[0])

@@ -1,1 +1,1 @@
-"""Text: bytes as ids of a vocabulary, and ids as well-formed text."""
+"""Text: bytes to ids of a vocabulary and back."""

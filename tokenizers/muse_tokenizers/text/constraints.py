@@ -1,4 +1,4 @@
-"""What can be asked of a continuation of text."""
+"""Constraints of a continuation of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TextConstraints"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextConstraints(Constraints):
-    """A length."""
+    """Constraints of text: a length."""
 
     length_field: ClassVar[str | None] = "bytes"
 

@@ -1,5 +1,4 @@
-"""Where one text is divided between training, validation and test: at the seams of the text, never within a line that
-need not be broken."""
+"""Divides a single text between training, validation and test, at paragraphs or lines if possible."""
 
 from __future__ import annotations
 
@@ -10,27 +9,28 @@ from muse_tokenizers.text.encodings import encoding_by_mark, unit_of
 __all__ = ["held_out_marks"]
 
 _WIDEST = 2**18
-"""Bytes on each side of the exact place in which a seam is looked for, at most."""
+"""Largest distance from the exact position to the chosen one, in bytes."""
 
 
 def held_out_marks(
     path: Path, first: int, last: int, held_out: float, encoding: str | None = None
 ) -> tuple[int, int] | None:
-    """The bytes at which validation and test begin.
+    """Choose the byte offsets at which validation and test begin.
 
     Args:
-        path: the file.
-        first: the first byte of the text in it.
-        last: the byte after its last.
-        held_out: the fraction that is for validation, and again for test; the end of the text is held out.
-        encoding: what the text is in where no mark says it.
+        path: Path of the file.
+        first: First byte of the text.
+        last: Byte after the last one of the text.
+        held_out: Fraction for validation, and again for test; the end of the text is held out.
+        encoding: Encoding of a text without a byte order mark.
 
     Returns:
-        Both are after an empty line where there is one near, else after a line, else after a space, else between two
+        Two offsets, each after an empty line if there is one near, else after a line, else after a space, else between
+            two characters; None if the text is too short or nothing is held out.
         characters; None where the text is too short or nothing is to be held out.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: The file cannot be read.
     """
     part = int((last - first) * held_out)
     if part < 1:
@@ -49,7 +49,7 @@ def held_out_marks(
 
 
 def _seam(data: bytes, wanted: int, start: int, encoding: str) -> int:
-    """The end of the seam in these bytes that is nearest to a place; `start` is where they begin in their file."""
+    """Return the end of the separator nearest to a position; `start` is the offset of the bytes in their file."""
     width = unit_of(encoding)
     for seam in ("\n\n", "\r\n\r\n", "\n", " "):
         ends = [end for end in _ends(data, seam.encode(encoding)) if (start + end) % width == 0]

@@ -26,18 +26,18 @@ __all__ = ["TextDomain"]
 
 _SPACES = b" \t\r\n"
 _CONTROLS = frozenset({*range(32), 127} - {*b"\t\n\f\r"})
-"""Bytes that are never written, though they may be read."""
+"""Bytes that are never generated, although they may be read."""
 _WORD_END = re.compile(rb"[^ \t\r\n](?=[ \n])")
 _LONGEST_PROMPT = 2**24
-"""Bytes of a file that is continued: all its ids stand in the sidecar, and a core sees a few thousand of them."""
+"""Largest prompt in bytes: all its ids are in the sidecar, and a model sees only a few thousand of them."""
 _LONGEST_CHARACTER = 4
-"""Bytes, so tokens too."""
+"""Largest length in bytes, and therefore in tokens."""
 _LONGEST_WORD = 64
-"""Bytes; what goes on for longer has no spaces between its words."""
+"""Longest word in bytes; beyond it, a text has no spaces between its words."""
 
 
 class TextDomain(Domain[bytes]):
-    """Bytes of text."""
+    """The domain of text; a piece is bytes."""
 
     tokenizer: TextTokenizer
     noun: ClassVar[str] = "text"
@@ -58,7 +58,7 @@ class TextDomain(Domain[bytes]):
     def __init__(self, tokenizer: TextTokenizer) -> None:
         super().__init__(tokenizer)
         self._leads_to = transitions(tokenizer.tokens)
-        # A file with a zero byte would be refused as a prompt; the other control characters command terminals.
+        # A file with a null byte would be refused as a prompt; other control characters control terminals.
         self._leads_to[:, [any(byte in _CONTROLS for byte in token) for token in tokenizer.tokens]] = ILL
 
     # Files
@@ -75,8 +75,8 @@ class TextDomain(Domain[bytes]):
         warn: Warn = warn_about_file,
         encoding: str | None = None,
     ) -> bytes:
-        """As of every tokenizer; `encoding` is what the file is in where no mark says it. What is continued is
-        its end, so that all of it is read."""
+        """Read a text file as UTF-8 bytes; see `Domain.read`. `encoding` is that of files without a byte order mark.
+        All of the file is read, because a continuation depends on its end."""
         with suppress(OSError):
             size = path.stat().st_size
             if size > _LONGEST_PROMPT:
@@ -112,8 +112,8 @@ class TextDomain(Domain[bytes]):
         most = max(1, min(len(piece), round(length)))
         if most == len(piece):
             return float(most)
-        # Before the space or line end that follows a word: what comes next begins as words do, and what came before
-        # has the ids that it has in the whole. Nothing is shorter than the first word.
+        # Before the space or line end after a word: the continuation begins like a word, and the prompt has the same
+        # ids as in the whole text. The shortest prompt is the first word.
         place = most + 1
         while (place := max(piece.rfind(b" ", 1, place), piece.rfind(b"\n", 1, place))) > 0:
             if piece[place - 1] not in _SPACES:
@@ -170,6 +170,6 @@ class TextDomain(Domain[bytes]):
     def labels_after(
         self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[bytes] | None = None
     ) -> list[str]:
-        # What came before may have begun a character.
+        # The text before may end inside a character.
         before, describe = ids[-_LONGEST_CHARACTER:], self.tokenizer.describe
         return [describe(np.append(before, [[other]], axis=0))[-1][0].label for other in others]

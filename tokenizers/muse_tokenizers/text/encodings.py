@@ -1,4 +1,4 @@
-"""Which encoding a text is in, and the same text as UTF-8."""
+"""Detects encodings of text, and converts to UTF-8."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte order marks; that of UTF-32 begins as that of UTF-16 does."""
+"""Byte order marks; that of UTF-32 begins like that of UTF-16."""
 _NO_LANGUAGES = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7", "mbcs", "oem"}
 _NEVER = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
-"""Bytes that no text in Latin-1 or cp1252 has."""
+"""Bytes that do not occur in text in Latin-1 or cp1252."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-"""But tabulators, ends of lines and pages, and what begins a terminal's commands."""
+"""Except tabs, line and page ends, and the escape character of terminals."""
 _LETTERS = re.compile(rb"[A-Za-z\x8a\x8c\x8e\x9a\x9c\x9e\x9f\xc0-\xff]")
 _HIGH = re.compile(rb"[\x80-\xff]")
 _RUNS = re.compile(rb"[\x80-\xff]{3,}")
 
 
 def encoding_by_mark(head: bytes) -> tuple[str, int] | None:
-    """The encoding that the first four bytes of a file say, and the length of the mark that says it."""
+    """Return the encoding that the first four bytes of a file indicate, and the length of the byte order mark."""
     return next(((name, len(mark)) for mark, name in _MARKS if head.startswith(mark)), None)
 
 
 def check_encoding(name: str) -> str:
-    """Python's name of an encoding of text. Raises InvalidConstraintError: there is none of this name."""
+    """Return Python's name of a text encoding, after checking it."""
     try:
         found = codecs.lookup(name)
         known = found.name not in _NO_LANGUAGES and isinstance(b"a".decode(found.name, "replace"), str)
@@ -41,29 +41,29 @@ def check_encoding(name: str) -> str:
         known = False
     if not known:
         raise InvalidConstraintError("encoding", name, "utf-8, latin-1, cp1252, utf-16-le, shift_jis, ...")
-    # Without a mark in the file the byte order must be one of the two.
+    # Without a byte order mark, the byte order must be given.
     return f"{found.name}-le" if found.name in ("utf-16", "utf-32") else found.name
 
 
 def unit_of(encoding: str) -> int:
-    """Bytes, of which every character has a multiple."""
+    """Return the number of bytes of which every character is a multiple."""
     return 4 if encoding.startswith("utf-32") else 2 if encoding.startswith("utf-16") else 1
 
 
 def to_utf8(data: bytes, encoding: str | None, name: str, *, goes_on: bool = False) -> tuple[bytes, str | None]:
-    """The bytes of a text as UTF-8.
+    """Convert the bytes of a text to UTF-8.
 
     Args:
-        data: the bytes, without a mark.
-        encoding: what they are in; None: UTF-8, or what they look like.
-        name: what a message calls the text.
-        goes_on: whether they may end within a character.
+        data: Bytes without a byte order mark.
+        encoding: Their encoding; None for UTF-8 or automatic detection.
+        name: Name of the text in messages.
+        goes_on: Whether they may end inside a character.
 
     Returns:
-        The text, and what a person should know: the end of a sentence that begins with the name, or None.
+        The text, and a warning as the end of a sentence that begins with the name, or None.
 
     Raises:
-        UnreadablePieceError: they are not in that encoding.
+        UnreadablePieceError: The bytes are not in that encoding.
     """
     if encoding == "utf-8" or (encoding is None and _is_utf8(data, goes_on)):
         return data, None
@@ -81,12 +81,12 @@ def to_utf8(data: bytes, encoding: str | None, name: str, *, goes_on: bool = Fal
 
 
 def is_surely_text(head: bytes, *, goes_on: bool) -> bool:
-    """Whether what begins like this can be nothing but text: in an encoding that is told by a mark, in UTF-8, Latin-1
-    or cp1252, without a control character.
+    """Whether data that begin like this are certainly text: with a byte order mark, or in UTF-8, Latin-1 or cp1252
+    without control characters.
 
     Args:
-        head: the first bytes of a file.
-        goes_on: whether there are more.
+        head: First bytes of a file.
+        goes_on: Whether there are more bytes.
     """
     mark = encoding_by_mark(head)
     if mark is not None and mark[0] != "utf-8":
@@ -123,8 +123,8 @@ def _is_utf8(data: bytes, goes_on: bool) -> bool:
 
 
 def _looks_western(data: bytes) -> bool:
-    """Whether bytes that are not UTF-8 are likely text in Latin-1 or cp1252: letters beyond ASCII stand alone between
-    others, where in Cyrillic or Chinese encodings they come in runs."""
+    """Whether bytes that are not UTF-8 are likely text in Latin-1 or cp1252: letters beyond ASCII are isolated, while
+    they form runs in Cyrillic or Chinese encodings."""
     text = data.decode("utf-8", "replace")
     bad = text.count("\ufffd")
     beyond = sum(character > "\x7f" for character in text) - bad

@@ -1,4 +1,4 @@
-"""Files of text: read whole or in part, and cut into parts where they are large."""
+"""Reads text files, whole or in part, and divides large ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LineEnds = Literal["lf", "keep"]
 LINE_ENDS = ("lf", "keep")
 
 _LONGEST = 4 * 2**20
-"""Bytes of a part, at most."""
+"""Largest size of a part in bytes."""
 
 
 def read_text(
@@ -28,18 +28,18 @@ def read_text(
     encoding: str | None = None,
     warn: Warn = warn_about_file,
 ) -> bytes:
-    """A file of text, or a part of it, as UTF-8, without a byte order mark.
+    """Read a text file, or a part of it, as UTF-8 without a byte order mark.
 
     Args:
-        path: where it is.
-        part: its first byte, and the byte after its last.
-        line_ends: `lf` leaves out carriage returns before line feeds; `keep` nothing.
-        encoding: what it is in where no mark says it; None: UTF-8, or what it looks like. Bytes that look like nothing
-            are kept.
-        warn: called with a line where it was converted.
+        path: Path of the file.
+        part: Byte range (first, end); None for the whole file.
+        line_ends: `lf` removes carriage returns before line feeds; `keep` keeps them.
+        encoding: Encoding of a file without a byte order mark; None for UTF-8 or automatic detection. Bytes in no known
+            encoding are kept.
+        warn: Called with one line if the text was converted.
 
     Raises:
-        UnreadablePieceError: it cannot be read, or is empty, or no text.
+        UnreadablePieceError: The file cannot be read, is empty, or is not text.
     """
     try:
         with path.open("rb") as file:
@@ -64,7 +64,7 @@ def read_text(
 
 
 def check_text(data: bytes, name: str) -> None:
-    """Raises UnreadablePieceError: it is empty, or no text."""
+    """Raise UnreadablePieceError if data are empty, or not text."""
     if not data:
         raise UnreadablePieceError(f"{name} is empty")
     place = data.find(b"\0", 0, LOOKED_AT)
@@ -73,8 +73,8 @@ def check_text(data: bytes, name: str) -> None:
 
 
 def spans_of(path: Path, marks: tuple[int, ...] = (), *, encoding: str | None = None) -> list[Span]:
-    """The parts of a file, none of them larger than 4 MiB, cut after an empty line where there is one; at `marks` one
-    ends. `encoding` is what it is in where no mark says it. Raises OSError."""
+    """Divide a file into parts of at most 4 MiB, after an empty line if there is one; a part also ends at each of
+    `marks`. `encoding` is that of a file without a byte order mark. Raises OSError."""
     size = path.stat().st_size
     spans: list[Span] = []
     with path.open("rb") as file:
@@ -94,7 +94,7 @@ def spans_of(path: Path, marks: tuple[int, ...] = (), *, encoding: str | None = 
 
 
 def _wide_seam(data: bytes, encoding: str, unit: int) -> int:
-    """The same, where every character has a multiple of `unit` bytes."""
+    """Like `_seam`, for encodings in which every character is a multiple of `unit` bytes."""
     line_end = "\n".encode(encoding)
     place = data.rfind(line_end)
     while place >= 0:
@@ -102,13 +102,13 @@ def _wide_seam(data: bytes, encoding: str, unit: int) -> int:
             return place + unit
         place = data.rfind(line_end, 0, place + unit - 1)
     end = len(data) - len(data) % unit - unit
-    # Not between the two halves of a character beyond the first 65,536.
+    # Not inside a surrogate pair.
     halved = unit == 2 and 0xD8 <= data[end - 1 if encoding.endswith("le") else end - 2] < 0xDC
     return end - unit * halved
 
 
 def _seam(data: bytes) -> int:
-    """Where to cut in these bytes: after the last empty line, else after the last line, else between characters."""
+    """Return where to cut these bytes: after the last empty line, else after the last line, else between characters."""
     for wanted in (b"\n\n", b"\r\n\r\n", b"\n"):
         place = data.rfind(wanted)
         if place >= 0:

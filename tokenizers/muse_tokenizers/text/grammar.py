@@ -1,4 +1,5 @@
-"""Which ids may come next in text: those with which it stays well-formed UTF-8, and the end between two characters."""
+"""The grammar of text: which ids are allowed next, so that the text is well-formed UTF-8 and ends between two
+characters."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ __all__ = ["TextGrammar"]
 
 
 class TextGrammar(Grammar):
-    """Ids of C candidates. Where a length is requested, a candidate goes on until it is crossed; else it may end."""
+    """The grammar for C candidates. If a length is requested, a candidate continues until it is exceeded; otherwise it
+    may end."""
 
     def __init__(
         self,
@@ -27,13 +29,13 @@ class TextGrammar(Grammar):
     ) -> None:
         """
         Args:
-            state: of UTF-8, after the prompt.
-            candidates: C.
-            leads_to: (STATES, V), special ids included, which lead nowhere.
-            lengths: (V,) bytes of each id.
-            pad: the padding id.
-            end: the id of the end.
-            requested: bytes.
+            state: State of UTF-8 after the prompt.
+            candidates: Number of candidates C.
+            leads_to: (STATES, V) next states, including special ids, which lead to no state.
+            lengths: (V,) length of each id in bytes.
+            pad: The padding id.
+            end: The end id.
+            requested: Requested length in bytes; None if there is none.
         """
         self._leads_to, self._lengths, self._pad, self._end, self._requested = leads_to, lengths, pad, end, requested
         self._state = np.full(candidates, state, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What tokens of text are called: characters as people read them, and plainly which part of one a token is."""
+"""Labels of tokens of text: readable characters, and which part of a character a token is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from muse_tokenizers.text.utf8 import runs
 __all__ = ["begun_in", "label_in", "readable"]
 
 _REST = 3
-"""The most bytes of a character before or after one of its own."""
+"""Largest number of bytes of a character before or after one of its bytes."""
 
 
 def label_in(data: bytes, start: int, end: int) -> tuple[str, str]:
-    """For eyes, and of which kind: what data[start:end] is where it stands.
+    """Return a label for display, and the kind, of data[start:end] in its context.
 
     >>> label_in("café".encode(), 1, 3), label_in("café".encode(), 4, 5)
     (('af', 'word'), ('é (2/2)', 'byte'))
@@ -25,20 +25,20 @@ def label_in(data: bytes, start: int, end: int) -> tuple[str, str]:
 
 
 def begun_in(data: bytes, start: int, end: int) -> str:
-    """The characters that begin in data[start:end], each whole."""
+    """Return the characters that begin in data[start:end], each complete."""
     while start < end and _goes_on(data[start]):
         start += 1
     return data[start : _whole_end(data, end)].decode("utf-8", "replace") if start < end else ""
 
 
 def readable(text: str) -> str:
-    """Line ends and tabs as signs that can be seen, and spaces where there is nothing else."""
+    """Replace line ends and tabs by visible symbols, and spaces if there is nothing else."""
     shown = text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣" if text.isspace() else " ")
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown)
 
 
 def _parts(data: bytes, start: int, end: int) -> str:
-    """Whole characters, and of those that lie in several tokens which of their bytes these are."""
+    """Return the complete characters, and for characters in several tokens, which of their bytes these are."""
     place = start
     while place > max(0, start - _REST) and _goes_on(data[place]):
         place -= 1
@@ -60,7 +60,7 @@ def _which(first: int, stop: int, size: int) -> str:
 
 
 def _promised(data: bytes) -> int:
-    """How many bytes a character has that begins so and is not there (yet); 0 where none can begin so."""
+    """Return the length in bytes of an incomplete character that begins like this; 0 if none can."""
     lead = data[0]
     return 2 if 0xC2 <= lead < 0xE0 else 3 if 0xE0 <= lead < 0xF0 else 4 if 0xF0 <= lead < 0xF5 else 0
 
@@ -74,7 +74,7 @@ def _goes_on(byte: int) -> bool:
 
 
 def _whole_end(data: bytes, end: int) -> int:
-    """Where the character ends that data[:end] may have begun."""
+    """Return the end of a character that is incomplete in data[:end]."""
     stop = end
     while stop < min(len(data), end + _REST) and _goes_on(data[stop]):
         stop += 1

@@ -1,4 +1,4 @@
-"""What a segment of text is like: how often it says the same, how long its words and sentences are, which letters."""
+"""Measures of a segment of text: repetition, lengths of words and sentences, distribution of letters."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Bytes to ids: byte-level BPE on Hugging Face's `tokenizers`, and characters. Any bytes come back as they were, but
-where an alphabet is closed."""
+"""Converts bytes to ids with byte-level BPE (Hugging Face's `tokenizers`) or characters. All bytes are restored
+exactly, except with a closed alphabet."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Flat = NDArray[np.int64]
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
 """The alphabet of text8 (Mahoney 2011)."""
 _PART = 2**16
-"""Characters that are encoded at once: what the library keeps of each token weighs far more than its id."""
+"""Number of characters that are encoded at once: the library stores much more per token than its id."""
 _SEAM = re.compile(r"(?<=\S\n)(?=[^\W_])|(?<=[^\W_])(?= [^\W\d_])")
-"""Where text may be cut and its tokens stay the same, with the patterns of GPT-2, GPT-4 and Llama 3: after a line end
-alone, before a word; between two words, before their one space."""
+"""Where text can be cut without changing its tokens, with the patterns of GPT-2, GPT-4 and Llama 3: after a single line
+end before a word; between two words, before their single space."""
 _SPLITTING = {"ByteLevel", "Digits", "Split"}
-"""Pre-tokenizers that may stand together with bytes; of Split those that take nothing away."""
+"""Pre-tokenizers that may be combined with byte-level BPE; of Split, those that remove nothing."""
 
 
 def _byte_letters() -> dict[str, int]:
-    """The letters that stand for bytes in a byte-level vocabulary (Radford et al. 2019): the printable ones for
-    themselves, the others for 256, 257, ..."""
+    """Return the letters for bytes in a byte-level vocabulary (Radford et al. 2019): printable ones represent
+    themselves, the others 256, 257, ..."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}
@@ -45,23 +45,23 @@ _BYTES = _byte_letters()
 
 
 class SubwordModel(ABC):
-    """Bytes to ids. What the ids mean is `tokens`."""
+    """Converts bytes to ids."""
 
     scheme: ClassVar[str]
     tokens: tuple[bytes, ...]
-    """(V,): the bytes of each id; none for one that no text has."""
+    """(V,) bytes of each id; empty for an id that no text has."""
 
     @abstractmethod
     def encode(self, data: bytes) -> Flat:
-        """Raises UnreadablePieceError: there is no id for it."""
+        """Encode bytes. Raises UnreadablePieceError if a character has no id."""
 
     @abstractmethod
     def names(self) -> list[str]:
-        """V names."""
+        """Return the V names."""
 
     @abstractmethod
     def digest(self) -> str:
-        """SHA-256 of all that decides about ids."""
+        """Return the SHA-256 of everything that determines ids."""
 
 
 class BpeModel(SubwordModel):
@@ -72,10 +72,10 @@ class BpeModel(SubwordModel):
     def __init__(self, content: str) -> None:
         """
         Args:
-            content: of a `tokenizer.json` of Hugging Face's library.
+            content: Content of a `tokenizer.json` of Hugging Face's library.
 
         Raises:
-            UnknownTokenizerError: it is not one, or not byte-level.
+            UnknownTokenizerError: The content is invalid, or not byte-level BPE.
         """
         self._names, special, plain = _read(content)
         self.content = plain
@@ -109,7 +109,7 @@ class BpeModel(SubwordModel):
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The text in parts whose tokens together are its own."""
+    """Yield parts of a text whose tokens together are those of the text."""
     start = 0
     while len(text) - start > 2 * _PART:
         seam = _SEAM.search(text, start + _PART)
@@ -121,7 +121,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _read(content: str) -> tuple[list[str], set[str], str]:
-    """The names by id, those that are no text, and the file without all that is not BPE."""
+    """Return the names by id, those that are not text, and the file without everything that is not BPE."""
     try:
         read = json.loads(content)
         model, splitting = read["model"], read["pre_tokenizer"]
@@ -158,16 +158,16 @@ def _read(content: str) -> tuple[list[str], set[str], str]:
             "ignore_merges": bool(model.get("ignore_merges", False)), "vocab": vocabulary, "merges": merges,
         },
     }  # fmt: skip
-    # Not escaped: most names are letters beyond ASCII.
+    # Not escaped, because most names contain non-ASCII letters.
     return names, special, json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def train_bpe(texts: Iterable[bytes], size: int) -> BpeModel:
-    """Learn merges.
+    """Train BPE merges.
 
     Args:
-        texts: to learn from.
-        size: of the vocabulary, at least 256.
+        texts: Training texts.
+        size: Size of the vocabulary, at least 256.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -184,18 +184,19 @@ def train_bpe(texts: Iterable[bytes], size: int) -> BpeModel:
 
 
 class CharacterModel(SubwordModel):
-    """Characters, the likeliest ones of a text; of others the bytes, or, in a closed alphabet, nothing."""
+    """Character vocabulary: the most frequent characters of a text; others are encoded as bytes or, with a closed
+    alphabet, refused."""
 
     scheme: ClassVar[str] = "characters"
 
     def __init__(self, characters: str, *, closed: bool) -> None:
         """
         Args:
-            characters: each once.
-            closed: nothing else is text.
+            characters: Distinct characters.
+            closed: Whether other characters are refused.
 
         Raises:
-            UnknownTokenizerError: one comes twice, or none at all.
+            UnknownTokenizerError: A character occurs twice, or there is none.
         """
         if not characters or len(set(characters)) != len(characters):
             raise UnknownTokenizerError("an alphabet has at least one character, and each once")
@@ -238,13 +239,14 @@ class CharacterModel(SubwordModel):
 
     @classmethod
     def of_texts(cls, texts: Iterable[bytes], size: int) -> CharacterModel:
-        """The likeliest characters of texts; `size` is that of the vocabulary, bytes included, so above 256."""
+        """Build a vocabulary of the most frequent characters of texts; `size` includes the bytes, and must be above
+        256."""
         counts = np.zeros(0x110000, dtype=np.int64)
         for data in texts:
             text = "".join(run for run in runs(data) if isinstance(run, str))
             codes, times = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_counts=True)
             counts[codes] += times
-        # The likeliest first; of those as likely the one with the lower number.
+        # The most frequent first; ties are ordered by code point.
         order = np.argsort(-counts, kind="stable")[: max(0, size - 256)]
         chosen = sorted(chr(code) for code in order.tolist() if counts[code])
         return cls("".join(chosen) or " ", closed=False)

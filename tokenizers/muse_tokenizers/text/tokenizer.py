@@ -1,4 +1,4 @@
-"""The text domain behind the one interface of `muse_tokenizers.base`. A piece is bytes."""
+"""The text tokenizer. A piece is bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BPE = "bpe.json"
 
 
 class TextTokenizer(Tokenizer[bytes]):
-    """Bytes of text to ids and back."""
+    """Encodes bytes of text."""
 
     kind: ClassVar[str] = "text"
     streams = 1
@@ -38,10 +38,10 @@ class TextTokenizer(Tokenizer[bytes]):
     def __init__(self, subword_model: SubwordModel, line_ends: LineEnds = "lf", encoding: str | None = None) -> None:
         """
         Args:
-            subword_model: makes the ids.
-            line_ends: of files that are prepared: `lf` leaves out carriage returns before line feeds; `keep` nothing.
-                Prompts keep theirs.
-            encoding: of files that are prepared, where no mark in them says it; None: UTF-8, or what they look like.
+            subword_model: Converts bytes to ids.
+            line_ends: Line ends of prepared files: `lf` removes carriage returns before line feeds; `keep` keeps them.
+                Prompts are unchanged.
+            encoding: Encoding of prepared files without a byte order mark; None for UTF-8 or automatic detection.
         """
         self.encoding = encoding
         self.subword_model, self.line_ends = subword_model, line_ends
@@ -69,7 +69,7 @@ class TextTokenizer(Tokenizer[bytes]):
         for number, end in zip(flat.tolist(), ends.tolist(), strict=True):
             data = self.tokens[number]
             start = end - len(data)
-            # A character belongs to every token that has a byte of it.
+            # A character belongs to every token that contains one of its bytes.
             first = max(0, int(partial_frames[start + 1]) - 1) if data else int(partial_frames[start])
             label, kind = label_in(whole, start, end) if data else (special.get(number, "no text"), "special")
             characters = (first, int(partial_frames[end]))
@@ -123,12 +123,12 @@ class TextTokenizer(Tokenizer[bytes]):
         return [*self.subword_model.names(), "PAD_None", "BOS_None", "EOS_None"]
 
     def fingerprint(self) -> str:
-        """The same names with other merges are other ids of a text."""
+        """Return the fingerprint, which covers the merges: equal names with other merges give other ids."""
         return hashlib.sha256(f"{super().fingerprint()} {self.subword_model.digest()}".encode()).hexdigest()
 
 
 def read_bpe(path: Path) -> BpeModel:
-    """A `tokenizer.json` of Hugging Face's library. Raises UnknownTokenizerError."""
+    """Read a `tokenizer.json` of Hugging Face's library. Raises UnknownTokenizerError."""
     try:
         return BpeModel(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -138,5 +138,5 @@ def read_bpe(path: Path) -> BpeModel:
 
 
 def _scheme_of(configuration: dict[str, Any]) -> Any:
-    """Up to 0.1.0 it was called the form."""
+    """Read the scheme, which was called form up to 0.1.0."""
     return configuration["form"] if "form" in configuration else configuration["scheme"]

@@ -1,4 +1,4 @@
-"""UTF-8 as an automaton: which bytes may follow, wherever a text stands, also in the middle of a character.
+"""UTF-8 as an automaton: which bytes are allowed next, also inside a character.
 
 Source: The Unicode Standard 16.0, table 3-7, well-formed UTF-8 byte sequences.
 """
@@ -16,12 +16,12 @@ __all__ = ["ILL", "STATES", "WHOLE", "characters_before", "runs", "state_after",
 WHOLE = 0
 """The state between two characters."""
 ILL = 8
-"""The state after bytes that no continuation makes a character."""
+"""The state after ill-formed bytes."""
 STATES = 9
 _ONE, _TWO, _E0, _ED, _F0, _THREE, _F4 = range(1, 8)
-"""What is missing: one byte more, two, three; or those after a first byte that restricts the second."""
+"""Missing bytes: one, two or three; or those after a first byte that restricts the second."""
 _LONGEST = 4
-"""Bytes of a character."""
+"""Length of a character in bytes."""
 _INVALID = re.compile("([\udc80-\udcff]+)")
 
 
@@ -45,7 +45,8 @@ _NEXT = _table()
 
 
 def transitions(tokens: Sequence[bytes]) -> NDArray[np.int8]:
-    """(STATES, V): where each token leads from each state; ILL from there on. A token without bytes leads nowhere."""
+    """Return the next state for each state and token, (STATES, V); ILL is absorbing. A token without bytes leads to no
+    state."""
     lengths = np.array([len(token) for token in tokens])
     longest = int(lengths.max(initial=0))
     padded = np.frombuffer(b"".join(token.ljust(longest, b"\0") for token in tokens), dtype=np.uint8)
@@ -58,7 +59,7 @@ def transitions(tokens: Sequence[bytes]) -> NDArray[np.int8]:
 
 
 def state_after(data: bytes) -> int:
-    """Where a text stands after its last byte; what is ill-formed before that is passed over."""
+    """Return the state after the last byte of a text; earlier ill-formed bytes are ignored."""
     for start in range(max(0, len(data) - _LONGEST + 1), len(data)):
         state = WHOLE
         for byte in data[start:]:
@@ -69,13 +70,13 @@ def state_after(data: bytes) -> int:
 
 
 def runs(data: bytes) -> list[str | bytes]:
-    """The text in well-formed segments (str) and the bytes between them.
+    """Split a text into well-formed segments (str) and the bytes between them.
 
     >>> runs(b"caf\\xc3\\xa9 \\xff!")
     ['café ', b'\\xff', '!']
     """
     text = data.decode("utf-8", "surrogateescape")
-    # Every second part is what could not be decoded; a text that is well-formed is not copied.
+    # Every second part could not be decoded; a well-formed text is not copied.
     parts = [text] if text.isascii() else _INVALID.split(text)
     return [
         part.encode("utf-8", "surrogateescape") if number % 2 else part for number, part in enumerate(parts) if part
@@ -83,6 +84,6 @@ def runs(data: bytes) -> list[str | bytes]:
 
 
 def characters_before(data: bytes) -> NDArray[np.int64]:
-    """(N + 1,): how many characters have begun before each byte, and in all."""
+    """Return the number of characters that begin before each byte, and in total, (N + 1,)."""
     begins = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80
     return np.concatenate([[0], np.cumsum(begins)])
