@@ -3,8 +3,7 @@
     python benchmarks/documentation_pictures.py            # all of them, into docs/
     python benchmarks/documentation_pictures.py --only page.png --out output
 
-Pictures of the page need playwright and Chromium. Colours are reduced to 256, which halves the files without a visible
-difference.
+Pictures of the page need playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -46,8 +45,7 @@ def _page(path: Path) -> None:
         _wait(page, "Choose how much")
         _continue(page, amount="14", seed="3", candidates="3")
         page.check(".view-row input[type=checkbox]")
-        page.evaluate("document.querySelector('.muse-roll').focus()")
-        _choose_middle_note(page)
+        _choose_note(page, 34.2)
         ablate = page.locator(".muse-why button:has-text('Ablate')")
         for _ in range(5):
             left = ablate.count()
@@ -70,7 +68,7 @@ def _page_text(path: Path) -> None:
         page.click(".muse-prompt .chips button:has-text('garden')")
         _wait(page, "garden")
         _continue(page, amount="800", seed="5")
-        page.click(".muse-words .token[data-step='24']")
+        page.locator(".muse-words .token[data-step]", has_text="body").first.click()
         page.wait_for_selector(".muse-why .bars")
         _shoot(page, path)
 
@@ -88,11 +86,19 @@ def _continue(page: Any, **settings: str) -> None:
     page.wait_for_function(_DONE, timeout=120_000)
 
 
-def _choose_middle_note(page: Any) -> None:
-    """Choose the note in the middle of the continuation."""
-    box = page.locator(".muse-bands").bounding_box()
-    page.mouse.click(box["x"] + 0.69 * box["width"], box["y"] + 10)
-    page.wait_for_selector(".muse-why .bars")
+def _choose_note(page: Any, seconds: float) -> None:
+    """Select the first note from `seconds` on with the arrow key."""
+    page.focus(".muse-roll")
+    shown = ""
+    for _ in range(400):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(
+            "(shown) => ![shown, undefined].includes(document.querySelector('.muse-why h3')?.textContent)", arg=shown
+        )
+        shown = page.inner_text(".muse-why h3")
+        minutes, rest = shown.rpartition(", ")[2].split(":")
+        if 60 * float(minutes) + float(rest) >= seconds:
+            return
 
 
 def _wait(page: Any, words: str) -> None:
@@ -128,7 +134,7 @@ def main() -> None:
             drawn = Path(folder) / name
             _PICTURES[name](drawn)
             buffer = io.BytesIO()
-            Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+            Image.open(drawn).convert("RGB").save(buffer, "PNG", optimize=True)
             write_bytes(arguments.out / name, buffer.getvalue())
             print(f"{arguments.out / name}: {len(buffer.getvalue()) / 1024:.0f} KiB")
 

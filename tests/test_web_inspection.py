@@ -230,13 +230,13 @@ def test_sound_is_refused_before_it_is_written_and_then_is_that_of_the_piece(one
     start = run.request.prompt.split_point
     given = sound(run, 0, 0.0, 1.0)
     assert given["rate"] > 0
-    with pytest.raises(NotFoundError, match="have not been written so far"):
+    with pytest.raises(NotFoundError, match="have not been generated so far"):
         sound(run, 0, start, start + 0.5)
     events, early = grow(run, one.visitor), []
     for part in events:
         ready = run.candidates[0].ready
         if part["type"] == "grew" and ready > start + 0.5 and not early:
-            with pytest.raises(NotFoundError, match="have not been written so far"):
+            with pytest.raises(NotFoundError, match="have not been generated so far"):
                 sound(run, 0, start, ready + 0.25)
             early.append(sound(run, 0, start, start + 0.5))
     candidate, _ = run.traced(0)
@@ -377,9 +377,9 @@ def test_what_cannot_be_taken_is_refused(one: Visit, runs: dict[str, Run], domai
     for kind in (*foreign, "exe", "", None, 3, [], {}, "../mid"):
         with pytest.raises(ArgumentsError, match=rf"allowed of {domain}: "):
             take(one.visitor, runs[domain], 0, kind)
-    with pytest.raises(NotFoundError, match="candidate 2 is not there"):
+    with pytest.raises(NotFoundError, match="candidate 2 does not exist"):
         take(one.visitor, runs[domain], 2, "json")
-    with pytest.raises(NotFoundError, match="still being written"):
+    with pytest.raises(NotFoundError, match="still being generated"):
         take(one.visitor, one.example(domain), 0, "json")
     for step in (-1, 10**6, True, 1.0, "0"):
         with pytest.raises(ArgumentsError, match=r"^step is [^\n]+$"):

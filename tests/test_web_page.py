@@ -17,9 +17,9 @@ pytest_plugins = ["served_pages"]
 EXAMPLES = {"midi": "greensleeves", "audio": "speech", "text": "garden"}
 AMOUNTS = {"midi": "5", "audio": "2", "text": "150"}
 TAKEN = {
-    "midi": {"MIDI": ".mid", "MIDI, a file an instrument": ".zip", "WAV": ".wav", "FLAC": ".flac"},
+    "midi": {"MIDI": ".mid", "MIDI per instrument (zip)": ".zip", "WAV": ".wav", "FLAC": ".flac"},
     "audio": {"WAV": ".wav", "FLAC": ".flac"},
-    "text": {"text": ".txt"},
+    "text": {"Text": ".txt"},
 }
 
 
@@ -42,7 +42,7 @@ def _parsed(ending: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("domain", ["midi", "audio", "text"])
-def test_a_domain_from_an_example_to_what_is_taken_away(visit: Visit, domain: str) -> None:
+def test_a_domain_from_an_example_to_what_is_downloaded(visit: Visit, domain: str) -> None:
     visitor = visit()
     page = visitor.page
     visitor.choose(domain, EXAMPLES[domain])
@@ -53,7 +53,7 @@ def test_a_domain_from_an_example_to_what_is_taken_away(visit: Visit, domain: st
     page.evaluate("document.querySelector('.status').textContent = ''")
     visitor.set("amount", MOST[domain])
     visitor.go()
-    visitor.wait_for_status("Writing")
+    visitor.wait_for_status("Generating")
     page.wait_for_function("Number(document.querySelector('.status').textContent.match(/\\d+/)?.[0] ?? 0) > 60")
     page.click("#muse-stop")
     visitor.wait_for_status("Stopped")
@@ -61,16 +61,16 @@ def test_a_domain_from_an_example_to_what_is_taken_away(visit: Visit, domain: st
     # One is kept, and continued.
     page.click(".muse-strip .card:nth-child(2) button:has-text('Keep')")
     assert page.is_hidden(".muse-strip")
-    page.click("button:has-text('Go on from this')")
+    page.click("button:has-text('Continue from this')")
     visitor.wait_for_status("prompt now")
     visitor.continue_(amount=AMOUNTS[domain], candidates="1")
-    # Back through all that stood here: the prompt of the second, the one that was kept, the two of them.
+    # Back through all that was here: the prompt of the second, the one that was kept, the two of them.
     for _ in range(3):
         page.click("button:has-text('Back')")
     assert page.locator(".muse-strip .card").count() == 2
     page.click(".muse-strip .card:nth-child(2) .pick")
 
-    # Why: a token is clicked, its map read, a source cut.
+    # A token is clicked, its sources read, one of them ablated.
     if domain == "text":
         page.click(".muse-words .token[data-step='30']")
     else:
@@ -83,8 +83,7 @@ def test_a_domain_from_an_example_to_what_is_taken_away(visit: Visit, domain: st
     ]
     assert sum(weights[:3]) == pytest.approx(100, abs=2)
     assert weights[3:] == sorted(weights[3:], reverse=True)
-    split_point = page.locator(".muse-why button:has-text('ablate this source')").nth(1)
-    split_point.click()
+    page.locator(".muse-why button:has-text('Ablate')").nth(1).click()
     page.wait_for_selector(".muse-why .change:not(:empty)")
     assert "nats" in page.inner_text(".muse-why .change")
     page.click(".muse-matrix-box summary")
@@ -97,11 +96,11 @@ def test_a_domain_from_an_example_to_what_is_taken_away(visit: Visit, domain: st
         file, data = visitor.take(name)
         assert file.endswith(ending)
         _parsed(ending, data)
-    assert json.loads(visitor.take("recipe (json)")[1])["domain"] == domain
-    arrays = np.load(io.BytesIO(visitor.take("numbers (npz)")[1]), allow_pickle=False)
+    assert json.loads(visitor.take("Sidecar (json)")[1])["domain"] == domain
+    arrays = np.load(io.BytesIO(visitor.take("Trace (npz)")[1]), allow_pickle=False)
     assert arrays["depths"].tolist() == [2, 4, 6]
-    assert visitor.take("picture (png)")[1].startswith(b"\x89PNG")
-    assert b"<svg" in visitor.take("picture (svg)")[1][:2000]
+    assert visitor.take("Picture (png)")[1].startswith(b"\x89PNG")
+    assert b"<svg" in visitor.take("Picture (svg)")[1][:2000]
 
 
 def test_another_way_is_taken_from_an_alternative(visit: Visit) -> None:
@@ -126,7 +125,7 @@ def test_another_way_is_taken_from_an_alternative(visit: Visit) -> None:
     page.wait_for_function(
         "(label) => document.querySelector('.muse-why h3 strong')?.textContent === label", arg=wanted
     )
-    assert "forced" in page.inner_text(".muse-why")
+    assert "alternative that you chose" in page.inner_text(".muse-why")
 
 
 def test_two_visitors_neither_see_nor_stop_each_other(visit: Visit) -> None:
@@ -134,16 +133,16 @@ def test_two_visitors_neither_see_nor_stop_each_other(visit: Visit) -> None:
     one.choose("midi", "saints")
     one.set("amount", "60")
     one.go()
-    one.wait_for_status("Writing")
+    one.wait_for_status("Generating")
     other.set("amount", "4")
     other.go()
-    other.wait_for_status("Waiting: place 1")
+    other.wait_for_status("Waiting: position 1")
     # A stop is one's own: it gives up one's place in the queue, and nobody else's writing.
     other.page.click("#muse-stop")
-    other.wait_for_status("Stopped before it began")
-    assert "Writing" in one.status
+    other.wait_for_status("Stopped before it started")
+    assert "Generating" in one.status
     other.go()
-    other.wait_for_status("Waiting: place 1")
+    other.wait_for_status("Waiting: position 1")
     one.page.click("#muse-stop")
     other.page.wait_for_function("document.querySelector('.status').textContent.startsWith('Done')", timeout=30_000)
     one.wait_until_done()
@@ -204,9 +203,9 @@ def test_nothing_is_opened_over_what_is_being_written(visit: Visit) -> None:
     visitor = visit()
     visitor.set("amount", "200")
     visitor.go()
-    visitor.wait_for_status("Writing")
+    visitor.wait_for_status("Generating")
     visitor.page.click(".muse-prompt .chips button:has-text('saints')")
-    assert visitor.problem() == "bach-prelude.mid is still being written; press Stop first"
+    assert visitor.problem() == "bach-prelude.mid is still being generated; press Stop first"
     # Leaving its domain ends it, and keeps what there is.
     visitor.page.click("#muse-domain label:has-text('Text')")
     visitor.wait_for_status("fog")
@@ -218,7 +217,7 @@ def test_a_refresh_leaves_no_orphan_running(visit: Visit) -> None:
     visitor = visit()
     visitor.set("amount", "300")
     visitor.go()
-    visitor.wait_for_status("Writing")
+    visitor.wait_for_status("Generating")
     visitor.page.reload()
     visitor.wait_for_status("Choose how much")
     visitor.set("amount", "2")
@@ -255,7 +254,7 @@ def test_it_fits_the_screen_in_light_and_dark(visit: Visit, width: int, scheme: 
     assert [one for one in outside if "muse-piano" not in one and 'class="white' not in one] == []
 
 
-def test_a_seed_is_diced_or_used_again(visit: Visit) -> None:
+def test_a_seed_is_random_or_used_again(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     visitor.continue_(amount="2")
@@ -284,6 +283,13 @@ def test_everything_can_be_reached_with_the_keyboard(visit: Visit) -> None:
         reached.add(
             page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent")
         )
-    for wanted in ("Continue", "greensleeves", "Play", "Go on from this", "MIDI", "Heads of the bands"):
+    for wanted in (
+        "Continue",
+        "greensleeves",
+        "Play",
+        "Continue from this",
+        "MIDI",
+        "Attention head of the depth shares",
+    ):
         assert any(str(one).strip().startswith(wanted) for one in reached), wanted
-    assert any("Left and right arrows" in str(one) for one in reached)
+    assert any("Left and right arrow keys" in str(one) for one in reached)

@@ -21,7 +21,7 @@ def test_letters_of_any_writing_are_shown_as_they_are_in_the_file(visit: Visit) 
     visitor.choose("text", "fog")
     page.fill(".muse-prompt textarea", "Four cats \U0001f600\U0001f600 and a clef \U0001d11e; naïve, 鐘. Then she said")
     visitor.continue_(amount="120", seed="4")
-    assert page.evaluate("document.querySelector('.muse-words').textContent") == visitor.take("text")[1].decode()
+    assert page.evaluate("document.querySelector('.muse-words').textContent") == visitor.take("Text")[1].decode()
     token = page.locator(".muse-words .token[data-step='9']")
     token.click()
     page.wait_for_selector(".muse-why h3 strong")
@@ -71,14 +71,44 @@ def test_a_file_is_opened_and_the_cut_is_dragged(visit: Visit, prompt_file: Path
         page.locator(".muse-roll").bounding_box(),
         page.evaluate("document.querySelector('.muse-roll').clientWidth"),
     )
-    # The split point stands at the end of the piece; it is dragged to its middle, and stays on a bar line.
+    # The split point is at the end of the piece; it is dragged to its middle, and stays on a bar line.
     page.mouse.move(box["x"] + edge - 2, box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + edge / 2, box["y"] + 40, steps=5)
     page.mouse.up()
     assert page.inner_text(".cut-row output") == "0:13.3"
     visitor.continue_(amount="3", seed="1")
-    assert json.loads(visitor.take("recipe (json)")[1])["prompt"]["split_point"] == pytest.approx(13.333, abs=0.01)
+    assert json.loads(visitor.take("Sidecar (json)")[1])["prompt"]["split_point"] == pytest.approx(13.333, abs=0.01)
+
+
+def test_a_click_in_a_text_sets_where_the_continuation_begins(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    visitor.choose("text", "fog")
+    page.click(".muse-words", position={"x": 120, "y": 30})
+    kept = page.inner_text(".muse-words .now")
+    assert 0 < len(kept) < 60
+    assert page.inner_text(".cut-row output") == f"{len(kept.encode())} bytes"
+
+
+def test_the_player_changes_no_sample_below_full_scale_and_rounds_off_those_beyond(visit: Visit) -> None:
+    peaks = visit().page.evaluate(
+        """async (amplitudes) => {
+          const { limiter } = await import(new URL('muse-static/player.js', document.baseURI).href);
+          const peaks = [];
+          for (const amplitude of amplitudes) {
+            const context = new OfflineAudioContext(1, 2400, 24000);
+            const tone = new OscillatorNode(context, { frequency: 250 });
+            tone.connect(new GainNode(context, { gain: amplitude })).connect(limiter(context, context.destination));
+            tone.start();
+            peaks.push(Math.max(...(await context.startRendering()).getChannelData(0)));
+          }
+          return peaks;
+        }""",
+        [0.01, 0.3, 0.88, 3.0],
+    )
+    assert peaks[:3] == pytest.approx([0.01, 0.3, 0.88], rel=1e-4)
+    assert 0.9 < peaks[3] <= 1
 
 
 def test_notes_that_are_played_and_words_that_are_typed_are_continued(visit: Visit) -> None:
@@ -91,7 +121,7 @@ def test_notes_that_are_played_and_words_that_are_typed_are_continued(visit: Vis
         page.wait_for_timeout(120)
         page.keyboard.up(letter)
     assert page.inner_text(".muse-prompt details .quiet >> nth=0") == "4 notes"
-    page.click("button:has-text('Continue these')")
+    page.click("button:has-text('Use these notes')")
     visitor.wait_for_status("played")
     visitor.continue_(amount="4")
     visitor.choose("text", "fog")
@@ -114,7 +144,7 @@ def test_a_recording_is_continued(visit: Visit) -> None:
     visitor.choose("audio", "speech")
     page.click("button:has-text('Record')")
     page.wait_for_function("document.querySelector('.muse-prompt').textContent.includes('0:02')")
-    page.click("button:has-text('End the recording')")
+    page.click("button:has-text('Stop recording')")
     visitor.wait_for_status("recording.wav: 0:02")
     visitor.continue_(amount="1")
 
@@ -136,12 +166,12 @@ def test_a_midi_keyboard_is_listened_to(visit: Visit) -> None:
     )
     page.click(".muse-prompt summary")
     page.click("button:has-text('MIDI keyboard')")
-    page.wait_for_function("document.querySelector('.muse-prompt').textContent.includes('Listening to Keys 49.')")
+    page.wait_for_function("document.querySelector('.muse-prompt').textContent.includes('Connected: Keys 49.')")
     for pitch in (60, 64):
         page.evaluate("(pitch) => window.keyboard.onmidimessage({ data: [0x91, pitch, 100] })", pitch)
         page.wait_for_timeout(150)
         # A note that is begun with velocity 0 ends.
         page.evaluate("(pitch) => window.keyboard.onmidimessage({ data: [pitch < 62 ? 0x81 : 0x91, pitch, 0] })", pitch)
-    page.click("button:has-text('Continue these')")
+    page.click("button:has-text('Use these notes')")
     visitor.wait_for_status("played")
     visitor.continue_(amount="2")

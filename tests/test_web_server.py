@@ -103,7 +103,7 @@ def test_a_clients_mistake_is_told_in_a_line(client: Any, tmp_path: Path) -> Non
         ("length is 10000000", "/continue_text", {"words": "x", "length": 10**7}),
         ("checkpoint is 'none'", "/continue_midi", {"checkpoint": "none"}),
         ("letter.mid", "/continue_midi", {"prompt": handle_file(tmp_path / "letter.mid")}),
-        ("the upload is not there", "/continue_midi", {"prompt": {"path": "/etc/passwd"}}),
+        ("this upload does not exist", "/continue_midi", {"prompt": {"path": "/etc/passwd"}}),
     ):
         with pytest.raises(Exception, match=re.escape(words)) as caught:
             client.predict(**given, api_name=function)
@@ -118,7 +118,7 @@ def test_what_the_page_offers_no_client_can_reach_beyond(served: Process) -> Non
     caller = Caller(served.url)
     for path in ("/etc/passwd", "../../etc/passwd", "", None, 3, []):
         problem = caller.open({"domain": "midi", "upload": path or "x"})["problem"]
-        assert problem == "the upload is not there (any more); send it again"
+        assert problem == "this upload does not exist (any more); upload the file again"
 
 
 def test_a_file_that_is_too_large_or_too_long_is_refused(served: Process, tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_branch_takes_one_of_the_five_alternatives_alone(one: Visit) -> None:
     for where in ({"step": trace.steps}, {"step": -1}, {"step": 20, "stream": 4}, {"step": 20, "stream": -1}):
         with pytest.raises(ArgumentsError, match=r"^step is -?\d+, stream -?\d+; this continuation has \d+ steps$"):
             one.ask(run=before.id, id=other, **where)
-    with pytest.raises(NotFoundError, match="candidate 1 is not there"):
+    with pytest.raises(NotFoundError, match="candidate 1 does not exist"):
         one.ask(run=before.id, candidate=1, step=20, id=other)
     assert one.ask(run=before.id, step=20, stream=0, id=other).request.forced_ids is not None
 

@@ -84,7 +84,7 @@ def test_two_visitors_who_send_the_same_file_can_both_open_it(tmp_path: Path) ->
     one.uploads.end([paths[0]])
     assert one.open(domain="midi", upload=paths[0]).name == "saints.mid"
     assert files_in(tmp_path) == []
-    with pytest.raises(ArgumentsError, match=r"^the upload is not there \(any more\); send it again$"):
+    with pytest.raises(ArgumentsError, match=r"^this upload does not exist \(any more\); upload the file again$"):
         other.open(domain="midi", upload=paths[1])
 
 
@@ -149,7 +149,7 @@ def test_no_file_but_an_upload_can_be_named(one: Visit, tmp_path: Path) -> None:
     ]  # fmt: skip
     for path in refused:
         named = path if isinstance(path, dict | list) else str(path)
-        with pytest.raises(ArgumentsError, match=r"^the upload is not there \(any more\); send it again$"):
+        with pytest.raises(ArgumentsError, match=r"^this upload does not exist \(any more\); upload the file again$"):
             one.open(domain="midi", upload=named)
     assert secret.exists()
     assert beside.exists()
@@ -237,7 +237,7 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
     one = visit(tmp_path, sources=2, runs=3)
     sources = [one.open(domain="text", upload=one.upload(b"once upon a time", "a.txt")) for _ in range(4)]
     assert list(one.visitor.sources) == [source.id for source in sources[2:]]
-    with pytest.raises(NotFoundError, match=r"^this prompt is not there any more; open it again$"):
+    with pytest.raises(NotFoundError, match=r"^this prompt does not exist any more; open it again$"):
         one.ask(domain="text", source=sources[1].id, amount=10)
     examples = [one.open(domain="text", example="garden") for _ in range(3)]
     runs = [one.ask(domain="text", source=examples[-1].id, length=40, amount=12, seed=seed) for seed in range(5)]
@@ -250,7 +250,7 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
     assert [folder.is_dir() for folder in folders] == [False, False, True, True, True]
     one.ask(domain="text", amount=10)
     assert [folder.is_dir() for folder in folders] == [False, False, False, True, True]
-    with pytest.raises(NotFoundError, match=r"^this continuation is not there any more; continue once more$"):
+    with pytest.raises(NotFoundError, match=r"^this continuation does not exist any more; generate it again$"):
         one.visitor.run(runs[2].id)
 
 
@@ -274,7 +274,7 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) 
     longer = run.traced(0)[0].piece
     assert domain.duration(longer) > domain.duration(candidate.piece)
     assert run.name == before.name
-    with pytest.raises(NotFoundError, match="candidate 2 is not there"):
+    with pytest.raises(NotFoundError, match="candidate 2 does not exist"):
         one.ask(domain=kind, run=before.id, candidate=2)
     other = "text" if kind == "midi" else "midi"
     with pytest.raises(ArgumentsError, match=f"^a continuation of {kind} cannot be continued as {other}$"):
@@ -286,7 +286,7 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) 
 def test_nothing_can_go_on_from_what_is_still_being_written(one: Visit) -> None:
     run = one.example("text")
     for asked in ({}, {"step": 0, "id": 1}):
-        with pytest.raises(NotFoundError, match="still being written"):
+        with pytest.raises(NotFoundError, match="still being generated"):
             one.ask(domain="text", run=run.id, **asked)
 
 

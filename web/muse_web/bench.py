@@ -133,8 +133,8 @@ def _marks(page: Any) -> dict[str, float]:
 
 def _frames(page: Any) -> dict[str, Any]:
     """Frames while it plays with all of the piece in sight, its map following."""
-    page.click("button:has-text('All')")
-    page.click("button:has-text('Play')")
+    page.click("button:has-text('Show all')")
+    page.click(".bar-row button:has-text('Play')")
     page.wait_for_timeout(1500)
     gaps = page.evaluate(_COUNT_FRAMES, 1000 * _PLAYED)
     page.click("button:has-text('Pause')")

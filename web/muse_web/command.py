@@ -23,7 +23,8 @@ PROGRAM = "muse-web"
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Open the page that continues music, sound and text, and shows why. Ctrl-C ends it.\n\n"
+        description="Serve the page that continues music, sound and text, and shows what each step attended to. "
+        "Ctrl-C ends it.\n\n"
         "examples:\n  muse-web\n  muse-web --host 0.0.0.0 --username ada --password lovelace --checkpoints runs",
     )
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address; 0.0.0.0 lets the network in")
@@ -32,12 +33,12 @@ def _parser() -> CommandLine:
     parser.add_argument("--username", type=str, help="login name; with --password")
     parser.add_argument("--password", type=str, help="login password")
     parser.add_argument(
-        "--checkpoints", type=str, metavar="DIR", help="a folder of checkpoints to choose from; hf:OWNER/NAME"
+        "--checkpoints", type=str, metavar="DIR", help="a folder of checkpoints to offer, or hf:OWNER/NAME"
     )
-    parser.add_argument("--at_once", type=int, default=1, help="continuations written at the same time; others wait")
+    parser.add_argument("--at_once", type=int, default=1, help="continuations generated at the same time; others wait")
     parser.add_argument("--upload_mb", type=float, help="largest upload in MiB (default: 25)")
     parser.add_argument("--minutes", type=float, help="longest prompt of music and sound (default: 30 and 10)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it computes")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
     return parser
 
 

@@ -31,7 +31,7 @@ Json = dict[str, Any]
 LABELS = {
     "seconds": "Length", "bytes": "Length", "temperature": "Temperature", "seed": "Seed", "num_samples": "Candidates",
     "top_p": "Top-p", "min_p": "Min-p", "top_k": "Top-k", "repetition_penalty": "Repetition penalty",
-    "no_repeat_ngram": "No repeated run", "instruments": "Instruments", "key": "Key", "tempo": "Tempo",
+    "no_repeat_ngram": "No-repeat n-gram", "instruments": "Instruments", "key": "Key", "tempo": "Tempo",
 }  # fmt: skip
 """What the page calls an option, by its name in Python."""
 _PARAMETERS = {"num_samples": "candidates", "bytes": "length"}
@@ -294,7 +294,7 @@ def _warn_client(message: str) -> None:
 
 def _object(asked: object) -> Json:
     if not isinstance(asked, dict):
-        raise ArgumentsError("what is asked should be a JSON object")
+        raise ArgumentsError("the request should be a JSON object")
     return asked
 
 

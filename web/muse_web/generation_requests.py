@@ -119,7 +119,7 @@ def _source_of_notes(
     if len(played) > 20_000:
         raise ArgumentsError(f"{len(played):,} notes were played; allowed: up to 20,000")
     if not finite:
-        raise ArgumentsError("a played note begins or ends at no time")
+        raise ArgumentsError("a played note has no start or no end")
     return _held(visitor, limits, registry.take("midi", checkpoint), score_of_notes(played, tempo), "played", None)
 
 
@@ -128,7 +128,7 @@ def _source_of_words(
 ) -> Source:
     """Of words that were typed. Raises ArgumentsError, UnreadablePieceError."""
     if not isinstance(words, str) or not words:
-        raise ArgumentsError("there are no words to continue; type some, or begin from nothing")
+        raise ArgumentsError("there is no text to continue; type some, or start from nothing")
     chosen = registry.take("text", checkpoint)
     piece = chosen.domain.loads(words.encode("utf-8", "replace"), "what was typed")
     return _held(visitor, limits, chosen, piece, "words", None)

@@ -194,7 +194,7 @@ def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, 
     else:
         candidate = of.candidate(number)
         if candidate.ready < end:
-            raise NotFoundError(f"{end:g} s have not been written so far")
+            raise NotFoundError(f"{end:g} s have not been generated so far")
         piece = candidate.piece
         if piece is None and candidate.sound is not None and domain.sound_rate is not None:
             piece = Waveform(samples=candidate.sound[None], sample_rate=domain.sound_rate)

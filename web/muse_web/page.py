@@ -20,7 +20,7 @@ from muse_shortcut.shipped import prompt_names
 from muse_shortcut.version import __version__
 from muse_tokenizers.audio.decoding import kinds_of_sound
 from muse_tokenizers.loading import domain_class
-from muse_tokenizers.midi.labels import program_name
+from muse_tokenizers.midi.labels import drum_name, program_name
 from muse_web.checkpoint_registry import DOMAINS
 from muse_web.endpoints import LABELS, Api
 from muse_web.exports import KINDS
@@ -63,8 +63,8 @@ def make_page(desk: Api) -> Any:
     """The whole page and its named functions, a `gr.Blocks`."""
     with gr.Blocks(title="muse-shortcut", fill_width=True, analytics_enabled=False) as page:
         gr.HTML(
-            f"<header class='muse-header'><h1>muse-shortcut</h1><p>Give it a beginning. Watch it go on, hear it, and "
-            f"see why.</p><span>{html.escape(__version__)}</span></header>",
+            f"<header class='muse-header'><h1>muse-shortcut</h1><p>Continues music, sound and text, and shows "
+            f"what every new step attended to.</p><span>{html.escape(__version__)}</span></header>",
             padding=False,
         )
         with gr.Row(elem_id="muse-columns"):
@@ -110,11 +110,12 @@ def _configuration(desk: Api) -> dict[str, Any]:
         },
         "uploadBytes": limits.upload_bytes,
         "colours": palette_view(3),
+        "drums": [drum_name(pitch) for pitch in range(128)],
     }
 
 
 class _Controls:
-    """The controls beside the stage, and what happens where one is moved."""
+    """The controls beside the stage, and what happens when one is changed."""
 
     def __init__(self, desk: Api) -> None:
         self._desk = desk
@@ -130,64 +131,64 @@ class _Controls:
         )
         self.temperature = gr.Slider(
             0.1, 2.0, value=usual.temperature, step=0.01, label=LABELS["temperature"],
-            info="Lower: safer, more of what is likely. Higher: wilder.", elem_id="muse-temperature",
+            info="Lower: more predictable. Higher: more varied.", elem_id="muse-temperature",
         )  # fmt: skip
         # A text, since a number of gradio's is never empty.
         self.seed = gr.Textbox(
-            "", label=LABELS["seed"], info="The same seed and settings, the same piece.",
-            placeholder="a new one each time", max_lines=1, elem_id="muse-seed",
+            "", label=LABELS["seed"], info="The same seed and settings give the same piece.",
+            placeholder="random", max_lines=1, elem_id="muse-seed",
         )  # fmt: skip
         with gr.Row(elem_id="muse-seed-row"):
-            self.dice = gr.Button("Dice", size="sm", min_width=56, elem_id="muse-dice")
-            self.last = gr.Button("Use the last", size="sm", min_width=90, elem_id="muse-last")
+            self.dice = gr.Button("Random seed", size="sm", min_width=56, elem_id="muse-dice")
+            self.last = gr.Button("Last seed", size="sm", min_width=90, elem_id="muse-last")
         self.candidates = gr.Slider(
             1, desk.limits.candidates, value=1, step=1, label=LABELS["num_samples"],
-            info="Written side by side; keep the one you like.", elem_id="muse-candidates",
+            info="Generated side by side; keep the best.", elem_id="muse-candidates",
         )  # fmt: skip
         with gr.Row(elem_id="muse-go-row"):
             self.go = gr.Button("Continue", variant="primary", min_width=120, elem_id="muse-go")
             self.stop = gr.Button("Stop", min_width=80, elem_id="muse-stop")
-        with gr.Accordion("More", open=False, elem_id="muse-more"):
+        with gr.Accordion("More options", open=False, elem_id="muse-more"):
             self._more(usual)
 
     def _more(self, usual: SamplingConfig) -> None:
         self.checkpoint = gr.Dropdown(
             self._desk.registry.names("midi"), value=self._desk.registry.names("midi")[0], label="Checkpoint",
-            info="The model that writes.", elem_id="muse-checkpoint",
+            info="The model that generates.", elem_id="muse-checkpoint",
         )  # fmt: skip
         self.top_p = gr.Slider(
             0.05, 1.0, value=usual.top_p, step=0.01, label=LABELS["top_p"],
-            info="Leaves out the unlikely tail: fewer wrong notes. 1: off.", elem_id="muse-top-p",
+            info="Samples from the most likely tokens up to this total probability. 1: off.", elem_id="muse-top-p",
         )  # fmt: skip
         self.min_p = gr.Slider(
             0.0, 0.5, value=usual.min_p, step=0.01, label=LABELS["min_p"],
-            info="Leaves out what is far less likely than the best. 0: off.", elem_id="muse-min-p",
+            info="Leaves out tokens below this fraction of the highest probability. 0: off.", elem_id="muse-min-p",
         )  # fmt: skip
         self.top_k = gr.Number(
-            usual.top_k, label=LABELS["top_k"], info="Only the k likeliest at each step. 0: off.", precision=0,
+            usual.top_k, label=LABELS["top_k"], info="Samples from the k most likely tokens. 0: off.", precision=0,
             minimum=0, elem_id="muse-top-k",
         )  # fmt: skip
         self.penalty = gr.Slider(
             1.0, 2.0, value=usual.repetition_penalty, step=0.01, label=LABELS["repetition_penalty"],
-            info="Above 1 it avoids what it has just written.", elem_id="muse-penalty",
+            info="Above 1, tokens that were generated before become less likely.", elem_id="muse-penalty",
         )  # fmt: skip
         self.ngram = gr.Number(
             usual.no_repeat_ngram, label=LABELS["no_repeat_ngram"],
-            info="Never the same n steps twice: no loops. 0: off.", precision=0, minimum=0, elem_id="muse-ngram",
+            info="Never generates the same n steps twice. 0: off.", precision=0, minimum=0, elem_id="muse-ngram",
         )  # fmt: skip
         self.instruments = gr.Dropdown(
             ["any", *(program_name(program) for program in range(-1, 128))], value=[], multiselect=True,
             allow_custom_value=True, label=LABELS["instruments"],
-            info="The only ones that may play; families too: strings. None: those of the prompt.",
+            info="The only ones allowed; families too, such as strings. Empty: those of the prompt.",
             elem_id="muse-instruments",
         )  # fmt: skip
         self.key = gr.Dropdown(
             [("any", ""), *(f"{tonic} {mode}" for tonic in _TONICS for mode in ("major", "minor"))], value="",
-            allow_custom_value=True, label=LABELS["key"], info="Keeps to it; pitch classes too: 0,4,7.",
-            elem_id="muse-key",
+            allow_custom_value=True, label=LABELS["key"],
+            info="The only pitches allowed: a key, or pitch classes such as 0,4,7.", elem_id="muse-key",
         )  # fmt: skip
         self.tempo = gr.Textbox(
-            "", label=LABELS["tempo"], info="Beats per minute; free: as it comes.", placeholder="as the prompt",
+            "", label=LABELS["tempo"], info="Beats per minute; free: any.", placeholder="that of the prompt",
             max_lines=1, elem_id="muse-tempo",
         )  # fmt: skip
 
@@ -202,7 +203,7 @@ class _Controls:
         }  # fmt: skip
 
     def connect(self) -> None:
-        """Say what happens where something is moved or pressed."""
+        """Connect the controls to the scripts of the page."""
         asked = self._asked
         names = json.dumps(list(asked))
         private: Any = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}

@@ -131,7 +131,7 @@ class Run:
         """Raises NotFoundError."""
         if not 0 <= number < len(self.candidates):
             raise NotFoundError(
-                f"candidate {number} is not there; this continuation has 0 to {len(self.candidates) - 1}"
+                f"candidate {number} does not exist; this continuation has 0 to {len(self.candidates) - 1}"
             )
         return self.candidates[number]
 
@@ -139,7 +139,7 @@ class Run:
         """A finished candidate and its trace. Raises NotFoundError."""
         candidate = self.candidate(number)
         if candidate.trace is None:
-            raise NotFoundError("this continuation is still being written; its attention can be seen when it is done")
+            raise NotFoundError("this continuation is still being generated; its attention can be seen when it is done")
         return candidate, candidate.trace
 
 
@@ -170,13 +170,13 @@ class Visitor:
     def source(self, key: object) -> Source:
         """Raises NotFoundError."""
         if not isinstance(key, str) or key not in self.sources:
-            raise NotFoundError("this prompt is not there any more; open it again")
+            raise NotFoundError("this prompt does not exist any more; open it again")
         return self.sources[key]
 
     def run(self, key: object) -> Run:
         """Raises NotFoundError."""
         if not isinstance(key, str) or key not in self.runs:
-            raise NotFoundError("this continuation is not there any more; continue once more")
+            raise NotFoundError("this continuation does not exist any more; generate it again")
         return self.runs[key]
 
     def stop(self) -> None:
@@ -237,7 +237,9 @@ class Visitors:
     def _forget_longest_idle(self) -> None:
         idle = next((key for key, one in self._visitors.items() if not one.is_served), None)
         if idle is None:
-            raise ArgumentsError(f"{self._limits.visitors} visitors are being served, and no more fit; come back later")
+            raise ArgumentsError(
+                f"{self._limits.visitors} visitors are being served, which is the most; try again later"
+            )
         self._forget(self._visitors.pop(idle))
 
     def sweep(self) -> None:

@@ -76,7 +76,7 @@ class Uploads:
             found = Path(str(named)).resolve()
             if found.parent.parent == self.folder and found.is_file():
                 return found
-        raise ArgumentsError("the upload is not there (any more); send it again")
+        raise ArgumentsError("this upload does not exist (any more); upload the file again")
 
     def _remove_read(self) -> None:
         if self._under_way:

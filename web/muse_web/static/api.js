@@ -15,7 +15,7 @@ export class Problem extends Error {}
 
 const HERE = 60; // seconds after which the server hears that this page is still open
 
-/** Tell the server that somebody is here; when they leave, what is being written for them ends. */
+/** Tell the server that somebody is here; when they leave, their continuations end. */
 export function stay() {
   const here = () => call("here", {}).catch(() => {}); // the next call will say what is wrong
   new EventSource(at(`heartbeat/${key}`)).onopen = here;
@@ -26,7 +26,7 @@ export function stay() {
   });
 }
 
-/** A packed array of `muse_web.figures` -> a typed array, with its shape. */
+/** A packed array of `muse_web.views` -> a typed array, with its shape. */
 export function unpack({ kind, shape, data }) {
   const binary = atob(data);
   const bytes = new Uint8Array(binary.length);
@@ -43,7 +43,7 @@ async function post(path, body, problem) {
   } catch {
     throw new Problem("the server does not answer; is it still running?");
   }
-  if (answer.status === 503) throw new Problem("too many are waiting; try again in a while");
+  if (answer.status === 503) throw new Problem("too many requests are waiting; try again later");
   if (!answer.ok) throw new Problem(problem);
   return answer.json();
 }
@@ -55,17 +55,17 @@ export async function call(name, asked) {
   return data[0];
 }
 
-let waitingFor = null; // the event that is to be written and has not begun
+let waitingFor = null; // the event of a continuation that has not started
 
 /** Give up a place in the queue; false where there is none. */
 export async function leaveQueue() {
   if (!waitingFor) return false;
   const { id } = window.gradio_config.dependencies.find((one) => one.api_name === "grow");
-  await post("cancel", { session_hash: key, fn_index: id, event_id: waitingFor }, "the place in the queue could not be given up");
+  await post("cancel", { session_hash: key, fn_index: id, event_id: waitingFor }, "the request could not be cancelled");
   return true;
 }
 
-let turn = Promise.resolve(); // what waits its turn is told of in one stream a visitor, so one thing at a time
+let turn = Promise.resolve(); // one stream of events a visitor, so one request at a time
 
 /** Call a function that waits its turn on the server: `hear` gets every message of it. Resolves with what it says last. */
 async function queued(name, asked, hear, lost) {
@@ -75,7 +75,7 @@ async function queued(name, asked, hear, lost) {
   await before;
   let event;
   try {
-    ({ event_id: event } = await post(`call/${name}`, { data: [asked], session_hash: key }, "it could not be asked for"));
+    ({ event_id: event } = await post(`call/${name}`, { data: [asked], session_hash: key }, "the server did not accept the request"));
   } catch (problem) {
     free();
     throw problem;
@@ -116,18 +116,18 @@ export function open(asked) {
 }
 
 /**
- * Have a continuation written: `hear` gets its parts as they come, `wait` the place in the queue.
+ * Have a continuation generated: `hear` gets its parts as they come, `wait` the place in the queue.
  * Resolves when all of it is there.
  */
 export async function grow(asked, hear, wait) {
-  const told = (message, part, event) => {
+  const received = (message, part, event) => {
     if (message.msg === "asked") waitingFor = event;
     else if (message.msg === "estimation") wait(message.rank + 1, message.queue_size, message.rank_eta);
     else if (message.msg === "process_starts") waitingFor = null;
     else if (message.msg === "process_generating" && part && !part.problem) hear(part);
   };
   try {
-    await queued("grow", asked, told, "the connection was lost, and with it what was being written");
+    await queued("grow", asked, received, "the connection was lost, and with it the continuation");
   } finally {
     waitingFor = null;
   }
@@ -142,10 +142,10 @@ export async function upload(file, name = file.name) {
   try {
     answer = await fetch(at("upload"), { method: "POST", body: form });
   } catch {
-    throw new Problem(`${name} could not be sent; is the server still running?`);
+    throw new Problem(`${name} could not be uploaded; is the server still running?`);
   }
   if (answer.status === 413) throw new Problem(`${name} is larger than this server allows`);
-  if (!answer.ok) throw new Problem(`${name} could not be sent`);
+  if (!answer.ok) throw new Problem(`${name} could not be uploaded`);
   const [path] = await answer.json();
   return { upload: path, name };
 }

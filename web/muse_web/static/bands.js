@@ -1,12 +1,11 @@
-// Under the music: a band for each depth, how much of every new token's attention lay there; and below them, where one
-// token looked.
+// Under the music: a band for each depth with its share of every new token's attention; below them the sources of one.
 
 import { percent } from "./dom.js";
 import { colours } from "./palette.js";
 
 export const BAND = 26; // pixels
 
-/** A rectangle divided among the depths at which a span was looked at. */
+/** A rectangle divided among the depths by the weights of a source. */
 export function fillByDepth(context, weights, span, x, y, width, height) {
   const { depths } = colours();
   depths.forEach((colour, depth) => {
@@ -56,37 +55,33 @@ function mark(context, x, height) {
   context.fillRect(x - 0.75, 0, 1.5, height);
 }
 
-/** Where a step looked: as high as its weight, a colour a depth. */
+/** The sources of a step, each as high as its weight, a colour a depth; of those in one place the strongest. */
 export function drawLane({ context, width, height }, axis, candidate, weights, step) {
   const ink = colours();
-  const { row, begin, length } = weights;
   const depths = ink.depths.length;
-  const bins = new Float32Array(Math.ceil(width / 3) * depths);
+  const { spans, base, edges } = candidate;
+  const strongest = new Map(); // of the sources that fall into three pixels, by their place
   let before = 0;
-  for (let p = 0; p < length; p++) {
-    const edge = candidate.edges[begin + p - candidate.base];
-    const x = axis.x(edge, width);
-    if (x < 0) for (let depth = 0; depth < depths; depth++) before += row[depth * length + p];
-    if (x < 0 || x >= width) continue;
-    for (let depth = 0; depth < depths; depth++) bins[Math.floor(x / 3) * depths + depth] += row[depth * length + p];
+  for (let i = 0; i < weights.total.length; i++) {
+    const x = axis.x(edges[Math.max(0, spans[2 * i] - base)], width);
+    if (x < 0) before += weights.total[i];
+    const bin = Math.floor(x / 3);
+    if (x < 0 || x >= width || !weights.total[i]) continue;
+    if (!(weights.total[strongest.get(bin)] >= weights.total[i])) strongest.set(bin, i);
   }
-  let top = 0;
-  for (let i = 0; i < bins.length; i += depths) {
-    let sum = 0;
-    for (let depth = 0; depth < depths; depth++) sum += bins[i + depth];
-    top = Math.max(top, sum);
-  }
-  for (let i = 0; i < bins.length; i += depths) {
+  const top = Math.max(0, ...Array.from(strongest.values(), (i) => weights.total[i]));
+  for (const [bin, i] of strongest) {
+    const tall = (weights.total[i] / (top || 1)) * (height - 14);
     let y = height;
     for (let depth = 0; depth < depths; depth++) {
-      const part = (bins[i + depth] / (top || 1)) * (height - 12);
+      const part = (weights.byDepth[i * depths + depth] / weights.total[i]) * tall;
       context.fillStyle = ink.depths[depth];
-      context.fillRect((i / depths) * 3, y - part, 2.4, part);
+      context.fillRect(bin * 3, y - part, 2.4, part);
       y -= part;
     }
   }
   mark(context, axis.x(candidate.edge(step), width), height);
   context.font = "11px system-ui, sans-serif";
   context.fillStyle = ink.muted;
-  context.fillText(`weight; the highest is ${percent(top)}${before > 0.005 ? `, ${percent(before)} lay further left` : ""}`, 4, 10);
+  context.fillText(`weight of each source, up to ${percent(top)}${before > 0.005 ? `; ${percent(before)} further left` : ""}`, 4, 10);
 }

@@ -1,4 +1,4 @@
-// A continuation is asked for, waited for, written, stopped.
+// A continuation is requested, queued, generated, stopped.
 
 import { Piece } from "./piece.js";
 import { call, grow, leaveQueue } from "./api.js";
@@ -16,7 +16,7 @@ export class Generation {
   async go(asked) {
     const { piece } = this.stage;
     if (this.busy) {
-      this.stage.say(`Still writing ${this.piece.base.name}; Stop ends it.`);
+      this.stage.say(`${this.piece.base.name} is still being generated; press Stop to end it.`);
       return;
     }
     const { base } = piece;
@@ -35,7 +35,7 @@ export class Generation {
     Object.assign(this, { piece, busy: true, stopping: false });
     stage.clearProblem();
     performance.mark("muse:go");
-    stage.say("Asked for.");
+    stage.say("Requested.");
     stage.arrangeButtons();
     // On a small screen the stage lies below the controls.
     if (stage.title.getBoundingClientRect().top > window.innerHeight - 120) stage.title.scrollIntoView({ behavior: "smooth" });
@@ -48,23 +48,23 @@ export class Generation {
     this.busy = false;
     if (problem) {
       stage.tell(problem);
-      stage.say("Nothing more is written.");
-    } else if (!piece.run) stage.say("Stopped before it began.");
+      stage.say("Generation has ended.");
+    } else if (!piece.run) stage.say("Stopped before it started.");
     if (piece.run && !piece.candidate.done) this.giveUp(piece, problem);
     if (stage.piece === piece) stage.arrange();
     stage.arrangeButtons();
   }
 
-  /** What was begun and will never be done leaves the stage. */
+  /** A continuation that will never be finished leaves the stage. */
   giveUp(piece, problem) {
     const { stage } = this;
     stage.player.stop();
     if (stage.piece === piece) stage.back();
-    if (!problem) stage.say("Stopped before anything was written.");
+    if (!problem) stage.say("Stopped before anything was generated.");
   }
 
   wait(place, of, seconds) {
-    this.stage.say(`Waiting: place ${place}${of > 1 ? ` of ${of}` : ""}${seconds ? `, about ${Math.ceil(seconds)} s` : ""}.`);
+    this.stage.say(`Waiting: position ${place}${of > 1 ? ` of ${of}` : ""}${seconds ? `, about ${Math.ceil(seconds)} s` : ""}.`);
   }
 
   hear(part) {
@@ -83,7 +83,7 @@ export class Generation {
     const { stage, piece } = this;
     if (stage.piece !== piece) return;
     const left = part.left === null ? "" : `, ${part.left < 1 ? "under 1" : Math.ceil(part.left)} s left`;
-    stage.say(`Writing: ${part.steps} ${part.steps === 1 ? "step" : "steps"}, ${part.rate.toFixed(0)} a second${left}.`);
+    stage.say(`Generating: ${part.steps} ${part.steps === 1 ? "step" : "steps"}, ${part.rate.toFixed(0)} per second${left}.`);
     if (piece.view.words) stage.words.add(piece.candidate);
     else if (!this.heard && stage.hearToggle.checked) {
       this.heard = true;
@@ -102,7 +102,7 @@ export class Generation {
     stage.axis.show(stage.axis.left, stage.axis.right, piece.end);
   }
 
-  /** Ask for the end until it has come: what is asked for just now may not have begun yet. */
+  /** Ask it to stop until it has: what was requested a moment ago may not have started yet. */
   async stop() {
     const { piece } = this;
     if (this.stopping) return;

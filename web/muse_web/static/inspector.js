@@ -1,4 +1,4 @@
-// Why this token: what it is, what else it could have been, what it looked at, and what it loses without it.
+// One token explained: its probability, its alternatives, its sources, and what it loses without each of them.
 
 import { el, percent, visible } from "./dom.js";
 import { colours } from "./palette.js";
@@ -7,56 +7,56 @@ import { call } from "./api.js";
 const LISTED = 8;
 
 export class Inspector {
-  /** `choose(step)` looks at another token, `branch(step, stream, id)` goes another way there, `tell(problem)` says what failed. */
+  /** `choose(step)` explains another token, `branch(step, stream, id)` takes an alternative, `tell(problem)` shows what failed. */
   constructor({ choose, branch, tell, take }) {
     Object.assign(this, { choose, branch, tell, take });
     this.stream = 0;
     this.element = el("aside", { className: "muse-why" });
-    this.element.setAttribute("aria-label", "Why this token");
+    this.element.setAttribute("aria-label", "Explanation of a token");
     this.element.setAttribute("aria-live", "polite");
-    this.invite("Continue something; then click a note, a frame or a word to see what it was drawn from.");
+    this.invite("Continue a prompt; then click a generated note, frame or word to see what it attended to.");
   }
 
   invite(words) {
     this.element.replaceChildren(el("p", { className: "quiet" }, words));
   }
 
-  show(candidate, looked) {
-    const own = looked.tokens.find((token) => token.step === looked.step);
+  show(candidate, found) {
+    const own = found.tokens.find((token) => token.step === found.step);
     this.stream = Math.min(this.stream, own.streams.length - 1);
     const stream = own.streams[this.stream];
-    const place = candidate.piece.view.placeOf(candidate, looked.step);
+    const place = candidate.piece.view.placeOf(candidate, found.step);
     const parts = [
       el("h3", {}, el("strong", {}, visible(stream.label)), `, ${place}`),
-      this.tokens(candidate, looked, own),
-      own.forced ? el("p", { className: "quiet" }, "This token was not drawn: it was forced when you went another way.") : null,
-      el("h4", {}, "Its chance, and the five likeliest"),
+      this.tokens(candidate, found, own),
+      own.forced ? el("p", { className: "quiet" }, "This token was not sampled: it is the alternative that you chose, or comes before it.") : null,
+      el("h4", {}, "Probability, and the five most likely tokens"),
       this.alternatives(own, stream),
-      el("h4", {}, "What it looked at, by weight"),
-      this.sources(candidate, looked),
-      el("p", { className: "quiet" }, "A weight says where the last layer looked. What truly changes, only an ablation shows: the source is hidden and the token scored again."),
-      el("div", { className: "row" }, el("span", { className: "quiet" }, "This picture:"), ...["svg", "png"].map((kind) => el("button", { onclick: () => this.take(kind, looked.step) }, kind.toUpperCase()))),
+      el("h4", {}, "Sources, by attention weight"),
+      this.sources(candidate, found),
+      el("p", { className: "quiet" }, "A weight shows what the last layer attended to. Only an ablation shows what changes: the source is hidden and the token is scored again."),
+      el("div", { className: "row" }, el("span", { className: "quiet" }, "Picture of this token:"), ...["svg", "png"].map((kind) => el("button", { onclick: () => this.take(kind, found.step) }, kind.toUpperCase()))),
     ];
     this.element.replaceChildren(...parts.filter((part) => part !== null));
   }
 
   /** The tokens of its note, or the codes of its frame. */
-  tokens(candidate, looked, own) {
+  tokens(candidate, found, own) {
     const list = el("div", { className: "chips", role: "group" });
-    list.setAttribute("aria-label", "Its own tokens");
+    list.setAttribute("aria-label", "Tokens of this note or frame");
     const put = (label, chance, chosen, pick) =>
       list.append(el("button", { className: chosen ? "chip chosen" : "chip", ariaPressed: String(chosen), onclick: pick }, `${visible(label)} `, el("small", {}, percent(chance))));
     if (own.streams.length > 1) {
       own.streams.forEach((stream, i) =>
         put(`${stream.kind}: ${stream.label}`, stream.chance, i === this.stream, () => {
           this.stream = i;
-          this.show(candidate, looked);
+          this.show(candidate, found);
         }),
       );
     } else {
-      for (const token of looked.tokens) {
+      for (const token of found.tokens) {
         const [{ label, chance }] = token.streams;
-        put(label, chance, token.step === looked.step, () => this.choose(token.step));
+        put(label, chance, token.step === found.step, () => this.choose(token.step));
       }
     }
     return list;
@@ -64,14 +64,14 @@ export class Inspector {
 
   alternatives(own, stream) {
     const table = el("div", { className: "bars" });
-    const rows = stream.alternatives.some(({ id }) => id === stream.id) ? stream.alternatives : [{ ...stream, drawn: true }, ...stream.alternatives];
+    const rows = stream.alternatives.some(({ id }) => id === stream.id) ? stream.alternatives : [stream, ...stream.alternatives];
     for (const { id, label, chance } of rows) {
-      const drawn = id === stream.id;
+      const sampled = id === stream.id;
       table.append(
-        el("span", { className: drawn ? "label drawn" : "label" }, visible(label)),
-        bar([[chance, drawn ? "var(--muse-accent)" : "var(--muse-prompt)"]], 1),
+        labelled(sampled ? "label sampled" : "label", visible(label)),
+        bar([[chance, sampled ? "var(--muse-accent)" : "var(--muse-prompt)"]], 1),
         el("span", { className: "number" }, percent(chance)),
-        drawn ? el("span", { className: "quiet" }, "drawn") : el("button", { className: "small", title: "Go another way from here", onclick: () => this.branch(own.step, this.stream, id) }, "take this one instead"),
+        sampled ? el("span", { className: "quiet" }, "sampled") : el("button", { className: "small", title: "Generate a different continuation from here", onclick: () => this.branch(own.step, this.stream, id) }, "Take instead"),
       );
     }
     return table;
@@ -100,14 +100,15 @@ export class Inspector {
 
   source(table, candidate, step, { label, at, parts, most, weight, asked }) {
     const result = el("span", { className: "change" });
-    const button = el("button", { className: "small", title: "Hide this source and score the token again" }, "ablate this source");
+    const button = el("button", { className: "small", title: "Hide this source and score the token again" }, "Ablate");
     button.addEventListener("click", async () => {
       button.disabled = true;
       try {
         const found = await call("ablate", { ...candidate.asked, step, ...asked });
         const change = found.change.reduce((sum, one) => sum + one, 0);
-        result.textContent = `${change > 0 ? "+" : change < 0 ? "−" : "±"}${Math.abs(change).toFixed(3)} nats`;
-        result.title = change < 0 ? "It was less likely without: the source spoke for it" : "It was no less likely without";
+        const size = Math.abs(change).toFixed(3);
+        result.textContent = `${Number(size) ? (change > 0 ? "+" : "−") : ""}${size} nats`;
+        result.title = change < 0 ? "Less likely without this source" : "Not less likely without this source";
         button.replaceWith(result);
       } catch (problem) {
         button.disabled = false;
@@ -115,12 +116,17 @@ export class Inspector {
       }
     });
     table.append(
-      el("span", { className: "label" }, label, at ? el("small", {}, ` ${at}`) : null),
+      labelled("label", label, at),
       bar(parts, most),
       el("span", { className: "number" }, percent(weight)),
       button,
     );
   }
+}
+
+/** A label that is cut where it is too long, its time never. */
+function labelled(className, label, at = "") {
+  return el("span", { className, title: label }, el("span", {}, label), at ? el("small", {}, at) : null);
 }
 
 function bar(parts, most) {

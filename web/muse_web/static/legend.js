@@ -8,14 +8,14 @@ export function legend(depths) {
     swatch.style.background = colour;
     return el("span", {}, swatch, words);
   };
-  const looked = "color-mix(in srgb, var(--muse-accent) 45%, transparent)";
+  const sources = "color-mix(in srgb, var(--muse-accent) 45%, transparent)";
   return el(
     "p",
     { className: "muse-legend" },
-    entry("var(--muse-prompt)", "given"),
-    entry("var(--muse-new)", "written"),
-    entry("var(--muse-accent)", "the token that is explained"),
-    entry(looked, "what it looked at"),
-    ...depths.map((depth, number) => entry(`var(--muse-depth-${number})`, number ? `depth ${depth}` : `depth ${depth}: the output of so many layers`)),
+    entry("var(--muse-prompt)", "prompt"),
+    entry("var(--muse-new)", "generated"),
+    entry("var(--muse-accent)", "explained token"),
+    entry(sources, "its sources"),
+    ...depths.map((depth, number) => entry(`var(--muse-depth-${number})`, number ? `depth ${depth}` : `depth ${depth} (output of layer ${depth})`)),
   );
 }

@@ -27,7 +27,7 @@ export async function start(configuration) {
     tell: (problem) => stage.tell(problem),
     mayOpen() {
       if (!stage.generation.busy) return true;
-      stage.tell(new Problem(`${stage.generation.piece.base.name} is still being written; press Stop first`));
+      stage.tell(new Problem(`${stage.generation.piece.base.name} is still being generated; press Stop first`));
       return false;
     },
   });
@@ -41,7 +41,7 @@ export async function start(configuration) {
     lastSeed: () => String(stage.generation.lastSeed ?? ""),
     async choose(domain) {
       prompt.choose(domain);
-      // What is being written would go on unseen.
+      // What is being generated would go on unseen.
       await stage.generation.stop();
       if (prompt.domain !== domain) return; // chosen on meanwhile
       stage.clearProblem();

@@ -10,21 +10,21 @@ export class Matrix {
   constructor({ choose, tell }) {
     Object.assign(this, { choose, tell });
     this.canvas = el("canvas", { className: "muse-matrix", tabIndex: 0 });
-    this.canvas.setAttribute("aria-label", "Matrix of weights");
+    this.canvas.setAttribute("aria-label", "Matrix of attention weights");
     this.readout = el("output", { className: "quiet" });
     this.mode = el("select", { onchange: () => this.reset() });
     this.mode.setAttribute("aria-label", "What the matrix shows");
     this.element = el(
       "details",
       { className: "muse-matrix-box", ontoggle: () => this.reset() },
-      el("summary", {}, "The numbers: a matrix of weights"),
+      el("summary", {}, "Attention weights as a matrix"),
       el(
         "div",
         { className: "row" },
         this.mode,
-        el("button", { onclick: () => this.zoom(0.5) }, "Closer"),
-        el("button", { onclick: () => this.zoom(2) }, "Further"),
-        el("button", { onclick: () => this.reset() }, "All"),
+        el("button", { onclick: () => this.zoom(0.5) }, "Zoom in"),
+        el("button", { onclick: () => this.zoom(2) }, "Zoom out"),
+        el("button", { onclick: () => this.reset() }, "Show all"),
         this.readout,
       ),
       this.canvas,
@@ -42,7 +42,7 @@ export class Matrix {
     if (this.offered !== candidate) {
       this.offered = candidate;
       this.mode.replaceChildren(
-        el("option", { value: "token" }, "the chosen token: depth by position"),
+        el("option", { value: "token" }, "selected token: depth by position"),
         el("option", { value: "-1" }, "all tokens by position: all depths"),
         ...candidate.piece.depths.map((depth, number) => el("option", { value: String(number) }, `all tokens by position: depth ${depth}`)),
       );
@@ -123,7 +123,7 @@ export class Matrix {
     context.font = "11px system-ui, sans-serif";
     context.fillStyle = ink.muted;
     if (!cells) {
-      context.fillText(this.isToken ? "choose a token first" : "", 8, 20);
+      context.fillText(this.isToken ? "select a token first" : "", 8, 20);
       return;
     }
     const [w, h] = [(width - LEFT) / cells.columns, height / cells.rows];
@@ -169,7 +169,7 @@ export class Matrix {
 
   listen() {
     const { canvas } = this;
-    const range = ([first, last]) => (first === last ? String(first) : `${first} to ${last}, the largest:`);
+    const range = ([first, last]) => (first === last ? String(first) : `${first} to ${last}, maximum`);
     canvas.addEventListener("pointermove", (event) => {
       const cell = this.cellAt(event);
       if (!cell) this.readout.textContent = "";

@@ -10,12 +10,12 @@ export class Microphone {
   /** Begin to record; `heard` is called with the seconds so far. */
   async start(heard) {
     if (!navigator.mediaDevices?.getUserMedia) {
-      throw new Problem("the microphone works on localhost or over https alone; drop a recording instead");
+      throw new Problem("the microphone works only on localhost or over https; choose a recorded file instead");
     }
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false } });
     } catch {
-      throw new Problem("the browser was not allowed to use the microphone, or there is none");
+      throw new Problem("the browser has no access to a microphone");
     }
     this.context = new AudioContext();
     this.parts = [];

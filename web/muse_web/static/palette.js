@@ -2,8 +2,8 @@
 
 let palette = null;
 
-export function usePalette(given) {
-  palette = given;
+export function usePalette(received) {
+  palette = received;
   paint();
 }
 

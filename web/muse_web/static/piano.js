@@ -71,14 +71,14 @@ export class Piano {
   async connect() {
     if (!navigator.requestMIDIAccess) {
       return window.isSecureContext
-        ? "This browser knows no MIDI keyboards."
-        : "MIDI keyboards work on localhost or over https.";
+        ? "This browser does not support MIDI keyboards."
+        : "MIDI keyboards work only on localhost or over https.";
     }
     let access;
     try {
       access = await navigator.requestMIDIAccess();
     } catch {
-      return "The browser was not allowed to listen to MIDI keyboards.";
+      return "The browser has no access to MIDI keyboards.";
     }
     const names = [];
     for (const input of access.inputs.values()) {
@@ -88,7 +88,7 @@ export class Piano {
         else if ((status & 0xe0) === 0x80) this.release(pitch);
       };
     }
-    return names.length ? `Listening to ${names.join(", ")}.` : "No MIDI keyboard is connected.";
+    return names.length ? `Connected: ${names.join(", ")}.` : "No MIDI keyboard is connected.";
   }
 
   press(pitch, velocity) {

@@ -9,7 +9,7 @@ import { Spectrum } from "./spectrum.js";
 export class Picture {
   constructor(stage) {
     this.stage = stage;
-    this.roll = new Roll();
+    this.roll = new Roll(stage.configuration.drums);
     this.spectrum = new Spectrum();
   }
 
@@ -50,7 +50,7 @@ export class Picture {
       const chosen = map ? notes.find((note) => candidate.isNew(note) && this.spanFirst(candidate, step) === note.first) : null;
       this.roll.draw(surface, axis, { notes, isNew, bars: piece.base.bars, splitPoint, beyond: candidate ? Infinity : piece.splitPoint - 1e-4, map, chosen, split, small });
     }
-    if (!small) this.drawWritten(surface, axis, piece, candidate);
+    if (!small) this.drawRest(surface, axis, piece, candidate);
   }
 
   /** The first position of the note that a step is of. */
@@ -63,8 +63,8 @@ export class Picture {
     return -1;
   }
 
-  /** Up to where it has been written. */
-  drawWritten({ context, width, height }, axis, piece, candidate) {
+  /** Pale, where nothing has been generated yet. */
+  drawRest({ context, width, height }, axis, piece, candidate) {
     if (!candidate || candidate.done) return;
     const x = axis.x(candidate.now, width);
     context.fillStyle = colours().faint;
@@ -84,7 +84,7 @@ export class Picture {
   drawPlayhead() {
     const { player, axis, piece } = this.stage;
     const now = player.playing ? player.now() : player.position;
-    this.stage.time.textContent = `${clock(now)} / ${clock(piece.end)}${player.waiting ? ", waiting for more" : ""}`;
+    this.stage.time.textContent = `${clock(Math.min(now, piece.end))} / ${clock(piece.end)}${player.waiting ? ", waiting for more" : ""}`;
     for (const canvas of [this.stage.canvas, this.stage.bands]) {
       if (canvas.hidden) continue;
       const context = canvas.getContext("2d");

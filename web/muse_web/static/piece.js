@@ -1,4 +1,4 @@
-// What is on the stage, as numbers: a prompt, its continuations as they grow, and what their tokens looked at.
+// What is on the stage, as numbers: a prompt, its continuations as they grow, and the attention of their tokens.
 
 import { call, unpack } from "./api.js";
 
@@ -26,7 +26,7 @@ class Growing {
   }
 }
 
-/** Where tokens stand while they are being written: those of one moment share the time up to the next. */
+/** Where tokens are while they are generated: those of one moment share the time up to the next. */
 function shared(starts) {
   const places = new Float32Array(starts.length);
   for (let first = 0; first < starts.length; ) {
@@ -148,11 +148,11 @@ export class Candidate {
   }
 
   get text() {
-    return this.finalText ?? this.piece.given + this.newText;
+    return this.finalText ?? this.piece.promptText + this.newText;
   }
 
   /** Of a text, what is new. */
-  get writtenText() {
+  get generatedText() {
     if (!this.done) return this.newText;
     return this.steps ? this.finalText.slice(this.finalCharacters[2 * (this.promptSteps - this.base)]) : "";
   }
@@ -165,7 +165,7 @@ export class Candidate {
     return Math.max(splitPoint, this.ready);
   }
 
-  /** Whether a note was written, not given. */
+  /** Whether a note was generated. */
   isNew(note) {
     return this.done ? note.first >= this.promptSteps : note.first >= this.piece.promptSteps;
   }
@@ -174,7 +174,7 @@ export class Candidate {
     return note.first - this.piece.promptSteps;
   }
 
-  /** Where a new step stands on the axis. */
+  /** Where a new step is on the axis. */
   edge(step) {
     if (this.done) return this.edges[this.promptSteps - this.base + step];
     const { splitPoint, stepsPerSecond } = this.piece;
@@ -288,7 +288,7 @@ export class Piece {
   }
 
   /** Of text, what is continued, as far as the page has it. */
-  get given() {
+  get promptText() {
     if (!this.view.words) return "";
     const bytes = new TextEncoder().encode(this.base.text);
     let end = Math.max(0, Math.min(bytes.length, this.splitPoint - this.base.hidden));

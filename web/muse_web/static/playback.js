@@ -18,7 +18,7 @@ export class Playback {
     }
   }
 
-  /** Where a piece ends to the ear; Infinity while it is being written. */
+  /** Where a piece ends to the ear; Infinity while it is being generated. */
   end({ candidate, splitPoint, view }) {
     if (!candidate) return splitPoint;
     return candidate.done ? candidate.end + view.ring : Infinity;

@@ -7,9 +7,9 @@ const AHEAD = 3; // parts that are fetched before they are heard
 const BEFORE = 3; // parts whose notes may still ring where playing begins
 
 export class Player {
-  /** `told` is called whenever it starts, waits, or ends. */
-  constructor(told) {
-    this.told = told;
+  /** `changed` is called whenever it starts, waits, or ends. */
+  constructor(changed) {
+    this.changed = changed;
     this.context = null;
     this.playing = false;
     this.waiting = false;
@@ -27,17 +27,14 @@ export class Player {
     if (!this.context) {
       // At the sound's own rate: parts that were resampled one by one would click where they meet.
       this.context = new AudioContext({ sampleRate: rate });
-      // Parts of a score sound together, and may pass full scale.
-      const limiter = new DynamicsCompressorNode(this.context, { threshold: -4, ratio: 20, attack: 0.002, release: 0.1, knee: 4 });
-      limiter.connect(this.context.destination);
-      this.output = limiter;
+      this.output = limiter(this.context, this.context.destination);
     }
     this.context.resume();
   }
 
   /**
    * Play from a place. `of` says what (`{run, candidate}` or `{source}`), `end()` where it ends (Infinity while it is
-   * being written), `ready()` up to where its sound is there.
+   * being generated), `ready()` up to where its sound is there.
    */
   play({ of, from, end, ready, overlapping }) {
     this.stop();
@@ -52,7 +49,7 @@ export class Player {
     this.scheduled = from;
     this.firstHeard = null;
     this.end = end;
-    this.told();
+    this.changed();
     this.run(turn, of, ready, overlapping).catch((problem) => {
       if (this.turn === turn) this.stop();
       if (!(problem instanceof Problem)) throw problem;
@@ -134,8 +131,27 @@ export class Player {
     this.playing = false;
     if (this.waiting) this.context.resume();
     this.waiting = false;
-    this.told();
+    this.changed();
   }
+}
+
+const KNEE = 0.89; // -1 dBFS, below which nothing is changed
+const MOST = 4; // the largest sample that is told apart: what the server sends is no larger, but parts add up
+
+/**
+ * A node that passes samples up to -1 dBFS as they are and rounds off larger ones, before `destination`.
+ * Parts of a score sound together, and may pass full scale. A DynamicsCompressorNode would raise everything by 2 dB.
+ */
+export function limiter(context, destination) {
+  const half = 4096;
+  const curve = Float32Array.from({ length: 2 * half + 1 }, (_, i) => {
+    const x = (MOST * (i - half)) / half;
+    const over = Math.max(0, Math.abs(x) - KNEE);
+    return Math.sign(x) * (Math.min(Math.abs(x), KNEE) + (1 - KNEE) * Math.tanh(over / (1 - KNEE)));
+  });
+  const input = new GainNode(context, { gain: 1 / MOST });
+  input.connect(new WaveShaperNode(context, { curve })).connect(destination);
+  return input;
 }
 
 function sleep(milliseconds) {

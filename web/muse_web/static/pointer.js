@@ -60,14 +60,14 @@ export class Pointer {
       return;
     }
     if (!candidate.done) {
-      stage.say("Its attention can be seen when it is written.");
+      stage.say("Its attention can be seen when it is done.");
       return;
     }
     if (piece.view.byNote) {
       const note = stage.picture.roll.noteAt(candidate.notes, stage.axis, x, y, canvas.clientWidth, canvas.clientHeight);
       if (!note) stage.unchoose();
       else if (candidate.isNew(note)) stage.choose(candidate.stepOf(note));
-      else stage.say("That note was given. Only what was written has looked at something.");
+      else stage.say("That note is part of the prompt; only generated notes can be explained.");
     } else {
       const step = candidate.stepAt(stage.axis.place(x, canvas.clientWidth));
       if (step === null) stage.unchoose();

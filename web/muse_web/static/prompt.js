@@ -1,4 +1,4 @@
-// What is to be continued: an example, a file, notes that are played, a recording, words, or nothing.
+// What is to be continued: an example, a file, notes that are played, a recording, typed words, or nothing.
 
 import { clock, el, show } from "./dom.js";
 import { Microphone } from "./microphone.js";
@@ -7,7 +7,7 @@ import { Base } from "./piece.js";
 import { VIEWS } from "./views.js";
 import { Problem, open, upload } from "./api.js";
 
-const MICROPHONE = "The microphone works on localhost or over https alone.";
+const MICROPHONE = "The microphone works only on localhost or over https.";
 
 export class Prompt {
   /** `opened(base)` is called with what was opened, `tell(problem)` with what went wrong, `mayOpen()` before anything is. */
@@ -18,8 +18,8 @@ export class Prompt {
     this.input = el("input", { type: "file", onchange: () => this.file(this.input.files[0]) });
     this.dropWords = el("span");
     this.drop = el("label", { className: "drop" }, this.dropWords, this.input);
-    this.words = el("textarea", { rows: 5, placeholder: "Type a beginning: a sentence or two.", oninput: () => this.type() });
-    this.words.setAttribute("aria-label", "Words to continue");
+    this.words = el("textarea", { rows: 5, placeholder: "Type the beginning: a sentence or two.", oninput: () => this.type() });
+    this.words.setAttribute("aria-label", "Text to continue");
     this.recorded = el("span", { className: "quiet" });
     this.record = el("button", { onclick: () => this.recordOrEnd() }, "Record");
     this.midiWords = el("span", { className: "quiet" });
@@ -28,13 +28,13 @@ export class Prompt {
       this.usePlayed.disabled = this.clearPlayed.disabled = !count;
     });
     this.playedWords = el("span", { className: "quiet" });
-    this.usePlayed = el("button", { disabled: true, onclick: () => this.open({ notes: this.piano.notes }) }, "Continue these");
+    this.usePlayed = el("button", { disabled: true, onclick: () => this.open({ notes: this.piano.notes }) }, "Use these notes");
     this.clearPlayed = el("button", { disabled: true, onclick: () => this.piano.clear() }, "Clear");
     const connect = el("button", { onclick: async () => (this.midiWords.textContent = await this.piano.connect()) }, "MIDI keyboard");
     this.keys = el(
       "details",
       {},
-      el("summary", {}, "Play it"),
+      el("summary", {}, "Play notes"),
       this.piano.element,
       el("div", { className: "row" }, this.usePlayed, this.clearPlayed, this.playedWords),
       el("div", { className: "row" }, connect, this.midiWords),
@@ -46,7 +46,7 @@ export class Prompt {
     this.turn = 0; // of what was asked for last
     this.pending = Promise.resolve();
     root.replaceChildren(
-      el("div", { className: "muse-prompt" }, el("h2", {}, "Begin with"), this.examples, this.words, this.drop, this.warnings, this.sing, this.keys),
+      el("div", { className: "muse-prompt" }, el("h2", {}, "Prompt"), this.examples, this.words, this.drop, this.warnings, this.sing, this.keys),
     );
     this.listen();
   }
@@ -111,7 +111,7 @@ export class Prompt {
     return `up to ${(uploadBytes / 2 ** 20).toLocaleString("en")} MiB and ${(longest / 60).toLocaleString("en")} ${longest === 60 ? "minute" : "minutes"}`;
   }
 
-  /** What was not read as it stands in the file. */
+  /** What was repaired or left out in reading the file. */
   warn(warnings) {
     this.warnings.replaceChildren(...warnings.map((line) => el("p", {}, line)));
     show(this.warnings, warnings.length > 0);
@@ -170,7 +170,7 @@ export class Prompt {
         const microphone = new Microphone();
         await microphone.start((seconds) => this.recording(microphone, seconds));
         this.microphone = microphone;
-        this.record.textContent = "End the recording";
+        this.record.textContent = "Stop recording";
       } finally {
         this.record.disabled = false;
       }

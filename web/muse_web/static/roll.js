@@ -1,35 +1,53 @@
-// Notes on the time axis, and in place what one of them looked at.
+// Notes on the time axis, and in place the sources of one of them.
 
 import { fillByDepth } from "./bands.js";
 import { colours } from "./palette.js";
 
 const DRUM = 0.09; // seconds a drum is drawn for
 
+const ROW = 1.6; // the height of a drum's row; that of a pitch is 1
+
 export class Roll {
-  /** The pitches that are shown: all of them, with some room. */
+  /** `drums` are the General MIDI names of the drums. */
+  constructor(drums) {
+    this.drums = drums;
+  }
+
+  /** The rows that are shown: all pitches with some room, and below them one for each drum. */
   range(notes) {
     let low = 127;
     let high = 0;
-    for (const { pitch } of notes) {
-      if (pitch < low) low = pitch;
-      if (pitch > high) high = pitch;
+    const kit = new Set();
+    for (const { pitch, drum } of notes) {
+      if (drum) kit.add(pitch);
+      else {
+        if (pitch < low) low = pitch;
+        if (pitch > high) high = pitch;
+      }
     }
-    return low > high ? [48, 84] : [Math.max(0, low - 3), Math.min(128, high + 4)];
+    this.kit = [...kit].sort((a, b) => a - b); // from the bottom to the top
+    this.floor = kit.size ? ROW * kit.size + 1 : 0; // where the pitches begin
+    const alone = kit.size > 0 && low > high;
+    [this.low, this.high] = alone ? [0, 0] : low > high ? [48, 84] : [Math.max(0, low - 3), Math.min(128, high + 4)];
+    this.rows = this.floor + this.high - this.low;
+  }
+
+  /** The middle of a note, in rows from the bottom. */
+  middle({ pitch, drum }) {
+    return drum ? 0.5 + ROW * (this.kit.indexOf(pitch) + 0.5) : this.floor + pitch - this.low + 0.5;
   }
 
   draw({ context, width, height }, axis, { notes, isNew, bars, splitPoint, beyond, map, chosen, split, small }) {
     const ink = colours();
-    const [low, high] = this.range(notes);
-    const row = height / (high - low);
-    this.low = low;
-    this.high = high;
+    this.range(notes);
+    const row = height / this.rows;
     if (!small) {
       context.fillStyle = ink.faint;
       for (const bar of bars) context.fillRect(axis.x(bar, width), 0, 1, height);
       context.fillStyle = ink.muted;
       context.font = "11px system-ui, sans-serif";
-      for (let pitch = 12 * Math.ceil(low / 12); pitch < high; pitch += 12) {
-        const y = height - (pitch - low) * row;
+      for (let pitch = 12 * Math.ceil(this.low / 12); pitch < this.high; pitch += 12) {
+        const y = height - (this.floor + pitch - this.low) * row;
         context.globalAlpha = 0.35;
         context.fillRect(0, y, width, 1);
         context.globalAlpha = 1;
@@ -43,8 +61,8 @@ export class Roll {
       const x = axis.x(note.start, width);
       const right = axis.x(note.drum ? note.start + DRUM : note.end, width);
       const w = Math.max(right - x - (small ? 0 : 0.7), small ? 1 : 2);
-      const y = height - (note.pitch - low + 1) * row;
-      const h = Math.max(row - 1, 1.5);
+      const h = Math.max((note.drum ? 1.2 : 1) * row - 1, 1.5);
+      const y = height - this.middle(note) * row - h / 2;
       if (x + w < 0) continue;
       context.fillStyle = isNew(note) ? ink.new : ink.prompt;
       context.globalAlpha = map ? 0.5 : note.start >= beyond ? 0.35 : 1;
@@ -60,9 +78,24 @@ export class Roll {
       context.fillStyle = ink.ink;
       context.fillRect(axis.x(splitPoint, width) - 0.5, 0, 1, height);
     }
+    if (!small) this.nameDrums(context, height);
   }
 
-  /** A note by how much it was looked at; split, by how much at each depth. */
+  nameDrums(context, height) {
+    const row = height / this.rows;
+    context.font = `${Math.min(11, Math.max(8, ROW * row))}px system-ui, sans-serif`;
+    for (const pitch of this.kit) {
+      const y = height - this.middle({ pitch, drum: true }) * row;
+      context.fillStyle = colours().paper;
+      context.globalAlpha = 0.75;
+      context.fillRect(0, y - 5, context.measureText(this.drums[pitch]).width + 6, 10);
+      context.globalAlpha = 1;
+      context.fillStyle = colours().muted;
+      context.fillText(this.drums[pitch], 3, y + 4);
+    }
+  }
+
+  /** A note by its weight as a source; split, by its weight at each depth. */
   light(context, note, { candidate, weights }, x, y, w, h, split) {
     const span = candidate.spanAt.get(note.first);
     if (span === undefined || weights.total[span] <= 0.02 * weights.strongest) return;
@@ -82,14 +115,14 @@ export class Roll {
 
   /** The note under the pointer, the nearest within a few pixels. */
   noteAt(notes, axis, x, y, width, height) {
-    const row = height / (this.high - this.low);
+    const row = height / this.rows;
     let best = null;
     let least = 36;
     for (const note of notes) {
       if (note.start > axis.right) break;
       const left = axis.x(note.start, width);
       const right = Math.max(axis.x(note.drum ? note.start + DRUM : note.end, width), left + 4);
-      const middle = height - (note.pitch - this.low + 0.5) * row;
+      const middle = height - this.middle(note) * row;
       const dx = x < left ? left - x : x > right ? x - right : 0;
       const dy = Math.max(0, Math.abs(y - middle) - row / 2);
       const far = dx * dx + dy * dy;

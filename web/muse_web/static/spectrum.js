@@ -1,4 +1,4 @@
-// Sound on the time axis: its mel spectrogram in greys, its waveform below, and in place what one step looked at.
+// Sound on the time axis: its mel spectrogram in greys, its waveform below, and in place the sources of one step.
 
 import { fillByDepth } from "./bands.js";
 import { colours, isDark } from "./palette.js";
@@ -101,7 +101,7 @@ export class Spectrum {
     }
   }
 
-  /** Frames by how much they were looked at, at the top of the picture. */
+  /** Frames by their weights as sources, at the top of the picture. */
   light(context, { candidate, weights }, axis, width, tall, split) {
     const ink = colours();
     const strip = split ? 18 : tall;

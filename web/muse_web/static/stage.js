@@ -17,13 +17,13 @@ import { Words } from "./words.js";
 import { Problem, address, call } from "./api.js";
 import { Generation } from "./generation.js";
 
-const SPOKEN = 5000; // milliseconds between two lines that are read aloud while it is written
-const NAMES = { mid: "MIDI", tracks: "MIDI, a file an instrument", wav: "WAV", flac: "FLAC", txt: "text", trace: "numbers (npz)", json: "recipe (json)", svg: "picture (svg)", png: "picture (png)" };
+const SPOKEN = 5000; // milliseconds between two lines that are read aloud while it is generated
+const NAMES = { mid: "MIDI", tracks: "MIDI per instrument (zip)", wav: "WAV", flac: "FLAC", txt: "Text", trace: "Trace (npz)", json: "Sidecar (json)", svg: "Picture (svg)", png: "Picture (png)" };
 
 export class Stage {
   constructor(root, configuration) {
     this.configuration = configuration;
-    this.places = {}; // by domain: what stands there, and what stood there before
+    this.places = {}; // by domain: what is shown there, and what was before
     this.piece = null;
     this.head = -1;
     this.axis = new Axis(() => this.dirty());
@@ -32,7 +32,7 @@ export class Stage {
     this.playback = new Playback(this);
     this.strip = new Strip(this);
     this.generation = new Generation(this);
-    this.words = new Words({ choose: (step) => this.choose(step), splitPoint: (characters) => this.cutWordsAt(characters) });
+    this.words = new Words({ choose: (step) => this.choose(step), cut: (characters) => this.cutWordsAt(characters) });
     const tell = (problem) => this.tell(problem);
     this.inspector = new Inspector({ choose: (step) => this.choose(step), branch: (...where) => this.generation.branch(...where), tell, take: (kind, step) => this.take(kind, step) });
     this.matrix = new Matrix({ choose: (step) => this.choose(step), tell });
@@ -62,27 +62,27 @@ export class Stage {
     this.problem = el("p", { className: "problem", role: "alert", hidden: true });
     this.playButton = button("Play", () => this.playback.playOrPause(), "Space");
     this.time = el("span", { className: "time" });
-    this.backButton = button("Back", () => this.back(), "To what was here before");
-    this.onButton = button("Go on from this", () => this.goOn(), "Make it the prompt of the next continuation");
+    this.backButton = button("Back", () => this.back(), "Show what was here before");
+    this.onButton = button("Continue from this", () => this.goOn(), "Make this the prompt of the next continuation");
     this.hearToggle = el("input", { type: "checkbox", checked: true });
     this.canvas = el("canvas", { className: "muse-roll", tabIndex: 0, role: "application" });
-    this.canvas.setAttribute("aria-label", "The music in time. Left and right arrows choose notes, space plays.");
+    this.canvas.setAttribute("aria-label", "Piano roll or spectrogram. Left and right arrow keys select notes or frames, space plays.");
     this.cutRange = el("input", { type: "range", min: 0, max: 1000, value: 1000, oninput: () => this.moveCut(Number(this.cutRange.value) / 1000 * this.piece.base.length) });
     this.cutWords = el("output", {});
     this.cutRow = el("label", { className: "row cut-row" }, "Continue the first", this.cutRange, this.cutWords);
     this.bands = el("canvas", { className: "muse-bands" });
-    this.bands.title = "How much of each new token's attention lay at each depth; click to choose a token";
+    this.bands.title = "The share of each new token's attention at each depth; click to select a token";
     this.lane = el("canvas", { className: "muse-lane" });
     this.ticks = el("canvas", { className: "muse-ticks" });
     this.headPick = el("select", { onchange: () => this.pickHead() });
-    this.headPick.setAttribute("aria-label", "Heads of the bands");
+    this.headPick.setAttribute("aria-label", "Attention head of the depth shares");
     this.split = el("input", { type: "checkbox", onchange: () => this.relight() });
     this.viewRow = el(
       "div",
       { className: "row view-row" },
-      button("Closer", () => this.axis.zoom(0.6)), button("Further", () => this.axis.zoom(1.7)), button("All", () => this.axis.show(0, this.piece.end)),
-      el("label", {}, "Bands of ", this.headPick),
-      el("label", {}, this.split, " split the map by depth"),
+      button("Zoom in", () => this.axis.zoom(0.6)), button("Zoom out", () => this.axis.zoom(1.7)), button("Show all", () => this.axis.show(0, this.piece.end)),
+      el("label", {}, "Depth shares of ", this.headPick),
+      el("label", {}, this.split, " split by depth"),
     );
     this.takeRow = el("div", { className: "row take-row" });
     this.graph = el("div", { className: "muse-graph" }, this.canvas, this.words.element, this.bands, this.lane, this.ticks);
@@ -90,7 +90,7 @@ export class Stage {
       el(
         "section",
         { className: "muse-stage" },
-        el("div", { className: "row bar-row" }, this.title, this.playButton, this.time, el("label", {}, this.hearToggle, " play while it is written"), el("span", { className: "space" }), this.backButton, this.onButton),
+        el("div", { className: "row bar-row" }, this.title, this.playButton, this.time, el("label", {}, this.hearToggle, " play while generating"), el("span", { className: "space" }), this.backButton, this.onButton),
         this.status, this.spoken, this.problem, this.strip.element,
         el("div", { className: "muse-body" }, el("div", { className: "muse-left" }, this.graph, this.legend, this.cutRow, this.viewRow, this.takeRow), this.inspector.element),
         this.matrix.element,
@@ -105,7 +105,7 @@ export class Stage {
   open(base) {
     this.put(new Piece(base));
     this.moveCut(base.length > base.view.longest ? base.view.usual : base.length);
-    this.say(base.of ? `${base.name}: ${this.lengthOf(base.length)}. Choose how much of it to continue.` : "It will begin from nothing.");
+    this.say(base.of ? `${base.name}: ${this.lengthOf(base.length)}. Choose how much of it to continue.` : "No prompt: the piece will start from nothing.");
   }
 
   /** What stood here before in this domain, the newest last. */
@@ -139,7 +139,7 @@ export class Stage {
     this.words.sources = [];
     this.player.position = piece.run ? piece.splitPoint : 0;
     this.step = this.aim = null;
-    this.inspector.invite(piece.run ? "Click a note, a frame or a word to see what it was drawn from." : "Continue it; then click a note, a frame or a word to see what it was drawn from.");
+    this.inspector.invite(piece.run ? "Click a generated note, frame or word to see what it attended to." : "Press Continue; then click a generated note, frame or word to see what it attended to.");
     if (piece.colours) usePalette(piece.colours);
     this.arrange();
     this.axis.show(piece.run ? Math.max(0, piece.splitPoint - 0.5 * (piece.end - piece.splitPoint)) : 0, piece.end, piece.end);
@@ -152,20 +152,20 @@ export class Stage {
     this.player.stop();
     this.present(before);
     if (before.candidate?.done) this.sayDone();
-    else this.say(`Back at ${before.base.name}.`);
+    else this.say(`Back to ${before.base.name}.`);
   }
 
   sayDone() {
     const { piece } = this;
     const { candidate } = piece;
     const length = this.lengthOf(candidate.end - piece.splitPoint);
-    this.say(`${piece.stopped ? "Stopped" : "Done"}: ${length} in ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}, seed ${piece.seed}. Continue writes another version; Go on from this writes on.`);
+    this.say(`${piece.stopped ? "Stopped" : "Done"}: ${length} in ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}, seed ${piece.seed}. Continue generates another version; Continue from this extends this one.`);
   }
 
   goOn() {
     const { piece } = this;
     this.put(new Piece(Base.ofCandidate(piece)));
-    this.say("This is the prompt now. Continue writes on from its end.");
+    this.say("This is the prompt now; Continue extends it.");
   }
 
   /** What can be seen and pressed. */
@@ -196,7 +196,7 @@ export class Stage {
     this.strip.arrange();
     this.takeRow.replaceChildren();
     if (candidate?.done) {
-      this.takeRow.append(el("span", { className: "quiet" }, "Take away:"));
+      this.takeRow.append(el("span", { className: "quiet" }, "Download:"));
       for (const kind of this.configuration.domains[piece.domain].kinds) this.takeRow.append(el("button", { onclick: () => this.take(kind, kind === "svg" || kind === "png" ? this.step : null) }, NAMES[kind]));
     }
     if (text) this.arrangeWords();
@@ -243,7 +243,7 @@ export class Stage {
     this.dirty();
   }
 
-  /** Of text: continue what stands before a place that was clicked. */
+  /** Of text: continue what comes before a place that was clicked. */
   cutWordsAt(characters) {
     if (!this.canMoveCut) return;
     const { text, hidden } = this.piece.base;
@@ -277,11 +277,11 @@ export class Stage {
     if (!candidate?.done || step < 0 || step >= candidate.steps) return;
     this.aim = step;
     try {
-      const looked = await candidate.look(step);
+      const found = await candidate.look(step);
       // Meanwhile another may have been chosen.
       if (this.piece.candidate !== candidate || this.aim !== step) return;
       this.step = this.piece.step = step;
-      this.inspector.show(candidate, looked);
+      this.inspector.show(candidate, found);
       show(this.lane, !this.piece.view.words);
       const place = candidate.edge(step);
       if (!this.piece.view.words && (place < this.axis.left || place > this.axis.right)) this.axis.follow(place);
@@ -318,10 +318,10 @@ export class Stage {
   async take(kind, step) {
     const { candidate } = this.piece;
     if (!candidate?.done) return;
-    this.say(`Making the ${NAMES[kind]}.`);
+    this.say(`Preparing ${NAMES[kind]}.`);
     try {
       const { path, name } = await call("take", { ...candidate.asked, kind, step });
-      this.say(`${name} is made.`);
+      this.say(`Downloading ${name}.`);
       const link = el("a", { href: address(path), download: name });
       document.body.append(link);
       link.click();
@@ -337,7 +337,7 @@ export class Stage {
     this.status.textContent = words;
     // Read aloud not with every step.
     const now = performance.now();
-    if (words.startsWith("Writing") && now - this.saidAt < SPOKEN) return;
+    if (words.startsWith("Generating") && now - this.saidAt < SPOKEN) return;
     this.saidAt = now;
     this.spoken.textContent = words;
   }

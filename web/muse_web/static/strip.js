@@ -1,4 +1,4 @@
-// Candidates side by side: look at one, keep one.
+// Candidates side by side: show one, keep one.
 
 import { Axis } from "./axis.js";
 import { el, show } from "./dom.js";
@@ -33,7 +33,7 @@ export class Strip {
     const again = stage.player.playing;
     stage.piece.chosen = number;
     stage.step = stage.aim = stage.piece.step = null;
-    stage.inspector.invite("Click a note, a frame or a word to see what it was drawn from.");
+    stage.inspector.invite("Click a generated note, frame or word to see what it attended to.");
     stage.arrange();
     if (stage.piece.candidate.done) stage.sayDone();
     if (again) stage.playback.play(stage.player.now());
@@ -46,7 +46,7 @@ export class Strip {
     kept.candidates = [Object.assign(Object.create(Object.getPrototypeOf(candidate)), candidate, { piece: kept })];
     kept.chosen = 0;
     this.stage.put(kept);
-    this.stage.say("Kept. Back brings the others back.");
+    this.stage.say("Kept. Back shows the others again.");
   }
 
   draw() {
@@ -55,7 +55,7 @@ export class Strip {
     this.cards.forEach(({ preview, words, candidate }, number) => {
       const likely = candidate.done ? `, ${candidate.natsPerToken.toFixed(2)} nats per token` : `, ${candidate.steps} ${candidate.steps === 1 ? "step" : "steps"}`;
       words.textContent = `${number + 1}${likely}`;
-      if (piece.view.words) preview.textContent = candidate.writtenText.slice(0, 240);
+      if (piece.view.words) preview.textContent = candidate.generatedText.slice(0, 240);
       else {
         const axis = new Axis(() => {});
         const end = Math.max(piece.splitPoint + (piece.requested ?? 0), candidate.now);

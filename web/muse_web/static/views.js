@@ -19,7 +19,7 @@ class Timed {
     return clock(candidate.edge(step), 2);
   }
 
-  /** What a span is called that was looked at. */
+  /** The name of a source. */
   nameOf(candidate, span, first) {
     return { label: this.labelOf(candidate, span), at: clock(Math.max(0, candidate.edges[first - candidate.base]), 2) };
   }

@@ -1,4 +1,4 @@
-// Text: what was given, what is written, under each new token its depth shares, behind it how much it was looked at.
+// Text: the prompt, what is generated, under each new token its depth shares, behind each its weight as a source.
 
 import { el } from "./dom.js";
 import { colours } from "./palette.js";
@@ -7,7 +7,7 @@ export class Words {
   /** `choose` is called with a new step that was clicked, `splitPoint` with a place in a prompt, in characters. */
   constructor({ choose, cut }) {
     this.element = el("div", { className: "muse-words", tabIndex: 0 });
-    this.element.setAttribute("aria-label", "Text: click a new word to see what it looked at");
+    this.element.setAttribute("aria-label", "Text: click a generated word to see what it attended to");
     this.element.addEventListener("click", (event) => {
       const token = event.target.closest("[data-step]");
       if (token) choose(Number(token.dataset.step));
@@ -28,11 +28,11 @@ export class Words {
   showPrompt(piece) {
     this.isPrompt = true;
     this.tokens = [];
-    const given = piece.given;
+    const { promptText } = piece;
     this.element.replaceChildren(
-      el("span", { className: "now" }, given),
+      el("span", { className: "now" }, promptText),
       el("span", { className: "cut", title: "the continuation begins here" }),
-      el("span", { className: "after" }, piece.base.text.slice(given.length)),
+      el("span", { className: "after" }, piece.base.text.slice(promptText.length)),
     );
   }
 
@@ -40,7 +40,7 @@ export class Words {
   begin(piece) {
     this.isPrompt = false;
     this.tokens = [];
-    this.element.replaceChildren(el("span", { className: "given" }, piece.given), el("span", { className: "cut" }));
+    this.element.replaceChildren(el("span", { className: "prompt" }, piece.promptText), el("span", { className: "cut" }));
   }
 
   add(candidate) {
@@ -72,13 +72,13 @@ export class Words {
     token.style.setProperty("--band", `linear-gradient(to right, ${stops.join(", ")})`);
   }
 
-  /** All of a finished candidate: the tokens of its prompt too, since they are looked at. */
+  /** All of a finished candidate: the tokens of its prompt too, since they are sources. */
   finish(candidate, head) {
     this.isPrompt = false;
     const { finalText, finalCharacters: characters, base, promptSteps } = candidate;
     const fragment = document.createDocumentFragment();
     const before = characters.length ? characters[0] : finalText.length;
-    fragment.append(el("span", { className: "given" }, finalText.slice(0, before)));
+    fragment.append(el("span", { className: "prompt" }, finalText.slice(0, before)));
     this.tokens = [];
     this.sources = [];
     for (let i = 0; i < characters.length / 2; i++) {
@@ -88,7 +88,7 @@ export class Words {
       const from = characters[2 * i];
       const to = i + 1 < characters.length / 2 ? Math.max(from, Math.min(characters[2 * i + 1], characters[2 * i + 2])) : characters[2 * i + 1];
       const text = finalText.slice(from, to);
-      const token = step >= 0 ? this.token(text, step, candidate, head) : el("span", { className: "given token" }, text);
+      const token = step >= 0 ? this.token(text, step, candidate, head) : el("span", { className: "prompt token" }, text);
       if (step >= 0) this.tokens.push(token);
       this.sources.push(token);
       fragment.append(token);
@@ -101,7 +101,7 @@ export class Words {
     this.tokens.forEach((token, step) => this.band(token, candidate, step, head));
   }
 
-  /** Light up what a step looked at. */
+  /** Shade the sources of a step. */
   light(candidate, step, weights, split) {
     const depths = candidate.piece.depths.length;
     this.sources?.forEach((token, i) => {
