@@ -387,7 +387,7 @@ def _supervise(fuzz: Fuzz, arguments: argparse.Namespace, out: Path, options: li
             waiting = [shard for shard in waiting if not shard.poll()]
             if time.monotonic() - told > 30:
                 told = time.monotonic()
-                _tell(_summary(fuzz.name, [shard.progress for shard in shards], arguments.count))
+                _print_summary(_summary(fuzz.name, [shard.progress for shard in shards], arguments.count))
             time.sleep(0.2)
     finally:
         for shard in shards:
@@ -395,7 +395,7 @@ def _supervise(fuzz: Fuzz, arguments: argparse.Namespace, out: Path, options: li
     parts = [shard.progress for shard in shards]
     summary = _summary(fuzz.name, parts, arguments.count)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    _tell(summary)
+    _print_summary(summary)
     kinds: dict[str, int] = {}
     examples: dict[str, list[int]] = {}
     for part in parts:
@@ -408,7 +408,7 @@ def _supervise(fuzz: Fuzz, arguments: argparse.Namespace, out: Path, options: li
     return 1 if kinds else 0
 
 
-def _tell(summary: dict[str, Any]) -> None:
+def _print_summary(summary: dict[str, Any]) -> None:
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items())
     rate = summary["tried"] / summary["seconds"] if summary["seconds"] else 0.0
     print(

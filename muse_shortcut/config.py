@@ -297,14 +297,14 @@ class TrainConfig:
             self.precision in ("auto", "float32", "bfloat16"), "precision", self.precision, "auto, float32, bfloat16"
         )
 
-    def standing_window(self, context: int) -> int:
+    def initial_window(self, context: int) -> int:
         """Length of a window in steps while the learning rate is constant."""
         return min(self.window or context, context)
 
     def windows_per_batch(self, context: int, window: int) -> int:
         """Number of windows per batch, so that batches have the same number of tokens whatever the length of a
         window."""
-        return max(1, self.batch_size * self.standing_window(context) // window)
+        return max(1, self.batch_size * self.initial_window(context) // window)
 
 
 @dataclass(frozen=True, kw_only=True)

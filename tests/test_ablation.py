@@ -44,7 +44,7 @@ def _without(core: Core, ids: Tensor, hidden: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", [*CORES])
-def test_a_cut_equals_attention_over_what_is_left(name: str) -> None:
+def test_an_ablation_equals_attention_over_the_remaining_sources(name: str) -> None:
     core = make_core(core_config(name, streams=2))
     ids = random_ids(1, 9, 2)
     n = len(core.config.depths)

@@ -122,7 +122,7 @@ def test_every_device_gives_the_codes_of_the_cpu(codec: Codec, folder: Path, sou
     np.testing.assert_allclose(moved.decode(codes), codec.decode(codes), atol=1e-3)
 
 
-def test_a_codec_is_told_by_what_decides_about_codes(folder: Path) -> None:
+def test_the_digest_of_a_codec_covers_what_determines_its_codes(folder: Path) -> None:
     tensors = load_codec(folder).tensors()
     bias = "model.0.conv.conv.bias"
     names = (f"decoder.{bias}", f"encoder.{bias}", "quantizer.vq.layers.3._codebook.embed")

@@ -68,7 +68,7 @@ def test_a_frame_that_lacks_a_code_ends_the_sound(frames: int, streams: int, dat
 # Prompts and continuations
 
 
-def test_a_prompt_and_what_it_has_begun_are_all_of_its_codes(audio: AudioDomain) -> None:
+def test_a_prompt_and_its_partial_frames_have_all_its_codes(audio: AudioDomain) -> None:
     prompt = audio.prompt(waveform(2.0), 1.0)
     assert prompt.piece is not None
     assert prompt.partial_frames is not None
@@ -91,7 +91,7 @@ def test_a_continuation_keeps_the_prompts_codes(audio: AudioDomain) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.5])
-def test_a_wished_length_is_crossed_by_the_next_whole_frame(audio: AudioDomain, seconds: float) -> None:
+def test_a_requested_length_ends_with_the_next_whole_frame(audio: AudioDomain, seconds: float) -> None:
     for prompt in (audio.prompt(None), audio.prompt(waveform(1.0))):
         grammar = audio.grammar(prompt.ids, 2, AudioConstraints(seconds=seconds), prompt.partial_frames)
         ids = draw(grammar, 400, seed=0)[0]
@@ -150,7 +150,7 @@ def test_a_sound_that_is_joined_while_it_grows_is_the_whole_one(audio: AudioDoma
         assert len(first) <= max(75, 8 + size) * HOP
 
 
-def test_what_cannot_be_wished_for_of_sound(four: AudioDomain) -> None:
+def test_constraints_that_sound_does_not_support_are_refused(four: AudioDomain) -> None:
     for name, value in (("tempo", 90.0), ("key", "C"), ("bars", 4), ("instruments", ("piano",)), ("silence", 2.0)):
         with pytest.raises(ConstraintError, match=rf"^{name} is [^;]+; allowed: none, since"):
             four.constraints({name: value})

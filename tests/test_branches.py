@@ -89,7 +89,7 @@ def test_what_is_given_is_remembered_as_if_it_had_been_read() -> None:
     np.testing.assert_array_equal(found[0, 16:], expected[0])
 
 
-def test_candidates_share_what_is_given_and_each_goes_its_own_way_after_it() -> None:
+def test_candidates_share_the_prompt_and_diverge_after_it() -> None:
     request = ask("text", candidates=3)
     _, drawn = run("text", request)
     _, branched = run("text", replace(request, forced_ids=drawn[1, :12]))
@@ -100,7 +100,7 @@ def test_candidates_share_what_is_given_and_each_goes_its_own_way_after_it() -> 
 
 
 @pytest.mark.parametrize("kind", DOMAINS)
-def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_foretold(kind: str) -> None:
+def test_a_branch_equals_the_first_up_to_its_step_and_has_the_probability_of_the_alternative(kind: str) -> None:
     request = ask(kind)
     first, _ = run(kind, request)
     trace, ids = first.trace(0), first.continuations()[0]
@@ -132,7 +132,7 @@ def test_a_branch_is_the_first_up_to_its_step_and_has_the_chance_that_the_first_
 
 
 @pytest.mark.parametrize("kind", DOMAINS)
-def test_given_ids_that_the_grammar_forbids_are_refused(kind: str) -> None:
+def test_forced_ids_that_the_grammar_forbids_are_refused(kind: str) -> None:
     domain, request = shipped(kind).domain, ask(kind)
     _, drawn = run(kind, request)
     for step in (0, 7):

@@ -106,7 +106,7 @@ def test_weights_kept_in_half_precision_are_computed_with_in_float32(folder: Pat
 # Damage
 
 
-def test_no_folder_at_all_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere") == f"no checkpoint at {tmp_path / 'nowhere'}: there is no such folder"
     (tmp_path / "file").write_text("")
     assert "no checkpoint at" in refusal(tmp_path / "file")

@@ -72,7 +72,7 @@ def test_the_sum_of_the_codes_is_what_decoding_gives() -> None:
     torch.testing.assert_close(quantise(vq, x, 4, **MOVING)[0], expected)
 
 
-def test_codes_that_never_come_are_put_where_sound_is() -> None:
+def test_unused_codes_are_moved_to_where_sound_is() -> None:
     x = _encoded().detach()
     vq = _fitted(x)
     codebook = vq.layers[0]._codebook

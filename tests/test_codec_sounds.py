@@ -52,7 +52,7 @@ def test_clips_are_of_the_training_split_and_short_files_end_in_silence(sounds: 
         assert any((clip[shortest:] == 0).all() for clip in clips)
 
 
-def test_a_mix_says_how_often_a_source_is_heard(tmp_path: Path) -> None:
+def test_source_weights_determine_how_often_a_source_is_heard(tmp_path: Path) -> None:
     sources = []
     for name, count in (("low", 3), ("high", 3)):
         (tmp_path / name).mkdir()

@@ -68,7 +68,7 @@ def test_a_judgement_has_every_number_of_codebooks_and_three_controls() -> None:
     assert again == found
 
 
-def test_a_low_pass_takes_what_is_above() -> None:
+def test_a_low_pass_removes_higher_frequencies() -> None:
     sound = tone(1.0, hertz=1000.0)
     spectrum = np.abs(np.fft.rfft(low_passed(sound, 1500.0, RATE)))
     assert spectrum[1000] > 100 * spectrum[2000]
@@ -127,7 +127,9 @@ def test_a_checkpoint_is_a_codec(sounds: Sounds, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("adversarial", [False, True])
-def test_a_decoder_goes_on_alone_and_codes_stay(sounds: Sounds, tmp_path: Path, adversarial: bool) -> None:
+def test_training_only_the_decoder_leaves_the_codes_unchanged(
+    sounds: Sounds, tmp_path: Path, adversarial: bool
+) -> None:
     codec = load_codec(write_codec(tmp_path / "codec"))
     config, sound = replace(SHORT, adversarial=adversarial), tone(1.0)
 

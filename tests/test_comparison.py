@@ -198,7 +198,7 @@ def test_whatever_is_killed_is_gone_on_with_and_nothing_is_run_twice(stores: Pat
     assert read_results(out) == results
 
 
-def test_a_comparison_that_is_stopped_keeps_what_has_begun(stores: Path, tmp_path: Path) -> None:
+def test_a_stopped_comparison_keeps_its_unfinished_runs(stores: Path, tmp_path: Path) -> None:
     news: list[ComparisonProgress] = []
     plan = Plan.from_json(PLAN | {"tokens": 64_000})
     done = run_plan(plan, stores=stores, out=tmp_path, workers=2, watch=news.append, should_stop=lambda: len(news) > 9)
@@ -221,7 +221,7 @@ def test_a_store_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -
         run_plan(Plan.from_json(PLAN), stores=tmp_path, out=tmp_path / "out")
 
 
-def test_a_pack_is_what_it_was_made_of(stores: Path, tmp_path: Path) -> None:
+def test_a_pack_has_the_ids_of_its_store(stores: Path, tmp_path: Path) -> None:
     material = open_dataset(stores / "scales")
     assert [len(material.splits[split]) for split in ("train", "validation", "test")] == [2900, 362, 362]
     assert material.vocabulary == VocabularyInfo(kind="midi", vocabulary_size=13, streams=1, pad=0, end=2, folder=None)

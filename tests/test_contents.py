@@ -118,7 +118,7 @@ MISNAMED = [
 
 
 @pytest.mark.parametrize(("name", "suffix", "domain", "called"), MISNAMED)
-def test_a_wrong_suffix_is_said_in_one_line(
+def test_a_wrong_suffix_is_reported_in_one_line(
     models: dict[str, Any], name: str, suffix: str, domain: str, called: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"song{suffix}"

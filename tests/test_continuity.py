@@ -10,7 +10,7 @@ import pytest
 from conftest import RunCommand
 from symusic import Note, Score, Tempo, Track
 
-from muse_shortcut.evaluation.classifier import accuracy_of_telling
+from muse_shortcut.evaluation.classifier import classification_accuracy
 from muse_shortcut.evaluation.continuity import Measured, table
 from muse_tokenizers.midi.continuity import FEATURES, Value, difference, features, krumhansl_key
 from muse_tokenizers.midi.note_table import NoteTable, note_table
@@ -179,18 +179,18 @@ def test_flat_dynamics_are_left_out() -> None:
     assert table(measured, 0) == []
 
 
-def test_a_classifier_tells_what_differs_and_not_what_is_the_same() -> None:
+def test_a_classifier_separates_different_samples_and_not_equal_ones() -> None:
     random = np.random.default_rng(1)
     draws = random.uniform(40, 80, (40, 3))
     same = [
         _measured({"true": float(a), "ours": float(b), "another": 500.0 + float(c), "repeated": float(a)}, n)
         for n, (a, b, c) in enumerate(draws)
     ]
-    assert accuracy_of_telling(same, "another", 0) == 1.0
-    ours = accuracy_of_telling(same, "ours", 0)
+    assert classification_accuracy(same, "another", 0) == 1.0
+    ours = classification_accuracy(same, "ours", 0)
     assert ours is not None
     assert ours < 0.8
-    assert accuracy_of_telling(same[:5], "ours", 0) is None
+    assert classification_accuracy(same[:5], "ours", 0) is None
 
 
 def test_the_command_compares_files_and_writes_every_feature(

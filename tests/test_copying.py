@@ -51,7 +51,7 @@ def test_the_longest_run_is_that_of_a_slow_search(seed: int) -> None:
     check_runs(*random_sequences(seed))
 
 
-def test_hashes_that_are_equal_by_chance_deceive_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_collisions_give_no_false_match(monkeypatch: pytest.MonkeyPatch) -> None:
     # Numbers of one parity all look the same.
     monkeypatch.setattr(suffix_array, "_mix", lambda numbers: (numbers % 2).astype(np.uint64))
     for seed in range(20):

@@ -89,7 +89,9 @@ def test_likelihood_alone_reads_the_pieces_and_sources_that_were_asked_for(evalu
     assert [piece["source"] for piece in found["likelihood"]["pieces"]] == ["low"] * 2
 
 
-def test_interrupted_it_keeps_what_there_is(evaluate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_keeps_the_finished_part(
+    evaluate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from muse_shortcut.evaluation import evaluating
 
     made = evaluating.continue_window

@@ -48,7 +48,7 @@ def example(name: str, run_name: str = "example") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", list(LEAVES))
-def test_an_example_runs_and_leaves_what_it_says(
+def test_an_example_runs_and_writes_its_files(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -42,7 +42,7 @@ def test_every_number_is_counted_and_findings_are_kept_with_their_input(
         assert (tmp_path / "findings" / str(number) / "a.bin").read_bytes() == inputs[number]
 
 
-def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     calm = Fuzz(name="calm", make=make, attempt=lambda files, _: "high" if files["a.bin"] >= b"\x10" else "low")
     whole = Progress(first=0, count=50)
     assert run_range(calm, whole, tmp_path)

@@ -150,7 +150,7 @@ def test_dashes_and_underscores_are_the_same(generate: Any) -> None:
     assert generate("--max_new_tokens=10", "--top-k=5", "--no_repeat-ngram", 4).code == 0
 
 
-def test_interrupted_it_keeps_what_there_is(random_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_interruption_keeps_the_finished_part(random_checkpoint: Path, tmp_path: Path) -> None:
     words = ["midi", "--checkpoint", str(random_checkpoint), "--out", str(tmp_path), "--bars", "100000"]
     words += ["--sound", "false"]
     main = "from muse_shortcut.commands.generate import main\nmain()"

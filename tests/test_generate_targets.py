@@ -37,7 +37,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_alone_says_its_domain_wherever_it_stands(generate: Any, prompt_file: Path, tmp_path: Path) -> None:
+def test_the_domain_follows_from_a_file_at_any_position(generate: Any, prompt_file: Path, tmp_path: Path) -> None:
     for number, words in enumerate(
         (
             (prompt_file, *SHORT),

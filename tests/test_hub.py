@@ -62,7 +62,7 @@ def test_a_model_is_loaded_from_the_hub_and_then_from_the_cache(
     assert hub.asked == []
 
 
-def test_a_pinned_revision_stays_what_it_is(hub: Hub, random_checkpoint: Path) -> None:
+def test_a_pinned_revision_does_not_change(hub: Hub, random_checkpoint: Path) -> None:
     first = hub.add_folder(NAME, random_checkpoint)
     hub.branches[NAME]["v1"] = first
     hub.add_folder(NAME, random_checkpoint, **{"README.md": b"# Another\n"})

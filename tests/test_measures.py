@@ -120,7 +120,7 @@ def test_density_counts_the_onsets_of_the_window_a_second() -> None:
     assert number(score, "note_density", 3.9, 4.9) == 0
 
 
-def test_a_window_begins_with_what_stands_on_its_edge_and_ends_before_it() -> None:
+def test_a_window_includes_its_start_and_excludes_its_end() -> None:
     score = quarters(60, 62, 64, 65)
     assert shares(score, "pitch_classes", 0.5, 1.5) == {"D": 0.5, "E": 0.5}
     # A split point and an onset may be counted along different ways, and be off by less than anyone can play.

@@ -31,7 +31,7 @@ def _silences(score: Any) -> list[float]:
 
 @pytest.mark.parametrize("silence", [0.3, 2.0])
 @pytest.mark.parametrize("taste", [0.0, 2.0])
-def test_no_silence_is_longer_than_wished(silence: float, taste: float) -> None:
+def test_no_silence_is_longer_than_allowed(silence: float, taste: float) -> None:
     name, midi = "remi", domain("remi")
     constraints = MidiConstraints(seconds=FOREVER, silence=silence)
     bounded = draw(grammar_of(name, 8, constraints), 400, seed=1, kind_of=kinds(midi), spread=taste)
@@ -41,7 +41,7 @@ def test_no_silence_is_longer_than_wished(silence: float, taste: float) -> None:
     assert max(length for ids in free for length in _silences(midi.tokenizer.decode(ids))) > silence
 
 
-def test_in_real_time_no_silence_is_longer_than_wished() -> None:
+def test_in_real_time_no_silence_is_longer_than_allowed() -> None:
     midi = domain("performance")
     names = midi.tokenizer.vocabulary()
     grammar = midi.grammar(np.array([[midi.tokenizer.begin]]), 1, MidiConstraints(seconds=FOREVER, silence=0.25))
@@ -112,7 +112,7 @@ def _loop(midi: Any, ids: list[int], start: float) -> float:
 
 @pytest.mark.parametrize("period", [1, 2, 3])
 @pytest.mark.parametrize("most", [1, 4])
-def test_no_more_bars_repeat_than_wished(period: int, most: int) -> None:
+def test_no_more_bars_repeat_than_allowed(period: int, most: int) -> None:
     midi = domain("remi")
     bar = midi.tokenizer.vocabulary().index("Bar_None")
     prompt = midi.prompt(scale(16 * period))
@@ -198,7 +198,7 @@ def test_what_lies_further_back_and_slow_notes_that_come_again_are_no_repeats() 
     assert is_repeat(frozenset(slow[1]), [frozenset(bar) for bar in slow]) is True
 
 
-def test_bars_of_nothing_are_no_loop_and_given_bars_do_not_count() -> None:
+def test_empty_bars_are_no_loop_and_bars_of_the_prompt_do_not_count() -> None:
     assert watching([[]] * 9, most=1).withheld(0, 1) == set()
     watch = watching([bar_of(60)] * 9, most=2)
     assert watch.withheld(0, 1) == {60}
@@ -210,7 +210,7 @@ def test_bars_of_nothing_are_no_loop_and_given_bars_do_not_count() -> None:
     assert given.withheld(0, 1) == {60}
 
 
-def test_no_pattern_leads_to_more_near_equal_bars_in_a_row_than_wished() -> None:
+def test_no_pattern_leads_to_more_near_equal_bars_in_a_row_than_allowed() -> None:
     """Whoever always takes the note of some earlier bar, if it is allowed, and rarely another one, never loops."""
     random = np.random.default_rng(0)
     for most in (1, 2, 4):
@@ -231,7 +231,7 @@ def test_no_pattern_leads_to_more_near_equal_bars_in_a_row_than_wished() -> None
                 assert run <= most
 
 
-def test_rules_of_the_first_edition_withhold_the_last_note_alone() -> None:
+def test_rules_1_withhold_only_the_last_note() -> None:
     watch = ExactLoopWatch()
     for _ in range(3):
         for note in ((0, 1, 60), (12, 1, 62)):
@@ -291,7 +291,7 @@ def test_candidates_watch_each_for_itself() -> None:
 
 @pytest.mark.parametrize("wish", [{"key": "0", "instruments": ("0",)}, {"tempo": 20}, {"tempo": 260}])
 @pytest.mark.parametrize("silence", [0.001, 0.5])
-def test_bounds_and_narrow_wishes_together_never_lead_to_a_dead_end(wish: dict[str, Any], silence: float) -> None:
+def test_bounds_and_narrow_constraints_together_never_lead_to_a_dead_end(wish: dict[str, Any], silence: float) -> None:
     """`draw` asserts that something is allowed at every step."""
     constraints = MidiConstraints(**wish, seconds=FOREVER, silence=silence, repeats=1)
     kind_of = kinds(domain("remi"))
@@ -306,7 +306,7 @@ def test_real_time_has_no_bars_that_could_repeat() -> None:
         grammar_of("performance", 1, MidiConstraints(repeats=4))
 
 
-def test_usual_wishes_name_no_length() -> None:
+def test_default_constraints_have_no_length() -> None:
     ids: Ids = domain("remi").prompt(None).ids
     constraints = domain("remi").default_constraints()
     assert (constraints.seconds, constraints.bars) == (None, None)

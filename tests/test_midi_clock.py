@@ -160,7 +160,7 @@ def test_a_tempo_is_called_as_it_is_written() -> None:
     assert remi.labels_after(before, 0, [int(ids[place, 0])], timed) == ["90 bpm"]
 
 
-def test_a_tempo_that_is_asked_for_is_written_exactly() -> None:
+def test_a_requested_tempo_is_written_exactly() -> None:
     remi, score = domain("remi"), _score([(0, 120)], 16)
     constraints = MidiConstraints(tempo=90.0, seconds=5.0)
     prompt = remi.timed(remi.prompt(score), constraints)

@@ -187,7 +187,7 @@ def pitches(score: Any) -> set[int]:
 
 
 @pytest.mark.parametrize("words", [("piano",), ("drums",), ("violin", "drums"), ("127",)])
-def test_only_the_wished_instruments_play(words: tuple[str, ...]) -> None:
+def test_only_the_requested_instruments_play(words: tuple[str, ...]) -> None:
     remi = domain("remi")
     notes = 0
     for ids in continuations("remi", MidiConstraints(instruments=words)):
@@ -201,7 +201,7 @@ def test_only_the_wished_instruments_play(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("key", ["F# minor", "0", "0,4,7"])
 @pytest.mark.parametrize("name", ["remi", "performance"])
-def test_all_pitches_are_of_the_wished_key(name: str, key: str) -> None:
+def test_all_pitches_are_in_the_requested_key(name: str, key: str) -> None:
     notes = 0
     for ids in continuations(name, MidiConstraints(key=key)):
         score = domain(name).tokenizer.decode(ids)
@@ -222,7 +222,7 @@ def test_drums_are_free_of_the_key() -> None:
 
 
 @pytest.mark.parametrize(("tempo", "nearest"), [(120, 120), (121, 120), (20, 20), (260, 260), (93.9, 92), (94.1, 96)])
-def test_the_wished_tempo_holds_from_the_first_tick_to_the_last(tempo: float, nearest: int) -> None:
+def test_the_requested_tempo_holds_from_the_first_tick_to_the_last(tempo: float, nearest: int) -> None:
     remi = domain("remi")
     for ids in continuations("remi", MidiConstraints(tempo=tempo), steps=60):
         assert tempo_rows(remi.tokenizer.decode(ids)) == [(0, round(60e6 / nearest))]
@@ -236,7 +236,7 @@ def test_a_tempo_out_of_range_is_refused(tempo: float) -> None:
 
 
 @pytest.mark.parametrize("bars", [1, 2, 5])
-def test_never_more_than_the_wished_bars_are_begun(bars: int) -> None:
+def test_never_more_than_the_requested_bars_begin(bars: int) -> None:
     remi = domain("remi")
     full = 0
     for ids in continuations("remi", MidiConstraints(bars=bars), steps=1500):
@@ -262,7 +262,7 @@ def test_bars_are_counted_from_the_cut(bars: int) -> None:
 
 @pytest.mark.parametrize("seconds", [0.01, 1, 2.5, 7.3])
 @pytest.mark.parametrize("name", ["remi", "performance"])
-def test_nothing_begins_at_or_beyond_the_wished_seconds(name: str, seconds: float) -> None:
+def test_nothing_begins_at_or_beyond_the_requested_seconds(name: str, seconds: float) -> None:
     midi = domain(name)
     grammar = grammar_of(name, 12, MidiConstraints(seconds=seconds))
     for ids in grow(grammar, 1500, 0, kinds(midi), 1.0):
@@ -285,7 +285,7 @@ def test_seconds_are_counted_from_the_cut(name: str) -> None:
         assert midi.tokenizer.decode(np.concatenate([prompt.ids, ids])).note_num() == joined.note_num()
 
 
-def test_the_wished_tempo_begins_at_the_cut() -> None:
+def test_the_requested_tempo_begins_at_the_split_point() -> None:
     remi = domain("remi")
     prompt = remi.prompt(scale(tempos=[(0, 100)]), 5.0)
     for ids in continuations("remi", MidiConstraints(tempo=60, bars=2), prompt.ids, steps=300):
@@ -296,7 +296,7 @@ def test_the_wished_tempo_begins_at_the_cut() -> None:
 EVERYTHING = MidiConstraints(instruments=("piano", "violin", "drums"), key="D minor", tempo=72, bars=4, seconds=9.0)
 
 
-def test_all_wishes_hold_together() -> None:
+def test_all_constraints_hold_together() -> None:
     remi = domain("remi")
     for ids in continuations("remi", EVERYTHING, steps=1500):
         score = remi.tokenizer.decode(ids)
@@ -319,7 +319,7 @@ def test_all_wishes_hold_together() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("taste", [0.0, 3.0])
-def test_the_narrowest_wishes_never_lead_to_a_dead_end(constraints: MidiConstraints, taste: float) -> None:
+def test_the_narrowest_constraints_never_lead_to_a_dead_end(constraints: MidiConstraints, taste: float) -> None:
     """`draw` asserts that something is allowed at every step."""
     kind_of = kinds(domain("remi"))
     # Notes without end, struck as soon as they may be: each of the few pitches sounds nearly always.
@@ -336,7 +336,7 @@ def test_one_pitch_class_in_real_time_never_leads_to_a_dead_end() -> None:
     draw(grammar_of("performance", 8, MidiConstraints(key="0", seconds=1e9)), 800, seed=1)
 
 
-def test_a_prompt_that_breaks_a_wish_does_not_lead_to_a_dead_end() -> None:
+def test_a_prompt_that_violates_a_constraint_does_not_lead_to_a_dead_end() -> None:
     prompt = domain("remi").prompt(band(), 8.0)
     constraints = MidiConstraints(instruments=("flute",), key="1", tempo=60, bars=2)
     for ids in continuations("remi", constraints, prompt.ids, steps=300):

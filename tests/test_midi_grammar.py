@@ -310,7 +310,7 @@ def test_a_piece_without_notes_does_not_end() -> None:
     assert "EOS_None" not in allowed_names("performance", np.zeros((0, 1), dtype=np.int64))
 
 
-def test_a_wished_length_alone_ends_a_piece() -> None:
+def test_only_a_requested_length_ends_a_piece() -> None:
     ids = domain("remi").tokenizer.encode(scale(2))
     assert "EOS_None" in allowed_names("remi", ids)
     assert "EOS_None" not in allowed_names("remi", ids, MidiConstraints(bars=9))

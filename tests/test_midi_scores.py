@@ -194,7 +194,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
     assert refusal(tmp_path / "a.mid") == "cannot read NAME: Permission denied"
 
 
-def test_a_file_too_large_to_be_meant_is_refused_unread(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "large.mid").open("wb") as file:
         file.truncate(65 * 2**20)
     assert refusal(tmp_path / "large.mid") == "NAME has 65 MiB; allowed: up to 64 MiB"

@@ -164,7 +164,7 @@ def test_what_is_no_file_or_larger_than_any_soundfont_is_not_read(tmp_path: Path
     assert soundfont_refusal(tmp_path / "pipe.sf2") == "FONT is not a soundfont: it should be an .sf2 or .sf3 file"
 
 
-def test_a_synthesiser_that_does_not_come_back_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_synthesiser_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     font = tmp_path / "font.sf2"
     font.write_bytes(small_soundfont())
     monkeypatch.setattr(synthesiser, "_PATIENCE", (0.001, 0.0))

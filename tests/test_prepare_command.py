@@ -29,7 +29,7 @@ def rejects_of(store: Path) -> dict[str, str]:
     return {reject["name"]: reject["reason"] for reject in manifest_of(store)["rejects"]}
 
 
-def test_every_file_that_was_seen_and_not_used_is_told_with_its_reason(run: RunCommand, tmp_path: Path) -> None:
+def test_every_unused_file_is_reported_with_its_reason(run: RunCommand, tmp_path: Path) -> None:
     music = tmp_path / "music"
     for number in range(3):
         write_midi(music / f"{number}.mid", 50 + number)
@@ -199,7 +199,7 @@ def test_a_text_is_divided_between_characters_and_at_its_seams(tmp_path: Path, e
 # What is finished
 
 
-def test_a_finished_store_is_not_replaced_unasked(run: RunCommand, tmp_path: Path) -> None:
+def test_a_finished_store_is_not_replaced_without_overwrite(run: RunCommand, tmp_path: Path) -> None:
     write_midi(tmp_path / "music" / "one.mid", 50)
     words = ("prepare", "midi", tmp_path / "music", "--workers", 1, "--out", tmp_path / "store")
     assert run(*words).code == 0
@@ -212,7 +212,7 @@ def test_a_finished_store_is_not_replaced_unasked(run: RunCommand, tmp_path: Pat
     assert {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()} == before
 
 
-def test_an_export_is_not_replaced_unasked(run: RunCommand, random_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_export_is_not_replaced_without_overwrite(run: RunCommand, random_checkpoint: Path, tmp_path: Path) -> None:
     words = ("export", random_checkpoint, "--out", tmp_path / "given")
     assert run(*words).code == 0
     done = run(*words)
@@ -221,6 +221,6 @@ def test_an_export_is_not_replaced_unasked(run: RunCommand, random_checkpoint: P
     assert run(*words, "--overwrite").code == 0
 
 
-def test_a_misspelt_recipe_is_answered_with_the_one_that_was_meant(run: RunCommand, tmp_path: Path) -> None:
+def test_a_misspelt_recipe_is_answered_with_a_suggestion(run: RunCommand, tmp_path: Path) -> None:
     for word in ("maestr", "maestr=folder"):
         assert "did you mean maestro?" in run("prepare", "midi", word, "--out", tmp_path / "store").err

@@ -200,7 +200,7 @@ def test_a_store_that_is_being_replaced_is_never_half_of_each(tmp_path: Path) ->
     assert contents(tmp_path / "store") == old
 
 
-def test_a_ctrl_c_is_quiet_and_what_was_done_stays_done(tmp_path: Path) -> None:
+def test_ctrl_c_is_quiet_and_finished_work_is_kept(tmp_path: Path) -> None:
     files = many(tmp_path, 23)
     done = prepare_numbers(tmp_path, [files], interrupt_at=9)
     assert (done.code, done.err) == (130, "interrupted\n")
@@ -315,7 +315,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
             prepare([source_files(tmp_path, files)], NumberDomain(Numbers()), tmp_path / out, how)
 
 
-def test_a_full_disk_is_one_line_and_what_was_done_stays_done(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_finished_work_is_kept(tmp_path: Path) -> None:
     files = many(tmp_path, 20)
     undisturbed = prepare_numbers(tmp_path, [files], out="undisturbed")
     done: set[str] = set()

@@ -32,5 +32,5 @@ def test_plain_lines_tell_one_thing_each_and_the_time_left(
     ("seconds", "said"),
     [(0.2, "1 s"), (89.4, "89 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (360000, "100 h 0 min")],
 )
-def test_a_duration_is_said_as_people_do(seconds: float, said: str) -> None:
+def test_a_duration_is_formatted_for_people(seconds: float, said: str) -> None:
     assert duration(seconds) == said

@@ -46,5 +46,5 @@ def test_where_an_id_stands_does_not_depend_on_what_follows(remi: RemiDomain) ->
                 assert getattr(part, name).tolist() == getattr(whole, name)[:length].tolist()
 
 
-def test_no_ids_stand_nowhere(remi: RemiDomain) -> None:
+def test_no_ids_have_no_positions(remi: RemiDomain) -> None:
     assert list(remi.tokenizer.walk([])) == []

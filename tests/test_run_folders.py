@@ -177,7 +177,7 @@ def test_a_newer_damaged_checkpoint_is_left_where_it_is(tmp_path: Path) -> None:
         f"skipping a newer checkpoint: {newer / 'model.safetensors'} is damaged: it is not what was written "
         "(its SHA-256 is another)"
     ]
-    run.settle(older, keep=1)
+    run.finish_save(older, keep=1)
     assert newer.is_dir()
     assert {name: (run.checkpoints / name).read_text() for name in ("latest", "best")} == {
         "latest": "step-000005\n",

@@ -23,7 +23,7 @@ def make_run(folder: Path, checkpoint: Path, *steps: int, best: int | None) -> P
     return folder
 
 
-def test_a_run_stands_for_its_best_checkpoint_else_its_latest(random_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_run_selects_its_best_checkpoint_or_else_its_latest(random_checkpoint: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", random_checkpoint, 2, 3, best=2)
     assert find_checkpoint(run).name == find_checkpoint(run / "checkpoints").name == "step-000002"
     assert find_checkpoint(run / "checkpoints" / "step-000003").name == "step-000003"

@@ -66,7 +66,7 @@ def test_reported_log_probabilities_are_the_models_among_the_allowed() -> None:
     np.testing.assert_allclose(np.exp(log_probabilities), [[[2 / 3, 1 / 3, 0, 0]]], rtol=1e-6)
 
 
-def test_a_candidate_draws_the_same_whoever_is_beside_it() -> None:
+def test_a_candidate_does_not_depend_on_the_others() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 1, 7)).astype(np.float32)
     alone = Sampler(SamplingConfig(), 5, np.zeros((1, 1, 1), dtype=np.int64))
     together = Sampler(SamplingConfig(), 5, np.zeros((3, 1, 1), dtype=np.int64))

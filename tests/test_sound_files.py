@@ -77,7 +77,7 @@ def test_the_beginning_of_a_sound_is_as_in_the_whole(rate: int, limit: float) ->
 
 
 @pytest.mark.parametrize("kind", [{"format": "MP3"}, {"format": "OGG"}, {"format": "FLAC"}])
-def test_blocks_are_what_the_whole_is(kind: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_together_equal_the_whole(kind: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     data = written(tone(), **kind)
     whole, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     monkeypatch.setattr(decoding, "BLOCK", 1_000)
@@ -103,7 +103,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_an_hour_of_which_a_minute_is_wanted_takes_the_memory_of_a_minute(tmp_path: Path) -> None:
+def test_reading_a_minute_of_an_hour_takes_the_memory_of_a_minute(tmp_path: Path) -> None:
     # A small file: silence.
     (tmp_path / "a.flac").write_bytes(written(np.zeros((2 * RATE, 24), np.int16)[:, :8], format="FLAC"))
     with soundfile.SoundFile(tmp_path / "b.flac", "w", RATE, 8) as file:

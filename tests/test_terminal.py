@@ -42,7 +42,7 @@ def test_quiet_prints_the_files_alone(run: RunCommand, random_checkpoint: Path, 
     assert done.out.splitlines() == [str(tmp_path / f"from-nothing-1{one}") for one in (".mid", ".json", ".trace.npz")]
 
 
-def test_quiet_says_errors_all_the_same(run: RunCommand, tmp_path: Path) -> None:
+def test_quiet_still_prints_errors(run: RunCommand, tmp_path: Path) -> None:
     done = run("generate", "midi", "--quiet", "--top-p", 2, "-o", tmp_path)
     assert (done.code, done.out) == (2, "")
     assert done.err == "muse-generate: --top-p is 2.0; allowed: more than 0, up to 1 (off)\n"
@@ -145,7 +145,7 @@ def test_o_is_short_for_out(command: str, run: RunCommand) -> None:
     assert (done.code, done.err) == (2, f"muse-{command}: --out needs a value (see --help)\n")
 
 
-def test_a_silence_is_said_with_the_time_at_which_it_begins() -> None:
+def test_a_silence_is_reported_with_its_start() -> None:
     from muse_shortcut.api.model import load
     from muse_shortcut.evaluation.ranking import find_faults
     from muse_tokenizers.base import Waveform

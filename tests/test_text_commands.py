@@ -182,7 +182,7 @@ def test_words_are_continued_as_they_come_repeated_drawn_and_explained(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_all_is_written_when_nobody_listens_any_more(checkpoint: Path, tmp_path: Path, encoding: str) -> None:
+def test_all_files_are_written_after_the_output_is_closed(checkpoint: Path, tmp_path: Path, encoding: str) -> None:
     code = "from muse_shortcut.commands.generate import main; main()"
     out = tmp_path / "out"
     words = ["text", "--checkpoint", checkpoint, "--prompt", "Größe \u2014 it", "--bytes", 40, "--out", out]
@@ -305,7 +305,7 @@ def test_what_was_read_otherwise_is_read_again(
     assert tokenizer.decode(opened.tokens[: opened.offsets[1]].astype(np.int64)).count(b"\r\n") > 5
 
 
-def test_nothing_to_learn_a_vocabulary_from_is_said(run: RunCommand, tmp_path: Path) -> None:
+def test_missing_text_for_a_vocabulary_is_reported(run: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "wiki.test.raw").write_bytes(VERSES)
     done = run("prepare", "text", f"wikitext2={tmp_path}", "--out", tmp_path / "store")
     assert done.code == 2

@@ -37,7 +37,7 @@ def read(data: bytes, tmp_path: Path, encoding: str | None = None) -> tuple[str,
 
 
 @pytest.mark.parametrize("encoding", list(MARKED))
-def test_a_mark_says_the_encoding(encoding: str, tmp_path: Path) -> None:
+def test_a_byte_order_mark_determines_the_encoding(encoding: str, tmp_path: Path) -> None:
     for text in (FRENCH, RUSSIAN, "𝄞 clef\n"):
         found = read(MARKED[encoding] + text.encode(encoding), tmp_path)
         assert found == (text, [f"is {encoding.upper()} and was converted to UTF-8"])

@@ -9,7 +9,7 @@ import pytest
 
 from muse_shortcut.plots.text import _layout, columns_of
 from muse_tokenizers.text.domain import TextDomain
-from muse_tokenizers.text.labels import begun_in, label_in
+from muse_tokenizers.text.labels import characters_starting_in, label_in
 from muse_tokenizers.text.subwords import train_bpe
 from muse_tokenizers.text.tokenizer import TextTokenizer
 
@@ -36,8 +36,8 @@ def test_what_is_not_there_yet_is_told_by_its_bytes_and_what_is_none_too() -> No
     assert label_in("🎵".encode()[:2], 0, 2) == ("f0 9f (1-2/4)", "byte")
     assert label_in(b"a\xff", 1, 2) == ("ff", "byte")
     assert label_in(b"\x80", 0, 1) == ("80", "byte")
-    assert begun_in("é🎵".encode(), 1, 3) == "🎵"
-    assert begun_in("é".encode(), 1, 2) == ""
+    assert characters_starting_in("é🎵".encode(), 1, 3) == "🎵"
+    assert characters_starting_in("é".encode(), 1, 2) == ""
 
 
 @pytest.mark.parametrize("text", ["naïve café", "漢字かな", "a 🎵 b", "ß\n漢"])
@@ -73,7 +73,7 @@ def test_lines_of_the_picture_break_at_spaces_and_lose_no_letter(text: str) -> N
             assert all(one.column + one.width == pytest.approx(other.column) for one, other in itertools.pairwise(own))
 
 
-def test_other_ids_are_called_by_what_they_would_make_of_a_begun_character() -> None:
+def test_other_ids_are_labelled_by_the_character_that_they_would_complete() -> None:
     tokenizer = single_bytes()
     ids = tokenizer.encode("caf\u00e9".encode())
     others = [int(ids[-1, 0]), int(tokenizer.encode("\u00e8".encode())[1, 0])]

@@ -146,7 +146,7 @@ def test_a_length_is_counted_in_bytes_and_not_crossed(make: Callable[[], TextDom
     assert len(some.tokenizer.decode(ids[:-1])) <= 20 < len(some.tokenizer.decode(ids))
 
 
-def test_what_cannot_be_wished_for_of_text() -> None:
+def test_constraints_that_text_does_not_support_are_refused() -> None:
     unwanted: dict[str, Any] = {"tempo": 90.0, "key": "C", "seconds": 4.0, "instruments": ("piano",)}
     for name, value in unwanted.items():
         with pytest.raises(ConstraintError, match=rf"^{name} is [^;]+; allowed: none, since text has none$"):

@@ -184,7 +184,7 @@ def test_a_full_disk_loses_no_row_that_was_kept(monkeypatch: pytest.MonkeyPatch,
     np.testing.assert_array_equal(kept.attention, whole.attention[: len(kept.attention)])
 
 
-def test_a_trace_can_be_looked_at_while_it_grows(checkpoint: Checkpoint) -> None:
+def test_a_trace_can_be_read_during_generation(checkpoint: Checkpoint) -> None:
     request = Request(prompt=checkpoint.domain.prompt(None), seed=2, max_steps=150)
     generation = Generation(checkpoint.core, checkpoint.domain, request)
     seen = [generation.trace(0) for event in generation if event.step in (3, 70, 140)]

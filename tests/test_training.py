@@ -373,7 +373,7 @@ def test_where_there_is_no_more_gain_the_rate_falls_and_training_ends_with_it(ma
     assert [rates[step] for step in range(7, 12)] == pytest.approx([8e-10, 6e-10, 4e-10, 2e-10, 0.0])
 
 
-def test_a_fall_that_has_begun_goes_on_when_patience_ends_in_it(make: Make) -> None:
+def test_a_decay_continues_when_patience_runs_out_during_it(make: Make) -> None:
     config = replace(SHORT, max_steps=8, decay_steps=4, eval_every=1, patience=6, min_delta=100.0)
     trainer = make(config)
     trainer.train()
@@ -387,7 +387,7 @@ def test_a_batch_has_as_many_tokens_whatever_its_windows() -> None:
     config = TrainConfig(batch_size=8, window=256, decay_steps=10)
     assert [config.windows_per_batch(1024, window) for window in (256, 1024)] == [8, 2]
     long = TrainConfig(batch_size=8, window=2048, decay_steps=10)
-    assert (long.standing_window(1024), long.windows_per_batch(1024, 1024)) == (1024, 8)
+    assert (long.initial_window(1024), long.windows_per_batch(1024, 1024)) == (1024, 8)
     assert TrainConfig(batch_size=3).windows_per_batch(1024, 1024) == 3
 
 
@@ -467,7 +467,7 @@ def test_too_high_a_learning_rate_ends_in_that_error_too(make: Make) -> None:
     load_checkpoint(kept)
 
 
-def test_asked_to_stop_it_stops_after_the_step_and_leaves_a_checkpoint(make: Make) -> None:
+def test_when_stopped_it_finishes_the_step_and_saves_a_checkpoint(make: Make) -> None:
     trainer = make(replace(SHORT, max_steps=50, save_every=50))
     asked: list[int] = []
     progress = trainer.train(should_stop=lambda: asked.append(1) or len(asked) == 4)

@@ -322,7 +322,7 @@ def test_without_latest_a_training_given_more_steps_loses_nothing(
         ("tokenizer/tokenizer.json", b"noise", "is damaged: it is not JSON"),
     ],
 )
-def test_a_damaged_checkpoint_is_passed_over_and_said(
+def test_a_damaged_checkpoint_is_skipped_and_reported(
     part: str, damage: bytes | int | None, reason: str, nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = shutil.copytree(undisturbed, tmp_path / "run")
@@ -369,7 +369,7 @@ def test_where_no_checkpoint_is_whole_nothing_is_changed(
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
 @pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/step-*"])
-def test_a_training_that_lost_its_checkpoints_is_not_begun_anew(
+def test_a_training_that_lost_its_checkpoints_does_not_start_again(
     lost: str, resume: str, nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = shutil.copytree(undisturbed, tmp_path / "run")

@@ -103,7 +103,7 @@ def test_the_ids_of_a_note_are_shown_together(runs: dict[str, Run]) -> None:
             assert [token["streams"][0]["kind"] for token in seen][1:] == ["velocity", "duration"]
 
 
-def test_what_a_branch_took_over_is_shown_as_settled(one: Visit, runs: dict[str, Run]) -> None:
+def test_inherited_steps_of_a_branch_are_shown_as_forced(one: Visit, runs: dict[str, Run]) -> None:
     before = runs["text"]
     _, trace = before.traced(0)
     run = one.ask(run=before.id, step=6, id=int(trace.alternatives[6, 0, 1]))

@@ -28,7 +28,7 @@ def test_letters_of_any_writing_are_shown_as_they_are_in_the_file(visit: Visit) 
     assert page.inner_text(".muse-why h3 strong").strip() == token.inner_text().strip()
 
 
-def test_a_text_dropped_as_midi_is_told_in_one_line(visit: Visit, tmp_path: Path) -> None:
+def test_a_text_dropped_as_midi_is_reported_in_one_line(visit: Visit, tmp_path: Path) -> None:
     visitor = visit()
     (tmp_path / "letter.mid").write_text("Dear all, this is no music.\n")
     visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "letter.mid")
@@ -55,7 +55,7 @@ def test_what_was_not_read_as_it_stands_is_shown_under_the_prompt(visit: Visit, 
     assert visitor.page.locator(".warnings").is_hidden()
 
 
-def test_an_upload_that_is_too_large_is_told_before_it_is_sent(visit: Visit, tmp_path: Path) -> None:
+def test_an_upload_that_is_too_large_is_refused_before_it_is_sent(visit: Visit, tmp_path: Path) -> None:
     visitor = visit()
     (tmp_path / "long.mid").write_bytes(b"MThd" + bytes(2**21))
     visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "long.mid")

@@ -95,7 +95,7 @@ def test_the_page_and_the_command_write_the_same_bytes(client: Any, run: Any, tm
     assert Path(by_page[0]).read_bytes() == (tmp_path / "again" / "greensleeves-1.mid").read_bytes()
 
 
-def test_a_clients_mistake_is_told_in_a_line(client: Any, tmp_path: Path) -> None:
+def test_a_clients_mistake_is_reported_in_one_line(client: Any, tmp_path: Path) -> None:
     from gradio_client import handle_file
 
     (tmp_path / "letter.mid").write_text("no music")
@@ -170,7 +170,7 @@ def test_what_a_client_was_given_is_there_until_they_leave(served: Process) -> N
     assert all(Path(path).parents[3].name == "visitors" for path in paths)
 
 
-def test_a_place_in_the_queue_is_told(served: Process) -> None:
+def test_the_position_in_the_queue_is_reported(served: Process) -> None:
     import threading
 
     first, second, told = Caller(served.url), Caller(served.url), []
@@ -225,14 +225,14 @@ def test_ended_it_leaves_nothing_behind(tmp_path: Path) -> None:
         (["--device", "abacus"], "abacus"),
     ],
 )
-def test_an_impossible_option_is_told_in_a_line(words: list[str], message: str, run: Any) -> None:
+def test_an_invalid_option_is_reported_in_one_line(words: list[str], message: str, run: Any) -> None:
     outcome = run("muse_web.command", *words)
     assert outcome.code == 2
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(run: Any) -> None:
+def test_a_port_in_use_is_reported_in_one_line(run: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -264,7 +264,7 @@ def test_what_fails_while_sound_is_decoded_is_no_shorter_sound_but_an_error(
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_whoever_leaves_ends_what_is_written_for_them(one: Visit, domain: str) -> None:
+def test_a_generation_ends_when_its_visitor_leaves(one: Visit, domain: str) -> None:
     run = one.example(domain)
     events = grow(run, one.visitor)
     assert next(events)["type"] == "started"
@@ -276,7 +276,7 @@ def test_whoever_leaves_ends_what_is_written_for_them(one: Visit, domain: str) -
 
 
 @pytest.mark.parametrize("after", ["started", "grew"])
-def test_whoever_stops_listening_ends_it(one: Visit, after: str) -> None:
+def test_a_generation_ends_when_its_connection_closes(one: Visit, after: str) -> None:
     """Else the visitor would be served for ever, and a thread would wait for sound that never comes."""
     threads = threading.active_count()
     run = one.example("audio")

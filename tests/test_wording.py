@@ -21,7 +21,7 @@ def test_one_thing_is_in_the_singular() -> None:
     assert counted(1.0, "minute", ".1f") == "1.0 minutes"
 
 
-def test_a_store_of_one_piece_is_told_in_the_singular_and_no_name_twice(run: RunCommand, tmp_path: Path) -> None:
+def test_a_store_of_one_piece_is_described_in_the_singular_and_each_name_once(run: RunCommand, tmp_path: Path) -> None:
     music = tmp_path / "music"
     music.mkdir()
     (music / "song.mid").write_bytes(dump_score(scale(8)) + b"junk")

@@ -167,7 +167,7 @@ class CodecTrainer:
         except (KeyError, RuntimeError, TypeError) as error:
             reason = (str(error).splitlines() or [""])[0]
             raise CheckpointError(f"{folder} is damaged, or of another shape: {reason}") from error
-        self._run.settle(folder, keep=self._config.keep)
+        self._run.finish_save(folder, keep=self._config.keep)
 
     def _save(self, *, is_best: bool) -> None:
         facts = self._facts | {"steps": self.progress.step, "training_seconds": round(self.progress.seconds, 1)}
@@ -284,8 +284,8 @@ class CodecTrainer:
         }
         values: dict[str, float] = {}
         if self.discriminator is not None:
-            values |= self._contend(step, sound.detach(), target)
-            losses |= self._persuade(sound, target)
+            values |= self._train_discriminator(step, sound.detach(), target)
+            losses |= self._adversarial_losses(sound, target)
         commitment = config.commitment_weight * commitments.mean()
         values |= {name: loss.item() for name, (_, loss) in losses.items()} | {"commitment": commitment.item()}
         self._optimiser.zero_grad(set_to_none=True)
@@ -300,7 +300,7 @@ class CodecTrainer:
                 f"step {step}: the loss is {values['loss']}, its gradient {norm}; the last good checkpoint is {kept}. "
                 "A lower --train.learning_rate may help"
             )
-        self._move(self._optimiser, self._rate(step, config.learning_rate))
+        self._update(self._optimiser, self._rate(step, config.learning_rate))
         return values | {"gradient_norm": norm}
 
     def _encode(self, step: int, target: Tensor, codebooks: int) -> tuple[Tensor, Tensor]:
@@ -314,7 +314,7 @@ class CodecTrainer:
         decay, restart_below = self._config.decay, self._config.restart_below
         return quantise(vq, encoded, codebooks, decay=decay, restart_below=restart_below)
 
-    def _contend(self, step: int, sound: Tensor, target: Tensor) -> dict[str, float]:
+    def _train_discriminator(self, step: int, sound: Tensor, target: Tensor) -> dict[str, float]:
         """Train the discriminator for one step with the hinge loss: above 1 for real sound, below -1 for reconstructed
         sound."""
         real, _ = self.discriminator(target[:, None])
@@ -324,10 +324,10 @@ class CodecTrainer:
         self._opponent.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.discriminator.parameters(), self._config.clip_gradient)
-        self._move(self._opponent, self._rate(step, self._config.discriminator_learning_rate))
+        self._update(self._opponent, self._rate(step, self._config.discriminator_learning_rate))
         return {"discriminator": loss.item()}
 
-    def _persuade(self, sound: Tensor, target: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _adversarial_losses(self, sound: Tensor, target: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Return the weighted adversarial and feature-matching losses."""
         self.discriminator.requires_grad_(False)
         with torch.no_grad():
@@ -343,7 +343,7 @@ class CodecTrainer:
         weights = self._config.adversarial_weight, self._config.feature_weight
         return {"adversarial": (weights[0], adversarial), "feature": (weights[1], torch.stack(features).mean())}
 
-    def _move(self, optimiser: torch.optim.Optimizer, rate: float) -> None:
+    def _update(self, optimiser: torch.optim.Optimizer, rate: float) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.step()

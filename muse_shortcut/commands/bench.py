@@ -277,7 +277,7 @@ def _added_share(rates: list[float], without: list[float]) -> float:
     return round(statistics.median(1 - rate / other for rate, other in zip(rates, without, strict=True)), 4)
 
 
-class _Lawless:
+class _WithoutGrammar:
     """A tokenizer without its grammar."""
 
     def __init__(self, domain: Any) -> None:
@@ -310,7 +310,7 @@ def _steps_per_second(
         max_steps=steps,
         seed=0,
     )
-    domain: Any = checkpoint.domain if grammar else _Lawless(checkpoint.domain)
+    domain: Any = checkpoint.domain if grammar else _WithoutGrammar(checkpoint.domain)
     generation = Generation(checkpoint.core, domain, request, trace=trace)
     events = iter(generation)
     next(events)

@@ -77,7 +77,7 @@ def _evaluate(arguments: Namespace) -> None:
     from muse_shortcut.api.model import load
     from muse_shortcut.commands.evaluate import check_json
     from muse_shortcut.commands.evaluation_tables import Tables
-    from muse_shortcut.evaluation.classifier import accuracy_of_telling
+    from muse_shortcut.evaluation.classifier import classification_accuracy
     from muse_shortcut.evaluation.continuity import CANDIDATES, Lengths, choose_excerpts, continue_excerpts, table
     from muse_shortcut.files import write_text
 
@@ -108,7 +108,7 @@ def _evaluate(arguments: Namespace) -> None:
         )
     rows = table(measured, arguments.seed)
     accuracy = (
-        {name: accuracy_of_telling(measured, name, arguments.seed) for name in CANDIDATES}
+        {name: classification_accuracy(measured, name, arguments.seed) for name in CANDIDATES}
         if arguments.classifier
         else None
     )

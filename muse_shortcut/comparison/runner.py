@@ -90,7 +90,7 @@ def run_plan(
         TrainingError: A run failed.
     """
     make_folder(out)
-    with _alone(out):
+    with _exclusive(out):
         write_text(out / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
         orders = list(_orders(plan, stores, out, device))
         finished = {result["digest"] for result in read_results(out)}
@@ -142,13 +142,13 @@ class _Run:
                 by_connection = {worker.connection: worker for worker in self._workers}
                 for connection in wait(list(by_connection), timeout=0.2):
                     assert isinstance(connection, Connection)
-                    self._hear(by_connection[connection])
+                    self._receive(by_connection[connection])
         finally:
             for worker in self._workers:
                 worker.process.terminate()
         return self._done == len(self._orders)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         name = worker.order.job.name(worker.order.digest)
         try:
             kind, content = worker.connection.recv()
@@ -161,7 +161,7 @@ class _Run:
             if worker.steps:  # the first message has the step at which it resumes
                 self._made += content - worker.steps
             worker.steps = content
-            self._tell(None)
+            self._report(None)
             return
         self._workers.remove(worker)
         worker.close()
@@ -172,9 +172,9 @@ class _Run:
             put_away(worker.order)
             self._done += 1
             self._steps += worker.order.job.train.max_steps
-            self._tell(content)
+            self._report(content)
 
-    def _tell(self, result: dict[str, Any] | None) -> None:
+    def _report(self, result: dict[str, Any] | None) -> None:
         steps = self._steps + sum(worker.steps for worker in self._workers)
         pace = self._made / (time.monotonic() - self._began)
         left = (self._total - steps) / pace if pace else None
@@ -191,7 +191,7 @@ class _Run:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _exclusive(out: Path) -> Iterator[None]:
     """Lock the folder: two comparisons in one folder would train the same runs into the same files."""
     try:
         import fcntl

@@ -12,12 +12,12 @@ from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.evaluation.continuity import Measured
 from muse_tokenizers.midi.continuity import feature_vector
 
-__all__ = ["accuracy_of_telling"]
+__all__ = ["classification_accuracy"]
 
 _FOLDS = 5
 
 
-def accuracy_of_telling(measured: Sequence[Measured], candidate: str, seed: int) -> float | None:
+def classification_accuracy(measured: Sequence[Measured], candidate: str, seed: int) -> float | None:
     """Return the cross-validated accuracy of gradient-boosted trees that classify segments as a candidate's or true.
 
     Folds are by piece, so that no piece is in both the training and the test set; classes have equal weight.

@@ -74,7 +74,7 @@ class Generation:
         domain, grammar = self._domain, self._grammar
         logits, weights = self._read()
         allowed = None if grammar is None else grammar.allowed()
-        drawn = self._sampler.draw(logits, allowed, self._settled(allowed))
+        drawn = self._sampler.draw(logits, allowed, self._forced(allowed))
         ids = drawn.ids
         log_probabilities = np.take_along_axis(drawn.log_probabilities, ids[..., None], -1)[..., 0]
         end = self._prompt_steps + self._steps
@@ -97,7 +97,7 @@ class Generation:
         self._complete_log_probability[complete] = self._log_probability[complete]
         return StepEvent(self._steps - 1, ids, log_probabilities, elapsed, finished)
 
-    def _settled(self, allowed: NDArray[np.bool_] | None) -> Ids | None:
+    def _forced(self, allowed: NDArray[np.bool_] | None) -> Ids | None:
         """Return the ids of the next step if it is forced, (C, K)."""
         forced_ids = self.request.forced_ids
         if forced_ids is None or self._steps >= len(forced_ids):

@@ -103,7 +103,7 @@ class Recorder:
             OutputError: The temporary folder is full; the step was not recorded.
         """
         if len(self._pending) == _PENDING:
-            self._settle()
+            self._process_buffered()
         rows = weights.mean(1).to(torch.float16).cpu().numpy()
         self._pending.append((rows, log_probabilities))
         self._starts.append(self._starts[-1] + rows.nbytes)
@@ -112,7 +112,7 @@ class Recorder:
         self._shares.append(weights.sum(-1).transpose(1, 2).float().cpu().numpy())
         self._log_probability.append(log_probability)
 
-    def _settle(self) -> None:
+    def _process_buffered(self) -> None:
         """Process the buffered steps."""
         if not self._pending:
             return
@@ -152,7 +152,7 @@ class Recorder:
 
     def row(self, candidate: int, step: int) -> NDArray[np.float16]:
         """Return the row of one candidate at one step, (n, T)."""
-        self._settle()
+        self._process_buffered()
         size = len(self._depths) * self._seen[step]
         self._rows.seek(self._starts[step] + 2 * candidate * size)
         row = np.frombuffer(self._rows.read(2 * size), dtype="<f2")
@@ -165,18 +165,20 @@ class Recorder:
             prompt: (P, K) ids of the prompt.
             ids: (S, K) ids of the continuation; steps beyond it are left out.
         """
-        bare = self._bare(candidate, prompt, ids)
+        bare = self._without_attention(candidate, prompt, ids)
         rows = [self.row(candidate, step).ravel() for step in range(len(ids))]
         return Trace(**{**vars(bare), "attention": np.concatenate([np.zeros(0, np.float16), *rows])})
 
     def save(self, candidate: int, prompt: Ids, ids: Ids, path: Path) -> None:
         """Write the trace of one candidate without loading all its rows into memory. Raises OutputError."""
         save_trace(
-            self._bare(candidate, prompt, ids), path, rows=(self.row(candidate, step) for step in range(len(ids)))
+            self._without_attention(candidate, prompt, ids),
+            path,
+            rows=(self.row(candidate, step) for step in range(len(ids))),
         )
 
-    def _bare(self, candidate: int, prompt: Ids, ids: Ids) -> Trace:
-        self._settle()
+    def _without_attention(self, candidate: int, prompt: Ids, ids: Ids) -> Trace:
+        self._process_buffered()
         steps = len(ids)
 
         def of_candidate(columns: Sequence[NDArray[Any]], *shape: int) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from muse_shortcut.plots.style import STYLE, depth_legend, fonts, title_of
 from muse_shortcut.plots.timeline import percent
 from muse_tokenizers.base import Token
 from muse_tokenizers.domain import Domain
-from muse_tokenizers.text.labels import begun_in, readable
+from muse_tokenizers.text.labels import characters_starting_in, readable
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _cells(token: Token, data: bytes) -> tuple[str, float]:
     if token.kind != "byte":
         return token.label, float(sum(map(columns_of, token.label)))
     start, end = int(token.start), int(token.end)
-    text = readable(begun_in(data, start, end))
+    text = readable(characters_starting_in(data, start, end))
     return text, sum(_share(data, place) for place in range(start, end))
 
 
@@ -161,7 +161,7 @@ def _share(data: bytes, place: int) -> float:
     lead = place
     while lead > max(0, place - 3) and data[lead] & 0xC0 == 0x80:
         lead -= 1
-    character = begun_in(data, lead, lead + 1)
+    character = characters_starting_in(data, lead, lead + 1)
     size = len(character.encode())
     return columns_of(character) / size if len(character) == 1 and lead + size > place else 1.0
 

@@ -101,7 +101,7 @@ class Trainer:
         if folder is None:
             return False
         self.progress = self._run.restore(folder, self.optimiser)
-        self._run.settle(folder, keep=self._config.keep)
+        self._run.finish_save(folder, keep=self._config.keep)
         return True
 
     def train(
@@ -247,7 +247,7 @@ class Trainer:
         """Return the length of a training window in steps."""
         config, context = self._config, self._core.config.context
         falls = config.decay_steps and step > decay_begins(config, self.progress.decay_start)
-        return context if falls else config.standing_window(context)
+        return context if falls else config.initial_window(context)
 
     def _rate(self, step: int) -> float:
         return learning_rate(step, self._config, self.progress.decay_start)

@@ -105,7 +105,7 @@ class RunFolder:
         """Return the checkpoint with the lowest validation loss."""
         return best_checkpoint(self.checkpoints)
 
-    def settle(self, newest: Path, *, keep: int) -> None:
+    def finish_save(self, newest: Path, *, keep: int) -> None:
         """Finish what a kill after writing a checkpoint left undone: update the pointers and delete old checkpoints."""
         step = int(newest.name.removeprefix("step-"))
         best = best_checkpoint(self.checkpoints, step)

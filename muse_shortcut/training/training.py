@@ -155,7 +155,7 @@ def train(options: TrainingOptions, observer: TrainingObserver | None = None) ->
     if resumed is None and run.logged() is not None:
         observer.warn(f"{run.folder} has no checkpoint yet: starting at step 0")
     torch.manual_seed(seed)
-    checkpoint = _beginning(options, store, device, resumed)
+    checkpoint = _initial_checkpoint(options, store, device, resumed)
     observer.store_opened(store, checkpoint.tokenizer.vocabulary_size)
     checkpoint.facts.update(
         data=store.manifest["source"],
@@ -189,7 +189,9 @@ def train(options: TrainingOptions, observer: TrainingObserver | None = None) ->
     )
 
 
-def _beginning(options: TrainingOptions, store: Store, device: torch.device, resumed: Path | None) -> Checkpoint:
+def _initial_checkpoint(
+    options: TrainingOptions, store: Store, device: torch.device, resumed: Path | None
+) -> Checkpoint:
     """Return the initial checkpoint of a training."""
     if resumed is not None:
         return resumed_checkpoint(resumed, store, device, seed=options.seed, train=options.train, shape=options.model)
@@ -236,7 +238,7 @@ def _set_up(
         config=config,
         device=device,
         precision=precision,
-        windows_per_epoch=batches(config.standing_window(context)).windows_per_epoch,
+        windows_per_epoch=batches(config.initial_window(context)).windows_per_epoch,
         resumed_from=resumed,
     )
     return trainer, plan

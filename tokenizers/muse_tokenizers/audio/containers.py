@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal
 from muse_tokenizers.audio.frames import follows
 from muse_tokenizers.wording import counted
 
-__all__ = ["Container", "PatchedFile", "kind_of_sound", "look_at", "opened"]
+__all__ = ["Container", "PatchedFile", "detect_container", "kind_of_sound", "opened"]
 
 Family = Literal["sndfile", "media"]
 
@@ -72,7 +72,7 @@ class Container:
     """Whether it is a WAV file of uncompressed samples."""
 
 
-def look_at(file: BinaryIO, suffix: str = "") -> Container | None:
+def detect_container(file: BinaryIO, suffix: str = "") -> Container | None:
     """Detect the container of a file; None if it is not sound.
 
     Args:

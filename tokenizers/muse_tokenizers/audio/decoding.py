@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.audio.containers import Container, look_at, opened
+from muse_tokenizers.audio.containers import Container, detect_container, opened
 from muse_tokenizers.audio.decoders import ALL, PLAIN, Sound, decoded, import_decoders
 from muse_tokenizers.child_process import Answer, ChildExitedError, ChildProcess, ChildTimeoutError, limit_memory, serve
 from muse_tokenizers.errors import UnreadablePieceError
@@ -59,7 +59,7 @@ def open_sound(file: Path | io.BytesIO, name: str) -> Generator[Sound]:
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(opened(file))
-            container = look_at(stream, file.suffix.lower() if isinstance(file, Path) else "")
+            container = detect_container(stream, file.suffix.lower() if isinstance(file, Path) else "")
             if container is None:
                 if stream.seek(0, os.SEEK_END) == 0:
                     raise UnreadablePieceError(f"{name} is empty")
@@ -218,7 +218,7 @@ class _Decoding:
         path = request["open"]
         file = io.BytesIO(content) if path is None else Path(path)
         stream = self._stack.enter_context(opened(file))
-        container = look_at(stream, "" if path is None else Path(path).suffix.lower())
+        container = detect_container(stream, "" if path is None else Path(path).suffix.lower())
         if container is None:
             raise UnreadablePieceError(f"{self._name} has changed while it was read")
         import_decoders(media=request["media"])

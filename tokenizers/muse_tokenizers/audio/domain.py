@@ -108,7 +108,7 @@ class AudioDomain(Domain[Waveform]):
         nothing = np.zeros((0, self.tokenizer.streams), dtype=np.int64)
         if piece is None:
             return Prompt(ids=begin, piece=None, partial_frames=nothing)
-        hop, frames = self.tokenizer.codec.shape.hop, self._given_frames(piece, length)
+        hop, frames = self.tokenizer.codec.shape.hop, self._prompt_frames(piece, length)
         given = Waveform(samples=piece.samples[:, : frames * hop], sample_rate=piece.sample_rate)
         steps = self.tokenizer.encode(given)
         # The last steps lack the finer codes of frames that do not exist yet.
@@ -139,14 +139,14 @@ class AudioDomain(Domain[Waveform]):
         # The gain neither attenuates, nor compensates for a codec that fails to reconstruct a sound at all.
         return min(max(gain_to(decoded, target), 1.0), _LARGEST_GAIN)
 
-    def _given_frames(self, piece: Waveform, seconds: float | None) -> int:
+    def _prompt_frames(self, piece: Waveform, seconds: float | None) -> int:
         samples = int(piece.samples.shape[1])
         if seconds is not None:
             samples = round(min(samples, seconds * piece.sample_rate))
         return max(1, samples // self.tokenizer.codec.shape.hop)
 
     def find_split_point(self, piece: Waveform, length: float) -> float:
-        return self._given_frames(piece, length) * self.tokenizer.codec.shape.hop / piece.sample_rate
+        return self._prompt_frames(piece, length) * self.tokenizer.codec.shape.hop / piece.sample_rate
 
     def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
         second = round(self.tokenizer.codec.shape.frame_rate)

@@ -28,13 +28,13 @@ def import_encodec() -> Any:
             warnings.simplefilter("ignore", FutureWarning)
             stands_in = not _has_torchaudio()
             if stands_in:
-                sys.modules.update(_stand_in())
+                sys.modules.update(_stub_modules())
             try:
                 importlib.import_module("encodec.msstftd")
                 return importlib.import_module("encodec")
             finally:
                 if stands_in:
-                    for name in _stand_in():
+                    for name in _stub_modules():
                         sys.modules.pop(name, None)
 
 
@@ -51,7 +51,7 @@ def _has_torchaudio() -> bool:
     return True
 
 
-def _stand_in() -> dict[str, types.ModuleType]:
+def _stub_modules() -> dict[str, types.ModuleType]:
     torchaudio, transforms = types.ModuleType("torchaudio"), types.ModuleType("torchaudio.transforms")
     transforms.Spectrogram = _spectrogram  # type: ignore[attr-defined]
     torchaudio.transforms = transforms  # type: ignore[attr-defined]

@@ -105,7 +105,7 @@ class _Reading:
                 if count > most:
                     self._refuse_long(count / self._sample_rate)
             if rest:
-                self._say_what_is_missing(sound)
+                self._warn_about_missing(sound)
         if not count:
             raise UnreadablePieceError(f"{self._name} is empty: it has no samples")
         samples = _joined(parts, min(count, most))
@@ -129,7 +129,7 @@ class _Reading:
                 raise UnreadablePieceError(f"{self._name} has samples that are not numbers")
             yield mono
 
-    def _say_what_is_missing(self, sound: Sound) -> None:
+    def _warn_about_missing(self, sound: Sound) -> None:
         there = f"{self._frames / sound.rate:.2f} s of it were read"
         if sound.container.lacks is not None:
             self.said.append(f"{sound.container.lacks}; {there}")

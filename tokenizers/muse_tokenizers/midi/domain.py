@@ -180,7 +180,7 @@ class RemiDomain(MidiDomain):
         return self.tokenizer.half_step(ids)
 
     def _tick_in(self, piece: Score, tick: float) -> float:
-        return _without_hairs(tick * piece.ticks_per_quarter / self.tokenizer.tables.ticks_per_quarter)
+        return _without_rounding_error(tick * piece.ticks_per_quarter / self.tokenizer.tables.ticks_per_quarter)
 
     def timed(self, prompt: Prompt[Score], constraints: Constraints | None = None) -> Prompt[Score]:
         tempo = MidiConstraints.of(constraints).tempo
@@ -234,7 +234,7 @@ class PerformanceDomain(MidiDomain):
         return 0.5
 
     def _tick_in(self, piece: Score, tick: float) -> float:
-        return _without_hairs(TempoMap(piece).ticks(tick * self.tokenizer.tick_seconds))
+        return _without_rounding_error(TempoMap(piece).ticks(tick * self.tokenizer.tick_seconds))
 
     def join(self, prompt: Prompt[Score], ids: Ids) -> Score:
         whole = self.tokenizer.decode(np.concatenate([prompt.ids, ids]))
@@ -266,7 +266,7 @@ def _find(prompt: Prompt[Score]) -> Find | None:
     return None if prompt.divided else first_track_like
 
 
-def _without_hairs(tick: Any) -> float:
+def _without_rounding_error(tick: Any) -> float:
     """Remove rounding errors, which rounding up would turn into a tick."""
     return round(float(tick), 3)
 

@@ -85,7 +85,7 @@ _NAMED: dict[str, tuple[int, ...] | range] = {
 """Names in the singular that mean several programs, or a program with another name."""
 
 _SAME_WORD = {"saxophone": "sax", "synthesizer": "synth", "synthesiser": "synth", "electrical": "electric"}
-_LEAST_BEGINNING = 4
+_SHORTEST_PREFIX = 4
 """Smallest number of letters that may abbreviate a word."""
 
 
@@ -109,7 +109,7 @@ def instrument_programs(name: str) -> frozenset[int]:
     exact = [program for program, other in enumerate(names) if words and words == other]
     if exact or words in named:
         return frozenset(exact or named[words])
-    for fits in (_is_whole, _is_beginning):
+    for fits in (_is_whole, _is_prefix):
         found = [
             program
             for program, other in enumerate(names)
@@ -118,7 +118,7 @@ def instrument_programs(name: str) -> frozenset[int]:
         if found:
             return frozenset(found)
     raise ConstraintError(
-        f"no instrument is called {name!r}{_meant(words)}; allowed: drums, a program from 0 to 127, a General MIDI "
+        f"no instrument is called {name!r}{_hint(words)}; allowed: drums, a program from 0 to 127, a General MIDI "
         "name, or words of several, such as piano, strings, electric guitar"
     )
 
@@ -127,8 +127,8 @@ def _is_whole(word: str, there: str) -> bool:
     return word == there
 
 
-def _is_beginning(word: str, there: str) -> bool:
-    return word == there or (len(word) >= _LEAST_BEGINNING and there.startswith(word))
+def _is_prefix(word: str, there: str) -> bool:
+    return word == there or (len(word) >= _SHORTEST_PREFIX and there.startswith(word))
 
 
 def _words(name: str) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def _named() -> dict[tuple[str, ...], tuple[int, ...]]:
     return {_words(name): tuple(programs) for names, programs in _NAMED.items() for name in names.split(",")}
 
 
-def _meant(words: tuple[str, ...]) -> str:
+def _hint(words: tuple[str, ...]) -> str:
     known = [" ".join(other) for other in (*_named(), *_general_midi())]
     close = get_close_matches(" ".join(words), dict.fromkeys(known), n=2, cutoff=0.75) if words else []
     return f" (did you mean {' or '.join(close)}?)" if close else ""

@@ -69,7 +69,7 @@ def pair_notes(messages: Messages, track_ends: Numbers, ticks_per_quarter: int) 
     order = np.argsort(voice, kind="stable")
     places, voice = places[order], voice[order]
     strikes = (messages.kind[places] == 9) & (messages.second[places] > 0)
-    strikes, places, voice = _without_strays(strikes, places, voice)
+    strikes, places, voice = _without_unmatched_note_offs(strikes, places, voice)
     begins = np.flatnonzero(np.diff(voice, prepend=-1))
     rank = np.cumsum(np.diff(voice, prepend=-1) != 0) - 1
     on, off = np.flatnonzero(strikes), np.flatnonzero(~strikes)
@@ -93,7 +93,7 @@ def pair_notes(messages: Messages, track_ends: Numbers, ticks_per_quarter: int) 
     return Notes(place=places[on][back], end=end[back], unclosed=unclosed)
 
 
-def _without_strays(
+def _without_unmatched_note_offs(
     strikes: NDArray[np.bool_], places: Numbers, voice: Numbers
 ) -> tuple[NDArray[np.bool_], Numbers, Numbers]:
     """Remove note-offs for which no note sounds; voices are contiguous."""

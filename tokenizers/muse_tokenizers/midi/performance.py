@@ -170,7 +170,7 @@ class PerformanceTokenizer(MidiTokenizer):
         return FileNotes(tracks, lambda ticks: tempo.seconds(ticks) / self.tick_seconds)
 
     def describe_list(
-        self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
+        self, ids: list[int], clock: Clock | None = None, prompt_length: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
         """Describe every id, at the times of the ids alone. The ids of a note share its index and span."""
         tokens, tick, note = list[Token](), 0, -1
@@ -202,7 +202,7 @@ class PerformanceTokenizer(MidiTokenizer):
             for member in members:
                 tokens[member] = replace(tokens[member], end=(tick + self._closing_ticks) * self.tick_seconds)
         for members, pitch, struck in strikes:
-            found = None if file is None or members[0] >= given else file.end(0, pitch, struck, 1.0)
+            found = None if file is None or members[0] >= prompt_length else file.end(0, pitch, struck, 1.0)
             if found is not None:
                 for member in members:
                     tokens[member] = replace(tokens[member], end=found * self.tick_seconds)

@@ -216,7 +216,7 @@ class RemiTokenizer(MidiTokenizer):
         return FileNotes(tracks, lambda ticks: ticks * ratio)
 
     def describe_list(
-        self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
+        self, ids: list[int], clock: Clock | None = None, prompt_length: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
         """Describe every id. The ids of a note share its index and span."""
         tables, tokens = self.tables, list[Token]()
@@ -230,7 +230,7 @@ class RemiTokenizer(MidiTokenizer):
                 heard.append((moment.tick, moment.seconds, moment.seconds_per_tick))
             elif moment.kind == Kind.Duration:
                 end: float | None = None
-                if file is not None and index < given:
+                if file is not None and index < prompt_length:
                     drum = tables.kind[ids[first]] == Kind.PitchDrum
                     player, pitch = -1 if drum else moment.program - 1, int(tables.number[ids[first]])
                     end = file.end(player, pitch, moment.tick, tables.ticks_per_quarter / 8)

@@ -58,8 +58,8 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     def describe(self, ids: Ids, prompt: Prompt[Score] | None = None) -> list[list[Token]]:
         file = self.file_notes(prompt.piece) if prompt and prompt.piece is not None else None
-        given, clock = len(prompt.ids) if prompt else 0, clock_of(prompt and prompt.clock)
-        return [[token] for token in self.describe_list([int(i) for i in ids[:, 0]], clock, given, file)]
+        prompt_length, clock = len(prompt.ids) if prompt else 0, clock_of(prompt and prompt.clock)
+        return [[token] for token in self.describe_list([int(i) for i in ids[:, 0]], clock, prompt_length, file)]
 
     def inner(self, ids: Ids) -> list[int]:
         """Return the ids that are not special."""
@@ -83,14 +83,14 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     @abstractmethod
     def describe_list(
-        self, ids: list[int], clock: Clock | None = None, given: int = 0, file: FileNotes | None = None
+        self, ids: list[int], clock: Clock | None = None, prompt_length: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
         """Describe every id.
 
         Args:
             ids: Ids, including special ones.
             clock: Times of their ticks; None for the times of the ids alone.
-            given: Number of ids that belong to a prompt.
+            prompt_length: Number of ids that belong to a prompt.
             file: Ends of the notes of the prompt; None for those of the ids.
         """
 

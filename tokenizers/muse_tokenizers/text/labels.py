@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muse_tokenizers.text.utf8 import runs
 
-__all__ = ["begun_in", "label_in", "readable"]
+__all__ = ["characters_starting_in", "label_in", "readable"]
 
 _REST = 3
 """Largest number of bytes of a character before or after one of its bytes."""
@@ -24,7 +24,7 @@ def label_in(data: bytes, start: int, end: int) -> tuple[str, str]:
     return readable(text), kind
 
 
-def begun_in(data: bytes, start: int, end: int) -> str:
+def characters_starting_in(data: bytes, start: int, end: int) -> str:
     """Return the characters that begin in data[start:end], each complete."""
     while start < end and _goes_on(data[start]):
         start += 1
