@@ -121,5 +121,5 @@ def test_nothing_to_train_on_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ArgumentsError, match=r"^none of the 1 sound files can be trained on: .*a.wav"):
         gather(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ArgumentsError, match=r"is no run of muse-train codec: it has no "):
+    with pytest.raises(ArgumentsError, match=r"is not a run of muse-train codec: it has no "):
         open_sounds(tmp_path, RATE)

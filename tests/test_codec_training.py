@@ -242,7 +242,7 @@ def test_the_command_trains_and_goes_on_as_it_began(run: RunCommand, music: Path
     assert [one["name"] for one in judged["all"]][4:6] == ["codes shuffled in time", "random codes"]
     assert len(judged["entropies"]) == 8
     for extra, message in (
-        (("--split", "test", "--data", tmp_path), "is no run of muse-train codec: it has no sounds"),
+        (("--split", "test", "--data", tmp_path), "is not a run of muse-train codec: it has no sounds"),
         (("--seconds", 0.01), "--seconds is 0.01; allowed: 0.11 to 3600"),
         (("--checkpoint", tmp_path), "cannot read the codec"),
     ):
