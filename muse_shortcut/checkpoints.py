@@ -103,17 +103,26 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     weights = folder / "model.safetensors"
     data = _read_bytes(weights)
     digest = hashlib.sha256(data).hexdigest()
-    # Checkpoints from before this key was introduced lack it.
+    # Checkpoints from before these digests were introduced lack them.
     if config.get("sha256", digest) != digest:
         raise CheckpointError(f"{weights} is damaged: it is not what was written (its SHA-256 is another)")
+    core = _make_core(model, parse_tensors(data, weights), weights)
+    if config.get("model_sha256", _digest_of(config["model"])) != _digest_of(config["model"]):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: its model is not the one that was written")
     return Checkpoint(
-        core=_make_core(model, parse_tensors(data, weights), weights).to(device).eval(),
+        core=core.to(device).eval(),
         tokenizer=tokenizer,
         sampling=read_sampling(folder / "generation.json"),
         facts=config.get("facts", {}),
         card=_read_card(folder / "README.md"),
         digest=digest,
     )
+
+
+def _digest_of(model: Any) -> str:
+    """Return the SHA-256 of a model's configuration as it is in the file: heads of another number fit the same weights,
+    and compute something else."""
+    return hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
 
 
 def read_core(model: ModelConfig, weights: Path) -> Core:
@@ -172,12 +181,14 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     data = save_tensors(state, metadata={"format": "pt"})
     write_bytes(folder / "model.safetensors", data)
     digest = hashlib.sha256(data).hexdigest()
+    model = core.config.to_json()
     content = {
         "version": VERSION,
         **HUB_FIELDS,
-        "model": core.config.to_json(),
+        "model": model,
         "facts": checkpoint.facts,
         "sha256": digest,
+        "model_sha256": _digest_of(model),
     }
     write_text(folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "generation.json", json.dumps(asdict(checkpoint.sampling), indent=2) + "\n")

@@ -65,6 +65,8 @@ def require_sources(weights: Mapping[str, float], sources: Collection[str]) -> N
     """Check that all weighted sources exist, and that at least one has a positive weight."""
     for name in weights:
         if name not in sources:
-            raise ArgumentsError(f"train.mix has {name!r}; the sources are {', '.join(dict.fromkeys(sources))}")
+            raise ArgumentsError(
+                f"train.source_weights has {name!r}; the sources are {', '.join(dict.fromkeys(sources))}"
+            )
     if not any(weights.get(source, 1.0) for source in sources):
-        raise ArgumentsError("train.mix leaves nothing to learn from; allowed: at least one weight above 0")
+        raise ArgumentsError("train.source_weights leaves nothing to learn from; allowed: at least one weight above 0")

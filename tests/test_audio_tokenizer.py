@@ -82,6 +82,18 @@ def test_a_prompt_and_its_partial_frames_have_all_its_codes(audio: AudioDomain) 
         assert (prompt.partial_frames[stream:, stream] == -1).all()
 
 
+def test_a_prompt_of_more_than_an_hour_is_refused_and_a_part_of_it_is_not(four: AudioDomain) -> None:
+    # One sample in memory, as long as it is told to be.
+    samples = np.broadcast_to(np.zeros(1, np.float32), (1, 2 * 3600 * RATE))
+    piece = Waveform(samples=samples, sample_rate=RATE)
+    with pytest.raises(ConstraintError) as caught:
+        four.prompt(piece)
+    assert str(caught.value) == (
+        "a prompt of sound lasts up to 60 minutes, and this one 120; continue a part of it with --prompt-seconds"
+    )
+    assert four.prompt(piece, 2.0).split_point == pytest.approx(2.0, abs=HOP / RATE)
+
+
 def test_a_continuation_keeps_the_prompts_codes(audio: AudioDomain) -> None:
     prompt = audio.prompt(waveform(1.0))
     ids = draw(audio.grammar(prompt.ids, 3, AudioConstraints(seconds=0.5), prompt.partial_frames), 400, seed=0)

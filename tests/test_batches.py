@@ -186,7 +186,7 @@ def test_weights_are_those_of_the_stores_sources(tmp_path_factory: pytest.TempPa
     assert found is not None
     assert found.weights.tolist() == [{first: 1.0, second: 2.5}[name] for name in names]
     assert found.starts.tolist() == [0, *np.cumsum([p.tokens for p in store.pieces if p.split == "train"])[:-1]]
-    with pytest.raises(ArgumentsError, match=f"train.mix has 'polka'; the sources are {first}, {second}"):
+    with pytest.raises(ArgumentsError, match=f"train.source_weights has 'polka'; the sources are {first}, {second}"):
         source_weights_of(store, "train", {"polka": 2})
     with pytest.raises(ArgumentsError, match="leaves nothing to learn from"):
         source_weights_of(store, "train", {first: 0, second: 0})

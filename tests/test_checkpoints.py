@@ -107,7 +107,10 @@ def test_weights_kept_in_half_precision_are_computed_with_in_float32(folder: Pat
 
 
 def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "nowhere") == f"no checkpoint at {tmp_path / 'nowhere'}: there is no such folder"
+    assert refusal(tmp_path / "nowhere") == (
+        f"no checkpoint at {tmp_path / 'nowhere'}: there is no such folder; "
+        "allowed: the folder of a checkpoint or of a run"
+    )
     (tmp_path / "file").write_text("")
     assert "no checkpoint at" in refusal(tmp_path / "file")
 
@@ -118,7 +121,10 @@ PARTS = ["config.json", "model.safetensors", "generation.json", "tokenizer/token
 @pytest.mark.parametrize("part", PARTS)
 def test_a_missing_file_is_named(folder: Path, part: str) -> None:
     (folder / part).unlink()
-    assert f"cannot read {folder / part}: No such file or directory" in refusal(folder)
+    if part == "config.json":
+        assert refusal(folder) == f"{folder} is not a checkpoint: it has no config.json"
+    else:
+        assert f"cannot read {folder / part}: No such file or directory" in refusal(folder)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -261,7 +267,7 @@ def test_another_version_is_refused_with_what_it_is(folder: Path, version: Any) 
 def without_checksum(folder: Path) -> None:
     """As checkpoints were before their weights had one."""
     config = json.loads((folder / "config.json").read_text())
-    del config["sha256"]
+    del config["sha256"], config["model_sha256"]
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -273,6 +279,14 @@ def test_a_changed_bit_of_the_weights_is_seen(folder: Path) -> None:
     assert refusal(folder) == f"{path} is damaged: it is not what was written (its SHA-256 is another)"
     without_checksum(folder)
     load_checkpoint(folder)
+
+
+def test_a_model_of_other_heads_is_seen_though_its_weights_fit(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["model"]["heads"] = 1
+    path.write_text(json.dumps(config))
+    assert refusal(folder) == f"{path} is damaged: its model is not the one that was written"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

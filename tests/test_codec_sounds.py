@@ -67,7 +67,7 @@ def test_source_weights_determine_how_often_a_source_is_heard(tmp_path: Path) ->
     weights = sounds.weights({"low": 0})
     clips = sounds.clips(50, RATE // 4, np.random.default_rng(0), weights)
     assert (np.abs(np.diff(np.sign(clips), axis=1)).sum(1) > 500).all()
-    with pytest.raises(ArgumentsError, match=r"train.mix has 'speech'; the sources are high, low"):
+    with pytest.raises(ArgumentsError, match=r"train.source_weights has 'speech'; the sources are high, low"):
         sounds.weights({"speech": 1})
     with pytest.raises(ArgumentsError, match=r"leaves nothing to learn from"):
         sounds.weights({"low": 0, "high": 0})

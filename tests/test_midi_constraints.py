@@ -67,6 +67,8 @@ def test_instruments_are_names_and_numbers(words: tuple[str, ...], programs: set
         *(("woodwind", {*range(64, 76)}), ("woodwinds", {*range(64, 76)}), ("flute", {73}), ("pan pipes", {75})),
         *(("vocals", {52, 53, 54}), ("choir", {52, 53, 54}), ("voices", {52, 53, 54}), ("voice oohs", {53})),
         *(("synth lead", {*range(80, 88)}), ("pads", {*range(88, 96)}), ("synth bass", {38, 39})),
+        *(("hi-hat", {DRUMS}), ("tambourine", {DRUMS}), ("contra bass", {43}), ("contrabassoon", {70})),
+        *(("jazz organ", {16, 17, 18}), ("concertina", {21})),
         *(("drum kit", {DRUMS}), ("Drum-Kit", {DRUMS}), ("steel drums", {114}), ("vibes", {11}), ("harpsi", {6})),
     ],
 )  # fmt: skip

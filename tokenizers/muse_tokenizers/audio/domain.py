@@ -16,10 +16,10 @@ from muse_tokenizers.audio.constraints import AudioConstraints
 from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import longest_silence, measure_sound
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
-from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform, wav_bytes, write_waveform
+from muse_tokenizers.audio.waveforms import SUFFIXES, join_parts, read_waveform, wav_bytes, write_waveform
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Waveform
 from muse_tokenizers.domain import EMBEDDED, Domain, View
-from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
+from muse_tokenizers.errors import ConstraintError, UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.loudness import gain_to, integrated_loudness
 from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
 
@@ -28,6 +28,8 @@ __all__ = ["AudioDomain"]
 _MEASURED_SECONDS = 10.0
 """Seconds at the end of a prompt whose loudness the continuation matches."""
 _LARGEST_GAIN = 2.0
+_LONGEST_PROMPT = 3600.0
+"""Seconds. Continuing a sound takes about 30 MB of memory per minute, since all of it is decoded and written again."""
 
 
 class AudioDomain(Domain[Waveform]):
@@ -104,6 +106,7 @@ class AudioDomain(Domain[Waveform]):
     # Continuing
 
     def prompt(self, piece: Waveform | None, length: float | None = None) -> Prompt[Waveform]:
+        """See `Domain.prompt`. Raises ConstraintError: The prompt lasts longer than an hour."""
         begin = np.full((1, self.tokenizer.streams), self.tokenizer.begin, dtype=np.int64)
         nothing = np.zeros((0, self.tokenizer.streams), dtype=np.int64)
         if piece is None:
@@ -143,6 +146,11 @@ class AudioDomain(Domain[Waveform]):
         samples = int(piece.samples.shape[1])
         if seconds is not None:
             samples = round(min(samples, seconds * piece.sample_rate))
+        if samples > _LONGEST_PROMPT * piece.sample_rate:
+            raise ConstraintError(
+                f"a prompt of sound lasts up to {_LONGEST_PROMPT / 60:g} minutes, and this one "
+                f"{samples / piece.sample_rate / 60:.0f}; continue a part of it with --prompt-seconds"
+            )
         return max(1, samples // self.tokenizer.codec.shape.hop)
 
     def find_split_point(self, piece: Waveform, length: float) -> float:
@@ -151,7 +159,7 @@ class AudioDomain(Domain[Waveform]):
     def join(self, prompt: Prompt[Waveform], ids: Ids) -> Waveform:
         second = round(self.tokenizer.codec.shape.frame_rate)
         parts = list(self.joining(prompt, (ids[at : at + second] for at in range(0, len(ids), second))))
-        samples = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+        samples = join_parts(parts, sum(map(len, parts)))
         return Waveform(samples=samples[None], sample_rate=self.tokenizer.codec.shape.sample_rate)
 
     def extended(self, prompt: Prompt[Waveform], ids: Ids) -> Prompt[Waveform]:
@@ -186,7 +194,6 @@ class AudioDomain(Domain[Waveform]):
         Yields:
             Samples (N,) from the beginning of the prompt, as soon as their frames are complete; together they equal the
                 result of `join`.
-            together they are what `join` gives.
         """
         for samples in self.tokenizer.codec.decoding(self._whole_frames(prompt, steps)):
             yield np.clip(samples * np.float32(prompt.gain), -1.0, 1.0)

@@ -21,6 +21,7 @@ __all__ = [
     "MEDIA_SUFFIXES",
     "SUFFIXES",
     "flac_bytes",
+    "join_parts",
     "read_waveform",
     "wav_bytes",
     "write_waveform",
@@ -31,8 +32,10 @@ MEDIA_SUFFIXES = frozenset({".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".webm", ".w
 SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".caf", ".au"}
 ) | (MEDIA_SUFFIXES if HAS_MEDIA else frozenset())
+_WRITTEN_BLOCK = 2**18
+"""Samples."""
 LONGEST_SECONDS = 4 * 3600.0
-"""Longest sound that is read; it takes 5.8 MB of memory per minute at 24 kHz."""
+"""Longest sound that is read; reading takes 5.8 MB of memory per minute at 24 kHz."""
 
 
 def read_waveform(
@@ -108,7 +111,7 @@ class _Reading:
                 self._warn_about_missing(sound)
         if not count:
             raise UnreadablePieceError(f"{self._name} is empty: it has no samples")
-        samples = _joined(parts, min(count, most))
+        samples = join_parts(parts, min(count, most))
         peak = max(float(samples.max()), -float(samples.min()))
         if peak > 1.0:
             samples /= peak
@@ -139,7 +142,7 @@ class _Reading:
             self.said.append(f"is damaged: {there}")
 
 
-def _joined(parts: list[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
+def join_parts(parts: list[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
     """Join the first `length` samples of parts and free the parts on the way, so that no sample is in memory twice."""
     samples = np.empty(length, dtype=np.float32)
     at = 0
@@ -172,8 +175,11 @@ def wav_bytes(waveform: Waveform) -> bytes:
     import soundfile
 
     buffer = io.BytesIO()
-    samples = np.clip(waveform.samples, -1.0, 1.0).T
-    soundfile.write(buffer, samples, waveform.sample_rate, format="WAV", subtype="PCM_16")
+    channels, length = waveform.samples.shape
+    with soundfile.SoundFile(buffer, "w", waveform.sample_rate, channels, format="WAV", subtype="PCM_16") as file:
+        # In blocks, since whole copies of an hour of sound take more memory than the sound.
+        for start in range(0, length, _WRITTEN_BLOCK):
+            file.write(np.clip(waveform.samples[:, start : start + _WRITTEN_BLOCK], -1.0, 1.0).T)
     return buffer.getvalue()
 
 

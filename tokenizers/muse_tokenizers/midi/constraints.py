@@ -130,7 +130,7 @@ def parse_key(key: str) -> frozenset[int]:
         if steps:
             tonic = _NATURALS[found[1].lower()] + _ACCIDENTALS[(found[2] or found[3] or "").lower()]
             return frozenset((tonic + step) % 12 for step in steps)
-    close = get_close_matches(mode, _MODES, n=1)
+    close = [] if mode in _MODES else get_close_matches(mode, _MODES, n=1)
     raise ConstraintError(
         f"no key is called {key!r}{f' (did you mean {close[0]}?)' if close else ''}; allowed: a tonic (alone: major) "
         "and a mode such as 'C major', 'F# minor', 'Bbm', 'D dorian', 'A harmonic minor', 'E blues', or pitch classes "
