@@ -113,7 +113,7 @@ def test_a_full_house_sends_away_who_was_idle_longest_and_nobody_who_is_served(t
     assert not c.folder.exists()
     assert len(visitors) == 3
     running = [visitor_run(visitor, tmp_path) for visitor in (a, d)]
-    with pytest.raises(ArgumentsError, match=r"^3 visitors are being served, and no more fit; come back later$"):
+    with pytest.raises(ArgumentsError, match=r"^3 visitors are being served, which is the most; try again later$"):
         visitors.of("e")
     assert not any(one.gone for one in (a, b, d))
     # Those who are there come and go as before.

@@ -153,7 +153,7 @@ def test_two_visitors_who_send_the_same_file_can_both_open_it(served: Process) -
     opened = [Caller(served.url).open({"domain": "midi", "upload": path, "name": "saints.mid"}) for path in paths]
     assert [(one["name"], one["warnings"]) for one in opened] == [("saints.mid", [])] * 2
     assert not Path(paths[0]).exists()
-    assert "send it again" in Caller(served.url).open({"domain": "midi", "upload": paths[0]})["problem"]
+    assert "upload the file again" in Caller(served.url).open({"domain": "midi", "upload": paths[0]})["problem"]
 
 
 def test_what_a_client_was_given_is_there_until_they_leave(served: Process) -> None:
