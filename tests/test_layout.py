@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,27 @@ def test_no_file_of_the_sources_is_longer_than_400_lines() -> None:
     folders = (ROOT / "muse_shortcut", ROOT / "tokenizers", ROOT / "web")
     sources = [path for folder in folders for path in (*folder.rglob("*.py"), *folder.rglob("*.js"))]
     assert [path.name for path in sources if len(path.read_text(encoding="utf-8").splitlines()) > 400] == []
+
+
+def _modules() -> dict[str, Path]:
+    folders = (ROOT / "muse_shortcut", ROOT / "tokenizers" / "muse_tokenizers", ROOT / "web" / "muse_web")
+    found = {path.relative_to(folder.parent): path for folder in folders for path in folder.rglob("*.py")}
+    return {".".join(name.with_suffix("").parts).removesuffix(".__init__"): path for name, path in found.items()}
+
+
+def _imported(path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """The modules that a module imports, in functions and for types too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in modules else node.module
+
+
+def test_no_module_imports_itself_through_others_even_inside_functions() -> None:
+    modules = _modules()
+    graph = {name: set(_imported(path, modules)) & modules.keys() - {name} for name, path in modules.items()}
+    assert sum(map(len, graph.values())) > 900
+    TopologicalSorter(graph).prepare()

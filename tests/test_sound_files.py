@@ -17,8 +17,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from muse_tokenizers.audio import decoding, waveforms
-from muse_tokenizers.audio.waveforms import MEDIA_SUFFIXES, SUFFIXES, read_waveform
+from muse_tokenizers.audio.waveforms import SUFFIXES, read_waveform
 from muse_tokenizers.errors import UnreadablePieceError
+from muse_tokenizers.suffixes import MEDIA
 
 RATE = 44_100
 SECONDS = 3.0
@@ -158,11 +159,12 @@ def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_extra_adds_its_suffixes_where_it_is_there() -> None:
-    assert MEDIA_SUFFIXES <= SUFFIXES
+    assert MEDIA <= SUFFIXES
     program = (
         "import importlib.util as u; find = u.find_spec; "
         "u.find_spec = lambda n, *p: None if n == 'av' else find(n, *p);"
-        "from muse_tokenizers.audio.waveforms import *; print(sorted(SUFFIXES & MEDIA_SUFFIXES), sorted(SUFFIXES)[:2])"
+        "from muse_tokenizers.audio.waveforms import SUFFIXES; from muse_tokenizers.suffixes import MEDIA;"
+        "print(sorted(SUFFIXES & MEDIA), sorted(SUFFIXES)[:2])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] ['.aif', '.aifc']"

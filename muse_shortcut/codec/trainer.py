@@ -131,8 +131,8 @@ class CodecTrainer:
         long_enough = [sound for sound in taken if len(sound) >= self._shape.hop * 8]
         if not long_enough:
             raise ArgumentsError(
-                f"no held-out file is as long as eight frames, {8 / self._shape.frame_rate:.2f} s: there is nothing to "
-                "judge by"
+                f"no held-out file is as long as eight frames, {8 / self._shape.frame_rate:.2f} s: the codec cannot be "
+                "evaluated"
             )
         return long_enough
 
@@ -209,9 +209,9 @@ class CodecTrainer:
                 is_best, distance = False, None
                 started = progress.step > self._quantise_after
                 if last or (started and progress.step % config.eval_every == 0):
-                    judged = self.evaluate()
-                    distance = judged["mel_distance"]
-                    values |= judged
+                    metrics = self.evaluate()
+                    distance = metrics["mel_distance"]
+                    values |= metrics
                     is_best = progress.best is None or distance < progress.best
                     progress.best = distance if is_best else progress.best
                 log.write(progress.step, values)

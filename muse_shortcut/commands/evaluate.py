@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder
 from muse_shortcut.commands.command_line import CommandLine, StopSwitch, Terminal, run_command
-from muse_shortcut.commands.evaluate_results import Evaluation, compared, copied, shown
+from muse_shortcut.commands.evaluate_results import Evaluation, check_json, compared, copied, shown
 from muse_shortcut.commands.progress import check_ids
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from muse_shortcut.evaluation.evaluating import LikelihoodResult
     from muse_shortcut.evaluation.windows import WindowChoice, WindowSelection
 
-__all__ = ["check_json", "main"]
+__all__ = ["main"]
 
 PROGRAM = "muse-evaluate"
 _PARTS = ("likelihood", "continuations", "copies")
@@ -138,7 +138,7 @@ def _evaluate(arguments: Namespace) -> int:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
     checkpoint = load_checkpoint(folder, device)
     store.check_tokenizer(checkpoint.tokenizer.fingerprint(), str(folder))
-    check_ids(store, checkpoint.tokenizer.vocabulary_size, terminal)
+    check_ids(store, checkpoint.tokenizer.vocabulary_size, quiet=terminal.quiet)
     only = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
     if arguments.sources is not None and not only:
         raise ArgumentsError("--sources is empty; allowed: names with commas between them")
@@ -187,14 +187,6 @@ def _check(arguments: Namespace) -> None:
     if arguments.max_pieces is not None and arguments.max_pieces < 1:
         raise ArgumentsError(f"--max-pieces is {arguments.max_pieces}; allowed: 1 or more")
     check_json(arguments.json)
-
-
-def check_json(name: str | None) -> None:
-    """Check before the work that its results can be written. Raises ArgumentsError."""
-    if name and Path(name).is_dir():
-        raise ArgumentsError(f"--json is {name!r}, a folder; allowed: a file")
-    if name and not Path(name).absolute().parent.is_dir():
-        raise ArgumentsError(f"--json is {name!r}; there is no folder {Path(name).parent}")
 
 
 def _scoring(evaluation: Evaluation) -> Any:

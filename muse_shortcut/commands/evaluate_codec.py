@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import codec_name
 from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
+from muse_shortcut.commands.evaluate_results import check_json
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
@@ -51,7 +52,6 @@ def main() -> NoReturn:
 def _evaluate(arguments: Namespace) -> None:
     from muse_shortcut.codec.metrics import measure_codec, measure_controls
     from muse_shortcut.codec.sounds import open_sounds
-    from muse_shortcut.commands.evaluate import check_json
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.files import write_text
     from muse_tokenizers.audio.codecs import SHIPPED, find_codec
@@ -70,7 +70,7 @@ def _evaluate(arguments: Namespace) -> None:
         if file.stop - file.first >= 8 * codec.shape.hop:
             by_source.setdefault(file.source, []).append(sounds.middle(file, length))
     if not by_source:
-        raise ArgumentsError(f"there is nothing to judge by: {arguments.data} has no {arguments.split} sounds")
+        raise ArgumentsError(f"{arguments.data} has no sounds of at least 8 frames in its {arguments.split} split")
     taken = [sound for found in by_source.values() for sound in found]
     sources: dict[str, list[CodecMetrics]] = {}
     with Terminal(PROGRAM, arguments).progress("listening", len(taken)) as bar:

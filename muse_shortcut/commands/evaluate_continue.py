@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
+from muse_shortcut.commands.evaluate_results import check_json
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def main() -> NoReturn:
 
 def _evaluate(arguments: Namespace) -> None:
     from muse_shortcut.api.model import load
-    from muse_shortcut.commands.evaluate import check_json
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.evaluation.classifier import classification_accuracy
     from muse_shortcut.evaluation.continuity import CANDIDATES, Lengths, choose_excerpts, continue_excerpts, table

@@ -1,12 +1,14 @@
-"""Results of muse-evaluate on continuations, as JSON and as tables."""
+"""Results of muse-evaluate, as JSON and as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muse_shortcut.commands.command_line import StopSwitch, Terminal
+from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from muse_shortcut.data.store import Store
     from muse_shortcut.evaluation.continuations import Outcome
 
-__all__ = ["Evaluation", "compared", "copied", "shown"]
+__all__ = ["Evaluation", "check_json", "compared", "copied", "shown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,14 @@ class Evaluation:
     sources: dict[str, list[int]]
     tables: Tables
     terminal: Terminal
+
+
+def check_json(name: str | None) -> None:
+    """Check before the work that its results can be written. Raises ArgumentsError."""
+    if name and Path(name).is_dir():
+        raise ArgumentsError(f"--json is {name!r}, a folder; allowed: a file")
+    if name and not Path(name).absolute().parent.is_dir():
+        raise ArgumentsError(f"--json is {name!r}; there is no folder {Path(name).parent}")
 
 
 def shown(bar: ProgressBar, unit: str, stop: StopSwitch) -> Callable[[int], None]:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from muse_shortcut.commands.command_line import Terminal
     from muse_shortcut.data.store import Store
 
 __all__ = ["ProgressBar", "check_ids", "duration"]
@@ -89,7 +88,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def check_ids(store: Store, vocabulary_size: int, terminal: Terminal) -> None:
+def check_ids(store: Store, vocabulary_size: int, *, quiet: bool = False) -> None:
     """Run `Store.check_ids` with a progress bar. Raises StoreError."""
-    with terminal.progress("checking the store", store.tokens.nbytes / 2**20) as bar:
+    with ProgressBar("checking the store", store.tokens.nbytes / 2**20, quiet=quiet) as bar:
         store.check_ids(vocabulary_size, lambda done: bar.show(done / 2**20, "MiB"))

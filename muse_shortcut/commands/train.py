@@ -180,7 +180,7 @@ def _observer(options: TrainingOptions, stack: ExitStack, terminal: Terminal) ->
             terminal.warn(message)
 
         def store_opened(self, store: Store, vocabulary_size: int) -> None:
-            check_ids(store, vocabulary_size, terminal)
+            check_ids(store, vocabulary_size, quiet=terminal.quiet)
 
         def started(self, plan: TrainingPlan) -> None:
             if plan.resumed_from is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from muse_tokenizers.audio.containers import kind_of_sound
 from muse_tokenizers.errors import UnreadablePieceError, Warn
-from muse_tokenizers.suffixes import kind_by_suffix
+from muse_tokenizers.suffixes import SOUND, kind_by_suffix
 from muse_tokenizers.text.encodings import is_surely_text
 
 __all__ = [
@@ -62,12 +62,6 @@ _REFUSED = {
     "audio": "is not a sound file that can be read",
     "text": "is not text",
 }
-_SOUND_BY_SUFFIX = {
-    ".wav": "WAV", ".rf64": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3",
-    ".mp2": "MP3", ".aiff": "AIFF", ".aif": "AIFF", ".aifc": "AIFF", ".w64": "W64", ".caf": "CAF", ".au": "AU",
-    ".m4a": "MP4", ".m4b": "MP4", ".mp4": "MP4", ".3gp": "MP4", ".webm": "WebM", ".weba": "WebM", ".mka": "WebM",
-    ".aac": "AAC", ".wma": "WMA", ".amr": "AMR",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +191,7 @@ def check_content(head: bytes, domain: str, name: str, warn: Warn) -> None:
             f"{name} {_REFUSED[domain]}: it is {content.called}{'' if advice is None else f'; {advice}'}"
         )
     suffix = Path(name).suffix.lower()
-    sound = _SOUND_BY_SUFFIX.get(suffix)
+    sound = SOUND.get(suffix)
     if kind_by_suffix(Path(name)) not in (None, domain) or (
         domain == "audio" and sound is not None and sound != content.called
     ):

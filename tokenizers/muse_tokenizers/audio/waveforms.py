@@ -15,10 +15,10 @@ from muse_tokenizers.audio.mixing import Mixer
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.contents import LOOKED_AT, check_content, head_of
 from muse_tokenizers.errors import UnreadablePieceError, UnwritablePieceError, Warn, warn_about, warn_about_file
+from muse_tokenizers.suffixes import MEDIA, SOUND
 
 __all__ = [
     "LONGEST_SECONDS",
-    "MEDIA_SUFFIXES",
     "SUFFIXES",
     "flac_bytes",
     "join_parts",
@@ -27,11 +27,8 @@ __all__ = [
     "write_waveform",
 ]
 
-MEDIA_SUFFIXES = frozenset({".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".webm", ".weba", ".mka", ".wma", ".amr"})
-"""Suffixes of formats that need PyAV."""
-SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".caf", ".au"}
-) | (MEDIA_SUFFIXES if HAS_MEDIA else frozenset())
+SUFFIXES = frozenset(SOUND) - (frozenset() if HAS_MEDIA else MEDIA)
+"""Suffixes of the files that can be read."""
 _WRITTEN_BLOCK = 2**18
 """Samples."""
 LONGEST_SECONDS = 4 * 3600.0
