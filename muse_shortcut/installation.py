@@ -64,9 +64,8 @@ def _devices() -> list[Finding]:
     import torch
 
     cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
-    amx = torch.cpu._is_amx_tile_supported()
     kind = torch.backends.cpu.get_cpu_capability()
-    precision = "bfloat16 by its tiles, and float32" if amx else "float32; bfloat16 where --train.precision asks for it"
+    precision = "float32; bfloat16 where muse-train finds it faster"
     found = [Finding(group="devices", name="cpu", value=f"{cores} cores, {kind}; {precision}")]
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):

@@ -20,13 +20,14 @@ from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.config import ModelConfig, TrainConfig
 from muse_shortcut.data.batches import TrainingBatches, evaluation_windows, source_weights_of
 from muse_shortcut.data.store import Store, open_store
-from muse_shortcut.devices import choose_device, choose_precision
+from muse_shortcut.devices import choose_device
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_text
 from muse_shortcut.presets import PRESETS, preset_of
 from muse_shortcut.shipped import named_checkpoint
 from muse_shortcut.training.initialization import fresh_checkpoint, resumed_checkpoint, tuned_checkpoint
 from muse_shortcut.training.loop import Status, Trainer
+from muse_shortcut.training.precision import training_precision
 from muse_shortcut.training.run import RunFolder
 from muse_shortcut.training.samples import write_samples
 
@@ -228,15 +229,15 @@ def _set_up(
             source_weights=source_weights,
         )
 
-    device = checkpoint.core.norm.weight.device
-    precision = choose_precision(config.precision, device)
+    precision = training_precision(config.precision, checkpoint.core, checkpoint.facts, resumed=resumed is not None)
+    checkpoint.facts["precision"] = str(precision).removeprefix("torch.")
     trainer = Trainer(checkpoint, batches, windows, run, config, seed=options.seed, precision=precision)
     if resumed is not None:
         trainer.resume()
     plan = TrainingPlan(
         checkpoint=checkpoint,
         config=config,
-        device=device,
+        device=checkpoint.core.norm.weight.device,
         precision=precision,
         windows_per_epoch=batches(config.initial_window(context)).windows_per_epoch,
         resumed_from=resumed,
