@@ -95,9 +95,9 @@ class Visitor:
         self.go()
         self.wait_until_done()
 
-    def take(self, name: str) -> tuple[str, bytes]:
+    def download(self, name: str) -> tuple[str, bytes]:
         with self.page.expect_download() as download:
-            self.page.click(f".take-row button >> text='{name}'")
+            self.page.click(f".download-row button >> text='{name}'")
         return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
     def problem(self) -> str:

@@ -16,7 +16,7 @@ from muse_shortcut.files import make_folder
 from muse_web.checkpoint_registry import CheckpointRegistry
 from muse_web.generation_requests import new_run, new_source
 from muse_web.session import Limits, Run, Source, Visitor
-from muse_web.streaming import grow
+from muse_web.streaming import generate
 from muse_web.uploads import Uploads
 
 DOMAINS = ("midi", "audio", "text")
@@ -43,24 +43,24 @@ class Visit:
     limits: Limits
     registry: CheckpointRegistry
 
-    def open(self, **asked: Any) -> Source:
-        return new_source(self.visitor, self.registry, self.limits, asked, self.uploads)
+    def open(self, **payload: Any) -> Source:
+        return new_source(self.visitor, self.registry, self.limits, payload, self.uploads)
 
-    def ask(self, **asked: Any) -> Run:
-        return new_run(self.visitor, self.registry, self.limits, asked)
+    def ask(self, **payload: Any) -> Run:
+        return new_run(self.visitor, self.registry, self.limits, payload)
 
     def example(self, domain: str, **how: Any) -> Run:
         """A run that continues a shipped example, not begun."""
-        asked = EXAMPLES[domain] | {"domain": domain, "seed": 3} | how
-        return self.ask(**asked, source=self.open(**asked).id)
+        payload = EXAMPLES[domain] | {"domain": domain, "seed": 3} | how
+        return self.ask(**payload, source=self.open(**payload).id)
 
-    def grow(self, run: Run) -> list[dict[str, Any]]:
+    def generate(self, run: Run) -> list[dict[str, Any]]:
         """Everything that is told of a run."""
-        return list(grow(run, self.visitor))
+        return list(generate(run, self.visitor))
 
     def grown(self, domain: str, **how: Any) -> Run:
         run = self.example(domain, **how)
-        assert self.grow(run)[-1]["type"] == "done"
+        assert self.generate(run)[-1]["type"] == "done"
         return run
 
     def upload(self, data: bytes, name: str = "piece.mid") -> str:

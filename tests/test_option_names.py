@@ -24,12 +24,12 @@ def page(tmp_path: Path) -> Visit:
 
 
 def by_api(page: Visit, options: dict[str, Any]) -> Any:
-    checkpoint = page.registry.take("midi")
+    checkpoint = page.registry.get("midi")
     return build_request(checkpoint.domain, checkpoint.domain.prompt(None), checkpoint.sampling, options)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [
         {},
         {"seconds": 7},
@@ -40,16 +40,16 @@ def by_api(page: Visit, options: dict[str, Any]) -> Any:
         {"temperature": 0.7, "top_k": 5, "top_p": 0.9, "min_p": 0.1, "greedy": True},
     ],
 )
-def test_the_page_and_the_library_make_the_same_request(page: Visit, asked: dict[str, Any]) -> None:
-    given = {("amount" if name == "seconds" else name): value for name, value in asked.items()}
+def test_the_page_and_the_library_make_the_same_request(page: Visit, options: dict[str, Any]) -> None:
+    given = {("amount" if name == "seconds" else name): value for name, value in options.items()}
     run = page.ask(domain="midi", seed=3, **(NEVER_SAID | given))
-    wanted = by_api(page, asked | {"seed": 3})
+    wanted = by_api(page, options | {"seed": 3})
     assert repr((run.request.constraints, run.request.sampling)) == repr((wanted.constraints, wanted.sampling))
     assert (run.request.seed, run.request.candidates) == (wanted.seed, wanted.candidates)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [
         {"instruments": ","},
         {"instruments": [" "]},
@@ -63,12 +63,12 @@ def test_the_page_and_the_library_make_the_same_request(page: Visit, asked: dict
         {"silence": -1},
     ],
 )
-def test_what_the_library_refuses_the_page_refuses_in_the_same_words(page: Visit, asked: dict[str, Any]) -> None:
+def test_what_the_library_refuses_the_page_refuses_in_the_same_words(page: Visit, options: dict[str, Any]) -> None:
     with pytest.raises(OptionError) as by_library:
-        by_api(page, asked)
+        by_api(page, options)
     with pytest.raises(OptionError) as by_page:
-        page.ask(domain="midi", **asked)
-    [name] = asked
+        page.ask(domain="midi", **options)
+    [name] = options
     assert by_library.value.option == by_page.value.option == name
     assert str(by_page.value).split(";")[1] == str(by_library.value).split(";")[1]
 

@@ -75,4 +75,4 @@ def test_the_page_offers_a_run_by_its_name(random_checkpoint: Path, tmp_path: Pa
     assert CheckpointRegistry(tmp_path / "runs", "cpu").names("midi") == ["midi-small", "mine"]
     assert CheckpointRegistry(run / "checkpoints", "cpu").names("midi") == ["midi-small", "checkpoints"]
     digest = load_checkpoint(random_checkpoint).digest
-    assert CheckpointRegistry(run, "cpu").take("midi", "mine").digest == digest
+    assert CheckpointRegistry(run, "cpu").get("midi", "mine").digest == digest

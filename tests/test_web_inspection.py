@@ -23,10 +23,10 @@ from muse_shortcut.files import hash_file
 from muse_shortcut.generation.ablation import SourceSpan, ablate_sources, allowed_at
 from muse_shortcut.generation.trace import Trace, load_trace
 from muse_tokenizers.audio.waveforms import wav_bytes
-from muse_web.exports import KINDS, take
-from muse_web.inspection import ablate, look, matrix, rows, sound
+from muse_web.exports import KINDS, export_file
+from muse_web.inspection import ablate, inspect_step, matrix, rows, sound
 from muse_web.session import NotFoundError, Run
-from muse_web.streaming import grow
+from muse_web.streaming import generate
 from muse_web.views import tile_of
 
 
@@ -49,18 +49,18 @@ def test_a_step_is_shown_as_the_trace_has_it(runs: dict[str, Run], domain: str) 
     run = runs[domain]
     tokenizer = run.checkpoint.tokenizer
     for number in range(2):
-        candidate, trace = run.traced(number)
+        candidate, trace = run.finished_candidate(number)
         described = tokenizer.describe(trace.ids)
         for step in (0, 1, 5, trace.steps - 1):
-            seen = look(run, number, step)
+            seen = inspect_step(run, number, step)
             begin, row = trace.attended(step)
             assert (seen["step"], seen["begin"]) == (step, begin)
             np.testing.assert_array_equal(unpacked(seen["row"]), row)
             assert step in [token["step"] for token in seen["tokens"]]
             for token in seen["tokens"]:
                 check_token(run, trace, token, described[trace.prompt_steps + token["step"]])
-        assert json.dumps(look(run, number, 0), allow_nan=False)
-        assert candidate.ids.shape[1] == len(look(run, number, 0)["tokens"][0]["streams"])
+        assert json.dumps(inspect_step(run, number, 0), allow_nan=False)
+        assert candidate.ids.shape[1] == len(inspect_step(run, number, 0)["tokens"][0]["streams"])
 
 
 def check_token(run: Run, trace: Trace, token: dict[str, Any], expected: Any) -> None:
@@ -72,7 +72,7 @@ def check_token(run: Run, trace: Trace, token: dict[str, Any], expected: Any) ->
             expected[stream].label,
             expected[stream].kind,
         )
-        assert part["chance"] == pytest.approx(math.exp(trace.log_probability[step, stream]))
+        assert part["probability"] == pytest.approx(math.exp(trace.log_probability[step, stream]))
         assert part["entropy"] == pytest.approx(float(trace.entropy[step, stream]))
         likely = [
             (int(other), math.exp(nats))
@@ -82,7 +82,9 @@ def check_token(run: Run, trace: Trace, token: dict[str, Any], expected: Any) ->
             if other >= 0
         ]
         assert [other["id"] for other in part["alternatives"]] == [other for other, _ in likely]
-        assert [other["chance"] for other in part["alternatives"]] == pytest.approx([chance for _, chance in likely])
+        assert [other["probability"] for other in part["alternatives"]] == pytest.approx(
+            [chance for _, chance in likely]
+        )
         for other in part["alternatives"]:
             instead = trace.ids[: end + 1].copy()
             instead[end, stream] = other["id"]
@@ -91,13 +93,13 @@ def check_token(run: Run, trace: Trace, token: dict[str, Any], expected: Any) ->
 
 def test_the_ids_of_a_note_are_shown_together(runs: dict[str, Run]) -> None:
     run = runs["midi"]
-    _, trace = run.traced(0)
+    _, trace = run.finished_candidate(0)
     tokens = [token for [token] in run.checkpoint.tokenizer.describe(trace.ids)]
     notes = [token.note for token in tokens]
     for step in range(trace.steps):
         note = notes[trace.prompt_steps + step]
         whole = [at - trace.prompt_steps for at, other in enumerate(notes) if other == note]
-        seen = look(run, 0, step)["tokens"]
+        seen = inspect_step(run, 0, step)["tokens"]
         assert [token["step"] for token in seen] == ([step] if note is None else whole)
         if note is not None:
             assert [token["streams"][0]["kind"] for token in seen][1:] == ["velocity", "duration"]
@@ -105,25 +107,25 @@ def test_the_ids_of_a_note_are_shown_together(runs: dict[str, Run]) -> None:
 
 def test_inherited_steps_of_a_branch_are_shown_as_forced(one: Visit, runs: dict[str, Run]) -> None:
     before = runs["text"]
-    _, trace = before.traced(0)
+    _, trace = before.finished_candidate(0)
     run = one.ask(run=before.id, step=6, id=int(trace.alternatives[6, 0, 1]))
-    one.grow(run)
-    settled = [look(run, 0, step)["tokens"][0]["forced"] for step in range(9)]
+    one.generate(run)
+    settled = [inspect_step(run, 0, step)["tokens"][0]["forced"] for step in range(9)]
     assert settled == [True] * 7 + [False] * 2
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_several_rows_are_those_of_each_step(runs: dict[str, Run], domain: str) -> None:
     run = runs[domain]
-    _, trace = run.traced(1)
+    _, trace = run.finished_candidate(1)
     wanted = [3, 0, trace.steps - 1, 3]
     found = rows(run, 1, wanted)
     flat, at = unpacked(found["rows"]), 0
     assert found["steps"] == wanted
     for step, begin, length in zip(wanted, found["begins"], found["lengths"], strict=True):
         size = length * len(trace.depths)
-        expected = unpacked(look(run, 1, step)["row"])
-        assert begin == look(run, 1, step)["begin"]
+        expected = unpacked(inspect_step(run, 1, step)["row"])
+        assert begin == inspect_step(run, 1, step)["begin"]
         np.testing.assert_array_equal(flat[at : at + size].reshape(-1, length), expected)
         at += size
     assert at == len(flat)
@@ -136,7 +138,7 @@ def test_several_rows_are_those_of_each_step(runs: dict[str, Run], domain: str) 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_what_a_cut_changes_is_what_explaining_finds(runs: dict[str, Run], domain: str) -> None:
     run = runs[domain]
-    _, trace = run.traced(0)
+    _, trace = run.finished_candidate(0)
     step = trace.steps - 2
     allowed = allowed_at(run.checkpoint.domain, run.request, trace, step)
     end, deepest = trace.prompt_steps + step, int(trace.depths[-1])
@@ -175,7 +177,7 @@ def decoded(tile: dict[str, Any]) -> NDArray[np.float64]:
 @pytest.mark.parametrize("depth", [-1, 0, 2])
 def test_the_matrix_at_full_resolution_is_the_rows(runs: dict[str, Run], domain: str, depth: int) -> None:
     run = runs[domain]
-    _, trace = run.traced(0)
+    _, trace = run.finished_candidate(0)
     whole = whole_matrix(trace, depth)
     steps, positions = len(whole), min(whole.shape[1], 512)
     for (a, b), (c, d) in (
@@ -193,7 +195,7 @@ def test_the_matrix_at_full_resolution_is_the_rows(runs: dict[str, Run], domain:
 
 @pytest.mark.parametrize("size", [(7, 11), (1, 1), (13, 512), (512, 5)])
 def test_the_matrix_at_low_resolution_has_the_largest_of_each_cell(runs: dict[str, Run], size: tuple[int, int]) -> None:
-    _, trace = runs["midi"].traced(0)
+    _, trace = runs["midi"].finished_candidate(0)
     whole = whole_matrix(trace, 1)
     steps, positions = (2, trace.steps - 1), (5, len(trace.ids) - 3)
     part = whole[slice(*steps), slice(*positions)]
@@ -209,7 +211,7 @@ def test_the_matrix_at_low_resolution_has_the_largest_of_each_cell(runs: dict[st
 
 
 def test_a_matrix_of_nothing_in_sight_is_empty(runs: dict[str, Run]) -> None:
-    _, trace = runs["text"].traced(0)
+    _, trace = runs["text"].finished_candidate(0)
     tile = matrix(runs["text"], 0, 0, [0, 1], [len(trace.ids) - 1, len(trace.ids)])
     assert unpacked(tile["cells"]).tolist() == [[0]]
     for depth, steps, positions in (
@@ -232,23 +234,23 @@ def test_sound_is_refused_before_it_is_written_and_then_is_that_of_the_piece(one
     assert given["rate"] > 0
     with pytest.raises(NotFoundError, match="have not been generated so far"):
         sound(run, 0, start, start + 0.5)
-    events, early = grow(run, one.visitor), []
+    events, early = generate(run, one.visitor), []
     for part in events:
         ready = run.candidates[0].ready
-        if part["type"] == "grew" and ready > start + 0.5 and not early:
+        if part["type"] == "progress" and ready > start + 0.5 and not early:
             with pytest.raises(NotFoundError, match="have not been generated so far"):
                 sound(run, 0, start, ready + 0.25)
             early.append(sound(run, 0, start, start + 0.5))
-    candidate, _ = run.traced(0)
+    candidate, _ = run.finished_candidate(0)
     for begin, end in ((start, start + 0.5), (0.0, 1.0), (start + 0.2, start + 0.9)):
         found = sound(run, 0, begin, end)
         expected = run.checkpoint.domain.render_between(candidate.piece, begin, end)
         assert expected is not None
         assert (found["rate"], found["start"]) == (expected.sample_rate, begin)
-        samples = unpacked(found["samples"]) / 32767 * found["loudest"]
+        samples = unpacked(found["samples"]) / 32767 * found["full_scale"]
         assert run.gain == 1.0 if domain == "audio" else (run.gain or 0.0) > 1.5
         np.testing.assert_allclose(
-            samples.T, np.clip(expected.samples * run.gain, -4, 4), atol=0.51 * found["loudest"] / 32767
+            samples.T, np.clip(expected.samples * run.gain, -4, 4), atol=0.51 * found["full_scale"] / 32767
         )
     # What is said to be ready while the rest is being written does not change any more.
     for found in early:
@@ -284,7 +286,7 @@ def test_a_source_is_heard_and_text_is_not(one: Visit, runs: dict[str, Run]) -> 
 def files_of(one: Visit, run: Run) -> Iterator[tuple[str, int, Path]]:
     for kind in KINDS[run.domain]:
         for number in range(len(run.candidates)):
-            yield kind, number, take(one.visitor, run, number, kind)
+            yield kind, number, export_file(one.visitor, run, number, kind)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -299,7 +301,7 @@ def test_every_file_that_can_be_taken_is_what_its_name_says(one: Visit, runs: di
         assert path.name == f"{stem}-{number + 1}.{endings.get(kind, kind)}"
         CHECKS[kind](run, number, path)
         before = hash_file(path)
-        assert hash_file(take(one.visitor, run, number, kind)) == before
+        assert hash_file(export_file(one.visitor, run, number, kind)) == before
 
 
 def is_piece(run: Run, number: int, path: Path) -> None:
@@ -341,7 +343,7 @@ def is_sound(run: Run, number: int, path: Path) -> None:
 def is_trace(run: Run, number: int, path: Path) -> None:
     with np.load(path, allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["ids"][-len(run.candidates[number].ids) :], run.candidates[number].ids)
-    np.testing.assert_array_equal(load_trace(path).attention, run.traced(number)[1].attention)
+    np.testing.assert_array_equal(load_trace(path).attention, run.finished_candidate(number)[1].attention)
 
 
 def is_sidecar(run: Run, number: int, path: Path) -> None:
@@ -366,7 +368,7 @@ CHECKS = {
 
 
 def test_a_picture_of_another_step_is_another_picture(one: Visit, runs: dict[str, Run]) -> None:
-    paths = [take(one.visitor, runs["text"], 0, "svg", step) for step in (2, 3)]
+    paths = [export_file(one.visitor, runs["text"], 0, "svg", step) for step in (2, 3)]
     assert [path.name for path in paths] == ["garden-1-step-2.svg", "garden-1-step-3.svg"]
     assert paths[0].read_bytes() != paths[1].read_bytes()
 
@@ -376,24 +378,24 @@ def test_what_cannot_be_taken_is_refused(one: Visit, runs: dict[str, Run], domai
     foreign = {kind for kinds in KINDS.values() for kind in kinds} - set(KINDS[domain])
     for kind in (*foreign, "exe", "", None, 3, [], {}, "../mid"):
         with pytest.raises(ArgumentsError, match=rf"allowed of {domain}: "):
-            take(one.visitor, runs[domain], 0, kind)
+            export_file(one.visitor, runs[domain], 0, kind)
     with pytest.raises(NotFoundError, match="candidate 2 does not exist"):
-        take(one.visitor, runs[domain], 2, "json")
+        export_file(one.visitor, runs[domain], 2, "json")
     with pytest.raises(NotFoundError, match="still being generated"):
-        take(one.visitor, one.example(domain), 0, "json")
+        export_file(one.visitor, one.example(domain), 0, "json")
     for step in (-1, 10**6, True, 1.0, "0"):
         with pytest.raises(ArgumentsError, match=r"^step is [^\n]+$"):
-            take(one.visitor, runs[domain], 0, "png", step)
+            export_file(one.visitor, runs[domain], 0, "png", step)
 
 
 @pytest.mark.parametrize(("domain", "kind"), [(domain, kind) for domain in DOMAINS for kind in KINDS[domain]])
 def test_what_was_stopped_before_anything_was_heard_can_be_taken(one: Visit, domain: str, kind: str) -> None:
     run = one.ask(domain=domain, seed=1)
     run.stop.set()
-    told = one.grow(run)
+    told = one.generate(run)
     assert told[-1]["type"] == "done"
     json.dumps(told, allow_nan=False)
-    path = take(one.visitor, run, 0, kind)
+    path = export_file(one.visitor, run, 0, kind)
     if kind in ("wav", "flac"):
         assert soundfile.info(path).samplerate > 0
     elif kind in ("png", "svg"):
@@ -402,4 +404,4 @@ def test_what_was_stopped_before_anything_was_heard_can_be_taken(one: Visit, dom
         assert load_trace(path).steps == len(run.candidates[0].ids)
     if not len(run.candidates[0].ids):
         with pytest.raises(ArgumentsError, match=r"^step is 0; [^\n]+$"):
-            look(run, 0, 0)
+            inspect_step(run, 0, 0)

@@ -1,4 +1,4 @@
-"""Promises to whoever sends junk: whatever stands in whatever is asked, it is refused in one line or does no harm."""
+"""Tests with junk in every field of every request: it is refused in one line or does no harm."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from small_visits import DOMAINS, Visit, visit
 
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_tokenizers.errors import TokenizerError
-from muse_web.exports import take
-from muse_web.inspection import ablate, look, matrix, rows, sound
+from muse_web.exports import export_file
+from muse_web.inspection import ablate, inspect_step, matrix, rows, sound
 from muse_web.session import Run
 
 JUNK: list[Any] = [
@@ -56,7 +56,9 @@ def test_junk_in_what_is_to_be_written_is_refused(visited: tuple[Visit, dict[str
         {"domain": "text", "run": runs["text"].id, "amount": 10},
         {"domain": "audio", "amount": 0.2},
     ]
-    assert [problems(lambda value, asked=asked: one.ask(**asked | {field: value})) for asked in begins] == [[]] * 3
+    assert [problems(lambda value, payload=payload: one.ask(**payload | {field: value})) for payload in begins] == [
+        []
+    ] * 3
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -69,29 +71,29 @@ def test_no_length_of_a_prompt_is_too_much(visited: tuple[Visit, dict[str, Run],
 def test_junk_in_a_branch_is_refused(visited: tuple[Visit, dict[str, Run], str], field: str) -> None:
     one, runs, _ = visited
     for run in runs.values():
-        asked = {
+        payload = {
             "run": run.id,
             "candidate": 0,
             "step": 7,
             "stream": 0,
-            "id": int(run.traced(0)[1].alternatives[7, 0, 0]),
+            "id": int(run.finished_candidate(0)[1].alternatives[7, 0, 0]),
         }
-        assert problems(lambda value, asked=asked: one.ask(**asked | {field: value})) == []
+        assert problems(lambda value, payload=payload: one.ask(**payload | {field: value})) == []
 
 
 @pytest.mark.parametrize("field", ["domain", "checkpoint", "example", "upload", "name", "notes", "tempo", "words"])
 def test_junk_in_what_is_opened_is_refused(visited: tuple[Visit, dict[str, Run], str], field: str) -> None:
     one, *_ = visited
-    for asked in (
+    for payload in (
         {"domain": "midi", "example": "saints"},
         {"domain": "midi", "notes": [[60, 80, 0, 1]]},
         {"domain": "text", "words": "once upon a time"},
     ):
-        assert problems(lambda value, asked=asked: one.open(**asked | {field: value})) == []
+        assert problems(lambda value, payload=payload: one.open(**payload | {field: value})) == []
 
     def send(value: Any) -> None:
-        asked = {"domain": "text", "upload": one.upload(b"once", "a.txt"), "name": "a.txt"}
-        one.open(**asked | {field: value})
+        payload = {"domain": "text", "upload": one.upload(b"once", "a.txt"), "name": "a.txt"}
+        one.open(**payload | {field: value})
 
     assert problems(send) == []
 
@@ -115,7 +117,7 @@ def test_junk_in_what_is_looked_at_is_refused(visited: tuple[Visit, dict[str, Ru
     one, runs, _ = visited
     run = runs[domain]
     attempts: list[Callable[[Any], object]] = [
-        lambda value: look(run, 0, value),
+        lambda value: inspect_step(run, 0, value),
         lambda value: rows(run, 0, value),
         lambda value: rows(run, 0, [0, value]),
         lambda value: ablate(run, 0, value, None, None, None),
@@ -126,7 +128,7 @@ def test_junk_in_what_is_looked_at_is_refused(visited: tuple[Visit, dict[str, Ru
         lambda value: matrix(run, 0, 0, value, [0, 1]),
         lambda value: matrix(run, 0, 0, [0, value], [0, 1]),
         lambda value: matrix(run, 0, 0, [0, 1], [value, 1]),
-        lambda value: take(one.visitor, run, 0, value),
+        lambda value: export_file(one.visitor, run, 0, value),
     ]
     assert [problems(attempt) for attempt in attempts] == [[]] * len(attempts)
     numbers = [value for value in JUNK if type(value) is float] + [1e15, -0.5, 2.0**60]
@@ -134,10 +136,10 @@ def test_junk_in_what_is_looked_at_is_refused(visited: tuple[Visit, dict[str, Ru
     assert problems(lambda end: sound(run, 0, 0.0, end), numbers) == []
     assert problems(lambda start: sound(run, 0, start, start + 5), numbers) == []
     whole = [value for value in JUNK if type(value) is int]
-    assert problems(lambda number: look(run, number, 0), whole) == []
+    assert problems(lambda number: inspect_step(run, number, 0), whole) == []
     # Drawing takes a while: of steps those alone that are none.
     steps = [value for value in JUNK if value is not None and not (type(value) is int and 0 <= value < 2)]
-    assert problems(lambda step: take(one.visitor, run, 0, "png", step), steps) == []
+    assert problems(lambda step: export_file(one.visitor, run, 0, "png", step), steps) == []
 
 
 def test_what_is_asked_can_be_json_of_any_kind(visited: tuple[Visit, dict[str, Run], str]) -> None:

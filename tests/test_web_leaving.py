@@ -11,7 +11,7 @@ from small_visits import Visit, registry
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.base import Waveform
 from muse_web.session import Limits, Run, Source, Visitor, Visitors
-from muse_web.streaming import grow
+from muse_web.streaming import generate
 from muse_web.uploads import Uploads
 
 
@@ -28,21 +28,21 @@ def visitor_run(visitor: Visitor, folder: Path) -> Run:
 
 def test_who_leaves_is_forgotten(tmp_path: Path) -> None:
     visitors = Visitors(tmp_path, Limits())
-    visitor = visitors.of("a")
+    visitor = visitors.get("a")
     runs = [visitor_run(visitor, tmp_path) for _ in range(3)]
-    list(grow(runs[0], visitor))
+    list(generate(runs[0], visitor))
     assert files_in(visitor.folder)
-    events = grow(runs[1], visitor)
+    events = generate(runs[1], visitor)
     next(events)
     visitors.leave("a")
-    assert visitor.gone
+    assert visitor.removed
     assert not visitor.folder.exists()
     # One that is over stays as it is.
     assert [run.stop.is_set() for run in runs] == [False, True, True]
     assert "done" not in [part["type"] for part in events]
     assert not visitor.folder.exists()
     assert len(visitors) == 0
-    assert visitors.of("a") is not visitor
+    assert visitors.get("a") is not visitor
     for nobody in ("b", None, ""):
         visitors.leave(nobody)
 
@@ -50,43 +50,43 @@ def test_who_leaves_is_forgotten(tmp_path: Path) -> None:
 def test_who_lost_the_connection_is_waited_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    visitors = Visitors(tmp_path, Limits(left_seconds=60, idle_seconds=1800))
-    visitor = visitors.of("a")
+    visitors = Visitors(tmp_path, Limits(disconnected_seconds=60, idle_seconds=1800))
+    visitor = visitors.get("a")
     run = visitor_run(visitor, tmp_path)
-    visitors.lose("a")
+    visitors.disconnect("a")
     # Nothing is written for who does not hear it.
     assert run.stop.is_set()
     now += 50
-    assert visitors.of("a") is visitor
+    assert visitors.get("a") is visitor
     now += 50
     visitors.sweep()
-    assert visitors.of("a") is visitor
-    visitors.lose("a")
+    assert visitors.get("a") is visitor
+    visitors.disconnect("a")
     now += 61
     visitors.sweep()
-    assert visitor.gone
+    assert visitor.removed
     assert not visitor.folder.exists()
-    visitors.lose("nobody")
+    visitors.disconnect("nobody")
 
 
 def test_who_does_not_call_any_more_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     visitors = Visitors(tmp_path, Limits(idle_seconds=100))
-    silent, served, calling = (visitors.of(key) for key in ("silent", "served", "calling"))
+    silent, served, calling = (visitors.get(key) for key in ("silent", "served", "calling"))
     visitor_run(served, tmp_path)
     now += 90
-    visitors.of("calling")
+    visitors.get("calling")
     now += 20
     visitors.sweep()
-    assert [one.gone for one in (silent, served, calling)] == [True, False, False]
+    assert [one.removed for one in (silent, served, calling)] == [True, False, False]
 
 
 def test_where_all_have_too_much_the_longest_idle_go(tmp_path: Path) -> None:
     visitors = Visitors(tmp_path, Limits(all_bytes=100_000))
     found = []
     for key in ("first", "second", "third"):
-        found.append(visitors.of(key))
+        found.append(visitors.get(key))
         piece = Waveform(samples=np.zeros((1, 12_000), dtype=np.float32), sample_rate=24_000)
         found[-1].sources["s"] = Source(
             id="s",
@@ -97,28 +97,28 @@ def test_where_all_have_too_much_the_longest_idle_go(tmp_path: Path) -> None:
             piece=piece,  # type: ignore[arg-type]
         )
     visitors.sweep()
-    assert [one.gone for one in found] == [True, False, False]
+    assert [one.removed for one in found] == [True, False, False]
 
 
 def test_a_full_house_sends_away_who_was_idle_longest_and_nobody_who_is_served(tmp_path: Path) -> None:
     visitors = Visitors(tmp_path, Limits(visitors=3))
-    a, b, c = (visitors.of(key) for key in "abc")
+    a, b, c = (visitors.get(key) for key in "abc")
     writing = visitor_run(b, tmp_path)
     finished = visitor_run(c, tmp_path)
-    list(grow(finished, c))
-    visitors.of("a")
+    list(generate(finished, c))
+    visitors.get("a")
     # From the longest idle: b, who is being served, c and a.
-    d = visitors.of("d")
-    assert (a.gone, b.gone, c.gone, d.gone) == (False, False, True, False)
+    d = visitors.get("d")
+    assert (a.removed, b.removed, c.removed, d.removed) == (False, False, True, False)
     assert not c.folder.exists()
     assert len(visitors) == 3
     running = [visitor_run(visitor, tmp_path) for visitor in (a, d)]
     with pytest.raises(ArgumentsError, match=r"^3 visitors are being served, which is the most; try again later$"):
-        visitors.of("e")
-    assert not any(one.gone for one in (a, b, d))
+        visitors.get("e")
+    assert not any(one.removed for one in (a, b, d))
     # Those who are there come and go as before.
-    assert visitors.of("b") is b
-    list(grow(running[0], a))
-    visitors.of("e")
-    assert (a.gone, b.gone, d.gone) == (True, False, False)
+    assert visitors.get("b") is b
+    list(generate(running[0], a))
+    visitors.get("e")
+    assert (a.removed, b.removed, d.removed) == (True, False, False)
     assert not writing.stop.is_set()

@@ -93,14 +93,14 @@ def test_a_domain_from_an_example_to_what_is_downloaded(visit: Visit, domain: st
     assert "%" in page.inner_text(".muse-matrix-box output")
 
     for name, ending in TAKEN[domain].items():
-        file, data = visitor.take(name)
+        file, data = visitor.download(name)
         assert file.endswith(ending)
         _parsed(ending, data)
-    assert json.loads(visitor.take("Sidecar (json)")[1])["domain"] == domain
-    arrays = np.load(io.BytesIO(visitor.take("Trace (npz)")[1]), allow_pickle=False)
+    assert json.loads(visitor.download("Sidecar (json)")[1])["domain"] == domain
+    arrays = np.load(io.BytesIO(visitor.download("Trace (npz)")[1]), allow_pickle=False)
     assert arrays["depths"].tolist() == [2, 4, 6]
-    assert visitor.take("Picture (png)")[1].startswith(b"\x89PNG")
-    assert b"<svg" in visitor.take("Picture (svg)")[1][:2000]
+    assert visitor.download("Picture (png)")[1].startswith(b"\x89PNG")
+    assert b"<svg" in visitor.download("Picture (svg)")[1][:2000]
 
 
 def test_another_way_is_taken_from_an_alternative(visit: Visit) -> None:
@@ -261,7 +261,7 @@ def test_a_seed_is_random_or_used_again(visit: Visit) -> None:
     found = re.search(r"seed (\d+)", visitor.status)
     assert found is not None
     seed = found[1]
-    first = visitor.take("MIDI")[1]
+    first = visitor.download("MIDI")[1]
     page.click("#muse-dice")
     page.wait_for_function("document.querySelector('#muse-seed textarea, #muse-seed input').value !== ''")
     page.click("#muse-last")
@@ -269,7 +269,7 @@ def test_a_seed_is_random_or_used_again(visit: Visit) -> None:
         "(seed) => document.querySelector('#muse-seed textarea, #muse-seed input').value === seed", arg=seed
     )
     visitor.continue_()
-    assert visitor.take("MIDI")[1] == first
+    assert visitor.download("MIDI")[1] == first
 
 
 def test_everything_can_be_reached_with_the_keyboard(visit: Visit) -> None:

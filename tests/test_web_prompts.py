@@ -21,7 +21,7 @@ def test_letters_of_any_writing_are_shown_as_they_are_in_the_file(visit: Visit) 
     visitor.choose("text", "fog")
     page.fill(".muse-prompt textarea", "Four cats \U0001f600\U0001f600 and a clef \U0001d11e; naïve, 鐘. Then she said")
     visitor.continue_(amount="120", seed="4")
-    assert page.evaluate("document.querySelector('.muse-words').textContent") == visitor.take("Text")[1].decode()
+    assert page.evaluate("document.querySelector('.muse-words').textContent") == visitor.download("Text")[1].decode()
     token = page.locator(".muse-words .token[data-step='9']")
     token.click()
     page.wait_for_selector(".muse-why h3 strong")
@@ -78,7 +78,7 @@ def test_a_file_is_opened_and_the_cut_is_dragged(visit: Visit, prompt_file: Path
     page.mouse.up()
     assert page.inner_text(".cut-row output") == "0:13.3"
     visitor.continue_(amount="3", seed="1")
-    assert json.loads(visitor.take("Sidecar (json)")[1])["prompt"]["split_point"] == pytest.approx(13.333, abs=0.01)
+    assert json.loads(visitor.download("Sidecar (json)")[1])["prompt"]["split_point"] == pytest.approx(13.333, abs=0.01)
 
 
 def test_a_click_in_a_text_sets_where_the_continuation_begins(visit: Visit) -> None:

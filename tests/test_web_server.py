@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from muse_shortcut.shipped import shipped_prompt
-from muse_web.client import Caller, Process, serving
+from muse_web.client import PageClient, Process, serving
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +77,9 @@ def test_the_page_and_the_command_write_the_same_bytes(client: Any, run: Any, tm
     from gradio_client import handle_file
 
     prompt = shipped_prompt("midi", "greensleeves")
-    asked = {"bars": 2, "silence": 0.0, "repeats": 1, "no_repeat_ngram": 40, "repetition_penalty": 1.1}
-    by_page = client.predict(prompt=handle_file(prompt), **asked, seed=11, api_name="/continue_midi")
-    words = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    payload = {"bars": 2, "silence": 0.0, "repeats": 1, "no_repeat_ngram": 40, "repetition_penalty": 1.1}
+    by_page = client.predict(prompt=handle_file(prompt), **payload, seed=11, api_name="/continue_midi")
+    words = [word for name, value in payload.items() for word in (f"--{name}", value)]
     run("generate", prompt, *words, "--seed", 11, "--out", tmp_path)
     for path in map(Path, by_page):
         if path.suffix != ".json":
@@ -115,7 +115,7 @@ def test_what_the_page_offers_no_client_can_reach_beyond(served: Process) -> Non
     assert _status(f"{served.url}/muse-static/../page.py") == 404
     assert _status(f"{served.url}/muse-static/%2e%2e/page.py") == 404
     assert _status(f"{served.url}/muse-static/main.js") == 200
-    caller = Caller(served.url)
+    caller = PageClient(served.url)
     for path in ("/etc/passwd", "../../etc/passwd", "", None, 3, []):
         problem = caller.open({"domain": "midi", "upload": path or "x"})["problem"]
         assert problem == "this upload does not exist (any more); upload the file again"
@@ -137,7 +137,7 @@ def test_a_file_that_is_too_large_or_too_long_is_refused(served: Process, tmp_pa
         b'--b\r\nContent-Disposition: form-data; name="files"; filename="long.flac"\r\n\r\n' + data + b"\r\n--b--\r\n"
     )
     path = _sent(served, body)
-    problem = Caller(served.url).open({"domain": "audio", "upload": path, "name": "long.flac"})["problem"]
+    problem = PageClient(served.url).open({"domain": "audio", "upload": path, "name": "long.flac"})["problem"]
     assert problem == "long.flac is too long; allowed: up to 60 seconds"
     # It may still be opened as something else.
     assert Path(path).exists()
@@ -150,10 +150,10 @@ def test_two_visitors_who_send_the_same_file_can_both_open_it(served: Process) -
     body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mid"\r\n\r\n' + data + b"\r\n--b--\r\n"
     paths = [_sent(served, body) for _ in range(2)]
     assert paths[0] == paths[1]
-    opened = [Caller(served.url).open({"domain": "midi", "upload": path, "name": "saints.mid"}) for path in paths]
+    opened = [PageClient(served.url).open({"domain": "midi", "upload": path, "name": "saints.mid"}) for path in paths]
     assert [(one["name"], one["warnings"]) for one in opened] == [("saints.mid", [])] * 2
     assert not Path(paths[0]).exists()
-    assert "upload the file again" in Caller(served.url).open({"domain": "midi", "upload": paths[0]})["problem"]
+    assert "upload the file again" in PageClient(served.url).open({"domain": "midi", "upload": paths[0]})["problem"]
 
 
 def test_what_a_client_was_given_is_there_until_they_leave(served: Process) -> None:
@@ -162,7 +162,7 @@ def test_what_a_client_was_given_is_there_until_they_leave(served: Process) -> N
     client = Client(served.url, verbose=False, download_files=False)
     files = client.predict(words="The fog came", length=30, api_name="/continue_text")
     paths = [file["path"] for file in files]
-    assert Caller(served.url).fetch(paths[0]).startswith(b"The fog came")
+    assert PageClient(served.url).fetch(paths[0]).startswith(b"The fog came")
     client.predict({}, api_name="/bye")
     assert [_status(f"{served.url}/gradio_api/file={path}") for path in paths] == [403] * 3
     assert not any(Path(path).exists() for path in paths)
@@ -173,7 +173,7 @@ def test_what_a_client_was_given_is_there_until_they_leave(served: Process) -> N
 def test_the_position_in_the_queue_is_reported(served: Process) -> None:
     import threading
 
-    first, second, told = Caller(served.url), Caller(served.url), []
+    first, second, told = PageClient(served.url), PageClient(served.url), []
     started = threading.Event()
     thread = threading.Thread(
         target=first.grow,
@@ -182,7 +182,7 @@ def test_the_position_in_the_queue_is_reported(served: Process) -> None:
     thread.start()
     started.wait(timeout=30)
     waiting = threading.Thread(
-        target=second.grow, args=({"domain": "midi", "amount": 1}, lambda kind, seconds, part: told.append(kind))
+        target=second.generate, args=({"domain": "midi", "amount": 1}, lambda kind, seconds, part: told.append(kind))
     )
     waiting.start()
     while "estimation" not in told:
@@ -206,7 +206,7 @@ def test_a_word_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
 
 def test_ended_it_leaves_nothing_behind(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
-        assert "source" in Caller(served.url).open({"domain": "midi", "example": "saints"})
+        assert "source" in PageClient(served.url).open({"domain": "midi", "example": "saints"})
         assert len(list((tmp_path / "temporary").glob("muse-web-*"))) == 1
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=20) == 0

@@ -1,4 +1,4 @@
-"""Promises of growing: what is told while it is written adds up to what is there in the end, and it can be stopped."""
+"""Tests of streaming: the events of a generation add up to its result, and it can be stopped."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from muse_shortcut.generation.trace import load_trace
 from muse_shortcut.plots.timeline import make_timeline
 from muse_tokenizers.errors import ConstraintError
 from muse_web import streaming
-from muse_web.exports import take
+from muse_web.exports import export_file
 from muse_web.session import NotFoundError, Run
-from muse_web.streaming import grow
+from muse_web.streaming import generate
 from muse_web.views import SoundGrid
 
 
@@ -31,21 +31,21 @@ def one(tmp_path: Path) -> Visit:
     return visit(tmp_path)
 
 
-def told_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part for every step, so that the parts are all there is, whatever the machine."""
-    monkeypatch.setattr(streaming, "_PERIOD", 0.0)
-    monkeypatch.setattr(streaming, "_SHARE", float("inf"))
+def send_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send an event for every step, independent of the speed of the machine."""
+    monkeypatch.setattr(streaming, "_MIN_PERIOD", 0.0)
+    monkeypatch.setattr(streaming, "_MAX_SHARE", float("inf"))
 
 
-def parts_of(told: list[dict[str, Any]], candidate: int) -> list[dict[str, Any]]:
-    return [part["candidates"][candidate] for part in told if part["type"] == "grew"]
+def parts_of(events: list[dict[str, Any]], candidate: int) -> list[dict[str, Any]]:
+    return [part["candidates"][candidate] for part in events if part["type"] == "progress"]
 
 
-def check_order(told: list[dict[str, Any]], run: Run) -> None:
-    kinds = [part["type"] for part in told]
-    assert kinds == ["started", *["grew"] * (len(told) - 2), "done"]
-    json.dumps(told, allow_nan=False)
-    started, request = told[0], run.request
+def check_order(parts: list[dict[str, Any]], run: Run) -> None:
+    kinds = [part["type"] for part in parts]
+    assert kinds == ["started", *["progress"] * (len(parts) - 2), "done"]
+    json.dumps(parts, allow_nan=False)
+    started, request = parts[0], run.request
     assert (started["run"], started["domain"], started["seed"]) == (run.id, run.domain, request.seed)
     assert (started["split_point"], started["prompt_steps"]) == (request.prompt.split_point, len(request.prompt.ids))
     assert started["requested"] == EXAMPLES[run.domain]["amount"]
@@ -54,23 +54,23 @@ def check_order(told: list[dict[str, Any]], run: Run) -> None:
         == len(started["colours"]["dark"]["depths"])
         == len(started["depths"])
     )
-    steps = [part["steps"] for part in told[1:]]
+    steps = [part["steps"] for part in parts[1:]]
     assert steps == sorted(steps)
     assert run.finished
-    assert not told[-1]["stopped"]
+    assert not parts[-1]["stopped"]
 
 
 @pytest.mark.parametrize("kind", DOMAINS)
 def test_what_is_told_adds_up_to_what_is_done(one: Visit, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told_often(monkeypatch)
+    send_every_step(monkeypatch)
     run = one.example(kind, candidates=2)
-    told = one.grow(run)
-    check_order(told, run)
-    assert len(told) > 15
+    events = one.generate(run)
+    check_order(events, run)
+    assert len(events) > 15
     domain, prompt = run.checkpoint.domain, run.request.prompt
-    for number, view in enumerate(told[-1]["candidates"]):
-        candidate, trace = run.traced(number)
-        parts = parts_of(told, number)
+    for number, view in enumerate(events[-1]["candidates"]):
+        candidate, trace = run.finished_candidate(number)
+        parts = parts_of(events, number)
         assert parts[-1]["steps"] == view["steps"] == trace.steps == len(candidate.ids)
         assert view["prompt_steps"] == len(prompt.ids) == trace.prompt_steps
         np.testing.assert_array_equal(trace.ids, np.concatenate([prompt.ids, candidate.ids]))
@@ -89,7 +89,7 @@ def test_what_is_told_adds_up_to_what_is_done(one: Visit, kind: str, monkeypatch
 
 
 def notes_add_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict[str, Any]) -> None:
-    _, trace = run.traced(number)
+    _, trace = run.finished_candidate(number)
     tokens = run.checkpoint.tokenizer.describe(trace.ids)
     timeline = make_timeline(tokens, trace.prompt_steps)
     expected = [(note.start, note.end, note.pitch, note.first, note.is_drum) for note in timeline.notes]
@@ -103,13 +103,13 @@ def notes_add_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict[
     np.testing.assert_allclose(starts, [token.start for [token] in tokens[trace.prompt_steps :]], rtol=1e-6)
     readies = [part["ready"] for part in parts]
     assert readies == sorted(readies)
-    # Nothing that is told later begins before what was said to be ready.
+    # Nothing that is sent later starts before the time that was reported as ready.
     for ready, part in zip(readies, parts[1:], strict=False):
         assert (unpacked(part["notes"])[:, 0] >= np.float32(ready)).all()
 
 
 def words_add_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict[str, Any]) -> None:
-    candidate, trace = run.traced(number)
+    candidate, trace = run.finished_candidate(number)
     text = ""
     for part in parts:
         text = text[: part["from"]] + part["text"]
@@ -124,7 +124,7 @@ def words_add_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict[
 
 
 def sound_adds_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict[str, Any]) -> None:
-    candidate, _ = run.traced(number)
+    candidate, _ = run.finished_candidate(number)
     assert candidate.sound is not None
     rate = candidate.piece.sample_rate
     grid = SoundGrid(rate, len(candidate.sound))
@@ -135,15 +135,15 @@ def sound_adds_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict
     shown = round(run.request.prompt.split_point * rate) // grid.hop
     started = shown
     for part in parts:
-        told = part["sound"]
-        assert told["first"] == shown
-        assert told["per_second"] == view["sound"]["per_second"]
-        count = told["peaks"]["shape"][0]
+        sheet = part["sound"]
+        assert sheet["first"] == shown
+        assert sheet["per_second"] == view["sound"]["per_second"]
+        count = sheet["peaks"]["shape"][0]
         assert shown + count <= round(part["ready"] * rate) // grid.hop or not count
-        assert np.abs(peaks[shown : shown + count] - unpacked(told["peaks"])).max(initial=0) <= 1
+        assert np.abs(peaks[shown : shown + count] - unpacked(sheet["peaks"])).max(initial=0) <= 1
         # The spectra of a part's last columns reach beyond the sound that there was.
         sure = max(0, count - 3)
-        assert np.abs(columns[shown : shown + sure] - unpacked(told["columns"])[:sure]).max(initial=0) <= 1
+        assert np.abs(columns[shown : shown + sure] - unpacked(sheet["columns"])[:sure]).max(initial=0) <= 1
         shown += count
     assert shown <= len(peaks)
     assert started < len(peaks)
@@ -156,45 +156,45 @@ ADDS_UP = {"midi": notes_add_up, "audio": sound_adds_up, "text": words_add_up}
 def test_what_was_not_told_on_the_way_is_in_what_is_done(
     one: Visit, domain: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "_PERIOD", 1e9)
+    monkeypatch.setattr(streaming, "_MIN_PERIOD", 1e9)
     run = one.example(domain)
-    told = one.grow(run)
-    check_order(told, run)
-    (part,) = parts_of(told, 0)
-    candidate, trace = run.traced(0)
+    events = one.generate(run)
+    check_order(events, run)
+    (part,) = parts_of(events, 0)
+    candidate, trace = run.finished_candidate(0)
     assert unpacked(part["shares"]).shape[0] == part["steps"] < len(candidate.ids)
-    assert told[-1]["candidates"][0]["steps"] == len(candidate.ids) == trace.steps
+    assert events[-1]["candidates"][0]["steps"] == len(candidate.ids) == trace.steps
     assert candidate.ready == float("inf")
 
 
 def stopped(run: Run, events: Iterator[dict[str, Any]], after: int) -> list[dict[str, Any]]:
-    told = []
+    parts = []
     for part in events:
-        told.append(part)
-        if part["type"] == "grew" and part["steps"] >= after:
+        parts.append(part)
+        if part["type"] == "progress" and part["steps"] >= after:
             run.stop.set()
-    return told
+    return parts
 
 
 @pytest.mark.parametrize("kind", DOMAINS)
 def test_what_was_stopped_is_kept_and_its_sidecar_makes_it_again(
     one: Visit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told_often(monkeypatch)
+    send_every_step(monkeypatch)
     whole = one.example(kind, candidates=2)
-    one.grow(whole)
+    one.generate(whole)
     run = one.example(kind, candidates=2)
-    told = stopped(run, grow(run, one.visitor), after=12)
-    assert told[-1]["type"] == "done"
-    assert told[-1]["stopped"]
-    assert told[-1]["steps"] < 16
+    parts = stopped(run, generate(run, one.visitor), after=12)
+    assert parts[-1]["type"] == "done"
+    assert parts[-1]["stopped"]
+    assert parts[-1]["steps"] < 16
     domain = run.checkpoint.domain
     for number in range(2):
-        candidate, trace = run.traced(number)
-        assert 0 < len(candidate.ids) < len(whole.traced(number)[0].ids)
-        np.testing.assert_array_equal(candidate.ids, whole.traced(number)[0].ids[: len(candidate.ids)])
+        candidate, trace = run.finished_candidate(number)
+        assert 0 < len(candidate.ids) < len(whole.finished_candidate(number)[0].ids)
+        np.testing.assert_array_equal(candidate.ids, whole.finished_candidate(number)[0].ids[: len(candidate.ids)])
         assert trace.steps == len(candidate.ids)
-        path = take(one.visitor, run, number, "json")
+        path = export_file(one.visitor, run, number, "json")
         sidecar = read_sidecar(path, domain)
         assert (sidecar.candidate, sidecar.checkpoint) == (number, run.checkpoint.digest)
         np.testing.assert_array_equal(sidecar.ids, candidate.ids)
@@ -207,19 +207,19 @@ def test_what_was_stopped_is_kept_and_its_sidecar_makes_it_again(
 
 def test_a_branch_takes_the_way_it_was_shown_and_can_be_made_again(one: Visit) -> None:
     before = one.grown("midi", candidates=2)
-    candidate, trace = before.traced(1)
+    candidate, trace = before.finished_candidate(1)
     step = 9
     other = next(int(i) for i in trace.alternatives[step, 0] if i not in (-1, candidate.ids[step, 0]))
     run = one.ask(run=before.id, candidate=1, step=step, stream=0, id=other)
     assert (run.request.candidates, run.request.seed) == (1, before.request.seed)
     assert run.request.forced_ids is not None
     assert run.request.forced_ids.shape == (step + 1, 1)
-    assert one.grow(run)[-1]["type"] == "done"
-    branch, its = run.traced(0)
+    assert one.generate(run)[-1]["type"] == "done"
+    branch, its = run.finished_candidate(0)
     assert branch.ids[: step + 1, 0].tolist() == [*candidate.ids[:step, 0].tolist(), other]
     (chance,) = trace.alternative_log_probability[step, 0][trace.alternatives[step, 0] == other]
     assert its.log_probability[step, 0] == pytest.approx(float(chance), abs=1e-4)
-    sidecar = read_sidecar(take(one.visitor, run, 0, "json"), run.checkpoint.domain)
+    sidecar = read_sidecar(export_file(one.visitor, run, 0, "json"), run.checkpoint.domain)
     again = Generation(run.checkpoint.core, run.checkpoint.domain, sidecar.request, trace=False)
     for _ in again:
         pass
@@ -228,14 +228,14 @@ def test_a_branch_takes_the_way_it_was_shown_and_can_be_made_again(one: Visit) -
 
 def test_a_branch_takes_one_of_the_five_alternatives_alone(one: Visit) -> None:
     before = one.grown("audio")
-    candidate, trace = before.traced(0)
+    candidate, trace = before.finished_candidate(0)
     # Here the prompt has settled the finer codes: one is allowed, and four of the five are none.
     assert (trace.alternatives[0] == -1).any()
     stream = int(np.argmax((trace.alternatives[0] == -1).any(axis=1)))
     refused = [{"id": -1}, {}, {"id": None}, {"id": int(candidate.ids[0, stream]) + 1}, {"id": 5000}]
-    for asked in refused:
+    for payload in refused:
         with pytest.raises(ArgumentsError, match=r"^id is -?\d+; allowed: one of the five alternatives of that step$"):
-            one.ask(run=before.id, step=0, stream=stream, **asked)
+            one.ask(run=before.id, step=0, stream=stream, **payload)
     unlikely = next(i for i in range(1000) if i not in trace.alternatives[20, 0])
     with pytest.raises(ArgumentsError, match=rf"^id is {unlikely}; allowed"):
         one.ask(run=before.id, step=20, stream=0, id=unlikely)
@@ -259,28 +259,28 @@ def test_what_fails_while_sound_is_decoded_is_no_shorter_sound_but_an_error(
 
     monkeypatch.setattr(type(run.checkpoint.domain), "joining", joining)
     with pytest.raises(MemoryError, match="no room"):
-        one.grow(run)
+        one.generate(run)
     assert run.finished
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_generation_ends_when_its_visitor_leaves(one: Visit, domain: str) -> None:
     run = one.example(domain)
-    events = grow(run, one.visitor)
+    events = generate(run, one.visitor)
     assert next(events)["type"] == "started"
-    assert next(events)["type"] == "grew"
-    one.visitor.gone = True
+    assert next(events)["type"] == "progress"
+    one.visitor.removed = True
     assert "done" not in [part["type"] for part in events]
     assert run.finished
     assert not (one.visitor.folder / run.id).exists()
 
 
-@pytest.mark.parametrize("after", ["started", "grew"])
+@pytest.mark.parametrize("after", ["started", "progress"])
 def test_a_generation_ends_when_its_connection_closes(one: Visit, after: str) -> None:
     """Else the visitor would be served for ever, and a thread would wait for sound that never comes."""
     threads = threading.active_count()
     run = one.example("audio")
-    events = grow(run, one.visitor)
+    events = generate(run, one.visitor)
     while next(events)["type"] != after:
         pass
     events.close()
@@ -301,7 +301,7 @@ def test_a_constraint_of_another_domain_begins_no_run(one: Visit) -> None:
 def test_a_run_that_cannot_be_granted_is_over(one: Visit, wish: dict[str, str]) -> None:
     run = one.example("midi", **wish)
     with pytest.raises(ConstraintError, match=r"^[^\n]+$"):
-        one.grow(run)
+        one.generate(run)
     assert run.finished
 
 
@@ -310,4 +310,4 @@ def test_a_trace_lies_in_the_visitors_folder(one: Visit, domain: str) -> None:
     run = one.grown(domain, candidates=2)
     for number in range(2):
         trace = load_trace(one.visitor.folder / run.id / f"trace-{number}.npz")
-        np.testing.assert_array_equal(trace.ids, run.traced(number)[1].ids)
+        np.testing.assert_array_equal(trace.ids, run.finished_candidate(number)[1].ids)

@@ -26,7 +26,7 @@ from muse_tokenizers.errors import UnreadablePieceError, Warn
 from muse_tokenizers.midi.configuration import CONFIGURATIONS
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 from muse_web.checkpoint_registry import CheckpointRegistry
-from muse_web.exports import take
+from muse_web.exports import export_file
 from muse_web.generation_requests import new_source
 from muse_web.session import Limits, NotFoundError, Visitors
 
@@ -120,13 +120,13 @@ def test_what_a_reader_repaired_is_told_with_the_visitors_own_name_for_the_file(
             return self._domain.read(path, limit=limit)
 
     class Mended(CheckpointRegistry):
-        def take(self, domain: object, name: object = None) -> Any:
-            return SimpleNamespace(domain=Mending(super().take(domain, name).domain))
+        def get(self, domain: object, name: object = None) -> Any:
+            return SimpleNamespace(domain=Mending(super().get(domain, name).domain))
 
     told: list[str] = []
     path = one.upload(shipped_bytes("midi", "saints"))
-    asked = {"domain": "midi", "upload": path, "name": "<b>mine.mid"}
-    new_source(one.visitor, Mended(None, "cpu"), one.limits, asked, one.uploads, told.append)
+    payload = {"domain": "midi", "upload": path, "name": "<b>mine.mid"}
+    new_source(one.visitor, Mended(None, "cpu"), one.limits, payload, one.uploads, told.append)
     assert told == ["<b>mine.mid: 3 notes had no end"]
 
 
@@ -191,8 +191,8 @@ def test_a_name_is_a_name_and_no_path(one: Visit, tmp_path: Path) -> None:
         source = one.open(domain="midi", upload=one.upload(shipped_bytes("midi", "saints")), name=name)
         assert "/" not in source.name
         run = one.ask(domain="midi", source=source.id, length=3, amount=0.5, seed=number)
-        one.grow(run)
-        path = take(one.visitor, run, 0, "trace")
+        one.generate(run)
+        path = export_file(one.visitor, run, 0, "trace")
         assert one.visitor.folder in path.resolve().parents
         assert len(path.name.encode()) < 256
 
@@ -245,7 +245,7 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
         assert run.stop.is_set()
     assert [run.id in one.visitor.runs for run in runs] == [False, False, True, True, True]
     for run in runs[2:]:
-        one.grow(run)
+        one.generate(run)
     folders = [one.visitor.folder / run.id for run in runs]
     assert [folder.is_dir() for folder in folders] == [False, False, True, True, True]
     one.ask(domain="text", amount=10)
@@ -261,7 +261,7 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
 def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) -> None:
     before = one.grown(kind, candidates=2)
     run = one.ask(domain=kind, run=before.id, candidate=1, amount=EXAMPLES[kind]["amount"], seed=8)
-    candidate, _ = before.traced(1)
+    candidate, _ = before.finished_candidate(1)
     domain, prompt = run.checkpoint.domain, run.request.prompt
     assert prompt.split_point >= before.request.prompt.split_point + 0.8 * EXAMPLES[kind]["amount"]
     nothing = np.zeros((0, domain.tokenizer.streams), dtype=np.int64)
@@ -270,8 +270,8 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) 
         np.testing.assert_allclose(domain.join(prompt, nothing).samples, candidate.piece.samples, atol=1e-4)
     else:
         assert domain.tokenizer.encode(prompt.piece).tolist() == domain.tokenizer.encode(candidate.piece).tolist()
-    assert one.grow(run)[-1]["type"] == "done"
-    longer = run.traced(0)[0].piece
+    assert one.generate(run)[-1]["type"] == "done"
+    longer = run.finished_candidate(0)[0].piece
     assert domain.duration(longer) > domain.duration(candidate.piece)
     assert run.name == before.name
     with pytest.raises(NotFoundError, match="candidate 2 does not exist"):
@@ -285,9 +285,9 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) 
 
 def test_nothing_can_go_on_from_what_is_still_being_written(one: Visit) -> None:
     run = one.example("text")
-    for asked in ({}, {"step": 0, "id": 1}):
+    for payload in ({}, {"step": 0, "id": 1}):
         with pytest.raises(NotFoundError, match="still being generated"):
-            one.ask(domain="text", run=run.id, **asked)
+            one.ask(domain="text", run=run.id, **payload)
 
 
 # Visitors
@@ -299,23 +299,23 @@ def test_nobody_reaches_what_is_anothers(tmp_path: Path) -> None:
     source = next(iter(mine.visitor.sources))
     with pytest.raises(NotFoundError):
         other.ask(domain="text", source=source)
-    for asked in ({}, {"step": 0, "id": 1}):
+    for payload in ({}, {"step": 0, "id": 1}):
         with pytest.raises(NotFoundError):
-            other.ask(domain="text", run=run.id, **asked)
+            other.ask(domain="text", run=run.id, **payload)
     for key in (run.id, source, None, [], {}, 0, "", "../one"):
         with pytest.raises(NotFoundError):
             other.visitor.run(key)
         with pytest.raises(NotFoundError):
             other.visitor.source(key)
     visitors = Visitors(tmp_path / "c", Limits())
-    first, second = visitors.of("a"), visitors.of("b")
-    assert visitors.of("a") is first
+    first, second = visitors.get("a"), visitors.get("b")
+    assert visitors.get("a") is first
     assert first.folder != second.folder
     # Whoever could guess a folder could fetch what lies there.
     assert all(len(one.folder.name) >= 32 for one in (first, second))
     for key in (None, ""):
         with pytest.raises(ArgumentsError, match="session_hash"):
-            visitors.of(key)
+            visitors.get(key)
 
 
 # Checkpoints
@@ -347,18 +347,18 @@ def test_a_shelf_has_the_checkpoints_of_a_folder_by_their_places_in_it(random_ch
     assert found.names("midi") == ["midi-small", "mine", "piano", "runs/first/best"]
     assert (found.names("audio"), found.names("text")) == (["audio-small"], ["text-small"])
     # What ships keeps its name.
-    assert found.take("midi").digest == found.take("midi", "midi-small").digest == registry().take("midi").digest
-    best = found.take("midi", "runs/first/best")
-    assert best is found.take("midi", "runs/first/best")
-    assert best.digest != found.take("midi").digest
+    assert found.get("midi").digest == found.get("midi", "midi-small").digest == registry().get("midi").digest
+    best = found.get("midi", "runs/first/best")
+    assert best is found.get("midi", "runs/first/best")
+    assert best.digest != found.get("midi").digest
     with pytest.raises(CheckpointError, match=r"^[^\n]+ is damaged[^\n]+$"):
-        found.take("midi", "mine")
+        found.get("midi", "mine")
     for name in ("none", "../checkpoints/mine", str(folder / "mine"), "text-small", 3, ["mine"], {"a": 1}, True):
         with pytest.raises(ArgumentsError, match=r"^checkpoint is [^\n]+; allowed of midi: midi-small, mine, piano, "):
-            found.take("midi", name)
+            found.get("midi", name)
     for domain in (None, "", "flute", 3, [], {}, ["midi"]):
         with pytest.raises(ArgumentsError, match=r"^domain is [^\n]+; allowed: midi, audio, text$"):
-            found.take(domain)
+            found.get(domain)
     assert CheckpointRegistry(folder / "piano", "cpu").names("midi") == ["midi-small", "piano"]
     for nowhere in (tmp_path / "none", random_checkpoint / "config.json"):
         with pytest.raises(
@@ -371,10 +371,10 @@ def test_what_one_checkpoint_wrote_another_of_other_ids_goes_on_with(tmp_path: P
     performance_checkpoint(tmp_path / "checkpoints" / "piano")
     one = visit(tmp_path, CheckpointRegistry(tmp_path / "checkpoints", "cpu"))
     before = one.grown("midi")
-    candidate, _ = before.traced(0)
-    for asked in ({"run": before.id}, {"source": next(iter(one.visitor.sources))}):
-        run = one.ask(domain="midi", checkpoint="piano", amount=0.5, seed=1, **asked)
+    candidate, _ = before.finished_candidate(0)
+    for payload in ({"run": before.id}, {"source": next(iter(one.visitor.sources))}):
+        run = one.ask(domain="midi", checkpoint="piano", amount=0.5, seed=1, **payload)
         assert run.checkpoint.tokenizer.fingerprint() != before.checkpoint.tokenizer.fingerprint()
-        piece = candidate.piece if "run" in asked else one.visitor.source(asked["source"]).piece
+        piece = candidate.piece if "run" in payload else one.visitor.source(payload["source"]).piece
         assert run.request.prompt.ids[1:].tolist() == run.checkpoint.tokenizer.encode(piece).tolist()
-        assert one.grow(run)[-1]["type"] == "done"
+        assert one.generate(run)[-1]["type"] == "done"

@@ -1,1 +1,1 @@
-"""The page: continue music, sound and text in a browser, watch it being written, see why."""
+"""The web page: continues music, sound and text in a browser, and shows what every generated token attended to."""

@@ -1,4 +1,4 @@
-"""muse-bench web: how long until the first note, the first sound, a map; how smooth it plays; how it serves twenty."""
+"""muse-bench web: time to the first note, first sound and attention map; frame rate; twenty concurrent visitors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from muse_web.client import Caller, browsing, serving
+from muse_web.client import PageClient, browsing, serving
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -20,13 +20,13 @@ __all__ = ["bench_web"]
 
 _VISITORS = 20
 _SECONDS = 5
-"""Of music that each of them asks for."""
+"""Length of the music that each visitor requests."""
 _LONG = 4096
-"""Steps of the piece that is clicked and played."""
+"""Steps of the piece whose notes are clicked and which is played."""
 _SEED = "#muse-seed textarea, #muse-seed input"
 _CLICKS = 20
 _PLAYED = 5.0
-"""Seconds that it plays while frames are counted."""
+"""Seconds of playback during which frames are counted."""
 _STATUS = "document.querySelector('.status')"
 _DONE = f"/^(Done|Stopped)/.test({_STATUS}.textContent)"
 _COUNT_FRAMES = """(milliseconds) => new Promise((resolve) => {
@@ -41,18 +41,18 @@ _COUNT_FRAMES = """(milliseconds) => new Promise((resolve) => {
   };
   requestAnimationFrame(frame);
 })"""
-"""The milliseconds between all frames of a while."""
+"""Returns the milliseconds between successive frames during the given time."""
 
 
 def bench_web(arguments: Namespace, device: Any) -> dict[str, Any]:
-    """Measure the page as a browser and as twenty visitors meet it.
+    """Measure the page in a browser, and as a server for twenty visitors.
 
     Args:
-        arguments: of muse-bench: `rounds`.
-        device: of muse-bench; the page computes there.
+        arguments: Options of muse-bench; `rounds` is used.
+        device: Device on which the page computes.
 
     Raises:
-        ArgumentsError: there is no browser.
+        ArgumentsError: No browser is installed.
     """
     with tempfile.TemporaryDirectory(prefix="muse-bench-", ignore_cleanup_errors=True) as folder:
         with browsing() as browser, serving(Path(folder), "--device", device.type) as served:
@@ -92,7 +92,7 @@ def _in_browser(browser: Any, url: str, rounds: int) -> dict[str, Any]:
 
 
 def _long_piece(page: Any) -> int:
-    """Have a long piece written, and stop it at its length; its steps."""
+    """Generate a long piece, stop it after `_LONG` steps, and return its number of steps."""
     for control, value in (("#muse-amount input[type=number]", "300"), (_SEED, "1")):
         page.fill(control, value)
         page.press(control, "Tab")
@@ -107,12 +107,12 @@ def _long_piece(page: Any) -> int:
 
 
 def _clicks(page: Any) -> list[float]:
-    """Milliseconds from the choice of a note to its map, of the last notes, before which all others stand."""
+    """Return the milliseconds from selecting a note to its attention map, for the last notes (the longest context)."""
     taken = []
     page.focus(".muse-roll")
     for _ in range(_CLICKS):
         page.evaluate("performance.clearMarks()")
-        # What the keys choose is drawn as what a click chooses; a key is where a note surely is.
+        # A note selected with the arrow keys is drawn like one that was clicked, and a key press cannot miss it.
         page.evaluate(
             "() => { performance.mark('muse:click'); document.querySelector('.muse-roll')"
             ".dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft' })); }"
@@ -124,7 +124,7 @@ def _clicks(page: Any) -> list[float]:
 
 
 def _marks(page: Any) -> dict[str, float]:
-    """Milliseconds at which the page's scripts were where they say."""
+    """Return the times in milliseconds of the performance marks that the page's scripts set."""
     found: dict[str, float] = page.evaluate(
         "Object.fromEntries(performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime]))"
     )
@@ -132,7 +132,7 @@ def _marks(page: Any) -> dict[str, float]:
 
 
 def _frames(page: Any) -> dict[str, Any]:
-    """Frames while it plays with all of the piece in sight, its map following."""
+    """Measure the frame rate during playback, with the whole piece visible and its map following the playhead."""
     page.click("button:has-text('Show all')")
     page.click(".bar-row button:has-text('Play')")
     page.wait_for_timeout(1500)
@@ -145,26 +145,26 @@ def _frames(page: Any) -> dict[str, Any]:
 
 
 def _many(url: str) -> dict[str, Any]:
-    """Twenty visitors at once: each gets what they asked for, and a stop reaches its owner."""
+    """Serve twenty visitors at once; check that each gets the piece requested and that a stop reaches its owner."""
     waits, totals, wrong = [0.0] * _VISITORS, [0.0] * _VISITORS, []
     ready = threading.Barrier(_VISITORS)
 
     def visit(number: int) -> None:
-        caller = Caller(url)
+        caller = PageClient(url)
         source = caller.open({"domain": "midi", "example": ("saints", "greensleeves")[number % 2]})
         ready.wait()
-        asked = {"domain": "midi", "source": source["source"], "amount": _SECONDS, "seed": 1000 + number}
+        payload = {"domain": "midi", "source": source["source"], "amount": _SECONDS, "seed": 1000 + number}
 
-        def hear(kind: str, seconds: float, part: dict[str, Any] | None) -> None:
+        def on_message(kind: str, seconds: float, part: dict[str, Any] | None) -> None:
             if kind == "process_starts":
                 waits[number] = seconds
             totals[number] = seconds
 
-        parts = caller.grow(asked, hear)
+        parts = caller.generate(payload, on_message)
         done = parts[-1] if parts else {}
-        recipe = caller.call("take", {"run": parts[0].get("run"), "candidate": 0, "kind": "json"}) if parts else {}
-        made = json.loads(caller.fetch(recipe["path"])) if "path" in recipe else {}
-        own = made.get("seed") == 1000 + number and made.get("source") == source["name"].removesuffix(".mid")
+        sidecar = caller.call("export", {"run": parts[0].get("run"), "candidate": 0, "kind": "json"}) if parts else {}
+        content = json.loads(caller.fetch(sidecar["path"])) if "path" in sidecar else {}
+        own = content.get("seed") == 1000 + number and content.get("source") == source["name"].removesuffix(".mid")
         if done.get("type") != "done" or not own:
             wrong.append(number)
 
@@ -188,24 +188,24 @@ def _together(work: Any) -> None:
 
 
 def _stop(url: str) -> float:
-    """Seconds from a stop to its owner's last part, while nineteen others wait."""
-    owner, others = Caller(url), [Caller(url) for _ in range(_VISITORS - 1)]
+    """Return the seconds from a stop request to the last event of its owner, while nineteen others wait."""
+    owner, others = PageClient(url), [PageClient(url) for _ in range(_VISITORS - 1)]
     started, stopped = threading.Event(), [0.0, 0.0]
 
     def write() -> None:
-        def hear(kind: str, _: float, part: dict[str, Any] | None) -> None:
-            if part is not None and part["type"] == "grew":
+        def on_message(kind: str, _: float, part: dict[str, Any] | None) -> None:
+            if part is not None and part["type"] == "progress":
                 started.set()
             if part is not None and part["type"] == "done":
                 stopped[1] = time.perf_counter()
 
-        owner.grow({"domain": "midi", "amount": 200}, hear)
+        owner.generate({"domain": "midi", "amount": 200}, on_message)
 
     threads = [threading.Thread(target=write)]
     threads[0].start()
     started.wait(timeout=60)
     for other in others:
-        threads.append(threading.Thread(target=other.grow, args=({"domain": "midi", "amount": 1},)))
+        threads.append(threading.Thread(target=other.generate, args=({"domain": "midi", "amount": 1},)))
         threads[-1].start()
     time.sleep(1.0)
     stopped[0] = time.perf_counter()

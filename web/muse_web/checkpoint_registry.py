@@ -1,4 +1,4 @@
-"""Checkpoints that can be chosen on the page: those that ship, and those of a folder. Loaded once, when first used."""
+"""Checkpoints that the page offers: the shipped ones and those in a folder. Each is loaded when it is first used."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from muse_shortcut.shipped import default_checkpoint
 __all__ = ["DOMAINS", "CheckpointRegistry"]
 
 DOMAINS = ("midi", "audio", "text")
-_LOADED = 6
-"""Checkpoints that are held in memory."""
+_MAX_LOADED = 6
+"""Number of checkpoints kept in memory."""
 
 
 class CheckpointRegistry:
-    """Checkpoints by domain and name."""
+    """Finds and loads checkpoints by domain and name."""
 
     def __init__(self, folder: Path | None, device: str = "auto") -> None:
         """
         Args:
-            folder: which is, or whose subfolders, and theirs, may be checkpoints or runs, each of which stands for its
-                best; None for those that ship alone.
-            device: where cores compute.
+            folder: Folder searched recursively for checkpoints and runs (a run offers its best checkpoint), or
+                hf:OWNER/NAME. None offers the shipped checkpoints only.
+            device: Device on which models compute.
 
         Raises:
-            ArgumentsError: there is no such folder, or no such device.
+            ArgumentsError: The folder or the device does not exist.
         """
         named = str(folder)
         if folder is not None and is_on_hub(folder):
@@ -49,19 +49,19 @@ class CheckpointRegistry:
         self._lock = threading.Lock()
 
     def names(self, domain: str) -> list[str]:
-        """Those of a domain, the one that ships first."""
+        """Return the names of a domain's checkpoints, the shipped one first."""
         return list(self._folders[domain])
 
-    def take(self, domain: object, name: object = None) -> Checkpoint:
-        """A checkpoint, loaded.
+    def get(self, domain: object, name: object = None) -> Checkpoint:
+        """Return a checkpoint, and load it if necessary.
 
         Args:
             domain: midi, audio or text.
-            name: one of `names`; None or empty: the one that ships.
+            name: One of `names`; None or an empty string selects the shipped one.
 
         Raises:
-            ArgumentsError: there is none of that name.
-            CheckpointError: it is damaged.
+            ArgumentsError: There is no checkpoint of that name.
+            CheckpointError: The checkpoint is damaged.
         """
         if not isinstance(domain, str) or domain not in self._folders:
             raise ArgumentsError(f"domain is {domain!r}; allowed: {', '.join(DOMAINS)}")
@@ -76,35 +76,35 @@ class CheckpointRegistry:
                 try:
                     checkpoint = load_checkpoint(folder, self._device)
                 except CheckpointError as error:
-                    # Visitors know it by its name, not by where it lies here.
+                    # Visitors know the checkpoint by its name; they should not see its path on the server.
                     raise CheckpointError(str(error).replace(str(folder), name)) from error
                 use_decoding_threads(checkpoint.core.parameter_count())
             self._loaded[folder] = checkpoint
-            for old in list(self._loaded)[:-_LOADED]:
+            for old in list(self._loaded)[:-_MAX_LOADED]:
                 del self._loaded[old]
         return checkpoint
 
 
 def _name_of(named: str) -> str:
-    """What visitors call the one checkpoint that was named: its folder's name, or that of its model on a hub."""
+    """Return the displayed name of a checkpoint given by itself: its folder's name, or its name on the hub."""
     return named.removeprefix("hf:") if is_on_hub(named) else Path(named).absolute().name
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints and runs below a folder, itself included."""
+    """Return the checkpoints and runs in a folder, which may be one itself."""
     found = (config.parent for config in sorted(folder.rglob("config.json")))
     return list(dict.fromkeys(_run_of(one, folder) or one for one in found))
 
 
 def _run_of(checkpoint: Path, folder: Path) -> Path | None:
-    """The run of a checkpoint, or its `checkpoints` where that is the folder; None for one that is of no run."""
+    """Return the run of a checkpoint (or its `checkpoints` folder, if that is `folder`); None outside a run."""
     if checkpoint.parent.name != "checkpoints" or not checkpoint.name.startswith("step-"):
         return None
     return folder if checkpoint.parent == folder else checkpoint.parents[1]
 
 
 def _domain_of(folder: Path) -> str | None:
-    """What a folder continues if it is a checkpoint; a damaged one is told of when it is chosen."""
+    """Return the domain of a checkpoint, None if the folder is not one. Damage is reported when it is selected."""
     try:
         folder = find_checkpoint(folder)
         kind = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["kind"]

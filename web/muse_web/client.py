@@ -1,4 +1,4 @@
-"""The page from outside, for measuring and testing: `muse-web` as a process, a real browser, visitors without one."""
+"""Clients for benchmarks and tests: `muse-web` as a process, a headless browser, and an HTTP client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from muse_shortcut.errors import ArgumentsError
 
-__all__ = ["Caller", "Process", "browsing", "chromium", "serving"]
+__all__ = ["PageClient", "Process", "browsing", "chromium", "serving"]
 
 _OPTIONS = (
     "--no-sandbox",
@@ -29,24 +29,24 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Nobody clicks here, and sound should begin all the same.
+    # Sound should start without a click.
     "--autoplay-policy=no-user-gesture-required",
-    # A microphone that beeps.
+    # A microphone that plays a test tone.
     "--use-fake-device-for-media-stream",
 )
 
 
 def chromium() -> str | None:
-    """Where a Chromium is, None if there is none."""
+    """Return the path of Chromium or Chrome, None if neither is installed."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @contextlib.contextmanager
 def browsing() -> Iterator[Any]:
-    """A headless browser of playwright's.
+    """Launch a headless browser with Playwright.
 
     Raises:
-        ArgumentsError: playwright or Chromium is not there.
+        ArgumentsError: Playwright or Chromium is not installed.
     """
     path = chromium()
     try:
@@ -65,22 +65,22 @@ def browsing() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Process:
-    """A `muse-web` that runs."""
+    """A running `muse-web`."""
 
     process: subprocess.Popen[str]
     url: str
-    """Without a slash at its end."""
+    """Without a trailing slash."""
     log: Path
-    """What it wrote to standard error."""
+    """The file that holds its standard error."""
 
 
 @contextlib.contextmanager
 def serving(folder: Path, *words: str) -> Iterator[Process]:
-    """`muse-web` with some options, on a port that is free.
+    """Run `muse-web` on a free port.
 
     Args:
-        folder: for its temporary files and what it says.
-        words: options.
+        folder: Folder for its temporary files and its standard error.
+        words: Command-line options.
     """
     log, temporary = folder / "stderr.txt", folder / "temporary"
     temporary.mkdir(exist_ok=True)
@@ -104,40 +104,43 @@ def serving(folder: Path, *words: str) -> Iterator[Process]:
         process.stdout.close()
 
 
-class Caller:
-    """A visitor without a browser, who speaks as the page's scripts do."""
+class PageClient:
+    """Calls the page's endpoints as its scripts do, without a browser."""
 
     def __init__(self, url: str) -> None:
         self._url, self._key = f"{url}/gradio_api", secrets.token_hex(16)
 
-    def call(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
-        """One of the functions that answer at once."""
-        found: dict[str, Any] = self._post(f"run/{name}", asked)["data"][0]
+    def call(self, name: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Call a function that is not queued."""
+        found: dict[str, Any] = self._post(f"run/{name}", payload)["data"][0]
         return found
 
-    def open(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Have a prompt read, as of `muse_web.generation_requests.new_source`."""
-        found: dict[str, Any] = self.queued("open", asked)[-1]
+    def open(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Open a prompt; `payload` is that of `muse_web.generation_requests.new_source`."""
+        found: dict[str, Any] = self.queued("open", payload)[-1]
         return found
 
-    def grow(
-        self, asked: dict[str, Any], hear: Callable[[str, float, dict[str, Any] | None], None] = lambda *_: None
+    def generate(
+        self, payload: dict[str, Any], on_message: Callable[[str, float, dict[str, Any] | None], None] = lambda *_: None
     ) -> list[dict[str, Any]]:
-        """Have a continuation written -> all its parts.
+        """Generate a continuation and return all its events.
 
         Args:
-            asked: as of `muse_web.generation_requests.new_run`.
-            hear: told of each message as it comes: its kind, the seconds since it was asked for, and its part.
+            payload: That of `muse_web.generation_requests.new_run`.
+            on_message: Called for each message with its kind, the seconds since the request, and its event.
         """
-        return self.queued("grow", asked, hear=hear)
+        return self.queued("generate", payload, on_message=on_message)
 
     def queued(
-        self, name: str, *asked: Any, hear: Callable[[str, float, dict[str, Any] | None], None] = lambda *_: None
+        self,
+        name: str,
+        *payload: Any,
+        on_message: Callable[[str, float, dict[str, Any] | None], None] = lambda *_: None,
     ) -> list[Any]:
-        """A function that waits its turn -> all that it says."""
+        """Call a queued function and return everything that it yields."""
         started = time.perf_counter()
         parts: list[Any] = []
-        self._post(f"call/{name}", *asked)
+        self._post(f"call/{name}", *payload)
         stream = f"{self._url}/queue/data?session_hash={self._key}"
         with urllib.request.urlopen(stream, timeout=600) as lines:
             for line in lines:
@@ -145,10 +148,10 @@ class Caller:
                     continue
                 message = json.loads(line[5:])
                 kind, data = message["msg"], (message.get("output") or {}).get("data")
-                # What is written in parts ends with the last one once more.
-                said = kind == "process_generating" or (kind == "process_completed" and not parts)
-                part = data[0] if data and said else None
-                hear(kind, time.perf_counter() - started, part)
+                # The last event of a generator arrives a second time, with process_completed.
+                is_part = kind == "process_generating" or (kind == "process_completed" and not parts)
+                part = data[0] if data and is_part else None
+                on_message(kind, time.perf_counter() - started, part)
                 if part is not None:
                     parts.append(part)
                 if kind in ("close_stream", "unexpected_error", "server_stopped"):
@@ -156,13 +159,13 @@ class Caller:
         return parts
 
     def fetch(self, path: str) -> bytes:
-        """A file that `take` made."""
+        """Fetch a file that `export` created."""
         with urllib.request.urlopen(f"{self._url}/file={path}", timeout=60) as answer:
             data: bytes = answer.read()
         return data
 
-    def _post(self, path: str, *asked: Any) -> Any:
-        body = json.dumps({"data": asked, "session_hash": self._key}).encode()
+    def _post(self, path: str, *payload: Any) -> Any:
+        body = json.dumps({"data": payload, "session_hash": self._key}).encode()
         request = urllib.request.Request(
             f"{self._url}/{path}", body, {"Content-Type": "application/json"}, method="POST"
         )

@@ -1,4 +1,4 @@
-"""muse-web: the page in a browser."""
+"""muse-web: serve the web page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _parser() -> CommandLine:
 
 
 def main() -> NoReturn:
-    """The command."""
+    """Run the command."""
     arguments = _parser().parse_line()
     run_command(PROGRAM, lambda: _serve(arguments))
 

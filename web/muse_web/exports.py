@@ -1,4 +1,4 @@
-"""What can be taken away of a candidate, as files: the piece, its sound, its trace, its sidecar, its picture."""
+"""Files that can be downloaded for a candidate: piece, sound, trace, sidecar and picture."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from muse_tokenizers.base import Waveform
 from muse_tokenizers.midi.playing import instrument_parts
 from muse_web.session import Candidate, Run, Visitor
 
-__all__ = ["KINDS", "take"]
+__all__ = ["KINDS", "export_file"]
 
 KINDS = {
     "midi": ("mid", "tracks", "wav", "flac", "trace", "json", "svg", "png"),
     "audio": ("wav", "flac", "trace", "json", "svg", "png"),
     "text": ("txt", "trace", "json", "svg", "png"),
 }
-"""What there is of each domain."""
+"""Kinds of file that each domain offers."""
 
 _drawing = threading.Lock()
-"""matplotlib's settings are the process's."""
+"""Held while drawing, since matplotlib's settings are global to the process."""
 
 
-def take(visitor: Visitor, run: Run, number: int, kind: object, step: object = None) -> Path:
-    """Make one file of a candidate, in the visitor's folder.
+def export_file(visitor: Visitor, run: Run, number: int, kind: object, step: object = None) -> Path:
+    """Write one file of a candidate to the visitor's folder and return its path.
 
     Args:
-        kind: one of `KINDS`.
-        step: of pictures, the new step whose sources are shown; None: the most telling one.
+        kind: One of `KINDS` for the domain.
+        step: For pictures, the generated step whose sources are shown; None selects one.
 
     Raises:
-        ArgumentsError, NotFoundError: there is no such file of it.
-        OutputError: it could not be written.
+        ArgumentsError, NotFoundError: The candidate has no such file.
+        OutputError: The file could not be written.
     """
     if kind not in KINDS[run.domain]:
         raise ArgumentsError(f"kind is {kind!r}; allowed of {run.domain}: {', '.join(KINDS[run.domain])}")
-    candidate, trace = run.traced(number)
-    folder = make_folder(visitor.folder / run.id / f"take-{number + 1}")
-    stem = f"{_plain(run.name)}-{number + 1}"
+    candidate, trace = run.finished_candidate(number)
+    folder = make_folder(visitor.folder / run.id / f"export-{number + 1}")
+    stem = f"{_safe_name(run.name)}-{number + 1}"
     if kind == "trace":
         path = folder / f"{stem}.trace.npz"
         write_bytes(path, (visitor.folder / run.id / f"trace-{number}.npz").read_bytes())
@@ -62,43 +62,43 @@ def take(visitor: Visitor, run: Run, number: int, kind: object, step: object = N
             write_bytes(path, _picture(run, candidate, stem, str(kind), step if isinstance(step, int) else None))
     else:
         path = folder / (f"{stem}.tracks.zip" if kind == "tracks" else f"{stem}.{kind}")
-        write_bytes(path, _MAKERS[str(kind)](run, candidate, stem))
+        write_bytes(path, _ENCODERS[str(kind)](run, candidate, stem))
     return path
 
 
-def _plain(name: str) -> str:
-    """A name that is one anywhere."""
+def _safe_name(name: str) -> str:
+    """Return a name that every file system accepts."""
     kept = "".join(one if one.isalnum() or one in "-_." else "-" for one in name).strip(".-")
-    # A file system counts bytes.
+    # File systems limit the length in bytes.
     return kept[:60].encode()[:120].decode("utf-8", "ignore") or "continuation"
 
 
-def _piece(run: Run, candidate: Candidate, _: str) -> bytes:
+def _piece_bytes(run: Run, candidate: Candidate, _: str) -> bytes:
     return run.checkpoint.domain.dumps(candidate.piece)
 
 
-def _tracks(run: Run, candidate: Candidate, stem: str) -> bytes:
-    """Every instrument as a MIDI file of its own."""
+def _tracks_archive(run: Run, candidate: Candidate, stem: str) -> bytes:
+    """Return a ZIP archive with a MIDI file for each instrument."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, part in instrument_parts(candidate.piece):
-            # With a time of its own the same tracks would be other bytes every time.
+            # A fixed modification time keeps the bytes reproducible.
             archive.writestr(zipfile.ZipInfo(f"{stem}-{name}.mid"), run.checkpoint.domain.dumps(part))
     return buffer.getvalue()
 
 
-def _heard(run: Run, candidate: Candidate) -> Waveform:
-    heard = run.checkpoint.domain.sound(candidate.piece)
-    assert heard is not None
-    return heard
+def _rendered(run: Run, candidate: Candidate) -> Waveform:
+    rendered = run.checkpoint.domain.sound(candidate.piece)
+    assert rendered is not None
+    return rendered
 
 
-_MAKERS: dict[str, Callable[[Run, Candidate, str], bytes]] = {
-    "mid": _piece,
-    "txt": _piece,
-    "tracks": _tracks,
-    "wav": lambda run, candidate, _: wav_bytes(_heard(run, candidate)),
-    "flac": lambda run, candidate, _: flac_bytes(_heard(run, candidate)),
+_ENCODERS: dict[str, Callable[[Run, Candidate, str], bytes]] = {
+    "mid": _piece_bytes,
+    "txt": _piece_bytes,
+    "tracks": _tracks_archive,
+    "wav": lambda run, candidate, _: wav_bytes(_rendered(run, candidate)),
+    "flac": lambda run, candidate, _: flac_bytes(_rendered(run, candidate)),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a visitor asks for, checked: prompts that are opened, and requests to continue them."""
+"""Validates the requests of visitors: opening a prompt, and continuing it."""
 
 from __future__ import annotations
 
@@ -28,47 +28,48 @@ from muse_web.uploads import Uploads
 __all__ = ["Json", "new_run", "new_source"]
 
 Json = Mapping[str, Any]
-"""JSON of a browser or of a client: anything may stand in it."""
+"""JSON sent by a browser or another client; not validated."""
 
 _NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "silence")
 _WHOLE_NUMBERS = ("top_k", "no_repeat_ngram", "bars", "repeats", "seed")
 _WORDS = ("instruments", "key", "tempo")
-_BEYOND = 1e100
-"""What is multiplied must stay finite."""
+_LARGEST = 1e100
+"""Largest accepted magnitude, so that products stay finite."""
 
 
 def new_source(
     visitor: Visitor,
     registry: CheckpointRegistry,
     limits: Limits,
-    asked: Json,
+    payload: Json,
     uploads: Uploads,
     warn: Warn = warn_about_file,
 ) -> Source:
-    """Open what is asked for: a shipped `example`, an `upload` (its path and `name`), `notes`, or `words`.
+    """Open a prompt: a shipped `example`, an `upload` (its path and `name`), `notes`, or `words`.
 
     Args:
-        uploads: where uploads wait; one that is opened is not there any more.
-        warn: told of what was repaired or left out.
+        payload: Names one of these, with `domain` and `checkpoint`.
+        uploads: Uploaded files; one is removed after it has been opened.
+        warn: Called with a line about what was repaired or left out.
 
     Raises:
-        ArgumentsError, TokenizerError: it is not there, not of its domain, or too long.
+        ArgumentsError, TokenizerError: The prompt does not exist, is not of its domain, or is too long.
     """
-    domain, checkpoint = asked.get("domain"), asked.get("checkpoint")
-    if asked.get("example"):
-        name = str(asked["example"])
+    domain, checkpoint = payload.get("domain"), payload.get("checkpoint")
+    if payload.get("example"):
+        name = str(payload["example"])
         path = shipped_prompt(str(domain), name) if domain in DOMAINS and "/" not in name else None
         if path is None:
             known = ", ".join(prompt_names(str(domain))) if domain in DOMAINS else "none"
             raise ArgumentsError(f"example is {name!r}; allowed of {domain}: {known}")
         return _source_of_file(visitor, registry, limits, (domain, checkpoint), path, path.name, warn)
-    if asked.get("upload"):
-        with uploads.opened(asked["upload"], visitor.folder.name) as path:
-            name = Path(str(asked.get("name") or path.name)).name
+    if payload.get("upload"):
+        with uploads.opened(payload["upload"], visitor.folder.name) as path:
+            name = Path(str(payload.get("name") or path.name)).name
             return _source_of_file(visitor, registry, limits, (domain, checkpoint), path, name, warn)
-    if asked.get("notes") is not None:
-        return _source_of_notes(visitor, registry, limits, checkpoint, asked)
-    return _source_of_words(visitor, registry, limits, checkpoint, asked.get("words"))
+    if payload.get("notes") is not None:
+        return _source_of_notes(visitor, registry, limits, checkpoint, payload)
+    return _source_of_words(visitor, registry, limits, checkpoint, payload.get("words"))
 
 
 def _source_of_file(
@@ -80,39 +81,39 @@ def _source_of_file(
     name: str,
     warn: Warn,
 ) -> Source:
-    """Of a file, which stays where it is; of a longer one no more is read than a visitor may have.
+    """Open a file. Reading stops soon after the longest prompt that is allowed.
 
     Args:
-        chosen: domain and checkpoint.
-        path: the file.
-        name: what the visitor calls it.
-        warn: told of what was repaired or left out.
+        chosen: Domain and checkpoint.
+        path: Path of the file on the server.
+        name: The visitor's name for the file.
+        warn: Called with a line about what was repaired or left out.
 
     Raises:
-        ArgumentsError, UnreadablePieceError: it is too large, too long, or not of its domain.
+        ArgumentsError, UnreadablePieceError: The file is too large, too long, or not of its domain.
     """
-    checkpoint = registry.take(*chosen)
+    checkpoint = registry.get(*chosen)
     size = path.stat().st_size
     if size > limits.upload_bytes:
         raise ArgumentsError(f"{name} has {size / 2**20:.1f} MiB; allowed: up to {limits.upload_bytes / 2**20:.0f}")
     domain, most = checkpoint.domain, limits.piece[checkpoint.domain.kind]
 
-    # Visitors know their files by name, not by where they lie here.
+    # Visitors know their files by name; they should not see paths on the server.
     try:
         piece = domain.read(path, limit=most + 1, warn=lambda message: warn(message.replace(str(path), name)))
     except TokenizerError as error:
         raise error.with_name(path, name) from error
-    return _held(visitor, limits, checkpoint, piece, name, name)
+    return _keep(visitor, limits, checkpoint, piece, name, name)
 
 
 def _source_of_notes(
-    visitor: Visitor, registry: CheckpointRegistry, limits: Limits, checkpoint: object, asked: Json
+    visitor: Visitor, registry: CheckpointRegistry, limits: Limits, checkpoint: object, payload: Json
 ) -> Source:
-    """Of notes that were played. Raises ArgumentsError, UnreadablePieceError."""
-    notes = asked["notes"]
+    """Open notes that were played on the page. Raises ArgumentsError, UnreadablePieceError."""
+    notes = payload["notes"]
     try:
         played = [(int(pitch), int(velocity), float(down), float(up)) for pitch, velocity, down, up in notes]
-        tempo = float(asked.get("tempo") or 120)
+        tempo = float(payload.get("tempo") or 120)
         finite = all(math.isfinite(value) for note in played for value in note)
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentsError("notes should be lists of a pitch, a velocity, and two times in seconds") from error
@@ -120,62 +121,66 @@ def _source_of_notes(
         raise ArgumentsError(f"{len(played):,} notes were played; allowed: up to 20,000")
     if not finite:
         raise ArgumentsError("a played note has no start or no end")
-    return _held(visitor, limits, registry.take("midi", checkpoint), score_of_notes(played, tempo), "played", None)
+    return _keep(visitor, limits, registry.get("midi", checkpoint), score_of_notes(played, tempo), "played", None)
 
 
 def _source_of_words(
     visitor: Visitor, registry: CheckpointRegistry, limits: Limits, checkpoint: object, words: object
 ) -> Source:
-    """Of words that were typed. Raises ArgumentsError, UnreadablePieceError."""
+    """Open text that was typed. Raises ArgumentsError, UnreadablePieceError."""
     if not isinstance(words, str) or not words:
         raise ArgumentsError("there is no text to continue; type some, or start from nothing")
-    chosen = registry.take("text", checkpoint)
+    chosen = registry.get("text", checkpoint)
     piece = chosen.domain.loads(words.encode("utf-8", "replace"), "what was typed")
-    return _held(visitor, limits, chosen, piece, "words", None)
+    return _keep(visitor, limits, chosen, piece, "words", None)
 
 
-def _held(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, file: str | None) -> Source:
+def _keep(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, file: str | None) -> Source:
     domain = checkpoint.domain
     most = limits.piece[domain.kind]
     if domain.duration(piece) > most:
-        raise ArgumentsError(f"{name} is too long; allowed: up to {_long(most, domain.unit)}")
+        raise ArgumentsError(f"{name} is too long; allowed: up to {_length_text(most, domain.unit)}")
     source = Source(
         id=secrets.token_hex(8), domain=domain.kind, name=name, file=file, checkpoint=checkpoint, piece=piece
     )
-    visitor.hold(source, limits.sources)
+    visitor.keep_source(source, limits.sources)
     return source
 
 
-def _long(length: float, unit: str) -> str:
+def _length_text(length: float, unit: str) -> str:
     if unit == "bytes":
         return counted(length, "byte", ",.0f")
     return counted(length, "second", "g") if length < 120 else counted(length / 60, "minute", "g")
 
 
-def new_run(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, asked: Json) -> Run:
-    """What is to be written, and room for it.
+def new_run(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, payload: Json) -> Run:
+    """Create a run for a generation request, and keep it with the visitor.
 
     Args:
-        asked: `domain` and `checkpoint`; what is continued: `source` and how much of it (`length`), or another `run`
-            and its `candidate`, or nothing; with `step` and `id` a branch, which takes that id there instead of its
-            own; `amount` of new piece, `candidates`, `seed`, and others of `muse_shortcut.api.options`.
+        payload: `domain` and `checkpoint`; the prompt, which is `source` up to `length`, or the `candidate` of another
+            `run`, or missing; `step`, `stream` and `id` for a branch, which replaces the id there; `amount` to
+            generate, `candidates`, `seed`, and the other options of `muse_shortcut.api.options`.
 
     Raises:
-        ArgumentsError, TokenizerError, NotFoundError: it cannot be granted.
+        ArgumentsError, TokenizerError, NotFoundError: The request is invalid.
     """
-    run = _branch(visitor, asked) if asked.get("step") is not None else _continuation(visitor, registry, limits, asked)
-    visitor.keep(run, limits)
+    run = (
+        _branch(visitor, payload)
+        if payload.get("step") is not None
+        else _continuation(visitor, registry, limits, payload)
+    )
+    visitor.keep_run(run, limits)
     return run
 
 
-def _continuation(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, asked: Json) -> Run:
-    checkpoint = registry.take(asked.get("domain"), asked.get("checkpoint"))
+def _continuation(visitor: Visitor, registry: CheckpointRegistry, limits: Limits, payload: Json) -> Run:
+    checkpoint = registry.get(payload.get("domain"), payload.get("checkpoint"))
     name, file = "from-nothing", None
     domain = checkpoint.domain
     prompt: Prompt[Any]
-    if asked.get("run"):
-        before = visitor.run(asked["run"])
-        candidate, _ = before.traced(_whole(asked.get("candidate"), "candidate", 0))
+    if payload.get("run"):
+        before = visitor.run(payload["run"])
+        candidate, _ = before.finished_candidate(_whole(payload.get("candidate"), "candidate", 0))
         if before.domain != domain.kind:
             raise ArgumentsError(f"a continuation of {before.domain} cannot be continued as {domain.kind}")
         if before.checkpoint.tokenizer.fingerprint() == domain.tokenizer.fingerprint():
@@ -183,42 +188,42 @@ def _continuation(visitor: Visitor, registry: CheckpointRegistry, limits: Limits
         else:
             prompt = domain.prompt(domain.loads(before.checkpoint.domain.dumps(candidate.piece)))
         name, file = before.name, before.file
-    elif asked.get("source"):
-        source = visitor.source(asked["source"])
+    elif payload.get("source"):
+        source = visitor.source(payload["source"])
         if source.domain != domain.kind:
             raise ArgumentsError(f"{source.name} is {source.domain}, not {domain.kind}")
         piece = source.piece
         if source.checkpoint.tokenizer.fingerprint() != domain.tokenizer.fingerprint():
             piece = domain.loads(source.checkpoint.domain.dumps(piece), source.name)
-        length = _number(asked.get("length"), "prompt_seconds", None)
+        length = _number(payload.get("length"), "prompt_seconds", None)
         if length is not None and length <= 0:
             raise OptionError("prompt_seconds", length, "more than 0")
         prompt, name, file = domain.prompt(piece, length), Path(source.name).stem, source.file
     else:
         prompt = domain.prompt(None)
-    request = build_request(domain, prompt, checkpoint.sampling, _options(asked, domain, limits))
-    return _prepared(checkpoint, name, file, request)
+    request = build_request(domain, prompt, checkpoint.sampling, _options(payload, domain, limits))
+    return _make_run(checkpoint, name, file, request)
 
 
-def _branch(visitor: Visitor, asked: Json) -> Run:
-    """The same continuation with another id at one step, and from there on written anew."""
-    before = visitor.run(asked.get("run"))
-    candidate, trace = before.traced(_whole(asked.get("candidate"), "candidate", 0))
-    step, stream = _whole(asked["step"], "step", 0), _whole(asked.get("stream"), "stream", 0)
+def _branch(visitor: Visitor, payload: Json) -> Run:
+    """Repeat a continuation with another id at one step, and generate anew from there."""
+    before = visitor.run(payload.get("run"))
+    candidate, trace = before.finished_candidate(_whole(payload.get("candidate"), "candidate", 0))
+    step, stream = _whole(payload["step"], "step", 0), _whole(payload.get("stream"), "stream", 0)
     if not 0 <= step < trace.steps or not 0 <= stream < candidate.ids.shape[1]:
         raise ArgumentsError(f"step is {step}, stream {stream}; this continuation has {counted(trace.steps, 'step')}")
-    other = _whole(asked.get("id"), "id", -1)
-    # Where fewer than five are allowed, the rest are -1.
+    other = _whole(payload.get("id"), "id", -1)
+    # Where fewer than five ids are allowed, the remaining alternatives are -1.
     if other < 0 or other not in trace.alternatives[step, stream]:
         raise ArgumentsError(f"id is {other}; allowed: one of the five alternatives of that step")
-    given = candidate.ids[: step + 1].copy()
-    given[step, stream] = other
-    return _prepared(
-        before.checkpoint, before.name, before.file, replace(before.request, candidates=1, forced_ids=given)
+    forced = candidate.ids[: step + 1].copy()
+    forced[step, stream] = other
+    return _make_run(
+        before.checkpoint, before.name, before.file, replace(before.request, candidates=1, forced_ids=forced)
     )
 
 
-def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) -> Run:
+def _make_run(checkpoint: Any, name: str, file: str | None, request: Request) -> Run:
     domain = checkpoint.domain
     if request.prompt.clock is not None:
         request = replace(request, prompt=domain.timed(request.prompt, request.constraints))
@@ -235,19 +240,19 @@ def _prepared(checkpoint: Any, name: str, file: str | None, request: Request) ->
     )
 
 
-def _options(asked: Json, domain: Domain[Any], limits: Limits) -> dict[str, Any]:
-    """Keyword arguments of `muse_shortcut.api.options`; None where a field was left empty.
+def _options(payload: Json, domain: Domain[Any], limits: Limits) -> dict[str, Any]:
+    """Return keyword arguments for `muse_shortcut.api.options`; empty fields become None.
 
     Raises:
-        OptionError: one is of another kind, or more than a visitor may have.
+        OptionError: A value has the wrong type or exceeds a limit.
     """
     unit = domain.unit
-    options: dict[str, Any] = {name: _number(asked.get(name), name, None) for name in _NUMBERS}
-    options |= {name: _whole(asked.get(name), name, None) for name in _WHOLE_NUMBERS}
-    options |= {name: asked.get(name) if asked.get(name) not in ("", []) else None for name in _WORDS}
-    options["num_samples"] = _whole(asked.get("candidates"), "num_samples", 1)
-    options["greedy"] = _yes(asked.get("greedy"), "greedy")
-    options[unit] = (_number if unit == "seconds" else _whole)(asked.get("amount"), unit, None)
+    options: dict[str, Any] = {name: _number(payload.get(name), name, None) for name in _NUMBERS}
+    options |= {name: _whole(payload.get(name), name, None) for name in _WHOLE_NUMBERS}
+    options |= {name: payload.get(name) if payload.get(name) not in ("", []) else None for name in _WORDS}
+    options["num_samples"] = _whole(payload.get("candidates"), "num_samples", 1)
+    options["greedy"] = _boolean(payload.get("greedy"), "greedy")
+    options[unit] = (_number if unit == "seconds" else _whole)(payload.get("amount"), unit, None)
     if options[unit] is None and options["bars"] is None:
         options[unit] = DEFAULT_LENGTH[unit]
     for name, most in (("num_samples", limits.candidates), ("bars", limits.bars), (unit, limits.new[domain.kind])):
@@ -256,31 +261,31 @@ def _options(asked: Json, domain: Domain[Any], limits: Limits) -> dict[str, Any]
     return options
 
 
-def _yes(value: object, name: str) -> bool | None:
+def _boolean(value: object, name: str) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     raise OptionError(name, value, "true or false")
 
 
-def _number(value: object, name: str, usual: Any) -> Any:
-    """A finite number, or the word of one; what is not said is as usual."""
+def _number(value: object, name: str, default: Any) -> Any:
+    """Return a finite number, also from a string; a missing or empty value becomes `default`."""
     if isinstance(value, str) and value.strip():
         with suppress(ValueError):
             value = float(value)
     if value is None or value == "":
-        return usual
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _BEYOND:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
         raise OptionError(name, value, "a number")
     return float(value)
 
 
-def _whole(value: object, name: str, usual: Any) -> Any:
+def _whole(value: object, name: str, default: Any) -> Any:
     if type(value) is int and abs(value) < 2**63:
-        # As it is: a number with a point has no room for a large seed.
+        # Unchanged: a large seed does not fit into a float.
         return value
     number = _number(value, name, None)
     if number is None:
-        return usual
+        return default
     if number != int(number):
         raise OptionError(name, value, "a whole number")
     return int(number)

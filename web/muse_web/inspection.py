@@ -1,4 +1,4 @@
-"""Why: what a token looked at, what else it could have been, what it loses without a source; and how it sounds."""
+"""Inspection of a continuation: attention, alternatives and ablations of its tokens; also its sound."""
 
 from __future__ import annotations
 
@@ -15,85 +15,86 @@ from muse_tokenizers.loudness import gain_to
 from muse_web.session import Candidate, NotFoundError, Run, Source
 from muse_web.views import packed, tile_of
 
-__all__ = ["ablate", "look", "matrix", "rows", "sound"]
+__all__ = ["ablate", "inspect_step", "matrix", "rows", "sound"]
 
-_NOTE = 8
-"""Ids of a note stand no further apart."""
-_MOST_ROWS = 64
-_MOST_CELLS = 512
-"""Rows or columns of a part of the matrix."""
-_LOUDEST = 4.0
-"""What the largest 16-bit sample stands for: parts of a score that sound together may pass 1."""
-_MEASURED = 60.0
-"""Seconds of which loudness is measured."""
-_MOST_GUESSED = 4.0
-"""The largest gain where there is no prompt."""
+_NOTE_SPAN = 8
+"""Largest distance, in steps, between tokens of one note."""
+_MAX_ROWS = 64
+_MAX_CELLS = 512
+"""Largest number of rows or columns in one tile of the matrix."""
+_FULL_SCALE = 4.0
+"""The amplitude that the largest 16-bit sample represents; the sum of a score's parts may exceed 1."""
+_LOUDNESS_WINDOW = 60.0
+"""Seconds at the end of the prompt whose loudness is measured."""
+_MAX_GAIN_WITHOUT_PROMPT = 4.0
+"""Largest gain if there is no prompt to measure."""
 
 
-def _step(trace: Trace, step: object) -> int:
+def _checked_step(trace: Trace, step: object) -> int:
     if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < trace.steps:
         raise ArgumentsError(f"step is {step!r}; this continuation has steps 0 to {trace.steps - 1}")
     return step
 
 
-def look(run: Run, number: int, step: object) -> dict[str, Any]:
-    """One new step: its tokens and those of its note, their chances and alternatives, and its row of weights.
+def inspect_step(run: Run, number: int, step: object) -> dict[str, Any]:
+    """Return one generated step: the tokens of its note with probabilities and alternatives, and its weights.
 
     Raises:
-        NotFoundError, ArgumentsError: there is no such step.
+        NotFoundError, ArgumentsError: The step does not exist.
     """
-    candidate, trace = run.traced(number)
-    here = _step(trace, step)
+    candidate, trace = run.finished_candidate(number)
+    here = _checked_step(trace, step)
     begin, row = trace.attended(here)
     tokens = _tokens_near(run, candidate, trace, here)
     return {
         "step": here,
         "begin": begin,
         "row": packed(row, "f4"),
-        "tokens": [_token(run, trace, tokens[step], step) for step in _of_note(tokens, here)],
+        "tokens": [_token(run, trace, tokens[step], step) for step in _steps_of_note(tokens, here)],
     }
 
 
 def _tokens_near(run: Run, candidate: Candidate, trace: Trace, step: int) -> dict[int, list[Token]]:
-    """What the ids around a new step mean, by their steps."""
+    """Describe the tokens around a generated step, by step."""
     domain, prompt = run.checkpoint.domain, trace.prompt_steps
     if not domain.note_starts().any():
-        # Codes and words are called alike wherever they stand: to describe a long prompt for one takes seconds.
-        # But for the few of which a character may be made.
-        first = max(0, prompt + step - _NOTE)
-        return {step: domain.tokenizer.describe(trace.ids[first : prompt + step + _NOTE])[prompt + step - first]}
+        # Labels of codes and words do not depend on the context, and describing a long prompt takes seconds. Only
+        # the neighbours are needed, since a character may consist of several tokens.
+        first = max(0, prompt + step - _NOTE_SPAN)
+        return {step: domain.tokenizer.describe(trace.ids[first : prompt + step + _NOTE_SPAN])[prompt + step - first]}
     if candidate.tokens is None:
         candidate.tokens = domain.tokenizer.describe(trace.ids, run.request.prompt)
     return {
-        near: candidate.tokens[prompt + near] for near in range(max(0, step - _NOTE), min(step + _NOTE, trace.steps))
+        near: candidate.tokens[prompt + near]
+        for near in range(max(0, step - _NOTE_SPAN), min(step + _NOTE_SPAN, trace.steps))
     }
 
 
-def _of_note(tokens: dict[int, list[Token]], step: int) -> list[int]:
-    """The steps of the note that a step is of; itself alone where it is of none."""
+def _steps_of_note(tokens: dict[int, list[Token]], step: int) -> list[int]:
+    """Return the steps of the note that a step belongs to; the step alone if it belongs to none."""
     note = tokens[step][0].note
     return [step] if note is None else [near for near, row in tokens.items() if row[0].note == note]
 
 
 def _token(run: Run, trace: Trace, tokens: list[Token], step: int) -> dict[str, Any]:
-    """A step as words and numbers, a part for each stream."""
+    """Return a step as JSON, with one entry per stream."""
     end = trace.prompt_steps + step
     given = 0 if run.request.forced_ids is None else len(run.request.forced_ids)
     streams = []
     for stream, token in enumerate(tokens):
         others = [other for other in trace.alternatives[step, stream].tolist() if other >= 0]
         labels = run.checkpoint.domain.labels_after(trace.ids[:end], stream, others, run.request.prompt)
-        chances = np.exp(trace.alternative_log_probability[step, stream, : len(others)]).tolist()
+        probabilities = np.exp(trace.alternative_log_probability[step, stream, : len(others)]).tolist()
         streams.append(
             {
                 "id": token.id,
                 "label": token.label,
                 "kind": token.kind,
-                "chance": float(np.exp(trace.log_probability[step, stream])),
+                "probability": float(np.exp(trace.log_probability[step, stream])),
                 "entropy": float(trace.entropy[step, stream]),
                 "alternatives": [
-                    {"id": other, "label": label, "chance": chance}
-                    for other, label, chance in zip(others, labels, chances, strict=True)
+                    {"id": other, "label": label, "probability": chance}
+                    for other, label, chance in zip(others, labels, probabilities, strict=True)
                 ],
             }
         )
@@ -101,11 +102,11 @@ def _token(run: Run, trace: Trace, tokens: list[Token], step: int) -> dict[str, 
 
 
 def rows(run: Run, number: int, steps: object) -> dict[str, Any]:
-    """The rows of weights of several steps, for maps that follow the playhead. Raises NotFoundError, ArgumentsError."""
-    _, trace = run.traced(number)
-    if not isinstance(steps, list) or not 1 <= len(steps) <= _MOST_ROWS:
-        raise ArgumentsError(f"steps should be a list of 1 to {_MOST_ROWS}")
-    found = [trace.attended(_step(trace, step)) for step in steps]
+    """Return the weights of several steps, for maps that follow the playhead. Raises NotFoundError, ArgumentsError."""
+    _, trace = run.finished_candidate(number)
+    if not isinstance(steps, list) or not 1 <= len(steps) <= _MAX_ROWS:
+        raise ArgumentsError(f"steps should be a list of 1 to {_MAX_ROWS}")
+    found = [trace.attended(_checked_step(trace, step)) for step in steps]
     return {
         "steps": steps,
         "begins": [begin for begin, _ in found],
@@ -115,18 +116,18 @@ def rows(run: Run, number: int, steps: object) -> dict[str, Any]:
 
 
 def ablate(run: Run, number: int, step: object, depth: object, first: object, stop: object) -> dict[str, Any]:
-    """What truly changes of a step's log-probability when a source is hidden from the last layer.
+    """Compute how a step's log-probability changes when a source is hidden from the last layer.
 
     Args:
-        depth: one of those tapped; None for all.
-        first: of the source's positions; None for all in sight.
-        stop: the position after its last.
+        depth: A tapped depth; None hides all.
+        first: First position of the source; None hides all positions in the window.
+        stop: The position after its last.
 
     Raises:
-        NotFoundError, ArgumentsError: there is no such step or source.
+        NotFoundError, ArgumentsError: The step or the source does not exist.
     """
-    _, trace = run.traced(number)
-    here = _step(trace, step)
+    _, trace = run.finished_candidate(number)
+    here = _checked_step(trace, step)
     span = None
     if first is not None or stop is not None:
         if type(first) is not int or type(stop) is not int:
@@ -145,12 +146,12 @@ def ablate(run: Run, number: int, step: object, depth: object, first: object, st
 
 
 def matrix(run: Run, number: int, depth: object, steps: object, positions: object) -> dict[str, Any]:
-    """A part of the matrix of new steps by positions, at one depth (-1: all). Raises NotFoundError, ArgumentsError."""
-    _, trace = run.traced(number)
+    """Return a tile of the matrix of steps by positions at a depth (-1: all). Raises NotFoundError, ArgumentsError."""
+    _, trace = run.finished_candidate(number)
     if type(depth) is not int or not -1 <= depth < len(trace.depths):
         raise ArgumentsError(f"depth is {depth!r}; allowed: -1 to {len(trace.depths) - 1}")
     return tile_of(
-        trace, depth, _range(steps, trace.steps), _range(positions, len(trace.ids)), (_MOST_CELLS, _MOST_CELLS)
+        trace, depth, _range(steps, trace.steps), _range(positions, len(trace.ids)), (_MAX_CELLS, _MAX_CELLS)
     )
 
 
@@ -163,28 +164,29 @@ def _range(pair: object, most: int) -> tuple[int, int]:
 
 
 def _gain(of: Run | Source, piece: Any) -> float:
-    """What brings a score to its loudness: measured on the prompt's end, so that nothing changes while it grows.
+    """Return the gain that brings a score to the target loudness.
 
-    Of what was begun from nothing the first part that is heard decides, within limits: it may be one soft note.
+    It is measured on the end of the prompt, so that it stays the same during generation. Without a prompt the first
+    part that is played decides, within limits, since it may be one soft note.
     """
     domain = of.checkpoint.domain
     if isinstance(piece, Waveform):
         return 1.0
     given = of.piece if isinstance(of, Source) else of.request.prompt.piece
     end = domain.duration(piece if given is None else given)
-    measured = domain.render_between(piece if given is None else given, max(0.0, end - _MEASURED), end + 1.0)
+    measured = domain.render_between(piece if given is None else given, max(0.0, end - _LOUDNESS_WINDOW), end + 1.0)
     gain = 1.0 if measured is None else gain_to(measured, LOUDNESS)
-    return gain if given is not None else min(max(gain, 1 / _MOST_GUESSED), _MOST_GUESSED)
+    return gain if given is not None else min(max(gain, 1 / _MAX_GAIN_WITHOUT_PROMPT), _MAX_GAIN_WITHOUT_PROMPT)
 
 
 def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, Any]:
-    """The sound of what begins in [start, end) of a source, or of a candidate, also of one that is being written.
+    """Return the sound of everything that starts in [start, end) of a source or of a candidate.
 
-    Samples are shares of `loudest`.
+    The candidate may still be growing. Samples are fractions of `full_scale`.
 
     Raises:
-        NotFoundError: it has not been written so far, or its domain has no sound.
-        ArgumentsError: it is no such segment.
+        NotFoundError: The segment has not been generated yet, or the domain has no sound.
+        ArgumentsError: The segment is invalid.
     """
     if not 0 <= start < end <= start + 10:
         raise ArgumentsError(f"a segment of sound goes from {start!r} to {end!r}; allowed: at most 10 seconds")
@@ -200,10 +202,10 @@ def sound(of: Run | Source, number: int, start: float, end: float) -> dict[str, 
             piece = Waveform(samples=candidate.sound[None], sample_rate=domain.sound_rate)
         elif piece is None:
             piece = domain.join(of.request.prompt, candidate.ids)
-    heard = domain.render_between(piece, start, end)
-    if heard is None:
+    rendered = domain.render_between(piece, start, end)
+    if rendered is None:
         raise NotFoundError(f"{domain.kind} has no sound")
     if of.gain is None:
         of.gain = _gain(of, piece)
-    samples = np.clip(np.round(heard.samples.T * of.gain / _LOUDEST * 32767), -32767, 32767)
-    return {"samples": packed(samples, "i2"), "rate": heard.sample_rate, "loudest": _LOUDEST, "start": start}
+    samples = np.clip(np.round(rendered.samples.T * of.gain / _FULL_SCALE * 32767), -32767, 32767)
+    return {"samples": packed(samples, "i2"), "rate": rendered.sample_rate, "full_scale": _FULL_SCALE, "start": start}

@@ -1,7 +1,7 @@
-"""The page: gradio's frame and controls around our own drawing, and how the two speak.
+"""The layout of the page: Gradio controls around a stage that our own scripts draw.
 
-What a visitor sets are gradio's components. What they see and hear is drawn by the modules in `static/`, which call the
-named functions of `muse_web.endpoints`. Buttons hand the values of the controls to `window.muse`.
+The controls are Gradio components. The modules in `static/` draw and play the piece, and call the endpoints of
+`muse_web.endpoints`. Buttons pass the values of the controls to `window.muse`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from muse_web.views import palette_view
 __all__ = ["STATIC", "make_page", "make_theme"]
 
 STATIC = Path(__file__).parent / "static"
-"""Scripts and styles, served as they are."""
+"""Scripts and styles, served without a build step."""
 
 _TITLES = {"midi": "Music", "audio": "Sound", "text": "Text"}
 _READS = {"midi": "MIDI file (.mid, .kar, .rmi)", "text": "text (.txt, .md)"}
-"""What can be dropped, after "a"; of sound it depends on what is installed."""
-_AMOUNTS = {"midi": (20, "seconds"), "audio": (5, "seconds"), "text": (800, "bytes")}
-"""Of new piece, where nobody says otherwise."""
+"""Files that can be opened, as a phrase after "a"; for sound it depends on the installed decoders."""
+_DEFAULT_AMOUNTS = {"midi": (20, "seconds"), "audio": (5, "seconds"), "text": (800, "bytes")}
+"""Default length of a continuation and its unit."""
 _TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def make_theme() -> gr.themes.Base:
-    """One calm design; fonts of the machine, since a page without a network gets no others."""
+    """Return the theme. It uses system fonts, since the page must work without a network."""
     sans = ["system-ui", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif"]
     return gr.themes.Base(
         primary_hue=gr.themes.colors.slate,
@@ -50,7 +50,7 @@ def make_theme() -> gr.themes.Base:
         font=sans,
         font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
     ).set(
-        # The theme's own can hardly be read.
+        # The default colours have too little contrast.
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color="*neutral_600",
@@ -59,8 +59,8 @@ def make_theme() -> gr.themes.Base:
     )
 
 
-def make_page(desk: Api) -> Any:
-    """The whole page and its named functions, a `gr.Blocks`."""
+def make_page(api: Api) -> Any:
+    """Return the page and its endpoints as a `gr.Blocks`."""
     with gr.Blocks(title="muse-shortcut", fill_width=True, analytics_enabled=False) as page:
         gr.HTML(
             f"<header class='muse-header'><h1>muse-shortcut</h1><p>Continues music, sound and text, and shows "
@@ -69,36 +69,36 @@ def make_page(desk: Api) -> Any:
         )
         with gr.Row(elem_id="muse-columns"):
             with gr.Column(scale=0, min_width=300, elem_id="muse-controls"):
-                controls = _Controls(desk)
+                controls = _Controls(api)
             with gr.Column(scale=1, min_width=340, elem_id="muse-main"):
                 gr.HTML(
                     "<div id='muse-stage'></div>",
-                    js_on_load=_start(_configuration(desk)),
+                    js_on_load=_start(_configuration(api)),
                     padding=False,
                     apply_default_css=False,
                 )
         controls.connect()
-        desk.register()
-        page.unload(desk.lose)
+        api.register()
+        page.unload(api.disconnect)
     page.queue(max_size=200, api_open=False)
     return page
 
 
 def _start(configuration: dict[str, Any]) -> str:
-    """The script that begins ours, relative to wherever the page is."""
+    """Return the script that imports `main.js`, relative to the address of the page."""
     return (
         "import(new URL('muse-static/main.js', document.baseURI).href)"
         f".then((main) => main.start({json.dumps(configuration)}));"
     )
 
 
-def _configuration(desk: Api) -> dict[str, Any]:
-    limits = desk.limits
+def _configuration(api: Api) -> dict[str, Any]:
+    limits = api.limits
     return {
         "domains": {
             domain: {
                 "title": _TITLES[domain],
-                "unit": _AMOUNTS[domain][1],
+                "unit": _DEFAULT_AMOUNTS[domain][1],
                 "view": domain_class(domain).view,
                 "examples": prompt_names(domain),
                 "reads": _READS.get(domain) or kinds_of_sound(),
@@ -115,25 +115,25 @@ def _configuration(desk: Api) -> dict[str, Any]:
 
 
 class _Controls:
-    """The controls beside the stage, and what happens when one is changed."""
+    """The controls beside the stage, and their event handlers."""
 
-    def __init__(self, desk: Api) -> None:
-        self._desk = desk
-        usual = desk.registry.take("midi").sampling
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        default = api.registry.get("midi").sampling
         self.domain = gr.Radio(
             [(title, domain) for domain, title in _TITLES.items()], value="midi", label="What to continue",
             elem_id="muse-domain",
         )  # fmt: skip
         gr.HTML("<div id='muse-prompt'></div>", padding=False, apply_default_css=False)
-        most = desk.limits.new["midi"]
+        most = api.limits.new["midi"]
         self.amount = gr.Slider(
             1, most, value=20, step=1, label=LABELS["seconds"], info="Seconds of new music.", elem_id="muse-amount"
         )
         self.temperature = gr.Slider(
-            0.1, 2.0, value=usual.temperature, step=0.01, label=LABELS["temperature"],
+            0.1, 2.0, value=default.temperature, step=0.01, label=LABELS["temperature"],
             info="Lower: more predictable. Higher: more varied.", elem_id="muse-temperature",
         )  # fmt: skip
-        # A text, since a number of gradio's is never empty.
+        # A text box, since a gr.Number cannot be empty.
         self.seed = gr.Textbox(
             "", label=LABELS["seed"], info="The same seed and settings give the same piece.",
             placeholder="random", max_lines=1, elem_id="muse-seed",
@@ -142,38 +142,38 @@ class _Controls:
             self.dice = gr.Button("Random seed", size="sm", min_width=56, elem_id="muse-dice")
             self.last = gr.Button("Last seed", size="sm", min_width=90, elem_id="muse-last")
         self.candidates = gr.Slider(
-            1, desk.limits.candidates, value=1, step=1, label=LABELS["num_samples"],
+            1, api.limits.candidates, value=1, step=1, label=LABELS["num_samples"],
             info="Generated side by side; keep the best.", elem_id="muse-candidates",
         )  # fmt: skip
         with gr.Row(elem_id="muse-go-row"):
             self.go = gr.Button("Continue", variant="primary", min_width=120, elem_id="muse-go")
             self.stop = gr.Button("Stop", min_width=80, elem_id="muse-stop")
         with gr.Accordion("More options", open=False, elem_id="muse-more"):
-            self._more(usual)
+            self._more(default)
 
-    def _more(self, usual: SamplingConfig) -> None:
+    def _more(self, default: SamplingConfig) -> None:
         self.checkpoint = gr.Dropdown(
-            self._desk.registry.names("midi"), value=self._desk.registry.names("midi")[0], label="Checkpoint",
+            self._api.registry.names("midi"), value=self._api.registry.names("midi")[0], label="Checkpoint",
             info="The model that generates.", elem_id="muse-checkpoint",
         )  # fmt: skip
         self.top_p = gr.Slider(
-            0.05, 1.0, value=usual.top_p, step=0.01, label=LABELS["top_p"],
+            0.05, 1.0, value=default.top_p, step=0.01, label=LABELS["top_p"],
             info="Samples from the most likely tokens up to this total probability. 1: off.", elem_id="muse-top-p",
         )  # fmt: skip
         self.min_p = gr.Slider(
-            0.0, 0.5, value=usual.min_p, step=0.01, label=LABELS["min_p"],
+            0.0, 0.5, value=default.min_p, step=0.01, label=LABELS["min_p"],
             info="Leaves out tokens below this fraction of the highest probability. 0: off.", elem_id="muse-min-p",
         )  # fmt: skip
         self.top_k = gr.Number(
-            usual.top_k, label=LABELS["top_k"], info="Samples from the k most likely tokens. 0: off.", precision=0,
+            default.top_k, label=LABELS["top_k"], info="Samples from the k most likely tokens. 0: off.", precision=0,
             minimum=0, elem_id="muse-top-k",
         )  # fmt: skip
         self.penalty = gr.Slider(
-            1.0, 2.0, value=usual.repetition_penalty, step=0.01, label=LABELS["repetition_penalty"],
+            1.0, 2.0, value=default.repetition_penalty, step=0.01, label=LABELS["repetition_penalty"],
             info="Above 1, tokens that were generated before become less likely.", elem_id="muse-penalty",
         )  # fmt: skip
         self.ngram = gr.Number(
-            usual.no_repeat_ngram, label=LABELS["no_repeat_ngram"],
+            default.no_repeat_ngram, label=LABELS["no_repeat_ngram"],
             info="Never generates the same n steps twice. 0: off.", precision=0, minimum=0, elem_id="muse-ngram",
         )  # fmt: skip
         self.instruments = gr.Dropdown(
@@ -193,8 +193,8 @@ class _Controls:
         )  # fmt: skip
 
     @property
-    def _asked(self) -> dict[str, gr.components.Component]:
-        """What a request has, by its name."""
+    def _request_fields(self) -> dict[str, gr.components.Component]:
+        """The components of a request, by field name."""
         return {
             "domain": self.domain, "checkpoint": self.checkpoint, "amount": self.amount,
             "temperature": self.temperature, "seed": self.seed, "candidates": self.candidates, "top_p": self.top_p,
@@ -204,11 +204,11 @@ class _Controls:
 
     def connect(self) -> None:
         """Connect the controls to the scripts of the page."""
-        asked = self._asked
-        names = json.dumps(list(asked))
+        inputs = self._request_fields
+        names = json.dumps(list(inputs))
         private: Any = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
         self.go.click(
-            None, list(asked.values()),
+            None, list(inputs.values()),
             js=f"(...values) => {{ window.muse.go(Object.fromEntries({names}.map((name, i) => [name, values[i]]))); }}",
             **private,
         )  # fmt: skip
@@ -225,32 +225,33 @@ class _Controls:
         )
 
     def _constraints(self) -> dict[str, gr.components.Component]:
-        """What not every domain can be asked for, by the names of the constraints."""
+        """The components of constraints that not every domain has, by constraint name."""
         return {"instruments": self.instruments, "key": self.key, "tempo": self.tempo}
 
     def _sampling(self) -> list[gr.components.Component]:
-        """What a checkpoint says of how it is best sampled."""
+        """The components whose defaults come from the sampling configuration of a checkpoint."""
         return [self.temperature, self.top_p, self.min_p, self.top_k, self.penalty, self.ngram]
 
     def _for_domain(self, domain: str) -> list[Any]:
-        names = self._desk.registry.names(domain)
-        usual, unit = _AMOUNTS[domain]
+        names = self._api.registry.names(domain)
+        default, unit = _DEFAULT_AMOUNTS[domain]
         info = {"midi": "Seconds of new music.", "audio": "Seconds of new sound.", "text": "Bytes of new text."}
         constraints = {field.name for field in fields(domain_class(domain).constraints_type)}
         step, least = (50, 50) if unit == "bytes" else (1, 1)
         return [
             gr.update(choices=names, value=names[0]),
-            gr.update(minimum=least, maximum=self._desk.limits.new[domain], value=usual, step=step, info=info[domain]),
+            gr.update(minimum=least, maximum=self._api.limits.new[domain], value=default, step=step, info=info[domain]),
             *(gr.update(visible=name in constraints) for name in self._constraints()),
             *self._for_checkpoint(domain, names[0]),
         ]
 
     def _for_checkpoint(self, domain: str, name: str) -> list[Any]:
         try:
-            usual = self._desk.registry.take(domain, name).sampling
+            default = self._api.registry.get(domain, name).sampling
         except MuseError as error:
             gr.Warning(str(error))
             return [gr.skip() for _ in self._sampling()]
         return [
-            usual.temperature, usual.top_p, usual.min_p, usual.top_k, usual.repetition_penalty, usual.no_repeat_ngram,
+            default.temperature, default.top_p, default.min_p, default.top_k, default.repetition_penalty,
+            default.no_repeat_ngram,
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The page on a port: served while a block lasts, with a folder of its own that goes with it."""
+"""Serves the page on a port, with a temporary folder that is deleted afterwards."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Served", "Serving", "serve"]
 
-_SWEPT_EVERY = 15.0
-"""Seconds."""
+_SWEEP_PERIOD = 15.0
+"""Seconds between two removals of expired visitors and uploads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """How the page is served."""
+    """Configuration of the server."""
 
     host: str = "127.0.0.1"
     port: int | None = None
-    """None: the first that is free from 7860 on."""
+    """None selects the first free port from 7860 on."""
     share: bool = False
     username: str | None = None
     password: str | None = None
@@ -43,14 +43,14 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """Where the page is."""
+    """Addresses of the page."""
 
     url: str
     share_url: str | None
 
 
 def _require_free(host: str, port: int | None) -> None:
-    """Before anything is loaded, and in one line."""
+    """Check that the address is free before anything is loaded."""
     try:
         with socket.create_server((host, port or 0)):
             pass
@@ -62,18 +62,18 @@ def _require_free(host: str, port: int | None) -> None:
 
 @contextmanager
 def serve(serving: Serving) -> Iterator[Served]:
-    """Serve the page.
+    """Serve the page while the context is open.
 
     Raises:
-        ArgumentsError: the port is taken, or something that was asked for cannot be.
-        CheckpointError: a shipped checkpoint is damaged.
+        ArgumentsError: The port is in use, or a setting is invalid.
+        CheckpointError: A shipped checkpoint is damaged.
     """
     _require_free(serving.host, serving.port)
     with tempfile.TemporaryDirectory(prefix="muse-web-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         uploads = folder / "uploads"
         uploads.mkdir()
-        # gradio reads these when it is imported, or when something is uploaded.
+        # Gradio reads these when it is imported, and when a file is uploaded.
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         from starlette.middleware import Middleware
@@ -85,10 +85,10 @@ def serve(serving: Serving) -> Iterator[Served]:
         from muse_web.page import STATIC, make_page, make_theme
 
         registry = CheckpointRegistry(serving.checkpoints, serving.device)
-        # In gradio's folder: what lies elsewhere it would copy there for whoever fetches it, and keep.
+        # Inside Gradio's folder: files elsewhere would be copied there when they are fetched, and kept.
         visitors = uploads / "visitors"
-        desk = Api(registry, visitors, Uploads(uploads), serving.limits, serving.at_once)
-        page = make_page(desk)
+        api = Api(registry, visitors, Uploads(uploads), serving.limits, serving.at_once)
+        page = make_page(api)
         auth = (serving.username, serving.password) if serving.username and serving.password else None
         try:
             _, url, share_url = page.launch(
@@ -108,13 +108,13 @@ def serve(serving: Serving) -> Iterator[Served]:
                 css_paths=[STATIC / "muse.css"],
                 app_kwargs={
                     "routes": [Mount("/muse-static", StaticFiles(directory=STATIC))],
-                    "middleware": [Middleware(CountUploads, uploads=desk.uploads)],
+                    "middleware": [Middleware(CountUploads, uploads=api.uploads)],
                 },
             )
         except OSError as error:
             raise ArgumentsError(f"--host {serving.host}: {error}") from error
         ended = threading.Event()
-        threading.Thread(target=_sweep, args=(desk, ended), daemon=True).start()
+        threading.Thread(target=_sweep, args=(api, ended), daemon=True).start()
         try:
             yield Served(url=url, share_url=share_url)
         finally:
@@ -122,7 +122,7 @@ def serve(serving: Serving) -> Iterator[Served]:
             page.close(verbose=False)
 
 
-def _sweep(desk: Api, ended: threading.Event) -> None:
-    while not ended.wait(_SWEPT_EVERY):
-        desk.visitors.sweep()
-        desk.uploads.sweep(desk.limits.waiting_seconds, desk.limits.waiting_bytes)
+def _sweep(api: Api, ended: threading.Event) -> None:
+    while not ended.wait(_SWEEP_PERIOD):
+        api.visitors.sweep()
+        api.uploads.sweep(api.limits.waiting_seconds, api.limits.waiting_bytes)

@@ -1,4 +1,4 @@
-"""What a visitor has: sources, continuations, a folder. Plain data; knows nothing of gradio, nor of drawing."""
+"""The state of visitors: prompts, continuations, folders, and their limits. Knows nothing of Gradio or of drawing."""
 
 from __future__ import annotations
 
@@ -24,89 +24,89 @@ __all__ = ["Candidate", "Limits", "NotFoundError", "Run", "Source", "Visitor", "
 
 
 class NotFoundError(MuseError):
-    """A source, a continuation or a candidate that this visitor does not have (any more)."""
+    """A source, run or candidate does not exist, or not any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of the machine a visitor may take, and all of them together."""
+    """Limits per visitor, and for all visitors together."""
 
     upload_bytes: int = 25 * 2**20
     piece: dict[str, float] = field(default_factory=lambda: {"midi": 1800.0, "audio": 600.0, "text": 1_000_000.0})
-    """The longest piece of each domain, in its unit."""
+    """Longest prompt per domain, in seconds or bytes."""
     new: dict[str, float] = field(default_factory=lambda: {"midi": 300.0, "audio": 60.0, "text": 10_000.0})
-    """The longest continuation of each."""
+    """Longest continuation per domain, in seconds or bytes."""
     bars: int = 100
-    """The longest continuation where bars are counted."""
+    """Longest continuation in bars."""
     candidates: int = 4
     runs: int = 24
-    """Continuations that are kept; the oldest go."""
+    """Runs kept per visitor; the oldest are deleted first."""
     kept_bytes: int = 512 * 2**20
-    """Of their sound and traces together; the oldest go."""
+    """Size of a visitor's sounds and traces together; the oldest runs are deleted first."""
     sources: int = 6
     visitors: int = 200
     all_bytes: int = 6 * 2**30
-    """Of all visitors' sources, sounds and traces together; those longest idle go."""
+    """Size of all visitors' sources, sounds and traces; those idle longest are removed first."""
     waiting_bytes: int = 2 * 2**30
-    """Of all uploads that nobody has opened yet; those sent first go."""
+    """Size of all uploads that have not been opened; the oldest are deleted first."""
     waiting_seconds: float = 3600.0
-    """After so long an upload that nobody has opened goes."""
+    """Age at which an upload that has not been opened is deleted."""
     idle_seconds: float = 1800.0
-    """Who has not called for so long is forgotten; a page that is open calls every minute."""
-    left_seconds: float = 600.0
-    """Who has lost the connection is forgotten after so long, unless they call again."""
+    """A visitor is removed after so long without a call; an open page calls every minute."""
+    disconnected_seconds: float = 600.0
+    """A visitor is removed so long after the connection was lost, unless they call again."""
 
 
 @dataclass(kw_only=True)
 class Source:
-    """Something that can be continued."""
+    """A prompt that was opened."""
 
     id: str
     domain: str
     name: str
     file: str | None
-    """What its file is called; None for what was played or typed."""
+    """Name of its file; None if it was played or typed."""
     checkpoint: Checkpoint
-    """Whose tokenizer read it."""
+    """The checkpoint whose domain read it."""
     piece: Any
     gain: float | None = None
-    """With which it is heard, once that is known."""
+    """Playback gain, once it is known."""
 
     @property
     def nbytes(self) -> int:
-        """Of its sound in memory; of a score or a text there is little."""
+        """Bytes of sound in memory; scores and texts are small and not counted."""
         return self.piece.samples.nbytes if isinstance(self.piece, Waveform) else 0
 
 
 @dataclass(kw_only=True)
 class Candidate:
-    """One continuation of a run; replaced as a whole where it grows, never changed in its parts."""
+    """One continuation of a run; replaced by a new object when it grows, never modified."""
 
     ids: Ids
-    """(T, K), whole."""
+    """(T, K), complete frames."""
     ready: float
-    """Up to here, in seconds of the piece, its sound will not change any more."""
+    """Time in seconds of the piece up to which its sound is final."""
     sound: NDArray[np.float32] | None = None
-    """(N,) of prompt and continuation, in a domain whose steps are sound."""
+    """(N,) samples of prompt and continuation, for audio."""
     piece: Any = None
-    """Prompt and continuation, once it is finished."""
+    """Prompt and continuation, once generation has finished."""
     trace: Trace | None = None
-    """Once it is finished; its rows lie in the visitor's folder."""
+    """Set once generation has finished; its rows are stored in the visitor's folder."""
     log_probability: float = 0.0
-    """Nats of all steps."""
+    """Sum over all steps, in nats."""
     tokens: list[list[Token]] | None = None
-    """What all its ids mean, once that has been asked; of notes alone, which are called by where they stand."""
+    """Descriptions of all ids, computed on the first inspection; only for music, whose labels depend on context."""
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One generation: a request and what came of it."""
+    """One generation: a request and its candidates."""
 
     id: str
     domain: str
     name: str
     file: str | None
-    """What the file was called that its prompt was read from."""
+    """Name of the file that the prompt was read from."""
     checkpoint: Checkpoint
     request: Request
     candidates: list[Candidate]
@@ -114,16 +114,16 @@ class Run:
     finished: bool = False
     steps: int = 0
     gain: float | None = None
-    """With which it is heard, once that is known: the prompt's, kept while it grows."""
+    """Playback gain, once it is known; constant during generation."""
 
     def end(self) -> None:
-        """Ask it to end. One that is over stays as it is: how it ended stands in its sidecar."""
+        """Request that generation ends. A finished run is unchanged, since its sidecar records how it ended."""
         if not self.finished:
             self.stop.set()
 
     @property
     def nbytes(self) -> int:
-        """Of sound in memory and of traces on disk."""
+        """Bytes of sound in memory and of traces on disk."""
         sound = sum(one.sound.nbytes for one in self.candidates if one.sound is not None)
         return sound + sum(one.trace.attention.nbytes for one in self.candidates if one.trace is not None)
 
@@ -135,7 +135,7 @@ class Run:
             )
         return self.candidates[number]
 
-    def traced(self, number: int) -> tuple[Candidate, Trace]:
+    def finished_candidate(self, number: int) -> tuple[Candidate, Trace]:
         """A finished candidate and its trace. Raises NotFoundError."""
         candidate = self.candidate(number)
         if candidate.trace is None:
@@ -145,26 +145,26 @@ class Run:
 
 @dataclass(kw_only=True)
 class Visitor:
-    """One visitor's everything."""
+    """Everything that belongs to one visitor."""
 
     folder: Path
     sources: dict[str, Source] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
-    gone: bool = False
-    seen: float = 0.0
-    """When they last called, on the clock of `time.monotonic`."""
-    left: float | None = None
-    """When their connection was lost; None while it is there, or once they have called again."""
+    removed: bool = False
+    last_call: float = 0.0
+    """Time of the last call (`time.monotonic`)."""
+    disconnected_at: float | None = None
+    """Time when the connection was lost; None while connected or after another call."""
 
     @property
     def nbytes(self) -> int:
-        """Of all they have."""
+        """Bytes of all sources and runs."""
         sources = sum(one.nbytes for one in list(self.sources.values()))
         return sources + sum(one.nbytes for one in list(self.runs.values()))
 
     @property
-    def is_served(self) -> bool:
-        """Whether something is being written for them."""
+    def is_busy(self) -> bool:
+        """Whether a run is being generated."""
         return any(not run.finished for run in list(self.runs.values()))
 
     def source(self, key: object) -> Source:
@@ -180,12 +180,12 @@ class Visitor:
         return self.runs[key]
 
     def stop(self) -> None:
-        """Ask everything that is being written to end."""
+        """Request that all running generations end."""
         for run in list(self.runs.values()):
             run.end()
 
-    def keep(self, run: Run, limits: Limits) -> None:
-        """Keep a run, and of the others the newest."""
+    def keep_run(self, run: Run, limits: Limits) -> None:
+        """Add a run, and delete the oldest runs beyond the limits."""
         self.runs[run.id] = run
         for key in list(self.runs)[: -limits.runs]:
             self._drop(key)
@@ -196,15 +196,15 @@ class Visitor:
         self.runs.pop(key).end()
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
-    def hold(self, source: Source, most: int) -> None:
-        """Keep a source, and of the others the newest."""
+    def keep_source(self, source: Source, most: int) -> None:
+        """Add a source, and drop the oldest beyond `most`."""
         self.sources[source.id] = source
         for key in list(self.sources)[:-most]:
             del self.sources[key]
 
 
 class Visitors:
-    """All visitors, by a key that only their own browser knows."""
+    """All visitors, by a key that only their browser knows."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder, self._limits = folder, limits
@@ -214,11 +214,11 @@ class Visitors:
     def __len__(self) -> int:
         return len(self._visitors)
 
-    def of(self, key: str | None) -> Visitor:
-        """The visitor of a key, a new one if it is new.
+    def get(self, key: str | None) -> Visitor:
+        """Return the visitor of a key; a new key creates a new visitor.
 
         Raises:
-            ArgumentsError: there is no key, or no room.
+            ArgumentsError: The key is missing, or there are too many visitors.
         """
         if not key:
             raise ArgumentsError("a call needs a session_hash, by which a visitor is known")
@@ -227,15 +227,15 @@ class Visitors:
             if visitor is None:
                 if len(self._visitors) >= self._limits.visitors:
                     self._forget_longest_idle()
-                # Its name cannot be guessed: whoever knows it can fetch what lies there.
+                # A name that cannot be guessed: whoever knows it can fetch the files in it.
                 visitor = Visitor(folder=make_folder(self._folder / secrets.token_hex(16)))
-            # The one that called last stands last.
+            # The most recent caller is last.
             self._visitors[key] = visitor
-            visitor.seen, visitor.left = time.monotonic(), None
+            visitor.last_call, visitor.disconnected_at = time.monotonic(), None
             return visitor
 
     def _forget_longest_idle(self) -> None:
-        idle = next((key for key, one in self._visitors.items() if not one.is_served), None)
+        idle = next((key for key, one in self._visitors.items() if not one.is_busy), None)
         if idle is None:
             raise ArgumentsError(
                 f"{self._limits.visitors} visitors are being served, which is the most; try again later"
@@ -243,36 +243,36 @@ class Visitors:
         self._forget(self._visitors.pop(idle))
 
     def sweep(self) -> None:
-        """Forget who has been away for long, and of all the longest idle where there is too much of theirs."""
+        """Remove visitors who have been away too long, and the longest idle ones beyond the total size."""
         now, limits = time.monotonic(), self._limits
         with self._lock:
             for key, one in list(self._visitors.items()):
-                away = one.left is not None and now - one.left > limits.left_seconds
-                if away or (now - one.seen > limits.idle_seconds and not one.is_served):
+                away = one.disconnected_at is not None and now - one.disconnected_at > limits.disconnected_seconds
+                if away or (now - one.last_call > limits.idle_seconds and not one.is_busy):
                     self._forget(self._visitors.pop(key))
-            # Never the one who called last.
+            # The most recent caller is kept.
             for key, one in list(self._visitors.items())[:-1]:
                 if sum(other.nbytes for other in self._visitors.values()) <= limits.all_bytes:
                     break
-                if not one.is_served:
+                if not one.is_busy:
                     self._forget(self._visitors.pop(key))
 
-    def lose(self, key: str | None) -> None:
-        """A visitor's connection is lost: what is being written ends; unless they return, they are forgotten."""
+    def disconnect(self, key: str | None) -> None:
+        """Stop the generations of a visitor who lost the connection; unless they return, `sweep` removes them."""
         with self._lock:
             visitor = self._visitors.get(key or "")
         if visitor is not None:
             visitor.stop()
-            visitor.left = time.monotonic()
+            visitor.disconnected_at = time.monotonic()
 
     def leave(self, key: str | None) -> None:
-        """Forget a visitor: what is being written for them ends, their files go."""
+        """Remove a visitor: stop their generations and delete their files."""
         with self._lock:
             visitor = self._visitors.pop(key or "", None)
         if visitor is not None:
             self._forget(visitor)
 
     def _forget(self, visitor: Visitor) -> None:
-        visitor.gone = True
+        visitor.removed = True
         visitor.stop()
         shutil.rmtree(visitor.folder, ignore_errors=True)

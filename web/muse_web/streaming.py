@@ -1,4 +1,4 @@
-"""A continuation as it is being written, told in parts that the page draws; its sound, as far as there is any."""
+"""Generates a run and streams it to the page as events, with sound as it is decoded."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.base import Ids, Prompt, Waveform
 from muse_tokenizers.domain import Domain
 from muse_web.session import Candidate, Run, Visitor
-from muse_web.views import SoundGrid, continuation_view, growth_view, palette_view, shares_view
+from muse_web.views import SoundGrid, continuation_view, palette_view, progress_view, shares_view
 
-__all__ = ["grow"]
+__all__ = ["generate"]
 
 Event = dict[str, Any]
-"""One part, as JSON."""
+"""One event, as JSON."""
 
-_PERIOD = 0.08
-"""Seconds between two parts, at least."""
-_SHARE = 0.15
-"""Of the time that telling may take."""
+_MIN_PERIOD = 0.08
+"""Shortest time between two events, in seconds."""
+_MAX_SHARE = 0.15
+"""Largest fraction of the time that preparing events may take."""
 
 
-def grow(run: Run, visitor: Visitor) -> Iterator[Event]:
-    """Write a run's continuations, and tell of them: `started`, then `grew` many times, then `done`.
+def generate(run: Run, visitor: Visitor) -> Iterator[Event]:
+    """Generate a run's candidates and yield events: `started`, then `progress` repeatedly, then `done`.
 
-    Setting the run's `stop` ends it, and what there is is told; whoever stops listening ends it too.
+    Setting the run's `stop` ends generation; `done` then covers what exists. Closing the iterator ends it too.
 
     Raises:
-        ConstraintError, ArgumentsError: the request cannot be granted.
-        OutputError: there is no room for the traces.
+        ConstraintError, ArgumentsError: The request is invalid.
+        OutputError: The traces could not be written.
     """
     request = run.request
-    telling: list[_Telling] = []
+    streams: list[_CandidateStream] = []
     period = 0.0
     try:
         stream = Model(run.checkpoint).start(request)
-        telling += [_Telling(run, stream, number) for number in range(request.candidates)]
+        streams += [_CandidateStream(run, stream, number) for number in range(request.candidates)]
         yield _started(run)
-        started = told = time.perf_counter()
+        started = sent = time.perf_counter()
         for event in stream:
             run.steps = stream.steps
             now = time.perf_counter()
-            if now - told >= period and any(len(stream.ids(number)) for number in range(request.candidates)):
-                part = _grew(run, telling, event, now - started)
-                told = time.perf_counter()
-                # Of a long piece telling takes longer, and then comes less often; but not at the beginning, where it is
-                # waited for.
-                period = max(_PERIOD, min((told - now) / _SHARE, (told - started) / 2))
+            if now - sent >= period and any(len(stream.ids(number)) for number in range(request.candidates)):
+                part = _progress(run, streams, event, now - started)
+                sent = time.perf_counter()
+                # Events of a long piece take longer to prepare and become rarer, but not at the beginning, when the
+                # visitor is waiting for the first note.
+                period = max(_MIN_PERIOD, min((sent - now) / _MAX_SHARE, (sent - started) / 2))
                 yield part
-            if run.stop.is_set() or visitor.gone:
+            if run.stop.is_set() or visitor.removed:
                 break
-        # Nobody is there any more, or has begun so much since that this one had to go.
+        # The visitor may have left, or started so many runs since that this one was deleted.
         folder = visitor.folder / run.id
-        if run.id in visitor.runs and not visitor.gone and _made(folder):
-            yield _done(run, stream, telling, folder)
+        if run.id in visitor.runs and not visitor.removed and _make_folder(folder):
+            yield _done(run, stream, streams, folder)
     finally:
-        for one in telling:
+        for one in streams:
             one.close()
         run.finished = True
 
@@ -92,24 +92,24 @@ def _started(run: Run) -> Event:
 
 
 def _requested_length(run: Run) -> float | None:
-    """How long a run's continuations should become, in the domain's unit; None where only their steps are counted."""
+    """Return the requested length in the domain's unit; None if only steps were requested."""
     return run.request.constraints.length
 
 
-def _grew(run: Run, telling: list[_Telling], event: StepEvent, seconds: float) -> Event:
+def _progress(run: Run, streams: list[_CandidateStream], event: StepEvent, seconds: float) -> Event:
     elapsed = float(np.min(event.elapsed)) if np.isfinite(event.elapsed).all() else 0.0
     requested = _requested_length(run)
     return {
-        "type": "grew",
+        "type": "progress",
         "steps": event.step + 1,
         "rate": (event.step + 1) / max(seconds, 1e-6),
-        "left": None if not requested or elapsed <= 0 else max(0.0, seconds / elapsed * (requested - elapsed)),
-        "candidates": [one.tell() for one in telling],
+        "seconds_left": None if not requested or elapsed <= 0 else max(0.0, seconds / elapsed * (requested - elapsed)),
+        "candidates": [one.update() for one in streams],
     }
 
 
-def _made(folder: Path) -> bool:
-    """Make a folder in one that may go at any moment; False where it has gone."""
+def _make_folder(folder: Path) -> bool:
+    """Create a folder; return False if its parent has been deleted meanwhile."""
     try:
         folder.mkdir(exist_ok=True)
     except FileNotFoundError:
@@ -117,12 +117,12 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def _done(run: Run, stream: Stream, telling: list[_Telling], folder: Path) -> Event:
+def _done(run: Run, stream: Stream, streams: list[_CandidateStream], folder: Path) -> Event:
     views = []
     for number, one in enumerate(stream.continuations()):
         path = folder / f"trace-{number}.npz"
         one.save_trace(path)
-        trace, (ids, piece) = load_trace(path), telling[number].end()
+        trace, (ids, piece) = load_trace(path), streams[number].end()
         sound = piece.samples[0] if isinstance(piece, Waveform) else None
         run.candidates[number] = Candidate(
             ids=ids, ready=float("inf"), sound=sound, piece=piece, trace=trace, log_probability=one.log_probability
@@ -134,74 +134,74 @@ def _done(run: Run, stream: Stream, telling: list[_Telling], folder: Path) -> Ev
     return {"type": "done", "stopped": run.stop.is_set(), "steps": stream.steps, "candidates": views}
 
 
-class _Telling:
-    """What has been told of one candidate."""
+class _CandidateStream:
+    """Prepares the events of one candidate."""
 
     def __init__(self, run: Run, stream: Stream, number: int) -> None:
         self._run, self._stream, self._number = run, stream, number
-        self._told = 0
+        self._sent = 0
         domain = run.checkpoint.domain
-        self._sound: _GrowingSound | None = None
+        self._sound: _SoundStream | None = None
         if domain.view == "sound":
-            self._sound = _GrowingSound(domain, run.request.prompt)
+            self._sound = _SoundStream(domain, run.request.prompt)
 
-    def tell(self) -> Event:
-        """What is new."""
+    def update(self) -> Event:
+        """Return everything that is new since the last call."""
         domain, prompt = self._run.checkpoint.domain, self._run.request.prompt
         ids = self._stream.ids(self._number)
-        shares = self._stream.depth_shares(self._number, self._told)[: len(ids) - self._told]
-        part, last = growth_view(domain, prompt, ids, self._told)
+        shares = self._stream.depth_shares(self._number, self._sent)[: len(ids) - self._sent]
+        part, last = progress_view(domain, prompt, ids, self._sent)
         sound = None
-        # What comes later begins no earlier than the last id does.
+        # Later tokens start no earlier than the last one.
         ready = self._run.candidates[self._number].ready if last is None else last
         if self._sound is not None:
-            new, sound = self._sound.hear(ids[self._told :])
+            new, sound = self._sound.decode(ids[self._sent :])
             part["sound"] = new
             ready = len(sound) / self._sound.sample_rate
         self._run.candidates[self._number] = Candidate(ids=ids, ready=ready, sound=sound)
-        self._told = len(ids)
+        self._sent = len(ids)
         return part | {"steps": len(ids), "ready": ready, "shares": shares_view(shares)}
 
     def end(self) -> tuple[Ids, Any]:
-        """All ids, and the piece that they are with their prompt."""
+        """Return all ids, and the piece with its prompt."""
         ids = self._stream.ids(self._number)
         if self._sound is None:
             return ids, self._run.checkpoint.domain.join(self._run.request.prompt, ids)
-        samples = self._sound.end(ids[self._told :])
+        samples = self._sound.end(ids[self._sent :])
         return ids, Waveform(samples=samples[None], sample_rate=self._sound.sample_rate)
 
     def close(self) -> None:
-        """No more is told."""
+        """Stop decoding."""
         if self._sound is not None:
             self._sound.close()
 
 
-class _GrowingSound:
-    """The sound of one candidate, decoded beside its growth: what `Domain.join` would give, as it comes."""
+class _SoundStream:
+    """Decodes the sound of one candidate during generation, to the same samples as `Domain.join`."""
 
     def __init__(self, domain: Domain[Any], prompt: Prompt[Any]) -> None:
         assert domain.sound_rate is not None
         assert domain.steps_per_second is not None
         self.sample_rate = domain.sound_rate
         self._part = round(domain.steps_per_second)
-        self._held = np.zeros((0, domain.tokenizer.streams), dtype=np.int64)
-        self._waiting: queue.SimpleQueue[Ids | None] = queue.SimpleQueue()
+        self._pending = np.zeros((0, domain.tokenizer.streams), dtype=np.int64)
+        self._queue: queue.SimpleQueue[Ids | None] = queue.SimpleQueue()
         given = round(prompt.split_point * self.sample_rate)
-        # With room: it is looked at often, and a minute would be copied each time.
+        # Allocated with spare capacity, so that samples are not copied for every event.
         self._samples = np.zeros(given + 60 * self.sample_rate, dtype=np.float32)
         self._length = 0
         self._failure: Exception | None = None
-        """What ended the thread early."""
+        """The exception that ended the thread."""
         self._grid = SoundGrid(self.sample_rate, given)
         self._shown = given // self._grid.hop
-        # Its own thread: how much a codec must have before it gives anything is its own affair.
+        # In a thread of its own, since a codec may need many steps before it returns any samples.
         self._thread = threading.Thread(target=self._decode, args=(domain, prompt), daemon=True)
         self._thread.start()
 
     def _decode(self, domain: Domain[Any], prompt: Prompt[Any]) -> None:
         try:
             self._decode_all(domain, prompt)
-        except Exception as error:  # whoever asks for the sound is told
+        except Exception as error:  # raised again by decode and end
             self._failure = error
 
     def _decode_all(self, domain: Domain[Any], prompt: Prompt[Any]) -> None:
@@ -213,28 +213,28 @@ class _GrowingSound:
             self._length = end
 
     def _steps(self) -> Iterator[Ids]:
-        while (ids := self._waiting.get()) is not None:
+        while (ids := self._queue.get()) is not None:
             yield ids
 
-    def hear(self, ids: Ids) -> tuple[dict[str, Any], NDArray[np.float32]]:
-        """Give new steps; get the columns that are new, and all samples there are. Raises what decoding them raised."""
+    def decode(self, ids: Ids) -> tuple[dict[str, Any], NDArray[np.float32]]:
+        """Add steps; return the new spectrogram columns and all samples so far. Raises any error of the decoder."""
         if self._failure is not None:
             raise self._failure
-        self._held = np.concatenate([self._held, ids])
-        # By the second, as `join` does: other parts would be other sums, and in the end other bytes.
-        while len(self._held) >= self._part:
-            self._waiting.put(self._held[: self._part])
-            self._held = self._held[self._part :]
+        self._pending = np.concatenate([self._pending, ids])
+        # In chunks of a second, as `join` does; other chunks would give slightly different samples.
+        while len(self._pending) >= self._part:
+            self._queue.put(self._pending[: self._part])
+            self._pending = self._pending[self._part :]
         sound = self._samples[: self._length]
         view = self._grid.view(sound, self._shown)
         self._shown += view["peaks"]["shape"][0]
         return view, sound
 
     def end(self, ids: Ids) -> NDArray[np.float32]:
-        """Give the last steps; get all samples. Raises what decoding them raised."""
-        self.hear(ids)
-        if len(self._held):
-            self._waiting.put(self._held)
+        """Add the last steps and return all samples. Raises any error of the decoder."""
+        self.decode(ids)
+        if len(self._pending):
+            self._queue.put(self._pending)
         self.close()
         self._thread.join()
         if self._failure is not None:
@@ -242,5 +242,5 @@ class _GrowingSound:
         return self._samples[: self._length]
 
     def close(self) -> None:
-        """Let the thread end, whenever it does."""
-        self._waiting.put(None)
+        """Ask the thread to end, without waiting for it."""
+        self._queue.put(None)

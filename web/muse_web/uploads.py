@@ -1,7 +1,7 @@
-"""What visitors send: where it waits, who may still read it, and when it goes. Knows nothing of gradio.
+"""Uploaded files: their folder, who may still read them, and when they are deleted. Knows nothing of Gradio.
 
-Gradio names an upload after its content, so two visitors who send the same file are given the same path. It is removed
-once as many have read it as sent it; what was refused, or is read again by the same visitor, counts for nobody.
+Gradio names an upload after its content, so visitors who upload the same file share one path. A file is deleted once it
+has been read by as many visitors as uploaded it; failed reads and repeated reads by one visitor do not count.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ __all__ = ["CountUploads", "Uploads"]
 
 
 class Uploads:
-    """The folder that files are sent to, each as FOLDER/ITS-OWN/NAME."""
+    """The folder of uploads, where each file is FOLDER/HASH/NAME."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._senders: Counter[Path] = Counter()
         self._readers: dict[Path, set[str]] = {}
-        """Who has read it since it was last sent."""
-        self._under_way = 0
+        """Visitors who have read a file since its last upload."""
+        self._in_progress = 0
         self._read: set[Path] = set()
-        """What may go: read by as many as sent it, so far."""
+        """Files that have been read and may be deleted."""
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Something is being sent. It may be what another has sent already, and lie there before it is counted."""
+        """Record that an upload has started. It may write a file that exists already, before it is counted."""
         with self._lock:
-            self._under_way += 1
+            self._in_progress += 1
 
     def end(self, paths: list[str]) -> None:
-        """It has arrived, or failed to: `paths` are where it lies."""
+        """Record that an upload has ended; `paths` are its files, none if it failed."""
         with self._lock:
-            self._under_way -= 1
+            self._in_progress -= 1
             for path in paths:
                 with suppress(OSError, ValueError):
                     self._senders[Path(path).resolve()] += 1
-                    # Who sends it again will read it again.
+                    # Every upload entitles each visitor to read the file again.
                     self._readers.pop(Path(path).resolve(), None)
             self._remove_read()
 
     @contextmanager
     def opened(self, named: object, reader: str) -> Iterator[Path]:
-        """A file that was sent here, to be read by whoever sent it. It stays where reading it raises.
+        """Open an upload, and count it as read unless the block raises.
 
         Args:
-            named: what says where it is.
-            reader: a visitor.
+            named: Path of the upload, as sent by the client.
+            reader: Identifies the visitor.
 
         Raises:
-            ArgumentsError: it is none: nothing else on this machine can be named.
+            ArgumentsError: The path is not an upload; no other file can be opened.
         """
         path = self._find(named)
         yield path
@@ -71,7 +71,7 @@ class Uploads:
             self._remove_read()
 
     def _find(self, named: object) -> Path:
-        # What no file can be called is not there either.
+        # Strings that are not valid paths count as missing files.
         with suppress(OSError, ValueError):
             found = Path(str(named)).resolve()
             if found.parent.parent == self.folder and found.is_file():
@@ -79,7 +79,7 @@ class Uploads:
         raise ArgumentsError("this upload does not exist (any more); upload the file again")
 
     def _remove_read(self) -> None:
-        if self._under_way:
+        if self._in_progress:
             return
         for path in self._read:
             if not self._senders[path]:
@@ -89,9 +89,9 @@ class Uploads:
         self._read.clear()
 
     def sweep(self, oldest: float, most_bytes: int) -> None:
-        """Remove what nobody came to read for `oldest` seconds, and of more than `most_bytes` what was sent first."""
+        """Delete uploads older than `oldest` seconds, and the oldest ones beyond `most_bytes` in total."""
         found = []
-        # What is only half there lies in the folder itself.
+        # Incomplete uploads are in the folder itself.
         for path in (*self.folder.glob("*"), *self.folder.glob("*/*")):
             with suppress(OSError):
                 if path.is_file():
@@ -110,18 +110,18 @@ class Uploads:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
-        # Not where another file lies beside it.
+        # Fails, as intended, if the folder holds another file.
         path.parent.rmdir()
 
 
 class CountUploads:
-    """ASGI middleware: tells `Uploads` of everything that arrives."""
+    """ASGI middleware that reports every upload to `Uploads`."""
 
     def __init__(self, app: Any, uploads: Uploads) -> None:
         self._app, self._uploads = app, uploads
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass everything on, and read the paths in what answers an upload."""
+        """Forward a request, and read the paths in the response to an upload."""
         if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith("/upload"):
             await self._app(scope, receive, send)
             return
@@ -140,7 +140,7 @@ class CountUploads:
 
 
 def _paths(answer: bytes) -> list[str]:
-    """Of the JSON that answers an upload; of a refusal none."""
+    """Return the paths in the response to an upload; none if it was refused."""
     try:
         paths = json.loads(answer)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Data to drawing: pieces, continuations and their attention as the numbers that the page draws.
+"""Converts pieces, continuations and attention to the JSON that the page draws.
 
-Knows tokens, traces and colours; nothing of visitors, and nothing of gradio. Everything here is plain JSON, arrays as
-`packed` ones. Times are in the domain's unit (seconds; bytes for text).
+Knows tokens, traces and colours, but neither visitors nor Gradio. Arrays are `packed`. Times are in the domain's unit
+(seconds, or bytes for text).
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ from muse_tokenizers.domain import Domain
 __all__ = [
     "SoundGrid",
     "continuation_view",
-    "growth_view",
     "packed",
     "palette_view",
     "piece_view",
+    "progress_view",
     "shares_view",
     "tile_of",
 ]
 
 _BANDS = 64
 _WINDOW = 2048
-"""Samples of a spectrum."""
+"""Samples per spectrum."""
 _HOP = 480
-"""Samples from one column to the next, at least."""
-_MOST_COLUMNS = 6000
+"""Smallest distance between columns, in samples."""
+_MAX_COLUMNS = 6000
 _SOFTEST, _LOUDEST = -90.0, -10.0
-"""Decibels that are the palest and the darkest."""
+"""Levels in dB that are drawn palest and darkest."""
 _TEXT_SHOWN = 20_000
-"""How much of a text before what is in sight the page holds."""
+"""How much of a text, in bytes or characters, the page holds before the visible part."""
 
 
 def packed(array: NDArray[Any], kind: str) -> dict[str, Any]:
-    """An array as JSON: `kind` is f4, i4, u2, u1 or i2, little-endian."""
+    """Return an array as JSON; `kind` is f4, i4, u2, u1 or i2, little-endian."""
     plain = np.ascontiguousarray(array, dtype=np.dtype(f"<{kind}"))
     return {"kind": kind, "shape": list(plain.shape), "data": base64.b64encode(plain.tobytes()).decode()}
 
 
 def palette_view(depths: int) -> dict[str, Any]:
-    """What each colour means, on paper and in the dark."""
+    """Return the colours of the page in light and dark mode."""
     return {"light": colours_of_page(depths, dark=False), "dark": colours_of_page(depths, dark=True)}
 
 
 class SoundGrid:
-    """The columns of a spectrogram: their places do not depend on how much sound there is yet."""
+    """The columns of a spectrogram, whose positions do not depend on the length of the sound so far."""
 
     def __init__(self, sample_rate: int, samples: int) -> None:
         """
         Args:
-            sample_rate: Hz.
-            samples: of the whole sound, about.
+            sample_rate: In Hz.
+            samples: Approximate number of samples of the whole sound.
         """
         self.sample_rate = sample_rate
-        self.hop = max(_HOP, -(-samples // _MOST_COLUMNS))
+        self.hop = max(_HOP, -(-samples // _MAX_COLUMNS))
 
     def columns(self, samples: NDArray[np.float32], first: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Columns (N, bands) and peaks (N,) of all whole hops from column `first` on; the louder the more."""
+        """Return levels (N, bands) and peaks (N,) of all complete hops from column `first` on, 0 to 255."""
         count = len(samples) // self.hop - first
         if count <= 0:
             return np.zeros((0, _BANDS), np.uint8), np.zeros(0, np.uint8)
@@ -81,7 +81,7 @@ class SoundGrid:
         return _bytes(levels), _bytes(np.abs(hops).max(axis=1))
 
     def view(self, samples: NDArray[np.float32], first: int = 0) -> dict[str, Any]:
-        """The same as JSON."""
+        """Return `columns` as JSON."""
         columns, peaks = self.columns(samples, first)
         return {
             "columns": packed(columns, "u1"),
@@ -93,57 +93,57 @@ class SoundGrid:
 
 
 def _bytes(shares: NDArray[Any]) -> NDArray[np.uint8]:
-    """Shares of 1 as 0 to 255."""
+    """Convert fractions to 0 to 255."""
     found: NDArray[np.uint8] = np.round(np.clip(shares, 0.0, 1.0) * 255).astype(np.uint8)
     return found
 
 
 def shares_view(shares: NDArray[np.float32]) -> dict[str, Any]:
-    """(S, n, H): how much of each head's attention lay at each depth."""
+    """Return (S, n, H) depth shares per head as packed bytes."""
     return packed(_bytes(shares), "u1")
 
 
 def piece_view(domain: Domain[Any], piece: Any) -> dict[str, Any]:
-    """A whole piece that may become a prompt."""
+    """Return the view of a piece that may become a prompt."""
     if domain.view == "sound":
         return SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
     if domain.view == "text":
         hidden = max(0, len(piece) - _TEXT_SHOWN)
-        while hidden and piece[hidden] & 0xC0 == 0x80:  # in the middle of a character
+        while hidden and piece[hidden] & 0xC0 == 0x80:  # not inside a character
             hidden += 1
         return {"text": piece[hidden:].decode("utf-8", "replace"), "hidden": hidden}
     tokens = domain.tokenizer.describe(domain.tokenizer.encode(piece), domain.prompt(piece))
-    # To the last digit: a split point a hair before a bar line would be one bar earlier.
+    # Unrounded: a split point just before a bar line would select the bar before.
     bars = sorted({step[0].start for step in tokens if step[0].kind == "bar"})
     return {"notes": packed(_notes(tokens, len(tokens)), "f4"), "bars": bars}
 
 
 def _notes(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> NDArray[np.float64]:
-    """(N, 5): start, end, pitch, first position, whether it is a drum."""
+    """Return (N, 5): start, end, pitch, first position, and whether the note is a drum."""
     if not tokens:
         return np.zeros((0, 5))
     notes = make_timeline(tokens, prompt_steps).notes
     return np.array([(n.start, n.end, n.pitch, n.first, n.is_drum) for n in notes]).reshape(-1, 5)
 
 
-def growth_view(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, told: int) -> tuple[dict[str, Any], float | None]:
-    """What of a continuation (T, K) is new since `told` of its steps were shown, and where its last new id begins."""
+def progress_view(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int) -> tuple[dict[str, Any], float | None]:
+    """Return what is new in a continuation (T, K) after its first `sent` steps, and the start of the last token."""
     if domain.view == "sound":
         return {}, None
-    return _new_words(domain, ids, told) if domain.view == "text" else _new_notes(domain, prompt, ids, told)
+    return _new_words(domain, ids, sent) if domain.view == "text" else _new_notes(domain, prompt, ids, sent)
 
 
-def _new_words(domain: Domain[Any], ids: Ids, told: int) -> tuple[dict[str, Any], None]:
+def _new_words(domain: Domain[Any], ids: Ids, sent: int) -> tuple[dict[str, Any], None]:
     spans = _characters([row[0] for row in domain.tokenizer.describe(ids)])
     text = domain.tokenizer.decode(ids).decode("utf-8", "replace")
-    begin, units = int(spans[told, 0]) if told < len(spans) else len(text), _units(text)
-    return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[told:]], "i4")}, None
+    begin, units = int(spans[sent, 0]) if sent < len(spans) else len(text), _units(text)
+    return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[sent:]], "i4")}, None
 
 
-def _new_notes(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, told: int) -> tuple[dict[str, Any], float | None]:
-    first = len(prompt.ids) + told
+def _new_notes(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int) -> tuple[dict[str, Any], float | None]:
+    first = len(prompt.ids) + sent
     tokens = [row[0] for row in domain.tokenizer.describe(np.concatenate([prompt.ids, ids]), prompt)[first:]]
-    # Every note among them is whole: a continuation ends where nothing is left dangling.
+    # Every note is complete, since a continuation ends at a complete frame.
     notes = [
         (token.start, token.end, token.value, first + place, token.kind == "drum")
         for place, token in enumerate(tokens)
@@ -155,18 +155,18 @@ def _new_notes(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, told: int) ->
 
 
 def _units(text: str) -> NDArray[np.int64]:
-    """(N + 1,): where each character begins, and the text ends, as JavaScript counts: those beyond U+FFFF are two."""
+    """Return (N + 1,): the UTF-16 offset of each character and of the end of the text."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     return np.concatenate([[0], np.cumsum(1 + (codes > 0xFFFF))])
 
 
 def _characters(tokens: Sequence[Token]) -> NDArray[np.int64]:
-    """(T, 2): the first, and the one after the last, character of each."""
+    """Return (T, 2): the first character of each token, and the one after its last."""
     return np.array([token.characters or (0, 0) for token in tokens], dtype=np.int64).reshape(-1, 2)
 
 
 def continuation_view(domain: Domain[Any], trace: Trace, piece: Any, given: Prompt[Any]) -> dict[str, Any]:
-    """One whole continuation: what is drawn, and where each position in sight stands."""
+    """Return the view of a finished continuation, with the place of each position in the window."""
     prompt, steps = trace.prompt_steps, trace.steps
     base = int(trace.first.min()) if steps else prompt
     view: dict[str, Any] = {
@@ -209,17 +209,18 @@ def continuation_view(domain: Domain[Any], trace: Trace, piece: Any, given: Prom
 def tile_of(
     trace: Trace, depth: int, steps: tuple[int, int], positions: tuple[int, int], size: tuple[int, int]
 ) -> dict[str, Any]:
-    """A part of the matrix of tokens by positions at one depth.
+    """Return a tile of the attention matrix at one depth.
 
     Args:
-        trace: of the candidate.
-        depth: its number among those tapped, from 0; -1 for all of them together.
-        steps: the first, and the one after the last, of the new steps: rows.
-        positions: likewise, of what they looked at: columns.
-        size: the most rows and columns. Where there are more steps or positions, each cell is the largest of its own.
+        trace: Trace of the candidate.
+        depth: Index of the tapped depth, from 0; -1 sums all depths.
+        steps: First and end of the generated steps, which are the rows.
+        positions: First and end of the attended positions, which are the columns.
+        size: Largest number of rows and columns. If there are more steps or positions, a cell is the maximum of its
+            share of them.
 
     Returns:
-        Cells as shares of `scale`, packed u2 from 0 to 65,535, and the steps and positions they are of.
+        Cells as fractions of `scale` (packed u2, 0 to 65,535), with the range of steps and positions.
     """
     rows, columns = min(size[0], steps[1] - steps[0]), min(size[1], positions[1] - positions[0])
     cells = np.zeros((rows, columns), dtype=np.float32)

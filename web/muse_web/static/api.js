@@ -10,19 +10,19 @@ const KINDS = {
   i2: Int16Array,
 };
 
-/** What is wrong, in words for a person. */
+/** An error whose message is shown to the visitor. */
 export class Problem extends Error {}
 
-const HERE = 60; // seconds after which the server hears that this page is still open
+const PING_PERIOD = 60; // seconds between two calls that keep this visitor alive on the server
 
-/** Tell the server that somebody is here; when they leave, their continuations end. */
-export function stay() {
-  const here = () => call("here", {}).catch(() => {}); // the next call will say what is wrong
-  new EventSource(at(`heartbeat/${key}`)).onopen = here;
-  setInterval(here, 1000 * HERE);
+/** Keep the visitor alive on the server until the page is closed; then their continuations end. */
+export function keepAlive() {
+  const ping = () => call("ping", {}).catch(() => {}); // the next call reports the problem
+  new EventSource(at(`heartbeat/${key}`)).onopen = ping;
+  setInterval(ping, 1000 * PING_PERIOD);
   window.addEventListener("pagehide", (event) => {
     const body = new Blob([JSON.stringify({ data: [{}], session_hash: key })], { type: "application/json" });
-    if (!event.persisted) navigator.sendBeacon(at("run/bye"), body);
+    if (!event.persisted) navigator.sendBeacon(at("run/leave"), body);
   });
 }
 
@@ -48,39 +48,39 @@ async function post(path, body, problem) {
   return answer.json();
 }
 
-/** Call a function that answers at once. */
-export async function call(name, asked) {
-  const { data } = await post(`run/${name}`, { data: [asked], session_hash: key }, "something went wrong on the server");
+/** Call a function that is not queued. */
+export async function call(name, payload) {
+  const { data } = await post(`run/${name}`, { data: [payload], session_hash: key }, "something went wrong on the server");
   if (data[0].problem) throw new Problem(data[0].problem);
   return data[0];
 }
 
-let waitingFor = null; // the event of a continuation that has not started
+let waitingFor = null; // the event id of a continuation that has not started
 
-/** Give up a place in the queue; false where there is none. */
+/** Leave the queue; returns false if nothing is queued. */
 export async function leaveQueue() {
   if (!waitingFor) return false;
-  const { id } = window.gradio_config.dependencies.find((one) => one.api_name === "grow");
+  const { id } = window.gradio_config.dependencies.find((one) => one.api_name === "generate");
   await post("cancel", { session_hash: key, fn_index: id, event_id: waitingFor }, "the request could not be cancelled");
   return true;
 }
 
-let turn = Promise.resolve(); // one stream of events a visitor, so one request at a time
+let turn = Promise.resolve(); // one event stream per visitor, so one request at a time
 
-/** Call a function that waits its turn on the server: `hear` gets every message of it. Resolves with what it says last. */
-async function queued(name, asked, hear, lost) {
+/** Call a queued function: `receive` gets every message. Resolves with the last result. */
+async function queued(name, payload, receive, lost) {
   const before = turn;
   let free;
   turn = new Promise((resolve) => (free = resolve));
   await before;
   let event;
   try {
-    ({ event_id: event } = await post(`call/${name}`, { data: [asked], session_hash: key }, "the server did not accept the request"));
+    ({ event_id: event } = await post(`call/${name}`, { data: [payload], session_hash: key }, "the server did not accept the request"));
   } catch (problem) {
     free();
     throw problem;
   }
-  hear({ msg: "asked" }, undefined, event);
+  receive({ msg: "queued" }, undefined, event);
   return new Promise((resolve, reject) => {
     const source = new EventSource(at(`queue/data?session_hash=${key}`));
     const end = () => {
@@ -89,12 +89,12 @@ async function queued(name, asked, hear, lost) {
     };
     source.onmessage = ({ data }) => {
       const message = JSON.parse(data);
-      // Closed before the server closes it, it would take along what is asked for next.
+      // Closed earlier, the stream would swallow the messages of the next request.
       if (message.msg === "close_stream") end();
       if (message.event_id && message.event_id !== event) return;
       const part = message.output?.data?.[0];
       if (part?.problem) reject(new Problem(part.problem));
-      hear(message, part, event);
+      receive(message, part, event);
       if (message.msg === "process_completed") {
         if (message.success) resolve(part);
         else reject(new Problem(message.output?.error ?? "something went wrong on the server"));
@@ -110,33 +110,33 @@ async function queued(name, asked, hear, lost) {
   });
 }
 
-/** Have a prompt read. */
-export function open(asked) {
-  return queued("open", asked, () => {}, "the connection was lost before the prompt was read; open it again");
+/** Open a prompt. */
+export function open(payload) {
+  return queued("open", payload, () => {}, "the connection was lost before the prompt was read; open it again");
 }
 
 /**
- * Have a continuation generated: `hear` gets its parts as they come, `wait` the place in the queue.
- * Resolves when all of it is there.
+ * Generate a continuation: `receive` gets its events, `wait` the position in the queue.
+ * Resolves when it is complete.
  */
-export async function grow(asked, hear, wait) {
+export async function generate(payload, receive, wait) {
   const received = (message, part, event) => {
-    if (message.msg === "asked") waitingFor = event;
+    if (message.msg === "queued") waitingFor = event;
     else if (message.msg === "estimation") wait(message.rank + 1, message.queue_size, message.rank_eta);
     else if (message.msg === "process_starts") waitingFor = null;
-    else if (message.msg === "process_generating" && part && !part.problem) hear(part);
+    else if (message.msg === "process_generating" && part && !part.problem) receive(part);
   };
   try {
-    await queued("grow", asked, received, "the connection was lost, and with it the continuation");
+    await queued("generate", payload, received, "the connection was lost, and with it the continuation");
   } finally {
     waitingFor = null;
   }
 }
 
-/** Send a file; what comes back is what `open` takes. */
+/** Upload a file; returns the payload for `open`. */
 export async function upload(file, name = file.name) {
   const form = new FormData();
-  // Nobody else's file has this name.
+  // A unique name, so that visitors do not share uploads.
   form.append("files", file, `${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}-${name}`);
   let answer;
   try {
@@ -150,7 +150,7 @@ export async function upload(file, name = file.name) {
   return { upload: path, name };
 }
 
-/** Where a file that `take` made can be fetched. */
+/** The address of a file that `export` created. */
 export function address(path) {
   return at(`file=${path}`);
 }

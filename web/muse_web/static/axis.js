@@ -27,7 +27,7 @@ export class Axis {
     this.show(this.left + by, this.right + by);
   }
 
-  /** Keep a place in sight while it moves on. */
+  /** Keep a moving place visible. */
   follow(place) {
     const width = this.right - this.left;
     if (place < this.left || place > this.left + 0.8 * width) this.show(place - 0.25 * width, place + 0.75 * width);
@@ -41,7 +41,7 @@ export class Axis {
     return this.left + (x / width) * (this.right - this.left);
   }
 
-  /** Places for numbers, at most so many. */
+  /** Places for tick labels, limited in number. */
   ticks(most) {
     const every = [0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((step) => (this.right - this.left) / step <= most) ?? 1800;
     const ticks = [];
@@ -49,7 +49,7 @@ export class Axis {
     return { ticks, digits: every < 1 ? 1 : 0 };
   }
 
-  /** Wheel, fingers and keys over a canvas move it. */
+  /** Move and zoom with wheel, touch and keys over a canvas. */
   listen(canvas) {
     canvas.addEventListener(
       "wheel",

@@ -32,7 +32,7 @@ export function drawBands({ context, width }, axis, candidate, head, chosen) {
       if (x > width) break;
       const right = step + 1 < candidate.steps || candidate.done ? axis.x(candidate.edge(step + 1), width) : x + 2;
       const share = candidate.share(step, number, head);
-      // Many steps may fall into one pixel: the largest of them is seen.
+      // Several steps may share a pixel; the largest is drawn.
       if (Math.floor(x) === column && share <= most) continue;
       most = Math.floor(x) === column ? Math.max(most, share) : share;
       column = Math.floor(x);
@@ -55,12 +55,12 @@ function mark(context, x, height) {
   context.fillRect(x - 0.75, 0, 1.5, height);
 }
 
-/** The sources of a step, each as high as its weight, a colour a depth; of those in one place the strongest. */
+/** The sources of a step as bars of their weight, coloured by depth; of those in one place only the strongest. */
 export function drawLane({ context, width, height }, axis, candidate, weights, step) {
   const ink = colours();
   const depths = ink.depths.length;
   const { spans, base, edges } = candidate;
-  const strongest = new Map(); // of the sources that fall into three pixels, by their place
+  const strongest = new Map(); // the strongest source within three pixels, by place
   let before = 0;
   for (let i = 0; i < weights.total.length; i++) {
     const x = axis.x(edges[Math.max(0, spans[2 * i] - base)], width);

@@ -1,4 +1,4 @@
-// Elements, and what has no other home: clocks, percents.
+// Creates elements and formats times and percentages.
 
 export function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -23,12 +23,12 @@ export function clock(seconds, digits = 1) {
   return `${Math.floor(whole / 60)}:${rest}`;
 }
 
-/** A share of 1 to two places that mean something. */
+/** A fraction as a percentage with two significant digits. */
 export function percent(share) {
   return share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : `${(100 * share).toPrecision(2)} %`;
 }
 
-/** A canvas as large as it is on the screen, to the pixel; draw in CSS pixels. */
+/** Fit a canvas to its size in device pixels; the context draws in CSS pixels. */
 export function fitted(canvas) {
   const ratio = window.devicePixelRatio || 1;
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -42,7 +42,7 @@ export function fitted(canvas) {
   return { context, width, height };
 }
 
-/** The number of values of a rising array that are at most `value`. */
+/** The number of values in a sorted array that are at most `value`. */
 export function countUpTo(values, value) {
   let low = 0;
   let high = values.length;
@@ -54,7 +54,7 @@ export function countUpTo(values, value) {
   return low;
 }
 
-/** Spaces and line ends that can be seen. */
+/** Make spaces and line ends visible. */
 export function visible(label) {
   return label.trim() ? label : label.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "nothing";
 }

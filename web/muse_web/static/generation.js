@@ -1,9 +1,9 @@
-// A continuation is requested, queued, generated, stopped.
+// Requests, receives and stops continuations.
 
 import { Piece } from "./piece.js";
-import { call, grow, leaveQueue } from "./api.js";
+import { call, generate, leaveQueue } from "./api.js";
 
-const AGAIN = 250; // milliseconds after which a stop is sent once more
+const RETRY_PERIOD = 250; // milliseconds after which a stop is sent again
 
 export class Generation {
   constructor(stage) {
@@ -12,8 +12,8 @@ export class Generation {
     this.lastSeed = null;
   }
 
-  /** Continue what is on the stage as the controls say. */
-  async go(asked) {
+  /** Continue the piece on the stage with the values of the controls. */
+  async go(payload) {
     const { piece } = this.stage;
     if (this.busy) {
       this.stage.say(`${this.piece.base.name} is still being generated; press Stop to end it.`);
@@ -21,16 +21,16 @@ export class Generation {
     }
     const { base } = piece;
     const length = base.of?.source && piece.splitPoint < base.length ? { length: piece.splitPoint } : {};
-    await this.write(new Piece(base), { ...asked, ...base.of, ...length });
+    await this.write(new Piece(base), { ...payload, ...base.of, ...length });
   }
 
-  /** Go another way from a step. */
+  /** Generate a branch with another id at a step. */
   async branch(step, stream, id) {
     const { piece } = this.stage;
-    if (!this.busy) await this.write(new Piece(piece.base), { ...piece.candidate.asked, step, stream, id });
+    if (!this.busy) await this.write(new Piece(piece.base), { ...piece.candidate.reference, step, stream, id });
   }
 
-  async write(piece, asked) {
+  async write(piece, payload) {
     const { stage } = this;
     Object.assign(this, { piece, busy: true, stopping: false });
     stage.clearProblem();
@@ -41,22 +41,22 @@ export class Generation {
     if (stage.title.getBoundingClientRect().top > window.innerHeight - 120) stage.title.scrollIntoView({ behavior: "smooth" });
     let problem = null;
     try {
-      await grow(asked, (part) => this.hear(part), (...place) => this.wait(...place));
+      await generate(payload, (part) => this.receive(part), (...place) => this.wait(...place));
     } catch (found) {
       problem = found;
     }
     this.busy = false;
     if (problem) {
-      stage.tell(problem);
+      stage.showProblem(problem);
       stage.say("Generation has ended.");
     } else if (!piece.run) stage.say("Stopped before it started.");
-    if (piece.run && !piece.candidate.done) this.giveUp(piece, problem);
+    if (piece.run && !piece.candidate.done) this.discard(piece, problem);
     if (stage.piece === piece) stage.arrange();
     stage.arrangeButtons();
   }
 
-  /** A continuation that will never be finished leaves the stage. */
-  giveUp(piece, problem) {
+  /** Remove a continuation that failed or was stopped at once. */
+  discard(piece, problem) {
     const { stage } = this;
     stage.player.stop();
     if (stage.piece === piece) stage.back();
@@ -67,22 +67,22 @@ export class Generation {
     this.stage.say(`Waiting: position ${place}${of > 1 ? ` of ${of}` : ""}${seconds ? `, about ${Math.ceil(seconds)} s` : ""}.`);
   }
 
-  hear(part) {
+  receive(part) {
     const { stage, piece } = this;
-    piece.hear(part);
+    piece.receive(part);
     if (part.type === "started") {
       this.lastSeed = part.seed;
       this.heard = false;
       stage.put(piece);
       stage.say("Reading the prompt.");
-    } else if (part.type === "grew") this.grew(part);
+    } else if (part.type === "progress") this.progress(part);
     else if (part.type === "done") this.finished(part);
   }
 
-  grew(part) {
+  progress(part) {
     const { stage, piece } = this;
     if (stage.piece !== piece) return;
-    const left = part.left === null ? "" : `, ${part.left < 1 ? "under 1" : Math.ceil(part.left)} s left`;
+    const left = part.seconds_left === null ? "" : `, ${part.seconds_left < 1 ? "under 1" : Math.ceil(part.seconds_left)} s left`;
     stage.say(`Generating: ${part.steps} ${part.steps === 1 ? "step" : "steps"}, ${part.rate.toFixed(0)} per second${left}.`);
     if (piece.view.words) stage.words.add(piece.candidate);
     else if (!this.heard && stage.hearToggle.checked) {
@@ -102,7 +102,7 @@ export class Generation {
     stage.axis.show(stage.axis.left, stage.axis.right, piece.end);
   }
 
-  /** Ask it to stop until it has: what was requested a moment ago may not have started yet. */
+  /** Repeat the stop request until generation ends: it may not have started yet. */
   async stop() {
     const { piece } = this;
     if (this.stopping) return;
@@ -111,10 +111,10 @@ export class Generation {
       try {
         if (!(await leaveQueue())) await call("stop", {});
       } catch (problem) {
-        this.stage.tell(problem);
+        this.stage.showProblem(problem);
         break;
       }
-      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_PERIOD));
     }
     if (this.piece === piece) this.stopping = false;
   }

@@ -1,9 +1,9 @@
-// Where the page begins: gradio's controls call what is put on `window.muse`.
+// Starts the page. Gradio's controls call the functions of `window.muse`.
 
 import { usePalette } from "./palette.js";
 import { Prompt } from "./prompt.js";
 import { Stage } from "./stage.js";
-import { Problem, stay } from "./api.js";
+import { Problem, keepAlive } from "./api.js";
 
 async function found(id) {
   let element = document.getElementById(id);
@@ -24,32 +24,32 @@ export async function start(configuration) {
       stage.clearProblem();
       stage.open(base);
     },
-    tell: (problem) => stage.tell(problem),
+    showProblem: (problem) => stage.showProblem(problem),
     mayOpen() {
       if (!stage.generation.busy) return true;
-      stage.tell(new Problem(`${stage.generation.piece.base.name} is still being generated; press Stop first`));
+      stage.showProblem(new Problem(`${stage.generation.piece.base.name} is still being generated; press Stop first`));
       return false;
     },
   });
   Object.assign(window.muse, {
-    async go(asked) {
-      // What is being opened is what is to be continued.
+    async go(payload) {
+      // A prompt that is still being opened is the one to continue.
       await prompt.pending;
-      if (await prompt.openWords()) await stage.generation.go({ ...asked, domain: stage.piece.domain });
+      if (await prompt.openWords()) await stage.generation.go({ ...payload, domain: stage.piece.domain });
     },
     stop: () => stage.generation.stop(),
     lastSeed: () => String(stage.generation.lastSeed ?? ""),
     async choose(domain) {
       prompt.choose(domain);
-      // What is being generated would go on unseen.
+      // Otherwise a running generation would continue out of sight.
       await stage.generation.stop();
-      if (prompt.domain !== domain) return; // chosen on meanwhile
+      if (prompt.domain !== domain) return; // another domain was selected meanwhile
       stage.clearProblem();
       if (stage.recall(domain)) return;
       stage.open(prompt.empty());
       prompt.open({ example: configuration.domains[domain].examples[0] });
     },
   });
-  stay();
+  keepAlive();
   window.muse.choose("midi");
 }

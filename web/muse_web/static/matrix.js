@@ -1,14 +1,14 @@
-// The weights as a matrix, for those who want numbers: one token by depth and position, or all tokens at one depth.
+// The attention matrix: one token by depth and position, or all tokens at one depth.
 
 import { el, fitted, percent } from "./dom.js";
 import { colours } from "./palette.js";
 import { call, unpack } from "./api.js";
 
-const LEFT = 56; // pixels for the names of rows
+const LEFT = 56; // pixels for row labels
 
 export class Matrix {
-  constructor({ choose, tell }) {
-    Object.assign(this, { choose, tell });
+  constructor({ choose, showProblem }) {
+    Object.assign(this, { choose, showProblem });
     this.canvas = el("canvas", { className: "muse-matrix", tabIndex: 0 });
     this.canvas.setAttribute("aria-label", "Matrix of attention weights");
     this.readout = el("output", { className: "quiet" });
@@ -32,7 +32,7 @@ export class Matrix {
     this.listen();
   }
 
-  /** Show a candidate, and of it a step (or none). */
+  /** Show a candidate and one of its steps (or none). */
   of(candidate, step) {
     Object.assign(this, { candidate, step });
     if (!candidate?.done) {
@@ -84,20 +84,20 @@ export class Matrix {
   async fetch() {
     this.draw();
     if (this.isToken || !this.candidate.steps) return;
-    const asked = { ...this.candidate.asked, depth: Number(this.mode.value), steps: this.steps, positions: this.positions };
+    const payload = { ...this.candidate.reference, depth: Number(this.mode.value), steps: this.steps, positions: this.positions };
     const turn = {};
     this.turn = turn;
     try {
-      const tile = await call("matrix", asked);
+      const tile = await call("matrix", payload);
       if (this.turn !== turn) return;
       this.tile = { ...tile, cells: unpack(tile.cells) };
       this.draw();
     } catch (problem) {
-      this.tell(problem);
+      this.showProblem(problem);
     }
   }
 
-  /** Rows, columns, and the weight of a cell. */
+  /** The rows, the columns and a function for the weight of a cell. */
   get cells() {
     const [first, stop] = this.positions;
     if (this.isToken) {
@@ -132,10 +132,10 @@ export class Matrix {
     image.height = cells.rows;
     const pixels = image.getContext("2d");
     for (let row = 0; row < cells.rows; row++) {
-      // A depth has its colour; all of them together, or one of many tokens, that of ink.
+      // One depth is drawn in its colour, the sum of all in ink.
       pixels.fillStyle = this.isToken ? ink.depths[row] : this.mode.value === "-1" ? ink.ink : ink.depths[Number(this.mode.value)];
       for (let column = 0; column < cells.columns; column++) {
-        // By its square root: most weights are small.
+        // The square root makes small weights visible.
         const strength = Math.sqrt(cells.value(row, column) / cells.scale);
         if (strength < 0.01) continue;
         pixels.globalAlpha = Math.min(1, strength);

@@ -1,4 +1,4 @@
-// The microphone, as a WAV file. Browsers allow it on localhost and over https alone.
+// Records the microphone as a WAV file. Browsers allow this only on localhost and over https.
 
 import { Problem } from "./api.js";
 
@@ -7,7 +7,7 @@ const WORKLET = `registerProcessor("muse-recorder", class extends AudioWorkletPr
 });`;
 
 export class Microphone {
-  /** Begin to record; `heard` is called with the seconds so far. */
+  /** Start recording; `heard` is called with the seconds so far. */
   async start(heard) {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Problem("the microphone works only on localhost or over https; choose a recorded file instead");
@@ -32,7 +32,7 @@ export class Microphone {
     this.context.createMediaStreamSource(this.stream).connect(recorder).connect(this.context.destination);
   }
 
-  /** End it -> a file. */
+  /** Stop recording and return a file. */
   async stop() {
     for (const track of this.stream.getTracks()) track.stop();
     const rate = this.context.sampleRate;

@@ -1,4 +1,4 @@
-// Colours come from the server, where each has one meaning; here they follow the page's light or darkness.
+// Colours come from the server; this module selects those of light or dark mode.
 
 let palette = null;
 
@@ -15,7 +15,7 @@ export function colours() {
   return palette[isDark() ? "dark" : "light"];
 }
 
-/** Hand them to the style sheet too. */
+/** Set them as CSS variables too. */
 export function paint() {
   const now = colours();
   for (const name of ["paper", "ink", "muted", "faint", "prompt", "new", "accent"]) {

@@ -1,4 +1,4 @@
-// A piano to play on: with the mouse, with fingers, with the letters of a keyboard, or with a MIDI keyboard.
+// A piano that is played with the mouse, touch, the letters of a keyboard, or a MIDI keyboard.
 
 import { el } from "./dom.js";
 
@@ -32,7 +32,7 @@ export class Piano {
 
   listen() {
     const at = (event) => Number(document.elementFromPoint(event.clientX, event.clientY)?.dataset?.pitch || 0);
-    const held = new Map(); // the pitch under each finger
+    const held = new Map(); // pitch by pointer
     this.element.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       this.element.focus();
@@ -53,7 +53,7 @@ export class Piano {
         held.delete(pointerId);
       });
     }
-    // What is still held would sound for ever: its end will not be heard of.
+    // Held notes would never end, since their key release is not received.
     this.element.addEventListener("blur", () => this.releaseAll());
     this.element.addEventListener("keydown", (event) => {
       const place = LETTERS.indexOf(event.key.toLowerCase());
@@ -67,7 +67,7 @@ export class Piano {
     });
   }
 
-  /** Listen to MIDI keyboards; says what was found. Browsers allow it on localhost and over https alone. */
+  /** Connect MIDI keyboards and report what was found. Browsers allow this only on localhost and over https. */
   async connect() {
     if (!navigator.requestMIDIAccess) {
       return window.isSecureContext
@@ -107,7 +107,7 @@ export class Piano {
     this.changed(this.notes.length);
   }
 
-  /** A plain tone to play by; what comes of it is heard with a real instrument. Returns what ends it. */
+  /** Play a simple tone while a key is held. Returns a function that ends it. */
   sound(pitch, velocity) {
     this.context ??= new AudioContext();
     this.context.resume();

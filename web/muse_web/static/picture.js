@@ -13,7 +13,7 @@ export class Picture {
     this.spectrum = new Spectrum();
   }
 
-  /** All of it. */
+  /** Draw everything. */
   draw() {
     const { stage } = this;
     const { piece } = stage;
@@ -53,7 +53,7 @@ export class Picture {
     if (!small) this.drawRest(surface, axis, piece, candidate);
   }
 
-  /** The first position of the note that a step is of. */
+  /** The first position of the note that a step belongs to. */
   spanFirst(candidate, step) {
     const position = candidate.promptSteps + step;
     for (let p = position; p > position - 4; p--) {
@@ -63,7 +63,7 @@ export class Picture {
     return -1;
   }
 
-  /** Pale, where nothing has been generated yet. */
+  /** Shade the part that has not been generated yet. */
   drawRest({ context, width, height }, axis, piece, candidate) {
     if (!candidate || candidate.done) return;
     const x = axis.x(candidate.now, width);

@@ -1,11 +1,11 @@
-// What is on the stage, as numbers: a prompt, its continuations as they grow, and the attention of their tokens.
+// The data on the stage: a prompt, its continuations while they are generated, and the attention of their tokens.
 
 import { call, unpack } from "./api.js";
 
 const HELD_ROWS = 600;
 
-/** Values that become more: a typed array that has room. */
-class Growing {
+/** A typed array that can be appended to. */
+class GrowableArray {
   constructor(kind) {
     this.array = new kind(1024);
     this.length = 0;
@@ -26,7 +26,7 @@ class Growing {
   }
 }
 
-/** Where tokens are while they are generated: those of one moment share the time up to the next. */
+/** Places of tokens during generation: tokens with the same start divide the time up to the next start. */
 function shared(starts) {
   const places = new Float32Array(starts.length);
   for (let first = 0; first < starts.length; ) {
@@ -54,7 +54,7 @@ function sheetOf(view) {
   return { columns, bands: columns.shape[1], count: columns.shape[0], peaks: unpack(view.peaks), first: view.first, perSecond: view.per_second, top: view.top };
 }
 
-/** What is continued: `of` is what the server knows it by, `view` one of VIEWS. */
+/** A prompt: `of` is its reference on the server, `view` one of VIEWS. */
 export class Base {
   constructor({ of, name, length, drawn, domain, view, soundRate }) {
     Object.assign(this, { of, name, length, domain, view, soundRate });
@@ -65,10 +65,10 @@ export class Base {
     this.hidden = drawn?.hidden ?? 0;
   }
 
-  /** A finished candidate, as what is continued next. */
+  /** A finished candidate as the next prompt. */
   static ofCandidate(piece) {
     const { candidate } = piece;
-    const base = new Base({ of: candidate.asked, name: piece.base.name, length: candidate.end, domain: piece.domain, view: piece.view, soundRate: piece.soundRate });
+    const base = new Base({ of: candidate.reference, name: piece.base.name, length: candidate.end, domain: piece.domain, view: piece.view, soundRate: piece.soundRate });
     base.notes = candidate.notes;
     base.sheets = candidate.sheets;
     base.text = candidate.text;
@@ -81,21 +81,21 @@ export class Base {
 export class Candidate {
   constructor(piece, number) {
     this.piece = piece;
-    this.number = number; // among those of its run
+    this.number = number; // index within its run
     this.steps = 0;
     this.ready = piece.splitPoint;
     this.newNotes = [];
-    this.starts = new Growing(Float32Array);
-    this.shareBytes = new Growing(Uint8Array);
-    this.characters = new Growing(Int32Array);
+    this.starts = new GrowableArray(Float32Array);
+    this.shareBytes = new GrowableArray(Uint8Array);
+    this.characters = new GrowableArray(Int32Array);
     this.newText = "";
     this.newSheets = [];
     this.rows = new Map();
-    this.looks = new Map();
+    this.inspections = new Map();
     this.done = false;
   }
 
-  grew(part) {
+  progress(part) {
     this.steps = part.steps;
     this.ready = part.ready;
     this.shareBytes.push(unpack(part.shares));
@@ -124,7 +124,7 @@ export class Candidate {
     this.labels = view.labels;
     this.spanAt = new Map();
     for (let i = 0; i < this.spans.length / 2; i++) this.spanAt.set(this.spans[2 * i], i);
-    this.shareBytes = new Growing(Uint8Array);
+    this.shareBytes = new GrowableArray(Uint8Array);
     this.shareBytes.push(unpack(view.shares));
     if (view.notes) this.finalNotes = notesOf(view.notes);
     if (view.sound) this.finalSheets = [sheetOf(view.sound)];
@@ -134,7 +134,7 @@ export class Candidate {
     }
   }
 
-  /** Notes of prompt and continuation, by their beginnings. */
+  /** Notes of prompt and continuation, sorted by start. */
   get notes() {
     if (this.finalNotes) return this.finalNotes;
     const { base, splitPoint } = this.piece;
@@ -151,13 +151,13 @@ export class Candidate {
     return this.finalText ?? this.piece.promptText + this.newText;
   }
 
-  /** Of a text, what is new. */
+  /** The generated part of a text. */
   get generatedText() {
     if (!this.done) return this.newText;
     return this.steps ? this.finalText.slice(this.finalCharacters[2 * (this.promptSteps - this.base)]) : "";
   }
 
-  /** Where the continuation ends so far. */
+  /** The end of the continuation so far. */
   get now() {
     if (this.done) return this.end;
     const { splitPoint, stepsPerSecond } = this.piece;
@@ -174,7 +174,7 @@ export class Candidate {
     return note.first - this.piece.promptSteps;
   }
 
-  /** Where a new step is on the axis. */
+  /** The start of a generated step on the axis. */
   edge(step) {
     if (this.done) return this.edges[this.promptSteps - this.base + step];
     const { splitPoint, stepsPerSecond } = this.piece;
@@ -182,7 +182,7 @@ export class Candidate {
     return this.places?.[Math.min(step, this.places.length - 1)] ?? splitPoint;
   }
 
-  /** The new step at a place of the axis; null before the split point. */
+  /** The generated step at a place on the axis; null before the split point. */
   stepAt(place) {
     if (!this.steps || place < this.edge(0)) return null;
     let low = 0;
@@ -195,7 +195,7 @@ export class Candidate {
     return low - 1;
   }
 
-  /** How much of a step's attention lay at a depth; of one head, or (-1) of all. */
+  /** The share of a step's attention at a depth, for one head or (-1) all. */
   share(step, depth, head) {
     const { depths, heads } = this.piece;
     const start = (step * depths.length + depth) * heads;
@@ -206,44 +206,44 @@ export class Candidate {
     return sum / (255 * heads);
   }
 
-  get asked() {
+  get reference() {
     return { run: this.piece.run, candidate: this.number };
   }
 
   /** A step's tokens, alternatives and weights. */
-  async look(step) {
-    if (!this.looks.has(step)) {
-      const found = await call("look", { ...this.asked, step });
-      this.hold(step, found.begin, unpack(found.row));
+  async inspect(step) {
+    if (!this.inspections.has(step)) {
+      const found = await call("inspect", { ...this.reference, step });
+      this.storeRow(step, found.begin, unpack(found.row));
       delete found.row;
-      this.looks.set(step, found);
+      this.inspections.set(step, found);
     }
     if (!this.rows.has(step)) await this.fetchRows([step]);
-    return this.looks.get(step);
+    return this.inspections.get(step);
   }
 
-  /** Fetch the weights of steps that are not here. */
+  /** Fetch the weights of steps that are not cached. */
   async fetchRows(steps) {
     const missing = steps.filter((step) => !this.rows.has(step)).slice(0, 64);
     if (!missing.length) return;
-    const { begins, lengths, rows } = await call("rows", { ...this.asked, steps: missing });
+    const { begins, lengths, rows } = await call("rows", { ...this.reference, steps: missing });
     const all = unpack(rows);
     const depths = this.piece.depths.length;
     let place = 0;
     missing.forEach((step, i) => {
       const size = depths * lengths[i];
-      this.hold(step, begins[i], all.subarray(place, place + size));
+      this.storeRow(step, begins[i], all.subarray(place, place + size));
       place += size;
     });
   }
 
-  hold(step, begin, row) {
+  storeRow(step, begin, row) {
     this.rows.set(step, this.summed(begin, row));
-    // The one that is being explained stays.
+    // The step that is being explained is kept.
     if (this.rows.size > HELD_ROWS) this.rows.delete([...this.rows.keys()].find((held) => held !== this.piece.step));
   }
 
-  /** The weights of a step as a map: of every span in sight, depth by depth, and of every position. */
+  /** The attention map of a step: weights by span and depth, and by position. */
   summed(begin, row) {
     const depths = this.piece.depths.length;
     const length = row.length / depths;
@@ -268,14 +268,14 @@ export class Candidate {
   }
 }
 
-/** A prompt, and what was made of it. */
+/** A prompt and its candidates. */
 export class Piece {
   constructor(base) {
     this.base = base;
     this.domain = base.domain;
     this.view = base.view;
     this.splitPoint = base.length;
-    this.soundRate = base.soundRate; // Hz; nothing where there is no sound
+    this.soundRate = base.soundRate; // Hz; undefined without sound
     this.run = null;
     this.candidates = [];
     this.chosen = 0;
@@ -287,7 +287,7 @@ export class Piece {
     return this.candidates[this.chosen] ?? null;
   }
 
-  /** Of text, what is continued, as far as the page has it. */
+  /** The text that is continued, as far as the page holds it. */
   get promptText() {
     if (!this.view.words) return "";
     const bytes = new TextEncoder().encode(this.base.text);
@@ -296,21 +296,21 @@ export class Piece {
     return new TextDecoder().decode(bytes.subarray(0, end));
   }
 
-  hear(part) {
+  receive(part) {
     if (part.type === "started") {
       Object.assign(this, {
         run: part.run, seed: part.seed, splitPoint: part.split_point, promptSteps: part.prompt_steps, depths: part.depths, heads: part.heads,
         colours: part.colours, stepsPerSecond: part.steps_per_second, soundRate: part.sound_rate, requested: part.requested,
       });
       this.candidates = Array.from({ length: part.candidates }, (_, number) => new Candidate(this, number));
-    } else if (part.type === "grew") {
-      part.candidates.forEach((one, i) => this.candidates[i].grew(one));
+    } else if (part.type === "progress") {
+      part.candidates.forEach((one, i) => this.candidates[i].progress(one));
     } else if (part.type === "done") {
       part.candidates.forEach((one, i) => this.candidates[i].finish(one));
     }
   }
 
-  /** Where the axis ends. */
+  /** The end of the axis. */
   get end() {
     const candidate = this.candidate;
     if (!candidate) return this.base.length;

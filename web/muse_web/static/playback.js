@@ -1,4 +1,4 @@
-// Playing what is on the stage; while it plays the maps follow the playhead.
+// Plays the piece on the stage; attention maps follow the playhead.
 
 import { countUpTo } from "./dom.js";
 
@@ -7,7 +7,7 @@ const BEHIND = 32; // notes whose maps are fetched together
 export class Playback {
   constructor(stage) {
     this.stage = stage;
-    this.followed = null; // the step whose map is shown while it plays
+    this.followed = null; // the step whose map is shown during playback
   }
 
   playOrPause() {
@@ -18,7 +18,7 @@ export class Playback {
     }
   }
 
-  /** Where a piece ends to the ear; Infinity while it is being generated. */
+  /** The audible end of a piece; Infinity during generation. */
   end({ candidate, splitPoint, view }) {
     if (!candidate) return splitPoint;
     return candidate.done ? candidate.end + view.ring : Infinity;
@@ -29,7 +29,7 @@ export class Playback {
     const { candidate } = piece;
     if (!piece.soundRate || (!candidate && !piece.base.of)) return;
     this.stage.player.wake(piece.soundRate);
-    const of = candidate ? candidate.asked : piece.base.of;
+    const of = candidate ? candidate.reference : piece.base.of;
     this.stage.player.play({
       of,
       from,
@@ -39,7 +39,7 @@ export class Playback {
     });
   }
 
-  /** Once a frame while it plays: the maps follow the playhead. */
+  /** Called once per frame during playback: update the maps. */
   playing() {
     const now = this.stage.player.now();
     if (this.stage.player.firstHeard && this.stage.player.firstHeard !== this.heard) {
@@ -61,10 +61,10 @@ export class Playback {
     if (candidate.rows.has(step)) this.followed = step;
     if (this.fetching || candidate.rows.has(this.stepHeard(candidate, now + 1) ?? step)) return;
     this.fetching = true;
-    candidate.fetchRows(this.stepsFrom(candidate, step)).catch((problem) => this.stage.tell(problem)).finally(() => (this.fetching = false));
+    candidate.fetchRows(this.stepsFrom(candidate, step)).catch((problem) => this.stage.showProblem(problem)).finally(() => (this.fetching = false));
   }
 
-  /** The new step that is heard: a note's first, or a frame. */
+  /** The generated step that is audible: the first of a note, or a frame. */
   stepHeard(candidate, now) {
     if (!this.stage.piece.view.byNote) return candidate.stepAt(now);
     const heads = this.noteHeads(candidate);

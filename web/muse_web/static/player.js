@@ -1,13 +1,13 @@
-// Sound, second by second, as it comes: each part is scheduled where it belongs, and what is not there yet is waited for.
+// Plays sound in parts of a second: each is scheduled at its time, and missing ones are waited for.
 
 import { Problem, call, unpack } from "./api.js";
 
 const PART = 1; // seconds
-const AHEAD = 3; // parts that are fetched before they are heard
-const BEFORE = 3; // parts whose notes may still ring where playing begins
+const AHEAD = 3; // parts fetched in advance
+const BEFORE = 3; // earlier parts whose notes may still ring at the start
 
 export class Player {
-  /** `changed` is called whenever it starts, waits, or ends. */
+  /** `changed` is called when playback starts, waits or ends. */
   constructor(changed) {
     this.changed = changed;
     this.context = null;
@@ -17,7 +17,7 @@ export class Player {
     this.firstHeard = null; // performance.now() at which the first sound was scheduled
   }
 
-  /** Browsers let sound begin only where somebody clicked: call it there. */
+  /** Browsers start sound only after a click: call this in its handler. */
   wake(rate) {
     if (this.context && this.context.sampleRate !== rate) {
       this.stop();
@@ -25,7 +25,7 @@ export class Player {
       this.context = null;
     }
     if (!this.context) {
-      // At the sound's own rate: parts that were resampled one by one would click where they meet.
+      // At the rate of the sound: parts that are resampled separately would click at their borders.
       this.context = new AudioContext({ sampleRate: rate });
       this.output = limiter(this.context, this.context.destination);
     }
@@ -33,8 +33,8 @@ export class Player {
   }
 
   /**
-   * Play from a place. `of` says what (`{run, candidate}` or `{source}`), `end()` where it ends (Infinity while it is
-   * being generated), `ready()` up to where its sound is there.
+   * Play from a place. `of` is the reference (`{run, candidate}` or `{source}`), `end()` its end (Infinity during
+   * generation), `ready()` the time up to which sound is available.
    */
   play({ of, from, end, ready, overlapping }) {
     this.stop();
@@ -73,7 +73,7 @@ export class Player {
     if (this.turn === turn) this.stop();
   }
 
-  /** Nothing is heard until there is more. */
+  /** Wait silently for more sound. */
   async wait() {
     if (this.began !== null && this.scheduled - this.now() < 0.05) {
       this.waiting = true;
@@ -82,7 +82,7 @@ export class Player {
     await sleep(40);
   }
 
-  put({ samples, rate, loudest }, start, begins) {
+  put({ samples, rate, full_scale: fullScale }, start, begins) {
     const data = unpack(samples);
     const [length, channels] = data.shape;
     if (this.waiting) {
@@ -94,19 +94,19 @@ export class Player {
       for (const put of this.early) put();
       this.early = [];
     }
-    const schedule = () => this.schedule(data, length, channels, rate, loudest, start);
+    const schedule = () => this.schedule(data, length, channels, rate, fullScale, start);
     if (this.began === null) this.early.push(schedule);
     else schedule();
     if (begins) this.scheduled = start + PART;
   }
 
-  schedule(data, length, channels, rate, loudest, start) {
+  schedule(data, length, channels, rate, fullScale, start) {
     const late = Math.max(0, this.from - start, this.now() - start);
     if (!length || late * rate >= length) return;
     const buffer = new AudioBuffer({ length, numberOfChannels: channels, sampleRate: rate });
     for (let channel = 0; channel < channels; channel++) {
       const put = buffer.getChannelData(channel);
-      for (let i = 0; i < length; i++) put[i] = (data[i * channels + channel] / 32767) * loudest;
+      for (let i = 0; i < length; i++) put[i] = (data[i * channels + channel] / 32767) * fullScale;
     }
     const source = new AudioBufferSourceNode(this.context, { buffer });
     source.connect(this.output);
@@ -116,7 +116,7 @@ export class Player {
     this.firstHeard ??= performance.now();
   }
 
-  /** The place that is heard now. */
+  /** The place that is playing now. */
   now() {
     if (this.began === null) return this.from ?? 0;
     return this.from + Math.max(0, this.context.currentTime - this.began);
@@ -135,8 +135,8 @@ export class Player {
   }
 }
 
-const KNEE = 0.89; // -1 dBFS, below which nothing is changed
-const MOST = 4; // the largest sample that is told apart: what the server sends is no larger, but parts add up
+const KNEE = 0.89; // -1 dBFS; lower samples are unchanged
+const MOST = 4; // largest sample that is distinguished: the server sends no larger ones, but parts add up
 
 /**
  * A node that passes samples up to -1 dBFS as they are and rounds off larger ones, before `destination`.

@@ -1,4 +1,4 @@
-// Pointer and keys on the stage: the split point is dragged, the axis moved, notes chosen.
+// Pointer and keyboard input on the stage: drags the split point, moves the axis, selects notes.
 
 export class Pointer {
   constructor(stage) {

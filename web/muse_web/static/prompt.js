@@ -1,4 +1,4 @@
-// What is to be continued: an example, a file, notes that are played, a recording, typed words, or nothing.
+// Opens prompts: an example, a file, played notes, a recording, typed text, or nothing.
 
 import { clock, el, show } from "./dom.js";
 import { Microphone } from "./microphone.js";
@@ -10,9 +10,9 @@ import { Problem, open, upload } from "./api.js";
 const MICROPHONE = "The microphone works only on localhost or over https.";
 
 export class Prompt {
-  /** `opened(base)` is called with what was opened, `tell(problem)` with what went wrong, `mayOpen()` before anything is. */
-  constructor(root, configuration, { opened, tell, mayOpen }) {
-    Object.assign(this, { configuration, opened, tell, mayOpen });
+  /** Calls `mayOpen()` before a prompt is opened, `opened(base)` afterwards, and `showProblem(problem)` after an error. */
+  constructor(root, configuration, { opened, showProblem, mayOpen }) {
+    Object.assign(this, { configuration, opened, showProblem, mayOpen });
     this.examples = el("div", { className: "chips", role: "group" });
     this.examples.setAttribute("aria-label", "Examples");
     this.input = el("input", { type: "file", onchange: () => this.file(this.input.files[0]) });
@@ -43,7 +43,7 @@ export class Prompt {
     this.sing = el("div", { className: "row" }, this.record, this.recorded);
     this.nothing = el("button", { className: "chip", onclick: () => this.openNothing() }, "from nothing");
     this.warnings = el("div", { className: "warnings", role: "status", hidden: true });
-    this.turn = 0; // of what was asked for last
+    this.turn = 0; // number of the latest request
     this.pending = Promise.resolve();
     root.replaceChildren(
       el("div", { className: "muse-prompt" }, el("h2", {}, "Prompt"), this.examples, this.words, this.drop, this.warnings, this.sing, this.keys),
@@ -52,7 +52,7 @@ export class Prompt {
   }
 
   listen() {
-    // A file that misses the field would otherwise take the page's place.
+    // Otherwise a file dropped beside the field would replace the page.
     for (const name of ["dragover", "drop"]) {
       window.addEventListener(name, (event) => {
         event.preventDefault();
@@ -66,12 +66,12 @@ export class Prompt {
     });
   }
 
-  /** Another domain. */
+  /** Switch to another domain. */
   choose(domain) {
     this.domain = domain;
     this.turn += 1;
     this.warn([]);
-    if (this.microphone) this.endRecording().catch(() => {}); // nobody waits for it any more
+    if (this.microphone) this.endRecording().catch(() => {}); // the recording is discarded
     const { examples, reads, suffixes } = this.configuration.domains[domain];
     this.examples.replaceChildren(
       ...examples.map((name) => el("button", { className: "chip", onclick: () => this.open({ example: name }) }, name)),
@@ -98,7 +98,7 @@ export class Prompt {
     const { configuration } = this;
     if (file.size > configuration.uploadBytes) {
       const size = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-      this.tell(new Problem(`${file.name} has ${size(file.size)}; allowed: up to ${size(configuration.uploadBytes)}`));
+      this.showProblem(new Problem(`${file.name} has ${size(file.size)}; allowed: up to ${size(configuration.uploadBytes)}`));
       return;
     }
     await this.guarded(async () => this.open(await upload(file)));
@@ -111,7 +111,7 @@ export class Prompt {
     return `up to ${(uploadBytes / 2 ** 20).toLocaleString("en")} MiB and ${(longest / 60).toLocaleString("en")} ${longest === 60 ? "minute" : "minutes"}`;
   }
 
-  /** What was repaired or left out in reading the file. */
+  /** Show what was repaired or left out when the file was read. */
   warn(warnings) {
     this.warnings.replaceChildren(...warnings.map((line) => el("p", {}, line)));
     show(this.warnings, warnings.length > 0);
@@ -125,12 +125,12 @@ export class Prompt {
     this.opened(this.empty());
   }
 
-  /** Open what is asked for; true where it worked, and nothing else was asked for meanwhile. */
-  open(asked) {
+  /** Open a prompt; returns true on success, unless there was a newer request meanwhile. */
+  open(payload) {
     if (!this.mayOpen()) return Promise.resolve(false);
     const turn = ++this.turn;
     this.pending = this.guarded(async () => {
-      const { source, name, length, view: drawn, domain, sound_rate: soundRate, warnings } = await open({ domain: this.domain, ...asked });
+      const { source, name, length, view: drawn, domain, sound_rate: soundRate, warnings } = await open({ domain: this.domain, ...payload });
       if (turn !== this.turn) return false;
       const { view } = this;
       const base = new Base({ of: { source }, name, length, drawn, domain, view, soundRate });
@@ -145,13 +145,13 @@ export class Prompt {
     return this.pending;
   }
 
-  /** Words are typed: what is still being opened would come in their place. */
+  /** Called on typing: drop a prompt that is still being opened. */
   type() {
     this.typed = true;
     this.turn += 1;
   }
 
-  /** Words that were typed since they were last opened. */
+  /** Open text that was typed since it was last opened. */
   async openWords() {
     if (!this.view.words || !this.typed) return true;
     if (this.words.value) return this.open({ words: this.words.value });
@@ -180,7 +180,7 @@ export class Prompt {
   recording(microphone, seconds) {
     const { uploadBytes, domains } = this.configuration;
     this.recorded.textContent = clock(seconds);
-    // What would be refused afterwards ends here.
+    // Reject early what the server would refuse.
     const longest = Math.min(domains.audio.longest, (uploadBytes - 100) / (2 * microphone.context.sampleRate)) - 1;
     if (seconds >= longest && this.microphone === microphone) this.recordOrEnd();
   }
@@ -197,7 +197,7 @@ export class Prompt {
     try {
       return (await work()) !== false;
     } catch (problem) {
-      this.tell(problem);
+      this.showProblem(problem);
       return false;
     }
   }

@@ -1,11 +1,11 @@
-// Notes on the time axis, and in place the sources of one of them.
+// Draws notes on the time axis, shaded by their weight as sources.
 
 import { fillByDepth } from "./bands.js";
 import { colours } from "./palette.js";
 
-const DRUM = 0.09; // seconds a drum is drawn for
+const DRUM = 0.09; // drawn length of a drum, in seconds
 
-const ROW = 1.6; // the height of a drum's row; that of a pitch is 1
+const ROW = 1.6; // height of a drum row; that of a pitch is 1
 
 export class Roll {
   /** `drums` are the General MIDI names of the drums. */
@@ -13,7 +13,7 @@ export class Roll {
     this.drums = drums;
   }
 
-  /** The rows that are shown: all pitches with some room, and below them one for each drum. */
+  /** Compute the visible rows: all pitches with a margin, and below them one per drum. */
   range(notes) {
     let low = 127;
     let high = 0;
@@ -25,8 +25,8 @@ export class Roll {
         if (pitch > high) high = pitch;
       }
     }
-    this.kit = [...kit].sort((a, b) => a - b); // from the bottom to the top
-    this.floor = kit.size ? ROW * kit.size + 1 : 0; // where the pitches begin
+    this.kit = [...kit].sort((a, b) => a - b); // bottom to top
+    this.floor = kit.size ? ROW * kit.size + 1 : 0; // lowest row of the pitches
     const alone = kit.size > 0 && low > high;
     [this.low, this.high] = alone ? [0, 0] : low > high ? [48, 84] : [Math.max(0, low - 3), Math.min(128, high + 4)];
     this.rows = this.floor + this.high - this.low;
@@ -54,7 +54,7 @@ export class Roll {
         context.fillText(`C${pitch / 12 - 1}`, 3, y - 3);
       }
     }
-    const slack = 12; // the longest note that may begin before the left edge, seconds
+    const slack = 12; // the longest note, in seconds, that may start before the left edge
     for (const note of notes) {
       if (note.start > axis.right) break;
       if (note.end < axis.left && note.start < axis.left - slack) continue;
@@ -95,7 +95,7 @@ export class Roll {
     }
   }
 
-  /** A note by its weight as a source; split, by its weight at each depth. */
+  /** Shade a note by its weight as a source, optionally split by depth. */
   light(context, note, { candidate, weights }, x, y, w, h, split) {
     const span = candidate.spanAt.get(note.first);
     if (span === undefined || weights.total[span] <= 0.02 * weights.strongest) return;
@@ -113,7 +113,7 @@ export class Roll {
     context.globalAlpha = 1;
   }
 
-  /** The note under the pointer, the nearest within a few pixels. */
+  /** The note nearest to the pointer, within a few pixels. */
   noteAt(notes, axis, x, y, width, height) {
     const row = height / this.rows;
     let best = null;

@@ -1,16 +1,16 @@
-// Sound on the time axis: its mel spectrogram in greys, its waveform below, and in place the sources of one step.
+// Draws sound on the time axis: mel spectrogram and waveform, shaded by the weight of sources.
 
 import { fillByDepth } from "./bands.js";
 import { colours, isDark } from "./palette.js";
 
-const WAVE = 46; // pixels of the waveform
+const WAVE = 46; // height of the waveform in pixels
 
 export class Spectrum {
   constructor() {
     this.images = new WeakMap();
   }
 
-  /** A sheet as a picture of one pixel a column and band. */
+  /** A sheet as an image with one pixel per column and band. */
   image(sheet) {
     const dark = isDark();
     const held = this.images.get(sheet.columns);
@@ -35,7 +35,7 @@ export class Spectrum {
     return canvas;
   }
 
-  /** The highest peak of all sheets: soft sounds are drawn as high as loud ones. */
+  /** The highest peak of all sheets, to which the waveform is scaled. */
   loudest(sheets) {
     let most = 1;
     for (const { peaks } of sheets) for (let i = 0; i < peaks.length; i++) if (peaks[i] > most) most = peaks[i];
@@ -101,7 +101,7 @@ export class Spectrum {
     }
   }
 
-  /** Frames by their weights as sources, at the top of the picture. */
+  /** Draw frames by their weight as sources, at the top. */
   light(context, { candidate, weights }, axis, width, tall, split) {
     const ink = colours();
     const strip = split ? 18 : tall;

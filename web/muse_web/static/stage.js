@@ -17,13 +17,13 @@ import { Words } from "./words.js";
 import { Problem, address, call } from "./api.js";
 import { Generation } from "./generation.js";
 
-const SPOKEN = 5000; // milliseconds between two lines that are read aloud while it is generated
+const SPOKEN = 5000; // milliseconds between two status lines for screen readers during generation
 const NAMES = { mid: "MIDI", tracks: "MIDI per instrument (zip)", wav: "WAV", flac: "FLAC", txt: "Text", trace: "Trace (npz)", json: "Sidecar (json)", svg: "Picture (svg)", png: "Picture (png)" };
 
 export class Stage {
   constructor(root, configuration) {
     this.configuration = configuration;
-    this.places = {}; // by domain: what is shown there, and what was before
+    this.places = {}; // by domain: the current piece and the history
     this.piece = null;
     this.head = -1;
     this.axis = new Axis(() => this.dirty());
@@ -33,9 +33,9 @@ export class Stage {
     this.strip = new Strip(this);
     this.generation = new Generation(this);
     this.words = new Words({ choose: (step) => this.choose(step), cut: (characters) => this.cutWordsAt(characters) });
-    const tell = (problem) => this.tell(problem);
-    this.inspector = new Inspector({ choose: (step) => this.choose(step), branch: (...where) => this.generation.branch(...where), tell, take: (kind, step) => this.take(kind, step) });
-    this.matrix = new Matrix({ choose: (step) => this.choose(step), tell });
+    const showProblem = (problem) => this.showProblem(problem);
+    this.inspector = new Inspector({ choose: (step) => this.choose(step), branch: (...where) => this.generation.branch(...where), showProblem, download: (kind, step) => this.download(kind, step) });
+    this.matrix = new Matrix({ choose: (step) => this.choose(step), showProblem });
     this.build(root);
     onThemeChange(() => {
       this.dirty();
@@ -84,7 +84,7 @@ export class Stage {
       el("label", {}, "Depth shares of ", this.headPick),
       el("label", {}, this.split, " split by depth"),
     );
-    this.takeRow = el("div", { className: "row take-row" });
+    this.downloadRow = el("div", { className: "row download-row" });
     this.graph = el("div", { className: "muse-graph" }, this.canvas, this.words.element, this.bands, this.lane, this.ticks);
     root.replaceChildren(
       el(
@@ -92,36 +92,36 @@ export class Stage {
         { className: "muse-stage" },
         el("div", { className: "row bar-row" }, this.title, this.playButton, this.time, el("label", {}, this.hearToggle, " play while generating"), el("span", { className: "space" }), this.backButton, this.onButton),
         this.status, this.spoken, this.problem, this.strip.element,
-        el("div", { className: "muse-body" }, el("div", { className: "muse-left" }, this.graph, this.legend, this.cutRow, this.viewRow, this.takeRow), this.inspector.element),
+        el("div", { className: "muse-body" }, el("div", { className: "muse-left" }, this.graph, this.legend, this.cutRow, this.viewRow, this.downloadRow), this.inspector.element),
         this.matrix.element,
       ),
     );
     new Pointer(this);
   }
 
-  // What is on it
+  // Contents
 
-  /** Show a prompt that was opened. */
+  /** Show an opened prompt. */
   open(base) {
     this.put(new Piece(base));
     this.moveCut(base.length > base.view.longest ? base.view.usual : base.length);
     this.say(base.of ? `${base.name}: ${this.lengthOf(base.length)}. Choose how much of it to continue.` : "No prompt: the piece will start from nothing.");
   }
 
-  /** What stood here before in this domain, the newest last. */
+  /** Earlier pieces of this domain, the newest last. */
   get history() {
     return (this.places[this.piece.domain] ??= { history: [] }).history;
   }
 
   put(piece) {
     this.player.stop();
-    // A place where nothing was opened yet is none to come back to.
+    // An empty stage is not part of the history.
     if (this.piece?.domain === piece.domain && (this.piece.run || this.piece.base.of)) this.history.push(this.piece);
     this.present(piece);
     this.history.splice(0, this.history.length - 20);
   }
 
-  /** Show again what stood here in a domain; false where nothing did. */
+  /** Show the last piece of a domain; returns false if there is none. */
   recall(domain) {
     const { piece } = this.places[domain] ?? {};
     if (!piece) return false;
@@ -168,7 +168,7 @@ export class Stage {
     this.say("This is the prompt now; Continue extends it.");
   }
 
-  /** What can be seen and pressed. */
+  /** Update which elements are visible and enabled. */
   arrange() {
     const { piece } = this;
     const { candidate } = piece;
@@ -194,10 +194,10 @@ export class Stage {
     this.headPick.replaceChildren(el("option", { value: -1 }, "all heads"), ...Array.from({ length: piece.heads ?? 0 }, (_, i) => el("option", { value: i }, `head ${i + 1}`)));
     this.headPick.value = this.head < (piece.heads ?? 0) ? this.head : -1;
     this.strip.arrange();
-    this.takeRow.replaceChildren();
+    this.downloadRow.replaceChildren();
     if (candidate?.done) {
-      this.takeRow.append(el("span", { className: "quiet" }, "Download:"));
-      for (const kind of this.configuration.domains[piece.domain].kinds) this.takeRow.append(el("button", { onclick: () => this.take(kind, kind === "svg" || kind === "png" ? this.step : null) }, NAMES[kind]));
+      this.downloadRow.append(el("span", { className: "quiet" }, "Download:"));
+      for (const kind of this.configuration.domains[piece.domain].kinds) this.downloadRow.append(el("button", { onclick: () => this.download(kind, kind === "svg" || kind === "png" ? this.step : null) }, NAMES[kind]));
     }
     if (text) this.arrangeWords();
     this.matrix.of(candidate, this.step);
@@ -220,7 +220,7 @@ export class Stage {
     }
   }
 
-  // How much of it
+  // Split point
 
   get canMoveCut() {
     return this.piece && !this.piece.run && Boolean(this.piece.base.of?.source);
@@ -229,10 +229,10 @@ export class Stage {
   moveCut(place) {
     const { piece } = this;
     const { bars, length } = piece.base;
-    // Nothing cannot be continued; it is what "from nothing" is for.
+    // An empty prompt is not allowed here; "from nothing" does that.
     let splitPoint = Math.min(Math.max(place, piece.view.least), length);
     if (bars.length && splitPoint < length - 0.05) {
-      // Music is continued from a bar line.
+      // Music is split at bar lines.
       const i = Math.max(1, countUpTo(bars, splitPoint + 1e-3) - 1);
       splitPoint = bars[Math.min(i, bars.length - 1)] || length;
     }
@@ -243,7 +243,7 @@ export class Stage {
     this.dirty();
   }
 
-  /** Of text: continue what comes before a place that was clicked. */
+  /** Set the split point of a text to the place that was clicked. */
   cutWordsAt(characters) {
     if (!this.canMoveCut) return;
     const { text, hidden } = this.piece.base;
@@ -258,13 +258,13 @@ export class Stage {
 
   playerChanged() {
     this.playButton.textContent = this.player.playing ? "Pause" : "Play";
-    // Then the map is that of what is heard.
+    // From now on the map follows playback.
     this.inspector.element.classList.toggle("other", this.player.playing);
     this.playback.followed = null;
     this.dirty();
   }
 
-  // Seeing why
+  // Inspection
 
   unchoose() {
     this.step = this.aim = this.piece.step = null;
@@ -277,8 +277,8 @@ export class Stage {
     if (!candidate?.done || step < 0 || step >= candidate.steps) return;
     this.aim = step;
     try {
-      const found = await candidate.look(step);
-      // Meanwhile another may have been chosen.
+      const found = await candidate.inspect(step);
+      // Another step may have been selected meanwhile.
       if (this.piece.candidate !== candidate || this.aim !== step) return;
       this.step = this.piece.step = step;
       this.inspector.show(candidate, found);
@@ -290,7 +290,7 @@ export class Stage {
       this.picture.draw();
       performance.mark("muse:map");
     } catch (problem) {
-      this.tell(problem);
+      this.showProblem(problem);
     }
   }
 
@@ -313,36 +313,36 @@ export class Stage {
     this.stale = true;
   }
 
-  // Taking away
+  // Download
 
-  async take(kind, step) {
+  async download(kind, step) {
     const { candidate } = this.piece;
     if (!candidate?.done) return;
     this.say(`Preparing ${NAMES[kind]}.`);
     try {
-      const { path, name } = await call("take", { ...candidate.asked, kind, step });
+      const { path, name } = await call("export", { ...candidate.reference, kind, step });
       this.say(`Downloading ${name}.`);
       const link = el("a", { href: address(path), download: name });
       document.body.append(link);
       link.click();
       link.remove();
     } catch (problem) {
-      this.tell(problem);
+      this.showProblem(problem);
     }
   }
 
-  // Saying
+  // Messages
 
   say(words) {
     this.status.textContent = words;
-    // Read aloud not with every step.
+    // Screen readers should not announce every step.
     const now = performance.now();
     if (words.startsWith("Generating") && now - this.saidAt < SPOKEN) return;
     this.saidAt = now;
     this.spoken.textContent = words;
   }
 
-  tell(problem) {
+  showProblem(problem) {
     if (!(problem instanceof Problem)) console.error(problem);
     this.problem.textContent = problem instanceof Problem ? problem.message : "something went wrong on this page";
     show(this.problem, true);

@@ -1,4 +1,4 @@
-// Candidates side by side: show one, keep one.
+// The candidates side by side: select one to show or to keep.
 
 import { Axis } from "./axis.js";
 import { el, show } from "./dom.js";

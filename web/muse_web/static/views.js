@@ -1,15 +1,15 @@
-// The ways in which pieces are shown: notes on a roll, sound as a spectrum, words. The server says which a domain has.
+// The views of pieces: piano roll, spectrogram, or text. The server names the view of each domain.
 
 import { clock, visible } from "./dom.js";
 
 /** On a time axis, with sound and a playhead. */
 class Timed {
   words = false;
-  byNote = false; // steps are chosen and followed note by note
+  byNote = false; // whether selection and playback go note by note
   spectrum = false;
-  least = 0.1; // of a prompt
+  least = 0.1; // shortest prompt
   ring = 0; // seconds for the last note to fade
-  longest = Infinity; // what is longer is cut at first, to `usual`
+  longest = Infinity; // longer prompts are initially split at `usual`
 
   length(length) {
     return clock(length);
@@ -24,7 +24,7 @@ class Timed {
     return { label: this.labelOf(candidate, span), at: clock(Math.max(0, candidate.edges[first - candidate.base]), 2) };
   }
 
-  /** How much of a prompt the page does not hold. */
+  /** How much of the beginning of a prompt the page does not hold. */
   hidden() {
     return 0;
   }
@@ -71,7 +71,7 @@ class Text extends Timed {
   }
 
   hidden(base) {
-    // The page holds a text's end alone.
+    // The page holds only the end of a text.
     return Math.max(0, base.length - new TextEncoder().encode(base.text).length);
   }
 }

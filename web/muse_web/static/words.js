@@ -1,10 +1,10 @@
-// Text: the prompt, what is generated, under each new token its depth shares, behind each its weight as a source.
+// Draws text: prompt and continuation, depth shares under each generated token, weights as sources behind each token.
 
 import { el } from "./dom.js";
 import { colours } from "./palette.js";
 
 export class Words {
-  /** `choose` is called with a new step that was clicked, `splitPoint` with a place in a prompt, in characters. */
+  /** `choose` is called with a generated step that was clicked, `splitPoint` with a place in the prompt, in characters. */
   constructor({ choose, cut }) {
     this.element = el("div", { className: "muse-words", tabIndex: 0 });
     this.element.setAttribute("aria-label", "Text: click a generated word to see what it attended to");
@@ -15,7 +15,7 @@ export class Words {
     });
   }
 
-  /** The characters before the pointer. */
+  /** The number of characters before the pointer. */
   characterAt({ clientX, clientY }) {
     const place = document.caretRangeFromPoint?.(clientX, clientY);
     const before = document.createRange();
@@ -24,7 +24,7 @@ export class Words {
     return before.toString().length;
   }
 
-  /** A text of which nothing has been continued: what lies behind the cut is faint. */
+  /** Show a prompt; text after the split point is faint. */
   showPrompt(piece) {
     this.isPrompt = true;
     this.tokens = [];
@@ -36,7 +36,7 @@ export class Words {
     );
   }
 
-  /** Begin with the prompt; what is new is added by `add`. */
+  /** Start with the prompt; `add` appends generated text. */
   begin(piece) {
     this.isPrompt = false;
     this.tokens = [];
@@ -61,7 +61,7 @@ export class Words {
     return token;
   }
 
-  /** The shares of the depths as a line of their colours under a token. */
+  /** Draw depth shares as a coloured line under a token. */
   band(token, candidate, step, head) {
     let at = 0;
     const stops = candidate.piece.depths.map((_, depth) => {
@@ -72,7 +72,7 @@ export class Words {
     token.style.setProperty("--band", `linear-gradient(to right, ${stops.join(", ")})`);
   }
 
-  /** All of a finished candidate: the tokens of its prompt too, since they are sources. */
+  /** Show a finished candidate, with the tokens of its prompt, since they are sources. */
   finish(candidate, head) {
     this.isPrompt = false;
     const { finalText, finalCharacters: characters, base, promptSteps } = candidate;
@@ -84,7 +84,7 @@ export class Words {
     for (let i = 0; i < characters.length / 2; i++) {
       const step = base + i - promptSteps;
       if (step === 0) fragment.append(el("span", { className: "cut" }));
-      // A character of several tokens is shown once, with the last of them.
+      // A character of several tokens is shown once, with the last one.
       const from = characters[2 * i];
       const to = i + 1 < characters.length / 2 ? Math.max(from, Math.min(characters[2 * i + 1], characters[2 * i + 2])) : characters[2 * i + 1];
       const text = finalText.slice(from, to);
