@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint, distribution
+from importlib.metadata import EntryPoint, distribution, version
 
 __all__ = ["main"]
 
@@ -31,6 +31,9 @@ def main() -> None:
     if words and words[0] in commands:
         sys.argv = [f"muse-{words[0]}", *words[1:]]
         commands[words[0]].load()()
+        return
+    if words == ["--version"]:
+        print(f"muse_shortcut {version('muse-shortcut')}")
         return
     if words and words[0] not in ("-h", "--help"):
         print(f"muse_shortcut: no command {words[0]!r}; allowed: {', '.join(sorted(commands))}", file=sys.stderr)

@@ -153,15 +153,15 @@ def _details(facts: dict[str, Any]) -> list[str]:
     assert isinstance(train, dict)
     if _is_parent(facts):
         return ["No training step went into these weights; see Parent."]
-    said = [counted(facts["steps"], "step"), counted(facts.get("tokens_seen", 0), "token")]
-    said += [counted(facts["training_seconds"], "second", ",.0f")] if "training_seconds" in facts else []
-    said += [
+    parts = [counted(facts["steps"], "step"), counted(facts.get("tokens_seen", 0), "token")]
+    parts += [counted(facts["training_seconds"], "second", ",.0f")] if "training_seconds" in facts else []
+    parts += [
         f"{name.replace('_', ' ')} {train[name]}"
         for name in ("optimiser", "learning_rate", "batch_size")
         if name in train
     ]
-    said += [f"seed {facts['seed']}"] if "seed" in facts else []
-    return [", ".join(said) + ". All options are in `config.json`."]
+    parts += [f"seed {facts['seed']}"] if "seed" in facts else []
+    return [", ".join(parts) + ". All options are in `config.json`."]
 
 
 def _figures(facts: dict[str, Any], shape: ModelConfig) -> str:
@@ -184,8 +184,8 @@ def _figures(facts: dict[str, Any], shape: ModelConfig) -> str:
 def _licences(facts: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]:
     everything = [*_sources(facts), *(source for one in parents for source in _sources(one["facts"]))]
     known = sorted({str(one["licence"]) for one in everything if one.get("licence")})
-    said = ", ".join(known) or "none are known"
-    lines = [f"Licences of the data: {said}. Check that they allow it before you distribute the weights."]
+    licences = ", ".join(known) or "none are known"
+    lines = [f"Licences of the data: {licences}. Check that they allow it before you distribute the weights."]
     barred = [str(one.get("title")) for one in everything if one.get("weights_may_ship") is False]
     if barred:
         titles = ", ".join(dict.fromkeys(barred))

@@ -163,7 +163,7 @@ def _least_parameters(model: ModelConfig) -> int:
     return model.width * (rows + 2 * mlp * len(model.depths))
 
 
-def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a checkpoint into an existing folder. The caller ensures that the folder appears atomically.
 
     Args:
@@ -174,7 +174,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = t
     Raises:
         OutputError: A file could not be written.
     """
-    core = checkpoint.core
+    folder, core = Path(folder), checkpoint.core
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in core.state_dict().items()}
     if core.config.tied_embeddings:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}

@@ -93,16 +93,16 @@ def best_checkpoint(checkpoints: Path, up_to: int | None = None) -> Path | None:
     checkpoint records."""
     steps = checkpoint_steps(checkpoints)
     among = [folder for step, folder in steps.items() if up_to is None or step <= up_to]
-    said: list[tuple[Path, float | None]] = []
+    recorded: list[tuple[Path, float | None]] = []
     for folder in among:
         try:
             best = read_progress(folder).get("best")
         except CheckpointError:
             continue
-        said.append((folder, best))
-    lowest = said[-1][1] if said else None
+        recorded.append((folder, best))
+    lowest = recorded[-1][1] if recorded else None
     if lowest is not None:
-        return next(folder for folder, best in said if best == lowest)
+        return next(folder for folder, best in recorded if best == lowest)
     return _named(checkpoints, "best", among)
 
 

@@ -91,6 +91,30 @@ def test_a_score_its_bytes_and_its_file_are_the_same_prompt(model: muse.Model, t
     assert all(ids == found[0] for ids in found)
 
 
+def test_every_path_may_be_a_string(model: muse.Model, continuation: muse.Continuation, tmp_path: Path) -> None:
+    trace, piece, checkpoint = (str(tmp_path / name) for name in ("a.npz", "a.mid", "checkpoint"))
+    continuation.save_trace(trace)
+    assert muse.load_trace(trace).steps == len(continuation.ids)
+    model.domain.write(continuation.piece, piece)
+    assert model.domain.dumps(model.domain.read(piece)) == Path(piece).read_bytes()
+    Path(checkpoint).mkdir()
+    muse.save_checkpoint(model.checkpoint, checkpoint)
+    assert muse.load_tokenizer(checkpoint).fingerprint() == model.tokenizer.fingerprint()
+    with pytest.raises(UnreadablePieceError, match=r"cannot read the soundfont nowhere\.sf2"):
+        continuation.sound(soundfont="nowhere.sf2")
+
+
+def test_a_continuation_and_its_trace_are_one_line_each(continuation: muse.Continuation) -> None:
+    assert str(continuation).startswith("Continuation('bach-prelude', 2.5 s after 3.333 s, ")
+    trace = continuation.trace
+    assert repr(trace) == f"Trace({trace.steps} steps after {trace.prompt_steps}, depths 2, 4, 6)"
+
+
+def test_the_log_probabilities_of_the_ids_add_up_to_that_of_the_continuation(continuation: muse.Continuation) -> None:
+    assert continuation.log_probabilities.shape == continuation.ids.shape
+    assert continuation.log_probabilities.sum() == pytest.approx(continuation.log_probability, rel=1e-5)
+
+
 def test_an_array_with_its_rate_is_a_prompt_of_sound() -> None:
     model = muse.load("audio", device="cpu")
     wave = 0.3 * np.sin(np.arange(16000) / 10).astype(np.float32)
@@ -175,11 +199,13 @@ def test_a_prompt_that_is_nothing_is_an_error(model: muse.Model, tmp_path: Path)
         model.continue_(tmp_path / "x.mid")
 
 
-def test_no_public_class_name_is_defined_twice_in_the_api() -> None:
+def test_no_public_class_name_is_defined_twice() -> None:
     names = Counter(
         node.name
-        for path in (ROOT / "muse_shortcut" / "api").glob("*.py")
+        for folder in (ROOT / "muse_shortcut", ROOT / "tokenizers", ROOT / "web")
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
+    assert len(names) > 150
     assert [name for name, count in names.items() if count > 1] == []

@@ -172,7 +172,7 @@ def test_sound_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, s
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["likelihood"]["all"]["bits_per_second"] > 0
     assert len(found["likelihood"]["all"]["nats_by_stream"]) == 4
-    assert "Nats a token of each codebook" in done.out
+    assert "Nats per token of each codebook" in done.out
     measures = {one["measure"] for one in found["continuations"]["comparisons"]}
     assert {"level", "mel_energy"} <= measures
     done = run("evaluate", "midi", "--checkpoint", checkpoint, "--data", store)

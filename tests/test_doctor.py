@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_every_command_has_a_summary_and_is_listed() -> None:
 
 def test_the_module_runs_a_command_and_refuses_others() -> None:
     assert "usage: muse-export" in _module("export", "--help").stdout
+    assert _module("--version").stdout == f"muse_shortcut {version('muse-shortcut')}\n"
     found = _module("continue")
     assert found.returncode == 2
     assert found.stderr.startswith("muse_shortcut: no command 'continue'; allowed: bench, ")

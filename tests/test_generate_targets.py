@@ -106,6 +106,8 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
         (["midi", "--prompt-seconds", "3"], "--prompt-seconds is 3.0; allowed: only with a prompt"),
         (["midi", "--instruments", "kazoo"], "no instrument is called 'kazoo'"),
         (["midi", "--explain", "9:99"], "--explain is '9:99'; allowed: a step from 0 such as 150, or a time in"),
+        (["midi", "--explain", "9" * 5000], f"--explain is '{'9' * 60}'; allowed: a step from 0"),
+        (["midi", "--explain", "9" * 5000 + ":00"], f"--explain is '{'9' * 60}'; allowed: a step from 0"),
         (["midi", "--soundfont", "nowhere.sf2"], "cannot read the soundfont nowhere.sf2"),
         (["text", "hm", "--encoding", "runes"], "--encoding is 'runes'; allowed: utf-8"),
         (["text", "--out", "{folder}/piece.mid"], "piece.mid; allowed: a folder, or a file that ends in .txt"),

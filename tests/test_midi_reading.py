@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from midi_pieces import DRUMS, control_rows, domain, note_rows, pedal_rows, signature_rows, tempo_rows
+from symusic import TextMeta
 
 from muse_tokenizers.errors import FileWarning, UnreadablePieceError, warn_about
 from muse_tokenizers.midi import smf
@@ -16,6 +17,7 @@ from muse_tokenizers.midi.domain import MidiDomain
 from muse_tokenizers.midi.reading import MAXIMUM_NOTES, parse_score
 from muse_tokenizers.midi.smf import Repairs, parse_file
 from muse_tokenizers.midi.tempo_map import TempoMap
+from muse_tokenizers.midi.writing import dump_score
 
 Row = tuple[int, ...]
 
@@ -238,6 +240,17 @@ def test_words_and_names_come_along_in_any_encoding() -> None:
     assert [part.name for part in score.tracks] == ["Café"]
     assert [lyric.text for lyric in score.tracks[0].lyrics] == ["laé "]
     assert [marker.text for marker in score.markers] == ["éab"]
+
+
+@pytest.mark.parametrize("text", ["\0", "\0\u0100x", "\0\x51\0\0\0", "\0\x2f"])
+def test_a_marker_of_a_score_from_elsewhere_becomes_no_other_event(text: str) -> None:
+    score, _ = read(midi_file(ON + OFF + END))
+    before = dump_score(score)
+    score.markers.append(TextMeta(0, text))
+    again, _ = read(dump_score(score))
+    assert [marker.text for marker in again.markers] == [text.replace("\0", "")]
+    again.markers.clear()
+    assert dump_score(again) == before
 
 
 def test_the_title_texts_and_copyright_of_a_file_are_written_again() -> None:

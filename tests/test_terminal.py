@@ -110,6 +110,17 @@ def test_a_completion_script_names_every_option_of_its_command(command: str, run
         assert set(listed) <= set(names.split()), words
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_sentence_of_help(command: str, run: RunCommand) -> None:
+    for words in COMMANDS[command]:
+        lines = [*run(command, *words, "--help").out.splitlines(), ""]
+        places = [number for number, line in enumerate(lines) if re.match(r" {2,4}-", line)]
+        assert len(places) > 2
+        for number in places:
+            beside, below = re.search(r"\S {2,}\S", lines[number].strip()), lines[number + 1]
+            assert beside or re.match(r" {6,}\S", below), lines[number]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh", "fish", "powershell"])
 def test_every_shell_has_a_script(shell: str, run: RunCommand) -> None:
     done = run("train", "--print-completion", shell)

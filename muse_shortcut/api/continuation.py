@@ -37,7 +37,7 @@ class Continuation:
         request: The request. With the same weights, it generates the same ids again.
         candidate: Number of this continuation among the samples of its request, from 0.
         ids: (S, K) int64, the generated token ids, up to the point where the piece is complete.
-        log_probability: Sum of the log-probabilities of all ids, in nats.
+        log_probability: Sum of `log_probabilities`, in nats.
         source: The prompt that it continues.
     """
 
@@ -57,6 +57,15 @@ class Continuation:
         self.request, self.candidate = request, candidate
         self.ids, self.log_probability = ids, log_probability
         self.source = source
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float32]:
+        """(S, K) log-probability of each id in nats, under the grammar, before temperature and truncation.
+
+        Raises:
+            ArgumentsError: The continuation was generated with `trace=False`.
+        """
+        return self.trace.log_probability
 
     @property
     def tokenizer(self) -> Tokenizer[Any]:
@@ -113,17 +122,17 @@ class Continuation:
             raise ArgumentsError("this continuation was generated without a trace")
         return self._generation
 
-    def sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
+    def sound(self, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
         """Render the piece as sound; None for text.
 
         Args:
             soundfont: MIDI: path of an .sf2 or .sf3 file; None for the default soundfont.
             loudness: MIDI: integrated loudness in LUFS; None leaves the level of the soundfont unchanged.
 
-            Returns:
-                (C, N) float32 samples and their sample rate in Hz, as a `Waveform`.
+        Returns:
+            (C, N) float32 samples and their sample rate in Hz, as a `Waveform`.
         """
-        return self.domain.sound(self.piece, soundfont, loudness)
+        return self.domain.sound(self.piece, None if soundfont is None else Path(soundfont), loudness)
 
     def sidecar(
         self,
@@ -152,7 +161,7 @@ class Continuation:
             ranking=ranking,
         )
 
-    def save(self, path: str | Path, *, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Path:
+    def save(self, path: str | Path, *, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS) -> Path:
         """Write a file, whose type follows from its suffix. An existing file is replaced.
 
         Args:
@@ -165,7 +174,7 @@ class Continuation:
             ArgumentsError: The domain has no files of this type.
             OutputError: The file could not be written.
         """
-        path = Path(path)
+        path, soundfont = Path(path), None if soundfont is None else Path(soundfont)
         ending = path.suffix.lower()
         if ending == ".npz":
             self.save_trace(path)
@@ -183,25 +192,17 @@ class Continuation:
             raise ArgumentsError(f"{path}: allowed endings for {self.tokenizer.kind}: {', '.join(allowed)}")
         return path
 
-    def save_trace(self, path: Path) -> None:
+    def save_trace(self, path: str | Path) -> None:
         """Write the trace without loading it into memory. An existing file is replaced.
-
-        Raises:
-            ArgumentsError: The continuation was generated with `trace=False`.
-            OutputError: The file could not be written.
-
-        Raises:
-            ArgumentsError: The continuation was generated with `trace=False`.
-            OutputError: The file could not be written.
 
         Raises:
             ArgumentsError: The continuation was generated with `trace=False`.
             OutputError: The file could not be written.
         """
         if self._trace is None:
-            self._traced().save_trace(self.candidate, path, len(self.ids))
+            self._traced().save_trace(self.candidate, Path(path), len(self.ids))
         else:
-            save_trace(self._trace, path)
+            save_trace(self._trace, Path(path))
 
     def step_at(self, seconds: float) -> int:
         """Return the step at a time in the piece: the audio frame, or the first new note at or after that time.

@@ -20,7 +20,7 @@ def find_prompt(domain: str, word: str, *, words: bool | None = None, suffixes: 
         domain: Kind of the model's domain.
         word: A path, the name of a shipped prompt, or a text.
         words: Whether a prompt of the domain may be literal text; None takes the rule of the built-in domain.
-        suffixes: Suffixes of its files, by which a missing file is told from text.
+        suffixes: Suffixes of its files, by which the name of a missing file is distinguished from text.
 
     Raises:
         ArgumentsError: The word names a folder, or none of these.

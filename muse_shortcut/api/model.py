@@ -91,12 +91,15 @@ class Model:
         """Converts pieces to token ids and back."""
         return self.checkpoint.tokenizer
 
-    def continue_(self, prompt: Any = None, *, trace: bool = True, **options: Unpack[Options]) -> list[Continuation]:
+    def continue_(
+        self, prompt: Any = None, *, trace: bool = True, warn: Warn = warn_about_file, **options: Unpack[Options]
+    ) -> list[Continuation]:
         """Continue a prompt.
 
         Args:
             prompt: A path, bytes, the domain's own object, or None to generate without a prompt; see `read_prompt`.
             trace: Whether to record what each token attends to.
+            warn: Called with one line for everything in the prompt's file that was repaired or left out.
             **options: See `Options`.
 
         Returns:
@@ -106,7 +109,7 @@ class Model:
             ArgumentsError: An option is unknown or out of its range.
             TokenizerError: The prompt cannot be read, or a constraint cannot be met.
         """
-        return self.stream(prompt, trace=trace, **options).run()
+        return self.stream(prompt, trace=trace, warn=warn, **options).run()
 
     def stream(
         self, prompt: Any = None, *, trace: bool = True, warn: Warn = warn_about_file, **options: Unpack[Options]
@@ -115,8 +118,7 @@ class Model:
 
         Args:
             prompt: As for `continue_`.
-            trace: Whether to record what each token attends to.
-            warn: Called with one line for everything in the prompt's file that was repaired or left out.
+            trace, warn: As for `continue_`.
             **options: See `Options`.
 
         Raises:

@@ -188,8 +188,8 @@ def open_sounds(folder: Path, sample_rate: int, source: dict[str, object] | None
         heading, *lines = (folder / _FILES).read_text(encoding="utf-8").splitlines()
         files = tuple(SoundFile(**json.loads(line)) for line in lines)
         samples = map_array(folder / _SAMPLES)
-        said = json.loads(heading)
-        rate, made_of = said["sample_rate"], said["source"]
+        content = json.loads(heading)
+        rate, made_of = content["sample_rate"], content["source"]
     except FileNotFoundError as error:
         raise ArgumentsError(f"{folder.parent} is not a run of muse-train codec: it has no {folder.name}") from error
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

@@ -42,7 +42,7 @@ def _parser() -> CommandLine:
         "and how it serves twenty visitors.",
     )
     choices = ["train", "generate", "codec", *(one.name for one in _others())]
-    parser.add_argument("what", choices=choices, help="what to measure")
+    parser.add_argument("what", choices=choices, metavar="WHAT", help=f"what to measure: {', '.join(choices)}")
     parser.add_argument("--preset", choices=list(PRESETS), default="small", help="train: the shape")
     parser.add_argument("--batch_size", type=int, default=4, help="train: windows per batch")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train")

@@ -145,8 +145,8 @@ class CommandLine(ArgumentParser):
             raise ArgumentError(None, message) from ex
         options = [one[2:] for action in self._actions for one in action.option_strings if one.startswith("--")]
         places = {name: _place(a) for a in self._actions if not a.option_strings for name in (a.dest, str(a.metavar))}
-        said = plainly(one_line(message), [*options, *self._fields], places)
-        print(f"{self.prog}: {said} (see --help)", file=sys.stderr)
+        line = plainly(one_line(message), [*options, *self._fields], places)
+        print(f"{self.prog}: {line} (see --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -279,8 +279,8 @@ def run_command(program: str, body: Callable[[], int | None], called: Callable[[
         code = body() or 0
         sys.stdout.flush()
     except MuseError as error:
-        said = error.worded(called) if isinstance(error, InvalidOptionError) else error
-        print(f"{program}: {said}", file=sys.stderr)
+        line = error.worded(called) if isinstance(error, InvalidOptionError) else error
+        print(f"{program}: {line}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

@@ -23,7 +23,13 @@ _NO_FIELDS = re.compile(
     r"Parser key \"(?P<key>[\w.]+)\": "
     r"(?:Does not validate .*Given value: (?P<value>.*)|Unable to load config '(?P<text>.*?)'.*)"
 )
-_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "dict": 'names with numbers, such as {"a": 1, "b": 0.5}',
+}
 _LIST = "whole numbers with commas between them"
 
 

@@ -56,7 +56,10 @@ def build_parser() -> CommandLine:
     parser.add_argument("--repetition_penalty", type=float, help="as for muse-generate")
     parser.add_argument("--no_repeat_ngram", type=int, help="as for muse-generate")
     parser.add_argument(
-        "--classifier", type=bool, default=True, help="also train a classifier to tell true from generated (true)"
+        "--classifier",
+        type=bool,
+        default=True,
+        help="also train a classifier of true and generated (default: true)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed seed of the chosen pieces, the samples and the intervals (0)"

@@ -76,7 +76,7 @@ class Tables:
         streams = len(whole.nats_by_stream)
         if streams > 1:
             self._print(
-                "Nats a token of each codebook, the coarsest first",
+                "Nats per token of each codebook, the coarsest first",
                 ("source", *(str(stream + 1) for stream in range(streams))),
                 [(source, *(f"{nats:.4f}" for nats in found.nats_by_stream)) for source, found in rows],
             )
@@ -128,9 +128,9 @@ class Tables:
         continuations: int,
         prompt: float,
         seconds: float,
-        told: Mapping[str, float | None] | None,
+        accuracies: Mapping[str, float | None] | None,
     ) -> None:
-        """Print continued files compared with what truly follows; `told` has the accuracy of a classifier, by
+        """Print continued files compared with what truly follows; `accuracies` has the accuracy of a classifier, by
         candidate."""
         self._print(
             f"{counted(continuations, 'continuation')} of {counted(pieces, 'piece')} "
@@ -155,11 +155,11 @@ class Tables:
                 if row.distances
             ],
         )
-        if told is not None:
+        if accuracies is not None:
             self._print(
                 "How often a classifier tells true from generated (0.5: it cannot)",
                 ("", "ours", "another piece", "prompt repeated"),
-                [("accuracy", *(_number(told.get(name)) for name in _CONTINUED[1:]))],
+                [("accuracy", *(_number(accuracies.get(name)) for name in _CONTINUED[1:]))],
             )
 
     def comparisons(self, found: Sequence[Comparison], windows: Mapping[str, int]) -> None:

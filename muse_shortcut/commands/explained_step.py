@@ -19,8 +19,9 @@ __all__ = ["ExplainedStep", "check_explained_step", "explanation_lines", "find_s
 
 _LISTED = 8
 """Number of sources of an explained step that are printed; the file has all of them."""
-_CLOCK = re.compile(r"(\d+):([0-5]?\d(?:\.\d+)?)")
-_SECONDS = re.compile(r"\d+\.\d*|\.\d+")
+_CLOCK = re.compile(r"(\d{1,9}):([0-5]?\d(?:\.\d+)?)")
+_STEP = re.compile(r"\d{1,15}")
+_SECONDS = re.compile(r"\d{1,15}\.\d*|\.\d+")
 """Seconds have a decimal point; a whole number is a step."""
 
 
@@ -40,23 +41,24 @@ def parse_explained_step(text: str) -> ExplainedStep:
     Raises:
         ArgumentsError: The text is neither.
     """
-    if text.isdecimal():
+    if _STEP.fullmatch(text):
         return ExplainedStep(word=text, step=int(text))
     if _SECONDS.fullmatch(text):
         return ExplainedStep(word=text, seconds=float(text))
     clock = _CLOCK.fullmatch(text)
     if clock is None:
         raise ArgumentsError(
-            f"--explain is {text!r}; allowed: a step from 0 such as 150, or a time in the piece such as 0:31.5 or 31.5"
+            f"--explain is {text[:60]!r}; allowed: a step from 0 such as 150, or a time in the piece such as 0:31.5 or "
+            "31.5"
         )
     return ExplainedStep(word=text, seconds=60 * int(clock[1]) + float(clock[2]))
 
 
-def check_explained_step(moment: ExplainedStep, domain: Domain[object], request: Request, steps: int | None) -> None:
+def check_explained_step(explained: ExplainedStep, domain: Domain[object], request: Request, steps: int | None) -> None:
     """Check the step before the continuation is generated.
 
     Args:
-        moment: The step to explain.
+        explained: The step to explain.
         domain: Domain of the continuation.
         request: The request that will be run.
         steps: Number of steps of the continuation, if it is known.
@@ -67,23 +69,23 @@ def check_explained_step(moment: ExplainedStep, domain: Domain[object], request:
     from muse_shortcut.plots.timeline import clock
 
     most = _most_steps(domain, request) if steps is None else steps
-    if moment.step is not None:
-        if moment.step >= most:
+    if explained.step is not None:
+        if explained.step >= most:
             raise ArgumentsError(
-                f"--explain is {moment.word}; allowed: steps from 0 to {most - 1}, since there will be no more"
+                f"--explain is {explained.word}; allowed: steps from 0 to {most - 1}, since there will be no more"
             )
         return
-    assert moment.seconds is not None
+    assert explained.seconds is not None
     if domain.unit != "seconds":
-        raise ArgumentsError(f"--explain is {moment.word}; allowed: a step from 0, since {domain.noun} has no times")
+        raise ArgumentsError(f"--explain is {explained.word}; allowed: a step from 0, since {domain.noun} has no times")
     start, length, first = request.prompt.split_point, request.constraints.length, 0.0
     if domain.steps_per_second is not None:
         # Every frame has its own time, so a time in the prompt is not a new frame.
         in_steps, first = most / domain.steps_per_second, start
         length = in_steps if length is None else min(length, in_steps)
-    if length is not None and not first <= moment.seconds < start + length:
+    if length is not None and not first <= explained.seconds < start + length:
         times = f"times from {clock(start, 2)} to {clock(start + length, 2)}, when the continuation will end"
-        raise ArgumentsError(f"--explain is {moment.word}; allowed: {times}")
+        raise ArgumentsError(f"--explain is {explained.word}; allowed: {times}")
 
 
 def _most_steps(domain: Domain[object], request: Request) -> int:
@@ -100,7 +102,7 @@ def _most_steps(domain: Domain[object], request: Request) -> int:
     return request.limit
 
 
-def find_step(one: Continuation, moment: ExplainedStep) -> tuple[int, str]:
+def find_step(one: Continuation, explained: ExplainedStep) -> tuple[int, str]:
     """Find the step in a continuation.
 
     Returns:
@@ -111,20 +113,20 @@ def find_step(one: Continuation, moment: ExplainedStep) -> tuple[int, str]:
     """
     from muse_shortcut.plots.timeline import clock
 
-    if moment.step is not None:
-        if moment.step >= len(one.ids):
+    if explained.step is not None:
+        if explained.step >= len(one.ids):
             steps = f"0 to {len(one.ids) - 1}, the steps of this continuation"
-            raise ArgumentsError(f"--explain is {moment.word}; allowed: {steps}")
-        return moment.step, ""
-    assert moment.seconds is not None
+            raise ArgumentsError(f"--explain is {explained.word}; allowed: {steps}")
+        return explained.step, ""
+    assert explained.seconds is not None
     try:
-        step = one.step_at(moment.seconds)
+        step = one.step_at(explained.seconds)
     except OptionError as error:
-        raise ArgumentsError(f"--explain is {moment.word}; allowed: {error.allowed}") from error
-    if moment.seconds >= one.start:
+        raise ArgumentsError(f"--explain is {explained.word}; allowed: {error.allowed}") from error
+    if explained.seconds >= one.start:
         return step, ""
     ends = f"in the prompt, which ends at {clock(one.start, 2)}"
-    return step, f"--explain {moment.word} is {ends}: this is the first new note"
+    return step, f"--explain {explained.word} is {ends}: this is the first new note"
 
 
 def explanation_lines(found: Explanation, unit: Unit) -> list[str]:

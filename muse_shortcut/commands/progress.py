@@ -70,8 +70,8 @@ class ProgressBar:
         if line or now - self._last >= _PLAIN_SECONDS:
             self._last = now
             total = "" if self._total is None else f"/{self._total:g}"
-            said = note if line else f"{self._label} {done:g}{total} {note}".rstrip()
-            print(f"{said}{self._left(now, done)}", file=sys.stderr, flush=True)
+            message = note if line else f"{self._label} {done:g}{total} {note}".rstrip()
+            print(f"{message}{self._left(now, done)}", file=sys.stderr, flush=True)
 
     def _left(self, now: float, done: float) -> str:
         """Return the time left at the rate so far; empty if it is not known."""

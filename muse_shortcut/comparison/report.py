@@ -151,7 +151,7 @@ def _picture(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[s
                 bare(axes)
                 axes.grid(axis="y", color=FAINT, linewidth=0.6)
                 axes.set_xlabel(label)
-            places[0].set_ylabel(f"{store}\nnats a token minus {plan.baseline}'s", color=MUTED)
+            places[0].set_ylabel(f"{store}\nnats per token minus {plan.baseline}'s", color=MUTED)
         figure.legend(list(drawn.values()), list(drawn), loc="outside right upper", frameon=False, fontsize=8)
         return picture_bytes(figure, "png")
 

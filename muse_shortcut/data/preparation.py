@@ -192,8 +192,8 @@ class _Read:
                 return cls(file, entry)
             warnings: list[str] = []
             piece = _domain.read_part(file.path, file.part, warn=warnings.append)
-            said = tuple(_inside(warning, file) for warning in dict.fromkeys(warnings))
-            return cls(file, replace(entry, length=_domain.duration(piece), warnings=said), piece)
+            lines = tuple(_inside(warning, file) for warning in dict.fromkeys(warnings))
+            return cls(file, replace(entry, length=_domain.duration(piece), warnings=lines), piece)
         except Exception as error:  # no file may stop a preparation
             return cls(file, replace(entry, reason=file.reason or _reason(error, file)))
 

@@ -86,6 +86,10 @@ class Trace:
         row = self.row(step)
         return self.prompt_steps + step - row.shape[1], row
 
+    def __repr__(self) -> str:
+        depths = ", ".join(map(str, self.depths.tolist()))
+        return f"Trace({self.steps} steps after {self.prompt_steps}, depths {depths})"
+
     def check(self, name: str) -> None:
         """Check that the arrays belong together. Raises ArgumentsError with `name` in the message."""
         kinds = {"ids": "iu", "depths": "iu", "first": "iu", "offsets": "iu", "alternatives": "iu"}
@@ -149,12 +153,13 @@ def save_trace(trace: Trace, path: Path, rows: Iterable[NDArray[np.float16]] | N
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def load_trace(path: Path) -> Trace:
+def load_trace(path: str | Path) -> Trace:
     """Read a trace; the rows stay on disk until they are accessed.
 
     Raises:
         ArgumentsError: The file is missing, damaged, or of another version.
     """
+    path = Path(path)
     names = [field.name for field in fields(Trace)]
     try:
         with ZipFile(path) as archive, path.open("rb") as file:

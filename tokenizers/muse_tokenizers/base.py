@@ -258,8 +258,9 @@ class Tokenizer(ABC, Generic[Piece]):
         text = json.dumps([self.kind, self.streams, self.vocabulary()], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write `folder/tokenizer.json`, from which `muse_tokenizers.loading.load_tokenizer` restores the tokenizer."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = {"kind": self.kind, "fingerprint": self.fingerprint(), "configuration": self.configuration()}
         (folder / "tokenizer.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -91,7 +91,7 @@ class Domain(ABC, Generic[Piece]):
 
     # Files
 
-    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Piece:
+    def read(self, path: str | Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Piece:
         """Read the piece in a file.
 
         Args:
@@ -104,15 +104,15 @@ class Domain(ABC, Generic[Piece]):
             UnreadablePieceError: The file is not a piece of this domain, or is empty or too long.
         """
         try:
-            data = path.read_bytes()
+            data = Path(path).read_bytes()
         except OSError as error:
             raise UnreadablePieceError(f"cannot read {path}: {error.strerror}") from error
         return self.loads(data, str(path), warn=warn)
 
-    def write(self, piece: Piece, path: Path) -> None:
+    def write(self, piece: Piece, path: str | Path) -> None:
         """Write a piece; equal pieces give equal bytes. Raises UnwritablePieceError."""
         try:
-            path.write_bytes(self.dumps(piece))
+            Path(path).write_bytes(self.dumps(piece))
         except OSError as error:
             raise UnwritablePieceError(f"cannot write {path}: {error.strerror}") from error
 

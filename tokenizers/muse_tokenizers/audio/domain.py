@@ -53,8 +53,8 @@ class AudioDomain(Domain[Waveform]):
 
     # Files
 
-    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Waveform:
-        return self._read(path, str(path), limit, warn)
+    def read(self, path: str | Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Waveform:
+        return self._read(Path(path), str(path), limit, warn)
 
     def _read(self, file: Path | io.BytesIO, name: str, limit: float | None, warn: Warn) -> Waveform:
         rate = self.tokenizer.codec.shape.sample_rate
@@ -70,8 +70,8 @@ class AudioDomain(Domain[Waveform]):
             )
         return piece
 
-    def write(self, piece: Waveform, path: Path) -> None:
-        write_waveform(piece, path)
+    def write(self, piece: Waveform, path: str | Path) -> None:
+        write_waveform(piece, Path(path))
 
     def dumps(self, piece: Waveform) -> bytes:
         return wav_bytes(piece)

@@ -113,7 +113,8 @@ class AudioTokenizer(Tokenizer[Waveform]):
             )
         return cls(codec, codebooks, name)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
+        folder = Path(folder)
         super().save(folder)
         if self._name == _OWN:
             (folder / _CODEC).mkdir(exist_ok=True)

@@ -70,8 +70,8 @@ def read_waveform(
         loudest = reading.mixer.loudest
         reading = _Reading(file, name, sample_rate, wanted, loudest)
         samples = reading.samples()
-        reading.said.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is used")
-    warn_about([f"{name} {line}" for line in reading.said], name, warn)
+        reading.warnings.append(f"has channels that cancel one another: channel {loudest + 1}, the loudest, is used")
+    warn_about([f"{name} {line}" for line in reading.warnings], name, warn)
     return Waveform(samples=samples[None], sample_rate=sample_rate)
 
 
@@ -82,7 +82,7 @@ class _Reading:
         self, file: Path | io.BytesIO, name: str, sample_rate: int, wanted: int | None, only: int | None = None
     ) -> None:
         self._file, self._name, self._sample_rate, self._wanted, self._only = file, name, sample_rate, wanted, only
-        self.said: list[str] = []
+        self.warnings: list[str] = []
         """Warnings, each the end of a sentence that begins with the file name."""
         self.mixer: Mixer
         self._frames = 0
@@ -132,11 +132,11 @@ class _Reading:
     def _warn_about_missing(self, sound: Sound) -> None:
         there = f"{self._frames / sound.rate:.2f} s of it were read"
         if sound.container.lacks is not None:
-            self.said.append(f"{sound.container.lacks}; {there}")
+            self.warnings.append(f"{sound.container.lacks}; {there}")
         elif sound.exactly and sound.frames is not None and self._frames < sound.frames:
-            self.said.append(f"is cut off or damaged: of {sound.frames / sound.rate:.2f} s {there}")
+            self.warnings.append(f"is cut off or damaged: of {sound.frames / sound.rate:.2f} s {there}")
         elif sound.damaged:
-            self.said.append(f"is damaged: {there}")
+            self.warnings.append(f"is damaged: {there}")
 
 
 def join_parts(parts: list[NDArray[np.float32]], length: int) -> NDArray[np.float32]:

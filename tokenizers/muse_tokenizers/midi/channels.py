@@ -70,12 +70,12 @@ def _disagree(messages: Messages, changes: Numbers, playing: Numbers) -> bool:
     changes = changes[np.isin(messages.track[changes], playing)]
     if len(np.unique(messages.track[changes])) < 2:
         return False
-    said: dict[int, tuple[int, int]] = {}
+    programs: dict[int, tuple[int, int]] = {}
     for place in changes.tolist():
         tick, track, program = (int(column[place]) for column in (messages.tick, messages.track, messages.first))
-        if tick in said and said[tick][0] != track and said[tick][1] != program:
+        if tick in programs and programs[tick][0] != track and programs[tick][1] != program:
             return True
-        said[tick] = track, program
+        programs[tick] = track, program
     return False
 
 

@@ -60,11 +60,11 @@ class MidiDomain(Domain["Score"]):
 
     # Files
 
-    def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Score:
-        return read_score(path, warn)
+    def read(self, path: str | Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Score:
+        return read_score(Path(path), warn)
 
-    def write(self, piece: Score, path: Path) -> None:
-        write_score(piece, path)
+    def write(self, piece: Score, path: str | Path) -> None:
+        write_score(piece, Path(path))
 
     def dumps(self, piece: Score) -> bytes:
         return dump_score(piece)

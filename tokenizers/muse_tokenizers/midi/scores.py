@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.midi.smf import MARKER
+from muse_tokenizers.midi.smf import COPYRIGHT, MARKER, TEXT, TRACK_NAME
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+_KEPT = {chr(kind): kind for kind in (TEXT, COPYRIGHT, TRACK_NAME)}
+"""Kinds of meta events that are kept as markers, by the character after the zero."""
+
+
 def as_marker(kind: int, text: str) -> str:
     """The text of a marker that stands for another meta event of the whole piece (its title, a text, a copyright
     notice), for which symusic's scores have no place. A marker of a MIDI file has no zero in its text."""
@@ -38,7 +42,7 @@ def event_of_marker(text: str) -> tuple[int, str]:
     >>> event_of_marker(as_marker(1, "allegro")), event_of_marker("verse")
     ((1, 'allegro'), (6, 'verse'))
     """
-    return (ord(text[1]), text[2:]) if len(text) > 1 and text[0] == "\0" else (MARKER, text)
+    return (_KEPT[text[1]], text[2:]) if text[:1] == "\0" and text[1:2] in _KEPT else (MARKER, text)
 
 
 def without_late_texts(score: Score) -> Any:

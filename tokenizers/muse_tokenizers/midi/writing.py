@@ -49,11 +49,11 @@ def dump_score(score: Score) -> bytes:
     Each part has its own channel, the drums the tenth. If there are more than fifteen others, parts of one program
     share a channel if their controllers are equal; the rest goes to further ports with sixteen channels each.
     """
-    tracks, said = [_chunk(_conductor(score))], dict[tuple[int, int], tuple[Any, ...]]()
+    tracks, states = [_chunk(_conductor(score))], dict[tuple[int, int], tuple[Any, ...]]()
     for track, place in zip(score.tracks, _places(score), strict=True):
         state = _state_of(track)
-        tracks.append(_chunk(_part(track, *place, alone=said.get(place) != state)))
-        said[place] = state
+        tracks.append(_chunk(_part(track, *place, alone=states.get(place) != state)))
+        states[place] = state
     head = b"MThd" + (6).to_bytes(4) + (1).to_bytes(2) + len(tracks).to_bytes(2)
     return b"".join([head, int(score.ticks_per_quarter).to_bytes(2), *tracks])
 

@@ -69,7 +69,7 @@ class TextDomain(Domain[bytes]):
 
     def read(
         self,
-        path: Path,
+        path: str | Path,
         *,
         limit: float | None = None,
         warn: Warn = warn_about_file,
@@ -77,6 +77,7 @@ class TextDomain(Domain[bytes]):
     ) -> bytes:
         """Read a text file as UTF-8 bytes; see `Domain.read`. `encoding` is that of files without a byte order mark.
         All of the file is read, because a continuation depends on its end."""
+        path = Path(path)
         with suppress(OSError):
             size = path.stat().st_size
             if size > _LONGEST_PROMPT:

@@ -54,12 +54,12 @@ def read_text(
     if mark is not None:
         encoding, length = mark
         data = data[max(0, length - start) :]
-    data, said = to_utf8(data, encoding, str(path), goes_on=stop < size)
+    data, warning = to_utf8(data, encoding, str(path), goes_on=stop < size)
     if line_ends == "lf":
         data = data.replace(b"\r\n", b"\n")
     check_text(data, str(path))
-    if said is not None:
-        warn(f"{path} {said}")
+    if warning is not None:
+        warn(f"{path} {warning}")
     return data
 
 

@@ -114,7 +114,8 @@ class TextTokenizer(Tokenizer[bytes]):
             )
         return cls(subword_model, line_ends, encoding)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
+        folder = Path(folder)
         super().save(folder)
         if isinstance(self.subword_model, BpeModel):
             (folder / _BPE).write_text(self.subword_model.content, encoding="utf-8")
