@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import mido
@@ -197,15 +195,3 @@ def test_a_prompt_that_is_nothing_is_an_error(model: muse.Model, tmp_path: Path)
     (tmp_path / "x.mid").write_bytes(b"not music")
     with pytest.raises(UnreadablePieceError):
         model.continue_(tmp_path / "x.mid")
-
-
-def test_no_public_class_name_is_defined_twice() -> None:
-    names = Counter(
-        node.name
-        for folder in (ROOT / "muse_shortcut", ROOT / "tokenizers", ROOT / "web")
-        for path in folder.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-    )
-    assert len(names) > 150
-    assert [name for name, count in names.items() if count > 1] == []

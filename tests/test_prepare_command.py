@@ -133,6 +133,7 @@ def test_what_a_small_folder_lacks_is_said(run: RunCommand, tmp_path: Path) -> N
     write_midi(tmp_path / "music" / "one.mid", 50)
     done = run("prepare", "midi", tmp_path / "music", "--workers", 1, "--out", tmp_path / "store")
     assert "there is no validation and no test split: 1 piece cannot be divided further" in done.out
+    assert done.out.endswith(f"\nto train on it: muse-train midi --data {tmp_path / 'store'} --out RUN\n")
 
 
 # One text

@@ -48,6 +48,7 @@ def test_commands_take_a_run_and_say_which_checkpoint_it_is(
     assert (done.code, said in done.err) == (0, True), done.err
     done = run("export", made, "--out", tmp_path / "exported")
     assert (done.code, said in done.err) == (0, True), done.err
+    assert done.out.endswith(f"\nto try it: muse-generate midi --checkpoint {tmp_path / 'exported'}\n")
     music = Path(__file__).parents[1] / "muse_shortcut" / "shipped" / "prompts" / "midi"
     words = ("midi", music, "--tokenizer", made, "--workers", 1, "--out", tmp_path / "store")
     done = run("prepare", *words)

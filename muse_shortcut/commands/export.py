@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -115,6 +116,8 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
     with atomic_folder(out) as temporary:
         save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
     _say(out, checkpoint.core.parameter_count())
+    if arguments.out is not None:
+        print(f"to try it: muse-generate {checkpoint.tokenizer.kind} --checkpoint {shlex.quote(str(out))}")
 
 
 def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
@@ -159,6 +162,7 @@ def _export_codec(arguments: Namespace, folder: Path, out: Path) -> None:
     with atomic_folder(out) as temporary:
         save_codec(tensors, codec.shape, temporary, half=arguments.precision == "float16", card=card)
     _say(out, sum(tensor.numel() for tensor in tensors.values()))
+    print(f"to use it: muse-prepare audio SOURCE --codec {shlex.quote(str(out))} --out STORE")
 
 
 def _card(arguments: Namespace) -> str | None:

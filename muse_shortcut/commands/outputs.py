@@ -48,8 +48,9 @@ class Wanted:
     picture: bool = False
     explain: ExplainedStep | None = None
     sound: dict[str, Any] | None = None
-    """Path of the soundfont; None for no sound."""
+    """How the sound is rendered, as returned by `Domain.describe_sound`; None for no sound."""
     soundfont: Path | None = None
+    """Path of the soundfont; None for the default one."""
     loudness: float | None = None
     """Loudness in LUFS; None for the level of the soundfont."""
     named: bool = False

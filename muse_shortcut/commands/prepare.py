@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,8 @@ def _prepare(arguments: Namespace) -> None:
         | counts
         | {"seconds": seconds, "not_used": manifest["rejects"], "repaired": manifest["warnings"]}
     )
+    if manifest["splits"]["train"]["pieces"]:
+        terminal.hint(f"to train on it: muse-train {arguments.domain} --data {shlex.quote(arguments.out)} --out RUN")
 
 
 def _name_sources(arguments: Namespace) -> list[tuple[Recipe | None, Path | None]]:
@@ -217,7 +220,7 @@ def _without(
 def _summary(manifest: dict[str, Any], out: str, seconds: float) -> Iterator[str]:
     yield (
         f"{out}: {counted(manifest['tokens'], 'token')} of {counted(manifest['pieces'], 'piece')}, "
-        f"{seconds:.1f} s, {counted(manifest['tokens'] / max(seconds, 1e-9), 'token', ',.0f')} a second"
+        f"{seconds:.1f} s, {counted(manifest['tokens'] / max(seconds, 1e-9), 'token', ',.0f')} per second"
     )
     for split, counts in manifest["splits"].items():
         pieces = f"{counted(counts['pieces'], 'piece', '>6,'):<13}"
