@@ -97,19 +97,19 @@ def make(random: Random) -> Files:
 
 def attempt(files: Files, folder: Path) -> str:
     """Read the beginning of the file."""
-    said: list[str] = []
+    messages: list[str] = []
     began = time.monotonic()
     try:
-        samples = read_waveform(io.BytesIO(files["sound"]), RATE, "a", limit=LIMIT, warn=said.append).samples
+        samples = read_waveform(io.BytesIO(files["sound"]), RATE, "a", limit=LIMIT, warn=messages.append).samples
     except UnreadablePieceError as error:
-        said.append(str(error))
+        messages.append(str(error))
         outcome = "refused"
     else:
-        outcome = "read, and something said" if said else "read"
+        outcome = "read with warnings" if messages else "read"
         if samples.shape[0] != 1 or not 1 <= samples.shape[1] <= LIMIT * RATE or not np.abs(samples).max() <= 1.0:
             raise AssertionError(f"samples {samples.shape} up to {np.abs(samples).max()}")
-    if any("\n" in line or not line.startswith("a ") for line in said):
-        raise AssertionError(f"said {said}")
+    if any("\n" in line or not line.startswith("a ") for line in messages):
+        raise AssertionError(f"messages {messages}")
     if (took := time.monotonic() - began) > SECONDS:
         raise AssertionError(f"took {took:.1f} s")
     return outcome

@@ -52,10 +52,10 @@ def attempt(files: Files, folder: Path) -> str:
     try:
         samples = render_score(score, font).samples
     except UnreadablePieceError as error:
-        said = str(error)
-        if "\n" in said or str(font) not in said:
-            raise AssertionError(f"said {said!r}") from error
-        return said.replace(str(font), "FONT")
+        message = str(error)
+        if "\n" in message or str(font) not in message:
+            raise AssertionError(f"message {message!r}") from error
+        return message.replace(str(font), "FONT")
     if samples.shape[0] != 2 or not np.isfinite(samples).all() or not np.abs(samples).max(initial=0.0) <= 1.0:
         raise AssertionError(f"samples {samples.shape} up to {np.abs(samples).max(initial=0.0)}")
     return "played" if samples.shape[1] else "played, silent"

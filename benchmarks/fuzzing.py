@@ -303,7 +303,7 @@ class _Shard:
         self._child = None
         number = self._number()
         if number < 0:
-            raise SystemExit("a child process ended before its first input; what it said stands above")
+            raise SystemExit("a child process ended before its first input; its output is above")
         self._skipped.add(number)
         progress = self.progress
         # The range resumes from the saved progress; the numbers after it are repeated, with the same result.
@@ -380,13 +380,13 @@ def main(make_fuzz: Callable[[argparse.Namespace], Fuzz], parser: argparse.Argum
 def _supervise(fuzz: Fuzz, arguments: argparse.Namespace, out: Path, options: list[str]) -> int:
     ranges = _ranges(arguments.first, arguments.count, arguments.jobs)
     shards = [_Shard(fuzz, first, count, out, options) for first, count in ranges]
-    told = time.monotonic()
+    reported = time.monotonic()
     try:
         waiting = list(shards)
         while waiting:
             waiting = [shard for shard in waiting if not shard.poll()]
-            if time.monotonic() - told > 30:
-                told = time.monotonic()
+            if time.monotonic() - reported > 30:
+                reported = time.monotonic()
                 _print_summary(_summary(fuzz.name, [shard.progress for shard in shards], arguments.count))
             time.sleep(0.2)
     finally:

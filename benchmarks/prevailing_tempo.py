@@ -43,7 +43,7 @@ class Tempos:
         reached = np.cumsum(weights[order])
         return float(self.bpm[order][np.searchsorted(reached, reached[-1] / 2)])
 
-    def told(self, split_point: float) -> list[float]:
+    def estimates(self, split_point: float) -> list[float]:
         """Return the tempo of each rule at a split point."""
         last = float(self.bpm[max(int(np.searchsorted(self.at, split_point)) - 1, 0)])
         medians = [
@@ -74,9 +74,9 @@ def main() -> None:
                 continue
             pieces += 1
             for split_point in (chance.uniform(BEFORE, length - AFTER) for _ in range(CUTS)):
-                told, true = tempos.told(split_point), tempos.median(split_point, split_point + AFTER)
-                if told[0] != told[2]:
-                    errors.append([abs(np.log2(bpm / true)) for bpm in told])
+                estimates, true = tempos.estimates(split_point), tempos.median(split_point, split_point + AFTER)
+                if estimates[0] != estimates[2]:
+                    errors.append([abs(np.log2(bpm / true)) for bpm in estimates])
         if errors:
             means = 100 * (2 ** np.mean(errors, axis=0) - 1)
             named = ", ".join(f"{rule} {mean:.1f} %" for rule, mean in zip(RULES, means, strict=True))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from muse_shortcut.codec.sounds import gather_sounds
 from muse_shortcut.data.recipe import GroupBy
-from muse_shortcut.data.scan import survey
+from muse_shortcut.data.scan import scan_files
 from muse_tokenizers.audio.codec import CodecShape, build_model, load_codec, save_codec
 from muse_tokenizers.audio.domain import AudioDomain
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
@@ -76,5 +76,5 @@ def write_music(folder: Path) -> Path:
 
 
 def gather(folder: Path, out: Path, group_by: GroupBy | None = None) -> list[str]:
-    sources = [survey(folder, None, SUFFIXES, group_by)]
+    sources = [scan_files(folder, None, SUFFIXES, group_by)]
     return gather_sounds(sources, out, RATE, seed=0, held_out=0.2, made_of={"folder": "music"})

@@ -62,14 +62,14 @@ _made: dict[str, Path] = {}
 def midi_store(factory: pytest.TempPathFactory) -> Path:
     """A store of `write_music` in the performance form, made once for all tests; beside it `music`, its source."""
     if "store" not in _made:
-        from muse_shortcut.data.scan import survey
+        from muse_shortcut.data.scan import scan_files
         from muse_tokenizers.midi.configuration import CONFIGURATIONS
         from muse_tokenizers.midi.domain import MidiDomain
         from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
         folder = factory.mktemp("midi")
         domain = MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"]))
-        files = survey(write_music(folder / "music"), None, domain.suffixes, "file")
+        files = scan_files(write_music(folder / "music"), None, domain.suffixes, "file")
         how = Preparation(workers=1, seed=0, held_out=0.15, source={"sources": ["made by hand"]})
         prepare([files], domain, folder / "store", how)
         _made["store"] = folder / "store"

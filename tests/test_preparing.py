@@ -15,7 +15,7 @@ from small_stores import NumberDomain, Numbers, midi_store, prepare_numbers, sou
 
 from muse_shortcut.data.journal import Entry, Journal
 from muse_shortcut.data.preparation import Preparation, prepare
-from muse_shortcut.data.scan import survey
+from muse_shortcut.data.scan import scan_files
 from muse_shortcut.data.store import SPLITS, open_store
 from muse_shortcut.errors import OutputError, StoreError
 from muse_tokenizers.loading import domain_of, load_tokenizer
@@ -366,7 +366,7 @@ def test_what_is_no_music_is_rejected_with_its_reason(tmp_path: Path) -> None:
     write_midi(music / "no-notes.mid", 60, notes=0)
     (music / "copy.mid").write_bytes(good)
     domain = MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"]))
-    files = survey(music, None, domain.suffixes, "file")
+    files = scan_files(music, None, domain.suffixes, "file")
     how = Preparation(workers=2, seed=0, held_out=0.2, source={})
     seen: list[tuple[int, int, int]] = []
     manifest = prepare([files], domain, tmp_path / "store", how, lambda *counts: seen.append(counts))

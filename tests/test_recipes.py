@@ -19,7 +19,7 @@ from muse_shortcut.data.recipe import (
     load_recipe,
     recipe_names,
 )
-from muse_shortcut.data.scan import survey
+from muse_shortcut.data.scan import scan_files
 from muse_shortcut.errors import RecipeError
 
 SHIPPED = (
@@ -67,7 +67,7 @@ def test_no_recipe_whose_licence_forbids_it_lets_weights_ship() -> None:
 def test_shipped_recipes_leave_out_second_versions_of_the_same_music(
     tmp_path: Path, name: str, names: list[str], taken: list[str]
 ) -> None:
-    assert [file.name for file in survey(fill(tmp_path, *names), load_recipe(name), MIDI)] == taken
+    assert [file.name for file in scan_files(fill(tmp_path, *names), load_recipe(name), MIDI)] == taken
 
 
 def test_mutopia_keeps_an_opus_together_wherever_the_root_is(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_mutopia_keeps_an_opus_together_wherever_the_root_is(tmp_path: Path) -> 
         tmp_path, "midi/MozartWA/KV331/tema/tema.mid", "midi/MozartWA/KV331/var1/var1.mid", "midi/AbtF/Vocalise1/a.mid"
     )
     for root in (tmp_path, tmp_path / "midi"):
-        groups = Counter(file.group.removeprefix("midi/") for file in survey(root, load_recipe("mutopia"), MIDI))
+        groups = Counter(file.group.removeprefix("midi/") for file in scan_files(root, load_recipe("mutopia"), MIDI))
         assert groups == {"MozartWA/KV331": 2, "AbtF/Vocalise1": 1}
 
 
 def test_speakers_of_librispeech_are_in_the_split_of_their_archive(tmp_path: Path) -> None:
     names = ("train-clean-100/19/198/19-198-0000.flac", "dev-other/116/288045/a.flac", "test-clean/61/70968/b.flac")
     fill(tmp_path, *(f"LibriSpeech/{name}" for name in names), "LibriSpeech/train-clean-100/19/198/19-198.trans.txt")
-    found = survey(tmp_path, load_recipe("librispeech"), frozenset({".flac"}))
+    found = scan_files(tmp_path, load_recipe("librispeech"), frozenset({".flac"}))
     assert {file.name.split("/")[-1]: file.split for file in found} == {
         "19-198-0000.flac": "train", "a.flac": "validation", "b.flac": "test",
     }  # fmt: skip
@@ -96,13 +96,13 @@ def test_novels_of_one_author_stay_together(tmp_path: Path) -> None:
         "corpus/Woolf_Night_1919.txt",
         "NOTE.txt",
     )
-    found = survey(tmp_path, load_recipe("novels"), frozenset({".txt"}))
+    found = scan_files(tmp_path, load_recipe("novels"), frozenset({".txt"}))
     assert [file.group for file in found] == ["Doyle", "Doyle", "Woolf"]
 
 
 def test_clips_of_one_reading_stay_together(tmp_path: Path) -> None:
     fill(tmp_path, "wavs/LJ001-0001.wav", "wavs/LJ001-0002.wav", "wavs/LJ050-0278.wav")
-    found = survey(tmp_path, load_recipe("ljspeech"), frozenset({".wav"}))
+    found = scan_files(tmp_path, load_recipe("ljspeech"), frozenset({".wav"}))
     assert len({file.group for file in found}) == 2
 
 

@@ -19,7 +19,7 @@ from small_texts import MANY_WRITINGS, VERSES
 
 from muse_shortcut.data import preparation
 from muse_shortcut.data.recipe import ByteSplit, load_recipe
-from muse_shortcut.data.scan import in_parts, survey
+from muse_shortcut.data.scan import in_parts, scan_files
 from muse_shortcut.data.store import open_store
 from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.loading import load_tokenizer
@@ -99,11 +99,11 @@ def test_the_split_of_text8_is_by_bytes(tmp_path: Path) -> None:
     (tmp_path / "text8").write_bytes(b"a" * 1000)
     recipe = load_recipe("text8")
     files = in_parts(
-        survey(tmp_path, recipe, frozenset({".txt"})), recipe, lambda path, marks: spans_of(path, (500, 700))
+        scan_files(tmp_path, recipe, frozenset({".txt"})), recipe, lambda path, marks: spans_of(path, (500, 700))
     )
     assert {file.split for file in files} == {"train"}
     recipe = replace(recipe, split=ByteSplit(train=500, validation=200))
-    files = in_parts(survey(tmp_path, recipe, frozenset({".txt"})), recipe, spans_of)
+    files = in_parts(scan_files(tmp_path, recipe, frozenset({".txt"})), recipe, spans_of)
     assert [(file.name, file.part, file.split) for file in files] == [
         ("text8#1", (0, 500), "train"), ("text8#2", (500, 700), "validation"), ("text8#3", (700, 1000), "test"),
     ]  # fmt: skip
@@ -112,7 +112,7 @@ def test_the_split_of_text8_is_by_bytes(tmp_path: Path) -> None:
 def test_the_splits_of_wikitext_are_its_files(tmp_path: Path) -> None:
     for name in ("wiki.train.raw", "wiki.valid.raw", "wiki.test.raw"):
         (tmp_path / name).write_text("= A title =")
-    files = survey(tmp_path, load_recipe("wikitext103"), frozenset({".txt"}))
+    files = scan_files(tmp_path, load_recipe("wikitext103"), frozenset({".txt"}))
     assert [(file.name, file.split) for file in files] == [
         ("wiki.test.raw", "test"), ("wiki.train.raw", "train"), ("wiki.valid.raw", "validation"),
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Downloads what a recipe names: one file from one address, checked against its checksum and unpacked safely, once.
 
-Knows addresses, checksums and archives; `muse_shortcut.data.scan.survey` finds the files in the result. A cache holds,
-for a recipe NAME,
+Knows addresses, checksums and archives; `muse_shortcut.data.scan.scan_files` finds the files in the result. A cache
+holds, for a recipe NAME,
 
     NAME.zip      the downloaded file (.tar.gz, .tar.xz, .tar.bz2; .download if it is not an archive)
     NAME.sha256   the address and the checksum of the first download

@@ -27,7 +27,7 @@ from muse_shortcut.errors import RecipeError
 from muse_tokenizers.contents import describe_foreign, is_misnamed
 from muse_tokenizers.wording import counted
 
-__all__ = ["LeftOut", "SourceFile", "in_parts", "label", "labelled", "name_matcher", "source_of", "survey"]
+__all__ = ["LeftOut", "SourceFile", "in_parts", "label", "labelled", "name_matcher", "scan_files", "source_of"]
 
 LeftOut = Callable[[str, str], None]
 """Called with the name of a file that is not used, and the reason."""
@@ -148,7 +148,7 @@ def _pattern_group(name: str, pattern: str | None) -> str:
     return name if found is None else found[1] or name
 
 
-def survey(
+def scan_files(
     root: Path,
     recipe: Recipe | None,
     suffixes: frozenset[str],

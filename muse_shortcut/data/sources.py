@@ -10,7 +10,7 @@ from typing import Any
 
 from muse_shortcut.data import download
 from muse_shortcut.data.recipe import GroupBy, Recipe
-from muse_shortcut.data.scan import SourceFile, label, labelled, survey
+from muse_shortcut.data.scan import SourceFile, label, labelled, scan_files
 from muse_shortcut.errors import ArgumentsError
 
 __all__ = ["NUMBER", "describe_source", "fetch_recipe", "find_files"]
@@ -56,7 +56,7 @@ def find_files(
 
         for place in [folder] if folder else (fetch or fetch_recipe)(_recipe_of(recipe)):
             own = {place.suffix.lower()} if any_ending and place.is_file() else set[str]()
-            files += survey(place, recipe, suffixes | own, group_by, tell, domain=domain)
+            files += scan_files(place, recipe, suffixes | own, group_by, tell, domain=domain)
         if len(named) > 1:
             name = _source_name(recipe, folder)
             files = labelled(files, name, number + 1)
