@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -166,3 +167,20 @@ def test_the_tree_in_architecture_names_every_source_file_and_no_other() -> None
         if path.suffix in (".py", ".js", ".css") and path.name != "__init__.py"
     }
     assert named == there
+
+
+def test_sections_of_docstrings_stand_once_and_at_the_margin() -> None:
+    folders = (ROOT / "muse_shortcut", ROOT / "tokenizers", ROOT / "web", ROOT / "examples")
+    kinds = (ast.FunctionDef, ast.ClassDef, ast.Module)
+    found: list[str] = []
+    seen = 0
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = (ast.get_docstring(node) or "") if isinstance(node, kinds) else ""
+            for section in ("Args:", "Returns:", "Raises:"):
+                places = re.findall(rf"^( *){section}$", text, re.MULTILINE)
+                seen += len(places)
+                if places not in ([], [""]):
+                    found.append(f"{path.name}: {section}")
+    assert found == []
+    assert seen > 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -117,8 +118,11 @@ def test_every_option_has_a_sentence_of_help(command: str, run: RunCommand) -> N
         places = [number for number, line in enumerate(lines) if re.match(r" {2,4}-", line)]
         assert len(places) > 2
         for number in places:
-            beside, below = re.search(r"\S {2,}\S", lines[number].strip()), lines[number + 1]
-            assert beside or re.match(r" {6,}\S", below), lines[number]
+            _, _, beside = lines[number].strip().partition("  ")
+            below = itertools.takewhile(lambda line: re.match(r" {6,}\S", line), lines[number + 1 :])
+            text = " ".join([beside.strip(), *map(str.strip, below)])
+            assert len(re.sub(r"\(default: .*\)", "", text).split()) > 1, lines[number]
+            assert not re.search(r"(see|as for) muse-", text), lines[number]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh", "fish", "powershell"])

@@ -38,14 +38,16 @@ def _parser() -> CommandLine:
         description="train: tokens per second of a preset, with and without the shortcut. generate: steps per second "
         "of a checkpoint with one and four candidates, and what grammar and sampling cost. codec: how many times as "
         "fast as real time sound is encoded and decoded. web: how long the page takes to a first note, a first sound, "
-        "a map, "
-        "and how it serves twenty visitors.",
+        "a map, and "
+        "how it serves twenty visitors.",
     )
     choices = ["train", "generate", "codec", *(one.name for one in _others())]
     parser.add_argument("what", choices=choices, metavar="WHAT", help=f"what to measure: {', '.join(choices)}")
-    parser.add_argument("--preset", choices=list(PRESETS), default="small", help="train: the shape")
+    parser.add_argument("--preset", choices=list(PRESETS), default="small", help="train: shape of the model")
     parser.add_argument("--batch_size", type=int, default=4, help="train: windows per batch")
-    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train")
+    parser.add_argument(
+        "--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train: numeric precision"
+    )
     parser.add_argument(
         "--domain", choices=["midi", "audio", "text"], default="midi", help="generate: domain of the shipped model"
     )
@@ -57,8 +59,8 @@ def _parser() -> CommandLine:
     )
     parser.add_argument("--steps", type=int, help="steps of a round; default: train 3, generate 200")
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds, of which the median is reported")
-    parser.add_argument("--threads", type=int, help="numeric precision; default: that of training, or of generation")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--threads", type=int, help="number of threads; default: as in training, or in generation")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to measure on")
     parser.add_terminal_options()
     return parser
 

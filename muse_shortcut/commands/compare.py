@@ -40,10 +40,10 @@ def _parser() -> CommandLine:
 
 
 def _add_plan(parser: CommandLine) -> None:
-    parser.add_argument("plan", type=str, help="a name in data_recipes/comparisons/, or a .yaml file")
+    parser.add_argument("plan", type=str, metavar="PLAN", help="a name in data_recipes/comparisons/, or a .yaml file")
     parser.add_argument("-o", "--out", type=str, required=True, metavar="DIR", help="the comparison's folder")
     parser.add_argument("--stores", type=str, default="stores", metavar="DIR", help="where the plan's stores are")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="device to train on")
     parser.add_terminal_options()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder
 from muse_shortcut.commands.command_line import CommandLine, StopSwitch, Terminal, run_command
 from muse_shortcut.commands.evaluate_results import Evaluation, check_json, compared, copied, shown
+from muse_shortcut.commands.generate_options import add_option
 from muse_shortcut.commands.progress import check_ids
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
@@ -31,7 +32,6 @@ __all__ = ["main"]
 
 PROGRAM = "muse-evaluate"
 _PARTS = ("likelihood", "continuations", "copies")
-_TYPES = {"int": int, "float": float}
 
 
 def _parser() -> CommandLine:
@@ -82,10 +82,7 @@ def _parser() -> CommandLine:
     parser.add_argument("--prompt_bytes", type=int, help="text: least length of a prompt (default: 1,000)")
     parser.add_argument("--bytes", type=int, help="text: length of a continuation (default: 1,000)")
     for item in fields(SamplingConfig):
-        if item.type == "bool":
-            parser.add_argument(f"--{item.name}", action="store_true", help="see muse-generate")
-        else:
-            parser.add_argument(f"--{item.name}", type=_TYPES[str(item.type)], help="see muse-generate")
+        add_option(parser, item.name)
     parser.add_argument(
         "--rules", type=bool, default=True, help="keep silence, repeats, instruments and tempo as muse-generate does"
     )

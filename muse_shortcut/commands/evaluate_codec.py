@@ -34,7 +34,9 @@ def build_parser() -> CommandLine:
     parser.add_argument(
         "--data", type=str, required=True, metavar="RUN", help="a run of muse-train codec, whose sounds are used"
     )
-    parser.add_argument("--split", choices=["validation", "test", "train"], default="validation")
+    parser.add_argument(
+        "--split", choices=["validation", "test", "train"], default="validation", help="split of the sounds"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds from the middle of each file")
     parser.add_argument("--seed", type=int, default=0, help="seed of the shuffled and the random codes")
     parser.add_argument("--json", type=str, metavar="FILE", help="write all results to this file")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.commands.evaluate_results import check_json
+from muse_shortcut.commands.generate_options import add_option
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["build_parser", "main"]
 
 PROGRAM = "muse-evaluate"
+_CONSTRAINTS = ("instruments", "key", "tempo", "silence", "repeats")
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram")
 _OPTIONS = (
     "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
     "no_repeat_ngram",
@@ -45,27 +48,23 @@ def build_parser() -> CommandLine:
     parser.add_argument(
         "--checkpoint", type=str, metavar="DIR", help="the model, hf:OWNER/NAME too (default: the one that ships)"
     )
-    parser.add_argument("--pieces", type=int, default=20, help="how many pieces, chosen at random (20)")
-    parser.add_argument("--samples", type=int, default=2, help="continuations of each piece (2)")
-    parser.add_argument("--prompt_seconds", type=float, default=15.0, help="length of the prompts in seconds (15)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="length of the continuations in seconds (30)")
-    for name, kind in (("instruments", str), ("key", str), ("tempo", str), ("silence", float), ("repeats", int)):
-        parser.add_argument(f"--{name}", type=kind, help="as for muse-generate")
-    for name, kind in (("temperature", float), ("top_k", int), ("top_p", float), ("min_p", float)):
-        parser.add_argument(f"--{name}", type=kind, help="as for muse-generate")
-    parser.add_argument("--repetition_penalty", type=float, help="as for muse-generate")
-    parser.add_argument("--no_repeat_ngram", type=int, help="as for muse-generate")
+    parser.add_argument("--pieces", type=int, default=20, help="how many pieces, chosen at random")
+    parser.add_argument("--samples", type=int, default=2, help="continuations of each piece")
+    parser.add_argument("--prompt_seconds", type=float, default=15.0, help="length of the prompts in seconds")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the continuations in seconds")
+    for name in (*_CONSTRAINTS, *_SAMPLING):
+        add_option(parser, name)
     parser.add_argument(
         "--classifier",
         type=bool,
         default=True,
-        help="also train a classifier of true and generated (default: true)",
+        help="also train a classifier of true and generated music",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed seed of the chosen pieces, the samples and the intervals (0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the chosen pieces, the samples and the intervals")
     parser.add_argument("--json", type=str, metavar="FILE", help="write the features of all continuations to this file")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to generate on"
+    )
     parser.add_terminal_options()
     return parser
 

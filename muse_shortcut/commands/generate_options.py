@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from muse_shortcut.commands.command_line import CommandLine
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.plugins import installed_domains
 
-__all__ = ["DEFAULT_LENGTHS", "build_parser"]
+__all__ = ["DEFAULT_LENGTHS", "add_option", "build_parser"]
 
 DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800}
 """Default length of a continuation, by the unit of its domain."""
@@ -17,6 +19,38 @@ _EXAMPLES = """examples:
   muse-generate recording.wav --prompt-seconds 8 --seconds 5
   muse-generate text "It was a dark and stormy night;" --bytes 600
   muse-generate --from-json output/song-2.json"""
+
+_HELP: dict[str, tuple[type, str]] = {
+    "instruments": (
+        str,
+        "the only ones to play: piano,strings,drums; any: whatever comes (default: those of the prompt)",
+    ),
+    "key": (str, 'keep to a key, "F# minor" or "D dorian", or to pitch classes, 0,4,7'),
+    "tempo": (
+        str,
+        "beats per minute of the continuation; free: as it comes (default: the prompt's prevailing tempo)",
+    ),
+    "silence": (float, "the longest silence in seconds; 0: any length (default: 2)"),
+    "repeats": (int, "the most bars in a row that repeat earlier ones; 0: any number (default: 4)"),
+    "temperature": (float, "below 1: safer, above 1: wilder; instead of 0 use --greedy"),
+    "top_k": (int, "only the N likeliest tokens; 0: off"),
+    "top_p": (float, "only the likeliest tokens that together have this probability; 1: off"),
+    "min_p": (float, "only tokens this fraction as likely as the likeliest; 0: off"),
+    "repetition_penalty": (float, "lower the odds of recent tokens; 1: off"),
+    "no_repeat_ngram": (int, "never write the same N tokens in a row twice; 0: off"),
+    "greedy": (bool, "always take the likeliest token"),
+}
+"""Type and help of the constraints of music and the sampling options, which other commands have too."""
+_METAVARS = {"instruments": "LIST", "tempo": "BPM"}
+
+
+def add_option(parser: Any, name: str) -> None:
+    """Add a constraint of music or a sampling option to a parser, or to a group of one."""
+    kind, text = _HELP[name]
+    if kind is bool:
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+    else:
+        parser.add_argument(f"--{name}", type=kind, metavar=_METAVARS.get(name), help=text)
 
 
 def build_parser(program: str) -> CommandLine:
@@ -73,35 +107,11 @@ def build_parser(program: str) -> CommandLine:
         "--from_json", type=str, metavar="FILE", help="make the continuation again that this .json belongs to"
     )
     music = parser.add_argument_group("music")
-    music.add_argument(
-        "--instruments",
-        type=str,
-        metavar="LIST",
-        help="the only ones to play: piano,strings,drums; any: whatever comes (default: those of the prompt)",
-    )
-    music.add_argument("--key", type=str, help='keep to a key, "F# minor" or "D dorian", or to pitch classes, 0,4,7')
-    music.add_argument(
-        "--tempo",
-        type=str,
-        metavar="BPM",
-        help="beats per minute of the continuation; free: as it comes (default: the prompt's prevailing tempo)",
-    )
-    music.add_argument("--silence", type=float, help="the longest silence in seconds; 0: any length (default: 2)")
-    music.add_argument(
-        "--repeats", type=int, help="the most bars in a row that repeat earlier ones; 0: any number (default: 4)"
-    )
+    for name in ("instruments", "key", "tempo", "silence", "repeats"):
+        add_option(music, name)
     sampling = parser.add_argument_group("how tokens are chosen (defaults: the checkpoint's)")
-    sampling.add_argument(
-        "--temperature", type=float, help="below 1: safer, above 1: wilder; instead of 0 say --greedy"
-    )
-    sampling.add_argument("--top_k", type=int, help="only the N likeliest tokens; 0: off")
-    sampling.add_argument(
-        "--top_p", type=float, help="only the likeliest tokens that together have this chance; 1: off"
-    )
-    sampling.add_argument("--min_p", type=float, help="only tokens this fraction as likely as the likeliest; 0: off")
-    sampling.add_argument("--repetition_penalty", type=float, help="lower the odds of recent tokens; 1: off")
-    sampling.add_argument("--no_repeat_ngram", type=int, help="never write the same N tokens in a row twice; 0: off")
-    sampling.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "greedy"):
+        add_option(sampling, name)
     sampling.add_argument(
         "--seed", type=int, help="the same seed and options give the same bytes (default: a new one, which is printed)"
     )

@@ -65,9 +65,8 @@ def draw_splits(
         seed: Seed of the random splits.
         held_out: Fraction for validation, and again for test, of a source without an official split.
 
-        Returns:
-            The split of each file that is kept, by name; and the duplicates, each with the name of the file that is
-            kept.
+    Returns:
+        The split of each file that is kept, by name; and the duplicates, each with the name of the file that is kept.
     """
     gone = keep_one_of_each((file.name, file.split, digest) for source in sources for file, digest in source)
     splits: dict[str, str] = {}

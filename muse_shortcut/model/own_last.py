@@ -36,9 +36,10 @@ def register_last_layer(name: str, make: Callable[[ModelConfig], nn.Module]) -> 
 
     The module's `forward(h, depths, hidden=None)` takes
 
-    - `h`, (B, T, D): the output of the layer below, which is the residual stream; - `depths`, (B, n, T, D): the outputs
-    of the depths in `ModelConfig.depths`, before any mixing; - `hidden`, (B, n, T) bool or None: true where a source
-    must not be attended to (ablations). All of them may be hidden, and attention then adds nothing;
+    - `h`, (B, T, D): the output of the layer below, which is the residual stream;
+    - `depths`, (B, n, T, D): the outputs of the depths in `ModelConfig.depths`, before any mixing;
+    - `hidden`, (B, n, T) bool or None: true where a source must not be attended to (ablations). All of them may be
+      hidden, and attention then adds nothing;
 
     and returns `(out, weights)`: out (B, T, D), whose position t depends only on positions up to t; and the attention
     of the last position (B, H, n, T), non-negative and summing to 1 over (n, T) unless everything is hidden, where H is
