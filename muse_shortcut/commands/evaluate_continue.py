@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["build_parser", "main"]
 
 PROGRAM = "muse-evaluate"
-_CONSTRAINTS = ("instruments", "key", "tempo", "silence", "repeats")
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram")
 _OPTIONS = (
     "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-    "no_repeat_ngram",
+    "no_repeat_ngram", "greedy",
 )  # fmt: skip
 """Options of `Model.continue_` for other sampling and constraints."""
 
@@ -52,7 +50,7 @@ def build_parser() -> CommandLine:
     parser.add_argument("--samples", type=int, default=2, help="continuations of each piece")
     parser.add_argument("--prompt_seconds", type=float, default=15.0, help="length of the prompts in seconds")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the continuations in seconds")
-    for name in (*_CONSTRAINTS, *_SAMPLING):
+    for name in _OPTIONS:
         add_option(parser, name)
     parser.add_argument(
         "--classifier",
@@ -93,7 +91,8 @@ def _evaluate(arguments: Namespace) -> None:
     lengths = Lengths(prompt=arguments.prompt_seconds, continuation=arguments.seconds)
     model = load(arguments.checkpoint or arguments.domain, device=arguments.device)
     files = _files(arguments, model.domain.suffixes, terminal)
-    options = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
+    asked = {name: getattr(arguments, name) for name in _OPTIONS} | {"greedy": arguments.greedy or None}
+    options = {name: value for name, value in asked.items() if value is not None}
     with terminal.progress("choosing", arguments.pieces) as bar:
         excerpts = choose_excerpts(
             model, files, lengths, arguments.pieces, arguments.seed, lambda done: bar.show(done, "pieces")

@@ -51,12 +51,12 @@ def find_files(
         files: list[SourceFile] = []
         left_out: list[tuple[str, str]] = []
 
-        def tell(name: str, reason: str, told: list[tuple[str, str]] = left_out) -> None:
-            told.append((name, reason))
+        def leave_out(name: str, reason: str, names: list[tuple[str, str]] = left_out) -> None:
+            names.append((name, reason))
 
         for place in [folder] if folder else (fetch or fetch_recipe)(_recipe_of(recipe)):
             own = {place.suffix.lower()} if any_ending and place.is_file() else set[str]()
-            files += scan_files(place, recipe, suffixes | own, group_by, tell, domain=domain)
+            files += scan_files(place, recipe, suffixes | own, group_by, leave_out, domain=domain)
         if len(named) > 1:
             name = _source_name(recipe, folder)
             files = labelled(files, name, number + 1)

@@ -1,4 +1,4 @@
-"""A two-sample test by classifier: can true and generated music be told apart? An accuracy of 0.5 means that they
+"""A two-sample test by classifier: can true and generated music be distinguished? An accuracy of 0.5 means that they
 cannot."""
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class TrainingPieces:
     def find(
         self, copy_units_list: Sequence[CopyUnits], watch: Callable[[int], None] = lambda _: None
     ) -> list[CopyFound | None]:
-        """Find the longest run of each passage; None for a passage with nothing to look up, such as drums alone.
+        """Find the longest run of each segment; None for a segment with nothing to look up, such as drums alone.
         `watch` is called with the number of pieces that have been read."""
         queries = [copy_units.numbers for copy_units in copy_units_list]
         best: list[tuple[CommonRun, int]] = [(CommonRun(0), -1)] * len(queries)

@@ -106,8 +106,8 @@ def make_timeline(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> Timel
 
 
 def _before(starts: NDArray[np.float64], split_point: float) -> float:
-    """The last moment before the split point: what of the prompt stands at the split point (the bar to be filled) is
-    drawn there."""
+    """Return the last start before the split point, where spans of the prompt that begin at the split point (the bar to
+    be filled) are drawn."""
     earlier = starts[starts < split_point]
     return float(earlier[-1]) if len(earlier) else split_point
 

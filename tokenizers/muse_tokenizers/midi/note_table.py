@@ -19,7 +19,7 @@ __all__ = ["PARTS_PER_PROGRAM", "NoteTable", "note_table"]
 Column = NDArray[np.float64]
 
 PARTS_PER_PROGRAM = 8
-"""Tracks of one program that are told apart: two hands, four horns."""
+"""Largest number of tracks of one program that are distinguished: two hands, four horns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,13 +31,13 @@ _KEPT = {chr(kind): kind for kind in (TEXT, COPYRIGHT, TRACK_NAME)}
 
 
 def as_marker(kind: int, text: str) -> str:
-    """The text of a marker that stands for another meta event of the whole piece (its title, a text, a copyright
+    """Return the text of a marker that represents another meta event of the whole piece (its title, a text, a copyright
     notice), for which symusic's scores have no place. A marker of a MIDI file has no zero in its text."""
     return f"\0{chr(kind)}{text}"
 
 
 def event_of_marker(text: str) -> tuple[int, str]:
-    """The kind of meta event that a marker of a score stands for, and its text.
+    """Return the kind of meta event that a marker of a score represents, and its text.
 
     >>> event_of_marker(as_marker(1, "allegro")), event_of_marker("verse")
     ((1, 'allegro'), (6, 'verse'))
