@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def test_commands_take_a_run_and_say_which_checkpoint_it_is(
     done = run("export", made, "--out", tmp_path / "exported")
     assert (done.code, said in done.err) == (0, True), done.err
     assert done.out.endswith(f"\nto try it: muse-generate midi --checkpoint {tmp_path / 'exported'}\n")
+    done = run("export", made, "--out", tmp_path / "again", "--json")
+    found = json.loads(done.out)
+    assert (found["out"], found["url"]) == (str(tmp_path / "again"), None)
+    assert found["bytes"] == sum(file.stat().st_size for file in (tmp_path / "again").rglob("*") if file.is_file())
+    done = run("export", made, "--out", tmp_path / "quiet", "--quiet")
+    assert done.out == f"{tmp_path / 'quiet'}\n"
     music = Path(__file__).parents[1] / "muse_shortcut" / "shipped" / "prompts" / "midi"
     words = ("midi", music, "--tokenizer", made, "--workers", 1, "--out", tmp_path / "store")
     done = run("prepare", *words)

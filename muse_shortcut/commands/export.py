@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, require_codec
-from muse_shortcut.commands.command_line import CommandLine, run_command
+from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _parser() -> CommandLine:
         "--card", type=str, metavar="FILE.md", help="the model card; default: written from the facts of the training"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace DIR if it is a checkpoint or a codec")
+    parser.add_terminal_options(json="the copy, its parameters and bytes, the URL of the repository")
     return parser
 
 
@@ -68,25 +69,31 @@ def _export(arguments: Namespace) -> None:
     require_codec(folder)
     if arguments.push is not None and (folder / "codec.json").is_file():
         raise ArgumentsError("--push uploads models; the model of a codec contains it")
-    if arguments.out is not None:
-        _export_to(arguments, folder, Path(arguments.out))
-        if arguments.push is not None:
-            _push(arguments, Path(arguments.out))
-        return
+    terminal, url = Terminal(PROGRAM, arguments), None
     with TemporaryDirectory() as temporary:
-        out = Path(temporary) / arguments.push.rpartition("/")[2]
-        _export_to(arguments, folder, out)
-        _push(arguments, out)
+        out = Path(arguments.out or Path(temporary) / arguments.push.rpartition("/")[2])
+        parameters, next_line = _export_to(arguments, folder, out)
+        size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+        terminal.hint(f"{arguments.out or arguments.push}: {parameters:,} parameters, {size / 2**20:.2f} MiB")
+        if arguments.push is not None:
+            url = _push(arguments, out)
+            next_line = f"{url}: to try it, muse-generate --checkpoint hf:{arguments.push}"
+    terminal.hint(next_line)
+    if terminal.quiet:
+        for place in (arguments.out, url):
+            if place is not None:
+                terminal.result(place)
+    terminal.finish({"out": arguments.out, "parameters": parameters, "bytes": size, "url": url})
 
 
-def _push(arguments: Namespace, out: Path) -> None:
+def _push(arguments: Namespace, out: Path) -> str:
     from muse_shortcut.hub import push_model
 
-    address = push_model(out, arguments.push, private=arguments.private, message="Exported by muse-shortcut")
-    print(f"{address}: to try it, muse-generate --checkpoint hf:{arguments.push}")
+    return push_model(out, arguments.push, private=arguments.private, message="Exported by muse-shortcut")
 
 
-def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
+def _export_to(arguments: Namespace, folder: Path, out: Path) -> tuple[int, str]:
+    """Return the number of parameters, and what can be done with the copy."""
     from dataclasses import replace
 
     import torch
@@ -104,8 +111,7 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
     if not arguments.overwrite and any((out / name).is_file() for name in ("config.json", "codec.json")):
         raise ArgumentsError(f"{out} is a checkpoint already; replace it with --overwrite, or choose another --out")
     if (folder / "codec.json").is_file():
-        _export_codec(arguments, folder, out)
-        return
+        return _export_codec(arguments, folder, out)
     checkpoint = load_checkpoint(folder)
     card = _card(arguments)
     if card is None:
@@ -115,9 +121,8 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> None:
     checkpoint = replace(checkpoint, card=card)
     with atomic_folder(out) as temporary:
         save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
-    _say(out, checkpoint.core.parameter_count())
-    if arguments.out is not None:
-        print(f"to try it: muse-generate {checkpoint.tokenizer.kind} --checkpoint {shlex.quote(str(out))}")
+    next_line = f"to try it: muse-generate {checkpoint.tokenizer.kind} --checkpoint {shlex.quote(str(out))}"
+    return checkpoint.core.parameter_count(), next_line
 
 
 def _written_card(checkpoint: Checkpoint, folder: Path, out: Path) -> str:
@@ -148,7 +153,7 @@ def _old_parent(options: Path | None) -> dict[str, Any]:
     return {"parent": {"name": Path(named).name}} if isinstance(named, str) else {}
 
 
-def _export_codec(arguments: Namespace, folder: Path, out: Path) -> None:
+def _export_codec(arguments: Namespace, folder: Path, out: Path) -> tuple[int, str]:
     from muse_shortcut.files import atomic_folder
     from muse_tokenizers.audio.codec import load_codec, save_codec
 
@@ -161,8 +166,8 @@ def _export_codec(arguments: Namespace, folder: Path, out: Path) -> None:
         card = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
     with atomic_folder(out) as temporary:
         save_codec(tensors, codec.shape, temporary, half=arguments.precision == "float16", card=card)
-    _say(out, sum(tensor.numel() for tensor in tensors.values()))
-    print(f"to use it: muse-prepare audio SOURCE --codec {shlex.quote(str(out))} --out STORE")
+    next_line = f"to use it: muse-prepare audio SOURCE --codec {shlex.quote(str(out))} --out STORE"
+    return sum(tensor.numel() for tensor in tensors.values()), next_line
 
 
 def _card(arguments: Namespace) -> str | None:
@@ -172,8 +177,3 @@ def _card(arguments: Namespace) -> str | None:
         return Path(arguments.card).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentsError(f"cannot read {arguments.card}: {error}") from error
-
-
-def _say(out: Path, parameters: int) -> None:
-    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{out}: {parameters:,} parameters, {size / 2**20:.2f} MiB")
