@@ -108,7 +108,10 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
         raise CheckpointError(f"{weights} is damaged: it is not what was written (its SHA-256 is another)")
     core = _make_core(model, parse_tensors(data, weights), weights)
     if config.get("model_sha256", _digest_of(config["model"])) != _digest_of(config["model"]):
-        raise CheckpointError(f"{folder / 'config.json'} is damaged: its model is not the one that was written")
+        raise CheckpointError(
+            f"{folder / 'config.json'} is damaged: its model is not the one that was written; if you changed it, "
+            "remove model_sha256"
+        )
     return Checkpoint(
         core=core.to(device).eval(),
         tokenizer=tokenizer,

@@ -286,7 +286,10 @@ def test_a_model_of_other_heads_is_seen_though_its_weights_fit(folder: Path) -> 
     config = json.loads(path.read_text())
     config["model"]["heads"] = 1
     path.write_text(json.dumps(config))
-    assert refusal(folder) == f"{path} is damaged: its model is not the one that was written"
+    assert (
+        refusal(folder)
+        == f"{path} is damaged: its model is not the one that was written; if you changed it, remove model_sha256"
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
