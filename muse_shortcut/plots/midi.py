@@ -45,6 +45,8 @@ _BINS = 420
 """Of the time axis: what falls into one is drawn as one bar."""
 _PROMPT_SHARE = 1.0
 """The most time of prompt that is shown, as a multiple of the continuation's."""
+_WHOLE_PROMPT = 1.5
+"""Multiple of that time up to which a prompt is shown whole: little would be gained by hiding its beginning."""
 _LEAST_PROMPT = 8.0
 """Seconds of prompt that are shown in any case."""
 
@@ -107,10 +109,10 @@ def draw_trace(
 
 
 def _shown(timeline: Timeline) -> tuple[float, float]:
+    """Return the seconds that are drawn: of a long prompt its end, of others all."""
     room = max(_LEAST_PROMPT, _PROMPT_SHARE * (timeline.end - timeline.split_point))
-    return max(0.0, timeline.split_point - room), timeline.end + 0.01 * (
-        timeline.end - max(0.0, timeline.split_point - room)
-    )
+    left = 0.0 if timeline.split_point <= _WHOLE_PROMPT * room else timeline.split_point - room
+    return left, timeline.end + 0.01 * (timeline.end - left)
 
 
 def _draw_kinds(axes: Axes, trace: Trace, tokens: Sequence[Sequence[Token]], colours: list[str]) -> None:
@@ -162,7 +164,11 @@ def _draw_sources(
         place = left + (bar + 0.5) * width
         # Names do not stand on one another: the stronger keeps its own.
         half = (right - left) * max(1 / 44, (len(source.span.label) + 1) * _LETTER / 2)
-        middle = min(place, line - half) if place - half < line < place + half else place
+        middle = (
+            min(place, line - half)
+            if place - half < line < place + half
+            else max(place, left + width * _BINS * len(source.span.label) * _LETTER / 2)
+        )
         # A bar has the name of the strongest there alone.
         if source.weight < upper[bar, -1] * 0.999:
             continue
@@ -179,17 +185,17 @@ def _draw_sources(
             color=INK,
         )
     axes.axvline(line, color=ACCENT, linewidth=1.2, zorder=3)
-    axes.set_ylim(0, top * 1.22)
+    axes.set_ylim(0, top * 1.32)
     axes.set_yticks([0, top], ["0", percent(top)])
     clock_ticks(axes, left, right)
     bare(axes)
-    axes.text(
-        0.0, 1.0, f"weight of each source of {own.label}", transform=axes.transAxes, fontsize=8.5, color=INK, va="top"
-    )
+    heading = f"weight of each source of {own.label}"
+    axes.text(0.0, 1.0, heading, transform=axes.transAxes, fontsize=8.5, color=INK, va="top")
     before = float(weights[~inside].sum())
     if before >= 0.005:
         words = f"◂ {percent(before)} before {clock(left)}, together"
-        axes.text(0.0, 0.86, words, transform=axes.transAxes, fontsize=8, color=MUTED, va="top")
+        at = (len(heading) + 4) * _LETTER
+        axes.text(at, 1.0, words, transform=axes.transAxes, fontsize=8.5, color=MUTED, va="top")
 
 
 def _describe(axes: Axes, chances: list[tuple[Token, float]], sources: list[AttendedSpan], colours: list[str]) -> None:
