@@ -191,7 +191,7 @@ def compare(plan: Plan, device: torch.device, report: Report, until: float, work
     began: list[float] = []
     longest = 0.0
 
-    def may_begin() -> bool:
+    def may_start() -> bool:
         began.append(time.monotonic())
         # A run that would not finish is not started; the first ones show how long a run takes in parallel with others.
         return time.monotonic() + longest < until
@@ -218,7 +218,7 @@ def compare(plan: Plan, device: torch.device, report: Report, until: float, work
             device=device.type,
             watch=watch,
             should_stop=lambda: time.monotonic() > until,
-            may_begin=may_begin,
+            may_start=may_start,
         )
 
 

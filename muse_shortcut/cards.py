@@ -49,18 +49,18 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
         "",
         f"Continues {_CONTINUES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: "
         f"{counted(shape.layers, 'layer')}, width {shape.width}, {counted(shape.heads, 'head')}, context "
-        f"{shape.context:,}; {kind}. This card was written "
-        "by the program from what it knows of the training.",
+        f"{shape.context:,}; {kind}. This card was generated "
+        "from the metadata of the training.",
         "",
     ]
     parents = list(_ancestors(facts))
     for one in parents[:1]:
         lines += ["## Parent", "", f"{_origin(facts, one)}{_training(one['facts'])}", ""]
-    unchanged = ["Of the fine-tuning, which left the weights as they were:", ""] if _is_parent(facts) else []
+    unchanged = ["Data of the fine-tuning, which did not change the weights:", ""] if _is_parent(facts) else []
     lines += ["## Data", "", *unchanged, *_data(facts), ""]
     for one in parents:
         lines += [f"The parent {one['name']} was trained on:", "", *_data(one["facts"]), ""]
-    lines += ["## Training", "", *_details(facts), "", "## Figures", "", _figures(facts, shape), ""]
+    lines += ["## Training", "", *_details(facts), "", "## Results", "", _figures(facts, shape), ""]
     return "\n".join([*lines, "## Licence", "", *_licences(facts, parents)]) + "\n"
 
 
@@ -95,7 +95,7 @@ def _ancestors(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         parent = one["facts"].get("parent")
 
 
-def _called(parent: dict[str, Any]) -> str:
+def _describe_parent(parent: dict[str, Any]) -> str:
     return f"{parent['name']} (SHA-256 of its weights: {parent['sha256'] or 'not known'})"
 
 
@@ -106,10 +106,10 @@ def _is_parent(facts: dict[str, Any]) -> bool:
 
 def _origin(facts: dict[str, Any], parent: dict[str, Any]) -> str:
     if not _is_parent(facts):
-        return f"Fine-tuned from {_called(parent)}."
+        return f"Fine-tuned from {_describe_parent(parent)}."
     tried = facts.get("unimproved_steps")
     why = f"none of {tried:,} steps of fine-tuning improved" if tried else "no step of fine-tuning has improved"
-    return f"These weights are those of {_called(parent)}, unchanged: {why} the validation."
+    return f"These weights are those of {_describe_parent(parent)}, unchanged: {why} the validation."
 
 
 def _training(facts: dict[str, Any]) -> str:
@@ -148,11 +148,11 @@ def _number(counts: Any, noun: str) -> str:
 
 def _details(facts: dict[str, Any]) -> list[str]:
     if "steps" not in facts:
-        return ["Not trained, or not known."]
+        return ["Not trained, or not recorded."]
     train = facts.get("train") if isinstance(facts.get("train"), dict) else {}
     assert isinstance(train, dict)
     if _is_parent(facts):
-        return ["No training step went into these weights; see Parent."]
+        return ["These weights are those of the parent, before any training step; see Parent."]
     parts = [counted(facts["steps"], "step"), counted(facts.get("tokens_seen", 0), "token")]
     parts += [counted(facts["training_seconds"], "second", ",.0f")] if "training_seconds" in facts else []
     parts += [
@@ -167,7 +167,7 @@ def _details(facts: dict[str, Any]) -> list[str]:
 def _figures(facts: dict[str, Any], shape: ModelConfig) -> str:
     best = facts.get("best_validation_nats_per_token")
     if not isinstance(best, (int, float)):
-        return "None were measured while it was trained."
+        return "No results were recorded during training."
     train, splits = facts.get("train"), facts.get("splits")
     windows = train.get("eval_windows") if isinstance(train, dict) else None
     held_out = splits.get("validation") if isinstance(splits, dict) else None
@@ -185,13 +185,14 @@ def _licences(facts: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]
     everything = [*_sources(facts), *(source for one in parents for source in _sources(one["facts"]))]
     known = sorted({str(one["licence"]) for one in everything if one.get("licence")})
     licences = ", ".join(known) or "none are known"
-    lines = [f"Licences of the data: {licences}. Check that they allow it before you distribute the weights."]
-    barred = [str(one.get("title")) for one in everything if one.get("weights_may_ship") is False]
-    if barred:
-        titles = ", ".join(dict.fromkeys(barred))
+    advice = "Check that they permit distribution before you distribute the weights."
+    lines = [f"Licences of the data: {licences}. {advice}"]
+    restricted = [str(one.get("title")) for one in everything if one.get("weights_may_ship") is False]
+    if restricted:
+        titles = ", ".join(dict.fromkeys(restricted))
         lines += ["", f"According to their recipes, weights trained on these must not be distributed: {titles}."]
     if any(not one.get("licence") for one in everything):
-        lines += ["", "The licences of local files are not known to the program."]
+        lines += ["", "The licences of local files are not known."]
     for one in parents:
         lines += ["", f"The parent {one['name']}: {one['licence'] or 'its card states no licence.'}"]
     return lines

@@ -81,12 +81,14 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
         raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
     config = read_json(folder / "config.json", CheckpointError)
     if not isinstance(config, dict) or "version" not in config:
-        raise CheckpointError(f"{folder / 'config.json'} is not a checkpoint's: it should say version {VERSION}")
+        raise CheckpointError(
+            f"{folder / 'config.json'} is not the configuration of a checkpoint: it has no field 'version'"
+        )
     problem = version_problem(config["version"], VERSION)
     if problem is not None:
         raise CheckpointError(f"{folder / 'config.json'} cannot be read: {problem}")
     if not isinstance(config.get("facts", {}), dict):
-        raise CheckpointError(f"{folder / 'config.json'} is damaged: its facts should be an object")
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: its facts are not a JSON object")
     try:
         model = ModelConfig.from_json(config.get("model"))
         tokenizer = load_tokenizer(folder / "tokenizer")
@@ -105,12 +107,12 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     digest = hashlib.sha256(data).hexdigest()
     # Checkpoints from before these digests were introduced lack them.
     if config.get("sha256", digest) != digest:
-        raise CheckpointError(f"{weights} is damaged: it is not what was written (its SHA-256 is another)")
+        raise CheckpointError(f"{weights} is damaged: its SHA-256 differs from the recorded one")
     core = _make_core(model, parse_tensors(data, weights), weights)
     if config.get("model_sha256", _digest_of(config["model"])) != _digest_of(config["model"]):
         raise CheckpointError(
-            f"{folder / 'config.json'} is damaged: its model is not the one that was written; if you changed it, "
-            "remove model_sha256"
+            f"{folder / 'config.json'} is damaged: its model differs from the recorded one; if you changed it, remove "
+            "model_sha256"
         )
     return Checkpoint(
         core=core.to(device).eval(),

@@ -33,7 +33,7 @@ class Finding:
     group: str
     name: str
     value: str
-    mend: str | None = None
+    fix: str | None = None
     """How to fix it; None if nothing is wrong."""
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _versions() -> list[Finding]:
             found.append(Finding(group="versions", name=name, value=version(name)))
         except PackageNotFoundError:
             wanted = next((one for one in requires("muse-shortcut") or [] if one.startswith(name)), name)
-            found.append(Finding(group="versions", name=name, value="missing", mend=f"pip install '{wanted}'"))
+            found.append(Finding(group="versions", name=name, value="missing", fix=f"pip install '{wanted}'"))
     return found
 
 
@@ -82,8 +82,8 @@ def _devices() -> list[Finding]:
     else:
         built = torch.version.cuda is not None
         why = "torch is built for it, and finds no NVIDIA driver" if built else "this build of torch has none"
-        mend = None if not shutil.which("nvidia-smi") else "install a CUDA build of torch: make music CUDA=1"
-        found.append(Finding(group="devices", name="cuda", value=f"no: {why}", mend=mend))
+        fix = None if not shutil.which("nvidia-smi") else "install a CUDA build of torch: make music CUDA=1"
+        found.append(Finding(group="devices", name="cuda", value=f"no: {why}", fix=fix))
     found.append(
         Finding(group="devices", name="mps", value="yes; float32" if torch.backends.mps.is_available() else "no")
     )
@@ -94,8 +94,8 @@ def _extras() -> list[Finding]:
     found = []
     for name, (module, purpose) in _EXTRAS.items():
         there = find_spec(module) is not None
-        mend = None if there else f"pip install 'muse-shortcut[{name}]' if you want it"
-        found.append(Finding(group="extras", name=name, value=f"{'yes' if there else 'no'}: {purpose}", mend=mend))
+        fix = None if there else f"pip install 'muse-shortcut[{name}]' if you want it"
+        found.append(Finding(group="extras", name=name, value=f"{'yes' if there else 'no'}: {purpose}", fix=fix))
     return found
 
 
@@ -107,13 +107,13 @@ def _models() -> list[Finding]:
             value = f"{path.parent.name}, {path.stat().st_size / 2**20:.1f} MiB"
             found.append(Finding(group="models", name=domain, value=value))
         else:
-            mend = "install muse-shortcut again: its wheel has the models"
-            found.append(Finding(group="models", name=domain, value="missing", mend=mend))
+            fix = "install muse-shortcut again: its wheel has the models"
+            found.append(Finding(group="models", name=domain, value="missing", fix=fix))
     return found
 
 
 def _places() -> list[Finding]:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    mend = None if free >= _LEAST_FREE else "free some space there, or set TMPDIR to another folder"
-    return [Finding(group="places", name="temporary files", value=f"{folder}, {free / 2**30:.1f} GiB free", mend=mend)]
+    fix = None if free >= _LEAST_FREE else "free some space there, or set TMPDIR to another folder"
+    return [Finding(group="places", name="temporary files", value=f"{folder}, {free / 2**30:.1f} GiB free", fix=fix)]

@@ -196,7 +196,7 @@ def _check_sums(folder: Path) -> None:
         if not file.is_file():
             raise CheckpointError(f"{file} is missing")
         if hash_file(file) != digest:
-            raise CheckpointError(f"{file} is damaged: it is not what was written (its SHA-256 is another)")
+            raise CheckpointError(f"{file} is damaged: its SHA-256 differs from the recorded one")
 
 
 def _check_length(path: Path) -> None:

@@ -138,7 +138,7 @@ def test_forced_ids_that_the_grammar_forbids_are_refused(kind: str) -> None:
     for step in (0, 7):
         given = drawn[0, :12].copy()
         given[step, -1] = domain.tokenizer.begin
-        with pytest.raises(ArgumentsError, match=rf"^step {step} of the given ones, \[.*\], is not allowed there$"):
+        with pytest.raises(ArgumentsError, match=rf"^step {step} of the forced ids, \[.*\], is not allowed there$"):
             run(kind, replace(request, forced_ids=given))
 
 
@@ -148,7 +148,7 @@ def test_a_note_without_its_velocity_cannot_be_given() -> None:
     names = domain.tokenizer.vocabulary()
     step = next(s for s in range(5, 40) if names[drawn[0, s, 0]].startswith("Velocity"))
     given = np.delete(drawn[0], step, axis=0)
-    with pytest.raises(ArgumentsError, match=f"^step {step} of the given ones"):
+    with pytest.raises(ArgumentsError, match=f"^step {step} of the forced ids"):
         run("midi", replace(request, forced_ids=given))
 
 
@@ -202,11 +202,11 @@ def test_a_branch_can_be_made_again_from_its_sidecar(kind: str, tmp_path: Path) 
     for changed in ({"sound": {"loudness": "loud"}}, {"sound": {"loudness": 1e30}}, {"constraints": {"tempo": "x"}}):
         damaged = {name: content[name] | value for name, value in changed.items()}
         path.write_text(json.dumps(content | damaged), encoding="utf-8")
-        with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
+        with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a complete sidecar: [^\n]+$"):
             read_sidecar(path, domain)
     for damaged in ([[-1] * domain.tokenizer.streams], [[10**9] * domain.tokenizer.streams], [["x"]], {}, "many"):
         path.write_text(json.dumps(content | {"forced_ids": damaged}), encoding="utf-8")
-        with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a whole sidecar: [^\n]+$"):
+        with pytest.raises(ArgumentsError, match=r"^[^\n]+ is not a complete sidecar: [^\n]+$"):
             read_sidecar(path, domain)
 
 

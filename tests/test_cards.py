@@ -140,7 +140,8 @@ def test_a_fine_tuning_that_never_improves_says_that_its_weights_are_the_parents
     card = " ".join((tmp_path / "given" / "README.md").read_text().split())
     for statement in (
         "These weights are those of parent (SHA-256 of its weights: ", "none of 3 steps of fine-tuning improved",
-        "Of the fine-tuning, which left the weights as they were:", "No training step went into these weights",
+        "Data of the fine-tuning, which did not change the weights:",
+        "These weights are those of the parent, before any training step",
         "nats per token, of the parent",
     ):  # fmt: skip
         assert statement in card, statement

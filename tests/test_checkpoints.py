@@ -252,7 +252,8 @@ def test_an_impossible_shape_is_refused_with_the_field(folder: Path) -> None:
 @pytest.mark.parametrize("content", [{"model": {}}, {}, [], None, "x"])
 def test_a_config_of_something_else_is_refused(folder: Path, content: Any) -> None:
     (folder / "config.json").write_text(json.dumps(content))
-    assert refusal(folder) == f"{folder / 'config.json'} is not a checkpoint's: it should say version 1"
+    path = folder / "config.json"
+    assert refusal(folder) == f"{path} is not the configuration of a checkpoint: it has no field 'version'"
 
 
 @pytest.mark.parametrize("version", [2, 0, -1, 10**30, "1", 1.0, True, None, [1]])
@@ -276,7 +277,7 @@ def test_a_changed_bit_of_the_weights_is_seen(folder: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1001] ^= 1
     path.write_bytes(content)
-    assert refusal(folder) == f"{path} is damaged: it is not what was written (its SHA-256 is another)"
+    assert refusal(folder) == f"{path} is damaged: its SHA-256 differs from the recorded one"
     without_checksum(folder)
     load_checkpoint(folder)
 
@@ -288,7 +289,7 @@ def test_a_model_of_other_heads_is_seen_though_its_weights_fit(folder: Path) -> 
     path.write_text(json.dumps(config))
     assert (
         refusal(folder)
-        == f"{path} is damaged: its model is not the one that was written; if you changed it, remove model_sha256"
+        == f"{path} is damaged: its model differs from the recorded one; if you changed it, remove model_sha256"
     )
 
 
@@ -306,7 +307,7 @@ def test_weights_that_are_no_numbers_are_refused(folder: Path, value: float, dty
 def test_facts_that_are_none_are_refused(folder: Path) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"facts": [1]}))
-    assert refusal(folder) == f"{path} is damaged: its facts should be an object"
+    assert refusal(folder) == f"{path} is damaged: its facts are not a JSON object"
 
 
 def test_a_card_that_is_no_text_is_refused(folder: Path) -> None:

@@ -85,19 +85,25 @@ def test_a_plan_that_ships_can_be_run(name: str) -> None:
     ("changes", "problem"),
     [
         ({"cores": {}}, "cores is []; allowed: at least one"),
-        ({"cores": {"plain": {"widht": 3}}}, "cores.plain has 'widht'; allowed: vocabulary_size, streams, context"),
+        (
+            {"cores": {"plain": {"widht": 3}}},
+            "cores.plain has the unknown field 'widht'; allowed: vocabulary_size, streams, context",
+        ),
         ({"cores": {"a b": {}}}, "a name is 'a b'; allowed: letters, digits, _ and -"),
         ({"cores": {"plain": None}}, "cores.plain is None; allowed: a mapping of fields"),
-        ({"cores": {"x": {"shortcut": {"tap": [1]}}}}, "cores.x.shortcut has 'tap'; allowed: taps, include_last"),
+        (
+            {"cores": {"x": {"shortcut": {"tap": [1]}}}},
+            "cores.x.shortcut has the unknown field 'tap'; allowed: taps, include_last",
+        ),
         (
             {"cores": {"x": {"context": 7, "shortcut": None}, "y": {"shortcut": None}}},
-            "context is [7, 16]; allowed: one for all cores",
+            "context is [7, 16]; allowed: the same for all cores",
         ),
-        ({"cores": {"x": {"shortcut": None}, "y": {"shortcut": None}}}, "cores.y is 'x'; allowed: each core once"),
-        ({"train": {"max_steps": 3}}, "train.max_steps follows from the plan's own fields; leave it out"),
+        ({"cores": {"x": {"shortcut": None}, "y": {"shortcut": None}}}, "cores.y is 'x'; allowed: each core only once"),
+        ({"train": {"max_steps": 3}}, "train.max_steps follows from other fields of the plan; remove it"),
         ({"seeds": [-1]}, "seeds is (-1,); allowed: 0 to 2^63"),
         ({"tokens": "many"}, "tokens is 'many'; allowed: a whole number"),
-        ({"storse": ["scales"]}, "a plan has 'storse'; allowed: name, about, stores"),
+        ({"storse": ["scales"]}, "a plan has the unknown field 'storse'; allowed: name, about, stores"),
     ],
 )
 def test_a_plan_that_is_impossible_says_what_is_wrong(changes: dict[str, Any], problem: str, tmp_path: Path) -> None:
@@ -212,12 +218,12 @@ def test_two_comparisons_in_one_folder_are_refused(stores: Path, tmp_path: Path)
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(OutputError, match="another muse-compare writes to"):
+        with pytest.raises(OutputError, match="another muse-compare is writing to"):
             run_plan(Plan.from_json(PLAN), stores=stores, out=tmp_path)
 
 
 def test_a_store_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="scales is not a token store; muse-prepare makes one"):
+    with pytest.raises(StoreError, match="scales is not a token store; create one with muse-prepare"):
         run_plan(Plan.from_json(PLAN), stores=tmp_path, out=tmp_path / "out")
 
 
@@ -315,7 +321,7 @@ def test_differences_are_between_runs_of_one_store_and_seed() -> None:
 
 def test_a_report_is_a_table_and_a_picture_of_what_is_finished(tmp_path: Path) -> None:
     plan = Plan.from_json(PLAN | {"stores": ["scales", "other"], "seeds": [0, 1, 2]})
-    with pytest.raises(ArgumentsError, match="is not a comparison's folder"):
+    with pytest.raises(ArgumentsError, match="is not the folder of a comparison"):
         write_report(tmp_path)
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
     with pytest.raises(ArgumentsError, match="has no finished run yet"):
@@ -332,7 +338,7 @@ def test_a_report_is_a_table_and_a_picture_of_what_is_finished(tmp_path: Path) -
     assert (tmp_path / "report.md").read_text() == write_report(tmp_path)
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "times.json").write_text("{}")
-    with pytest.raises(ArgumentsError, match=r"times.json is damaged; muse-compare time makes it anew"):
+    with pytest.raises(ArgumentsError, match=r"times.json is damaged; muse-compare time writes it again"):
         write_report(tmp_path)
 
 

@@ -237,5 +237,5 @@ def test_an_empty_file_is_called_empty(models: dict[str, Any], domain: str, suff
 
 def test_a_folder_is_not_a_prompt_from_python_either(tmp_path: Path) -> None:
     for prompt in (tmp_path, str(tmp_path)):
-        with pytest.raises(muse.ArgumentsError, match=rf"^{tmp_path} is a folder, and a prompt is one file; "):
+        with pytest.raises(muse.ArgumentsError, match=rf"^{tmp_path} is a folder, but a prompt is one file; "):
             muse.load("midi").continue_(prompt, max_new_tokens=4)

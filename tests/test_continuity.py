@@ -216,4 +216,4 @@ def test_too_few_long_files_are_said(run: RunCommand, random_checkpoint: Path, t
     _score(SCALE).dump_midi(tmp_path / "short.mid")
     found = run("evaluate", "midi", "--continue", "--checkpoint", random_checkpoint, "--data", tmp_path)
     assert found.code == 2
-    assert "of 1 file 0 can be read and last 45 seconds; at least 2 must" in found.err
+    assert "0 of 1 file can be read and last at least 45 seconds; 2 are needed" in found.err

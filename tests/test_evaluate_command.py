@@ -146,7 +146,7 @@ def _refused(done: Outcome, *words: str) -> None:
         (("--json", "nowhere/at/all.json"), "--json is 'nowhere/at/all.json'; there is no folder nowhere/at"),
         (("--json", "."), "--json is '.', a folder; allowed: a file"),
         (only(), "there is nothing to do: --likelihood, --continuations, --copies are all false"),
-        ((*only("copies"), "--seconds", 100), "is long enough for 100 seconds before a split point and 100 after it"),
+        ((*only("copies"), "--seconds", 100), "has 100 seconds before a split point and 100 after it"),
     ],
 )
 def test_impossible_arguments(evaluate: Any, words: tuple[object, ...], message: str) -> None:

@@ -205,7 +205,7 @@ def test_a_prompt_that_is_not_there(generate: Any, tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_is_a_folder(generate: Any, tmp_path: Path) -> None:
-    _refused(generate("--prompt", tmp_path), tmp_path / "out", "is a folder, and a prompt is one file", str(tmp_path))
+    _refused(generate("--prompt", tmp_path), tmp_path / "out", "is a folder, but a prompt is one file", str(tmp_path))
 
 
 def test_a_text_file_named_mid(generate: Any, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_impossible_arguments(generate: Any, tmp_path: Path, words: list[str], m
     [
         ("config.json", None, "is not a checkpoint: it has no config.json"),
         ("config.json", b"{", "config.json is damaged: it is not JSON"),
-        ("config.json", b"[]", "config.json' is not a checkpoint's"),
+        ("config.json", b"[]", "config.json' is not the configuration of a checkpoint"),
         ("config.json", b'{"version": 1, "model": {"layers": 3}}', "a model's fields are"),
         ("model.safetensors", None, "model.safetensors: No such file"),
         ("model.safetensors", b"\x00" * 100, "model.safetensors is damaged"),
@@ -359,7 +359,7 @@ def test_a_sidecar_that_was_tampered_with(generate: Any, tmp_path: Path, place: 
 def test_a_sidecar_is_not_changed_by_options(generate: Any, tmp_path: Path) -> None:
     assert generate("--max-new-tokens", 9, out=tmp_path / "made").code == 0
     done = generate("--from-json", tmp_path / "made" / "from-nothing-1.json", "--seed", 3)
-    _refused(done, tmp_path / "out", "--from-json makes the same again: --seed cannot be changed beside it")
+    _refused(done, tmp_path / "out", "--from-json generates the same continuation again; it does not go with --seed")
 
 
 def test_an_output_folder_that_cannot_be_made(generate: Any, tmp_path: Path) -> None:
@@ -398,5 +398,5 @@ def test_a_full_disk_while_the_trace_grows_loses_no_note(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.code == 2
     line = done.err.strip().splitlines()[-1]
-    assert line.startswith("muse-generate: cannot keep the trace in the temporary folder (TMPDIR names another): ")
+    assert line.startswith("muse-generate: cannot write the trace to the temporary folder: ")
     assert Score(tmp_path / "out" / "from-nothing-1.mid").note_num() > 0

@@ -66,10 +66,10 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
         (["audio", "{prompt}"], "bach-prelude.mid is MIDI, not sound; leave out audio, or name another file"),
         (["text", "--prompt", "{prompt}"], "bach-prelude.mid is MIDI, not text"),
         (["{folder}/song.xyz"], "song.xyz is text by its content, but .xyz is not one of the endings of text"),
-        (["{folder}/song.bin"], "shows what it is; a prompt is a MIDI file, a sound file or a text file, and a domain"),
+        (["{folder}/song.bin"], "shows its domain; a prompt is a MIDI file, a sound file or a text file"),
         (["{folder}/empty.bin"], "{folder}/empty.bin is empty"),
-        (["{folder}"], "{folder} is a folder, and a prompt is one file, such as {folder}/bach-prelude.mid; "),
-        (["text", "{folder}"], "{folder} is a folder, and a prompt is one file"),
+        (["{folder}"], "{folder} is a folder, but a prompt is one file, such as {folder}/bach-prelude.mid; "),
+        (["text", "{folder}"], "{folder} is a folder, but a prompt is one file"),
         (["midi", "{prompt}", "--prompt", "saints"], "there are two prompts"),
         (["{prompt}", "saints"], "bach-prelude.mid, saints; allowed: one at a time"),
         (
@@ -91,7 +91,7 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
         ),
         (["--from-json", "{folder}"], "cannot read {folder}: it is a folder; --from-json takes a .json file"),
         (["midi", "--from-json", "{prompt}"], "{prompt} is MIDI; did you mean {folder}/bach-prelude.json?"),
-        (["{folder}/bach-prelude.json"], "to make that again: muse-generate --from-json {folder}/bach-prelude.json"),
+        (["{folder}/bach-prelude.json"], "to generate it again: muse-generate --from-json {folder}/bach-prelude.json"),
         (["midi", "--key", "H"], "no key is called 'H'"),
         (["midi", "--bytes", "3"], "--bytes is an option of text, not of music; music takes --seconds"),
         (["midi", "--out", "{folder}/piece.mp3"], "piece.mp3; allowed: a folder, or a file that ends in .mid or .wav"),
@@ -140,7 +140,7 @@ def test_an_out_with_an_ending_names_the_file(generate: Any, tmp_path: Path) -> 
     before = (tmp_path / "new" / "mine.mid").read_bytes()
     again = generate("midi", *SHORT, out=tmp_path / "new" / "mine.mid")
     assert (again.code, again.out) == (2, "")
-    assert "mine.mid is there already, and nothing is written over" in again.err
+    assert "mine.mid already exists and is not overwritten" in again.err
     assert (tmp_path / "new" / "mine.mid").read_bytes() == before
     # Several have numbers.
     assert generate("midi", *SHORT, "--num-samples", 2, out=tmp_path / "two" / "mine.mid").code == 0
@@ -238,8 +238,12 @@ def test_a_number_with_a_point_is_a_time_and_a_whole_one_a_step() -> None:
     ("seconds", "remark", "prompt"),
     [
         (7, "", "prompt: 6.67 s, 2 bars; new: "),
-        (1, "bach-prelude cannot be cut before 3.33 s: so much of it is the prompt", "prompt: 3.33 s, 1 bar; new: "),
-        (600, "bach-prelude has only {whole} s: all of it is the prompt", "prompt: {end} s, 8 bars; new: "),
+        (
+            1,
+            "bach-prelude cannot be split before 3.33 s, so the prompt has that length",
+            "prompt: 3.33 s, 1 bar; new: ",
+        ),
+        (600, "bach-prelude has only {whole} s: all of it is used as the prompt", "prompt: {end} s, 8 bars; new: "),
     ],
 )
 def test_a_line_says_how_long_the_prompt_is_and_how_much_is_new(

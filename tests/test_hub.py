@@ -154,7 +154,7 @@ def test_a_pushed_model_is_as_the_hubs_tools_expect_it_and_is_loaded_again(
         (("--push", NAME), None, "the hub does not know who you are; `hf auth login`"),
         (("--push", "you/waltzes"), TOKEN, "the hub does not let you write it"),
         (("--push", "waltzes"), TOKEN, "waltzes is not the name of a model on the Hub; allowed: OWNER/NAME"),
-        (("--private",), TOKEN, "nothing says where to copy it; allowed: --out, --push"),
+        (("--private",), TOKEN, "there is no destination; allowed: --out, --push"),
     ],
 )
 def test_what_cannot_be_pushed_is_one_line(

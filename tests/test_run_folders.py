@@ -174,8 +174,8 @@ def test_a_newer_damaged_checkpoint_is_left_where_it_is(tmp_path: Path) -> None:
     said: list[str] = []
     assert run.latest(said.append) == older
     assert said == [
-        f"skipping a newer checkpoint: {newer / 'model.safetensors'} is damaged: it is not what was written "
-        "(its SHA-256 is another)"
+        f"skipping a newer checkpoint: {newer / 'model.safetensors'} is damaged: its SHA-256 differs "
+        "from the recorded one"
     ]
     run.finish_save(older, keep=1)
     assert newer.is_dir()

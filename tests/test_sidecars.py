@@ -89,17 +89,17 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
         ("prompt.split_point", 1e30, "prompt.split_point is 1e+30; allowed: a number from 0 to 16,777,216"),
         ("prompt.split_point", float("nan"), "prompt.split_point is nan"),
         ("prompt.piece", "AA", "Incorrect padding"),
-        ("prompt.piece", 3, "prompt.piece is 3; allowed: a text"),
+        ("prompt.piece", 3, "prompt.piece is 3; allowed: a string"),
         ("prompt.piece", "YQBi", "the embedded prompt"),
         ("prompt.ids", [[1.5]], "ids are [[1.5]]; allowed: rows of 1 whole numbers"),
         ("prompt.ids", [["1"]], "ids are [['1']]"),
         ("prompt.ids", [[10**30]], "ids are [[1000"),
-        ("prompt.ids", [[0]], "prompt.ids do not begin a piece"),
+        ("prompt.ids", [[0]], "prompt.ids do not start with the begin token"),
         ("prompt.partial_frames", [[1]], "prompt.partial_frames has 1 step; allowed: up to 0"),
         ("prompt", [], "prompt is []; allowed: an object"),
         ("ids", [[-1]], "ids go from -1 to -1; allowed: 0 to "),
         ("constraints", {"bytes": 10**30}, "bytes is 1000"),
-        ("constraints", {"bytes": 1.5}, "constraints.bytes is 1.5; allowed: a number, or null"),
+        ("constraints", {"bytes": 1.5}, "constraints.bytes is 1.5; allowed: a number or null"),
         ("constraints", {"key": "C"}, "constraints.key is 'C'; allowed: null"),
         ("constraints", {"instruments": ["piano"]}, "constraints.instruments is ['piano']; allowed: null"),
         ("constraints", {"keep_tempo": True}, "constraints.keep_tempo is True; allowed: null"),
@@ -110,7 +110,7 @@ def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any
         ("candidates", 65, "candidates is 65; allowed: a whole number from 1 to 64"),
         ("candidate", 1, "candidate is 1; allowed: a whole number from 0 to 0"),
         ("domain", "midi", "domain is 'midi'; allowed: text"),
-        ("name", 7, "name is 7; allowed: a text"),
+        ("name", 7, "name is 7; allowed: a string"),
     ],
 )
 def test_a_field_that_cannot_be_is_named(tmp_path: Path, place: str, value: Any, reason: str) -> None:
@@ -121,9 +121,9 @@ def test_a_field_that_cannot_be_is_named(tmp_path: Path, place: str, value: Any,
     ("name", "value", "reason"),
     [
         ("seconds", 1e30, "seconds is 1e+30; allowed: more than 0, up to 86,400"),
-        ("bars", 1.5, "constraints.bars is 1.5; allowed: a number, or null"),
+        ("bars", 1.5, "constraints.bars is 1.5; allowed: a number or null"),
         ("tempo", True, "constraints.tempo is True"),
-        ("instruments", "piano", "constraints.instruments is 'piano'; allowed: a list of texts"),
+        ("instruments", "piano", "constraints.instruments is 'piano'; allowed: a list of strings"),
         ("key", 3, "constraints.key is 3"),
         ("rules", 10**30, "constraints.rules is 1000"),
         ("bytes", 8, "constraints.bytes is 8; allowed: null"),
@@ -164,7 +164,7 @@ def test_constraints_of_all_domains_with_nothing_asked_are_read_as_earlier_sidec
 def test_a_field_that_is_missing_is_named(tmp_path: Path, place: str) -> None:
     found = content()
     del found[place]
-    assert refusal(tmp_path, found) == f" is not a whole sidecar: it has no '{place}'"
+    assert refusal(tmp_path, found) == f" is not a complete sidecar: it has no '{place}'"
 
 
 @pytest.mark.parametrize(

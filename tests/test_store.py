@@ -89,8 +89,7 @@ def test_a_store_of_another_tokenizer_is_refused_with_both_fingerprints(made: Pa
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert (
-            refusal(folder)
-            == f"{folder} is not a token store: it has no manifest.json; muse-prepare makes a store from files"
+            refusal(folder) == f"{folder} is not a token store: it has no manifest.json; create one with muse-prepare"
         )
     (tmp_path / "file").write_text("")
     assert "is not a token store" in refusal(tmp_path / "file")

@@ -151,7 +151,7 @@ def test_without_shtab_one_line_says_how_to_get_it(run: RunCommand, monkeypatch:
     monkeypatch.setitem(sys.modules, "shtab", None)
     done = run("doctor", "--print-completion", "bash")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "--print-completion needs shtab; python -m pip install shtab" in done.err
+    assert "--print-completion needs shtab; install it with python -m pip install shtab" in done.err
 
 
 @pytest.mark.parametrize("command", ["generate", "prepare", "train", "compare", "export"])

@@ -220,7 +220,7 @@ def test_a_file_is_continued_and_kept_as_it_is(generate: Any, tmp_path: Path) ->
         (("--prompt", ""), "--prompt is empty"),
         (("--prompt", "{library}/binary.txt"), "is not text: byte 5 is zero"),
         (("--prompt", "{library}/empty.txt"), "is empty"),
-        (("--prompt", "{library}"), "is a folder, and a prompt is one file, such as "),
+        (("--prompt", "{library}"), "is a folder, but a prompt is one file, such as "),
         (("--bytes", 0), "--bytes is 0; allowed: more than 0"),
         (("--explain", "0:03"), "--explain is 0:03; allowed: a step from 0, since text has no times"),
     ],

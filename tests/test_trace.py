@@ -113,7 +113,7 @@ def test_keeping_a_trace_changes_no_id(checkpoint: Checkpoint) -> None:
     with_trace, without = (_of(checkpoint, trace, seed=2, max_steps=60, candidates=2) for trace in (True, False))
     for one, other in zip(with_trace.continuations(), without.continuations(), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="keeps no trace"):
+    with pytest.raises(ValueError, match="started without a trace"):
         without.trace(0)
 
 
@@ -175,7 +175,7 @@ def test_a_full_disk_loses_no_row_that_was_kept(monkeypatch: pytest.MonkeyPatch,
     request = Request(prompt=checkpoint.domain.prompt(None), seed=2, max_steps=60)
     generation = Generation(checkpoint.core, checkpoint.domain, request)
     for _ in range(2):
-        with pytest.raises(OutputError, match=r"cannot keep the trace in the temporary folder .*: No space left"):
+        with pytest.raises(OutputError, match=r"cannot write the trace to the temporary folder: No space left"):
             for _event in generation:
                 pass
     monkeypatch.undo()
@@ -243,7 +243,7 @@ def test_a_missing_or_cut_or_foreign_file_is_one_clear_line(saved: Path, tmp_pat
     whole = saved.read_bytes()
     for name, data in {"empty": b"", "text": b"hello", "cut": whole[: len(whole) // 2]}.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(ArgumentsError, match=f"{name} is not a whole trace"):
+        with pytest.raises(ArgumentsError, match=f"{name} is not a complete trace"):
             load_trace(tmp_path / name)
     with pytest.raises(ArgumentsError, match="cannot read"):
         load_trace(tmp_path / "nowhere")
@@ -260,12 +260,12 @@ def _rewritten(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"entropy": None}, "is not a whole trace: .*entropy"),
+        ({"entropy": None}, "is not a complete trace: .*entropy"),
         ({"version": np.array([7])}, "it has version 7, of a newer muse-shortcut"),
         ({"first": np.zeros(3, np.int64)}, "first does not fit"),
         ({"attention": np.zeros(3, np.float16)}, "offsets does not fit"),
         ({"attention": np.zeros(3, np.float64)}, "attention is float64"),
-        ({"ids": np.array([{}], dtype=object)}, "is not a whole trace"),
+        ({"ids": np.array([{}], dtype=object)}, "is not a complete trace"),
         ({"ids": np.array(3)}, r"ids is int64 \(\)"),
         ({"depth_share": np.array(0.5)}, r"depth_share is float64 \(\)"),
         ({"log_probability": np.array(0.5)}, r"log_probability is float64 \(\)"),

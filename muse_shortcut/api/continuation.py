@@ -352,7 +352,7 @@ class Stream:
             ArgumentsError: No trace is recorded.
         """
         if not self._trace:
-            raise ArgumentsError("this stream keeps no trace")
+            raise ArgumentsError("this stream was started without a trace")
         return self._generation.depth_shares(candidate, since)
 
     def run(self) -> list[Continuation]:

@@ -26,7 +26,7 @@ def find_prompt(domain: str, word: str, *, words: bool | None = None, suffixes: 
         ArgumentsError: The word names a folder, or none of these.
     """
     if not word:
-        raise ArgumentsError("the prompt is empty; leave it out to begin from nothing")
+        raise ArgumentsError("the prompt is empty; omit it to generate without a prompt")
     if exists(word):
         check_one_file(Path(word))
         return Path(word)
@@ -35,7 +35,7 @@ def find_prompt(domain: str, word: str, *, words: bool | None = None, suffixes: 
         return shipped
     if domain == "text" if words is None else words:
         if Path(word).suffix.lower() in suffixes and " " not in word:
-            raise ArgumentsError(f"there is no file {word}, which looks like a file's name rather than like words")
+            raise ArgumentsError(f"there is no file {word}, and by its suffix it is not text to continue")
         return None
     names = prompt_names(domain)
     shipped_ones = f"; the shipped prompts are {', '.join(names)}" if names else ""
@@ -49,8 +49,8 @@ def check_one_file(path: Path) -> None:
     found = (one for one in sorted(path.iterdir()) if one.is_file() and kind_by_suffix(one)) if _listable(path) else ()
     example = next((f", such as {one}" for one in found), "")
     raise ArgumentsError(
-        f"{path} is a folder, and a prompt is one file{example}; each file of a folder is continued by itself "
-        "(muse-prepare takes whole folders, to train on)"
+        f"{path} is a folder, but a prompt is one file{example}; continue its files one by one "
+        "(only muse-prepare reads whole folders, for training)"
     )
 
 

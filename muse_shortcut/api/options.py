@@ -88,20 +88,20 @@ def check_values(options: Options | Mapping[str, Any], *, has_prompt: bool) -> N
     Raises:
         ArgumentsError: An option is unknown, or no model accepts its value.
     """
-    asked = _asked(options)
-    _check_part(asked.get("prompt_seconds"), has_prompt=has_prompt)
-    given = _in_types(asked)
+    requested = _requested(options)
+    _check_part(requested.get("prompt_seconds"), has_prompt=has_prompt)
+    values = _converted(requested)
     # As `Domain.constraints` understands them.
-    given |= {name: given[name] or None for name in ("silence", "repeats") if name in given}
-    given |= {"tempo": None} if given.get("tempo") == "free" else {}
-    _request(Prompt(ids=np.zeros((0, 1), dtype=np.int64), piece=None), SamplingConfig(), _Unbound(**given), asked)
+    values |= {name: values[name] or None for name in ("silence", "repeats") if name in values}
+    values |= {"tempo": None} if values.get("tempo") == "free" else {}
+    _request(Prompt(ids=np.zeros((0, 1), dtype=np.int64), piece=None), SamplingConfig(), _Unbound(**values), requested)
 
 
 class _Unbound:
     """The requested constraints, before a domain is known."""
 
-    def __init__(self, **given: Any) -> None:
-        self.__dict__.update(given)
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
 
 
 def _check_part(seconds: float | None, *, has_prompt: bool) -> None:
@@ -139,68 +139,68 @@ def build_request(
         ArgumentsError: An option is unknown or out of its range.
         ConstraintError: The domain does not support a requested constraint.
     """
-    asked = _asked(options)
-    return _request(prompt, sampling, _constraints(domain, asked), asked)
+    requested = _requested(options)
+    return _request(prompt, sampling, _constraints(domain, requested), requested)
 
 
-def _asked(options: Options | Mapping[str, Any]) -> dict[str, Any]:
+def _requested(options: Options | Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(options) - set(OPTION_NAMES)
     if unknown:
         raise ArgumentsError(f"there is no option {sorted(unknown)[0]!r}; allowed: {', '.join(OPTION_NAMES)}")
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, asked: Mapping[str, Any]) -> Request:
+def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, requested: Mapping[str, Any]) -> Request:
     return Request(
         prompt=prompt,
-        sampling=replace(sampling, **{name: asked[name] for name in _SAMPLING if name in asked}),
+        sampling=replace(sampling, **{name: requested[name] for name in _SAMPLING if name in requested}),
         constraints=constraints,
-        candidates=asked.get("num_samples", 1),
-        max_steps=asked.get("max_new_tokens"),
-        seed=secrets.randbelow(2**32) if asked.get("seed") is None else asked["seed"],
+        candidates=requested.get("num_samples", 1),
+        max_steps=requested.get("max_new_tokens"),
+        seed=secrets.randbelow(2**32) if requested.get("seed") is None else requested["seed"],
     )
 
 
-def _constraints(domain: Domain[Any], asked: Mapping[str, Any]) -> Constraints:
-    constraints = domain.constraints(_in_types(asked))
-    if not any(name in asked for name in (*_LENGTHS, "max_new_tokens")):
+def _constraints(domain: Domain[Any], requested: Mapping[str, Any]) -> Constraints:
+    constraints = domain.constraints(_converted(requested))
+    if not any(name in requested for name in (*_LENGTHS, "max_new_tokens")):
         constraints = constraints.with_length(DEFAULT_LENGTH[domain.unit])
     return constraints
 
 
-def _in_types(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The constraints that are asked for, in the types that domains take."""
-    given = {name: asked[name] for name in _CONSTRAINTS if name in asked}
+def _converted(requested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the requested constraints, converted to the types that domains expect."""
+    values = {name: requested[name] for name in _CONSTRAINTS if name in requested}
     for name, parse in (("instruments", _instruments), ("tempo", _tempo), ("key", _key)):
-        if name in given:
-            given[name] = parse(given[name])
+        if name in values:
+            values[name] = parse(values[name])
     # The sidecar has the same bytes for 20 and 20.0.
-    return given | {name: float(given[name]) for name in _IN_SECONDS if type(given.get(name)) is int}
+    return values | {name: float(values[name]) for name in _IN_SECONDS if type(values.get(name)) is int}
 
 
 _IN_SECONDS = ("seconds", "silence")
 
 
-def _tempo(asked: Any) -> float | str:
-    if str(asked).strip().lower() == "free":
+def _tempo(requested: Any) -> float | str:
+    if str(requested).strip().lower() == "free":
         return "free"
     try:
-        return float("no" if isinstance(asked, bool) else asked)
+        return float("no" if isinstance(requested, bool) else requested)
     except (TypeError, ValueError, OverflowError):
-        raise OptionError("tempo", asked, "beats per minute, or free") from None
+        raise OptionError("tempo", requested, "beats per minute, or free") from None
 
 
-def _key(asked: object) -> str:
-    if not isinstance(asked, str) or not asked.strip():
-        raise OptionError("key", asked, "a key such as 'F# minor', or pitch classes such as '0,4,7'")
-    return asked.strip()
+def _key(requested: object) -> str:
+    if not isinstance(requested, str) or not requested.strip():
+        raise OptionError("key", requested, "a key such as 'F# minor', or pitch classes such as '0,4,7'")
+    return requested.strip()
 
 
-def _instruments(asked: object) -> tuple[str, ...]:
-    names = asked.split(",") if isinstance(asked, str) else asked
+def _instruments(requested: object) -> tuple[str, ...]:
+    names = requested.split(",") if isinstance(requested, str) else requested
     kept: tuple[str, ...] = ()
     if isinstance(names, Sequence) and all(type(name) in (str, int) for name in names):
         kept = tuple(str(name).strip() for name in names if str(name).strip())
     if not kept:
-        raise OptionError("instruments", asked, "names or numbers with commas between them")
+        raise OptionError("instruments", requested, "names or numbers with commas between them")
     return kept

@@ -69,7 +69,7 @@ def main() -> NoReturn:
     """Run the command."""
     parser = _parser()
     arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _bench(arguments), parser.called)
+    run_command(PROGRAM, lambda: _bench(arguments), parser.option_name)
 
 
 def _bench(arguments: Namespace) -> None:

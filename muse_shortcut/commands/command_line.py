@@ -1,6 +1,6 @@
 """Argument parsing of all commands: dashes or underscores, errors in one line, exit codes.
 
-0 done    2 the user's input or arguments    130 interrupted, what was made so far is kept    1 anything else
+0 done    2 the user's input or arguments    130 interrupted; existing results are kept    1 anything else
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from jsonargparse import ArgumentParser, Namespace
 
 from muse_shortcut.commands.completion import SHELLS
-from muse_shortcut.commands.error_messages import plainly
+from muse_shortcut.commands.error_messages import reword_error
 from muse_shortcut.commands.help_formatter import HelpFormatter
 from muse_shortcut.earlier_names import current_name, current_options
 from muse_shortcut.errors import ArgumentsError, MuseError
@@ -99,21 +99,21 @@ class CommandLine(ArgumentParser):
 
     def _lists(self, words: list[str]) -> list[str]:
         """Convert comma-separated numbers to the list syntax of jsonargparse: [2,4]."""
-        wanted = {f"--{name}" for name, kind in self._fields.items() if kind.startswith("tuple")}
-        wanted |= {
+        tuples = {f"--{name}" for name, kind in self._fields.items() if kind.startswith("tuple")}
+        tuples |= {
             one for a in self._actions for one in a.option_strings if "tuple" in str(getattr(a, "_typehint", ""))
         }
-        made: list[str] = []
+        result: list[str] = []
         for word in words:
             name, equals, value = word.partition("=")
-            if equals and name in wanted:
+            if equals and name in tuples:
                 word = f"{name}={_as_list(value)}"
-            elif made and made[-1] in wanted:
+            elif result and result[-1] in tuples:
                 word = _as_list(word)
-            made.append(word)
-        return made
+            result.append(word)
+        return result
 
-    def called(self, option: str) -> str:
+    def option_name(self, option: str) -> str:
         """Return the command-line form of an option of Python: `--top-k`, `--train.max_steps`. It is unchanged if the
         command has no such option."""
         known = [one.removeprefix("--") for action in self._actions for one in action.option_strings]
@@ -121,15 +121,15 @@ class CommandLine(ArgumentParser):
         found = next((one for one in known if one == option or one.endswith(f".{option}")), None)
         return option if found is None else spelt(found)
 
-    def made_of(self, arguments: Namespace) -> Namespace:
+    def instantiated(self, arguments: Namespace) -> Namespace:
         """Build the configurations from parsed arguments.
 
         Raises:
             ArgumentsError: A configuration is invalid.
         """
         try:
-            made: Namespace = self.instantiate(arguments)
-            return made
+            result: Namespace = self.instantiate(arguments)
+            return result
         except ValueError as error:
             # jsonargparse lists every type that a nested field could have had, each with its reason.
             reason: BaseException | None = error
@@ -145,8 +145,8 @@ class CommandLine(ArgumentParser):
             raise ArgumentError(None, message) from ex
         options = [one[2:] for action in self._actions for one in action.option_strings if one.startswith("--")]
         places = {name: _place(a) for a in self._actions if not a.option_strings for name in (a.dest, str(a.metavar))}
-        line = plainly(one_line(message), [*options, *self._fields], places)
-        print(f"{self.prog}: {line} (see --help)", file=sys.stderr)
+        reworded = reword_error(one_line(message), [*options, *self._fields], places)
+        print(f"{self.prog}: {reworded} (see --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -267,20 +267,20 @@ class RawOptions:
         return self._file.get("domain")
 
 
-def run_command(program: str, body: Callable[[], int | None], called: Callable[[str], str] = str) -> NoReturn:
+def run_command(program: str, body: Callable[[], int | None], option_name: Callable[[str], str] = str) -> NoReturn:
     """Run the body of a command, and exit with the code of its outcome.
 
     Args:
         program: Name of the program, which prefixes its errors.
         body: The work; it may return an exit code.
-        called: Returns the command-line form of an option of Python: `CommandLine.called`.
+        option_name: Returns the command-line form of an option of Python: `CommandLine.option_name`.
     """
     try:
         code = body() or 0
         sys.stdout.flush()
     except MuseError as error:
-        line = error.worded(called) if isinstance(error, InvalidOptionError) else error
-        print(f"{program}: {line}", file=sys.stderr)
+        message = error.worded(option_name) if isinstance(error, InvalidOptionError) else error
+        print(f"{program}: {message}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

@@ -70,7 +70,7 @@ def main() -> NoReturn:
     parser = make()
     words = sys.argv[2:] if what in variants else sys.argv[1:]
     arguments = parser.parse_line(words, variants=lambda: [_time_parser()] if what not in variants else [])
-    run_command(PROGRAM, lambda: work(arguments), parser.called)
+    run_command(PROGRAM, lambda: work(arguments), parser.option_name)
 
 
 def _plan(arguments: Namespace) -> Plan:

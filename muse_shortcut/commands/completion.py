@@ -34,7 +34,7 @@ def completion_script(
     try:
         import shtab
     except ImportError as error:
-        raise ArgumentsError("--print-completion needs shtab; python -m pip install shtab") from error
+        raise ArgumentsError("--print-completion needs shtab; install it with python -m pip install shtab") from error
     # jsonargparse spells options with underscores; a plain argparse parser is all that shtab needs.
     plain = ArgumentParser(prog=command.prog, add_help=False)
     known: set[str] = set()

@@ -44,7 +44,7 @@ def _look(arguments: Namespace) -> int:
             group = one.group
             say(f"{group}\n")
         say(f"  {one.name:<16} {one.value}\n")
-        if one.mend:
-            say(f"  {'':<16} -> {one.mend}\n")
+        if one.fix:
+            say(f"  {'':<16} -> {one.fix}\n")
     say("something is missing\n" if missing else "everything that is needed is installed\n")
     return 1 if missing else 0

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from muse_shortcut.suggesting import did_you_mean, options_like, spelt
 
-__all__ = ["plainly"]
+__all__ = ["reword_error"]
 
 _WRONG_TYPE = re.compile(r"Parser key \"(?P<key>[\w.]+)\": Expected an? (?P<type>.*?)\. Got value: (?P<value>.*)")
 _WRONG_CHOICE = re.compile(
@@ -33,7 +33,7 @@ _NAMES = {
 _LIST = "whole numbers with commas between them"
 
 
-def plainly(message: str, options: Collection[str], places: Mapping[str, str]) -> str:
+def reword_error(message: str, options: Collection[str], places: Mapping[str, str]) -> str:
     """Reword a message of argparse or jsonargparse in the style of the other messages.
 
     Args:
@@ -46,19 +46,19 @@ def plainly(message: str, options: Collection[str], places: Mapping[str, str]) -
     if found := _NESTED.fullmatch(message):
         inside, message = f"{found['key']}.", found["inner"]
 
-    def called(key: str) -> str:
+    def name_of(key: str) -> str:
         return places[key].split()[0] if key in places else spelt(inside + key)
 
     if found := _WRONG_TYPE.fullmatch(message):
-        return f"{called(found['key'])} is {_quoted(found['value'])}; allowed: {_type(found['type'])}"
+        return f"{name_of(found['key'])} is {_quoted(found['value'])}; allowed: {_type(found['type'])}"
     if found := _NO_FIELDS.fullmatch(message):
-        return f"{called(found['key'])} is {_quoted(found['value'] or found['text'])}; allowed: its fields, one by one"
+        return f"{name_of(found['key'])} is {_quoted(found['value'] or found['text'])}; allowed: its fields, one by one"
     if found := _WRONG_CHOICE.fullmatch(message):
         allowed = [one.strip("' ") for one in found["all"].split(",")]
         hint = did_you_mean(found["value"], allowed)
-        return f"{called(found['key'])} is {found['value']!r}; allowed: {', '.join(allowed)}{hint}"
+        return f"{name_of(found['key'])} is {found['value']!r}; allowed: {', '.join(allowed)}{hint}"
     if found := _NO_VALUE.fullmatch(message):
-        return f"{called(found['key'])} needs a value"
+        return f"{name_of(found['key'])} needs a value"
     if found := _UNKNOWN_FIELD.fullmatch(message):
         key = found["key"] if found["group"] is None else f"{found['group']}.{found['key']}"
         return _unknown(inside + key, options)

@@ -48,7 +48,7 @@ def _parser() -> CommandLine:
         "--checkpoint",
         type=str,
         metavar="DIR",
-        help="a checkpoint, a run or hf:OWNER/NAME; default: the model that ships",
+        help="a checkpoint, a run or hf:OWNER/NAME; default: the shipped model",
     )
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
     parser.add_argument(
@@ -115,7 +115,7 @@ def main() -> NoReturn:
         evaluate_continue()
     parser = _parser()
     arguments = parser.parse_line(variants=_variants)
-    run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
+    run_command(PROGRAM, lambda: _evaluate(arguments), parser.option_name)
 
 
 def _evaluate(arguments: Namespace) -> int:
@@ -167,8 +167,8 @@ def _evaluate(arguments: Namespace) -> int:
     with StopSwitch() as stop:
         # Ctrl-C ends the current part and skips the rest; finished parts are written.
         with suppress(KeyboardInterrupt):
-            wanted = arguments.continuations or arguments.copies
-            choice = _choose(evaluation, selection, stop) if wanted else None
+            needed = arguments.continuations or arguments.copies
+            choice = _choose(evaluation, selection, stop) if needed else None
             if arguments.likelihood:
                 result["likelihood"] = _likelihood(evaluation, scoring, stop)
             if choice is not None:
@@ -213,10 +213,10 @@ def _selection(arguments: Namespace) -> WindowSelection:
         if getattr(arguments, option) is not None:
             name = option.replace("_", "-")
             raise ArgumentsError(f"--{name} does not apply to {arguments.domain}; allowed: --prompt-{unit}, --{unit}")
-    given, length = (getattr(arguments, option) for option in (f"prompt_{unit}", unit))
+    values, length = (getattr(arguments, option) for option in (f"prompt_{unit}", unit))
     return WindowSelection(
         count=arguments.windows,
-        prompt_length=DEFAULT_LENGTHS[unit][0] if given is None else given,
+        prompt_length=DEFAULT_LENGTHS[unit][0] if values is None else values,
         length=DEFAULT_LENGTHS[unit][1] if length is None else length,
         unit=unit,
         seed=arguments.seed,
@@ -224,9 +224,9 @@ def _selection(arguments: Namespace) -> WindowSelection:
 
 
 def _sampling(arguments: Namespace, default: SamplingConfig) -> SamplingConfig:
-    given = {item.name: getattr(arguments, item.name) for item in fields(SamplingConfig)}
+    values = {item.name: getattr(arguments, item.name) for item in fields(SamplingConfig)}
     return replace(
-        default, **{name: value for name, value in given.items() if value is not None and value is not False}
+        default, **{name: value for name, value in values.items() if value is not None and value is not False}
     )
 
 
@@ -307,11 +307,11 @@ def _continuations(
     use_decoding_threads(evaluation.checkpoint.core.parameter_count())
     rules = domain.default_constraints() if evaluation.arguments.rules else domain.constraints_type()
     outcomes: list[Outcome] = []
-    made = continue_windows(
+    stream = continue_windows(
         model, choice.windows, selection.length, constraints=rules, sampling=sampling, seed=selection.seed
     )
     with evaluation.terminal.progress("continuing", len(choice.windows)) as bar:
-        while not stop() and (outcome := next(made, None)) is not None:
+        while not stop() and (outcome := next(stream, None)) is not None:
             outcomes.append(outcome)
             bar.show(len(outcomes), "pieces")
     if evaluation.arguments.continuations and outcomes:

@@ -30,7 +30,7 @@ def build_parser() -> CommandLine:
         "output with 1, 2, 4 and 8 codebooks, compared with shuffled codes, random codes and a low-pass filter.",
     )
     parser.add_argument("domain", choices=["codec"], help="the word codec")
-    parser.add_argument("--checkpoint", type=str, metavar="CODEC", help="the codec (default: the one that ships)")
+    parser.add_argument("--checkpoint", type=str, metavar="CODEC", help="the codec (default: the shipped one)")
     parser.add_argument(
         "--data", type=str, required=True, metavar="RUN", help="a run of muse-train codec, whose sounds are used"
     )
@@ -48,7 +48,7 @@ def main() -> NoReturn:
     """The command."""
     parser = build_parser()
     arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
+    run_command(PROGRAM, lambda: _evaluate(arguments), parser.option_name)
 
 
 def _evaluate(arguments: Namespace) -> None:

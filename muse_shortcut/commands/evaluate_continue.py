@@ -44,7 +44,7 @@ def build_parser() -> CommandLine:
         help="which of the files (default: test for a recipe with an official split, otherwise all)",
     )
     parser.add_argument(
-        "--checkpoint", type=str, metavar="DIR", help="the model, hf:OWNER/NAME too (default: the one that ships)"
+        "--checkpoint", type=str, metavar="DIR", help="the model, hf:OWNER/NAME too (default: the shipped one)"
     )
     parser.add_argument("--pieces", type=int, default=20, help="how many pieces, chosen at random")
     parser.add_argument("--samples", type=int, default=2, help="continuations of each piece")
@@ -58,7 +58,9 @@ def build_parser() -> CommandLine:
         default=True,
         help="also train a classifier of true and generated music",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the chosen pieces, the samples and the intervals")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the choice of pieces, the samples and the intervals"
+    )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the features of all continuations to this file")
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to generate on"
@@ -71,7 +73,7 @@ def main() -> NoReturn:
     """The command."""
     parser = build_parser()
     arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _evaluate(arguments), parser.called)
+    run_command(PROGRAM, lambda: _evaluate(arguments), parser.option_name)
 
 
 def _evaluate(arguments: Namespace) -> None:
@@ -146,12 +148,12 @@ def _files(arguments: Namespace, suffixes: frozenset[str], terminal: Terminal) -
     source, domain = name_source(arguments.data, arguments.domain), arguments.domain
     any_ending, fetch = domain_class(domain).divisible, fetch_under_bars(terminal)
     [files], _ = find_files([source], suffixes, None, domain=domain, any_ending=any_ending, fetch=fetch)
-    wanted = arguments.split or ("test" if any(file.split for file in files) else "all")
-    if wanted == "all":
+    chosen = arguments.split or ("test" if any(file.split for file in files) else "all")
+    if chosen == "all":
         return [(file.name, file.path) for file in files]
     # Without an official split, use the one that muse-prepare draws by default.
     splits = split_files(files, seed=0, held_out=0.05)
-    kept = [(file.name, file.path) for file, split in zip(files, splits, strict=True) if split == wanted]
+    kept = [(file.name, file.path) for file, split in zip(files, splits, strict=True) if split == chosen]
     if not kept:
-        raise ArgumentsError(f"the {wanted} split of {arguments.data} has no files")
+        raise ArgumentsError(f"the {chosen} split of {arguments.data} has no files")
     return kept

@@ -143,7 +143,7 @@ class Tables:
             ],
         )
         self._print(
-            "Mean distance from the true continuation, with 95 % intervals; last, another piece's less ours",
+            "Mean distance from the true continuation, with 95 % intervals; last, that of another piece minus ours",
             ("feature", "ours", "another piece", "prompt repeated", "another - ours"),
             [
                 (
@@ -157,7 +157,7 @@ class Tables:
         )
         if accuracies is not None:
             self._print(
-                "How often a classifier tells true from generated (0.5: it cannot)",
+                "Accuracy of a classifier that separates true from generated music (0.5: it cannot)",
                 ("", "ours", "another piece", "prompt repeated"),
                 [("accuracy", *(_number(accuracies.get(name)) for name in _CONTINUED[1:]))],
             )
@@ -167,8 +167,8 @@ class Tables:
         counts = ", ".join(f"{count} of {source}" for source, count in windows.items())
         self._print(
             f"Continuations of {sum(windows.values())} held-out pieces ({counts}):\n"
-            "means of true and model; then the mean distance from the true continuation: of the model's, of the same\n"
-            "place in another piece of the source, of the prompt's end repeated, of elsewhere in the piece",
+            "means of the true and the model's continuation; then mean distance from the true one: of the model's,\n"
+            "of the same place in another piece of the source, of the repeated end of the prompt, of another place",
             ("measure", "in", "true", "model", "| model", "other", "repeated", "elsewhere", "windows"),
             [
                 (
@@ -183,8 +183,8 @@ class Tables:
             ],
         )
         self._print(
-            "How much nearer the model is: the control's distance less the model's, mean and 95 % interval,\n"
-            "marked where all of it is on one side of 0; none where fewer than eight windows differ",
+            "How much nearer the model is: distance of the control minus that of the model, mean and 95 % interval,\n"
+            "marked if it excludes 0; none if fewer than eight windows differ",
             ("measure", "than other", "than repeated"),
             [
                 (one.measure.replace("_", " "), _interval(one.gains["other"]), _interval(one.gains["repeated"]))
@@ -194,16 +194,16 @@ class Tables:
         if not any(gain for one in found for gain in one.gains.values()):
             count = sum(windows.values())
             self._console.print(
-                f"No interval can be given of {count} {'window' if count == 1 else 'windows'}: at least eight must "
-                "differ; more pieces in the split give them.",
+                f"{count} {'window is' if count == 1 else 'windows are'} too few for intervals: at least eight must "
+                "differ. Use a split with more pieces.",
                 soft_wrap=True,
             )
 
         numbers = [one for one in found if one.overlaps["model"] is not None]
         if numbers:
             self._print(
-                "How far the numbers of all windows are distributed as the true ones are: overlap of densities, 1 is\n"
-                "alike, and 95 % interval; elsewhere in the same pieces is as much as there can be",
+                "Overlap between the distributions of the numbers of all windows and of the true ones (1: identical),\n"
+                "with 95 % interval; elsewhere in the same pieces is an upper bound",
                 ("measure", "model", "other", "repeated", "elsewhere"),
                 [
                     (one.measure.replace("_", " "), *(_between(one.overlaps[name]) for name in _CANDIDATES))
@@ -225,7 +225,7 @@ class Tables:
             rows.append(row)
         names = ("nearer than other", "as near", "farther", "nearer than repeated", "as near", "farther")
         self._print(
-            "Measures in which the model is, each with 95 % confidence,",
+            "Number of measures in which the model is, with 95 % confidence,",
             ("source", *names),
             rows,
         )
@@ -257,7 +257,8 @@ class Tables:
             passing = "-" if one is None or one.passing is None else f"{one.passing:.1%}"
             rows.append([name, str(one.windows if one else 0), *shown, passing])
         self._print(
-            f"Longest run that is in a training piece ({searched:,} {counted}): median / ninth decile / longest",
+            f"Longest run that also occurs in a training piece ({searched:,} {counted}): median / 90th percentile / "
+            "longest",
             ("continuations", "windows", counted, domain.unit, "bars", bound),
             rows,
         )

@@ -53,14 +53,14 @@ def main() -> NoReturn:
     """The command."""
     parser = _parser()
     arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _export(arguments), parser.called)
+    run_command(PROGRAM, lambda: _export(arguments), parser.option_name)
 
 
 def _export(arguments: Namespace) -> None:
     from muse_shortcut.hub import check_repository
 
     if arguments.out is None and arguments.push is None:
-        raise ArgumentsError("nothing says where to copy it; allowed: --out, --push, or both")
+        raise ArgumentsError("there is no destination; allowed: --out, --push, or both")
     if arguments.private and arguments.push is None:
         raise ArgumentsError("--private needs --push")
     if arguments.push is not None:

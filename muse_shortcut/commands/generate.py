@@ -1,4 +1,4 @@
-"""muse-generate: a prompt in, continuations out."""
+"""muse-generate: continue a prompt."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from muse_shortcut.commands.explained_step import check_explained_step, parse_ex
 from muse_shortcut.commands.generate_options import build_parser
 from muse_shortcut.commands.generation_progress import GenerationProgress
 from muse_shortcut.commands.outputs import (
-    Wanted,
+    OutputOptions,
     choose_output,
     parse_loudness,
-    say_lengths,
-    say_what_next,
+    print_lengths,
+    print_next_steps,
     write_candidates,
 )
 from muse_shortcut.commands.prompts import (
     STANDARD_INPUT,
-    asked_options,
     check_options,
     choose_target,
     find_prompt,
-    places_first,
+    positionals_first,
     read_standard_input,
+    request_options,
 )
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint
@@ -60,22 +60,22 @@ _LENGTHS = ("seconds", "bars", "bytes", "max_new_tokens")
 
 
 def main() -> NoReturn:
-    """The command."""
+    """Run the command."""
     parser = build_parser(PROGRAM)
-    arguments = parser.parse_line(places_first(sys.argv[1:], parser))
-    run_command(PROGRAM, lambda: _generate(arguments), parser.called)
+    arguments = parser.parse_line(positionals_first(sys.argv[1:], parser))
+    run_command(PROGRAM, lambda: _generate(arguments), parser.option_name)
 
 
 def _generate(arguments: Namespace) -> int:
-    # What a person can get wrong comes before what takes seconds to load.
+    # User errors are reported before anything that takes seconds to load.
     terminal = Terminal(PROGRAM, arguments)
     target = choose_target(arguments)
     arguments.domain, arguments.prompt = target.domain, target.prompt
     if arguments.from_json:
-        _refuse_with_sidecar(arguments)
+        _refuse_request_options(arguments)
     path = find_prompt(target)
     check_options(arguments, target.domain)
-    wanted = _wanted(arguments)
+    options = _output_options(arguments)
     output = choose_output(arguments.out, target.domain)
     from muse_shortcut.api.model import load
     from muse_shortcut.api.prompts import LoadedPrompt
@@ -93,23 +93,23 @@ def _generate(arguments: Namespace) -> int:
         if sidecar.checkpoint != model.checkpoint.digest:
             raise ArgumentsError(
                 f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
-                f"{model.checkpoint.digest[:12]}; name the right ones with --checkpoint"
+                f"{model.checkpoint.digest[:12]}; give the right checkpoint with --checkpoint"
             )
         request, source = sidecar.request, LoadedPrompt(sidecar.request.prompt.piece, sidecar.name, sidecar.source)
         if arguments.loudness is None:
-            wanted = replace(wanted, loudness=sidecar.loudness)
+            options = replace(options, loudness=sidecar.loudness)
     else:
         request, source = _make_request(arguments, model, path, terminal)
-    if wanted.explain is not None:
-        check_explained_step(wanted.explain, model.domain, request, None if sidecar is None else len(sidecar.ids))
-    # Before the work, so that a wrong soundfont costs no one a minute.
+    if options.explain is not None:
+        check_explained_step(options.explain, model.domain, request, None if sidecar is None else len(sidecar.ids))
+    # A wrong soundfont is reported before the continuation is generated.
     if arguments.sound:
-        wanted = replace(wanted, sound=model.domain.describe_sound(wanted.soundfont, wanted.loudness))
-    alone = sidecar is not None or (wanted.keep or request.candidates) == 1
-    wanted = replace(wanted, named=alone and output.name is not None)
-    stem = output.stem(source.name, alone=alone)
+        options = replace(options, sound=model.domain.describe_sound(options.soundfont, options.loudness))
+    single = sidecar is not None or (options.keep or request.candidates) == 1
+    options = replace(options, named=single and output.name is not None)
+    stem = output.stem(source.name, single=single)
     make_folder(stem.parent)
-    keep = wanted.trace or wanted.picture or wanted.explain is not None
+    keep = options.trace or options.picture or options.explain is not None
     stream = model.start(request, source, trace=keep)
     if sidecar is None:
         terminal.hint(f"seed {request.seed}")
@@ -119,24 +119,24 @@ def _generate(arguments: Namespace) -> int:
     with StopSwitch() as stop:
         full: OutputError | None = None
         try:
-            _grow(stream, model.domain, stop, terminal)
+            _run_stream(stream, model.domain, stop, terminal)
         except OutputError as error:
-            # No room for the trace: what has been made is written all the same.
+            # There is no space for the trace; everything else is still written.
             full = error
-        # Writing what there is goes on after a Ctrl-C: that is what it is for.
+        # After Ctrl-C everything that was generated is written.
         interrupted = stop.pressed
         if full is not None:
-            wanted = replace(wanted, trace=False, picture=False, explain=None)
-        made = stream.continuations()
-        made_again = made if sidecar is None else [made[sidecar.candidate]]
-        written, problems = write_candidates(made_again, stem, wanted, terminal)
-        say_lengths(written, terminal)
+            options = replace(options, trace=False, picture=False, explain=None)
+        continuations = stream.continuations()
+        selected = continuations if sidecar is None else [continuations[sidecar.candidate]]
+        written, problems = write_candidates(selected, stem, options, terminal)
+        print_lengths(written, terminal)
         if interrupted or not problems:
-            say_what_next(written, stream.steps if interrupted else None, wanted, terminal)
+            print_next_steps(written, stream.steps if interrupted else None, options, terminal)
         terminal.finish(
             {
                 "seed": request.seed,
-                "prompt": None if source.piece is None else {"file": source.file} | made[0].prompt_length,
+                "prompt": None if source.piece is None else {"file": source.file} | continuations[0].prompt_length,
                 "continuations": [one.to_json() for one in written],
                 "interrupted": interrupted,
             }
@@ -147,17 +147,21 @@ def _generate(arguments: Namespace) -> int:
         raise ArgumentsError("; ".join(problems))
     for problem in problems:
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
-    if sidecar is not None and not interrupted and made[sidecar.candidate].ids.tolist() != sidecar.ids.tolist():
-        terminal.warn("this machine's arithmetic differs from the one that made the sidecar: the ids are not the same")
+    if (
+        sidecar is not None
+        and not interrupted
+        and continuations[sidecar.candidate].ids.tolist() != sidecar.ids.tolist()
+    ):
+        terminal.warn("the ids differ from those of the sidecar: this machine computes slightly different numbers")
     return 130 if interrupted else 0
 
 
-def _wanted(arguments: Namespace) -> Wanted:
+def _output_options(arguments: Namespace) -> OutputOptions:
     """Return the requested outputs, as far as they are known without a model."""
     samples = 1 if arguments.num_samples is None else arguments.num_samples
     if arguments.keep is not None and not 1 <= arguments.keep <= samples:
         raise ArgumentsError(f"--keep is {arguments.keep}; allowed: 1 to --num-samples, {samples}")
-    return Wanted(
+    return OutputOptions(
         keep=arguments.keep,
         trace=arguments.trace,
         picture=arguments.picture,
@@ -167,11 +171,11 @@ def _wanted(arguments: Namespace) -> Wanted:
     )
 
 
-def _refuse_with_sidecar(arguments: Namespace) -> None:
-    given = [name for name in _REQUEST_OPTIONS if getattr(arguments, name) is not None]
-    if given or arguments.greedy:
-        option = (given or ["greedy"])[0].replace("_", "-")
-        raise ArgumentsError(f"--from-json makes the same again: --{option} cannot be changed beside it")
+def _refuse_request_options(arguments: Namespace) -> None:
+    used = [name for name in _REQUEST_OPTIONS if getattr(arguments, name) is not None]
+    if used or arguments.greedy:
+        option = (used or ["greedy"])[0].replace("_", "-")
+        raise ArgumentsError(f"--from-json generates the same continuation again; it does not go with --{option}")
 
 
 def _make_request(
@@ -185,28 +189,28 @@ def _make_request(
     piece = _read_prompt(arguments, domain, path, terminal)
     prompt = domain.prompt(piece, arguments.prompt_seconds)
     if piece is not None and arguments.prompt_seconds is not None:
-        _say_other_length(domain, piece, arguments, prompt.split_point, terminal)
+        _warn_about_length(domain, piece, arguments, prompt.split_point, terminal)
     name, file = ("from-nothing", None) if path is None else (path.stem, path.name)
     if path is None and piece is not None:
         name = "words"
-    request = build_request(domain, prompt, model.checkpoint.sampling, asked_options(arguments))
+    request = build_request(domain, prompt, model.checkpoint.sampling, request_options(arguments))
     return request, LoadedPrompt(piece, name, file)
 
 
-def _say_other_length(
+def _warn_about_length(
     domain: Domain[Any], piece: Any, arguments: Namespace, split_point: float, terminal: Terminal
 ) -> None:
     """Warn if the prompt is shorter or longer than requested."""
-    length, asked = domain.duration(piece), arguments.prompt_seconds
+    length, requested = domain.duration(piece), arguments.prompt_seconds
     # The last frame of sound is left out if it is incomplete.
-    if asked > length + 0.01 and abs(domain.find_split_point(piece, RANGES["prompt_seconds"]) - split_point) < 1e-6:
-        terminal.warn(f"{arguments.prompt} has only {length:.1f} s: all of it is the prompt")
-    elif split_point > asked + 0.01:
-        terminal.warn(f"{arguments.prompt} cannot be cut before {split_point:.2f} s: so much of it is the prompt")
+    if requested > length + 0.01 and abs(domain.find_split_point(piece, RANGES["prompt_seconds"]) - split_point) < 1e-6:
+        terminal.warn(f"{arguments.prompt} has only {length:.1f} s: all of it is used as the prompt")
+    elif split_point > requested + 0.01:
+        terminal.warn(f"{arguments.prompt} cannot be split before {split_point:.2f} s, so the prompt has that length")
 
 
 def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None, terminal: Terminal) -> Any:
-    """The piece to continue; None where there is none."""
+    """Read the piece to continue; None without a prompt."""
     from muse_tokenizers.text.encodings import check_encoding
 
     more: dict[str, Any] = {} if arguments.encoding is None else {"encoding": check_encoding(arguments.encoding)}
@@ -223,10 +227,11 @@ def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None, t
     return domain.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
 
 
-def _grow(stream: Stream, domain: Domain[Any], stop: StopSwitch, terminal: Terminal) -> None:
-    """Run a generation until it ends or is interrupted: of one text with its words as they come, else under a bar."""
+def _run_stream(stream: Stream, domain: Domain[Any], stop: StopSwitch, terminal: Terminal) -> None:
+    """Run a generation until it ends or is interrupted. A single text is printed as it is generated; otherwise a
+    progress bar is shown."""
     if domain.view == "text" and stream.request.candidates == 1 and not terminal.quiet and not terminal.json:
-        _say_words(stream, domain, stop)
+        _stream_text(stream, domain, stop)
         return
     progress = GenerationProgress(stream.request, domain)
     with terminal.progress("generating", progress.total) as bar:
@@ -239,19 +244,19 @@ def _grow(stream: Stream, domain: Domain[Any], stop: StopSwitch, terminal: Termi
         bar.show(progress.done, progress.note)
 
 
-def _say_words(stream: Stream, domain: Domain[Any], stop: StopSwitch) -> None:
-    """The prompt, and each new character when all of it is there."""
+def _stream_text(stream: Stream, domain: Domain[Any], stop: StopSwitch) -> None:
+    """Print the prompt, and each new character once it is complete."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     prompt = stream.request.prompt.piece
-    say(_harmless(decoder.decode(b"" if prompt is None else domain.dumps(prompt))))
+    say(_printable(decoder.decode(b"" if prompt is None else domain.dumps(prompt))))
     for event in stream:
         if not event.finished[0]:
-            say(_harmless(decoder.decode(domain.dumps(domain.tokenizer.decode(event.ids)))))
+            say(_printable(decoder.decode(domain.dumps(domain.tokenizer.decode(event.ids)))))
         if stop():
             break
     say("\n\n")
 
 
-def _harmless(text: str) -> str:
-    """Words as they are, but for what would command a terminal."""
+def _printable(text: str) -> str:
+    """Replace control characters, which would affect the terminal."""
     return "".join(one if category(one) != "Cc" or one in "\n\t" else "\ufffd" for one in text.replace("\r\n", "\n"))

@@ -23,22 +23,22 @@ _EXAMPLES = """examples:
 _HELP: dict[str, tuple[type, str]] = {
     "instruments": (
         str,
-        "the only ones to play: piano,strings,drums; any: whatever comes (default: those of the prompt)",
+        "the only ones that may play: piano,strings,drums; any: all (default: those of the prompt)",
     ),
-    "key": (str, 'keep to a key, "F# minor" or "D dorian", or to pitch classes, 0,4,7'),
+    "key": (str, 'a key, such as "F# minor" or "D dorian", or pitch classes, such as 0,4,7'),
     "tempo": (
         str,
-        "beats per minute of the continuation; free: as it comes (default: the prompt's prevailing tempo)",
+        "beats per minute of the continuation; free: may change (default: the prompt's prevailing tempo)",
     ),
-    "silence": (float, "the longest silence in seconds; 0: any length (default: 2)"),
-    "repeats": (int, "the most bars in a row that repeat earlier ones; 0: any number (default: 4)"),
-    "temperature": (float, "below 1: safer, above 1: wilder; instead of 0 use --greedy"),
+    "silence": (float, "longest silence in seconds; 0: no limit (default: 2)"),
+    "repeats": (int, "most bars in a row that repeat earlier ones; 0: no limit (default: 4)"),
+    "temperature": (float, "below 1: more predictable, above 1: more varied; instead of 0 use --greedy"),
     "top_k": (int, "only the N likeliest tokens; 0: off"),
     "top_p": (float, "only the likeliest tokens that together have this probability; 1: off"),
     "min_p": (float, "only tokens this fraction as likely as the likeliest; 0: off"),
     "repetition_penalty": (float, "lower the odds of recent tokens; 1: off"),
-    "no_repeat_ngram": (int, "never write the same N tokens in a row twice; 0: off"),
-    "greedy": (bool, "always take the likeliest token"),
+    "no_repeat_ngram": (int, "never generate the same N tokens in a row twice; 0: off"),
+    "greedy": (bool, "always choose the likeliest token"),
 }
 """Type and help of the constraints of music and the sampling options, which other commands have too."""
 _METAVARS = {"instruments": "LIST", "tempo": "BPM"}
@@ -57,18 +57,18 @@ def build_parser(program: str) -> CommandLine:
     """Build the parser of muse-generate."""
     parser = CommandLine(
         prog=program,
-        description="Continue a piece of music, a recording or a text, or begin from nothing. Writes NAME-1.mid, .wav "
-        "or .txt (of MIDI its sound too, as .wav), NAME-1.trace.npz, and NAME-1.json, from which --from-json makes the "
-        f"same bytes again.\n\n{_EXAMPLES}",
+        description="Continue a piece of music, a recording or a text, or generate without a prompt. Writes "
+        "NAME-1.mid, .wav or .txt (of MIDI its sound too, as .wav), NAME-1.trace.npz, and NAME-1.json, from which "
+        f"--from-json generates the same bytes again.\n\n{_EXAMPLES}",
     )
     parser.add_argument(
         "domain",
         nargs="?",
         metavar="DOMAIN",
-        help=f"{', '.join(installed_domains())}; may be left out where the prompt shows it",
+        help=f"{', '.join(installed_domains())}; optional if it follows from the prompt",
     )
     parser.add_argument(
-        "file", nargs="*", metavar="PROMPT", help="a file, the name of a shipped prompt, or words to continue as text"
+        "file", nargs="*", metavar="PROMPT", help="a file, the name of a shipped prompt, or text to continue"
     )
     prompt = parser.add_argument_group("what is continued, and how far")
     prompt.add_argument(
@@ -95,50 +95,50 @@ def build_parser(program: str) -> CommandLine:
         help=f"music and sound: length of the continuation (default: {DEFAULT_LENGTHS['seconds']:g})",
     )
     prompt.add_argument(
-        "--bars", type=int, help="music: length of the continuation in bars; beside --seconds, whichever ends first"
+        "--bars", type=int, help="music: length of the continuation in bars; with --seconds, whichever ends first"
     )
     prompt.add_argument(
         "--bytes", type=int, help=f"text: length of the continuation (default: {DEFAULT_LENGTHS['bytes']:g})"
     )
     prompt.add_argument("--max_new_tokens", type=int, help="length of the continuation in steps of the model")
-    prompt.add_argument("--num_samples", type=int, help="number of continuations, made side by side (default: 1)")
-    prompt.add_argument("--keep", type=int, metavar="N", help="of --num-samples, write only the best N")
+    prompt.add_argument("--num_samples", type=int, help="number of continuations, generated in one batch (default: 1)")
+    prompt.add_argument("--keep", type=int, metavar="N", help="write only the best N of --num-samples")
     prompt.add_argument(
-        "--from_json", type=str, metavar="FILE", help="make the continuation again that this .json belongs to"
+        "--from_json", type=str, metavar="FILE", help="generate the continuation of this .json sidecar again"
     )
     music = parser.add_argument_group("music")
     for name in ("instruments", "key", "tempo", "silence", "repeats"):
         add_option(music, name)
-    sampling = parser.add_argument_group("how tokens are chosen (defaults: the checkpoint's)")
+    sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint)")
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "greedy"):
         add_option(sampling, name)
     sampling.add_argument(
         "--seed", type=int, help="the same seed and options give the same bytes (default: a new one, which is printed)"
     )
-    output = parser.add_argument_group("what is written")
+    output = parser.add_argument_group("output")
     output.add_argument(
         "-o",
         "--out",
         type=str,
         default="output",
         metavar="PLACE",
-        help="the folder to write to, or one file's name: piece.mid; nothing that is there is written over",
+        help="output folder, or the name of one file such as piece.mid; existing files are never overwritten",
     )
-    output.add_argument("--sound", type=bool, default=True, help="music: write its sound too, as .wav")
+    output.add_argument("--sound", type=bool, default=True, help="music: also write the sound, as .wav")
     output.add_argument("--soundfont", type=str, metavar="FILE", help="music: .sf2 or .sf3 (default: pretty_midi's)")
     output.add_argument(
         "--loudness",
         type=str,
         metavar="LUFS",
-        help=f"music: how loud the .wav is; off: as the soundfont has it (default: {LOUDNESS:g})",
+        help=f"music: loudness of the .wav; off: the level of the soundfont (default: {LOUDNESS:g})",
     )
-    output.add_argument("--trace", type=bool, default=True, help="write what each token attended to, as .trace.npz")
-    output.add_argument("--picture", action="store_true", help="draw what each token attended to: .png and .svg")
+    output.add_argument("--trace", type=bool, default=True, help="write the attention of every token, as .trace.npz")
+    output.add_argument("--picture", action="store_true", help="draw the attention of every token, as .png and .svg")
     output.add_argument(
         "--explain",
         type=str,
         metavar="STEP",
-        help="print what a token was drawn from: a step (150), or the first note from a time in the piece on (0:31, or "
+        help="print the sources of a token: a step (150), or the first note from a time in the piece on (0:31, or "
         "31.0: with a point a number is seconds)",
     )
     model = parser.add_argument_group("model")
@@ -147,8 +147,8 @@ def build_parser(program: str) -> CommandLine:
         type=str,
         metavar="DIR",
         help="a checkpoint, a run, or a model of the Hugging Face hub: hf:OWNER/NAME, or hf:OWNER/NAME@REVISION "
-        "(default: the one that ships)",
+        "(default: the shipped one)",
     )
-    model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it computes")
+    model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
     parser.add_terminal_options(json="files, seed, lengths of prompt and continuations, ranking")
     return parser

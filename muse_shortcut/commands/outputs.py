@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Output",
-    "Wanted",
-    "Written",
+    "OutputOptions",
+    "WrittenContinuation",
     "choose_output",
     "parse_loudness",
-    "say_lengths",
-    "say_what_next",
+    "print_lengths",
+    "print_next_steps",
     "write_candidates",
 ]
 
-_ENDINGS = (".mid", ".wav", ".txt", ".json", ".trace.npz", ".png", ".svg", ".explain.json")
+_SUFFIXES = (".mid", ".wav", ".txt", ".json", ".trace.npz", ".png", ".svg", ".explain.json")
 """Suffixes of all files that are written."""
-_OFTEN_WANTED = (".midi", ".mp3", ".flac", ".ogg", ".m4a", ".text", ".npz")
+_OTHER_SUFFIXES = (".midi", ".mp3", ".flac", ".ogg", ".m4a", ".text", ".npz")
 """Suffixes of files that are not written, which therefore do not name a folder."""
 _WRITTEN = {"midi": (".mid", ".wav"), "audio": (".wav",), "text": (".txt",)}
 """Suffixes of the piece and its sound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class OutputOptions:
     """What to write in addition to the piece and its sidecar."""
 
     keep: int | None = None
@@ -58,10 +58,10 @@ class Wanted:
 
 
 @dataclass(kw_only=True, slots=True)
-class Written:
+class WrittenContinuation:
     """A continuation that has been written."""
 
-    one: Continuation
+    continuation: Continuation
     numbered: Path
     """Path of its files without their suffixes."""
     ranked: dict[str, Any] | None = None
@@ -70,13 +70,13 @@ class Written:
     faults: list[str] = field(default_factory=list)
     """Faults such as silence and loops, in words."""
 
-    def beside(self, ending: str) -> Path:
+    def path_with(self, suffix: str) -> Path:
         """Return the path of one of its files."""
-        return self.numbered.with_name(self.numbered.name + ending)
+        return self.numbered.with_name(self.numbered.name + suffix)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of `--json`."""
-        one = self.one
+        one = self.continuation
         return {
             "files": [str(file) for file in self.files],
             "length": one.length,
@@ -94,29 +94,29 @@ class Output:
     folder: Path
     name: str | None = None
     """Name of the single file, without its suffix."""
-    endings: tuple[str, ...] = _ENDINGS
+    suffixes: tuple[str, ...] = _SUFFIXES
     """Suffixes of all files that may be written beside each other."""
 
-    def stem(self, name: str, *, alone: bool) -> Path:
+    def stem(self, name: str, *, single: bool) -> Path:
         """Return the stem of all files, without their number.
 
         Args:
             name: Name to use if the user named no file.
-            alone: Whether a single candidate is written.
+            single: Whether a single candidate is written.
 
         Raises:
             ArgumentsError: The named file already exists.
         """
-        if self.name is None or not alone:
+        if self.name is None or not single:
             return self.folder / (self.name or name)
-        beside = [self.folder / (self.name + one) for one in self.endings]
+        beside = [self.folder / (self.name + one) for one in self.suffixes]
         taken = next((path for path in beside if path.exists()), None)
         if taken is not None:
-            raise ArgumentsError(f"{taken} is there already, and nothing is written over; name another --out")
+            raise ArgumentsError(f"{taken} already exists and is not overwritten; choose another --out")
         return self.folder / self.name
 
 
-def choose_output(place: str, domain: str) -> Output:
+def choose_output(out: str, domain: str) -> Output:
     """Parse `--out`.
 
     Raises:
@@ -124,14 +124,14 @@ def choose_output(place: str, domain: str) -> Output:
     """
     from muse_tokenizers.loading import domain_class
 
-    path = Path(place)
+    path = Path(out)
     allowed = _WRITTEN.get(domain) or (domain_class(domain).suffix,)
-    endings = (*allowed, *_ENDINGS)
-    if path.is_dir() or path.suffix.lower() not in {*endings, *_OFTEN_WANTED}:
+    suffixes = (*allowed, *_SUFFIXES)
+    if path.is_dir() or path.suffix.lower() not in {*suffixes, *_OTHER_SUFFIXES}:
         return Output(folder=path)
     if path.suffix.lower() not in allowed:
-        raise ArgumentsError(f"--out is {place}; allowed: a folder, or a file that ends in {' or '.join(allowed)}")
-    return Output(folder=path.parent, name=path.stem, endings=endings)
+        raise ArgumentsError(f"--out is {out}; allowed: a folder, or a file that ends in {' or '.join(allowed)}")
+    return Output(folder=path.parent, name=path.stem, suffixes=suffixes)
 
 
 def parse_loudness(text: str) -> float | None:
@@ -149,8 +149,8 @@ def parse_loudness(text: str) -> float | None:
 
 
 def write_candidates(
-    continuations: Sequence[Continuation], stem: Path, wanted: Wanted, terminal: Terminal
-) -> tuple[list[Written], list[str]]:
+    continuations: Sequence[Continuation], stem: Path, options: OutputOptions, terminal: Terminal
+) -> tuple[list[WrittenContinuation], list[str]]:
     """Write continuations as STEM-NUMBER with their suffixes, and print the names of the files.
 
     Returns:
@@ -164,69 +164,76 @@ def write_candidates(
     from muse_shortcut.generation.trace import load_trace
 
     number = free_number(stem.parent, stem.name)
-    ranking = None if wanted.keep is None else _rank(continuations, terminal)
-    order = range(len(continuations)) if ranking is None else [one.candidate for one in ranking[: wanted.keep]]
-    written: list[Written] = []
+    ranking = None if options.keep is None else _rank(continuations, terminal)
+    order = range(len(continuations)) if ranking is None else [one.candidate for one in ranking[: options.keep]]
+    written: list[WrittenContinuation] = []
 
-    def made(of: Written, path: Path) -> None:
-        of.files.append(path)
+    def add_file(continuation: WrittenContinuation, path: Path) -> None:
+        continuation.files.append(path)
         terminal.result(str(path))
 
     for place, candidate in enumerate(order):
         one = continuations[candidate]
-        numbered = stem if wanted.named else stem.with_name(f"{stem.name}-{number}")
+        numbered = stem if options.named else stem.with_name(f"{stem.name}-{number}")
         number += 1
-        new = Written(one=one, numbered=numbered, ranked=None if ranking is None else ranking[place].to_json())
-        made(new, one.save(new.beside(one.domain.suffix)))
-        sidecar = new.beside(".json")
-        write_text(sidecar, one.sidecar(name=stem.name, sound=wanted.sound, ranking=new.ranked))
-        made(new, sidecar)
+        new = WrittenContinuation(
+            continuation=one, numbered=numbered, ranked=None if ranking is None else ranking[place].to_json()
+        )
+        add_file(new, one.save(new.path_with(one.domain.suffix)))
+        sidecar = new.path_with(".json")
+        write_text(sidecar, one.sidecar(name=stem.name, sound=options.sound, ranking=new.ranked))
+        add_file(new, sidecar)
         written.append(new)
-    for new in written if wanted.trace else []:
-        made(new, new.one.save(new.beside(".trace.npz")))
+    for new in written if options.trace else []:
+        add_file(new, new.continuation.save(new.path_with(".trace.npz")))
     # Sound is slow, and can be rendered again from the rest.
-    for new in written if wanted.sound is not None else []:
-        if new.one.domain.sound_rate is not None and new.one.domain.suffix != ".wav":
-            made(new, new.one.save(new.beside(".wav"), soundfont=wanted.soundfont, loudness=wanted.loudness))
+    for new in written if options.sound is not None else []:
+        if new.continuation.domain.sound_rate is not None and new.continuation.domain.suffix != ".wav":
+            add_file(
+                new,
+                new.continuation.save(new.path_with(".wav"), soundfont=options.soundfont, loudness=options.loudness),
+            )
     problems = []
-    for new in written if wanted.picture or wanted.explain is not None else []:
-        one = new.one
-        if wanted.trace:
+    for new in written if options.picture or options.explain is not None else []:
+        one = new.continuation
+        if options.trace:
             # The saved file is memory-mapped: the rows of an hour need not be in memory.
-            one.trace = load_trace(new.beside(".trace.npz"))
+            one.trace = load_trace(new.path_with(".trace.npz"))
         step = None
         try:
-            if wanted.explain is not None:
-                step, remark = find_step(one, wanted.explain)
+            if options.explain is not None:
+                step, remark = find_step(one, options.explain)
                 if remark:
                     terminal.hint(remark)
         except ArgumentsError as error:
             problems.append(f"{new.numbered.name}: {error}")
-        for ending in (".png", ".svg") if wanted.picture else ():
-            made(new, one.plot(new.beside(ending), step=step, title=new.numbered.name))
+        for suffix in (".png", ".svg") if options.picture else ():
+            add_file(new, one.plot(new.path_with(suffix), step=step, title=new.numbered.name))
         if step is not None:
             found = one.explain(step)
-            path = new.beside(".explain.json")
+            path = new.path_with(".explain.json")
             write_text(path, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
-            made(new, path)
+            add_file(new, path)
             terminal.result("\n".join(explanation_lines(found, one.domain.unit)))
     for new in written:
-        new.faults = find_faults(new.one.domain, new.one.piece, new.one.start, len(new.one.ids))
+        new.faults = find_faults(
+            new.continuation.domain, new.continuation.piece, new.continuation.start, len(new.continuation.ids)
+        )
     return written, problems
 
 
-def say_lengths(written: Sequence[Written], terminal: Terminal) -> None:
+def print_lengths(written: Sequence[WrittenContinuation], terminal: Terminal) -> None:
     """Print the faults of the continuations, and the lengths of the prompt and of the new part."""
     for new in written:
         for fault in new.faults:
             terminal.warn(f"{new.numbered.name}: {fault}")
     if written:
-        first = written[0].one
-        prompt = "none" if first.request.prompt.piece is None else _in_words([first.prompt_length])
-        terminal.inform(f"prompt: {prompt}; new: {_in_words([new.one.length for new in written])}")
+        first = written[0].continuation
+        prompt = "none" if first.request.prompt.piece is None else _format_lengths([first.prompt_length])
+        terminal.inform(f"prompt: {prompt}; new: {_format_lengths([new.continuation.length for new in written])}")
 
 
-def _in_words(lengths: Sequence[dict[str, float]]) -> str:
+def _format_lengths(lengths: Sequence[dict[str, float]]) -> str:
     """Format lengths by unit: "10.2 s, 4 bars", or "9.8 to 10.2 s, 4 bars" for several."""
     words = []
     for unit in lengths[0]:
@@ -237,24 +244,30 @@ def _in_words(lengths: Sequence[dict[str, float]]) -> str:
     return ", ".join(words)
 
 
-def say_what_next(written: Sequence[Written], steps: int | None, wanted: Wanted, terminal: Terminal) -> None:
+def print_next_steps(
+    written: Sequence[WrittenContinuation], steps: int | None, options: OutputOptions, terminal: Terminal
+) -> None:
     """Print the last line: what was written, and what can be done with it.
 
     Args:
         written: The written continuations.
         steps: Step at which the work was interrupted; None if it was not.
-        wanted: The requested outputs.
+        options: The requested outputs.
         terminal: Output of the command.
     """
     if not written:
         return
     first = written[0]
-    made = [one for one in dict.fromkeys((".wav", ".mid", first.one.domain.suffix)) if first.beside(one).exists()]
-    verb = "listen to" if ".wav" in made else "open" if ".mid" in made else "read"
+    files = [
+        one
+        for one in dict.fromkeys((".wav", ".mid", first.continuation.domain.suffix))
+        if first.path_with(one).exists()
+    ]
+    verb = "listen to" if ".wav" in files else "open" if ".mid" in files else "read"
     kept = "" if steps is None else f"interrupted after {steps} steps, what was written so far is kept; "
-    also = " (or open the .mid in a notation program)" if made[:2] == [".wav", ".mid"] else ""
-    why = "" if wanted.picture or wanted.explain is not None else "; --picture and --explain show its attention"
-    terminal.hint(f"{kept}{verb} {first.beside(made[0])}{also}{why}")
+    also = " (or open the .mid in a notation program)" if files[:2] == [".wav", ".mid"] else ""
+    attention = "" if options.picture or options.explain is not None else "; --picture and --explain show its attention"
+    terminal.hint(f"{kept}{verb} {first.path_with(files[0])}{also}{attention}")
 
 
 def _rank(continuations: Sequence[Continuation], terminal: Terminal) -> list[Ranked]:

@@ -98,7 +98,7 @@ def main() -> NoReturn:
     """The command."""
     parser = _parser()
     arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _prepare(arguments), parser.called)
+    run_command(PROGRAM, lambda: _prepare(arguments), parser.option_name)
 
 
 def _prepare(arguments: Namespace) -> None:

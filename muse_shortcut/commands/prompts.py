@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 __all__ = [
-    "STANDARD_INPUT", "Target", "asked_options", "check_options", "choose_target", "find_prompt", "places_first",
+    "STANDARD_INPUT",
+    "Target",
+    "check_options",
+    "choose_target",
+    "find_prompt",
+    "positionals_first",
     "read_standard_input",
+    "request_options",
 ]  # fmt: skip
 
 Piece = TypeVar("Piece")
@@ -35,9 +41,9 @@ _LONGEST_INPUT = 2**30
 """Largest size of standard input in bytes."""
 _SHOWN = 3
 """Number of prompts that an error lists."""
-_CALLED = {"midi": "MIDI", "audio": "sound", "text": "text"}
+_CONTENT_NAMES = {"midi": "MIDI", "audio": "sound", "text": "text"}
 """Content of files, by domain."""
-_SORTS = {"midi": "music", "audio": "sound", "text": "text"}
+_NOUNS = {"midi": "music", "audio": "sound", "text": "text"}
 _LENGTHS = {"midi": "seconds", "audio": "seconds", "text": "bytes"}
 _ONLY = {
     "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
@@ -56,23 +62,23 @@ class Target:
     """A file, the name of a shipped prompt, or text; None to generate without a prompt."""
 
 
-def places_first(words: Sequence[str], parser: ArgumentParser) -> list[str]:
+def positionals_first(words: Sequence[str], parser: ArgumentParser) -> list[str]:
     """Move positional arguments before the options.
 
     Before Python 3.12 argparse accepts an optional positional argument only next to the others.
     """
     flags = {option for action in parser._actions if action.nargs == 0 for option in action.option_strings}
-    places: list[str] = []
+    positionals: list[str] = []
     options: list[str] = []
     rest = iter(words)
     for word in rest:
         if not word.startswith("-") or word == "-":
-            places.append(word)
+            positionals.append(word)
             continue
         options.append(word)
         if "=" not in word and word.replace("-", "_").replace("__", "--", 1) not in flags:
             options += [value for value in [next(rest, None)] if value is not None]
-    return [*places, *options]
+    return [*positionals, *options]
 
 
 def choose_target(arguments: Namespace) -> Target:
@@ -92,7 +98,7 @@ def choose_target(arguments: Namespace) -> Target:
         )
     prompt = words[0] if words else arguments.prompt
     if prompt == "":
-        raise ArgumentsError("--prompt is empty; leave it out to begin from nothing")
+        raise ArgumentsError("--prompt is empty; omit it to generate without a prompt")
     if prompt is None and arguments.from_json is not None:
         return Target(domain=_domain_of_sidecar(arguments.from_json, domain), prompt=None)
     found = None if prompt is None else _domain_of_prompt(prompt)
@@ -103,7 +109,8 @@ def choose_target(arguments: Namespace) -> Target:
         domain = plugin or found or of_checkpoint or _unknown(prompt)
     elif domain in BUILT_IN_DOMAINS and found not in (None, domain) and prompt is not None and finding.exists(prompt):
         raise ArgumentsError(
-            f"{prompt} is {_CALLED[str(found)]}, not {_CALLED[domain]}; leave out {domain}, or name another file"
+            f"{prompt} is {_CONTENT_NAMES[str(found)]}, not {_CONTENT_NAMES[domain]}; leave out {domain}, or name "
+            "another file"
         )
     return Target(domain=domain, prompt=prompt)
 
@@ -152,7 +159,7 @@ def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piec
             raise error.with_name(path, "stdin") from error
 
 
-def asked_options(arguments: Namespace) -> dict[str, Any]:
+def request_options(arguments: Namespace) -> dict[str, Any]:
     """Return the options for `Model.continue_`; None for those that were not given."""
     from muse_shortcut.api.options import OPTION_NAMES
 
@@ -172,11 +179,11 @@ def check_options(arguments: Namespace, domain: str) -> None:
         return
     for name, domains in _ONLY.items():
         if getattr(arguments, name) is not None and domain not in domains:
-            option, others = name.replace("_", "-"), " and ".join(_SORTS[one] for one in domains)
+            option, others = name.replace("_", "-"), " and ".join(_NOUNS[one] for one in domains)
             length = (
-                f"; {_SORTS[domain]} takes --{_LENGTHS[domain]}" if name in _LENGTHS.values() or name == "bars" else ""
+                f"; {_NOUNS[domain]} takes --{_LENGTHS[domain]}" if name in _LENGTHS.values() or name == "bars" else ""
             )
-            raise ArgumentsError(f"--{option} is an option of {others}, not of {_SORTS[domain]}{length}")
+            raise ArgumentsError(f"--{option} is an option of {others}, not of {_NOUNS[domain]}{length}")
     if arguments.encoding is not None:
         from muse_tokenizers.text.encodings import check_encoding
 
@@ -185,11 +192,11 @@ def check_options(arguments: Namespace, domain: str) -> None:
         from muse_tokenizers.midi.soundfonts import checked_soundfont
 
         checked_soundfont(Path(arguments.soundfont))
-    asked = {name: value for name, value in asked_options(arguments).items() if value is not None}
-    if asked:
+    requested = {name: value for name, value in request_options(arguments).items() if value is not None}
+    if requested:
         from muse_shortcut.api.options import check_values
 
-        check_values(asked, has_prompt=arguments.prompt is not None)
+        check_values(requested, has_prompt=arguments.prompt is not None)
     if arguments.tempo is not None and arguments.tempo.strip().lower() != "free":
         from muse_tokenizers.midi.constraints import check_tempo
 
@@ -205,10 +212,10 @@ def check_options(arguments: Namespace, domain: str) -> None:
 
 
 def _check_options_of_plugin(arguments: Namespace, domain: str) -> None:
-    """Options that only built-in domains read; of the others the domain's constraints decide."""
+    """Refuse options that only built-in domains have; the constraints of the domain check the others."""
     for name in ("encoding", "soundfont", "loudness"):
         if getattr(arguments, name) is not None:
-            raise ArgumentsError(f"--{name} is an option of {_SORTS[_ONLY[name][0]]}, not of {domain}")
+            raise ArgumentsError(f"--{name} is an option of {_NOUNS[_ONLY[name][0]]}, not of {domain}")
 
 
 def _domain_of_prompt(word: str) -> str | None:
@@ -220,18 +227,18 @@ def _domain_of_prompt(word: str) -> str | None:
 
 def _domain_of_sidecar(file: str, domain: str | None) -> str:
     """Return the domain of a sidecar; other errors are reported when it is read."""
-    wanted = "--from-json takes a .json file that muse-generate wrote beside a continuation"
+    expected = "--from-json takes a .json file that muse-generate wrote beside a continuation"
     try:
         found = json.loads(Path(file).read_text(encoding="utf-8"))["domain"]
     except OSError as error:
         what = "it is a folder" if Path(file).is_dir() else error.strerror
-        raise ArgumentsError(f"cannot read {file}: {what}; {wanted}") from error
+        raise ArgumentsError(f"cannot read {file}: {what}; {expected}") from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         content = content_of(head_of(Path(file)))
         what = "is not one" if content is None or content.called == "text" else f"is {content.called}"
         beside = Path(file).with_suffix(".json")
         hint = did_you_mean(str(beside), [str(beside)]) if str(beside) != file and beside.is_file() else ""
-        raise ArgumentsError(f"{wanted}; {file} {what}{hint}") from error
+        raise ArgumentsError(f"{expected}; {file} {what}{hint}") from error
     domains = installed_domains()
     if domain is None and found in domains:
         return str(found)
@@ -264,7 +271,7 @@ def _unknown(prompt: str | None) -> str:
     if prompt is None:
         raise ArgumentsError(
             f"there is no prompt; allowed: a file, a shipped prompt ({', '.join(names)}), or a domain alone "
-            f"({', '.join(domains)}), which begins from nothing"
+            f"({', '.join(domains)}), which generates without a prompt"
         )
     if finding.exists(prompt):
         _refuse_file(Path(prompt))
@@ -276,7 +283,7 @@ def _unknown(prompt: str | None) -> str:
 
 
 def _refuse_file(path: Path) -> NoReturn:
-    """A file of which neither content nor suffix shows the domain."""
+    """Raise ArgumentsError for a file whose domain neither content nor suffix shows."""
     finding.check_one_file(path)
     if path.stat().st_size == 0:
         raise ArgumentsError(f"{path} is empty")
@@ -288,15 +295,15 @@ def _refuse_file(path: Path) -> NoReturn:
     if content is not None and content.domain == "text":
         if _is_sidecar(path):
             raise ArgumentsError(
-                f"{path} describes a continuation; to make that again: muse-generate --from-json {path}"
+                f"{path} is the sidecar of a continuation; to generate it again: muse-generate --from-json {path}"
             )
         raise ArgumentsError(
             f"{path} is text by its content, but {path.suffix} is not one of the endings of text "
             f"({', '.join(sorted(TEXT))}); to continue it as text: muse-generate text {path}"
         )
     raise ArgumentsError(
-        f"neither the content nor the name of {path} shows what it is; a prompt is a MIDI file, a sound file or a text "
-        f"file, and a domain before it ({', '.join(installed_domains())}) says which"
+        f"neither content nor name of {path} shows its domain; a prompt is a MIDI file, a sound file or a text "
+        f"file; to force a domain, put it before the file ({', '.join(installed_domains())})"
     )
 
 
@@ -308,7 +315,7 @@ def _is_sidecar(path: Path) -> bool:
 
 
 def _refuse_several(domain: str | None, words: Sequence[str]) -> NoReturn:
-    """More than one prompt."""
+    """Raise ArgumentsError for several prompts."""
     there = [word for word in words if finding.exists(word)]
     joined = " ".join(words)
     if finding.exists(joined):

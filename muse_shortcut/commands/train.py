@@ -104,7 +104,7 @@ def main() -> NoReturn:
     # A preset on the command line overrides the model fields of a file.
     without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
     arguments = parser.parse_line(without=without, variants=_variants)
-    run_command(PROGRAM, lambda: _train(arguments, parser, shape), parser.called)
+    run_command(PROGRAM, lambda: _train(arguments, parser, shape), parser.option_name)
 
 
 def _shape_of(checkpoint: str) -> ModelConfig | None:
@@ -121,7 +121,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     from muse_shortcut.training.training import TrainingOptions, train
 
     terminal = Terminal(PROGRAM, arguments)
-    made = parser.made_of(arguments)
+    instances = parser.instantiated(arguments)
     start = getattr(arguments, "from") or None
     if start is not None and arguments.resume == "never":
         checkpoint_folder(start)  # prints which checkpoint of a run it is
@@ -131,8 +131,8 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
         domain=arguments.domain,
         preset=arguments.preset,
         # A configuration equal to the default does not replace that of a checkpoint.
-        model=None if made.model == default else made.model,
-        train=made.train,
+        model=None if instances.model == default else instances.model,
+        train=instances.train,
         start=None if start is None else Path(start).expanduser(),
         resume=arguments.resume == "auto",
         seed=arguments.seed,

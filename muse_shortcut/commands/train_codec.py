@@ -90,7 +90,7 @@ def main() -> NoReturn:
     # A preset on the command line overrides the codec fields of a file.
     without = [_PARENT, *(["codec"] if options.on_line("preset") is not None else [])]
     arguments = parser.parse_line(without=without)
-    run_command(PROGRAM, lambda: _train(arguments, parser), parser.called)
+    run_command(PROGRAM, lambda: _train(arguments, parser), parser.option_name)
 
 
 def _train(arguments: Namespace, parser: CommandLine) -> int:
@@ -104,17 +104,17 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
     if not 0 <= arguments.held_out <= 0.4:
         raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
-    made = parser.made_of(arguments)
-    config: CodecTrainConfig = made.train
+    instances = parser.instantiated(arguments)
+    config: CodecTrainConfig = instances.train
     run = RunFolder(Path(arguments.out))
     run.claim(go_on=arguments.resume == "auto", first_save=config.save_every)
     device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
-    shape, start, digest = made.codec, None, None
+    shape, start, digest = instances.codec, None, None
     if arguments["from"]:
         from muse_tokenizers.audio.codecs import find_codec
 
         codec = find_codec(codec_name(arguments["from"]))
-        if arguments.preset != "small" or made.codec not in (codec.shape, CODEC_PRESETS["small"]):
+        if arguments.preset != "small" or instances.codec not in (codec.shape, CODEC_PRESETS["small"]):
             raise ArgumentsError("--codec cannot be changed with --from, which keeps the shape of that codec")
         shape, start, digest = codec.shape, codec.tensors(), codec.digest
     elif config.quantise_after >= config.max_steps:

@@ -64,7 +64,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} is missing or damaged") from error
     if not isinstance(content, dict):
-        raise StoreError(f"{path} is damaged: it should be an object")
+        raise StoreError(f"{path} is damaged: it is not a JSON object")
     return content
 
 
@@ -78,7 +78,7 @@ def digest_of(folder: Path) -> str:
         return str(_read_json(folder / "ids.json").get("digest"))
     if (folder / "manifest.json").is_file():
         return str(_read_json(folder / "manifest.json").get("sha256"))
-    raise StoreError(f"{folder} is not a token store; muse-prepare makes one")
+    raise StoreError(f"{folder} is not a token store; create one with muse-prepare")
 
 
 def open_dataset(folder: Path) -> Dataset:

@@ -84,7 +84,7 @@ class Plan:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("stores", "seeds", "rates", "cores"):
             require(len(getattr(self, name)) > 0, name, list(getattr(self, name)), "at least one")
-        require(0 <= self.warmup < 1 and 0 < self.fall <= 1 - self.warmup, "fall", self.fall, "0 to 1 less warmup")
+        require(0 <= self.warmup < 1 and 0 < self.fall <= 1 - self.warmup, "fall", self.fall, "0 to 1 - warmup")
         for names in (self.stores, tuple(self.cores)):
             for name in names:
                 sound = isinstance(name, str) and name and all(c.isalnum() or c in "_-" for c in name)
@@ -94,7 +94,7 @@ class Plan:
         models: dict[ModelConfig, str] = {}
         for core in self.cores:
             same = models.setdefault(self.model(core), core)
-            require(same == core, f"cores.{core}", same, "each core once")
+            require(same == core, f"cores.{core}", same, "each core only once")
         self.training(1.0)
 
     @property
@@ -108,11 +108,11 @@ class Plan:
 
     def training(self, rate: float) -> TrainConfig:
         """Return the training configuration of the runs with this learning-rate factor."""
-        given = dict(self.train)
+        values = dict(self.train)
         own = {"max_steps", "warmup_steps", "decay_steps", "eval_every", "save_every", "patience", "sample_every"}
-        for name in own & given.keys():
-            raise ArgumentsError(f"train.{name} follows from the plan's own fields; leave it out")
-        base = _build(TrainConfig, given, "train")
+        for name in own & values.keys():
+            raise ArgumentsError(f"train.{name} follows from other fields of the plan; remove it")
+        base = _build(TrainConfig, values, "train")
         steps = max(1, round(self.tokens / (base.batch_size * base.accumulation * self._context())))
         every = max(1, round(steps / self.evaluations))
         return replace(
@@ -133,7 +133,7 @@ class Plan:
     def _context(self) -> int:
         """Return the context of all cores, which must agree because they share the batches."""
         contexts = {self.model(core).context for core in self.cores}
-        require(len(contexts) == 1, "context", sorted(contexts), "one for all cores, which see the same batches")
+        require(len(contexts) == 1, "context", sorted(contexts), "the same for all cores, which share the batches")
         return contexts.pop()
 
     def jobs(self) -> Iterator[Job]:
@@ -172,15 +172,15 @@ class Plan:
         range."""
         if not isinstance(content, dict):
             raise ArgumentsError(f"a plan is {type(content).__name__}; allowed: a mapping of fields")
-        given = {str(name): tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        values = {str(name): tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         for name in ("shape", "train", "cores"):
-            if not isinstance(given.get(name, {}), Mapping):
-                raise ArgumentsError(f"{name} is {given[name]!r}; allowed: a mapping of fields")
-        cores: Any = given.get("cores", {})
+            if not isinstance(values.get(name, {}), Mapping):
+                raise ArgumentsError(f"{name} is {values[name]!r}; allowed: a mapping of fields")
+        cores: Any = values.get("cores", {})
         for name, core in cores.items():
             if not isinstance(core, Mapping):
                 raise ArgumentsError(f"cores.{name} is {core!r}; allowed: a mapping of fields, {{}} for none")
-        return _build(cls, given, "a plan")
+        return _build(cls, values, "a plan")
 
 
 def _chosen(config: Any) -> dict[str, Any]:
@@ -196,8 +196,8 @@ def _chosen(config: Any) -> dict[str, Any]:
     return chosen
 
 
-def _model(given: Mapping[str, Any], core: str) -> ModelConfig:
-    content = dict(given)
+def _model(values: Mapping[str, Any], core: str) -> ModelConfig:
+    content = dict(values)
     if isinstance(content.get("shortcut"), Mapping):
         shortcut = {name: tuple(v) if isinstance(v, list) else v for name, v in content["shortcut"].items()}
         content["shortcut"] = _build(ShortcutConfig, shortcut, f"cores.{core}.shortcut")
@@ -210,7 +210,7 @@ def _build(kind: type[Kind], content: Mapping[str, Any], place: str) -> Kind:
     allowed = [item.name for item in fields(kind)]  # type: ignore[arg-type]
     for name in content:
         if name not in allowed:
-            raise ArgumentsError(f"{place} has {name!r}; allowed: {', '.join(allowed)}")
+            raise ArgumentsError(f"{place} has the unknown field {name!r}; allowed: {', '.join(allowed)}")
     try:
         return kind(**content)
     except TypeError as error:

@@ -27,7 +27,7 @@ def write_report(folder: Path) -> str:
         OutputError: A file could not be written.
     """
     if not (folder / "plan.json").is_file():
-        raise ArgumentsError(f"{folder} is not a comparison's folder: it has no plan.json")
+        raise ArgumentsError(f"{folder} is not the folder of a comparison: it has no plan.json")
     plan = read_plan(str(folder / "plan.json"))
     runs = runs_of(plan, read_results(folder))
     if not runs:
@@ -44,7 +44,7 @@ def _times(folder: Path) -> dict[str, dict[str, float]]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))["cores"]) if path.is_file() else {}
     except (ValueError, LookupError, TypeError) as error:
-        raise ArgumentsError(f"{path} is damaged; muse-compare time makes it anew") from error
+        raise ArgumentsError(f"{path} is damaged; muse-compare time writes it again") from error
 
 
 def _text(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[str, float]]) -> str:
@@ -54,7 +54,7 @@ def _text(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[str,
         "",
         plan.about,
         "",
-        f"Nats a token on {plan.test_windows} windows of the validation and of the test split, after {plan.tokens:,} "
+        f"Nats per token on {plan.test_windows} windows of the validation and of the test split, after {plan.tokens:,} "
         f"tokens; mean over seeds, ± standard deviation. Minus {plan.baseline}: mean of the differences between runs "
         "that saw the same batches, ± half the 95 % interval (Student's t).",
         "",
@@ -151,7 +151,7 @@ def _picture(plan: Plan, runs: Sequence[dict[str, Any]], times: dict[str, dict[s
                 bare(axes)
                 axes.grid(axis="y", color=FAINT, linewidth=0.6)
                 axes.set_xlabel(label)
-            places[0].set_ylabel(f"{store}\nnats per token minus {plan.baseline}'s", color=MUTED)
+            places[0].set_ylabel(f"{store}\nnats per token minus {plan.baseline}", color=MUTED)
         figure.legend(list(drawn.values()), list(drawn), loc="outside right upper", frameon=False, fontsize=8)
         return picture_bytes(figure, "png")
 

@@ -26,7 +26,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             continue
         if not isinstance(result, dict) or "digest" not in result:
-            raise ArgumentsError(f"{path}, line {number}, is not a comparison's result")
+            raise ArgumentsError(f"{path}, line {number}, is not a result of a comparison")
         found.append(result)
     return found
 

@@ -21,7 +21,7 @@ from typing import Any
 from muse_shortcut.comparison.dataset import digest_of
 from muse_shortcut.comparison.plan import Plan
 from muse_shortcut.comparison.results import append_result, read_results
-from muse_shortcut.comparison.worker import WorkOrder, put_away, serve
+from muse_shortcut.comparison.worker import WorkOrder, archive, serve
 from muse_shortcut.errors import OutputError, TrainingError
 from muse_shortcut.files import make_folder, write_text
 
@@ -70,7 +70,7 @@ def run_plan(
     device: str = "cpu",
     watch: Callable[[ComparisonProgress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
-    may_begin: Callable[[], bool] = lambda: True,
+    may_start: Callable[[], bool] = lambda: True,
 ) -> bool:
     """Execute the runs of a plan that are not finished, and return whether all are finished.
 
@@ -82,7 +82,7 @@ def run_plan(
         device: `cpu`, `cuda` or `auto`.
         watch: Called with the progress.
         should_stop: Called many times per second; once it returns true, running runs save a checkpoint and stop.
-        may_begin: Called before a run begins; once it returns false, no further run begins.
+        may_start: Called before a run starts; once it returns false, no further run starts.
 
     Raises:
         StoreError: A store is missing.
@@ -96,8 +96,8 @@ def run_plan(
         finished = {result["digest"] for result in read_results(out)}
         for order in orders:
             if order.digest in finished:
-                put_away(order)
-        return _Run(orders, finished, out, watch).through(workers, should_stop, may_begin)
+                archive(order)
+        return _Run(orders, finished, out, watch).run(workers, should_stop, may_start)
 
 
 def _orders(plan: Plan, stores: Path, out: Path, device: str) -> Iterator[WorkOrder]:
@@ -124,14 +124,14 @@ class _Run:
         self._done = len(orders) - len(self._waiting)
         self._steps = sum(order.job.train.max_steps for order in orders if order.digest in finished)
         self._total = sum(order.job.train.max_steps for order in orders)
-        self._began, self._made = time.monotonic(), 0
+        self._started, self._new_steps = time.monotonic(), 0
 
-    def through(self, workers: int, should_stop: Callable[[], bool], may_begin: Callable[[], bool]) -> bool:
+    def run(self, workers: int, should_stop: Callable[[], bool], may_start: Callable[[], bool]) -> bool:
         stopping = closed = False
         try:
             while self._workers or (self._waiting and not stopping and not closed):
                 while self._waiting and not stopping and not closed and len(self._workers) < workers:
-                    closed = not may_begin()
+                    closed = not may_start()
                     if not closed:
                         self._workers.append(_Worker(self._waiting.pop(0)))
                 if not stopping and should_stop():
@@ -155,11 +155,11 @@ class _Run:
         except (EOFError, OSError) as error:
             worker.process.join()
             raise TrainingError(
-                f"the run {name} ended with code {worker.process.exitcode}; run the same command to resume"
+                f"the run {name} exited with code {worker.process.exitcode}; run the same command to resume"
             ) from error
         if kind == "step":
             if worker.steps:  # the first message has the step at which it resumes
-                self._made += content - worker.steps
+                self._new_steps += content - worker.steps
             worker.steps = content
             self._report(None)
             return
@@ -169,14 +169,14 @@ class _Run:
             raise TrainingError(f"the run {name}: {content}")
         if kind == "done":
             append_result(self._out, content)
-            put_away(worker.order)
+            archive(worker.order)
             self._done += 1
             self._steps += worker.order.job.train.max_steps
             self._report(content)
 
     def _report(self, result: dict[str, Any] | None) -> None:
         steps = self._steps + sum(worker.steps for worker in self._workers)
-        pace = self._made / (time.monotonic() - self._began)
+        pace = self._new_steps / (time.monotonic() - self._started)
         left = (self._total - steps) / pace if pace else None
         self._watch(
             ComparisonProgress(
@@ -202,5 +202,5 @@ def _exclusive(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise OutputError(f"another muse-compare writes to {out}") from error
+            raise OutputError(f"another muse-compare is writing to {out}") from error
         yield

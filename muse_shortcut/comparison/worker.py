@@ -17,7 +17,7 @@ from muse_shortcut.comparison.plan import Job
 from muse_shortcut.errors import CheckpointError, MuseError
 from muse_shortcut.files import make_folder
 
-__all__ = ["RunStoppedError", "WorkOrder", "put_away", "serve", "train"]
+__all__ = ["RunStoppedError", "WorkOrder", "archive", "serve", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def _curve(path: Path) -> list[list[float]]:
     return [[line.get("tokens", 0), round(line["validation"], 5)] for line in lines if "validation" in line]
 
 
-def put_away(order: WorkOrder) -> None:
+def archive(order: WorkOrder) -> None:
     """Move the core and metrics of a finished run to their place, and delete what only its training needed. May be
     called again."""
     if not order.run.is_dir():

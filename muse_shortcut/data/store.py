@@ -165,7 +165,7 @@ def open_store(folder: str | Path) -> Store:
         raise StoreError(
             f"{folder} is unfinished; run the same muse-prepare command again to resume"
             if unfinished
-            else f"{folder} is not a token store: it has no manifest.json; muse-prepare makes a store from files"
+            else f"{folder} is not a token store: it has no manifest.json; create one with muse-prepare"
         )
 
     def refuse(reason: str) -> StoreError:

@@ -49,8 +49,8 @@ def continue_window(
     own = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
     request = Request(prompt=window.prompt, sampling=sampling, constraints=constraints, seed=own)
     stream = model.start(request, trace=False)
-    [made] = stream.run()
-    return made.ids, stream.steps
+    [continuation] = stream.run()
+    return continuation.ids, stream.steps
 
 
 def measure_windows(domain: Domain[Any], window: Window, ids: Ids, steps: int, length: float) -> Outcome:

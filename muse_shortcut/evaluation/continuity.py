@@ -110,8 +110,8 @@ def choose_excerpts(
             break
     if len(found) < 2:
         raise ArgumentsError(
-            f"of {counted(len(files), 'file')} {len(found)} can be read and last "
-            f"{lengths.prompt + lengths.continuation:g} seconds; at least 2 must, one to compare with the other"
+            f"{len(found)} of {counted(len(files), 'file')} can be read and last at least "
+            f"{lengths.prompt + lengths.continuation:g} seconds; 2 are needed, one to compare with the other"
         )
     found.sort(key=lambda one: one[0])
     others = [notes for *_, notes in found[1:] + found[:1]]
@@ -144,7 +144,7 @@ def continue_excerpts(
     """
     found: list[Measured] = []
     for number, excerpt in enumerate(excerpts):
-        made = model.continue_(
+        continuations = model.continue_(
             excerpt.piece,
             trace=False,
             **{
@@ -156,7 +156,8 @@ def continue_excerpts(
             },
         )
         found += [
-            _measure(excerpt, note_table(one.piece), one.start, lengths, one.candidate, len(one.ids)) for one in made
+            _measure(excerpt, note_table(one.piece), one.start, lengths, one.candidate, len(one.ids))
+            for one in continuations
         ]
         watch(number + 1)
     return found

@@ -139,9 +139,9 @@ def continue_windows(
         sampling: Sampling options of the continuations.
         seed: Seed of the continuations.
     """
-    asked = constraints.with_length(length)
+    constraints = constraints.with_length(length)
     for window in windows:
-        ids, steps = continue_window(model, window, asked, sampling, seed)
+        ids, steps = continue_window(model, window, constraints, sampling, seed)
         yield measure_windows(model.domain, window, ids, steps, length)
 
 
@@ -179,19 +179,19 @@ def evaluate_continuations(
     domain = model.domain
     store.check_tokenizer(domain.tokenizer.fingerprint(), "the model")
     before, after = DEFAULT_LENGTHS[domain.unit]
-    wanted = WindowSelection(
+    selection = WindowSelection(
         count=count,
         prompt_length=before if prompt_length is None else prompt_length,
         length=after if length is None else length,
         unit=domain.unit,
         seed=seed,
     )
-    choice: WindowChoice = choose_windows(store, domain, pieces_by_source(store, split), wanted)
+    choice: WindowChoice = choose_windows(store, domain, pieces_by_source(store, split), selection)
     outcomes: list[Outcome] = []
     for outcome in continue_windows(
         model,
         choice.windows,
-        wanted.length,
+        selection.length,
         constraints=domain.default_constraints() if constrained else domain.constraints_type(),
         sampling=model.checkpoint.sampling if sampling is None else sampling,
         seed=seed,

@@ -147,8 +147,8 @@ def choose_windows(
                 watch(len(windows))
     if not windows:
         raise StoreError(
-            f"no piece of {store.folder} is long enough for {selection.before:g} {selection.unit} before a split point "
-            f"and {selection.length:g} after it, beside another of its source; ask for fewer --{selection.unit}"
+            f"no piece of {store.folder} has {selection.before:g} {selection.unit} before a split point and "
+            f"{selection.length:g} after it, and another piece of its source to compare with; reduce --{selection.unit}"
         )
     return WindowChoice(windows=tuple(windows), left_out=left_out)
 

@@ -104,7 +104,7 @@ class Generation:
             return None
         step = forced_ids[self._steps]
         if allowed is not None and not np.take_along_axis(allowed[0], step[:, None], -1).all():
-            raise ArgumentsError(f"step {self._steps} of the given ones, {step.tolist()}, is not allowed there")
+            raise ArgumentsError(f"step {self._steps} of the forced ids, {step.tolist()}, is not allowed there")
         return np.repeat(step[None], self.request.candidates, axis=0)
 
     @torch.inference_mode()
@@ -185,5 +185,5 @@ class Generation:
 
     def _recorded(self, candidate: int) -> tuple[Recorder, Ids]:
         if self._recorder is None:
-            raise ValueError("this generation keeps no trace")
+            raise ValueError("this generation was started without a trace")
         return self._recorder, self.continuations()[candidate]

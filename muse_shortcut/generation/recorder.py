@@ -127,7 +127,7 @@ class Recorder:
             self._rows.flush()
         except OSError as error:
             raise OutputError(
-                f"cannot keep the trace in the temporary folder (TMPDIR names another): {error.strerror}"
+                f"cannot write the trace to the temporary folder: {error.strerror}; set TMPDIR to use another folder"
             ) from error
         self._chances += zip(*step_chances(np.stack(log_probabilities)), strict=True)
         self._pending.clear()

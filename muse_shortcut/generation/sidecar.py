@@ -31,10 +31,10 @@ __all__ = ["Sidecar", "read_sidecar", "sidecar_text"]
 VERSION = 2
 """Version 1 has no clocks, levels or kept prompts: a program that reads only version 1 would generate something else
 from a newer sidecar."""
-_MOST_STEPS = int(RANGES["max_new_tokens"])
+_MAX_STEPS = int(RANGES["max_new_tokens"])
 _LARGEST_STEP = 2**30
 """Largest prompt in ticks, samples or bytes. The continuation is counted from there in 32 bits."""
-_LARGEST_CUT = 2**24
+_LARGEST_SPLIT_POINT = 2**24
 """Largest prompt in bytes; its seconds are fewer."""
 _LONGEST_NAME = 200
 """Longest name in bytes; a file name has at most 255 with its number and suffix."""
@@ -93,7 +93,7 @@ def sidecar_text(
         "domain": domain.kind,
         "tokenizer": domain.tokenizer.fingerprint(),
         "checkpoint": checkpoint,
-        "name": _plain(name),
+        "name": _as_utf8(name),
         "candidate": candidate,
         "candidates": request.candidates,
         "seed": request.seed,
@@ -113,7 +113,7 @@ def sidecar_text(
         "forced_ids": None if request.forced_ids is None else request.forced_ids.tolist(),
         "ids": ids.tolist(),
         "log_probability": log_probability,
-        "source": None if source is None else _plain(source),
+        "source": None if source is None else _as_utf8(source),
         "sound": sound,
         "ranking": ranking,
         "made_with": {
@@ -125,7 +125,7 @@ def sidecar_text(
     return json.dumps(content, ensure_ascii=False) + "\n"
 
 
-def _plain(name: str) -> str:
+def _as_utf8(name: str) -> str:
     """Convert a file name that is not valid UTF-8 to text that can be written."""
     return name.encode("utf-8", "replace").decode()
 
@@ -144,21 +144,21 @@ def read_sidecar(path: Path, domain: Domain[Any], *, warn: Warn = warn_about_fil
     """
     content = read_json(path, ArgumentsError)
     if not isinstance(content, dict) or "version" not in content:
-        raise ArgumentsError(f"{path} is not a sidecar: it should say version {VERSION}")
+        raise ArgumentsError(f"{path} is not a sidecar: it has no field 'version'")
     problem = version_problem(content["version"], VERSION)
     if problem is not None:
         raise ArgumentsError(f"{path} cannot be read: {problem}")
     if content.get("tokenizer") != domain.tokenizer.fingerprint():
         raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
     if content["version"] == 1 and domain.kind == "midi":
-        warn(f"{path} is of version 1: its ids and notes repeat, in a .mid that is written as those of today are")
+        warn(f"{path} has version 1: the same ids and notes are generated again, but the .mid has the current format")
     try:
         return _sidecar(content, domain, warn)
     except KeyError as error:
-        raise ArgumentsError(f"{path} is not a whole sidecar: it has no {error}") from error
+        raise ArgumentsError(f"{path} is not a complete sidecar: it has no {error}") from error
     except (TypeError, ValueError, OverflowError, ArgumentsError, TokenizerError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArgumentsError(f"{path} is not a whole sidecar: {reason}") from error
+        raise ArgumentsError(f"{path} is not a complete sidecar: {reason}") from error
 
 
 def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sidecar:
@@ -166,12 +166,12 @@ def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sideca
         raise ValueError(f"domain is {_shown(content['domain'])}; allowed: {domain.kind}")
     content = current_names(content, SIDECAR)
     constraints = _constraints(_object(content, "constraints"), domain.constraints_type)
-    given = current_names(_object(content, "prompt"), PROMPT)
+    stored = current_names(_object(content, "prompt"), PROMPT)
     # Sidecars from before prompts kept the times of their files use the times of the ids.
-    timed = _flag(given, "timed", "prompt.")
+    timed = _flag(stored, "timed", "prompt.")
     # Version 1 precedes the assignment of notes to tracks, unless the sidecar has clocks.
-    divided = _flag({"divided": timed or content["version"] > 1} | given, "divided", "prompt.")
-    prompt = replace(_prompt(given, domain, warn), divided=divided)
+    divided = _flag({"divided": timed or content["version"] > 1} | stored, "divided", "prompt.")
+    prompt = replace(_prompt(stored, domain, warn), divided=divided)
     if timed:
         prompt = domain.timed(prompt, constraints)
     request = Request(
@@ -179,7 +179,7 @@ def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sideca
         sampling=SamplingConfig(**_object(content, "sampling")),
         constraints=constraints,
         candidates=_whole(content, "candidates", 1, MAXIMUM_CANDIDATES),
-        max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MOST_STEPS),
+        max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MAX_STEPS),
         seed=_whole(content, "seed", 0, 2**63 - 1),
         # Sidecars from before branches existed lack the field.
         forced_ids=None if content.get("forced_ids") is None else _ids(content["forced_ids"], domain.tokenizer),
@@ -196,20 +196,22 @@ def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sideca
     )
 
 
-def _prompt(given: dict[str, Any], domain: Domain[Any], warn: Warn) -> Prompt[Any]:
+def _prompt(stored: dict[str, Any], domain: Domain[Any], warn: Warn) -> Prompt[Any]:
     piece = None
-    if given["piece"] is not None:
-        data = base64.b64decode(_text(given, "piece", "prompt."), validate=True)
+    if stored["piece"] is not None:
+        data = base64.b64decode(_text(stored, "piece", "prompt."), validate=True)
         piece = domain.loads(data, warn=warn)
-    ids = _ids(given["ids"], domain.tokenizer)
+    ids = _ids(stored["ids"], domain.tokenizer)
     if not len(ids) or (ids[0] != domain.tokenizer.begin).any() or (piece is not None and len(ids) == 1):
-        raise ValueError("prompt.ids do not begin a piece")
-    split_point, step = given["split_point"], _whole(given, "split_index", 0, _LARGEST_STEP, "prompt.")
-    if not (type(split_point) in (int, float) and 0 <= split_point <= _LARGEST_CUT):
-        raise ValueError(f"prompt.split_point is {_shown(split_point)}; allowed: a number from 0 to {_LARGEST_CUT:,}")
+        raise ValueError("prompt.ids do not start with the begin token")
+    split_point, step = stored["split_point"], _whole(stored, "split_index", 0, _LARGEST_STEP, "prompt.")
+    if not (type(split_point) in (int, float) and 0 <= split_point <= _LARGEST_SPLIT_POINT):
+        raise ValueError(
+            f"prompt.split_point is {_shown(split_point)}; allowed: a number from 0 to {_LARGEST_SPLIT_POINT:,}"
+        )
     # Sidecars from before prompts had a gain use the level of the codec.
-    gain = _number({"gain": 1.0} | given, "gain", 0.01, 100.0, "prompt.")
-    partial_frames = _partial_frames(given.get("partial_frames"), domain.tokenizer)
+    gain = _number({"gain": 1.0} | stored, "gain", 0.01, 100.0, "prompt.")
+    partial_frames = _partial_frames(stored.get("partial_frames"), domain.tokenizer)
     return Prompt(
         ids=ids, piece=piece, split_point=float(split_point), split_index=step, partial_frames=partial_frames, gain=gain
     )
@@ -247,7 +249,7 @@ def _number(content: dict[str, Any], name: str, low: float, high: float, inside:
 def _text(content: dict[str, Any], name: str, inside: str = "") -> str:
     value = content[name]
     if not _is_text(value):
-        raise TypeError(f"{inside}{name} is {_shown(value)}; allowed: a text")
+        raise TypeError(f"{inside}{name} is {_shown(value)}; allowed: a string")
     return str(value)
 
 
@@ -293,14 +295,14 @@ def _constraint(content: dict[str, Any], name: str) -> Any:
         return _flag(content, name, "constraints.")
     if name == "instruments":
         if not isinstance(value, list) or not all(map(_is_text, value)):
-            raise TypeError(f"constraints.instruments is {_shown(value)}; allowed: a list of texts")
+            raise TypeError(f"constraints.instruments is {_shown(value)}; allowed: a list of strings")
         return tuple(value)
     if name == "key":
         if value is not None and not _is_text(value):
-            raise TypeError(f"constraints.key is {_shown(value)}; allowed: a text, or null")
+            raise TypeError(f"constraints.key is {_shown(value)}; allowed: a string or null")
         return value
     if value is not None and type(value) not in ((int,) if name in ("bars", "repeats", "bytes") else (int, float)):
-        raise ValueError(f"constraints.{name} is {_shown(value)}; allowed: a number, or null")
+        raise ValueError(f"constraints.{name} is {_shown(value)}; allowed: a number or null")
     return value
 
 

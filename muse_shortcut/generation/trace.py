@@ -97,7 +97,7 @@ class Trace:
         for field in fields(self):
             array = getattr(self, field.name)
             if array.dtype.kind not in kinds.get(field.name, "f") or array.ndim != axes.get(field.name, array.ndim):
-                raise ArgumentsError(f"{name} is not a whole trace: {field.name} is {array.dtype} {array.shape}")
+                raise ArgumentsError(f"{name} is not a complete trace: {field.name} is {array.dtype} {array.shape}")
         steps, streams, depths = self.steps, self.ids.shape[-1], len(self.depths)
         expected = {
             "ids": (len(self.ids), streams),
@@ -123,7 +123,7 @@ class Trace:
             )
             wrong = [] if sound else ["offsets"]
         if wrong:
-            raise ArgumentsError(f"{name} is not a whole trace: {wrong[0]} does not fit the other arrays")
+            raise ArgumentsError(f"{name} is not a complete trace: {wrong[0]} does not fit the other arrays")
 
 
 def save_trace(trace: Trace, path: Path, rows: Iterable[NDArray[np.float16]] | None = None) -> None:
@@ -174,7 +174,7 @@ def load_trace(path: str | Path) -> Trace:
         raise ArgumentsError(f"cannot read {path}: {error.strerror or error}") from error
     # zipfile raises the last two for an encrypted member and for an unavailable compression method.
     except (BadZipFile, ValueError, LookupError, EOFError, TypeError, struct.error, RuntimeError) as error:
-        raise ArgumentsError(f"{path} is not a whole trace: {(str(error).splitlines() or [''])[0]}") from error
+        raise ArgumentsError(f"{path} is not a complete trace: {(str(error).splitlines() or [''])[0]}") from error
     trace = Trace(**arrays, attention=attention)
     trace.check(str(path))
     return trace

@@ -346,7 +346,7 @@ def load_codec(folder: Path) -> Codec:
     digest = hashlib.sha256(files[_WEIGHTS]).hexdigest()
     # Older codecs lack the digest.
     if content.pop(_SUM, digest) != digest:
-        raise CodecError(f"{folder / _WEIGHTS} is damaged: it is not what was written (its SHA-256 is another)")
+        raise CodecError(f"{folder / _WEIGHTS} is damaged: its SHA-256 differs from the recorded one")
     try:
         shape = CodecShape(**{**content, "ratios": tuple(content["ratios"])})
         return codec_of(load(files[_WEIGHTS]), shape, files)
