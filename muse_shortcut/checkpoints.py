@@ -30,6 +30,7 @@ from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import UnknownTokenizerError
 from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.loading import domain_of, load_tokenizer
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
 __all__ = ["VERSION", "Checkpoint", "load_checkpoint", "read_core", "read_sampling", "read_tensors", "save_checkpoint"]
 
@@ -76,7 +77,10 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     folder = find_checkpoint(folder)
     if not folder.is_dir():
         what = "that is a file" if folder.is_file() else "there is no such folder"
-        raise CheckpointError(f"no checkpoint at {folder}: {what}; allowed: the folder of a checkpoint or of a run")
+        raise CheckpointError(
+            f"no checkpoint at {folder}: {what}; allowed: the folder of a checkpoint or of a run, or "
+            f"{', '.join(BUILT_IN_DOMAINS)}, the shipped models"
+        )
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
     config = read_json(folder / "config.json", CheckpointError)

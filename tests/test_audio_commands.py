@@ -187,7 +187,7 @@ def test_sound_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, s
         (("audio", "--codec", "{codec}", "--codebooks", 3), "codebooks is 3; allowed: 1, 2, 4, 8"),
         (
             ("audio", "--codec", "{codec}", "--tokenizer", "remi"),
-            "--tokenizer is 'remi'; allowed: a checkpoint's folder",
+            "--tokenizer is 'remi'; allowed: a checkpoint, or audio, the shipped one",
         ),
         (("midi", "--codebooks", 2), "--codebooks is an option of audio, not of midi"),
         (("midi", "--device", "cpu"), "--device is an option of audio, not of midi"),

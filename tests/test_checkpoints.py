@@ -109,7 +109,7 @@ def test_weights_kept_in_half_precision_are_computed_with_in_float32(folder: Pat
 def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere") == (
         f"no checkpoint at {tmp_path / 'nowhere'}: there is no such folder; "
-        "allowed: the folder of a checkpoint or of a run"
+        "allowed: the folder of a checkpoint or of a run, or midi, audio, text, the shipped models"
     )
     (tmp_path / "file").write_text("")
     assert "no checkpoint at" in refusal(tmp_path / "file")

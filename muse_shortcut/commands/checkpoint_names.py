@@ -9,19 +9,22 @@ from pathlib import Path
 from muse_shortcut.errors import CheckpointError
 from muse_shortcut.hub import is_on_hub
 from muse_shortcut.runs import POINTERS, find_checkpoint, unimproved_steps
+from muse_shortcut.shipped import is_shipped, named_checkpoint
 
 __all__ = ["checkpoint_folder", "codec_name", "describe_unimproved", "require_codec"]
 
 
 def checkpoint_folder(word: str) -> Path:
-    """Resolve the folder of a checkpoint. For a run, a line on standard error says which checkpoint is used, and
-    whether training has changed its weights.
+    """Resolve the name of a checkpoint to its folder. For a run, a line on standard error says which checkpoint is
+    used, and whether training has changed its weights.
 
     Raises:
         CheckpointError: The run has no checkpoint.
     """
-    named = Path(word).expanduser()
+    named = named_checkpoint(word)
     folder = find_checkpoint(named)
+    if is_shipped(word) and any(Path(word, name).exists() for name in ("config.json", "checkpoints")):
+        print(f"{word} is the shipped model; ./{word} names the folder", file=sys.stderr)
     if folder != named and not is_on_hub(named):
         how = f"{word} is" if named.name in POINTERS else f"{word} is a run: using its checkpoint"
         unimproved = describe_unimproved(folder)

@@ -48,7 +48,7 @@ def _parser() -> CommandLine:
         "--checkpoint",
         type=str,
         metavar="DIR",
-        help="a checkpoint, a run or hf:OWNER/NAME; default: the shipped model",
+        help="a checkpoint, a run, hf:OWNER/NAME, or midi, audio, text: the shipped models (default: that of DOMAIN)",
     )
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
     parser.add_argument(

@@ -146,8 +146,8 @@ def build_parser(program: str) -> CommandLine:
         "--checkpoint",
         type=str,
         metavar="DIR",
-        help="a checkpoint, a run, or a model of the Hugging Face hub: hf:OWNER/NAME, or hf:OWNER/NAME@REVISION "
-        "(default: the shipped one)",
+        help="a checkpoint, a run, midi, audio or text (the shipped models), or a model of the Hugging Face hub: "
+        "hf:OWNER/NAME, or hf:OWNER/NAME@REVISION (default: the shipped one)",
     )
     model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
     parser.add_terminal_options(json="files, seed, lengths of prompt and continuations, ranking")

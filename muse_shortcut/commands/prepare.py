@@ -58,7 +58,8 @@ def _parser() -> CommandLine:
         type=str,
         metavar="NAME",
         help="midi: remi or performance; text: bpe (learned from the train split), characters, letters (a to z and "
-        "space), or a tokenizer.json of byte-level BPE; all: a checkpoint or a run, whose tokenizer is used",
+        "space), or a tokenizer.json of byte-level BPE; all: a checkpoint, a run, "
+        "or midi, audio or text (the shipped models), whose tokenizer is used",
     )
     parser.add_argument(
         "--vocabulary_size", type=int, help=f"text: vocabulary size of bpe and characters; default: {VOCABULARY:,}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from muse_shortcut.api import finding
 from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
-from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_shortcut.shipped import named_checkpoint, prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
 from muse_tokenizers.contents import content_of, describe_foreign, head_of, kind_of_file
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
@@ -251,7 +251,7 @@ def _domain_of_checkpoint(word: str | None) -> str | None:
     if word is None:
         return None
     try:
-        path = find_checkpoint(Path(word).expanduser()) / "tokenizer" / "tokenizer.json"
+        path = find_checkpoint(named_checkpoint(word)) / "tokenizer" / "tokenizer.json"
         kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
     except HubError:
         raise

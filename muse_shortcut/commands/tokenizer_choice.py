@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.runs import find_checkpoint
+from muse_shortcut.shipped import named_checkpoint
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 from muse_tokenizers.wording import counted
 
@@ -61,7 +62,7 @@ def choose_tokenizer(
     from muse_tokenizers.loading import load_tokenizer
     from muse_tokenizers.text.tokenizer import TextTokenizer
 
-    if arguments.tokenizer is not None and _is_checkpoint(Path(arguments.tokenizer)):
+    if arguments.tokenizer is not None and _is_checkpoint(named_checkpoint(arguments.tokenizer)):
         found = load_tokenizer(checkpoint_folder(arguments.tokenizer) / "tokenizer")
         if found.kind != arguments.domain:
             raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
@@ -90,7 +91,7 @@ def _default_of_plugin(arguments: Namespace) -> Tokenizer[Any]:
     from muse_tokenizers.loading import tokenizer_class
 
     if arguments.tokenizer is not None:
-        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder")
+        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint")
     try:
         return tokenizer_class(arguments.domain).from_configuration({})
     except (TypeError, LookupError) as error:
@@ -105,7 +106,9 @@ def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
 
     name = arguments.tokenizer or named or "remi"
     if name not in CONFIGURATIONS:
-        raise ArgumentsError(f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, or a checkpoint's folder")
+        raise ArgumentsError(
+            f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, a checkpoint, or midi, the shipped one"
+        )
     return MidiTokenizer.of(CONFIGURATIONS[name])
 
 
@@ -114,7 +117,9 @@ def _audio(arguments: Namespace, named: str | None, terminal: Terminal) -> Token
     from muse_tokenizers.audio.tokenizer import AudioTokenizer
 
     if arguments.tokenizer is not None:
-        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint's folder; see --codec")
+        raise ArgumentsError(
+            f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint, or audio, the shipped one; see --codec"
+        )
     name = codec_name(arguments.codec or named or SHIPPED)
     if name == META:
         with terminal.progress(f"fetching {META}", None) as bar:
@@ -147,7 +152,8 @@ def _text(
         subword_model = read_bpe(Path(name))
     else:
         raise ArgumentsError(
-            f"--tokenizer is {name!r}; allowed: bpe, characters, letters, a tokenizer.json, or a checkpoint's folder"
+            f"--tokenizer is {name!r}; allowed: bpe, characters, letters, a tokenizer.json, a checkpoint, or text, the "
+            "shipped one"
         )
     return TextTokenizer(subword_model, arguments.line_ends or "lf", arguments.encoding)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
@@ -17,6 +16,7 @@ from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
 from muse_shortcut.runs import find_checkpoint
+from muse_shortcut.shipped import named_checkpoint
 from muse_tokenizers.plugins import installed_domains
 from muse_tokenizers.wording import counted
 
@@ -31,7 +31,7 @@ __all__ = ["main"]
 
 PROGRAM = "muse-train"
 _EXAMPLES = """examples:
-  muse-train midi --data stores/mine --out runs/mine --from muse_shortcut/shipped/midi-small
+  muse-train midi --data stores/mine --out runs/mine --from midi
   muse-train text --data stores/novels --out runs/novels --preset small --train.max_steps 20000
   muse-train --config runs/mine/config.yaml --out runs/again
   muse-train --config runs/mine/config.yaml --resume auto"""
@@ -57,8 +57,8 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
         "--from",
         type=str,
         metavar="CHECKPOINT",
-        help="start from this checkpoint, or a run's best, or hf:OWNER/NAME; its shape is used instead of --preset and "
-        "--model",
+        help="start from this checkpoint, a run's best, midi, audio or text (the shipped models) or hf:OWNER/NAME; "
+        "its shape is used instead of --preset and --model",
     )
     parser.add_argument(
         "--config",
@@ -111,7 +111,9 @@ def _shape_of(checkpoint: str) -> ModelConfig | None:
     """Return the configuration of a checkpoint or a run; None if it cannot be read, which is reported when it is
     loaded."""
     try:
-        content = json.loads((find_checkpoint(Path(checkpoint)) / "config.json").read_text(encoding="utf-8"))
+        content = json.loads(
+            (find_checkpoint(named_checkpoint(checkpoint)) / "config.json").read_text(encoding="utf-8")
+        )
         return ModelConfig.from_json(content["model"])
     except (MuseError, OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
@@ -133,7 +135,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
         # A configuration equal to the default does not replace that of a checkpoint.
         model=None if instances.model == default else instances.model,
         train=instances.train,
-        start=None if start is None else Path(start).expanduser(),
+        start=start,
         resume=arguments.resume == "auto",
         seed=arguments.seed,
         device=arguments.device,

@@ -107,20 +107,20 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
     instances = parser.instantiated(arguments)
     config: CodecTrainConfig = instances.train
     run = RunFolder(Path(arguments.out))
-    run.claim(go_on=arguments.resume == "auto", first_save=config.save_every)
-    device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
-    shape, start, digest = instances.codec, None, None
-    if arguments["from"]:
-        from muse_tokenizers.audio.codecs import find_codec
+    with run.claimed(go_on=arguments.resume == "auto", first_save=config.save_every):
+        device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
+        shape, start, digest = instances.codec, None, None
+        if arguments["from"]:
+            from muse_tokenizers.audio.codecs import find_codec
 
-        codec = find_codec(codec_name(arguments["from"]))
-        if arguments.preset != "small" or instances.codec not in (codec.shape, CODEC_PRESETS["small"]):
-            raise ArgumentsError("--codec cannot be changed with --from, which keeps the shape of that codec")
-        shape, start, digest = codec.shape, codec.tensors(), codec.digest
-    elif config.quantise_after >= config.max_steps:
-        allowed = f"less than {{max_steps}}, {config.max_steps}: otherwise no codebook would be learned"
-        raise OptionError("quantise_after", config.quantise_after, allowed)
-    sounds = _sounds(arguments, run, shape, terminal)
+            codec = find_codec(codec_name(arguments["from"]))
+            if arguments.preset != "small" or instances.codec not in (codec.shape, CODEC_PRESETS["small"]):
+                raise ArgumentsError("--codec cannot be changed with --from, which keeps the shape of that codec")
+            shape, start, digest = codec.shape, codec.tensors(), codec.digest
+        elif config.quantise_after >= config.max_steps:
+            allowed = f"less than {{max_steps}}, {config.max_steps}: otherwise no codebook would be learned"
+            raise OptionError("quantise_after", config.quantise_after, allowed)
+        sounds = _sounds(arguments, run, shape, terminal)
     named = ("domain", "data", "out", "preset", "from", "group_by", "held_out", "seed", "device")
     options: dict[str, Any] = {name: arguments[name] for name in named} | {
         _PARENT: digest, "codec": asdict(shape), "train": asdict(config),

@@ -7,7 +7,7 @@ from pathlib import Path
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
-__all__ = ["default_checkpoint", "named_checkpoint", "prompt_names", "shipped_prompt"]
+__all__ = ["default_checkpoint", "is_shipped", "named_checkpoint", "prompt_names", "shipped_prompt"]
 
 _FOLDER = Path(__file__).parent
 
@@ -19,9 +19,15 @@ def default_checkpoint(domain: str) -> Path:
     return _FOLDER / f"{domain}-small"
 
 
+def is_shipped(name: str | Path) -> bool:
+    """Whether a name is that of a shipped checkpoint. A folder that is called so is named with its path: "./midi"."""
+    return isinstance(name, str) and name.removesuffix("-small") in BUILT_IN_DOMAINS
+
+
 def named_checkpoint(name: str | Path) -> Path:
-    """Resolve the name of a checkpoint: "midi", "audio" or "text" for a shipped one, otherwise a path."""
-    return default_checkpoint(str(name)) if name in BUILT_IN_DOMAINS else Path(name).expanduser()
+    """Resolve the name of a checkpoint: "midi" or "midi-small" (or "audio", "text") for a shipped one, otherwise a
+    path."""
+    return default_checkpoint(str(name).removesuffix("-small")) if is_shipped(name) else Path(name).expanduser()
 
 
 def prompt_names(domain: str) -> list[str]:

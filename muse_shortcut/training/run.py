@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,6 +86,21 @@ class RunFolder:
         make_folder(self.checkpoints)
         for written_to in (self.folder, self.checkpoints):
             clear_left_overs(written_to)
+
+    @contextmanager
+    def claimed(self, *, go_on: bool = True, first_save: int = 0) -> Iterator[None]:
+        """Claim the folder for a training that is being set up: if that fails, the folders that were created for it are
+        removed, unless something has been written to them. Arguments and errors are those of `claim`."""
+        created = [path for path in (self.checkpoints, *self.checkpoints.parents) if not path.exists()]
+        self.claim(go_on=go_on, first_save=first_save)
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                # What else is there, such as the sounds of a codec, is found again in a folder with checkpoints only.
+                for path in created if [*self.folder.iterdir()] == [self.checkpoints] else ():
+                    path.rmdir()
+            raise
 
     def logged(self) -> int | None:
         """Return the last step in the log; None if there is no log."""

@@ -151,21 +151,21 @@ def train(options: TrainingOptions, observer: TrainingObserver | None = None) ->
         raise ArgumentsError(f"{options.data} is a store of {store.domain}, not of {options.domain}")
     device = choose_device(options.device)
     run = RunFolder(Path(options.out))
-    run.claim(go_on=options.resume)
-    resumed = run.latest(observer.warn)
-    if resumed is None and run.logged() is not None:
-        observer.warn(f"{run.folder} has no checkpoint yet: starting at step 0")
-    torch.manual_seed(seed)
-    checkpoint = _initial_checkpoint(options, store, device, resumed)
-    observer.store_opened(store, checkpoint.tokenizer.vocabulary_size)
-    checkpoint.facts.update(
-        data=store.manifest["source"],
-        store=store.manifest["sha256"],
-        splits=store.manifest["splits"],
-        seed=seed,
-        train=asdict(config),
-    )
-    trainer, plan = _set_up(options, observer, store, checkpoint, run, resumed)
+    with run.claimed(go_on=options.resume):
+        resumed = run.latest(observer.warn)
+        if resumed is None and run.logged() is not None:
+            observer.warn(f"{run.folder} has no checkpoint yet: starting at step 0")
+        torch.manual_seed(seed)
+        checkpoint = _initial_checkpoint(options, store, device, resumed)
+        observer.store_opened(store, checkpoint.tokenizer.vocabulary_size)
+        checkpoint.facts.update(
+            data=store.manifest["source"],
+            store=store.manifest["sha256"],
+            splits=store.manifest["splits"],
+            seed=seed,
+            train=asdict(config),
+        )
+        trainer, plan = _set_up(options, observer, store, checkpoint, run, resumed)
     shape = checkpoint.core.config
     write_text(run.folder / "config.yaml", _configuration(options, store.domain, shape))
     observer.started(plan)
