@@ -246,7 +246,7 @@ def test_a_candidate_that_is_too_short_keeps_no_other_from_being_explained(gener
         ("9:00", "--explain is 9:00; allowed: 0:00.00 to 0:"),
     ],
 )
-def test_what_cannot_be_explained_is_one_clear_line_and_loses_nothing(
+def test_an_impossible_explanation_gives_one_line_and_loses_no_file(
     generate: Any, tmp_path: Path, word: str, message: str
 ) -> None:
     done = generate("--max-new-tokens", 60, f"--explain={word}")

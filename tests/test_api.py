@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_bytes_of_the_command_line(
     assert (tmp_path / "api.npz").read_bytes() == (tmp_path / "bach-prelude-1.trace.npz").read_bytes()
 
 
-def test_a_continuation_is_saved_as_what_its_path_ends_in(continuation: muse.Continuation, tmp_path: Path) -> None:
+def test_the_suffix_of_a_path_determines_the_saved_format(continuation: muse.Continuation, tmp_path: Path) -> None:
     assert mido.MidiFile(continuation.save(tmp_path / "a.mid")).length > continuation.start
     sound, rate = soundfile.read(continuation.save(str(tmp_path / "a.wav")))
     assert len(sound) > 5.5 * rate
@@ -72,9 +72,7 @@ def test_a_continuation_is_saved_as_what_its_path_ends_in(continuation: muse.Con
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.mp3"])
-def test_what_a_domain_cannot_be_saved_as_is_refused_by_its_ending(
-    continuation: muse.Continuation, name: str, tmp_path: Path
-) -> None:
+def test_a_suffix_of_another_domain_is_refused(continuation: muse.Continuation, name: str, tmp_path: Path) -> None:
     with pytest.raises(muse.ArgumentsError, match=r"allowed endings for midi: \.mid, \.wav, \.flac, \.json, \.npz"):
         continuation.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
@@ -132,7 +130,7 @@ def test_words_are_a_prompt_of_text() -> None:
         _ = one.trace
 
 
-def test_what_exists_can_be_taken_at_any_time_and_goes_on(model: muse.Model) -> None:
+def test_a_stream_can_be_saved_at_any_time_and_continues(model: muse.Model) -> None:
     options: muse.Options = {"prompt_seconds": 4, "seconds": 2, "seed": 5}
     stream = model.stream("bach-prelude", **options)
     for _ in range(20):
@@ -156,7 +154,7 @@ def test_a_continuation_is_continued_further(continuation: muse.Continuation) ->
         continuation.continue_(prompt_seconds=3)
 
 
-def test_a_branch_takes_another_id_and_keeps_what_came_before(continuation: muse.Continuation) -> None:
+def test_a_branch_replaces_an_id_and_keeps_earlier_ones(continuation: muse.Continuation) -> None:
     step = 10
     other = int(continuation.trace.alternatives[step, 0, 1])
     [branch] = continuation.branch(step, other).run()

@@ -111,7 +111,7 @@ played = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(notes=played, tempo=st.floats(20, 300), program=st.integers(0, 127))
-def test_what_was_played_is_kept_to_a_tick(notes: list[PlayedNote], tempo: float, program: int) -> None:
+def test_played_notes_are_kept_to_a_tick(notes: list[PlayedNote], tempo: float, program: int) -> None:
     score = score_of_notes(notes, tempo, program)
     (track,) = score.tracks
     assert (track.program, track.is_drum) == (program, False)
@@ -131,7 +131,7 @@ def test_what_was_played_is_kept_to_a_tick(notes: list[PlayedNote], tempo: float
     assert tempo_rows(score)[0][1] == pytest.approx(60e6 / tempo, abs=1)
 
 
-def test_what_was_played_can_be_written_and_continued() -> None:
+def test_played_notes_can_be_written_and_continued() -> None:
     remi = domain("remi")
     score = score_of_notes([(60 + step, 70 + step, 3.1 + step / 2, 3.5 + step / 2) for step in range(16)], 120)
     again = remi.loads(remi.dumps(score))
@@ -160,7 +160,7 @@ REFUSED: list[tuple[str, list[Any], float, str]] = [
 
 
 @pytest.mark.parametrize(("notes", "tempo", "message"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_what_cannot_have_been_played_is_refused_in_one_line(notes: list[Any], tempo: float, message: str) -> None:
+def test_impossible_notes_are_refused_in_one_line(notes: list[Any], tempo: float, message: str) -> None:
     with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$") as caught:
         score_of_notes(notes, tempo)
     assert str(caught.value).startswith(message)
@@ -228,7 +228,7 @@ def test_a_harder_touch_is_louder_by_the_square_of_its_velocity(program: int) ->
 
 
 @pytest.mark.parametrize(("program", "pitch", "by", "at"), [(78, 67, 79, 67), (44, 96, 44, 84), (48, 92, 48, 80)])
-def test_what_the_synthesiser_reads_beyond_its_samples_is_played_otherwise(
+def test_notes_that_read_beyond_their_samples_are_played_with_other_ones(
     program: int, pitch: int, by: int, at: int
 ) -> None:
     def heard(program: int, pitch: int) -> Any:

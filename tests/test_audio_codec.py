@@ -122,7 +122,7 @@ def test_every_device_gives_the_codes_of_the_cpu(codec: Codec, folder: Path, sou
     np.testing.assert_allclose(moved.decode(codes), codec.decode(codes), atol=1e-3)
 
 
-def test_the_digest_of_a_codec_covers_what_determines_its_codes(folder: Path) -> None:
+def test_the_digest_of_a_codec_covers_everything_that_determines_its_codes(folder: Path) -> None:
     tensors = load_codec(folder).tensors()
     bias = "model.0.conv.conv.bias"
     names = (f"decoder.{bias}", f"encoder.{bias}", "quantizer.vq.layers.3._codebook.embed")
@@ -255,7 +255,7 @@ def test_its_file_can_be_put_there_without_a_network(cache: Path) -> None:
     assert find_codec(META).shape == SHAPE
 
 
-def test_without_a_network_one_line_says_what_to_do(cache: Path) -> None:
+def test_without_a_network_one_line_suggests_a_remedy(cache: Path) -> None:
     with pytest.raises(CodecError, match=r"^cannot fetch http://127[^\n]+ put the file a-12345678.th into [^\n]+$"):
         fetch_codec(url="http://127.0.0.1:9/a-12345678.th", file_name="a-12345678.th")
     assert not codec_folder(META).exists()

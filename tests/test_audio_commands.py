@@ -69,7 +69,7 @@ def test_a_store_of_sound_has_codes_with_the_delay_pattern(store: Path, music: P
         assert (ids[1:-1] == expected).all()
 
 
-def test_files_side_by_side_become_what_each_becomes_alone(
+def test_files_encoded_together_equal_files_encoded_alone(
     store: Path, music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = load_tokenizer(store / "tokenizer")
@@ -158,7 +158,7 @@ def test_the_prompt_is_the_codecs_own_whatever_follows(generate: Any, music: Pat
         (("--seconds", 0.2, "--explain", "0:09"), "--explain is 0:09; allowed: times from 0:00.00 to 0:00."),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(generate: Any, music: Path, words: Any, message: str) -> None:
+def test_impossible_requests_give_one_clear_line(generate: Any, music: Path, words: Any, message: str) -> None:
     done = generate(*(str(word).format(music=music) for word in words))
     assert done.code == 2
     assert message in done.err
@@ -195,7 +195,7 @@ def test_sound_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, s
         (("audio", "--tokenizer", "{midi}"), "--tokenizer names a checkpoint of midi, not of audio"),
     ],
 )
-def test_preparing_refuses_what_is_not_of_its_domain(
+def test_preparing_refuses_files_of_other_domains(
     run: RunCommand, music: Path, codec: Path, store: Path, random_checkpoint: Path, tmp_path: Path,
     words: Any, message: str,
 ) -> None:  # fmt: skip
@@ -217,7 +217,7 @@ def test_the_bench_counts_seconds_of_sound(run: RunCommand, codec: Path, checkpo
     assert found["times_real_time_1_candidate"] == pytest.approx(found["steps_per_second_1_candidate"] / 75, abs=0.01)
 
 
-def test_what_ships_prepares_and_continues_sound(run: RunCommand, music: Path, tmp_path: Path) -> None:
+def test_the_shipped_model_prepares_and_continues_sound(run: RunCommand, music: Path, tmp_path: Path) -> None:
     done = run("prepare", "audio", music, "--out", tmp_path / "store", "--codebooks", 2, "--workers", 1)
     assert done.code == 0, done.err
     tokenizer = load_tokenizer(tmp_path / "store" / "tokenizer")

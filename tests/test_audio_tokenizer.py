@@ -241,7 +241,7 @@ def test_any_format(four: AudioDomain, tmp_path: Path, ending: str) -> None:
     assert np.corrcoef(np.abs(np.fft.rfft(piece.samples[0], RATE)), np.abs(np.fft.rfft(tone(1.0))))[0, 1] > 0.95
 
 
-def test_a_name_does_not_decide_what_a_file_is(four: AudioDomain, tmp_path: Path) -> None:
+def test_a_file_name_does_not_determine_the_kind(four: AudioDomain, tmp_path: Path) -> None:
     _write(tmp_path / "a.mp3", tone(1.0)).rename(tmp_path / "a.wav")
     said: list[str] = []
     assert four.read(tmp_path / "a.wav", warn=said.append).samples.shape[1] > 0.9 * RATE
@@ -282,7 +282,7 @@ def test_silence_is_sound(four: AudioDomain, tmp_path: Path) -> None:
     assert set(four.measure(piece, 0.0, 1.0)) == {"level", "longest_silence"}
 
 
-def test_what_is_no_sound_is_one_clear_line(four: AudioDomain, tmp_path: Path) -> None:
+def test_files_that_are_not_sound_give_one_clear_line(four: AudioDomain, tmp_path: Path) -> None:
     not_a_number = tone(1.0)
     not_a_number[500] = np.nan
     (tmp_path / "text.wav").write_text("dear diary")
@@ -341,7 +341,7 @@ def test_measures_know_a_tone_from_noise_and_loud_from_soft(four: AudioDomain) -
     assert energy.shares.max() > 0.5
 
 
-def test_silence_is_measured_in_seconds_and_what_is_missing_is_silent(four: AudioDomain) -> None:
+def test_silence_is_measured_in_seconds_and_includes_a_missing_end(four: AudioDomain) -> None:
     samples = np.concatenate([tone(1.0), np.zeros(RATE, np.float32), tone(0.5)])
     piece = Waveform(samples=samples[None], sample_rate=RATE)
 

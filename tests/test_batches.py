@@ -43,7 +43,7 @@ def test_a_batch_does_not_depend_on_how_many_windows_came_before_it_in_one() -> 
     np.testing.assert_array_equal(np.concatenate([small(i)[0] for i in range(3)]), large(0)[0])
 
 
-def test_targets_are_what_follows_the_inputs() -> None:
+def test_targets_are_the_inputs_shifted_by_one() -> None:
     batches = TrainingBatches(counted(101), context=7, batch=4, seed=0)
     inputs, targets = batches(3)
     assert inputs.shape == targets.shape == (4, 7, 3)

@@ -58,7 +58,7 @@ def assert_equal_traces(one: Trace, other: Trace) -> None:
 
 
 @pytest.mark.parametrize("kind", DOMAINS)
-def test_what_was_drawn_and_is_given_again_leaves_everything_as_it_was(kind: str) -> None:
+def test_forcing_the_sampled_ids_changes_nothing(kind: str) -> None:
     request = ask(kind)
     first, drawn = run(kind, request)
     assert len(first.continuations()[0]) > 25
@@ -70,7 +70,7 @@ def test_what_was_drawn_and_is_given_again_leaves_everything_as_it_was(kind: str
         assert_equal_traces(again.trace(0), first.trace(0))
 
 
-def test_what_is_given_is_decided_by_no_seed_and_what_follows_it_is() -> None:
+def test_the_seed_affects_only_ids_after_the_forced_ones() -> None:
     request = ask("midi")
     _, drawn = run("midi", request)
     _, other = run("midi", replace(request, forced_ids=drawn[0, :20], seed=5))
@@ -78,7 +78,7 @@ def test_what_is_given_is_decided_by_no_seed_and_what_follows_it_is() -> None:
     assert (other[0, 20:] != drawn[0, 20:]).any()
 
 
-def test_what_is_given_is_remembered_as_if_it_had_been_read() -> None:
+def test_forced_ids_fill_the_cache_like_a_prompt() -> None:
     """By what counts how often something was said: here every pair of ids is new, and what was said is said less."""
     greedy = SamplingConfig(greedy=True, no_repeat_ngram=2, repetition_penalty=2.0)
     _, given = run("text", ask("text", seed=9, max_steps=16))

@@ -93,7 +93,7 @@ def test_an_attention_of_ones_own_sees_the_shared_past_too(core: Core, read: int
 
 
 @torch.inference_mode()
-def test_what_a_layer_holds_is_whole_unless_its_parts_are_asked_for(core: Core) -> None:
+def test_a_cached_layer_is_complete_unless_parts_are_requested(core: Core) -> None:
     cache = core.make_cache(1)
     core.prefill(torch.zeros(1, 140, 2, dtype=torch.long), cache)
     cache.repeat(3)

@@ -257,7 +257,7 @@ def test_a_config_of_something_else_is_refused(folder: Path, content: Any) -> No
 
 
 @pytest.mark.parametrize("version", [2, 0, -1, 10**30, "1", 1.0, True, None, [1]])
-def test_another_version_is_refused_with_what_it_is(folder: Path, version: Any) -> None:
+def test_another_version_is_refused_and_named(folder: Path, version: Any) -> None:
     (folder / "config.json").write_text(json.dumps({"version": version}))
     said = "it has version 2, of a newer muse-shortcut; this one reads up to version 1"
     if version != 2:

@@ -31,7 +31,7 @@ def _fitted(x: torch.Tensor) -> Any:
     return vq
 
 
-def test_codebooks_are_fitted_to_what_the_ones_before_leave() -> None:
+def test_codebooks_are_fitted_to_the_residuals_of_earlier_ones() -> None:
     x = _encoded(2000).detach()
     vq, left = _fitted(x), x
     for layer in vq.layers:
@@ -49,7 +49,7 @@ def test_codebooks_are_fitted_to_what_the_ones_before_leave() -> None:
 
 
 @pytest.mark.parametrize("codebooks", [1, 2, 4, 8])
-def test_every_layers_commitment_reaches_what_was_encoded(codebooks: int) -> None:
+def test_the_commitment_loss_of_every_layer_reaches_the_encoder(codebooks: int) -> None:
     x = _encoded()
     _, commitments = quantise(_fitted(x), x, codebooks, **MOVING)
     assert commitments.shape == (codebooks,)
@@ -65,7 +65,7 @@ def test_the_gradient_passes_straight_through_the_sum_once() -> None:
     assert (gradient == 1).all()
 
 
-def test_the_sum_of_the_codes_is_what_decoding_gives() -> None:
+def test_decoding_gives_the_sum_of_the_code_vectors() -> None:
     x = _encoded().detach()
     vq = _fitted(x)
     expected = vq.decode(vq.encode(x, n_q=4))
@@ -84,7 +84,7 @@ def test_unused_codes_are_moved_to_where_sound_is() -> None:
     assert (codebook.quantize(vectors) == 5).any()
 
 
-def test_codes_move_to_the_mean_of_what_is_near_them() -> None:
+def test_codes_move_to_the_mean_of_their_nearest_vectors() -> None:
     """As k-means does, where nothing is forgotten and nothing dies."""
     x = _encoded().detach()
     vq = _fitted(torch.randn(1, SHAPE.dimension, 200))

@@ -54,7 +54,7 @@ def test_two_commands_train_on_a_folder_of_ones_own(run: RunCommand, store: Path
     assert made.code == 0, made.err
 
 
-def test_what_is_excluded_is_not_read_and_is_listed(run: RunCommand, music: Path, tmp_path: Path) -> None:
+def test_excluded_files_are_listed_but_not_read(run: RunCommand, music: Path, tmp_path: Path) -> None:
     words = ("--exclude", "letter.mid, sa*", "--workers", 1, "--out", tmp_path / "store")
     done = run("prepare", "midi", music, *words)
     assert done.code == 0, done.err

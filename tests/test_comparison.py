@@ -106,7 +106,7 @@ def test_a_plan_that_ships_can_be_run(name: str) -> None:
         ({"storse": ["scales"]}, "a plan has the unknown field 'storse'; allowed: name, about, stores"),
     ],
 )
-def test_a_plan_that_is_impossible_says_what_is_wrong(changes: dict[str, Any], problem: str, tmp_path: Path) -> None:
+def test_an_impossible_plan_is_refused_with_the_reason(changes: dict[str, Any], problem: str, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(PLAN | changes))
     with pytest.raises(ArgumentsError) as found:
@@ -124,7 +124,7 @@ def test_a_plan_that_is_not_there_or_no_yaml_is_named(tmp_path: Path) -> None:
         read_plan(str(path))
 
 
-def test_what_is_added_to_a_plan_leaves_finished_runs_as_they_are() -> None:
+def test_extending_a_plan_keeps_finished_runs() -> None:
     plan = Plan.from_json(PLAN)
     grown = Plan.from_json(PLAN | {"seeds": [0, 1], "about": "more", "rates": [1, 2]})
     before = {job.digest("x") for job in plan.jobs()}
@@ -151,7 +151,7 @@ def test_every_core_sees_the_same_batches(stores: Path, tmp_path: Path, monkeypa
     assert seen[:15] == seen[15:]
 
 
-def test_a_result_says_what_was_trained_and_how_well(stores: Path, tmp_path: Path) -> None:
+def test_a_result_records_the_training_and_its_losses(stores: Path, tmp_path: Path) -> None:
     plan = Plan.from_json(PLAN)
     plain, paper = trained(plan, stores, tmp_path)
     assert (plain["core"], plain["store"], plain["seed"], plain["rate"]) == ("plain", "scales", 0, 1.0)
@@ -271,7 +271,7 @@ print(train(order, lambda _: None, lambda: False)["steps"])
     assert without_other_libraries(code) == "15\n"
 
 
-def test_so_does_what_runs_on_a_gpu_and_there_cores_of_the_plan_compute_what_they_should() -> None:
+def test_the_gpu_script_runs_and_its_cores_compute_the_expected_values() -> None:
     script, plan = Path(__file__).parent.parent / "benchmarks" / "gpu.py", read_plan("gpu")
     code = f"""
 import json, runpy
@@ -319,7 +319,7 @@ def test_differences_are_between_runs_of_one_store_and_seed() -> None:
     assert (str(alone), alone and alone.half) == ("+0.4000", None)
 
 
-def test_a_report_is_a_table_and_a_picture_of_what_is_finished(tmp_path: Path) -> None:
+def test_a_report_shows_finished_runs_as_a_table_and_a_picture(tmp_path: Path) -> None:
     plan = Plan.from_json(PLAN | {"stores": ["scales", "other"], "seeds": [0, 1, 2]})
     with pytest.raises(ArgumentsError, match="is not the folder of a comparison"):
         write_report(tmp_path)

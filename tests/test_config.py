@@ -103,7 +103,7 @@ IMPOSSIBLE: list[tuple[Callable[..., Any], str, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "field", "value", "named", "allowed"), IMPOSSIBLE)
-def test_an_impossible_value_is_refused_by_name_with_what_is_allowed(
+def test_an_impossible_value_is_refused_with_its_name_and_the_allowed_ones(
     kind: Callable[..., Any], field: str, value: Any, named: str, allowed: str
 ) -> None:
     with pytest.raises(ArgumentsError) as refused:
@@ -127,7 +127,7 @@ def test_an_impossible_value_is_refused_by_name_with_what_is_allowed(
         (SamplingConfig, "top_p", 1),
     ],
 )
-def test_the_edges_of_what_is_allowed_are_allowed(kind: Callable[..., Any], field: str, value: Any) -> None:
+def test_the_limits_of_the_allowed_range_are_allowed(kind: Callable[..., Any], field: str, value: Any) -> None:
     assert getattr(kind(**{field: value}), field) == value
 
 
@@ -137,7 +137,7 @@ def test_configurations_cannot_be_changed_in_place() -> None:
             setattr(config, fields(config)[0].name, 1)
 
 
-def test_depths_are_the_taps_and_what_is_included_rising_and_once() -> None:
+def test_depths_are_the_taps_and_included_depths_sorted_and_unique() -> None:
     shortcut = ShortcutConfig(taps=(4, 2), include_last=True, include_embedding=True)
     assert ModelConfig(shortcut=shortcut).depths == (0, 2, 4, 6)
     assert ModelConfig(shortcut=replace(shortcut, taps=(0, 6, 3))).depths == (0, 3, 6)

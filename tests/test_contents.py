@@ -75,7 +75,7 @@ CONTENTS: dict[str, tuple[bytes, str | None, str]] = {
 
 @pytest.mark.parametrize("name", CONTENTS)
 @pytest.mark.parametrize("suffix", [".mid", ".wav", ".txt", ".mp3"])
-def test_what_a_file_is_does_not_depend_on_its_name(name: str, suffix: str, tmp_path: Path) -> None:
+def test_the_content_of_a_file_determines_its_kind(name: str, suffix: str, tmp_path: Path) -> None:
     data, domain, called = CONTENTS[name]
     found = content_of(data)
     assert found is not None
@@ -97,7 +97,7 @@ def test_what_a_file_is_does_not_depend_on_its_name(name: str, suffix: str, tmp_
         np.random.default_rng(0).bytes(5000),
     ],
 )
-def test_what_is_not_sure_is_what_its_name_says(data: bytes, tmp_path: Path) -> None:
+def test_ambiguous_content_is_read_by_its_suffix(data: bytes, tmp_path: Path) -> None:
     for suffix, domain in ((".mid", "midi"), (".wav", "audio"), (".txt", "text"), (".xyz", None)):
         (tmp_path / f"a{suffix}").write_bytes(data)
         assert kind_of_file(tmp_path / f"a{suffix}") == domain
@@ -143,7 +143,7 @@ def test_a_right_suffix_is_not_worth_a_line(models: dict[str, Any], tmp_path: Pa
         models[domain].read(path, warn=lambda line: pytest.fail(line))
 
 
-def test_the_command_continues_a_file_as_what_it_is(run: RunCommand, random_checkpoint: Path, tmp_path: Path) -> None:
+def test_the_command_continues_a_file_by_its_content(run: RunCommand, random_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "song.wav"
     path.write_bytes(midi())
     short = ("--max-new-tokens", 5, "--sound", "false", "--out", tmp_path / "out")
@@ -160,7 +160,7 @@ def test_the_command_continues_a_file_as_what_it_is(run: RunCommand, random_chec
     assert "score.pdf is a PDF; allowed: a MIDI file, a sound file or a text file" in done.err
 
 
-def test_a_prepared_folder_has_what_is_misnamed_and_says_so(run: RunCommand, tmp_path: Path) -> None:
+def test_misnamed_files_are_prepared_and_reported(run: RunCommand, tmp_path: Path) -> None:
     music = tmp_path / "music"
     music.mkdir()
     for number in range(3):
@@ -211,7 +211,7 @@ def test_markup_is_continued_as_text_only_where_that_is_chosen(
     assert kind_of_file(tmp_path / "song.txt") == "text"
 
 
-def test_commands_and_page_say_what_a_score_is_and_what_to_do(
+def test_commands_and_page_name_a_score_format_and_suggest_an_export(
     run: RunCommand, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     advice = "is a MusicXML score; export it as MIDI (in MuseScore: File > Export)"

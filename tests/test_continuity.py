@@ -58,7 +58,7 @@ def test_a_segment_begins_at_zero_and_is_repeated_to_its_end() -> None:
     assert segment.repeated(1.0, 2.5).onset.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
 
 
-def test_features_of_a_scale_are_what_they_are_by_hand() -> None:
+def test_features_of_a_scale_equal_those_computed_by_hand() -> None:
     notes = _table(SCALE)
     found = features(notes, notes, 4.0)
     assert found["velocity"] == pytest.approx(53.5)
@@ -148,7 +148,7 @@ def test_a_drum_pattern_is_kept_only_where_its_hits_keep_their_places_in_the_bar
     assert features(_table(SCALE), beat, 8.0)[name] == 0.0
 
 
-def test_differences_are_zero_of_equals_and_grow_with_what_they_measure() -> None:
+def test_differences_are_zero_for_equal_values_and_grow_with_the_feature() -> None:
     density, intervals = BY_NAME["density"], BY_NAME["inter-onset intervals"]
     assert difference(density, 4.0, 2.0) == pytest.approx(np.log(2))
     even = np.array([0.5, 0.5])

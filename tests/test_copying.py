@@ -89,7 +89,7 @@ def test_windows_of_different_lengths_do_not_share_a_loop_bound() -> None:
 BARS: CopyThreshold = ("bars", 2.0)
 
 
-def test_what_has_nothing_to_look_up_is_not_taken_for_original() -> None:
+def test_continuations_without_copy_units_are_left_out() -> None:
     run = CopyFound(count=4, length=1.0, bars=0.5, piece="a")
     summary = summarise_copies([None, run, None], BARS)
     assert summary is not None

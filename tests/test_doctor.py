@@ -28,7 +28,7 @@ def test_the_doctor_names_versions_devices_extras_and_models(run: RunCommand) ->
     assert {("versions", "torch"), ("devices", "cpu"), ("models", "midi"), ("extras", "media")} <= names
 
 
-def test_what_is_missing_is_said_with_how_to_get_it(run: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_are_listed_with_how_to_install_them(run: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "_PACKAGES", ("torch", "no-such-package"))
     monkeypatch.setattr(installation, "find_spec", lambda _: None)
     found = run("doctor")

@@ -112,7 +112,7 @@ def test_no_domain_takes_the_place_of_a_shipped_one() -> None:
         register_domain(Other, TuneDomain)
 
 
-def test_files_are_read_and_written_by_what_makes_bytes_of_pieces(tunes: Domain[Any], tmp_path: Path) -> None:
+def test_reading_and_writing_files_uses_loads_and_dumps(tunes: Domain[Any], tmp_path: Path) -> None:
     tunes.write("abba", tmp_path / "a.tune")
     assert tunes.read(tmp_path / "a.tune") == tunes.read_part(tmp_path / "a.tune", None) == "abba"
     with pytest.raises(UnreadablePieceError, match=r"^cannot read .*none\.tune: No such file"):

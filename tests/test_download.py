@@ -138,14 +138,14 @@ def test_the_right_file_is_fetched_unpacked_and_kept(server: Server, cache: Path
     assert kept(cache) == WHOLE
 
 
-def test_what_the_cache_has_is_not_asked_for_again(server: Server, cache: Path) -> None:
+def test_cached_files_are_not_requested_again(server: Server, cache: Path) -> None:
     url = server.give("/tunes.zip", TUNES)
     for recipe in (make_recipe(url), make_recipe(url), make_recipe(url, sha256(TUNES))):
         fetch(recipe, cache)
     assert server.asked == ["/tunes.zip"]
 
 
-def test_what_was_unpacked_is_used_without_its_archive_and_not_unpacked_again(server: Server, cache: Path) -> None:
+def test_unpacked_files_are_reused_without_their_archive(server: Server, cache: Path) -> None:
     recipe = make_recipe(server.give("/tunes.zip", TUNES))
     folder = fetch(recipe, cache)
     (cache / "tunes.zip").unlink()
@@ -174,7 +174,7 @@ def test_a_damaged_archive_in_the_cache_is_fetched_again(server: Server, cache: 
     assert len(server.asked) == 2
 
 
-def test_a_new_checksum_in_the_recipe_replaces_what_was_unpacked(server: Server, cache: Path) -> None:
+def test_a_new_checksum_in_the_recipe_replaces_the_unpacked_files(server: Server, cache: Path) -> None:
     fetch(make_recipe(server.give("/1.zip", TUNES), sha256(TUNES)), cache)
     newer = make_zip(("new.mid", b"MThd"))
     fetch(make_recipe(server.give("/2.zip", newer), sha256(newer)), cache)
@@ -486,7 +486,7 @@ def test_an_archive_that_would_fill_the_disk_is_refused(
         ("zip", TUNES.replace(b"tunes/a.mid", b"tunes/z.mid", 1), r"File name in directory.*"),
     ],
 )
-def test_what_is_no_whole_archive_is_refused_and_not_held_to(
+def test_an_incomplete_archive_is_refused_and_not_kept(
     server: Server, cache: Path, kind: Archive, content: bytes, reason: str
 ) -> None:
     url = server.give("/tunes", content)

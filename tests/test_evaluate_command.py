@@ -58,7 +58,7 @@ def test_everything_is_on_the_terminal_and_in_the_json(evaluate: Any, tmp_path: 
     assert found["copies"]["true"]["count"] == [12.0, 12.0, 12.0]
 
 
-def test_what_depths_are_worth_is_their_likelihood_less(evaluate: Any, tmp_path: Path) -> None:
+def test_the_value_of_a_depth_is_the_loss_of_likelihood_without_it(evaluate: Any, tmp_path: Path) -> None:
     words = (*only("likelihood"), "--hide-depths", "--context", 64, "--json", tmp_path / "hidden.json")
     done = evaluate(*words)
     assert done.code == 0, done.err

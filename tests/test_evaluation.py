@@ -325,7 +325,7 @@ def test_the_true_continuation_is_at_no_distance_from_itself(choice: WindowChoic
     assert all(rate.model == rate.true for rate in rates(outcomes))
 
 
-def test_what_one_side_lacks_is_far_away_for_histograms_and_left_out_for_numbers(
+def test_a_feature_missing_on_one_side_is_far_for_histograms_and_skipped_for_numbers(
     choice: WindowChoice, checkpoint: Checkpoint
 ) -> None:
     window, domain = choice.windows[0], checkpoint.domain

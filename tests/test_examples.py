@@ -96,7 +96,7 @@ def core() -> muse.Core:
     return muse.Core(shape).double().eval()
 
 
-def test_it_generates_with_a_cache_what_it_computes_without_one(core: muse.Core) -> None:
+def test_generation_with_a_cache_equals_generation_without_one(core: muse.Core) -> None:
     ids = torch.randint(11, (3, 140, 1), generator=torch.Generator().manual_seed(1))
     # Long enough that the candidates share their prompt.
     ids[:, :130] = ids[:1, :130]
@@ -124,7 +124,7 @@ def test_its_sources_are_hidden_one_by_one(core: muse.Core) -> None:
     assert (split_point.weights[1, :, 0] == 0).all()
 
 
-def test_a_checkpoint_with_it_says_what_to_register(core: muse.Core, tmp_path: Path) -> None:
+def test_a_checkpoint_with_an_unregistered_last_layer_names_it(core: muse.Core, tmp_path: Path) -> None:
     tokenizer = muse.load_tokenizer("text")
     shape = muse.ModelConfig(**{**vars(core.config), "vocabulary_size": tokenizer.vocabulary_size})
     muse.save_checkpoint(muse.Checkpoint(core=muse.Core(shape), tokenizer=tokenizer), tmp_path)
@@ -179,7 +179,7 @@ def test_a_registered_domain_is_loaded_by_its_name_alone(tmp_path: Path) -> None
         muse.load_tokenizer(tmp_path)
 
 
-def test_what_cannot_be_a_domain_is_refused() -> None:
+def test_an_invalid_domain_is_refused() -> None:
     class Unfinished(muse.Tokenizer[str]):
         kind = "unfinished"
 

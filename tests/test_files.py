@@ -33,7 +33,7 @@ def no_room(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_files_can_be_read(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"\x00\r\n")
     write_text(tmp_path / "b", "ä\n")
     assert (tmp_path / "a").read_bytes() == b"\x00\r\n"
@@ -145,9 +145,7 @@ def test_a_folder_keeps_its_old_content_whichever_call_finds_no_room(
 
 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG])
-def test_what_could_not_be_written_inside_a_folder_is_named_as_it_would_have_been(
-    tmp_path: Path, reason: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_names_the_final_path(tmp_path: Path, reason: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise OSError(reason, os.strerror(reason))
 

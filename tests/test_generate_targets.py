@@ -113,7 +113,7 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
         (["text", "--out", "{folder}/piece.mid"], "piece.mid; allowed: a folder, or a file that ends in .txt"),
     ],
 )
-def test_what_cannot_be_meant_is_told_before_anything_is_loaded(
+def test_invalid_arguments_are_refused_before_anything_is_loaded(
     run: RunCommand, prompt_file: Path, tmp_path: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "song.xyz").write_bytes(b"la la la")
@@ -151,7 +151,7 @@ def test_an_out_with_an_ending_names_the_file(generate: Any, tmp_path: Path) -> 
     assert "from-nothing-1.mid" in _names(tmp_path / "album.mid")
 
 
-def test_the_last_line_says_what_to_do_with_it(generate: Any, tmp_path: Path, prompt_file: Path) -> None:
+def test_the_last_line_suggests_the_next_step(generate: Any, tmp_path: Path, prompt_file: Path) -> None:
     silent = generate("midi", *SHORT)
     assert silent.out.splitlines()[-1].startswith(f"open {tmp_path}/out/from-nothing-1.mid; ")
     shutil.rmtree(tmp_path / "out")
@@ -167,7 +167,7 @@ def test_the_version_is_printed(run: RunCommand) -> None:
     assert done.out.startswith("muse-generate ")
 
 
-def test_progress_counts_what_was_asked_for() -> None:
+def test_progress_counts_in_the_requested_unit() -> None:
     domain = RemiDomain(RemiTokenizer())
     tokenizer = domain.tokenizer
     vocabulary = {tokenizer.describe(np.array([[id_]]))[0][0].kind: id_ for id_ in range(tokenizer.vocabulary_size)}
@@ -217,7 +217,7 @@ def test_a_frame_of_sound_is_explained_by_its_time(run: RunCommand, tmp_path: Pa
         (["text", "Once", "--explain", "1.5"], "--explain is 1.5; allowed: a step from 0, since text has no times"),
     ],
 )
-def test_what_cannot_be_explained_is_told_before_anything_is_generated(
+def test_invalid_explain_steps_are_refused_before_generation(
     run: RunCommand, tmp_path: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("muse_shortcut.api.model.Model.start", None)

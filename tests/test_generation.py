@@ -48,7 +48,7 @@ def test_another_seed_gives_other_ids(checkpoint: Checkpoint) -> None:
     assert first.shape != second.shape or (first != second).any()
 
 
-def test_what_the_cache_remembers_equals_reading_it_all_again(checkpoint: Checkpoint, prompt_file: Path) -> None:
+def test_the_cache_equals_recomputation(checkpoint: Checkpoint, prompt_file: Path) -> None:
     prompt = _prompt(checkpoint, prompt_file, 6.7)
     request = Request(prompt=prompt, seed=1, max_steps=20, sampling=SamplingConfig(temperature=1.3))
     generation = Generation(checkpoint.core, checkpoint.domain, request)
@@ -108,7 +108,7 @@ def test_the_events_add_up_to_the_continuation(checkpoint: Checkpoint) -> None:
     assert all((event.log_probabilities <= 0).all() for event in events)
 
 
-def test_stopping_in_the_middle_keeps_what_there_is(checkpoint: Checkpoint) -> None:
+def test_stopping_early_keeps_the_steps_so_far(checkpoint: Checkpoint) -> None:
     request = Request(prompt=checkpoint.domain.prompt(None), seed=3, max_steps=50)
     generation = Generation(checkpoint.core, checkpoint.domain, request)
     for event in generation:

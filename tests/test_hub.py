@@ -94,7 +94,7 @@ def test_a_model_without_safetensors_is_refused(hub: Hub) -> None:
     "hf:me/w@../../x",
     "hf:me/w@/x", "hf:m--e/w", "hf:me/w\n", "hf:me/" + "w" * 100,
 ])  # fmt: skip
-def test_what_names_no_model_is_refused_before_anything_is_asked(hub: Hub, name: str) -> None:
+def test_invalid_model_names_are_refused_before_any_request(hub: Hub, name: str) -> None:
     with pytest.raises(muse.HubError, match="allowed: "):
         parse_hub_name(name)
     assert hub.asked == []
@@ -157,7 +157,7 @@ def test_a_pushed_model_is_as_the_hubs_tools_expect_it_and_is_loaded_again(
         (("--private",), TOKEN, "there is no destination; allowed: --out, --push"),
     ],
 )
-def test_what_cannot_be_pushed_is_one_line(
+def test_a_failed_push_gives_one_line(
     hub: Hub, run: RunCommand, random_checkpoint: Path, words: tuple[str, ...], token: str | None, line: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -169,7 +169,7 @@ def test_what_cannot_be_pushed_is_one_line(
     assert NAME not in hub.repositories
 
 
-def test_what_cannot_be_fetched_is_one_line(
+def test_a_failed_download_gives_one_line(
     hub: Hub, run: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = run("generate", "midi", "--checkpoint", f"hf:{NAME}", "--out", tmp_path)

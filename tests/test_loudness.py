@@ -96,7 +96,7 @@ def test_the_sound_of_a_score_is_brought_to_its_loudness_by_one_gain(name: str) 
     np.testing.assert_allclose(heard.samples, plain.samples * factor, rtol=1e-4, atol=1e-6)
 
 
-def test_what_its_peaks_do_not_let_be_louder_stays_below_them() -> None:
+def test_the_gain_is_limited_by_the_peaks() -> None:
     # One short drum: far from -16 LUFS when its peak is at -1 dBTP.
     heard = domain("remi").render(make_score({-1: [(0, 0.1, 37, 60), (8, 0.1, 37, 60)]}), loudness=-5.0)
     assert heard is not None

@@ -258,7 +258,7 @@ def test_bars_that_differ_in_a_tenth_of_their_notes_loop_all_the_same(altered: i
     assert number(make_score({0: notes}), "longest_loop", 0, 4) == loop
 
 
-def test_what_lies_outside_the_window_loops_for_nobody() -> None:
+def test_loops_outside_the_window_do_not_count() -> None:
     assert number(bars(*"aaaaaa"), "longest_loop", 4, 8) == 1
 
 

@@ -68,7 +68,7 @@ def test_in_real_time_no_silence_is_longer_than_allowed() -> None:
     assert grammar.allowed()[0, 0, names.index("NoteOn_60")]
 
 
-def test_what_was_silent_before_the_cut_does_not_count() -> None:
+def test_silence_before_the_split_point_does_not_count() -> None:
     midi = domain("remi")
     # A note at the start, and the split point four bars (8 seconds) later.
     ids = np.array([midi.tokenizer.begin, *midi.tokenizer.encode(scale(1))[:, 0]])
@@ -176,7 +176,7 @@ def test_from_the_middle_of_a_bar_too_many_on_no_note_of_its_model_is_left_until
 
 
 @pytest.mark.parametrize("distance", [1, 2, 5, 16])
-def test_a_bar_repeats_what_is_near_equal_up_to_sixteen_bars_before(distance: int) -> None:
+def test_a_bar_repeats_a_similar_bar_up_to_sixteen_bars_before(distance: int) -> None:
     phrase = [bar_of(*(40 + 3 * number + step for step in range(8))) for number in range(distance)]
     # In every bar another note is another one, and it makes no difference.
     altered = [[*bar[: place % 8], (1, 1, 100 + place), *bar[place % 8 + 1 :]] for place, bar in enumerate(phrase)]
@@ -189,7 +189,7 @@ def test_a_bar_repeats_what_is_near_equal_up_to_sixteen_bars_before(distance: in
     assert watching(whole, most=4).withheld(*following[5][:2]) == set()
 
 
-def test_what_lies_further_back_and_slow_notes_that_come_again_are_no_repeats() -> None:
+def test_bars_further_back_and_slow_recurring_notes_are_no_repeats() -> None:
     phrase = [bar_of(*(30 + 3 * number + step for step in range(8))) for number in range(17)]
     watch = watching([*phrase, *phrase, *phrase], most=1)
     assert all(watch.withheld(*note[:2]) == set() for note in phrase[0])

@@ -82,7 +82,7 @@ def test_tempo_changes_inside_a_prompt_are_followed() -> None:
 
 
 @pytest.mark.parametrize("bpm", [54, 118, 300, 10])
-def test_what_follows_is_written_at_the_true_tempo_and_as_long_as_was_asked(bpm: int) -> None:
+def test_the_continuation_has_the_true_tempo_and_the_requested_length(bpm: int) -> None:
     remi = domain("remi")
     prompt = remi.prompt(_score([(0, bpm)], 16))
     constraints = MidiConstraints(seconds=9.0, keep_tempo=True, keep_instruments=True, silence=0.5)
@@ -118,7 +118,7 @@ def test_described_and_written_times_are_the_same(tempos: list[tuple[int, float]
         assert written == pytest.approx(told, abs=0.003)
 
 
-def test_a_ritardando_before_the_cut_is_not_the_tempo_of_what_follows() -> None:
+def test_a_ritardando_before_the_split_point_is_not_the_tempo_of_the_continuation() -> None:
     ritardando = [(1920 * 15 + 480 * beat, 73 - 6 * (beat + 1)) for beat in range(4)]
     score = _score([(0, 73), *ritardando])
     pace = pace_of(score, 480 * 64)
@@ -307,7 +307,7 @@ def test_the_command_tells_and_keeps_the_seconds_of_the_file(
     assert (tmp_path / "b" / "slow-1.mid").read_bytes() == (tmp_path / "slow-1.mid").read_bytes()
 
 
-def test_a_long_prompt_of_fine_ticks_is_joined_to_what_a_file_can_count() -> None:
+def test_a_long_prompt_of_fine_ticks_is_joined_within_the_limits_of_a_file() -> None:
     # 181 ticks per quarter would be multiplied by 24, and the last note then lie beyond 28 bits.
     score = Score(181)
     score.tempos.append(Tempo(0, 3000.0))

@@ -81,7 +81,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(
     ("field", "value", "message"), IMPOSSIBLE, ids=[f"{field} {value!s:.20}" for field, value, _ in IMPOSSIBLE]
 )
-def test_an_impossible_field_is_named_with_what_is_allowed(
+def test_an_impossible_field_is_named_with_the_allowed_values(
     tmp_path: Path, field: str, value: Any, message: str
 ) -> None:
     configuration = {**domain("remi").tokenizer.configuration(), field: value}
@@ -104,7 +104,7 @@ def test_fields_that_are_missing_or_unknown_are_listed() -> None:
 
 
 @pytest.mark.parametrize(("content", "found"), [(None, "NoneType"), ([], "list"), ("remi", "str"), (3, "int")])
-def test_what_is_no_mapping_is_refused(content: Any, found: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused(content: Any, found: str) -> None:
     with pytest.raises(
         UnknownTokenizerError, match=rf"^a MIDI tokenizer's configuration has the fields .*, found {found}$"
     ):
@@ -126,7 +126,7 @@ def test_an_unknown_domain_is_named_with_the_known_ones() -> None:
     ],
     ids=str,
 )
-def test_the_edges_of_what_is_possible_are_possible(changes: dict[str, Any]) -> None:
+def test_the_limits_of_the_range_are_accepted(changes: dict[str, Any]) -> None:
 
     midi = MidiDomain.of(MidiTokenizer.of(MidiConfiguration(**changes)))
     ids = midi.tokenizer.encode(scale())

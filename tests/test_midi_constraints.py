@@ -101,7 +101,7 @@ def test_every_general_midi_name_means_itself() -> None:
         ("clarinett", " (did you mean clarinet or clavinet?)"),
     ],
 )
-def test_an_unknown_instrument_is_named_with_what_is_allowed(word: str, meant: str) -> None:
+def test_an_unknown_instrument_is_named_with_the_allowed_ones(word: str, meant: str) -> None:
     message = (
         f"no instrument is called {word!r}{meant}; allowed: drums, a program from 0 to 127, a General MIDI name, "
         "or words of several, such as piano, strings, electric guitar"
@@ -152,7 +152,7 @@ def test_keys_are_tonics_with_modes_or_pitch_classes(key: str, classes: set[int]
         *(("C dorain", " (did you mean dorian?)"), ("F# minro", " (did you mean minor?)")),
     ],
 )
-def test_an_unknown_key_is_named_with_what_is_allowed(key: str, meant: str) -> None:
+def test_an_unknown_key_is_named_with_the_allowed_ones(key: str, meant: str) -> None:
     message = (
         f"no key is called {key!r}{meant}; allowed: a tonic (alone: major) and a mode such as 'C major', 'F# minor', "
         "'Bbm', 'D dorian', 'A harmonic minor', 'E blues', or pitch classes from 0 to 11 such as '0,4,7'"

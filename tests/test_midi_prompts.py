@@ -205,7 +205,7 @@ def test_the_prompt_stays_exactly_as_in_the_file(name: str, ticks_per_quarter: i
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_held_across_the_cut_stays_as_in_the_file(name: str) -> None:
+def test_notes_held_across_the_split_point_are_unchanged(name: str) -> None:
     midi = domain(name)
     score = expressive()
     prompt = midi.prompt(score, 5.2)
@@ -236,7 +236,7 @@ def test_a_prompt_that_went_through_a_file_is_continued_with_the_same_bytes(
     assert midi.dumps(midi.join(kept, ids)) == midi.dumps(midi.join(prompt, ids))
 
 
-def test_what_enters_after_the_cut_is_no_part_of_the_prompt_but_its_words_are() -> None:
+def test_tracks_that_enter_after_the_split_point_are_not_in_the_prompt_but_lyrics_are() -> None:
     prompt = domain("remi").prompt(late(), 4.0)
     assert [program_of(track) for track in prompt.piece.tracks] == [0, 42]
     assert [[lyric.text for lyric in track.lyrics] for track in prompt.piece.tracks] == [
@@ -256,7 +256,7 @@ def test_the_whole_piece_as_a_prompt_keeps_everything(name: str) -> None:
     assert joined.note_num() > score.note_num()
 
 
-def test_what_comes_early_by_less_than_half_a_position_belongs_to_the_next_bar() -> None:
+def test_notes_less_than_half_a_position_early_belong_to_the_next_bar() -> None:
     """A chord played a hair before the bar line: the ids have it in the next bar, so the prompt is without it."""
     remi = domain("remi")
     score = scale(4, ticks_per_quarter=960)
@@ -382,7 +382,7 @@ def test_a_new_pedal_waits_for_the_one_that_is_down() -> None:
     assert pedal_rows(remi.loads(remi.dumps(joined))) == pedal_rows(joined)
 
 
-def test_what_was_bent_when_the_prompt_ended_is_back_in_tune() -> None:
+def test_pitch_bends_at_the_end_of_the_prompt_are_reset() -> None:
     remi = domain("remi")
     score = scale(4)
     score.tracks[0].pitch_bends.append(PitchBend(1900, 4000))

@@ -109,7 +109,7 @@ def test_a_program_set_in_another_track_is_that_of_the_notes(before: bool, tick:
     assert [(bend.time, bend.value) for part in score.tracks for bend in part.pitch_bends] == [(tick, 2048)]
 
 
-def test_a_change_of_program_makes_two_parts_each_with_what_holds_for_it() -> None:
+def test_a_change_of_program_makes_two_parts_with_their_own_controllers() -> None:
     score, _ = read(
         midi_file(
             track(
@@ -342,7 +342,7 @@ REPAIRED = {
 
 
 @pytest.mark.parametrize(("line", "data"), [(line, data) for line, all_ in REPAIRED.items() for data in all_])
-def test_what_is_repaired_is_said_in_a_line(line: str, data: bytes) -> None:
+def test_repairs_are_reported_in_one_line(line: str, data: bytes) -> None:
     score, said = read(data)
     assert said == [line]
     assert [row[3] for row in note_rows(score)] == [60]

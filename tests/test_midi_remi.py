@@ -86,7 +86,7 @@ def test_a_small_score_reads_as_expected() -> None:
     ]
 
 
-def test_what_lies_on_the_grid_comes_back_as_it_was(remi: MidiDomain) -> None:
+def test_notes_on_the_grid_survive_a_round_trip(remi: MidiDomain) -> None:
     notes = [(i / 24, 1 / 24, i, 3 + 4 * (i % 32)) for i in range(128)]
     notes += [(6 + i / 12, 1 + i / 12, 60 + i, 127) for i in range(12)] + [(9, 12, 20, 63), (9.5, 7.5, 21, 63)]
     score = make_score(

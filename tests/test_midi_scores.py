@@ -176,7 +176,7 @@ def test_our_files_are_read_by_others() -> None:
 # What is refused
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.mid") == "cannot read NAME: No such file or directory"
     assert refusal(tmp_path) == "cannot read NAME: Is a directory"
     (tmp_path / "text.mid").write_text("la la la\n" * 100)

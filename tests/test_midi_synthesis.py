@@ -154,7 +154,7 @@ def test_a_soundfont_that_ends_the_synthesiser_is_refused_in_one_line(tmp_path: 
     assert (render_score(scale(1), font).samples == whole.samples).all()
 
 
-def test_what_is_no_file_or_larger_than_any_soundfont_is_not_read(tmp_path: Path) -> None:
+def test_missing_or_oversized_soundfonts_are_not_read(tmp_path: Path) -> None:
     font = tmp_path / "large.sf2"
     with font.open("wb") as file:
         file.write(small_soundfont())
@@ -171,7 +171,7 @@ def test_a_synthesiser_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest
     assert soundfont_refusal(font).endswith("it is damaged; the synthesiser did not finish")
 
 
-def test_a_missing_pretty_midi_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pretty_midi_the_error_suggests_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     message = r"^pretty_midi's soundfont TimGM6mb\.sf2 is not installed; name another with --soundfont$"
     monkeypatch.setattr(soundfonts, "find_spec", lambda name: None)
     with pytest.raises(UnreadablePieceError, match=message):

@@ -58,7 +58,7 @@ def everything(score: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("make", [trio, band])
-def test_what_is_read_and_written_stays_as_it_was(make: Any) -> None:
+def test_reading_and_writing_again_changes_nothing(make: Any) -> None:
     # Reading tells what controllers say of the pedals, so the second reading is compared with the first.
     once = parse_score(dump_score(make()), "once")
     again = parse_score(dump_score(once), "again")
@@ -91,7 +91,7 @@ def test_mido_finds_a_conductor_and_a_track_for_each_part() -> None:
     assert struck == [(0, "note_on"), (480, "note_off"), (480, "note_on"), (960, "note_off")]
 
 
-def test_pretty_midi_hears_what_is_meant() -> None:
+def test_pretty_midi_renders_the_intended_notes() -> None:
     heard = pretty_midi.PrettyMIDI(io.BytesIO(dump_score(trio())))
     assert [(part.program, part.is_drum, len(part.notes)) for part in heard.instruments] == [
         (40, False, 4), (33, False, 2), (0, True, 6),

@@ -63,7 +63,7 @@ def test_the_page_and_the_library_make_the_same_request(page: Visit, options: di
         {"silence": -1},
     ],
 )
-def test_what_the_library_refuses_the_page_refuses_in_the_same_words(page: Visit, options: dict[str, Any]) -> None:
+def test_page_and_library_refuse_with_the_same_words(page: Visit, options: dict[str, Any]) -> None:
     with pytest.raises(OptionError) as by_library:
         by_api(page, options)
     with pytest.raises(OptionError) as by_page:

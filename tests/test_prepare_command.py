@@ -64,7 +64,7 @@ def test_every_unused_file_is_reported_with_its_reason(run: RunCommand, tmp_path
     assert "     3  a.doc, ...: ends in .doc" in done.out
 
 
-def test_what_a_recipe_does_not_take_is_told_too(run: RunCommand, tmp_path: Path) -> None:
+def test_files_that_a_recipe_excludes_are_reported_too(run: RunCommand, tmp_path: Path) -> None:
     for name in ("midi/one.mid", "midi/two.mid", "other/three.mid"):
         write_midi(tmp_path / "tunes" / name, 40 + sum(map(ord, name)) % 40)
     recipe = tmp_path / "mine.yaml"
@@ -108,7 +108,7 @@ def test_reasons_are_counted_by_kind_and_bounded() -> None:
     assert lines[-1] == "    10  for 10 other reasons"
 
 
-def test_splits_are_drawn_from_what_can_be_used_and_is_there_once(run: RunCommand, tmp_path: Path) -> None:
+def test_splits_are_drawn_from_usable_distinct_files(run: RunCommand, tmp_path: Path) -> None:
     music = tmp_path / "music"
     for number in range(2):
         write_midi(music / f"good-{number}.mid", 50 + number)
@@ -129,7 +129,7 @@ def test_there_is_always_a_train_split(groups: int) -> None:
         assert ("validation" in found, "test" in found) == (groups > 1, groups > 2)
 
 
-def test_what_a_small_folder_lacks_is_said(run: RunCommand, tmp_path: Path) -> None:
+def test_missing_splits_of_a_small_folder_are_reported(run: RunCommand, tmp_path: Path) -> None:
     write_midi(tmp_path / "music" / "one.mid", 50)
     done = run("prepare", "midi", tmp_path / "music", "--workers", 1, "--out", tmp_path / "store")
     assert "there is no validation and no test split: 1 piece cannot be divided further" in done.out

@@ -83,7 +83,7 @@ def test_prepared_again_with_another_seed_the_store_is_another_as_a_whole(tmp_pa
     assert open_store(tmp_path / "store").manifest == other.manifest
 
 
-def test_the_manifest_counts_what_is_there(tmp_path: Path) -> None:
+def test_the_counts_of_the_manifest_match_the_files(tmp_path: Path) -> None:
     files = many(tmp_path, 17) + write_numbers(tmp_path, empty="")
     manifest = prepare_numbers(tmp_path, [files], seed=3).manifest
     store = open_store(tmp_path / "store")
@@ -132,7 +132,7 @@ def test_killed_at_any_moment_it_goes_on_and_reads_no_file_twice(tmp_path: Path)
     assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
 
 
-def test_a_journal_cut_anywhere_gives_what_is_whole_and_true(tmp_path: Path) -> None:
+def test_a_truncated_journal_gives_its_complete_valid_entries(tmp_path: Path) -> None:
     heading, dtype = {"fingerprint": "a"}, np.dtype(np.uint16)
     pieces = {f"n{number}": np.full((number, 2), number) for number in range(1, 5)}
     journal = Journal(tmp_path, heading, 2, dtype)
@@ -356,7 +356,7 @@ def test_a_folder_of_music_becomes_a_store(tmp_path_factory: pytest.TempPathFact
         store.check_tokenizer(other.fingerprint(), "another")
 
 
-def test_what_is_no_music_is_rejected_with_its_reason(tmp_path: Path) -> None:
+def test_files_that_are_not_music_are_rejected_with_a_reason(tmp_path: Path) -> None:
     music = write_music(tmp_path / "music", pieces=2)
     good = (music / "piece-00.mid").read_bytes()
     (music / "text.mid").write_text("Dear diary")

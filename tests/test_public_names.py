@@ -127,7 +127,7 @@ def test_a_store_of_another_tokenizer_is_refused(store: muse.Store) -> None:
         muse.evaluate_likelihood(muse.load("midi", device="cpu"), store)
 
 
-def test_preparing_refuses_what_is_impossible(tmp_path: Path) -> None:
+def test_preparing_refuses_impossible_options(tmp_path: Path) -> None:
     tokenizer = muse.load_tokenizer("midi")
     with pytest.raises(muse.ArgumentsError, match=r"held_out is 0\.6; allowed: 0 to 0\.4"):
         muse.prepare(MUSIC, tmp_path / "s", tokenizer, held_out=0.6)

@@ -155,7 +155,7 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["name: [1,\ntitle: x: y\n", "when: 2020-13-45\n", "[" * 1200, "!!python/object:os.x {}"]
 )
-def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+def test_files_that_are_not_yaml_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(RecipeError, match=r"^.*broken\.yaml: is not YAML( at line \d+)?: [^\n]+$"):
@@ -216,7 +216,7 @@ WRONG_FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value", "message"), WRONG_FIELDS)
-def test_an_impossible_field_is_named_with_what_is_allowed(
+def test_an_impossible_field_is_named_with_the_allowed_values(
     tmp_path: Path, field: str, value: object, message: str
 ) -> None:
     fields = fields_of_a_recipe()
@@ -240,7 +240,7 @@ WORDS = "a mapping of the source's words to train, validation and test"
         ({"split_column": 4}, "split.split_column: found 4, allowed: some text"),
     ],
 )
-def test_an_impossible_table_is_named_with_what_is_allowed(
+def test_an_impossible_table_is_named_with_the_allowed_values(
     tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     split = {

@@ -32,7 +32,7 @@ def test_the_grammar_and_the_whole_list_count_the_same_seconds(remi: RemiDomain)
     assert max(bars) > 10
 
 
-def test_where_an_id_stands_does_not_depend_on_what_follows(remi: RemiDomain) -> None:
+def test_the_position_of_an_id_does_not_depend_on_later_ids(remi: RemiDomain) -> None:
     tokenizer = remi.tokenizer
     for ids in (
         tokenizer.encode(band())[:, 0],

@@ -41,7 +41,7 @@ def make(run: Path, step: int, best: float | None = None, *, sums: bool = True) 
     return folder
 
 
-def test_the_newest_is_by_number_and_the_best_by_what_was_judged(tmp_path: Path) -> None:
+def test_the_newest_checkpoint_is_by_step_and_the_best_by_validation(tmp_path: Path) -> None:
     for step, best in ((0, 5.0), (999_999, 3.0), (1_000_000, 3.0), (1_000_001, 3.0)):
         made = make(tmp_path, step, best)
     checkpoints = tmp_path / "checkpoints"

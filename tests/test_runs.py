@@ -62,7 +62,7 @@ def test_commands_take_a_run_and_say_which_checkpoint_it_is(
     assert (done.code, said in done.err) == (0, True), done.err
 
 
-def test_a_codec_from_before_its_codebooks_says_what_it_lacks(run: RunCommand, tmp_path: Path) -> None:
+def test_a_codec_without_codebooks_is_refused(run: RunCommand, tmp_path: Path) -> None:
     step = tmp_path / "run" / "checkpoints" / "step-000005"
     (step / "training").mkdir(parents=True)
     (step.parent / "latest").write_text("step-000005\n")

@@ -35,7 +35,7 @@ def test_top_p_keeps_the_fewest_that_reach_it() -> None:
     np.testing.assert_allclose(distribution(LOGITS, SamplingConfig(top_p=0.01)), [1, 0, 0, 0])
 
 
-def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest() -> None:
+def test_min_p_keeps_ids_relative_to_the_likeliest() -> None:
     np.testing.assert_allclose(distribution(LOGITS, SamplingConfig(min_p=0.29)), np.array([0.5, 0.25, 0.15, 0]) / 0.9)
 
 
@@ -43,7 +43,7 @@ def test_greedy_takes_the_likeliest() -> None:
     np.testing.assert_array_equal(distribution(LOGITS, SamplingConfig(greedy=True)), [1, 0, 0, 0])
 
 
-def test_what_is_not_allowed_is_never_drawn() -> None:
+def test_forbidden_ids_are_never_sampled() -> None:
     allowed = np.zeros((3, 2, 5), dtype=bool)
     allowed[:, :, [1, 4]] = True
     sampler = Sampler(SamplingConfig(temperature=9.0), 0, np.zeros((3, 1, 2), dtype=np.int64))

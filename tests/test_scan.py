@@ -72,14 +72,14 @@ def test_a_name_that_is_not_utf8_can_be_written_down_and_read(tmp_path: Path) ->
     assert file.path.read_text() == "MThd"
 
 
-def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_an_empty_folder_error_names_the_expected_files(tmp_path: Path) -> None:
     fill(tmp_path, "notes.txt")
     message = f"{tmp_path}: there is no file with the ending .mid or .midi, among 1 file (links are not followed)"
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
         scan_files(tmp_path, None, MIDI)
 
 
-def test_a_folder_without_what_the_recipe_takes_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_files_of_the_recipe_is_refused(tmp_path: Path) -> None:
     recipe = make_recipe(RandomSplit(group_by="file"), ("x/*.mid",), ("x/no*",))
     message = "that the recipe tunes includes: x/*.mid without x/no*, among 1 file (links are not followed)"
     with pytest.raises(RecipeError, match=f"{re.escape(message)}$"):

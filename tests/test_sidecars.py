@@ -72,7 +72,7 @@ def test_a_good_one_is_read(tmp_path: Path) -> None:
         (99, "it has version 99, of a newer muse-shortcut; this one reads up to version 2"),
     ],
 )
-def test_another_version_is_refused_with_what_it_is(tmp_path: Path, version: Any, reason: str) -> None:
+def test_another_version_is_refused_and_named(tmp_path: Path, version: Any, reason: str) -> None:
     assert refusal(tmp_path, changed("version", version)) == f" cannot be read: {reason}"
 
 
@@ -177,7 +177,7 @@ def test_the_name_of_an_output_stays_one_in_its_folder(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[" * 100_000, b"1" * 10_000, b"[1]", b"null", b'{"a": 1}'])
-def test_what_is_no_sidecar_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_sidecar_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.json").write_bytes(data)
     with pytest.raises(ArgumentsError, match=r"a.json is (damaged: it is not JSON|not a sidecar)[^\n]*$"):
         read_sidecar(tmp_path / "a.json", DOMAIN)

@@ -118,7 +118,7 @@ def test_memory_that_a_header_claims_is_not_taken() -> None:
             assert peak < 300 * 1024
 
 
-def test_eight_channels_and_more_are_what_ffmpeg_decodes() -> None:
+def test_eight_or_more_channels_equal_the_output_of_ffmpeg() -> None:
     import av
 
     buffer = io.BytesIO()

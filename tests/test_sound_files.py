@@ -85,7 +85,7 @@ def test_blocks_together_equal_the_whole(kind: dict[str, str], monkeypatch: pyte
     assert (heard(data, RATE)[0] == whole).all()
 
 
-def test_what_is_not_wanted_is_not_even_looked_at() -> None:
+def test_samples_beyond_the_limit_are_not_checked() -> None:
     data = bytearray(written(np.zeros(10 * RATE), subtype="FLOAT"))
     data[-4:] = struct.pack("<f", float("nan"))
     with pytest.raises(UnreadablePieceError, match=r"^a has samples that are not numbers$"):
@@ -126,7 +126,7 @@ def test_rates_without_sense_are_refused(rate: int) -> None:
         heard(bytes(data))
 
 
-def test_what_lasts_too_long_is_refused_where_no_length_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_long_recordings_are_refused_unless_a_limit_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waveforms, "LONGEST_SECONDS", 2.0)
     for data in (written(tone()), media("webm", "libopus")):
         with pytest.raises(UnreadablePieceError, match=r"^a lasts 0\.0 hours; allowed: up to .*; cut it into parts$"):
@@ -143,14 +143,14 @@ def test_what_lasts_too_long_is_refused_where_no_length_is_wanted(monkeypatch: p
      ("aiff", "pcm_s16le"), ("caf", "alac"), ("ogg", "flac"), ("wav", "adpcm_ms"), ("wav", "libmp3lame")],
 )  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 2])
-def test_what_phones_browsers_and_daws_write_is_read(container: str, codec: str, channels: int) -> None:
+def test_files_from_phones_browsers_and_daws_are_read(container: str, codec: str, channels: int) -> None:
     samples, said = heard(media(container, codec, channels))
     assert len(samples) / 24_000 == pytest.approx(SECONDS, abs=0.1)
     assert level(samples[5000:-5000]) == pytest.approx(level(tone()), rel=0.1)
     assert said == []
 
 
-def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyav_the_error_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     data = media("ipod", "aac")
     monkeypatch.setattr(decoding, "HAS_MEDIA", False)
     line = r"^a is MP4 sound, which needs PyAV: pip install 'muse-shortcut\[media\]'; or convert it"
@@ -203,7 +203,7 @@ def _split(data: bytes) -> bytes:
     [{"format": "WAV"}, {"format": "RF64"}, {"format": "W64"}, {"format": "AIFF"}, {"format": "CAF"}, {"format": "AU"},
      {"format": "FLAC"}, {"format": "OGG"}, {"format": "OGG", "subtype": "OPUS"}, {"format": "MP3"}],
 )  # fmt: skip
-def test_what_was_cut_off_is_read_as_far_as_it_goes(how: dict[str, str]) -> None:
+def test_truncated_files_are_read_as_far_as_possible(how: dict[str, str]) -> None:
     noise = np.random.default_rng(0).normal(scale=0.1, size=(3 * 48_000, 2))
     whole, said = heard(written(noise, 48_000, **how))
     assert said == []

@@ -41,7 +41,7 @@ def test_a_group_that_is_added_later_moves_few_others() -> None:
     assert sum(after[group] != split for group, split in before.items()) <= 2
 
 
-def test_a_publishers_split_is_kept_and_what_it_does_not_name_is_for_training() -> None:
+def test_an_official_split_is_kept_and_unlisted_files_are_for_training() -> None:
     official: dict[str, str | None] = {"a": "test", "b": "validation", "c": "train", "d": "test"}
     assert assign_splits(FREE | official, 0, 0.3) == dict.fromkeys(FREE, "train") | official
 

@@ -50,7 +50,7 @@ def change(path: Path, **entries: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-def test_what_was_put_in_comes_out(made: Path) -> None:
+def test_a_store_returns_the_ids_that_were_written(made: Path) -> None:
     store = open_store(made)
     assert store.domain == "numbers"
     assert store.tokenizer_folder == made / "tokenizer"
@@ -86,7 +86,7 @@ def test_a_store_of_another_tokenizer_is_refused_with_both_fingerprints(made: Pa
     )
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert (
             refusal(folder) == f"{folder} is not a token store: it has no manifest.json; create one with muse-prepare"

@@ -118,7 +118,7 @@ def test_the_splits_of_wikitext_are_its_files(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_of_gutenberg_what_stands_between_its_lines_is_taken(run: RunCommand, tmp_path: Path) -> None:
+def test_only_the_text_between_the_gutenberg_markers_is_used(run: RunCommand, tmp_path: Path) -> None:
     book = (
         b"Licence.\r\n*** START OF THE PROJECT GUTENBERG EBOOK 84 ***\r\n"
         + VERSES
@@ -225,7 +225,7 @@ def test_a_file_is_continued_and_kept_as_it_is(generate: Any, tmp_path: Path) ->
         (("--explain", "0:03"), "--explain is 0:03; allowed: a step from 0, since text has no times"),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(generate: Any, library: Path, words: Any, message: str) -> None:
+def test_impossible_requests_give_one_clear_line(generate: Any, library: Path, words: Any, message: str) -> None:
     done = generate(*(str(word).format(library=library) for word in words))
     assert done.code == 2
     assert message in done.err
@@ -268,7 +268,7 @@ def test_text_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, st
         (("--tokenizer", "{store}", "--line-ends", "keep"), "--line-ends chooses a tokenizer; --tokenizer names a"),
     ],
 )
-def test_preparing_refuses_what_is_not_of_its_domain(
+def test_preparing_refuses_files_of_other_domains(
     run: RunCommand, library: Path, store: Path, tmp_path: Path, words: Any, message: str
 ) -> None:
     words = [str(word).format(library=library, store=store) for word in words]
@@ -277,7 +277,7 @@ def test_preparing_refuses_what_is_not_of_its_domain(
     assert message in done.err
 
 
-def test_what_was_read_otherwise_is_read_again(
+def test_files_are_read_again_if_an_option_has_changed(
     run: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed preparation goes on with what it has only where that is what is asked for now."""

@@ -97,7 +97,7 @@ def test_a_wrong_encoding_is_one_line(tmp_path: Path) -> None:
         (b"PK\x03\x04", "a ZIP archive"),
     ],
 )
-def test_what_is_no_text_is_named(begins: bytes, kind: str, tmp_path: Path) -> None:
+def test_files_that_are_not_text_are_named(begins: bytes, kind: str, tmp_path: Path) -> None:
     with pytest.raises(UnreadablePieceError, match=rf"a\.txt is not text: it is {kind}"):
         read(begins + b"much more of it", tmp_path)
     with pytest.raises(UnreadablePieceError, match=r"is not text: byte 3 is zero$"):

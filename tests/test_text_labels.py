@@ -32,7 +32,7 @@ def test_a_part_of_a_character_says_of_which_and_which(character: str, size: int
         assert label_in(data, 1, size)[0] == f"{character} (1-{size - 1}/{size})"
 
 
-def test_what_is_not_there_yet_is_told_by_its_bytes_and_what_is_none_too() -> None:
+def test_incomplete_and_invalid_characters_are_labelled_by_their_bytes() -> None:
     assert label_in("🎵".encode()[:2], 0, 2) == ("f0 9f (1-2/4)", "byte")
     assert label_in(b"a\xff", 1, 2) == ("ff", "byte")
     assert label_in(b"\x80", 0, 1) == ("80", "byte")

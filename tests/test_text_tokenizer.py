@@ -108,7 +108,7 @@ def test_the_automaton_knows_every_character_and_nothing_else() -> None:
 
 
 @given(data=st.binary(max_size=60))
-def test_runs_are_what_python_decodes(data: bytes) -> None:
+def test_valid_runs_equal_those_that_python_decodes(data: bytes) -> None:
     parts = runs(data)
     assert b"".join(part if isinstance(part, bytes) else part.encode() for part in parts) == data
     ill = [part for part in parts if isinstance(part, bytes)]
@@ -118,7 +118,7 @@ def test_runs_are_what_python_decodes(data: bytes) -> None:
 
 @BOTH
 @pytest.mark.parametrize("given_bytes", [b"", "größ".encode(), "a音".encode()[:-1], "🎹".encode()[:2], b"\xff"])
-def test_what_is_drawn_is_well_formed(make: Callable[[], TextDomain], given_bytes: bytes) -> None:
+def test_pictures_are_well_formed(make: Callable[[], TextDomain], given_bytes: bytes) -> None:
     some = make()
     prompt = some.prompt(given_bytes or None)
     grammar = some.grammar(prompt.ids, 3, TextConstraints(bytes=10**6))
@@ -218,7 +218,7 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def test_what_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
+def test_files_that_are_not_text_give_one_clear_line(tmp_path: Path) -> None:
     for path, message in (
         (_write(tmp_path / "empty.txt", b""), "is empty"),
         (_write(tmp_path / "binary.txt", b"RIFF\0\0WAVE"), "is not text: byte 5 is zero"),
@@ -355,7 +355,7 @@ def test_a_saved_vocabulary_is_checked(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
-def test_memory_does_not_grow_with_what_is_encoded_but_by_its_ids() -> None:
+def test_memory_for_encoding_grows_only_by_the_ids() -> None:
     words = random.Random(0).choices(VERSES.split(), k=400_000)
     text = b" ".join(words)
     bpe().tokenizer.encode(text[:1000])

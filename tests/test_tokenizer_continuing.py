@@ -113,7 +113,7 @@ def test_a_grammar_has_the_promised_shapes(some: Domain[Any]) -> None:
     assert not grammar.finished.any()
 
 
-def test_what_is_allowed_can_be_changed_without_harm(some: Domain[Any]) -> None:
+def test_the_returned_mask_can_be_modified(some: Domain[Any]) -> None:
     grammar = grammar_after(some, some.prompt(None), 2)
     first = grammar.allowed()
     copy = first.copy()
@@ -183,7 +183,7 @@ def test_a_continuation_in_which_nothing_was_heard_yet_is_extended_or_refused(so
             assert (grammar_after(some, extended).elapsed == 0).all()
 
 
-def test_what_extends_a_prompt_goes_on_by_its_grammar(some: Domain[Any], example: Example) -> None:
+def test_an_extended_prompt_continues_with_its_grammar(some: Domain[Any], example: Example) -> None:
     prompt = some.prompt(example.pieces()[0], 2.0)
     for _ in range(3):
         ids = continued(some, prompt, 50)

@@ -60,7 +60,7 @@ def test_a_place_that_cannot_be_written_is_named(some: Domain[Any], example: Exa
         assert str(place) in str(caught.value)
 
 
-def test_sound_is_a_waveform_and_says_what_it_was_made_with(some: Domain[Any], example: Example) -> None:
+def test_rendered_sound_is_a_waveform_with_a_description(some: Domain[Any], example: Example) -> None:
     sound = some.render(example.pieces()[0])
     if sound is not None:
         assert isinstance(sound, Waveform)
@@ -197,7 +197,7 @@ def test_a_measure_has_the_same_bins_in_every_stretch(some: Domain[Any], example
                 assert bins.setdefault(name, shape) == shape
 
 
-def test_what_copies_are_counted_in_has_a_place_each(some: Domain[Any], example: Example) -> None:
+def test_every_copy_unit_has_a_position(some: Domain[Any], example: Example) -> None:
     for piece in example.pieces():
         for start, end in ((0.0, 1000.0), (2.0, 5.0), (1000.0, 1001.0)):
             found = some.copy_units(some.tokenizer.encode(piece), start, end)

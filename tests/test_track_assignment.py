@@ -53,7 +53,7 @@ def test_a_line_that_wanders_keeps_its_notes() -> None:
     assert [number for note, number in zip(notes, given, strict=True) if note in below] == [1] * 40
 
 
-def test_what_comes_later_moves_no_earlier_note() -> None:
+def test_later_notes_do_not_move_earlier_ones() -> None:
     random = np.random.default_rng(0)
     notes = [Struck(10 * n, int(random.integers(30, 90))) for n in range(60)]
     whole = assign_tracks(_lines(70, 50, 40), notes)

@@ -86,7 +86,7 @@ def test_taps_are_numbers_with_commas_between_them(printed: Any) -> None:
         (("midi", "--config", "none.yaml"), "--config: cannot read none.yaml: No such file or directory"),
     ],
 )
-def test_what_is_not_known_is_said_with_what_may_have_been_meant(
+def test_unknown_options_are_reported_with_suggestions(
     run: RunCommand, words: tuple[object, ...], message: str
 ) -> None:
     done = run("train", *words, *NEEDED)
@@ -94,7 +94,7 @@ def test_what_is_not_known_is_said_with_what_may_have_been_meant(
     assert message in done.err
 
 
-def test_what_is_missing_is_named_as_it_is_written(run: RunCommand) -> None:
+def test_missing_arguments_are_named_as_in_the_usage(run: RunCommand) -> None:
     assert "missing: DOMAIN (midi, audio, text), --data, --out" in run("train").err
     assert "missing: DOMAIN (midi, audio, text), SOURCE, --out" in run("prepare").err
 

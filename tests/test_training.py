@@ -525,7 +525,7 @@ def test_checkpoints_are_counted_as_numbers_and_not_as_words(make: Make, tmp_pat
     assert kept(run) == ["latest", "step-1000000", "step-1000001"]
 
 
-def test_what_a_kill_left_over_is_cleared(make: Make, tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed(make: Make, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     save(make, run, 5)
     (run.checkpoints / "step-000005").rename(run.checkpoints / ".step-000005.999999999.old.tmp")
@@ -551,7 +551,7 @@ def test_a_folder_of_other_things_is_not_taken_for_a_run(tmp_path: Path) -> None
     assert (tmp_path / ".keep.tmp").read_text() == "mine"
 
 
-def test_who_only_reads_a_run_leaves_what_is_being_written(make: Make, tmp_path: Path) -> None:
+def test_reading_a_run_does_not_touch_unfinished_saves(make: Make, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     save(make, run, 5, is_best=True)
     being_written = run.checkpoints / f".step-000007.{os.getppid()}.tmp"
@@ -564,7 +564,7 @@ def test_who_only_reads_a_run_leaves_what_is_being_written(make: Make, tmp_path:
 # The log
 
 
-def test_the_log_goes_on_after_the_checkpoint_and_keeps_apart_what_came_later(tmp_path: Path) -> None:
+def test_a_resumed_log_continues_after_the_checkpoint_and_sets_later_lines_aside(tmp_path: Path) -> None:
     path, apart = tmp_path / "metrics.jsonl", tmp_path / "metrics.superseded.jsonl"
     good = "".join(f'{{"step": {step}, "loss": 1.5}}\n' for step in range(5))
     for tail in ("", '{"step": 5, "lo', "noise\n", "[5]\n", '{"loss": 2}\n', '{"step": "x"}\n', "\x00\n"):

@@ -102,7 +102,7 @@ def finish(nursery: Nursery, command: list[object]) -> Outcome:
     return done
 
 
-def test_the_undisturbed_training_is_what_the_others_are_compared_with(undisturbed: Path) -> None:
+def test_the_uninterrupted_training_is_the_reference(undisturbed: Path) -> None:
     assert latest(undisturbed).name == "step-000024"
     assert {line["step"]: line for line in metrics(undisturbed)}[24]["validation"] < metrics(undisturbed)[0][
         "validation"
@@ -266,7 +266,7 @@ def test_a_store_of_another_tokenizer_is_refused(
 
 
 @pytest.mark.parametrize("damage", ["missing", "step-000000", "../step-000024", "step-000007", "\xff", "a folder"])
-def test_whatever_latest_and_best_say_it_goes_on_from_what_is_there(
+def test_training_resumes_from_existing_checkpoints_whatever_the_pointers_say(
     damage: str, nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = shutil.copytree(undisturbed, tmp_path / "run")
@@ -407,7 +407,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoints_before_it_stay(
 # Fine-tuning
 
 
-def test_fine_tuning_starts_at_the_loss_of_what_it_starts_from(
+def test_fine_tuning_starts_at_the_loss_of_the_parent(
     nursery: Nursery, store: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     best = undisturbed / "checkpoints" / (undisturbed / "checkpoints" / "best").read_text().strip()
@@ -434,7 +434,9 @@ def test_fine_tuning_killed_ends_with_the_same_bytes(
     assert_same_training(runs[1], runs[0])
 
 
-def test_fine_tuning_what_is_no_checkpoint_is_refused(nursery: Nursery, store: Path, tmp_path: Path) -> None:
+def test_fine_tuning_from_something_else_than_a_checkpoint_is_refused(
+    nursery: Nursery, store: Path, tmp_path: Path
+) -> None:
     done = nursery.train(*words(store, tmp_path / "run", "--from", tmp_path))
     assert done.code == 2
     assert done.err == f"muse-train: {tmp_path} is not a checkpoint: it has no config.json\n"

@@ -136,7 +136,7 @@ def test_several_rows_are_those_of_each_step(runs: dict[str, Run], domain: str) 
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_what_a_cut_changes_is_what_explaining_finds(runs: dict[str, Run], domain: str) -> None:
+def test_ablation_on_the_page_equals_that_of_the_library(runs: dict[str, Run], domain: str) -> None:
     run = runs[domain]
     _, trace = run.finished_candidate(0)
     step = trace.steps - 2
@@ -290,7 +290,7 @@ def files_of(one: Visit, run: Run) -> Iterator[tuple[str, int, Path]]:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_every_file_that_can_be_taken_is_what_its_name_says(one: Visit, runs: dict[str, Run], domain: str) -> None:
+def test_every_download_has_the_content_of_its_kind(one: Visit, runs: dict[str, Run], domain: str) -> None:
     run = runs[domain]
     stem = {"midi": "bach-prelude", "audio": "bach-fugue", "text": "garden"}[domain]
     taken = list(files_of(one, run))
@@ -374,7 +374,7 @@ def test_a_picture_of_another_step_is_another_picture(one: Visit, runs: dict[str
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_what_cannot_be_taken_is_refused(one: Visit, runs: dict[str, Run], domain: str) -> None:
+def test_impossible_downloads_are_refused(one: Visit, runs: dict[str, Run], domain: str) -> None:
     foreign = {kind for kinds in KINDS.values() for kind in kinds} - set(KINDS[domain])
     for kind in (*foreign, "exe", "", None, 3, [], {}, "../mid"):
         with pytest.raises(ArgumentsError, match=rf"allowed of {domain}: "):
@@ -389,7 +389,7 @@ def test_what_cannot_be_taken_is_refused(one: Visit, runs: dict[str, Run], domai
 
 
 @pytest.mark.parametrize(("domain", "kind"), [(domain, kind) for domain in DOMAINS for kind in KINDS[domain]])
-def test_what_was_stopped_before_anything_was_heard_can_be_taken(one: Visit, domain: str, kind: str) -> None:
+def test_a_continuation_stopped_early_can_be_downloaded(one: Visit, domain: str, kind: str) -> None:
     run = one.ask(domain=domain, seed=1)
     run.stop.set()
     told = one.generate(run)

@@ -49,7 +49,7 @@ RUN_FIELDS = (
 
 
 @pytest.mark.parametrize("field", RUN_FIELDS)
-def test_junk_in_what_is_to_be_written_is_refused(visited: tuple[Visit, dict[str, Run], str], field: str) -> None:
+def test_junk_in_generation_requests_is_refused(visited: tuple[Visit, dict[str, Run], str], field: str) -> None:
     one, runs, source = visited
     begins: list[dict[str, Any]] = [
         {"domain": "midi", "source": source, "length": 2.0, "amount": 1.0},
@@ -82,7 +82,7 @@ def test_junk_in_a_branch_is_refused(visited: tuple[Visit, dict[str, Run], str],
 
 
 @pytest.mark.parametrize("field", ["domain", "checkpoint", "example", "upload", "name", "notes", "tempo", "words"])
-def test_junk_in_what_is_opened_is_refused(visited: tuple[Visit, dict[str, Run], str], field: str) -> None:
+def test_junk_in_prompts_is_refused(visited: tuple[Visit, dict[str, Run], str], field: str) -> None:
     one, *_ = visited
     for payload in (
         {"domain": "midi", "example": "saints"},
@@ -113,7 +113,7 @@ def test_junk_in_a_played_note_is_refused(visited: tuple[Visit, dict[str, Run], 
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_junk_in_what_is_looked_at_is_refused(visited: tuple[Visit, dict[str, Run], str], domain: str) -> None:
+def test_junk_in_inspections_is_refused(visited: tuple[Visit, dict[str, Run], str], domain: str) -> None:
     one, runs, _ = visited
     run = runs[domain]
     attempts: list[Callable[[Any], object]] = [
@@ -142,7 +142,7 @@ def test_junk_in_what_is_looked_at_is_refused(visited: tuple[Visit, dict[str, Ru
     assert problems(lambda step: export_file(one.visitor, run, 0, "png", step), steps) == []
 
 
-def test_what_is_asked_can_be_json_of_any_kind(visited: tuple[Visit, dict[str, Run], str]) -> None:
+def test_requests_can_be_json_of_any_kind(visited: tuple[Visit, dict[str, Run], str]) -> None:
     one, *_ = visited
     for text in (
         '{"domain": "midi", "seed": 1e999}',

@@ -42,7 +42,7 @@ def _parsed(ending: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("domain", ["midi", "audio", "text"])
-def test_a_domain_from_an_example_to_what_is_downloaded(visit: Visit, domain: str) -> None:
+def test_a_visitor_continues_an_example_and_downloads_every_file(visit: Visit, domain: str) -> None:
     visitor = visit()
     page = visitor.page
     visitor.choose(domain, EXAMPLES[domain])
@@ -178,7 +178,7 @@ def test_back_leads_to_the_prompt_and_its_cut(visit: Visit) -> None:
     visitor.wait_for_status("bach-prelude")
 
 
-def test_what_was_asked_for_last_is_what_stands_there(visit: Visit) -> None:
+def test_the_latest_request_is_the_one_shown(visit: Visit) -> None:
     visitor = visit()
     page = visitor.page
     page.evaluate(
@@ -199,7 +199,7 @@ def test_what_was_asked_for_last_is_what_stands_there(visit: Visit) -> None:
     assert page.inner_text(".bar-row h2") == "greensleeves.mid"
 
 
-def test_nothing_is_opened_over_what_is_being_written(visit: Visit) -> None:
+def test_no_prompt_is_opened_during_generation(visit: Visit) -> None:
     visitor = visit()
     visitor.set("amount", "200")
     visitor.go()

@@ -40,7 +40,7 @@ def test_a_text_dropped_as_midi_is_reported_in_one_line(visit: Visit, tmp_path: 
     visitor.page.wait_for_function(says)
 
 
-def test_what_was_not_read_as_it_stands_is_shown_under_the_prompt(visit: Visit, tmp_path: Path) -> None:
+def test_repairs_of_a_file_are_shown_under_the_prompt(visit: Visit, tmp_path: Path) -> None:
     visitor = visit()
     visitor.choose("audio", "speech")
     whole = wav_bytes(Waveform(samples=np.full((1, 24_000), 0.1, np.float32), sample_rate=24_000))

@@ -110,7 +110,7 @@ def test_a_clients_mistake_is_reported_in_one_line(client: Any, tmp_path: Path) 
         assert "\n" not in str(caught.value).strip()
 
 
-def test_what_the_page_offers_no_client_can_reach_beyond(served: Process) -> None:
+def test_clients_cannot_exceed_the_limits_of_the_page(served: Process) -> None:
     assert _status(f"{served.url}/gradio_api/file=/etc/passwd") == 403
     assert _status(f"{served.url}/muse-static/../page.py") == 404
     assert _status(f"{served.url}/muse-static/%2e%2e/page.py") == 404
@@ -156,7 +156,7 @@ def test_two_visitors_who_send_the_same_file_can_both_open_it(served: Process) -
     assert "upload the file again" in PageClient(served.url).open({"domain": "midi", "upload": paths[0]})["problem"]
 
 
-def test_what_a_client_was_given_is_there_until_they_leave(served: Process) -> None:
+def test_files_of_a_client_exist_until_they_leave(served: Process) -> None:
     from gradio_client import Client
 
     client = Client(served.url, verbose=False, download_files=False)

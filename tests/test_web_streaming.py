@@ -61,7 +61,7 @@ def check_order(parts: list[dict[str, Any]], run: Run) -> None:
 
 
 @pytest.mark.parametrize("kind", DOMAINS)
-def test_what_is_told_adds_up_to_what_is_done(one: Visit, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_events_add_up_to_the_result(one: Visit, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     send_every_step(monkeypatch)
     run = one.example(kind, candidates=2)
     events = one.generate(run)
@@ -153,7 +153,7 @@ ADDS_UP = {"midi": notes_add_up, "audio": sound_adds_up, "text": words_add_up}
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_what_was_not_told_on_the_way_is_in_what_is_done(
+def test_steps_without_a_progress_event_are_in_the_result(
     one: Visit, domain: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "_MIN_PERIOD", 1e9)
@@ -177,7 +177,7 @@ def stopped(run: Run, events: Iterator[dict[str, Any]], after: int) -> list[dict
 
 
 @pytest.mark.parametrize("kind", DOMAINS)
-def test_what_was_stopped_is_kept_and_its_sidecar_makes_it_again(
+def test_a_stopped_continuation_is_kept_and_reproduced_by_its_sidecar(
     one: Visit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send_every_step(monkeypatch)
@@ -248,7 +248,7 @@ def test_a_branch_takes_one_of_the_five_alternatives_alone(one: Visit) -> None:
     assert one.ask(run=before.id, step=20, stream=0, id=other).request.forced_ids is not None
 
 
-def test_what_fails_while_sound_is_decoded_is_no_shorter_sound_but_an_error(
+def test_a_decoding_error_is_raised_instead_of_shortening_the_sound(
     one: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = one.example("audio")

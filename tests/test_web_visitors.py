@@ -104,7 +104,7 @@ def test_uploads_that_nobody_opens_go_in_the_end_and_those_sent_first_where_ther
     assert files_in(one.uploads.folder) == [kept]
 
 
-def test_what_a_reader_repaired_is_told_with_the_visitors_own_name_for_the_file(one: Visit, tmp_path: Path) -> None:
+def test_repairs_are_reported_with_the_visitors_name_of_the_file(one: Visit, tmp_path: Path) -> None:
     class Mending:
         """A domain that mends what it reads."""
 
@@ -169,7 +169,7 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
 
 
 @pytest.mark.parametrize(("domain", "data", "message"), UNREADABLE)
-def test_what_cannot_be_read_is_one_line_with_the_visitors_own_name_for_it(
+def test_unreadable_files_give_one_line_with_the_visitors_name_of_the_file(
     one: Visit, tmp_path: Path, domain: str, data: bytes, message: str
 ) -> None:
     name = {"midi": "letter.mid", "audio": "letter.wav", "text": "letter.txt"}[domain]
@@ -197,7 +197,7 @@ def test_a_name_is_a_name_and_no_path(one: Visit, tmp_path: Path) -> None:
         assert len(path.name.encode()) < 256
 
 
-def test_what_is_too_large_or_too_long_is_told_its_limit(tmp_path: Path) -> None:
+def test_too_large_or_too_long_prompts_are_refused_with_the_limit(tmp_path: Path) -> None:
     one = visit(tmp_path, upload_bytes=3 * 2**20, piece={"midi": 10.0, "audio": 2.0, "text": 90})
     path = one.upload(b"x" * (3 * 2**20 + 1), "large.txt")
     with pytest.raises(ArgumentsError, match=r"^large\.txt has 3\.0 MiB; allowed: up to 3$"):
@@ -283,7 +283,7 @@ def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) 
         one.ask(domain=other, source=next(iter(one.visitor.sources)))
 
 
-def test_nothing_can_go_on_from_what_is_still_being_written(one: Visit) -> None:
+def test_an_unfinished_continuation_cannot_be_continued(one: Visit) -> None:
     run = one.example("text")
     for payload in ({}, {"step": 0, "id": 1}):
         with pytest.raises(NotFoundError, match="still being generated"):
@@ -293,7 +293,7 @@ def test_nothing_can_go_on_from_what_is_still_being_written(one: Visit) -> None:
 # Visitors
 
 
-def test_nobody_reaches_what_is_anothers(tmp_path: Path) -> None:
+def test_visitors_cannot_reach_the_pieces_of_others(tmp_path: Path) -> None:
     mine, other = visit(tmp_path / "a"), visit(tmp_path / "b")
     run = mine.grown("text")
     source = next(iter(mine.visitor.sources))
@@ -367,7 +367,7 @@ def test_a_shelf_has_the_checkpoints_of_a_folder_by_their_places_in_it(random_ch
             CheckpointRegistry(nowhere, "cpu")
 
 
-def test_what_one_checkpoint_wrote_another_of_other_ids_goes_on_with(tmp_path: Path) -> None:
+def test_a_continuation_is_continued_by_a_checkpoint_with_another_vocabulary(tmp_path: Path) -> None:
     performance_checkpoint(tmp_path / "checkpoints" / "piano")
     one = visit(tmp_path, CheckpointRegistry(tmp_path / "checkpoints", "cpu"))
     before = one.grown("midi")

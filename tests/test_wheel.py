@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_the_wheel_holds_what_ships_and_nothing_that_hides_another_package(wheel: Path) -> None:
+def test_the_wheel_has_the_shipped_files_and_hides_no_other_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"muse_shortcut", "muse_tokenizers", "muse_web"}
