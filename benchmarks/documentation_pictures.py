@@ -38,7 +38,7 @@ def _text(path: Path) -> None:
 
 
 def _page(path: Path) -> None:
-    """Photograph three candidates of music with one note explained, split by depth."""
+    """Capture the page with three candidates of music and one note explained, split by depth."""
     with tempfile.TemporaryDirectory() as folder, browsing() as browser, serving(Path(folder)) as served:
         page = browser.new_page(viewport={"width": 1280, "height": 980}, color_scheme="light")
         page.goto(served.url)
@@ -59,7 +59,7 @@ def _page(path: Path) -> None:
 
 
 def _page_text(path: Path) -> None:
-    """Photograph a text in dark mode with one token explained."""
+    """Capture the page in dark mode with a text and one token explained."""
     with tempfile.TemporaryDirectory() as folder, browsing() as browser, serving(Path(folder)) as served:
         page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="dark")
         page.goto(served.url)

@@ -229,7 +229,7 @@ def run(out: Path, seconds: float, workers: int, *, dry_run: bool) -> None:
     plan = Plan.from_json(json.loads((DATA / "plan.json").read_text()))
     name = "CPU" if dry_run else torch.cuda.get_device_name()
     report("machine", {"device": name, "torch": torch.__version__, "seconds": seconds, "dry_run": dry_run})
-    tiny = replace(plan, shape=plan.shape | TINY, cores={n: _tiny(c) for n, c in plan.cores.items()})
+    tiny = replace(plan, shape=plan.shape | TINY, cores={n: _tiny_core(c) for n, c in plan.cores.items()})
     first = min(60.0, seconds / 8)
     check(tiny, device, report, started + first)
     times(device, report, time.monotonic() + first, dry_run=dry_run)
@@ -239,7 +239,7 @@ def run(out: Path, seconds: float, workers: int, *, dry_run: bool) -> None:
     report.say("done")
 
 
-def _tiny(core: dict[str, Any]) -> dict[str, Any]:
+def _tiny_core(core: dict[str, Any]) -> dict[str, Any]:
     """Adapt numbers of heads and widths to a smaller width."""
     return core | ({"feed_forward": 90} if "feed_forward" in core else {})
 

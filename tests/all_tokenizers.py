@@ -25,7 +25,7 @@ class Example:
     make: Callable[[], Domain[Any]]
     pieces: Callable[[], list[Any]]
     damaged: bytes
-    """The content of a file that is none of this domain's."""
+    """The content of a file of another domain."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What many tests share: a checkpoint with random weights, and a way to run a command in this process."""
+"""Shared fixtures: a checkpoint with random weights, and a function that runs a command in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.register_assert_rewrite("all_tokenizers", "served_pages")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left: its exit code, what it printed, what it complained of."""
+    """The outcome of a command: exit code, standard output and standard error."""
 
     code: int
     out: str
@@ -45,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 
 @pytest.fixture(scope="session")
 def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the smallest shape with the REMI vocabulary and weights nobody trained."""
+    """A small untrained checkpoint with the REMI vocabulary."""
     from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
     from muse_shortcut.config import ModelConfig, ShortcutConfig
     from muse_shortcut.model.core import Core

@@ -1,4 +1,4 @@
-"""A hub on loopback: as much of its API as huggingface_hub uses to read a model and to send one."""
+"""A hub on loopback, with the part of the API that huggingface_hub uses to download and upload a model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OWNER = "me"
 
 @dataclass
 class Hub:
-    """What the server has, and what it was asked."""
+    """The content of the server, and the requests it received."""
 
     address: str = ""
     repositories: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
-    """By repository and commit: files."""
+    """Files, by repository and commit."""
     branches: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By repository and branch: commits."""
+    """Commits, by repository and branch."""
     objects: dict[str, bytes] = field(default_factory=dict)
-    """Large files by their SHA-256."""
+    """Large files, by SHA-256."""
     asked: list[str] = field(default_factory=list)
     """Method and path of each request."""
     private: dict[str, bool] = field(default_factory=dict)
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def served_hub() -> Iterator[Hub]:
-    """A hub that answers on loopback until it is left."""
+    """Run a hub on loopback while the context is open."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.address = f"http://127.0.0.1:{server.server_port}"

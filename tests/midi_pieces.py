@@ -1,4 +1,4 @@
-"""Scores made by hand, ids drawn at random, and slow readers of ids that share no code with what they check."""
+"""Scores made by hand, random ids, and slow decoders that share no code with the tested ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_score(
     pedals: dict[int, list[tuple[float, float]]] | None = None,
     controls: dict[int, list[tuple[float, int, int]]] | None = None,
 ) -> Any:
-    """A score from beats (quarters): notes are (onset, length, pitch, velocity), by program; -1 is the drum kit."""
+    """Make a score from quarters: notes are (onset, length, pitch, velocity), by program; -1 is the drum kit."""
 
     def at(beats: float) -> int:
         return round(beats * ticks_per_quarter)
@@ -58,13 +58,13 @@ def make_score(
 
 
 def scale(bars: int = 8, *, program: int = 0, **kwargs: Any) -> Any:
-    """Quarters in common time, each of them three quarters of a beat long."""
+    """Return notes on every beat in common time, each three quarters of a beat long."""
     notes = [(beat, 0.75, 60 + (0, 2, 4, 5, 7, 9, 11)[beat % 7], 60 + beat % 32) for beat in range(4 * bars)]
     return make_score({program: notes}, **kwargs)
 
 
 def band(ticks_per_quarter: int = 480) -> Any:
-    """What real files hold: drums, pedals, changes of tempo and bar, triplets, doubled tracks, notes of no length."""
+    """Return a score like real files: drums, pedals, tempo and metre changes, triplets, doubled tracks, empty notes."""
     third = Fraction(1, 3)
     piano = [(0, 2, 48, 70), (0, 2, 64, 71), (2, 2, 67, 90), (4, 0, 72, 80), (4 + third, third, 74, 80)]
     piano += [(4 + 2 * third, third, 76, 80), (5, 3, 60, 64), (6.5, 0.25, 64, 64), (30, 6, 62, 50)]
@@ -117,7 +117,7 @@ def control_rows(score: Any) -> list[tuple[int, int, int, int]]:
 
 
 def tempo_rows(score: Any) -> list[tuple[int, int]]:
-    """(tick, microseconds a quarter)."""
+    """(tick, microseconds per quarter)."""
     return [(tempo.time, tempo.mspq) for tempo in score.tempos]
 
 
@@ -126,7 +126,7 @@ def signature_rows(score: Any) -> list[tuple[int, int, int]]:
 
 
 def seconds_at(score: Any, tick: int) -> Fraction:
-    """Exact seconds of a tick under the tempos of a score."""
+    """Return the exact time of a tick under the tempos of a score."""
     elapsed, since, microseconds = Fraction(0), 0, 500_000
     for time, mspq in tempo_rows(score):
         if time >= tick:
@@ -168,7 +168,7 @@ def draw(
 def grow(
     grammar: Grammar, steps: int, seed: int, kind_of: np.ndarray[Any, Any] | None = None, spread: float = 0.0
 ) -> list[Ids]:
-    """`draw`, and of each candidate what generation keeps: up to the last step at which nothing is left dangling."""
+    """Call `draw`, and truncate each candidate after its last complete step, as generation does."""
     whole: list[np.ndarray[Any, Any]] = []
 
     class Watched(Grammar):
@@ -189,34 +189,34 @@ def grow(
 
 
 def kinds(midi: MidiDomain) -> np.ndarray[Any, Any]:
-    """(V,) a number for the kind of each id."""
+    """Return (V,) the number of the kind of each id."""
     names = [name.split("_")[0] for name in midi.tokenizer.vocabulary()]
     order = {name: number for number, name in enumerate(sorted(set(names)))}
     return np.array([order[name] for name in names])
 
 
 def names(midi: MidiDomain, ids: Ids) -> list[str]:
-    """The names of (T, 1) ids, without the special ones."""
+    """Return the names of (T, 1) ids, without the special ones."""
     vocabulary = midi.tokenizer.vocabulary()
     return [vocabulary[i] for i in ids[:, 0] if not vocabulary[i].startswith(("PAD", "BOS", "EOS"))]
 
 
 @dataclass
 class Reading:
-    """What a slow reader of ids found."""
+    """The result of a slow decoder."""
 
     ticks_per_quarter: int
     notes: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     """(program, onset, length, pitch, velocity), as in `note_rows`, in the order of the ids."""
     bars: list[tuple[int, int, int]] = field(default_factory=list)
-    """(tick, beats, unit) of every bar begun."""
+    """(tick, beats, unit) of every bar."""
     tempos: list[tuple[int, float]] = field(default_factory=list)
     presses: list[tuple[int, int, int | None]] = field(default_factory=list)
-    """(program, down, up), None where the pedal is still down at the end."""
+    """(program, down, up); None if the pedal is still down at the end."""
 
 
 def read_remi(tokens: list[str]) -> Reading:
-    """Read REMI by its definition, in 48ths of a quarter. Raises AssertionError: a rule of the form is broken."""
+    """Decode REMI by its definition, in 48ths of a quarter. Raises AssertionError if a rule is broken."""
     found = Reading(48)
     sounding: dict[tuple[int, int], int] = {}
     down: dict[int, int] = {}
@@ -276,7 +276,7 @@ def read_remi(tokens: list[str]) -> Reading:
 
 
 def read_performance(tokens: list[str]) -> Reading:
-    """Read a performance by its definition, in ticks of 10 ms; what nothing ends rings for half a second."""
+    """Decode a performance by its definition, in ticks of 10 ms; notes without an end last half a second."""
     found = Reading(50, tempos=[(0, 120.0)])
     sounding: dict[int, tuple[int, int]] = {}
     now, index = 0, 0

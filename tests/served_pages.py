@@ -1,4 +1,4 @@
-"""The page served, a browser in front of it, and who sits there. A plugin of the modules that test the page."""
+"""Fixtures for tests of the page: a server, a browser and visitors. A pytest plugin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = {"midi": "300", "audio": "60", "text": "10000"}
 
 
 def require_chromium() -> None:
-    """Without a Chromium a test is left out, but never under CI."""
+    """Skip tests without Chromium, except in CI."""
     if chromium() is None:
         if os.environ.get("CI"):
             pytest.fail("no Chromium: .ci/run installs it")
@@ -40,7 +40,7 @@ def browser() -> Iterator[Any]:
 
 
 class Visitor:
-    """Somebody in front of the page."""
+    """A visitor with a browser."""
 
     def __init__(self, page: Any, url: str) -> None:
         self.page = page
@@ -110,7 +110,7 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture
 def visit(browser: Any, served: Process) -> Iterator[Visit]:
-    """Visitors with a browser context each; in the end nobody's console and no log says anything."""
+    """Yield visitors with a browser context each; afterwards all consoles and the log must be empty."""
     visitors, before = [], served.log.read_text()
 
     def come(width: int = 1280, height: int = 900, scheme: str = "light") -> Visitor:

@@ -1,4 +1,4 @@
-"""A codec of the smallest shape with weights nobody trained, and sounds to try it on."""
+"""A small untrained codec, and sounds to test it with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RATE, HOP = SHAPE.sample_rate, SHAPE.hop
 
 @cache
 def random_model(seed: int = 0) -> Any:
-    """With codebooks taken from what it makes of a sound, so that different sounds have different codes."""
+    """Return a codec with codebooks from its encoding of a sound, so that different sounds have different codes."""
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
         model = build_model(SHAPE).eval()
@@ -48,14 +48,14 @@ def write_codec(folder: Path, seed: int = 0) -> Path:
 
 
 def audio_domain(folder: Path, codebooks: int = 4) -> AudioDomain:
-    """With its codec in a folder, written if it is not there."""
+    """Return the domain with its codec in a folder, which is written if necessary."""
     if not folder.is_dir():
         write_codec(folder)
     return AudioDomain(AudioTokenizer(load_codec(folder), codebooks))
 
 
 def tone(seconds: float, hertz: float = 220.0, rate: int = RATE, level: float = 0.3) -> NDArray[np.float32]:
-    """(N,) a tone with a few partials that fades a little, so that no two frames are the same."""
+    """Return (N,) a tone with a few partials that decays slightly, so that all frames differ."""
     t = np.arange(round(seconds * rate)) / rate
     sound = sum(np.sin(2 * np.pi * hertz * k * t) / k for k in range(1, 5)) * np.exp(-0.4 * t)
     return (level * sound / 2).astype(np.float32)
@@ -66,7 +66,7 @@ def waveform(seconds: float, **how: Any) -> Waveform:
 
 
 def write_music(folder: Path) -> Path:
-    """Six tones, a short one, what is no sound, and a letter."""
+    """Write six tones, a short one, a file that is not sound, and a text file."""
     for number in range(6):
         soundfile.write(folder / f"{number}.flac", tone(1.5, hertz=150.0 + 60 * number), RATE)
     soundfile.write(folder / "tiny.wav", tone(0.1), RATE)

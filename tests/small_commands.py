@@ -1,4 +1,4 @@
-"""Commands run in a process of their own, on the smallest core."""
+"""Runs commands in their own process, with the smallest core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAST = (
 
 
 def run_apart(command: str, *words: object) -> subprocess.CompletedProcess[str]:
-    """muse-COMMAND with so many words, which ends well."""
+    """Run muse-COMMAND with these arguments, and require success."""
     code = f"from muse_shortcut.commands.{command} import main; main()"
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

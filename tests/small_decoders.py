@@ -1,4 +1,4 @@
-"""Decoders that do to their process what damaged files can do to it."""
+"""Decoders that crash, hang or use memory, as damaged files can cause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["serve_crashing", "serve_growing", "serve_hanging", "serve_once"]
 
 
 def _instead(do: Callable[[], object]) -> None:
-    """Decode, but do this before each block."""
+    """Decode, and call this before each block."""
 
     def blocks(before: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         while True:
@@ -38,21 +38,21 @@ def _instead(do: Callable[[], object]) -> None:
 
 
 def serve_crashing() -> None:
-    """Crashes over the first block."""
+    """Crash at the first block."""
     _instead(lambda: os.kill(os.getpid(), signal.SIGSEGV))
 
 
 def serve_hanging() -> None:
-    """Does not come back from the first block."""
+    """Hang at the first block."""
     _instead(lambda: time.sleep(600))
 
 
 def serve_once() -> None:
-    """Crashes over the sixth block."""
+    """Crash at the sixth block."""
     left = iter(range(5))
     _instead(lambda: next(left, None) is None and os.kill(os.getpid(), signal.SIGSEGV))
 
 
 def serve_growing() -> None:
-    """Takes a gigabyte for the first block."""
+    """Allocate a gigabyte at the first block."""
     _instead(lambda: bytearray(2**30))

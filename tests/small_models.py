@@ -1,4 +1,4 @@
-"""Cores small enough to check number by number, and real trainings of them in processes that may be killed.
+"""Cores small enough to check by hand, and trainings of them in processes that can be killed.
 
 Run as a program this is a nursery: it imports what `muse-train` needs once, then forks a process for every training it
 is asked for. A training is then a real process with real files, and costs tenths of a second.
@@ -49,22 +49,22 @@ CORES: dict[str, dict[str, Any]] = {name: {"shortcut": shortcut} for name, short
         for layers in ("last", "every")
     },
 }
-"""These and the cores that are no shortcuts, as the fields in which each is another."""
+"""These and the cores without a shortcut, as the fields that differ."""
 
 
 def core_config(name: str, **changes: Any) -> ModelConfig:
-    """Of one of CORES, at the sizes of `small_config`."""
+    """Return the configuration of one of CORES, with the sizes of `small_config`."""
     return small_config(**({"shortcut": None} | CORES[name] | changes))
 
 
 def small_config(shortcut: ShortcutConfig | None, **changes: Any) -> ModelConfig:
-    """V 11, K 1, context 13, L 4, D 30, H 3, C 10: no two sizes can be taken for each other."""
+    """V 11, K 1, context 13, L 4, D 30, H 3, C 10: distinct sizes, so that swapped axes are noticed."""
     sizes = {"vocabulary_size": 11, "context": 13, "layers": 4, "width": 30, "heads": 3, "feed_forward": 19}
     return ModelConfig(**(sizes | {"shortcut": shortcut} | changes))
 
 
 def make_core(config: ModelConfig, device: str = "cpu", dtype: torch.dtype = torch.float64, seed: int = 0) -> Core:
-    """A core with large random weights: at its initial ones attention is uniform, and a mistake in it hardly shows."""
+    """Return a core with large random weights: at initialisation attention is nearly uniform, which hides mistakes."""
     core = Core(config)
     generator = torch.Generator().manual_seed(seed)
     for parameter in core.parameters():
@@ -82,16 +82,16 @@ def random_ids(*shape: int, vocabulary: int = 11, device: str = "cpu", seed: int
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a training."""
+    """The outcome of a training."""
 
     code: int
-    """The exit code; -9 for one that was killed."""
+    """Exit code; -9 if it was killed."""
     out: str
     err: str
 
 
 class Nursery:
-    """Runs `muse-train` with one thread, in a process of its own each time."""
+    """Runs `muse-train` with one thread, each time in a new process."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -171,7 +171,7 @@ def _serve() -> None:
 
 
 def _train(request: dict[str, Any]) -> None:
-    """In a forked process: the command, with whatever is to happen to it."""
+    """Run the command in a forked process, with the requested disturbance."""
     from muse_shortcut.commands.train import main
 
     sys.argv = ["muse-train", *request["words"]]
@@ -200,7 +200,7 @@ def _train(request: dict[str, Any]) -> None:
 
 
 def limit_files(size: int) -> None:
-    """Let no file of this process grow beyond `size` bytes: writing then fails as on a full disk."""
+    """Limit the files of this process to `size` bytes, so that writing fails as on a full disk."""
     import resource
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

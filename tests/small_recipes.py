@@ -1,4 +1,4 @@
-"""Recipes, and folders for them."""
+"""Recipes, and folders of files for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small music and small stores, and a program that prepares one in a process that may be killed.
+"""Small music files and stores, and preparation in a process that can be killed.
 
 The program's domain reads lines of numbers: its workers start in a tenth of a second, and can be made to crash.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def write_midi(path: Path, start: int, notes: int = 40) -> Path:
-    """A broken triad up from a pitch, over and over: what comes next can be learned from very little."""
+    """Return repeated broken triads from a pitch, which are easy to learn."""
     from symusic import Note, Score, Tempo, TimeSignature, Track
 
     score = Score(480)
@@ -50,7 +50,7 @@ def write_midi(path: Path, start: int, notes: int = 40) -> Path:
 
 
 def write_music(folder: Path, pieces: int = 14) -> Path:
-    """A folder of small pieces, no two alike."""
+    """Write a folder of small, distinct pieces."""
     for number in range(pieces):
         write_midi(folder / f"piece-{number:02}.mid", 40 + number, notes=28 + number)
     return folder
@@ -60,7 +60,7 @@ _made: dict[str, Path] = {}
 
 
 def midi_store(factory: pytest.TempPathFactory) -> Path:
-    """A store of `write_music` in the performance form, made once for all tests; beside it `music`, its source."""
+    """A store of `write_music` with the performance vocabulary, made once for all tests, beside its source `music`."""
     if "store" not in _made:
         from muse_shortcut.data.scan import scan_files
         from muse_tokenizers.midi.configuration import CONFIGURATIONS
@@ -77,8 +77,8 @@ def midi_store(factory: pytest.TempPathFactory) -> Path:
 
 
 def two_sources(factory: pytest.TempPathFactory) -> Path:
-    """A store in the REMI form of two sources, `high-1` and `low-2`: of each three pieces for training, three for
-    validation, half a minute long, and one of three seconds."""
+    """A store with the REMI vocabulary and two sources, `high-1` and `low-2`: of each three pieces for training, three
+    for validation, half a minute long, and one of three seconds."""
     if "two sources" not in _made:
         from muse_tokenizers.midi.domain import RemiDomain
         from muse_tokenizers.midi.remi import RemiTokenizer
@@ -177,16 +177,16 @@ class NumberDomain(Domain[list[int]]):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of a preparation."""
+    """The outcome of a preparation."""
 
     code: int
-    """The exit code; 2 for a mistake, -9 for one that was killed."""
+    """Exit code; 2 for a user's error, -9 if it was killed."""
     manifest: dict[str, Any]
     err: str
 
 
 def prepare_numbers(folder: Path, sources: list[list[dict[str, Any]]], **how: Any) -> Prepared:
-    """Prepare files of numbers in a process of its own, with workers of its own.
+    """Prepare files of numbers in a new process with its own workers.
 
     Args:
         folder: where the files are; the store is `folder / store`, the log of what was read `folder / log`.

@@ -1,4 +1,4 @@
-"""Texts to try text on, and tokenizers that were learned from them."""
+"""Texts for tests, and tokenizers that were learned from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bpe(size: int = 320) -> TextDomain:
 
 
 CONTENT = train_bpe([VERSES * 3, MANY_WRITINGS], 320).content
-"""Of the file of `bpe()`."""
+"""Vocabulary size of `bpe()`."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Visitors of the page without the page: what they ask for, how it is written for them, and packed arrays unpacked."""
+"""Visitors of the page without a browser: their requests and runs, and unpacking of arrays."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "audio": {"example": "bach-fugue", "length": 2.0, "amount": 1.2},
     "text": {"example": "garden", "length": 90, "amount": 60},
 }
-"""What is continued, how much of it, and by how much: small, and long enough to be looked at."""
+"""Example, prompt length and amount per domain: small, but long enough to inspect."""
 
 
 @cache
 def registry() -> CheckpointRegistry:
-    """Of what ships."""
+    """Return the registry of the shipped checkpoints."""
     return CheckpointRegistry(None, "cpu")
 
 
 @dataclass
 class Visit:
-    """One visitor, and what they may."""
+    """One visitor with their limits."""
 
     visitor: Visitor
     uploads: Uploads
@@ -50,12 +50,12 @@ class Visit:
         return new_run(self.visitor, self.registry, self.limits, payload)
 
     def example(self, domain: str, **how: Any) -> Run:
-        """A run that continues a shipped example, not begun."""
+        """Return a run that continues a shipped example, before generation."""
         payload = EXAMPLES[domain] | {"domain": domain, "seed": 3} | how
         return self.ask(**payload, source=self.open(**payload).id)
 
     def generate(self, run: Run) -> list[dict[str, Any]]:
-        """Everything that is told of a run."""
+        """Return all events of a run."""
         return list(generate(run, self.visitor))
 
     def grown(self, domain: str, **how: Any) -> Run:
@@ -64,7 +64,7 @@ class Visit:
         return run
 
     def upload(self, data: bytes, name: str = "piece.mid") -> str:
-        """A file as if it had been sent."""
+        """Store a file as an upload, and return its path."""
         self.uploads.begin()
         path = make_folder(self.uploads.folder / hashlib.sha256(data).hexdigest()) / name
         path.write_bytes(data)
@@ -73,12 +73,12 @@ class Visit:
 
 
 def visit(folder: Path, shelf_: CheckpointRegistry | None = None, **limits: Any) -> Visit:
-    """In a folder of one's own."""
+    """Return a visitor with a folder of their own."""
     visitor = Visitor(folder=make_folder(folder / "visitors" / "one"))
     return Visit(visitor, Uploads(make_folder(folder / "uploads")), Limits(**limits), shelf_ or registry())
 
 
 def unpacked(view: dict[str, Any]) -> NDArray[Any]:
-    """An array of what the page gets."""
+    """Unpack an array that was sent to the page."""
     flat = np.frombuffer(base64.b64decode(view["data"], validate=True), dtype=np.dtype(f"<{view['kind']}"))
     return flat.reshape(view["shape"])

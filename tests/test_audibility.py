@@ -1,4 +1,4 @@
-"""Promises of hearing: parts of a sound are the whole, what was played is what is kept, a packed sound is the sound."""
+"""Tests of rendering: parts equal the whole, played notes are kept, and packed sound is unchanged."""
 
 from __future__ import annotations
 

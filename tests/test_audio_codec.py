@@ -1,4 +1,4 @@
-"""Promises of the codec: piece by piece is as the whole, files are checked, torchaudio may be missing or broken."""
+"""Tests of the codec: decoding in chunks equals decoding at once, files are checked, torchaudio may be missing."""
 
 from __future__ import annotations
 

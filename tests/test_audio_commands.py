@@ -1,4 +1,4 @@
-"""The commands on sound, from a folder of files to a continued one, with a codec and a core nobody trained."""
+"""The commands on sound, from a folder of files to a continuation, with an untrained codec and core."""
 
 from __future__ import annotations
 

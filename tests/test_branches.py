@@ -1,4 +1,4 @@
-"""Promises of branches: what is settled is as if it had been drawn, and what is not is written anew from there on."""
+"""Tests of branches: forced ids act like sampled ones, and everything after them is generated anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the cache: candidates who share what they have read step as if each had read it alone."""
+"""Tests of the cache: candidates that share a prompt compute the same as each one alone."""
 
 from __future__ import annotations
 

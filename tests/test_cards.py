@@ -1,4 +1,4 @@
-"""Promises of model cards: each checkpoint has its own, which names what it came from, and both licences."""
+"""Tests of model cards: each checkpoint has its own, which names its parent and both licences."""
 
 from __future__ import annotations
 

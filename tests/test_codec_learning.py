@@ -1,4 +1,4 @@
-"""Promises of what a codec learns by: codebooks that live, losses that count soft as loud, a start that carries on."""
+"""Tests of the codec losses: no dead codebooks, loudness-independent losses, exact initialisation from a parent."""
 
 from __future__ import annotations
 

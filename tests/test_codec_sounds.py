@@ -1,4 +1,4 @@
-"""Promises of the sounds a codec is trained on: each once, speakers in one split, clips of training alone."""
+"""Tests of the sounds for codec training: no duplicates, speakers in one split, clips from training files only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the other commands: a folder of music in, a trained checkpoint out, and one line for a mistake."""
+"""Tests of the other commands: a folder of music in, a trained checkpoint out, one line for each error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison: every core sees the same, nothing is lost whatever is killed, and what is reported is what was run."""
+"""Comparisons: all cores see the same batches, killed runs resume, and reports match the results."""
 
 from __future__ import annotations
 
@@ -277,7 +277,8 @@ def test_the_gpu_script_runs_and_its_cores_compute_the_expected_values() -> None
 import json, runpy
 gpu = runpy.run_path({str(script)!r})
 plan = gpu["Plan"].from_json(json.loads({json.dumps(plan.to_json())!r}))
-tiny = gpu["replace"](plan, shape=plan.shape | gpu["TINY"], cores={{n: gpu["_tiny"](c) for n, c in plan.cores.items()}})
+cores = {{name: gpu["_tiny_core"](core) for name, core in plan.cores.items()}}
+tiny = gpu["replace"](plan, shape=plan.shape | gpu["TINY"], cores=cores)
 found = list(gpu["parity"](tiny, gpu["torch"].device("cpu")))
 print(len(found), [one for one in found if one[1] > one[2]])
 """

@@ -1,4 +1,4 @@
-"""Choices as data: what is impossible is refused by name, and what was written is read as it was."""
+"""Configuration: impossible values are refused by name, and written files are read unchanged."""
 
 from __future__ import annotations
 

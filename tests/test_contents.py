@@ -1,4 +1,4 @@
-"""Promises of files whose names end wrongly: they are read as what they are, and a line says so, or what to choose."""
+"""Tests of misnamed files: they are read by their content, and a line says so or what to choose instead."""
 
 from __future__ import annotations
 

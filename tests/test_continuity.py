@@ -1,4 +1,4 @@
-"""Promises of the comparison of continuations with the truth: features by hand, and the table they end in."""
+"""Tests of comparing continuations with the true ones: features computed by hand, and the printed table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the search for copied runs: it finds what a slow search finds, and is not deceived by hashes."""
+"""Tests of the search for copied runs: it equals a slow search, also with hash collisions."""
 
 from __future__ import annotations
 

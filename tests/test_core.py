@@ -1,4 +1,4 @@
-"""The core: what its equations say, that nothing looks ahead, and that a cache changes nothing but the time."""
+"""The core: its equations, causality, and that a cache changes nothing but the time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises to whoever adds a domain: what it need not write has a default, and all that is made works with it."""
+"""Tests for authors of domains: defaults for optional methods, and all functions work with a new domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What downloads promise: whole and checked or not at all, unpacked inside one folder, once."""
+"""Tests of downloads: complete and verified or not at all, unpacked inside one folder, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the yardstick: every id is scored once, what is equal is at distance 0, copies are told as they are."""
+"""Tests of evaluation: every id is scored once, equal pieces have distance 0, copies are reported."""
 
 from __future__ import annotations
 

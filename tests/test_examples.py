@@ -1,4 +1,4 @@
-"""Promises of examples/: each runs, is short, and is checked for types; and what is registered from outside works."""
+"""Tests of examples/: each runs, is short and type-checked; and registered extensions work."""
 
 from __future__ import annotations
 

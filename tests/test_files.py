@@ -1,4 +1,4 @@
-"""Writing: a reader meets the old content or the new one, whatever happens in between."""
+"""Writing files: readers see the old or the new content, whatever happens in between."""
 
 from __future__ import annotations
 

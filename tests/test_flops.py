@@ -1,4 +1,4 @@
-"""What a core is said to cost is what its products of matrices are, and what its cache holds."""
+"""Computed costs of a core equal those of its matrix products and its cache."""
 
 from __future__ import annotations
 

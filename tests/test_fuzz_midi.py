@@ -1,4 +1,4 @@
-"""Of some mutated MIDI files none gives an exception of another's; CI tries many more (benchmarks/fuzz_midi.py)."""
+"""Some mutated MIDI files, none of which may raise another exception; CI tries more (benchmarks/fuzz_midi.py)."""
 
 from __future__ import annotations
 

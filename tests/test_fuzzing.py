@@ -1,4 +1,4 @@
-"""Promises of the fuzzing scripts' common part: the same number is the same input, and what must not be is kept."""
+"""Tests of the shared part of the fuzzing scripts: numbers determine inputs, and findings are saved."""
 
 from __future__ import annotations
 

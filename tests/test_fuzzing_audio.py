@@ -1,4 +1,4 @@
-"""Promises of reading sound whose header was changed: it ends soon, in one line or in sound."""
+"""Tests of reading sound files with changed headers: reading ends soon, with sound or one line."""
 
 from __future__ import annotations
 

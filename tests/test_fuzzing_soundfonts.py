@@ -1,4 +1,4 @@
-"""Promises of playing with a soundfont that was changed: sound or one line, and the process lives on."""
+"""Tests of changed soundfonts: they give sound or one line, and the process survives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of muse-generate's face: the domain follows from what is named, an output has the name that was given."""
+"""Tests of the arguments of muse-generate: the domain follows from the prompt, outputs have the given name."""
 
 from __future__ import annotations
 

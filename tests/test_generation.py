@@ -1,4 +1,4 @@
-"""Promises of generation: the cache changes nothing, seeds decide everything, nothing is left dangling."""
+"""Tests of generation: the cache changes nothing, seeds decide everything, continuations end complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the exchange with a hub, tried with a small one on loopback."""
+"""Tests of the exchange with the Hugging Face Hub, with a small server on loopback."""
 
 from __future__ import annotations
 

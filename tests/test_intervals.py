@@ -1,4 +1,4 @@
-"""Promises of intervals and overlaps: those of known value are found, and chance is not taken for a gain."""
+"""Tests of intervals and overlaps: known values are found, and chance is not taken for a gain."""
 
 from __future__ import annotations
 

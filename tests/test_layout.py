@@ -1,4 +1,4 @@
-"""Promises of the layout: folders that are not packages hide nobody, and help is instant."""
+"""Tests of the layout: no folder hides another package, help is fast, and files are short."""
 
 from __future__ import annotations
 

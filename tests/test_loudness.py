@@ -1,4 +1,4 @@
-"""Loudness as BS.1770-4 has it, and that what is heard has it."""
+"""Loudness as defined by BS.1770-4, and the loudness of rendered sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the measures: pieces made by hand have the numbers that can be counted in them."""
+"""Tests of the measures: pieces made by hand have the numbers that can be counted in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promise of channels: whatever the number of tracks, no instrument is sounded with another's program."""
+"""Channels: whatever the number of tracks, no instrument is played with the program of another."""
 
 from __future__ import annotations
 

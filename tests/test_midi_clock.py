@@ -1,4 +1,4 @@
-"""Promises of time: seconds are those of the file that is written, whatever tempos a vocabulary knows."""
+"""Tests of time: seconds are those of the written file, whatever tempos the vocabulary has."""
 
 from __future__ import annotations
 

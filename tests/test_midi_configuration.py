@@ -1,4 +1,4 @@
-"""A MIDI tokenizer as data: what can be said, and that nothing else gets through, whoever wrote it."""
+"""The configuration of a MIDI tokenizer: what is accepted, and that everything else is refused."""
 
 from __future__ import annotations
 

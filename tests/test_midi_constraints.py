@@ -1,4 +1,4 @@
-"""What a person constraints for: how it can be said, and that it holds in what is heard."""
+"""Constraints of music: how they are specified, and that continuations satisfy them."""
 
 from __future__ import annotations
 

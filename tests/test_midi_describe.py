@@ -1,4 +1,4 @@
-"""What an id means to a person: a label, a kind, a span in the piece, and the note it belongs to; and transposition."""
+"""Descriptions of ids (label, kind, span and note), and transposition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sidecars of version 1 repeat: ids, and the notes in the tracks to which the program of their time gave them."""
+"""Sidecars of version 1 reproduce their ids, and their notes in the tracks of that version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the grammars promise: whatever is drawn under them is a score, at whatever token it stops."""
+"""Grammars: every sampled sequence of ids is a score, wherever it stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 388 ids of real time: what a score becomes, and that it is right to ten milliseconds."""
+"""The performance vocabulary of 388 ids: encoding of scores, exact to ten milliseconds."""
 
 from __future__ import annotations
 

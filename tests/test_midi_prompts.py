@@ -1,4 +1,4 @@
-"""Continuing a file: the prompt stays exactly as it is, and what is new begins at the split point."""
+"""Continuing a file: the prompt is unchanged, and the new part begins at the split point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading MIDI files: valid ones as they are meant, damaged ones as far as they go, with a line for it."""
+"""Reading MIDI files: valid ones as intended, damaged ones as far as possible, with a line of warning."""
 
 from __future__ import annotations
 

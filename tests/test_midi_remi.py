@@ -1,4 +1,4 @@
-"""Bars and positions: what a score becomes, and that it comes back."""
+"""The REMI vocabulary of bars and positions: encoding of scores, and round trips."""
 
 from __future__ import annotations
 

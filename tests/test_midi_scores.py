@@ -1,4 +1,4 @@
-"""Reading and writing MIDI files: what is whole comes back as it was, what is not is refused in one line."""
+"""Reading and writing MIDI files: complete files survive a round trip, others are refused in one line."""
 
 from __future__ import annotations
 

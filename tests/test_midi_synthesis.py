@@ -1,4 +1,4 @@
-"""A score as sound: loud enough, never too loud, as long as it sounds, and the same every time."""
+"""Rendering of scores: loud enough, never too loud, of the right length, and reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MIDI files that are written here open elsewhere as meant: checked with readers that share no code with ours."""
+"""Written MIDI files, checked with readers that share no code with ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names: one meaning each in the sources, and the ones of earlier versions go on working in files and options."""
+"""Names: one meaning each in the sources; earlier names go on working in files and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of options: the same request, and the same refusal, however they are given; each caller reads its names."""
+"""Tests of options: command line, page and Python make the same requests and refusals, in their own names."""
 
 from __future__ import annotations
 

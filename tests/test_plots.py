@@ -1,4 +1,4 @@
-"""Promises of pictures: each new token has its place on the time axis, sources add up, the same bytes come again."""
+"""Tests of pictures: every new token has its place on the time axis, weights add up, bytes are reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Domains and last layers of other installed packages: the commands know them by their entry points alone."""
+"""Domains and last layers of other installed packages are found by their entry points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparing: the same files give the same bytes, a kill costs nothing, and no bad file ever stops it."""
+"""Preparation: the same files give the same bytes, a kill loses nothing, and no bad file stops it."""
 
 from __future__ import annotations
 

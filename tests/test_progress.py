@@ -1,4 +1,4 @@
-"""Promises of progress where there is no terminal: plain lines, each of one thing, with the time that is left."""
+"""Tests of progress without a terminal: plain lines with the time that is left."""
 
 from __future__ import annotations
 

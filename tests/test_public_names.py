@@ -1,4 +1,4 @@
-"""Promises of the library's public face: its names, that each is documented, and the functions behind the commands."""
+"""Tests of the public API: its names, their documentation, and the functions behind the commands."""
 
 from __future__ import annotations
 

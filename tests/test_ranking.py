@@ -1,4 +1,4 @@
-"""Promises of the ranking of candidates: the faultless first, then the likelier and the nearer together."""
+"""Tests of the ranking of candidates: those without faults first, then by likelihood and distance."""
 
 from __future__ import annotations
 

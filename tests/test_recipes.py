@@ -1,4 +1,4 @@
-"""What recipes promise: strict reading, official splits as the source gives them, groups that stay together."""
+"""Recipes: strict reading, official splits of the source, and groups that stay together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of REMI's clock: whole lists of ids are counted as the grammar counts them, one id after another."""
+"""Tests of the REMI clock: counting whole sequences equals counting id by id, as the grammar does."""
 
 from __future__ import annotations
 

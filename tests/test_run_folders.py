@@ -1,4 +1,4 @@
-"""What a run's folder holds is found by looking, whatever its pointers say."""
+"""The checkpoints of a run are found in its folder, whatever its pointers say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is accepted wherever a checkpoint is: it stands for its best, else its latest."""
+"""A run is accepted wherever a checkpoint is: its best one is used, or else its latest."""
 
 from __future__ import annotations
 

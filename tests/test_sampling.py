@@ -1,4 +1,4 @@
-"""Promises of sampling: each rule against its definition, on numbers small enough to check by hand."""
+"""Tests of sampling: each rule against its definition, on numbers small enough to check by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the scan: every file that counts, once, with its official split, and groups that stay together."""
+"""Tests of the scan: every relevant file, once, with its official split and its group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of what ships: it is small, it has a card, it is what this repository writes, and it makes music."""
+"""Tests of the shipped models: they are small, have a card, can be read, and generate music."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sidecar's fields are what they can be, or the sidecar is refused in one line that says which is not."""
+"""Sidecars: every invalid field is refused in one line that names it."""
 
 from __future__ import annotations
 

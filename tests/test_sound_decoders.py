@@ -1,4 +1,4 @@
-"""Promises of decoding in a child process: whatever a file does to its decoder, it ends in one line or in sound."""
+"""Tests of decoding in a child process: whatever a file does to its decoder, the result is sound or one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of reading sound: what phones, recorders and DAWs write, broken files too, in memory that fits its use."""
+"""Tests of reading sound: files of phones, recorders and DAWs, damaged files, and bounded memory."""
 
 from __future__ import annotations
 

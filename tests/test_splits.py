@@ -1,4 +1,4 @@
-"""Splits: groups stay whole, publishers' splits are kept, and nothing held out is seen in training."""
+"""Splits: groups stay together, official splits are kept, and held-out pieces are not trained on."""
 
 from __future__ import annotations
 

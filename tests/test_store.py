@@ -1,4 +1,4 @@
-"""The store: what was put in comes out, and whatever is missing or damaged is said in one line."""
+"""Stores: they return what was written, and missing or damaged files are reported in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands on text, from a folder of files to continued ones, with a core nobody trained."""
+"""The commands on text, from a folder of files to continuations, with an untrained core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of reading text: other encodings become UTF-8, and a line says so; what is no text is refused by name."""
+"""Tests of reading text: other encodings become UTF-8 with a warning; other files are refused by name."""
 
 from __future__ import annotations
 

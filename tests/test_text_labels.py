@@ -1,4 +1,4 @@
-"""Promises of what tokens of text are called: characters as people read them, whole or in parts."""
+"""Tests of the labels of text tokens: readable characters, whole or in parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the text domain: any bytes come back, what is drawn is well-formed, spans are right, files are cut."""
+"""Tests of the text domain: round trips of any bytes, well-formed samples, spans, and split points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every tokenizer promises of prompts, of what joins them, and of the ids that may come next."""
+"""Tests of all tokenizers: prompts, joining, and the ids that may follow."""
 
 from __future__ import annotations
 

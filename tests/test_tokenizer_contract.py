@@ -1,4 +1,4 @@
-"""What every tokenizer and every domain promises: `muse_tokenizers.base` and `.domain`, run over all of them."""
+"""The contract of `muse_tokenizers.base` and `.domain`, tested with every tokenizer and domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the trace: what was recorded is what was used, to the row, whatever the core, the window or the batch."""
+"""Tests of traces: the recorded weights are those that were used, for all cores, windows and batches."""
 
 from __future__ import annotations
 

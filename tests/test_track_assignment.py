@@ -1,4 +1,4 @@
-"""Promises of how new notes are divided among the tracks of one instrument."""
+"""Tests of the assignment of new notes to the tracks of one instrument."""
 
 from __future__ import annotations
 

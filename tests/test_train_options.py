@@ -1,4 +1,4 @@
-"""Promises of muse-train's options: presets, files of options, what is shown of them, and what may have been meant."""
+"""Tests of the options of muse-train: presets, files of options, displayed values, and suggestions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: the schedule, what decays, what is evaluated, when it stops, and that it learns."""
+"""Training: schedule, weight decay, evaluation, early stopping, and that the loss falls."""
 
 from __future__ import annotations
 

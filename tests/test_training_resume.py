@@ -1,4 +1,4 @@
-"""A training that was killed, at whatever moment, ends with the bytes of one that was not."""
+"""A training that is killed at any moment and resumed ends with the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of looking and taking: what is shown is the trace, what is heard the piece, every file opens elsewhere."""
+"""Tests of inspection and export: views equal the trace, sound equals the piece, every file can be opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of visitors who go: what was theirs goes with them, and nobody else's."""
+"""Tests of visitors who leave: their files are deleted, and nobody else's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of what is continued, kept in a real browser: files, played notes, recordings, words; refusals."""
+"""Tests of prompts in a real browser: files, played notes, recordings, typed text, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the page's server: named functions for clients, limits, locks, and nothing left behind."""
+"""Tests of the server of the page: endpoints for clients, limits, locks, and no files left behind."""
 
 from __future__ import annotations
 

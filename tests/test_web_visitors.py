@@ -1,4 +1,4 @@
-"""Promises to visitors: nobody reaches what is another's, nothing grows beyond its limit, names are no paths."""
+"""Tests of visitors: no access to the pieces of others, limits, and names that are not paths."""
 
 from __future__ import annotations
 

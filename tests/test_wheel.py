@@ -1,4 +1,4 @@
-"""The promise of the wheel: installed where no checkout is, it has all it needs to generate."""
+"""Tests of the wheel: installed without a checkout, it has everything it needs to generate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of numbers in words."""
+"""Tests of formatted numbers."""
 
 from __future__ import annotations
 
