@@ -37,8 +37,8 @@ def read_prompt(
     Args:
         domain: Domain of the model.
         prompt: As `str`: a path, the name of a shipped prompt or, for text, the text itself. A `Path`; the bytes of a
-            file; the domain's own object (`symusic.Score`; `Waveform`, or an array (N,) or (C, N) of floats in [-1, 1]
-            with its sample rate in Hz; `bytes` of text); None for no prompt.
+            file; the domain's own object (`symusic.Score`; `Waveform`, or an array (N,), (C, N) or (N, C) with its
+            sample rate in Hz, of floats in [-1, 1] or of int16, int32 or uint8; `bytes` of text); None for no prompt.
         limit: How much of its beginning to read, in the unit of the domain (seconds, or bytes of text).
         warn: Called with one line for everything in a file that was repaired or left out.
 
@@ -65,9 +65,8 @@ def read_prompt(
             f"a prompt of {domain.kind} cannot be a {type(prompt).__name__}; allowed: a path, bytes, "
             f"{domain.object_noun}, or None"
         )
-    # The object is written and read once, so that it must satisfy the same rules as a file.
     name = domain.piece_noun
-    return LoadedPrompt(domain.loads(domain.dumps(piece), f"the {name}", warn=warn), name)
+    return LoadedPrompt(domain.reread(piece, f"the {name}", warn=warn), name)
 
 
 def _named(domain: Domain[Any], word: str, limit: float | None, warn: Warn) -> LoadedPrompt:

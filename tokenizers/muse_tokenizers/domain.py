@@ -145,6 +145,14 @@ class Domain(ABC, Generic[Piece]):
         """
         return None
 
+    def reread(self, piece: Piece, name: str, *, warn: Warn = warn_about_file) -> Piece:
+        """Write a piece of `piece_of` and read it again, so that it follows the same rules as a file.
+
+        Raises:
+            UnreadablePieceError: As for `read`.
+        """
+        return self.loads(self.dumps(piece), name, warn=warn)
+
     @abstractmethod
     def duration(self, piece: Piece) -> float:
         """Return the length of a piece in the unit of the domain."""

@@ -17,10 +17,10 @@ from muse_tokenizers.audio.containers import Container, PatchedFile
 from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.wording import counted
 
-__all__ = ["ALL", "PLAIN", "Sound", "decoded", "import_decoders"]
+__all__ = ["ALL", "HIGHEST_RATE", "LOWEST_RATE", "PLAIN", "Sound", "decoded", "import_decoders"]
 
 _CHANNELS = 64
-_RATES = (1_000, 768_000)
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 """Valid sample rates in Hz: beyond them the header is wrong, and a small file would become hours."""
 PLAIN = "WAV, FLAC, OGG, MP3, AIFF, CAF, AU or W64"
 """Formats that are read without FFmpeg."""
@@ -85,10 +85,9 @@ def import_decoders(*, media: bool) -> None:
 
 
 def _check(sound: Sound, name: str) -> None:
-    low, high = _RATES
-    if not low <= sound.rate <= high:
+    if not LOWEST_RATE <= sound.rate <= HIGHEST_RATE:
         raise UnreadablePieceError(
-            f"{name} has {counted(sound.rate, 'sample')} per second; allowed: {low:,} to {high:,}"
+            f"{name} has {counted(sound.rate, 'sample')} per second; allowed: {LOWEST_RATE:,} to {HIGHEST_RATE:,}"
         )
     if not 1 <= sound.channels <= _CHANNELS:
         raise UnreadablePieceError(f"{name} has {sound.channels:,} channels; allowed: up to {_CHANNELS}")

@@ -12,11 +12,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.audio.arrays import waveform_of_array
 from muse_tokenizers.audio.constraints import AudioConstraints
 from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import longest_silence, measure_sound
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
-from muse_tokenizers.audio.waveforms import SUFFIXES, join_parts, read_waveform, wav_bytes, write_waveform
+from muse_tokenizers.audio.waveforms import (
+    SUFFIXES,
+    float_wav_bytes,
+    join_parts,
+    read_waveform,
+    wav_bytes,
+    write_waveform,
+)
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Waveform
 from muse_tokenizers.domain import EMBEDDED, Domain, View
 from muse_tokenizers.errors import ConstraintError, UnreadablePieceError, Warn, warn_about_file
@@ -80,16 +88,11 @@ class AudioDomain(Domain[Waveform]):
         return self._read(io.BytesIO(data), name, None, warn)
 
     def piece_of(self, value: Any) -> Waveform | None:
-        if isinstance(value, Waveform):
-            return value
-        try:
-            samples, sample_rate = value
-            array, rate = np.atleast_2d(np.asarray(samples, dtype=np.float32)), int(sample_rate)
-        except (TypeError, ValueError) as error:
-            raise UnreadablePieceError(
-                "a waveform is a pair of an array, (N,) or (C, N), and its sample rate in Hz"
-            ) from error
-        return Waveform(samples=array, sample_rate=rate)
+        return waveform_of_array((value.samples, value.sample_rate) if isinstance(value, Waveform) else value)
+
+    def reread(self, piece: Waveform, name: str, *, warn: Warn = warn_about_file) -> Waveform:
+        # The 16 bits of `dumps` would round the samples, and clip those beyond full scale.
+        return self._read(io.BytesIO(float_wav_bytes(piece)), name, None, warn)
 
     def duration(self, piece: Waveform) -> float:
         return float(piece.samples.shape[1] / piece.sample_rate)

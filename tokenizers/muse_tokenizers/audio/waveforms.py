@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ __all__ = [
     "LONGEST_SECONDS",
     "SUFFIXES",
     "flac_bytes",
+    "float_wav_bytes",
     "join_parts",
     "read_waveform",
     "wav_bytes",
@@ -169,14 +171,24 @@ def _resampled(blocks: Iterator[NDArray[np.float32]], before: int, after: int) -
 
 def wav_bytes(waveform: Waveform) -> bytes:
     """Return a 16-bit WAV file; equal sound gives equal bytes."""
+    return _wav_bytes(waveform, "PCM_16")
+
+
+def float_wav_bytes(waveform: Waveform) -> bytes:
+    """Return a WAV file of 32-bit floats, which has exactly the samples of the waveform, even beyond full scale."""
+    return _wav_bytes(waveform, "FLOAT")
+
+
+def _wav_bytes(waveform: Waveform, subtype: Literal["PCM_16", "FLOAT"]) -> bytes:
     import soundfile
 
     buffer = io.BytesIO()
     channels, length = waveform.samples.shape
-    with soundfile.SoundFile(buffer, "w", waveform.sample_rate, channels, format="WAV", subtype="PCM_16") as file:
+    with soundfile.SoundFile(buffer, "w", waveform.sample_rate, channels, format="WAV", subtype=subtype) as file:
         # In blocks, since whole copies of an hour of sound take more memory than the sound.
         for start in range(0, length, _WRITTEN_BLOCK):
-            file.write(np.clip(waveform.samples[:, start : start + _WRITTEN_BLOCK], -1.0, 1.0).T)
+            block = waveform.samples[:, start : start + _WRITTEN_BLOCK]
+            file.write((block if subtype == "FLOAT" else np.clip(block, -1.0, 1.0)).T)
     return buffer.getvalue()
 
 
