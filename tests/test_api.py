@@ -98,6 +98,12 @@ def test_every_path_may_be_a_string(model: muse.Model, continuation: muse.Contin
     assert muse.load_tokenizer(checkpoint).fingerprint() == model.tokenizer.fingerprint()
     with pytest.raises(UnreadablePieceError, match=r"cannot read the soundfont nowhere\.sf2"):
         continuation.sound(soundfont="nowhere.sf2")
+    for render in (model.domain.sound, model.domain.render):
+        with pytest.raises(UnreadablePieceError, match=r"cannot read the soundfont nowhere\.sf2"):
+            render(continuation.piece, "nowhere.sf2")
+    (tmp_path / "a.txt").write_text("The sea")
+    text = muse.domain_of(muse.load_tokenizer("text"))
+    assert text.read_part(str(tmp_path / "a.txt"), (4, 7)) == b"sea"
 
 
 def test_a_continuation_and_its_trace_are_one_line_each(continuation: muse.Continuation) -> None:

@@ -132,7 +132,7 @@ class Continuation:
         Returns:
             (C, N) float32 samples and their sample rate in Hz, as a `Waveform`.
         """
-        return self.domain.sound(self.piece, None if soundfont is None else Path(soundfont), loudness)
+        return self.domain.sound(self.piece, soundfont, loudness)
 
     def sidecar(
         self,
@@ -174,7 +174,7 @@ class Continuation:
             ArgumentsError: The domain has no files of this type.
             OutputError: The file could not be written.
         """
-        path, soundfont = Path(path), None if soundfont is None else Path(soundfont)
+        path = Path(path)
         ending = path.suffix.lower()
         if ending == ".npz":
             self.save_trace(path)

@@ -133,7 +133,7 @@ class Domain(ABC, Generic[Piece]):
             UnreadablePieceError: As for `read`.
         """
 
-    def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> Piece:
+    def read_part(self, path: str | Path, part: Span | None, *, warn: Warn = warn_about_file) -> Piece:
         """Read a file, or a part of it, for preparation. Raises UnreadablePieceError."""
         return self.read(path, warn=warn)
 
@@ -159,7 +159,9 @@ class Domain(ABC, Generic[Piece]):
 
     # Sound
 
-    def render(self, piece: Piece, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
+    def render(
+        self, piece: Piece, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS
+    ) -> Waveform | None:
         """Render a piece as sound; None for a domain whose pieces are not rendered.
 
         Args:
@@ -169,11 +171,15 @@ class Domain(ABC, Generic[Piece]):
         """
         return None
 
-    def sound(self, piece: Piece, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
+    def sound(
+        self, piece: Piece, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS
+    ) -> Waveform | None:
         """Return a piece as sound: rendered, or itself if it is sound; None if the domain has no sound."""
         return self.render(piece, soundfont, loudness)
 
-    def render_between(self, piece: Piece, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
+    def render_between(
+        self, piece: Piece, start: float, end: float, soundfont: str | Path | None = None
+    ) -> Waveform | None:
         """Render what begins in [start, end) seconds of a piece, from `start` on; None if the domain has no sound.
 
         The parts of a piece, each added at its start, sum to the whole, so that a piece can be played while it is being
@@ -181,7 +187,9 @@ class Domain(ABC, Generic[Piece]):
         """
         return None
 
-    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> dict[str, Any] | None:
+    def describe_sound(
+        self, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS
+    ) -> dict[str, Any] | None:
         """Describe how `render` works, to reproduce it: name and SHA-256 of the soundfont, and the loudness."""
         return None
 

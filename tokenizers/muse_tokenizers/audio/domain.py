@@ -97,11 +97,13 @@ class AudioDomain(Domain[Waveform]):
     def duration(self, piece: Waveform) -> float:
         return float(piece.samples.shape[1] / piece.sample_rate)
 
-    def sound(self, piece: Waveform, soundfont: Path | None = None, loudness: float | None = None) -> Waveform | None:
+    def sound(
+        self, piece: Waveform, soundfont: str | Path | None = None, loudness: float | None = None
+    ) -> Waveform | None:
         return piece
 
     def render_between(
-        self, piece: Waveform, start: float, end: float, soundfont: Path | None = None
+        self, piece: Waveform, start: float, end: float, soundfont: str | Path | None = None
     ) -> Waveform | None:
         rate = piece.sample_rate
         return Waveform(samples=piece.samples[:, round(start * rate) : round(end * rate)], sample_rate=rate)

@@ -78,13 +78,19 @@ class MidiDomain(Domain["Score"]):
     def duration(self, piece: Score) -> float:
         return score_seconds(piece)
 
-    def render(self, piece: Score, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> Waveform | None:
+    def render(
+        self, piece: Score, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS
+    ) -> Waveform | None:
         return render_score(piece, soundfont, loudness)
 
-    def render_between(self, piece: Score, start: float, end: float, soundfont: Path | None = None) -> Waveform | None:
+    def render_between(
+        self, piece: Score, start: float, end: float, soundfont: str | Path | None = None
+    ) -> Waveform | None:
         return render_between(piece, start, end, soundfont)
 
-    def describe_sound(self, soundfont: Path | None = None, loudness: float | None = LOUDNESS) -> dict[str, Any] | None:
+    def describe_sound(
+        self, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS
+    ) -> dict[str, Any] | None:
         return describe_soundfont(soundfont) | {"loudness": loudness}
 
     def labels_after(

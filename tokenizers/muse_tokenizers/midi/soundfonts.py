@@ -30,13 +30,13 @@ def default_soundfont() -> Path:
     raise UnreadablePieceError("pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with --soundfont")
 
 
-def checked_soundfont(soundfont: Path | None) -> Path:
+def checked_soundfont(soundfont: str | Path | None) -> Path:
     """Check the path of a soundfont; None gives the default one.
 
     Raises:
         UnreadablePieceError: The file is missing, not a regular file, too large, or does not begin like a soundfont.
     """
-    font = soundfont or default_soundfont()
+    font = default_soundfont() if soundfont is None else Path(soundfont)
     try:
         # A pipe or a device may be endless, and opening it may block forever.
         status = font.stat()

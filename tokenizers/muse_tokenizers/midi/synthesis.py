@@ -40,7 +40,7 @@ _INSTEAD = {78: 79}
 """The whistle is affected at nearly every pitch, and is replaced by an ocarina."""
 
 
-def describe_soundfont(soundfont: Path | None = None) -> dict[str, Any]:
+def describe_soundfont(soundfont: str | Path | None = None) -> dict[str, Any]:
     """Return name and SHA-256 of the soundfont that `render_score` would use, after playing a note with it.
 
     Raises:
@@ -62,7 +62,7 @@ def _one_note() -> Any:
     return score.to("second")
 
 
-def render_score(score: Score, soundfont: Path | None = None, loudness: float | None = None) -> Waveform:
+def render_score(score: Score, soundfont: str | Path | None = None, loudness: float | None = None) -> Waveform:
     """Render a score as stereo sound at 44,100 Hz that does not clip, until the last note has decayed.
 
     Args:
@@ -84,7 +84,7 @@ def render_score(score: Score, soundfont: Path | None = None, loudness: float | 
     return Waveform(samples=np.ascontiguousarray(samples), sample_rate=SAMPLE_RATE)
 
 
-def render_between(score: Score, start: float, end: float, soundfont: Path | None = None) -> Waveform:
+def render_between(score: Score, start: float, end: float, soundfont: str | Path | None = None) -> Waveform:
     """Render the notes that begin in [start, end) seconds, from `start` until they have decayed.
 
     The parts of a piece, each added at its start, sum to the whole before normalisation, so that a piece can be played
@@ -113,7 +113,7 @@ def _moved(seconds: float, first: int) -> float:
     return max((float(sample) - first - 0.5) / SAMPLE_RATE, 0.0)
 
 
-def _synthesised(score: Any, soundfont: Path | None) -> NDArray[np.float32]:
+def _synthesised(score: Any, soundfont: str | Path | None) -> NDArray[np.float32]:
     font = checked_soundfont(soundfont)
     return synthesise(score, font) if soundfont is None else synthesise_apart(score, font)
 

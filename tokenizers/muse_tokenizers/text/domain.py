@@ -94,8 +94,8 @@ class TextDomain(Domain[bytes]):
             raise UnreadablePieceError(f"{name} has a character that the vocabulary lacks: {error}") from error
         return data
 
-    def read_part(self, path: Path, part: Span | None, *, warn: Warn = warn_about_file) -> bytes:
-        data = read_text(path, part, self.tokenizer.line_ends, encoding=self.tokenizer.encoding, warn=warn)
+    def read_part(self, path: str | Path, part: Span | None, *, warn: Warn = warn_about_file) -> bytes:
+        data = read_text(Path(path), part, self.tokenizer.line_ends, encoding=self.tokenizer.encoding, warn=warn)
         return self._checked(data, str(path))
 
     def dumps(self, piece: bytes) -> bytes:
