@@ -87,7 +87,18 @@ def _devices() -> list[Finding]:
     found.append(
         Finding(group="devices", name="mps", value="yes; float32" if torch.backends.mps.is_available() else "no")
     )
-    return found
+    return [*found, _native_step()]
+
+
+def _native_step() -> Finding:
+    from muse_shortcut.native.compiling import ZIGLANG, is_supported
+    from muse_shortcut.native.library import load_step, missing_step
+
+    problem = missing_step()
+    if problem is None:
+        return Finding(group="devices", name="native step", value=f"yes: decodes with {load_step()[1]}")
+    mend = f"pip install muse-shortcut again, where pip can get {ZIGLANG}" if is_supported() else None
+    return Finding(group="devices", name="native step", value=f"no: {problem}; torch decodes", mend=mend)
 
 
 def _extras() -> list[Finding]:

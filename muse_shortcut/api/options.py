@@ -69,6 +69,8 @@ class Options(TypedDict, total=False):
     """Never generate the same n-gram of steps twice; 0 turns it off."""
     greedy: bool | None
     """Always choose the likeliest id."""
+    engine: str | None
+    """What computes the steps: "native", "torch", or "auto" for the native step where it can. Default: "auto"."""
 
 
 OPTION_NAMES = tuple(Options.__annotations__)
@@ -158,6 +160,7 @@ def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, re
         candidates=requested.get("num_samples", 1),
         max_steps=requested.get("max_new_tokens"),
         seed=secrets.randbelow(2**32) if requested.get("seed") is None else requested["seed"],
+        engine=requested.get("engine", "auto"),
     )
 
 

@@ -54,7 +54,7 @@ _SHOWN_EVERY = 16
 _REQUEST_OPTIONS = (
     "prompt", "prompt_seconds", "encoding", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "keep", "seed",
     "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-    "no_repeat_ngram",
+    "no_repeat_ngram", "engine",
 )  # fmt: skip
 _LENGTHS = ("seconds", "bars", "bytes", "max_new_tokens")
 
@@ -81,6 +81,8 @@ def _generate(arguments: Namespace) -> int:
     from muse_shortcut.api.prompts import LoadedPrompt
     from muse_shortcut.files import make_folder
     from muse_shortcut.generation.sidecar import read_sidecar
+    from muse_shortcut.native.decoding import unsupported
+    from muse_shortcut.native.library import missing_step
 
     folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
     model = load(folder, device=arguments.device)
@@ -96,6 +98,7 @@ def _generate(arguments: Namespace) -> int:
                 f"{model.checkpoint.digest[:12]}; give the right checkpoint with --checkpoint"
             )
         request, source = sidecar.request, LoadedPrompt(sidecar.request.prompt.piece, sidecar.name, sidecar.source)
+        request = _with_engine_of_sidecar(request, model, arguments.from_json, terminal)
         if arguments.loudness is None:
             options = replace(options, loudness=sidecar.loudness)
     else:
@@ -113,6 +116,8 @@ def _generate(arguments: Namespace) -> int:
     stream = model.start(request, source, trace=keep)
     if sidecar is None:
         terminal.hint(f"seed {request.seed}")
+        if request.engine == "auto" and unsupported(model.core) is None and (problem := missing_step()) is not None:
+            terminal.hint(f"{problem}: torch decodes, more slowly; muse-doctor says how to get it")
         lengths = [name for name in _LENGTHS if getattr(arguments, name) is not None]
         if len(lengths) > 1:
             terminal.hint(f"{' and '.join(map(spelt, lengths))}: whichever is reached first ends the continuation")
@@ -176,6 +181,16 @@ def _refuse_request_options(arguments: Namespace) -> None:
     if used or arguments.greedy:
         option = (used or ["greedy"])[0].replace("_", "-")
         raise ArgumentsError(f"--from-json generates the same continuation again; it does not go with --{option}")
+
+
+def _with_engine_of_sidecar(request: Request, model: Model, path: str, terminal: Terminal) -> Request:
+    """Return a sidecar's request with torch in place of an engine that is not here, which it warns of."""
+    from muse_shortcut.generation.decoders import native_problem
+
+    if request.engine == "native" and (problem := native_problem(model.core)) is not None:
+        terminal.warn(f"{path} was made by the native step; {problem}: torch makes it, and the bytes may differ")
+        return replace(request, engine="torch")
+    return request
 
 
 def _make_request(

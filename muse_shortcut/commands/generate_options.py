@@ -150,5 +150,11 @@ def build_parser(program: str) -> CommandLine:
         "hf:OWNER/NAME, or hf:OWNER/NAME@REVISION (default: the shipped one)",
     )
     model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
+    model.add_argument(
+        "--engine",
+        choices=["auto", "native", "torch"],
+        default=None,
+        help="what computes the steps: compiled C, torch, or (auto, the default) the first where it can",
+    )
     parser.add_terminal_options(json="files, seed, lengths of prompt and continuations, ranking")
     return parser

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.generation.decoders import choose_decoder
 from muse_shortcut.generation.recorder import Recorder
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sampling import Sampler
@@ -37,10 +38,14 @@ class Generation:
 
         Raises:
             ConstraintError: The domain does not support a requested constraint.
+            OptionError: The requested engine cannot decode this core here.
         """
+        engine, self._decoder = choose_decoder(core, request.engine)
+        # The engine of `auto` is part of what reproduces the generation.
+        request = replace(request, engine=engine)
         if request.prompt.clock is not None:
             request = replace(request, prompt=domain.timed(request.prompt, request.constraints))
-        self._core, self._domain, self.request = core, domain, request
+        self._domain, self.request = domain, request
         self._device = next(core.parameters()).device
         partial_frames, clock = request.prompt.partial_frames, request.prompt.clock
         self._grammar = domain.grammar(
@@ -114,25 +119,25 @@ class Generation:
         Returns:
             Logits (C, K, V) of the next step, and the weights (C, H, n, T) of the last layer over the last T positions.
         """
-        end, context = self._prompt_steps + self._steps, self._core.config.context
+        end, context = self._prompt_steps + self._steps, self._decoder.config.context
         if self._cache is None:
             # The candidates share a prompt, which is read once; of one that exceeds the context, the last three
             # quarters.
             start = 0 if end < context else end - context + context // 4
-            self._cache = self._core.make_cache(1)
+            self._cache = self._decoder.make_cache(1)
             self._prefill(start, end - 1, slice(0, 1))
             self._cache.repeat(self.request.candidates)
         elif self._cache.length == self._cache.capacity:
             # The context is full: restart the cache with the last half of it.
-            self._cache = self._core.make_cache(self.request.candidates)
+            self._cache = self._decoder.make_cache(self.request.candidates)
             self._prefill(end - context // 2, end - 1, slice(None))
-        output = self._core.step(self._put(self._history[:, end - 1]), self._cache)
+        output = self._decoder.step(self._put(self._history[:, end - 1]), self._cache)
         return output.logits.float().cpu().numpy(), output.weights
 
     def _prefill(self, start: int, end: int, candidates: slice) -> None:
         assert self._cache is not None
         if end > start:
-            self._core.prefill(self._put(self._history[candidates, start:end]), self._cache)
+            self._decoder.prefill(self._put(self._history[candidates, start:end]), self._cache)
 
     def _put(self, ids: Ids) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(ids)).to(self._device)

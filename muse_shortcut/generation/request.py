@@ -13,9 +13,10 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import OptionError
 from muse_tokenizers.base import Constraints, Ids, Prompt
 
-__all__ = ["MAXIMUM_CANDIDATES", "Request", "StepEvent"]
+__all__ = ["ENGINES", "MAXIMUM_CANDIDATES", "Request", "StepEvent"]
 
 MAXIMUM_CANDIDATES = 64
+ENGINES = ("auto", "native", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,13 @@ class Request:
     """(G, K) forced ids of the first new steps, those of another continuation up to a branch. None if all ids are
     sampled."""
 
+    engine: str = "auto"
+    """What computes the steps: `native`, `torch`, or `auto` for the native step where it can. Both agree within
+    rounding, so the same seed may give other ids with the other one."""
+
     def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise OptionError("engine", self.engine, ", ".join(ENGINES))
         for option, value in (("num_samples", self.candidates), ("seed", self.seed)):
             # A sidecar may contain any value.
             if type(value) is not int:

@@ -120,6 +120,7 @@ def sidecar_text(
             "muse_shortcut": __version__,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
+            "engine": request.engine,
         },
     }
     return json.dumps(content, ensure_ascii=False) + "\n"
@@ -181,6 +182,7 @@ def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sideca
         candidates=_whole(content, "candidates", 1, MAXIMUM_CANDIDATES),
         max_steps=None if content["max_steps"] is None else _whole(content, "max_steps", 1, _MAX_STEPS),
         seed=_whole(content, "seed", 0, 2**63 - 1),
+        engine=_engine(content),
         # Sidecars from before branches existed lack the field.
         forced_ids=None if content.get("forced_ids") is None else _ids(content["forced_ids"], domain.tokenizer),
     )
@@ -194,6 +196,12 @@ def _sidecar(content: dict[str, Any], domain: Domain[Any], warn: Warn) -> Sideca
         source=None if content["source"] is None else _text(content, "source"),
         loudness=LOUDNESS if content.get("sound") is None else _loudness(_object(content, "sound")),
     )
+
+
+def _engine(content: dict[str, Any]) -> str:
+    """Read the engine; sidecars from before there was a native one lack the field."""
+    engine = {"engine": "torch"} | _object({"made_with": {}} | content, "made_with")
+    return _text(engine, "engine", "made_with.")
 
 
 def _prompt(stored: dict[str, Any], domain: Domain[Any], warn: Warn) -> Prompt[Any]:

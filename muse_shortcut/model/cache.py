@@ -54,7 +54,7 @@ class Cache:
         self.capacity = config.context
         self.length = self.shared_length = 0
         self._shape = (config.heads, config.head_width)
-        self._shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        self.shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self.keys, self.values = self._room(config.layers - 1, batch, device, dtype)
         self.tap_keys, self.tap_values = self._room(len(config.remembered), batch, device, dtype)
 
@@ -69,7 +69,7 @@ class Cache:
         end = start + key.shape[2]
         self.keys[layer, :, :, start:end] = key
         self.values[layer, :, :, start:end] = value
-        shared = None if self._shared is None else (self._shared[0][layer], self._shared[1][layer])
+        shared = None if self.shared is None else (self.shared[0][layer], self.shared[1][layer])
         return CachedKeysValues(self.keys[layer, :, :, :end], self.values[layer, :, :, :end], shared)
 
     def put_taps(self, keys: Tensor, values: Tensor) -> CachedKeysValues:
@@ -78,12 +78,12 @@ class Cache:
         end = start + keys.shape[3]
         self.tap_keys[:, :, :, start:end] = keys
         self.tap_values[:, :, :, start:end] = values
-        shared = None if self._shared is None else self._shared[2:]
+        shared = None if self.shared is None else self.shared[2:]
         return CachedKeysValues(self.tap_keys[:, :, :, :end], self.tap_values[:, :, :, :end], shared)
 
     def repeat(self, batch: int) -> None:
         """Expand a batch of one to `batch` candidates, which share the steps so far if these are many."""
-        assert self._shared is None
+        assert self.shared is None
         if batch == 1:
             return
         if self.length < _WORTH_SHARING:
@@ -91,7 +91,7 @@ class Cache:
                 setattr(self, name, getattr(self, name).repeat_interleave(batch, dim=1))
             return
         past = slice(0, self.length)
-        self._shared = (
+        self.shared = (
             self.keys[:, :, :, past],
             self.values[:, :, :, past],
             self.tap_keys[:, :, :, past],

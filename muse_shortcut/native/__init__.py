@@ -1,0 +1,1 @@
+"""The cached decoding step in C, and how it is loaded."""
