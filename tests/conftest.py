@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,15 @@ class Outcome:
 
 
 RunCommand = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _native_step() -> None:
+    """Compile the native step, if there is a compiler, so that all tests of a session decode with the same engine."""
+    from muse_shortcut.native.compiling import CompilationError, compile_step
+
+    with contextlib.suppress(CompilationError):
+        compile_step()
 
 
 @pytest.fixture

@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from muse_shortcut.native.compiling import library_path
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
-    # Without isolation: hatchling is among the requirements for tests, and a test fetches nothing.
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    # Without isolation: hatchling is among the requirements for tests, and a test fetches nothing. Without the compiler
+    # there is a wheel too.
+    flags = ["--wheel", "--no-isolation", "--skip-dependency-check"]
+    command = [sys.executable, "-m", "build", *flags, "--outdir", str(out), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     return next(out.glob("*.whl"))
 
@@ -43,6 +47,9 @@ def test_the_wheel_has_the_shipped_files_and_hides_no_other_package(wheel: Path)
         "muse_web/static/muse.css",
     ):
         assert wanted in names
+    native = library_path()
+    assert (f"muse_shortcut/native/{native.name}" in names) is native.is_file()
+    assert wheel.name.endswith("-py3-none-any.whl") is not native.is_file()
     assert not [name for name in names if "__pycache__" in name or name.endswith(".tmp")]
 
 
@@ -70,6 +77,8 @@ def test_installed_in_an_empty_environment_it_generates_without_the_checkout(whe
     )
     done = subprocess.run([python, "-c", code], cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    engine = "native" if library_path().is_file() else "torch"
+    assert f'"engine": "{engine}"' in (tmp_path / "out" / "greensleeves-1.json").read_text()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "greensleeves-1.json",
         "greensleeves-1.mid",

@@ -92,7 +92,9 @@ def compile_step(folder: Path = _SOURCE.parent, system: str = sys.platform, mach
             named = [f"-mcpu={processor}", f"-DMUSE_STEP=muse_step_{name}"]
             call(*_FLAGS, *wide, *kind, *named, "-c", str(_SOURCE), "-o", objects[-1])
         linked = Path(scratch, path.name)
-        call("-nostdlib", "-shared", "-s", *objects, "-o", str(linked))
+        # macOS loads no library that is linked to nothing.
+        alone = [] if system == "darwin" else ["-nostdlib"]
+        call(*alone, "-shared", "-s", *objects, "-o", str(linked))
         for earlier in folder.glob("step-*-*"):
             if earlier.suffix == path.suffix and earlier.stem.endswith(path.stem.rpartition("-")[2]):
                 earlier.unlink()
