@@ -35,7 +35,7 @@ format: .venv/.installed-dev
 clean:
 	rm -rf .venv output
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt hatch_build.py $(wildcard muse_shortcut/native/*.[ch]) muse_shortcut/native/compiling.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "muse-shortcut needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
