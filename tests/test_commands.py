@@ -128,7 +128,12 @@ def test_a_checkpoint_is_exported_without_its_optimiser(run: RunCommand, store: 
 
 def test_the_benches_end_with_a_line_of_json(run: RunCommand, random_checkpoint: Path) -> None:
     done = run("bench", "generate", "--checkpoint", random_checkpoint, "--steps", 5, "--rounds", 1)
-    assert json.loads(done.out.splitlines()[-1])["steps_per_second_1_candidate"] > 0
+    found = json.loads(done.out.splitlines()[-1])
+    assert found["steps_per_second_1_candidate"] > 0
+    # The context of this model, 192, less the steps.
+    assert found["bare_context"] == 187
+    assert min(found[f"bare_{what}_steps_per_second"] for what in ("torch_1", "plain_4", "read_limit_1")) > 0
+    assert run("bench", "generate", "--checkpoint", random_checkpoint, "--steps", 5, "--context", 188).code == 2
     done = run("bench", "train", "--preset", "tiny", "--batch-size", 1, "--steps", 2, "--rounds", 1)
     assert json.loads(done.out.splitlines()[-1])["shortcut_tokens_per_second"] > 0
 

@@ -47,7 +47,7 @@ def test_every_hint_installs_an_extra_in_the_one_way_that_works_everywhere() -> 
         for hint in re.findall(r"pip install '?([\w.-]*\[\w+\])", file.read_text(encoding="utf-8"))
     }
     # A path is right in the checkout alone; from an index nothing is fetched where muse-shortcut is installed.
-    assert hints == {f"muse-shortcut[{extra}]" for extra in ("media", "evaluate", "dev")}
+    assert hints == {f"muse-shortcut[{extra}]" for extra in ("media", "evaluate", "bench", "dev")}
 
 
 def _module(*words: str) -> subprocess.CompletedProcess[str]:

@@ -36,7 +36,8 @@ def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description="train: tokens per second of a preset, with and without the shortcut. generate: steps per second "
-        "of a checkpoint with one and four candidates, and what grammar and sampling cost. codec: how many times as "
+        "of a checkpoint with one and four candidates, what grammar and sampling cost, and the bare step beside torch, "
+        "transformers (if it is installed) and the limit of reading memory. codec: how many times as "
         "fast as real time sound is encoded and decoded. web: how long the page takes to a first note, a first sound, "
         "a map, and "
         "how it serves twenty visitors.",
@@ -58,6 +59,9 @@ def _parser() -> CommandLine:
         help="generate: a checkpoint instead of the shipped one; codec: a codec",
     )
     parser.add_argument("--steps", type=int, help="steps of a round; default: train 3, generate 200")
+    parser.add_argument(
+        "--context", type=int, help="generate: steps that have been read before a bare step is measured (default: 512)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds, of which the median is reported")
     parser.add_argument("--threads", type=int, help="number of threads; default: as in training, or in generation")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to measure on")
@@ -77,7 +81,7 @@ def _bench(arguments: Namespace) -> None:
 
     from muse_shortcut.devices import choose_device
 
-    for name, least in (("batch_size", 1), ("rounds", 1), ("steps", 2), ("threads", 1)):
+    for name, least in (("batch_size", 1), ("rounds", 1), ("steps", 2), ("threads", 1), ("context", 1)):
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ArgumentsError(f"--{name.replace('_', '-')} is {value}; allowed: {least} or more")
@@ -174,6 +178,7 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
 
 def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any]:
     from muse_shortcut.checkpoints import load_checkpoint
+    from muse_shortcut.commands.bench_steps import step_cases, step_results
     from muse_shortcut.devices import use_decoding_threads
 
     folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
@@ -181,6 +186,10 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     if arguments.threads is None:
         use_decoding_threads(checkpoint.core.parameter_count())
     steps = arguments.steps or 200
+    bare, most = min(steps, 16), checkpoint.core.config.context
+    length = min(512, most - bare) if arguments.context is None else arguments.context
+    if length > most - bare:
+        raise ArgumentsError(f"--context is {arguments.context}; allowed: 1 to {most - bare} for this model")
     names = prompt_names(checkpoint.domain.kind)
     path = shipped_prompt(checkpoint.domain.kind, names[0]) if names else None
     prompt = checkpoint.domain.prompt(None if path is None else checkpoint.domain.read(path))
@@ -190,6 +199,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         arguments.rounds,
         {
             "1": lambda: _steps_per_second(checkpoint, 1, steps, None),
+            "1 by torch": lambda: _steps_per_second(checkpoint, 1, steps, None, engine="torch"),
             "1 without trace": lambda: _steps_per_second(checkpoint, 1, steps, None, trace=False),
             "1 without grammar": lambda: _steps_per_second(checkpoint, 1, steps, None, grammar=False),
             "4": lambda: _steps_per_second(checkpoint, 4, steps, None),
@@ -199,6 +209,8 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
             "grammar": lambda: _grammar_microseconds(checkpoint, steps),
         },
     )
+    core = checkpoint.core
+    stepped = _in_turns(Terminal(PROGRAM, arguments), "stepping", arguments.rounds, step_cases(core, length, bare))
     one, four, grammar = _median(found["1"]), _median(found["4"]), _median(found["grammar"])
     one_prompted, four_prompted = _median(found["1 prompted"]), _median(found["4 prompted"])
     return {
@@ -207,6 +219,8 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         "steps_per_second_1_candidate": one,
         **_real_time(checkpoint, one),
         "range_1_candidate": _spread(found["1"]),
+        "steps_per_second_by_torch": _median(found["1 by torch"]),
+        "range_by_torch": _spread(found["1 by torch"]),
         "steps_per_second_without_trace": _median(found["1 without trace"]),
         "range_without_trace": _spread(found["1 without trace"]),
         "steps_per_second_without_grammar": _median(found["1 without grammar"]),
@@ -225,7 +239,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         "prompted_time_of_4_over_1": round(one_prompted / four_prompted, 3),
         "grammar_microseconds_per_step": grammar,
         "grammar_share_of_step": round(grammar * one / 1e6, 4),
-    }
+    } | {f"bare_{name}": value for name, value in step_results(core, length, stepped).items()}
 
 
 def _real_time(checkpoint: Checkpoint, rate: float) -> dict[str, float]:
@@ -300,6 +314,7 @@ def _steps_per_second(
     *,
     trace: bool = True,
     grammar: bool = True,
+    engine: str = "auto",
 ) -> float:
     """Measure the steps per second of a generation, without reading the prompt."""
     from muse_shortcut.generation.engine import Generation
@@ -311,6 +326,7 @@ def _steps_per_second(
         candidates=candidates,
         max_steps=steps,
         seed=0,
+        engine=engine,
     )
     domain: Any = checkpoint.domain if grammar else _WithoutGrammar(checkpoint.domain)
     generation = Generation(checkpoint.core, domain, request, trace=trace)
