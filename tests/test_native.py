@@ -245,6 +245,14 @@ def test_what_the_native_step_does_not_compute_is_named(core: Core, reason: str)
     assert reason in found
 
 
+def test_hooks_of_the_layers_are_called_by_torch() -> None:
+    core = Core(core_config("plain")).eval()
+    handle = core.norm.register_forward_hook(lambda *_: None)
+    assert unsupported(core) == "forward hooks"
+    handle.remove()
+    assert unsupported(core) is None
+
+
 def test_torch_decodes_what_the_native_step_does_not_compute(random_checkpoint: Path) -> None:
     checkpoint = load_checkpoint(random_checkpoint)
     shape = replace(checkpoint.core.config, shortcut=ShortcutConfig(taps=(1,), scope="column"))

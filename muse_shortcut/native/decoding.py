@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import byref, c_void_p
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ def unsupported(core: Core) -> str | None:
         return f"scope {config.shortcut.scope}"
     if core.training and config.dropout:
         return "dropout of a core in training mode"
+    if any(module._forward_hooks or module._forward_pre_hooks for module in core.modules()):
+        return "forward hooks"
     for parameter in core.parameters():
         if parameter.device.type != "cpu":
             return f"parameters on {parameter.device.type}"
@@ -82,14 +85,14 @@ class NativeCore:
     def step(self, ids: Tensor, cache: Cache) -> StepOutput:
         """Read one step (B, K) after those in the cache, and append it to the cache, as `Core.step` does."""
         assert cache.length < cache.capacity
-        config, ids = self.config, ids.contiguous()
+        config, ids = self.config, ids.to("cpu", torch.int64).contiguous()
         batch, length = len(ids), cache.length + 1
         floats = _scratch_floats(config, batch)
         if len(self._room) < floats:
             # Zeros, since rounding up to whole vectors reads what nothing has written.
-            self._room = torch.zeros(floats)
-        logits = torch.empty(batch, config.streams, config.vocabulary_size)
-        weights = torch.empty(batch, config.heads, len(config.depths), length)
+            self._room = torch.zeros(floats, **_FLOATS)
+        logits = torch.empty(batch, config.streams, config.vocabulary_size, **_FLOATS)
+        weights = torch.empty(batch, config.heads, len(config.depths), length, **_FLOATS)
         outside = self._step(
             byref(self._fields),
             byref(_cache_fields(cache)),
@@ -101,6 +104,7 @@ class NativeCore:
         return StepOutput(logits, weights)
 
 
+_FLOATS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 _KINDS = (ctypes.POINTER(ctypes.c_longlong), *(ctypes.POINTER(ctypes.c_float),) * 3)
 
 
