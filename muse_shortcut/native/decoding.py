@@ -33,13 +33,13 @@ def unsupported(core: Core) -> str | None:
     """Return what of a core the native step does not compute; None if it computes all of it."""
     config = core.config
     if config.last_layer is not None:
-        return "a last layer from outside"
+        return "custom last layers"
     if config.mixing is not None:
         return "mixing between depths"
     if config.shortcut is not None and config.shortcut.scope != "context":
         return f"scope {config.shortcut.scope}"
     if core.training and config.dropout:
-        return "dropout of a core in training mode"
+        return "dropout in training mode"
     if any(module._forward_hooks or module._forward_pre_hooks for module in core.modules()):
         return "forward hooks"
     for parameter in core.parameters():
