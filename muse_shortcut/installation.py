@@ -97,8 +97,8 @@ def _native_step() -> Finding:
     problem = missing_step()
     if problem is None:
         return Finding(group="devices", name="native step", value=f"yes: decodes with {load_step()[1]}")
-    mend = f"pip install muse-shortcut again, where pip can get {ZIGLANG}" if is_supported() else None
-    return Finding(group="devices", name="native step", value=f"no: {problem}; torch decodes", mend=mend)
+    fix = f"pip install muse-shortcut again, where pip can get {ZIGLANG}" if is_supported() else None
+    return Finding(group="devices", name="native step", value=f"no: {problem}; torch decodes", fix=fix)
 
 
 def _extras() -> list[Finding]:
