@@ -58,7 +58,7 @@ class Visit:
         """Return all events of a run."""
         return list(generate(run, self.visitor))
 
-    def grown(self, domain: str, **how: Any) -> Run:
+    def finished(self, domain: str, **how: Any) -> Run:
         run = self.example(domain, **how)
         assert self.generate(run)[-1]["type"] == "done"
         return run

@@ -38,7 +38,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Visit:
 @pytest.fixture(scope="module")
 def runs(one: Visit) -> dict[str, Run]:
     """Finished, of two candidates."""
-    return {domain: one.grown(domain, candidates=2) for domain in DOMAINS}
+    return {domain: one.finished(domain, candidates=2) for domain in DOMAINS}
 
 
 # Looking

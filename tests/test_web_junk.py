@@ -38,7 +38,7 @@ def problems(attempt: Callable[[Any], object], values: list[Any] = JUNK) -> list
 def visited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Visit, dict[str, Run], str]:
     """Who has finished a run of each domain, and a prompt."""
     one = visit(tmp_path_factory.mktemp("junk"), runs=10**6, sources=10**6)
-    runs = {domain: one.grown(domain) for domain in DOMAINS}
+    runs = {domain: one.finished(domain) for domain in DOMAINS}
     return one, runs, one.open(domain="midi", example="saints").id
 
 

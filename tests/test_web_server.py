@@ -163,7 +163,7 @@ def test_files_of_a_client_exist_until_they_leave(served: Process) -> None:
     files = client.predict(words="The fog came", length=30, api_name="/continue_text")
     paths = [file["path"] for file in files]
     assert PageClient(served.url).fetch(paths[0]).startswith(b"The fog came")
-    client.predict({}, api_name="/bye")
+    client.predict({}, api_name="/leave")
     assert [_status(f"{served.url}/gradio_api/file={path}") for path in paths] == [403] * 3
     assert not any(Path(path).exists() for path in paths)
     # Nor is there a copy that gradio serves.
@@ -176,7 +176,7 @@ def test_the_position_in_the_queue_is_reported(served: Process) -> None:
     first, second, told = PageClient(served.url), PageClient(served.url), []
     started = threading.Event()
     thread = threading.Thread(
-        target=first.grow,
+        target=first.generate,
         args=({"domain": "midi", "amount": 60}, lambda kind, _, part: started.set() if part is not None else None),
     )
     thread.start()
@@ -197,7 +197,7 @@ def test_a_word_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
     with serving(tmp_path, "--username", "ada", "--password", "sound") as served:
         body = json.dumps({"data": [{"domain": "midi", "example": "saints"}], "session_hash": "x"}).encode()
         assert _status(f"{served.url}/gradio_api/run/open", body) == 401
-        assert _status(f"{served.url}/gradio_api/call/grow", body) == 401
+        assert _status(f"{served.url}/gradio_api/call/generate", body) == 401
         assert _status(f"{served.url}/gradio_api/upload", body) == 401
         login = f"{served.url}/login"
         assert _status(login, b"username=ada&password=wrong", "application/x-www-form-urlencoded") == 400

@@ -206,7 +206,7 @@ def test_a_stopped_continuation_is_kept_and_reproduced_by_its_sidecar(
 
 
 def test_a_branch_takes_the_way_it_was_shown_and_can_be_made_again(one: Visit) -> None:
-    before = one.grown("midi", candidates=2)
+    before = one.finished("midi", candidates=2)
     candidate, trace = before.finished_candidate(1)
     step = 9
     other = next(int(i) for i in trace.alternatives[step, 0] if i not in (-1, candidate.ids[step, 0]))
@@ -227,7 +227,7 @@ def test_a_branch_takes_the_way_it_was_shown_and_can_be_made_again(one: Visit) -
 
 
 def test_a_branch_takes_one_of_the_five_alternatives_alone(one: Visit) -> None:
-    before = one.grown("audio")
+    before = one.finished("audio")
     candidate, trace = before.finished_candidate(0)
     # Here the prompt has settled the finer codes: one is allowed, and four of the five are none.
     assert (trace.alternatives[0] == -1).any()
@@ -307,7 +307,7 @@ def test_a_run_that_cannot_be_granted_is_over(one: Visit, wish: dict[str, str]) 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_trace_lies_in_the_visitors_folder(one: Visit, domain: str) -> None:
-    run = one.grown(domain, candidates=2)
+    run = one.finished(domain, candidates=2)
     for number in range(2):
         trace = load_trace(one.visitor.folder / run.id / f"trace-{number}.npz")
         np.testing.assert_array_equal(trace.ids, run.finished_candidate(number)[1].ids)

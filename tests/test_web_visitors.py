@@ -259,7 +259,7 @@ def test_the_oldest_prompts_and_runs_go(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", DOMAINS)
 def test_a_continuation_of_a_continuation_begins_with_it(one: Visit, kind: str) -> None:
-    before = one.grown(kind, candidates=2)
+    before = one.finished(kind, candidates=2)
     run = one.ask(domain=kind, run=before.id, candidate=1, amount=EXAMPLES[kind]["amount"], seed=8)
     candidate, _ = before.finished_candidate(1)
     domain, prompt = run.checkpoint.domain, run.request.prompt
@@ -295,7 +295,7 @@ def test_an_unfinished_continuation_cannot_be_continued(one: Visit) -> None:
 
 def test_visitors_cannot_reach_the_pieces_of_others(tmp_path: Path) -> None:
     mine, other = visit(tmp_path / "a"), visit(tmp_path / "b")
-    run = mine.grown("text")
+    run = mine.finished("text")
     source = next(iter(mine.visitor.sources))
     with pytest.raises(NotFoundError):
         other.ask(domain="text", source=source)
@@ -370,7 +370,7 @@ def test_a_shelf_has_the_checkpoints_of_a_folder_by_their_places_in_it(random_ch
 def test_a_continuation_is_continued_by_a_checkpoint_with_another_vocabulary(tmp_path: Path) -> None:
     performance_checkpoint(tmp_path / "checkpoints" / "piano")
     one = visit(tmp_path, CheckpointRegistry(tmp_path / "checkpoints", "cpu"))
-    before = one.grown("midi")
+    before = one.finished("midi")
     candidate, _ = before.finished_candidate(0)
     for payload in ({"run": before.id}, {"source": next(iter(one.visitor.sources))}):
         run = one.ask(domain="midi", checkpoint="piano", amount=0.5, seed=1, **payload)
