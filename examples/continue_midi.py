@@ -25,4 +25,6 @@ def main(folder: Path, prompt: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
+        sys.exit("usage: python examples/continue_midi.py FOLDER [song.mid]")
     main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "bach-prelude")

@@ -38,5 +38,7 @@ def main(folder: Path, texts: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
+        sys.exit("usage: python examples/train.py FOLDER [folder of .txt files]")
     shipped = Path(muse.__file__).parent / "shipped" / "prompts" / "text"
     main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else shipped)

@@ -14,6 +14,7 @@ from conftest import RunCommand
 from symusic import Score
 
 import muse_shortcut as muse
+from muse_shortcut.api.prompts import read_prompt
 from muse_tokenizers.errors import UnreadablePieceError
 
 ROOT = Path(__file__).parent.parent
@@ -191,6 +192,69 @@ def test_an_explanation_names_the_token_that_was_drawn(continuation: muse.Contin
 def test_impossible_options_are_one_clear_error(model: muse.Model, options: dict[str, object], line: str) -> None:
     with pytest.raises(muse.ArgumentsError, match=line):
         model.stream("bach-prelude", **options)  # type: ignore[arg-type]
+
+
+def test_scores_in_seconds_and_quarters_are_the_same_prompt_as_in_ticks(model: muse.Model) -> None:
+    score = Score(str(ROOT / "muse_shortcut" / "shipped" / "prompts" / "midi" / "bach-prelude.mid"))
+    expected = read_prompt(model.domain, score).piece
+    for unit in ("quarter", "second"):
+        assert read_prompt(model.domain, score.to(unit)).piece == expected
+        coarse = score.to(unit)
+        coarse.ticks_per_quarter = 1
+        notes = read_prompt(model.domain, coarse).piece.tracks[0].notes
+        assert [note.time for note in notes] == [note.time for note in expected.tracks[0].notes]
+    for time in (-1.0, float("nan"), float("inf"), 1e15):
+        broken = score.to("second")
+        broken.tracks[0].notes[0].time = time
+        with pytest.raises(muse.MuseError, match=r"the score (has times that are negative|is too long)"):
+            read_prompt(model.domain, broken)
+    score.ticks_per_quarter = 70_000
+    with pytest.raises(muse.MuseError, match="ticks_per_quarter is 70000; allowed: 1 to 32,767"):
+        read_prompt(model.domain, score)
+
+
+def test_numbers_of_numpy_are_options(model: muse.Model) -> None:
+    plain = {
+        "prompt_seconds": 4,
+        "seconds": 1.0,
+        "num_samples": 2,
+        "seed": 3,
+        "instruments": [0],
+        "tempo": 90,
+        "top_k": 5,
+    }
+    of_numpy = {
+        "prompt_seconds": np.float32(4), "seconds": np.float32(1), "num_samples": np.int64(2), "seed": np.uint8(3),
+        "instruments": np.array([0]), "tempo": np.int32(90), "top_k": np.int16(5), "greedy": np.bool_(False),
+    }  # fmt: skip
+    first, second = (model.stream("bach-prelude", **options) for options in (plain, of_numpy))  # type: ignore[arg-type]
+    for name in ("sampling", "constraints", "candidates", "seed"):
+        assert repr(getattr(first.request, name)) == repr(getattr(second.request, name))
+    for wrong in (
+        {"seed": np.bool_(True)},
+        {"num_samples": True},
+        {"seconds": np.float64("nan")},
+        {"seed": np.float64(3)},
+    ):
+        with pytest.raises(muse.ArgumentsError, match="allowed: "):
+            model.stream("bach-prelude", **wrong)  # type: ignore[arg-type]
+
+
+def test_an_id_that_does_not_exist_cannot_be_branched_to(continuation: muse.Continuation) -> None:
+    last = continuation.tokenizer.vocabulary_size - 1
+    for wrong in (-1, last + 1, 999_999):
+        with pytest.raises(muse.ArgumentsError, match=rf"^id is {wrong}; allowed: 0 to {last}, the ids of the vocab"):
+            continuation.branch(4, wrong)
+    with pytest.raises(muse.ArgumentsError, match=r"^id 0 \('PAD.*'\) is not allowed at step 4: the grammar of music"):
+        continuation.branch(np.int64(4), np.int64(0)).run()  # type: ignore[arg-type]
+
+
+def test_an_option_of_another_domain_is_named_as_such(model: muse.Model) -> None:
+    with pytest.raises(muse.ConstraintError, match=r"^bytes is an option of text, not of music; music takes seconds$"):
+        model.stream("bach-prelude", bytes=3)
+    text = muse.load("text", device="cpu")
+    with pytest.raises(muse.ConstraintError, match=r"^key is an option of music, not of text$"):
+        text.stream("The sea", key="C major")
 
 
 def test_a_prompt_that_is_nothing_is_an_error(model: muse.Model, tmp_path: Path) -> None:

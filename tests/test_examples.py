@@ -59,6 +59,18 @@ def test_an_example_runs_and_writes_its_files(
     assert capsys.readouterr().out.strip()
 
 
+@pytest.mark.parametrize("words", [[], ["--help"], ["out", "two", "three"]])
+@pytest.mark.parametrize("name", list(LEAVES))
+def test_an_example_without_its_folder_prints_its_usage_and_writes_nothing(
+    name: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name, *words])
+    with pytest.raises(SystemExit, match=rf"^usage: python examples/{name}\.py FOLDER"):
+        example(name, "__main__")
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_example_is_run_and_checked_for_types() -> None:
     assert {path.stem for path in EXAMPLES} == set(LEAVES)
     checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["modules"]

@@ -55,12 +55,14 @@ def test_the_mark_of_utf8_is_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [FRENCH, GERMAN, "Größe", "café", "naïve", FRENCH * 100 + "x" * 5000])
 def test_latin1_is_recognised(text: str, tmp_path: Path) -> None:
-    line = "is not UTF-8; it was read as Latin-1, the likely encoding (to choose another, set --encoding)"
+    line = "is not UTF-8; it was read as Latin-1, the likely encoding (to choose another, "
+    line += "set --encoding, in Python tokenizer.encoding)"
     assert read(text.encode("latin-1"), tmp_path) == (text, [line])
 
 
 def test_cp1252_is_recognised(tmp_path: Path) -> None:
-    line = "is not UTF-8; it was read as cp1252 (Windows), the likely encoding (to choose another, set --encoding)"
+    line = "is not UTF-8; it was read as cp1252 (Windows), the likely encoding (to choose another, "
+    line += "set --encoding, in Python tokenizer.encoding)"
     assert read(QUOTED.encode("cp1252"), tmp_path) == (QUOTED, [line])
 
 
@@ -74,7 +76,9 @@ def test_other_encodings_are_named_by_an_option_and_never_guessed(text: str, enc
     path.write_bytes(data)
     assert read_text(path, warn=said.append) == data
     assert len(said) == 1
-    assert said[0].endswith("its bytes are kept as they are (to convert them, set --encoding)")
+    assert said[0].endswith(
+        "its bytes are kept as they are (to convert them, set --encoding, in Python tokenizer.encoding)"
+    )
     assert read(data, tmp_path, encoding) == (text, [f"is {encoding.upper()} and was converted to UTF-8"])
 
 
@@ -147,7 +151,8 @@ def test_a_prompt_may_come_on_standard_input(tmp_path: Path, monkeypatch: pytest
     piece = read_standard_input(lambda path, warn: bpe().read(path, warn=warn), said.append)
     assert piece == "Où est la chèvre".encode()
     assert said == [
-        "stdin is not UTF-8; it was read as Latin-1, the likely encoding (to choose another, set --encoding)"
+        "stdin is not UTF-8; it was read as Latin-1, the likely encoding (to choose another, "
+        "set --encoding, in Python tokenizer.encoding)"
     ]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     with pytest.raises(UnreadablePieceError, match=r"^stdin is empty$"):

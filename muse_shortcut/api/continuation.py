@@ -297,6 +297,8 @@ class Continuation:
         """
         if not (0 <= step < len(self.ids) and 0 <= stream < self.ids.shape[1]):
             raise OptionError("step", step, f"0 to {len(self.ids) - 1}, of stream 0 to {self.ids.shape[1] - 1}")
+        if not 0 <= id < self.tokenizer.vocabulary_size:
+            raise OptionError("id", id, f"0 to {self.tokenizer.vocabulary_size - 1}, the ids of the vocabulary")
         forced = self.ids[: step + 1].copy()
         forced[step, stream] = id
         return self._stream(replace(self.request, candidates=1, forced_ids=forced), trace)

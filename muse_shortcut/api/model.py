@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from muse_shortcut.api.continuation import Continuation, Stream
-from muse_shortcut.api.options import Options, build_request, check_prompt_seconds
+from muse_shortcut.api.options import Options, build_request, check_prompt_seconds, plain_number
 from muse_shortcut.api.prompts import LoadedPrompt, read_prompt
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
 from muse_shortcut.devices import choose_device, use_decoding_threads
@@ -126,7 +126,7 @@ class Model:
         """
         if isinstance(prompt, Continuation):
             return prompt.stream(trace=trace, **options)
-        seconds = options.get("prompt_seconds")
+        seconds = plain_number(options.get("prompt_seconds"))
         check_prompt_seconds(self.domain, seconds, has_prompt=prompt is not None)
         source = read_prompt(self.domain, prompt, limit=seconds, warn=warn)
         split_point = self.domain.prompt(source.piece, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from numbers import Integral, Real
 from typing import Any, TypedDict
 
 import numpy as np
@@ -15,8 +16,18 @@ from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_tokenizers.base import Constraints, Prompt, Unit
 from muse_tokenizers.domain import Domain
+from muse_tokenizers.errors import ConstraintError
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
-__all__ = ["DEFAULT_LENGTH", "OPTION_NAMES", "Options", "build_request", "check_prompt_seconds", "check_values"]
+__all__ = [
+    "DEFAULT_LENGTH",
+    "OPTION_NAMES",
+    "Options",
+    "build_request",
+    "check_prompt_seconds",
+    "check_values",
+    "plain_number",
+]
 
 DEFAULT_LENGTH: dict[Unit, float] = {"seconds": 20.0, "bytes": 800.0}
 """Default length of a continuation, by the unit of its domain."""
@@ -76,6 +87,8 @@ class Options(TypedDict, total=False):
 OPTION_NAMES = tuple(Options.__annotations__)
 _SAMPLING = tuple(field.name for field in fields(SamplingConfig))
 _LENGTHS = ("seconds", "bytes", "bars")
+_DOMAINS_OF = {"seconds": "music and sound", "bytes": "text"}
+"""Domains of the constraints that are not those of music alone."""
 _CONSTRAINTS = (*_LENGTHS, "instruments", "key", "tempo", "silence", "repeats")
 """Each domain supports some of these options."""
 
@@ -149,7 +162,16 @@ def _requested(options: Options | Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(options) - set(OPTION_NAMES)
     if unknown:
         raise ArgumentsError(f"there is no option {sorted(unknown)[0]!r}; allowed: {', '.join(OPTION_NAMES)}")
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: plain_number(value) for name, value in options.items() if value is not None}
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of NumPy, or of another library, as an int, float or bool of Python; other values unchanged."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, requested: Mapping[str, Any]) -> Request:
@@ -165,10 +187,22 @@ def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, re
 
 
 def _constraints(domain: Domain[Any], requested: Mapping[str, Any]) -> Constraints:
+    _check_domain(domain, requested)
     constraints = domain.constraints(_converted(requested))
     if not any(name in requested for name in (*_LENGTHS, "max_new_tokens")):
         constraints = constraints.with_length(DEFAULT_LENGTH[domain.unit])
     return constraints
+
+
+def _check_domain(domain: Domain[Any], requested: Mapping[str, Any]) -> None:
+    """Refuse options of another built-in domain. `Domain.constraints` checks those of other domains."""
+    known = {field.name for field in fields(domain.constraints_type)}
+    for name in requested:
+        if name in _CONSTRAINTS and name not in known and domain.kind in BUILT_IN_DOMAINS:
+            length = f"; {domain.noun} takes {domain.unit}" if name in _LENGTHS else ""
+            raise ConstraintError(
+                f"{name} is an option of {_DOMAINS_OF.get(name, 'music')}, not of {domain.noun}{length}"
+            )
 
 
 def _converted(requested: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,6 +236,8 @@ def _key(requested: object) -> str:
 def _instruments(requested: object) -> tuple[str, ...]:
     names = requested.split(",") if isinstance(requested, str) else requested
     kept: tuple[str, ...] = ()
+    if isinstance(names, Sequence | np.ndarray):
+        names = [plain_number(name) for name in names]
     if isinstance(names, Sequence) and all(type(name) in (str, int) for name in names):
         kept = tuple(str(name).strip() for name in names if str(name).strip())
     if not kept:

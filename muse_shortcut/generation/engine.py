@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muse_shortcut.errors import ArgumentsError
+from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.decoders import choose_decoder
 from muse_shortcut.generation.recorder import Recorder
 from muse_shortcut.generation.request import Request, StepEvent
@@ -108,8 +108,16 @@ class Generation:
         if forced_ids is None or self._steps >= len(forced_ids):
             return None
         step = forced_ids[self._steps]
-        if allowed is not None and not np.take_along_axis(allowed[0], step[:, None], -1).all():
-            raise ArgumentsError(f"step {self._steps} of the forced ids, {step.tolist()}, is not allowed there")
+        tokenizer = self._domain.tokenizer
+        for stream, one in enumerate(step.tolist()):
+            if not 0 <= one < tokenizer.vocabulary_size:
+                raise OptionError("id", one, f"0 to {tokenizer.vocabulary_size - 1}, the ids of the vocabulary")
+            if allowed is not None and not allowed[0, stream, one]:
+                label = tokenizer.vocabulary()[one]
+                raise ArgumentsError(
+                    f"id {one} ({label!r}) is not allowed at step {self._steps}: the grammar of {self._domain.noun} or "
+                    "a constraint excludes it there"
+                )
         return np.repeat(step[None], self.request.candidates, axis=0)
 
     @torch.inference_mode()

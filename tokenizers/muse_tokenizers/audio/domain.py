@@ -154,7 +154,8 @@ class AudioDomain(Domain[Waveform]):
         if samples > _LONGEST_PROMPT * piece.sample_rate:
             raise ConstraintError(
                 f"a prompt of sound lasts up to {_LONGEST_PROMPT / 60:g} minutes, and this one "
-                f"{samples / piece.sample_rate / 60:.0f}; continue a part of it with --prompt-seconds"
+                f"{samples / piece.sample_rate / 60:.0f}; continue a part of it "
+                "(--prompt-seconds, in Python prompt_seconds)"
             )
         return max(1, samples // self.tokenizer.codec.shape.hop)
 

@@ -26,7 +26,7 @@ from muse_tokenizers.midi.measures import longest_silence, measure_beats, measur
 from muse_tokenizers.midi.performance import PerformanceTokenizer
 from muse_tokenizers.midi.reading import parse_score, read_score
 from muse_tokenizers.midi.remi import RemiTokenizer
-from muse_tokenizers.midi.scores import score_seconds
+from muse_tokenizers.midi.scores import score_in_ticks, score_seconds
 from muse_tokenizers.midi.segments import take_segment
 from muse_tokenizers.midi.synthesis import SAMPLE_RATE, describe_soundfont, render_between, render_score
 from muse_tokenizers.midi.tempo_map import TempoMap
@@ -46,7 +46,7 @@ class MidiDomain(Domain["Score"]):
     tokenizer: MidiTokenizer
     noun: ClassVar[str] = "music"
     piece_noun: ClassVar[str] = "score"
-    object_noun: ClassVar[str] = "a symusic.Score in ticks"
+    object_noun: ClassVar[str] = "a symusic.Score"
     suffixes: ClassVar[frozenset[str]] = MIDI
     suffix: ClassVar[str] = ".mid"
     counted: ClassVar[str] = "notes"
@@ -73,7 +73,7 @@ class MidiDomain(Domain["Score"]):
         return parse_score(data, name, warn)
 
     def piece_of(self, value: Any) -> Score | None:
-        return value if hasattr(value, "ticks_per_quarter") else None
+        return score_in_ticks(value) if hasattr(value, "ticks_per_quarter") and hasattr(value, "ttype") else None
 
     def duration(self, piece: Score) -> float:
         return score_seconds(piece)

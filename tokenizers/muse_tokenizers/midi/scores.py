@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.errors import UnreadablePieceError
 from muse_tokenizers.midi.smf import COPYRIGHT, MARKER, TEXT, TRACK_NAME
 
 if TYPE_CHECKING:
@@ -21,11 +22,16 @@ __all__ = [
     "merge_tracks",
     "notes_track",
     "rewrite_time_signatures",
+    "score_in_ticks",
     "score_seconds",
     "without_late_texts",
 ]
 
 
+_FINEST = 32767
+"""Largest number of ticks per quarter note in a MIDI file."""
+_FINE = 480
+"""Smallest number of ticks per quarter note to which seconds and quarter notes are rounded: a tick is about 1 ms."""
 _KEPT = {chr(kind): kind for kind in (TEXT, COPYRIGHT, TRACK_NAME)}
 """Kinds of meta events that are kept as markers, by the character after the zero."""
 
@@ -49,6 +55,35 @@ def without_late_texts(score: Score) -> Any:
     """The markers of a score but for texts after its last note, with which it would be longer."""
     last = max(int((track.notes.numpy()["time"] + track.notes.numpy()["duration"]).max()) for track in score.tracks)
     return score.markers.filter(lambda one: one.time <= last or event_of_marker(one.text)[0] == MARKER, inplace=False)
+
+
+def score_in_ticks(score: Any) -> Score:
+    """Convert a score in ticks, quarter notes or seconds to ticks, at least 480 per quarter note unless it is in ticks.
+
+    Raises:
+        UnreadablePieceError: Its resolution or a time cannot be in a MIDI file.
+    """
+    resolution = int(score.ticks_per_quarter)
+    if not 1 <= resolution <= _FINEST:
+        raise UnreadablePieceError(f"the score's ticks_per_quarter is {resolution}; allowed: 1 to {_FINEST:,}")
+    if str(score.ttype).rpartition(".")[2] == "Tick":
+        return score
+    times = [_times(one) for track in score.tracks for one in (track.notes, track.pedals)]
+    if not all(np.isfinite(one).all() and one.min(initial=0.0) >= 0 for one in times):
+        raise UnreadablePieceError("the score has times that are negative, NaN or infinite; allowed: from 0 on")
+    finer = score.copy()
+    # A multiple, so that the times of a score that was converted from ticks are those ticks again.
+    finer.ticks_per_quarter = resolution * -(-_FINE // resolution)
+    converted: Score = finer.to("tick")
+    if any(_times(one).min(initial=0.0) < 0 for track in converted.tracks for one in (track.notes, track.pedals)):
+        # The number of ticks has 32 bits.
+        raise UnreadablePieceError("the score is too long to be counted in ticks")
+    return converted
+
+
+def _times(events: Any) -> NDArray[np.float64]:
+    columns = events.numpy()
+    return np.concatenate([columns["time"], columns["duration"]]).astype(np.float64)
 
 
 def score_seconds(score: Score) -> float:

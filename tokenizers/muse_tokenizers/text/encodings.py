@@ -17,6 +17,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 """Byte order marks; that of UTF-32 begins like that of UTF-16."""
+_HOW = "set --encoding, in Python tokenizer.encoding"
 _NO_LANGUAGES = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7", "mbcs", "oem"}
 _NEVER = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
 """Bytes that do not occur in text in Latin-1 or cp1252."""
@@ -70,13 +71,16 @@ def to_utf8(data: bytes, encoding: str | None, name: str, *, goes_on: bool = Fal
     if encoding is not None:
         return _converted(data, encoding, name)
     if not _looks_western(data):
-        return data, "is neither UTF-8 nor Latin-1; its bytes are kept as they are (to convert them, set --encoding)"
+        return (
+            data,
+            f"is neither UTF-8 nor Latin-1; its bytes are kept as they are (to convert them, {_HOW})",
+        )
     latin = re.search(rb"[\x80-\x9f]", data) is None
     called = "Latin-1" if latin else "cp1252 (Windows)"
     text = data.decode("latin-1" if latin else "cp1252")
     return (
         text.encode(),
-        f"is not UTF-8; it was read as {called}, the likely encoding (to choose another, set --encoding)",
+        f"is not UTF-8; it was read as {called}, the likely encoding (to choose another, {_HOW})",
     )
 
 
