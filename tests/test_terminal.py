@@ -55,6 +55,8 @@ def test_json_of_generate_is_one_object_with_files_seed_lengths_and_ranking(
     words = (prompt_file, "--checkpoint", random_checkpoint, *SHORT, "--prompt-seconds", 7, "--num-samples", 2)
     done = run("generate", *words, "--keep", 2, "--json", "-o", tmp_path)
     found = json.loads(done.out)
+    # Warnings may follow, but no hints: neither progress nor lengths.
+    assert [line for line in done.err.splitlines() if not line.startswith("muse-generate: ")] == []
     assert (found["seed"], found["interrupted"]) == (3, False)
     # Two bars of 72 beats per minute.
     assert found["prompt"] == {"file": "bach-prelude.mid", "seconds": pytest.approx(20 / 3), "bars": 2}
@@ -142,9 +144,16 @@ def test_bash_takes_the_script_and_completes_options_and_their_values(run: RunCo
         . "$1"; f=$(complete -p muse-generate | sed 's/.*-F \([^ ]*\).*/\1/')
         COMP_WORDS=(muse-generate --prompt-s); COMP_CWORD=1; $f; echo "${COMPREPLY[@]}"
         COMP_WORDS=(muse-generate --device c); COMP_CWORD=2; $f; echo "${COMPREPLY[@]}"
+        COMP_WORDS=(muse-generate m); COMP_CWORD=1; $f; echo "${COMPREPLY[@]}"
+        COMP_WORDS=(muse-generate midi b); COMP_CWORD=2; $f; echo "${COMPREPLY[@]}"
     """
-    done = subprocess.run(["bash", "-c", line, "bash", str(script)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["--prompt-seconds", "cpu cuda"]
+    (tmp_path / "mine.mid").touch()
+    command = ["bash", "-c", line, "bash", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    options, devices, first, prompts = done.stdout.splitlines()
+    assert (options, devices) == ("--prompt-seconds", "cpu cuda")
+    assert set(first.split()) == {"midi", "mine.mid"}
+    assert set(prompts.split()) == {"bach-prelude", "bach-fugue"}
 
 
 def test_without_shtab_one_line_says_how_to_get_it(run: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:

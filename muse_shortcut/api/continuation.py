@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -26,6 +27,7 @@ from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
 from muse_tokenizers.base import Ids, Tokenizer, Waveform
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.levels import LOUDNESS
+from muse_tokenizers.wording import counted
 
 __all__ = ["Continuation", "Stream"]
 
@@ -205,7 +207,7 @@ class Continuation:
             save_trace(self._trace, Path(path))
 
     def step_at(self, seconds: float) -> int:
-        """Return the step at a time in the piece: the audio frame, or the first new note at or after that time.
+        """Return the step at a time in the piece: the first audio frame, or the first new note, at or after that time.
 
         Args:
             seconds: Time from the beginning of the piece, in seconds.
@@ -217,7 +219,8 @@ class Continuation:
         if domain.unit != "seconds":
             raise OptionError("seconds", seconds, f"none of {domain.kind}; a step from 0 to {len(self.ids) - 1}")
         if domain.steps_per_second is not None:
-            step = int((seconds - start) * domain.steps_per_second + 1e-6)
+            # Times are printed in hundredths: one that was copied finds its frame.
+            step = ceil((seconds - start - 0.005) * domain.steps_per_second - 1e-6)
             if not 0 <= step < len(self.ids):
                 end = start + len(self.ids) / domain.steps_per_second
                 raise OptionError(
@@ -311,7 +314,7 @@ class Continuation:
         length, nats = self.length[self.domain.unit], -self.log_probability / max(1, self.ids.size)
         return (
             f"Continuation({self.source.name!r}, {length:.4g} {unit} after {self.start:.4g} {unit}, "
-            f"{len(self.ids)} steps, {nats:.3f} nats per token, seed {self.seed})"
+            f"{counted(len(self.ids), 'step', 'd')}, {nats:.3f} nats per token, seed {self.seed})"
         )
 
 
@@ -382,4 +385,4 @@ class Stream:
         ]
 
     def __repr__(self) -> str:
-        return f"Stream({self.request.candidates} continuations, {self.steps} steps)"
+        return f"Stream({counted(self.request.candidates, 'continuation')}, {counted(self.steps, 'step', 'd')})"

@@ -317,22 +317,19 @@ class Terminal:
 
     def inform(self, text: str) -> None:
         """Print a line about the progress of the work to standard error."""
-        if self.quiet:
-            return
-        try:
-            print(text, file=sys.stderr, flush=True)
-        except BrokenPipeError:
-            _silence(sys.stderr)
+        if not self.quiet and not self.json:
+            _print_error(text)
 
     def warn(self, message: str) -> None:
         """Print a warning about a file or a result to standard error, as one line. This is a `Warn`."""
-        self.inform(f"{self._program}: {one_line(message)}")
+        if not self.quiet:
+            _print_error(f"{self._program}: {one_line(message)}")
 
     def progress(self, label: str, total: float | None) -> ProgressBar:
         """Return a progress bar on standard error."""
         from muse_shortcut.commands.progress import ProgressBar
 
-        return ProgressBar(label, total, quiet=self.quiet)
+        return ProgressBar(label, total, quiet=self.quiet or self.json)
 
     def finish(self, content: Mapping[str, Any]) -> None:
         """Print the JSON object, with `json`."""
@@ -349,6 +346,13 @@ def say(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence(sys.stdout)
+
+
+def _print_error(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _silence(sys.stderr)
 
 
 def _silence(stream: TextIO) -> None:

@@ -49,8 +49,14 @@ def completion_script(
                 _add(plain, names, action, shtab)
         elif action in command._actions:
             others = [one for parser in variants for one in parser._actions if one.dest == action.dest]
+            # Suggestions are what an argument may be other than a file.
+            suggested = [*getattr(action, "suggestions", ())]
             choices = [choice for one in (action, *others) for choice in one.choices or ()]
-            added = plain.add_argument(action.dest, nargs=action.nargs, choices=list(dict.fromkeys(choices)) or None)
+            choices = list(dict.fromkeys([*choices, *suggested]))
+            if suggested and shell == "bash":
+                # Scripts for other shells complete either words or files.
+                choices.append(shtab.Choice("file"))
+            added = plain.add_argument(action.dest, nargs=action.nargs, choices=choices or None)
             _complete(added, str(action.metavar or action.dest.upper()), shtab)
     for name in nested:
         plain.add_argument(spelt(name))

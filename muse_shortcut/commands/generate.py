@@ -18,6 +18,7 @@ from muse_shortcut.commands.generation_progress import GenerationProgress
 from muse_shortcut.commands.outputs import (
     OutputOptions,
     choose_output,
+    format_lengths,
     parse_loudness,
     print_lengths,
     print_next_steps,
@@ -36,6 +37,7 @@ from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint
 from muse_shortcut.suggesting import spelt
 from muse_tokenizers.levels import LOUDNESS
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from muse_shortcut.api.model import Model
     from muse_shortcut.api.prompts import LoadedPrompt
     from muse_shortcut.generation.request import Request
+    from muse_tokenizers.base import Prompt
     from muse_tokenizers.domain import Domain
     from muse_tokenizers.errors import Warn
 
@@ -51,6 +54,9 @@ __all__ = ["main"]
 
 PROGRAM = "muse-generate"
 _SHOWN_EVERY = 16
+_SHOWN_CHARACTERS = 800
+_SHOWN_LINES = 10
+"""Largest part of a prompt of text that is printed: that many characters at its end, and lines."""
 _REQUEST_OPTIONS = (
     "prompt", "prompt_seconds", "encoding", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "keep", "seed",
     "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
@@ -118,6 +124,7 @@ def _generate(arguments: Namespace) -> int:
         terminal.hint(f"seed {request.seed}")
         if request.engine == "auto" and unsupported(model.core) is None and (problem := missing_step()) is not None:
             terminal.hint(f"{problem}: torch decodes, more slowly; muse-doctor says how to get it")
+        _print_visible(model, request.prompt, terminal)
         lengths = [name for name in _LENGTHS if getattr(arguments, name) is not None]
         if len(lengths) > 1:
             terminal.hint(f"{' and '.join(map(spelt, lengths))}: whichever is reached first ends the continuation")
@@ -204,7 +211,7 @@ def _make_request(
     piece = _read_prompt(arguments, domain, path, terminal)
     prompt = domain.prompt(piece, arguments.prompt_seconds)
     if piece is not None and arguments.prompt_seconds is not None:
-        _warn_about_length(domain, piece, arguments, prompt.split_point, terminal)
+        _warn_about_length(domain, piece, arguments, prompt, terminal)
     name, file = ("from-nothing", None) if path is None else (path.stem, path.name)
     if path is None and piece is not None:
         name = "words"
@@ -213,15 +220,21 @@ def _make_request(
 
 
 def _warn_about_length(
-    domain: Domain[Any], piece: Any, arguments: Namespace, split_point: float, terminal: Terminal
+    domain: Domain[Any], piece: Any, arguments: Namespace, prompt: Prompt[Any], terminal: Terminal
 ) -> None:
     """Warn if the prompt is shorter or longer than requested."""
-    length, requested = domain.duration(piece), arguments.prompt_seconds
+    length, requested, split_point = domain.duration(piece), arguments.prompt_seconds, prompt.split_point
+    used = domain.lengths(prompt, prompt.ids[:0], prompt.piece)[0]
     # The last frame of sound is left out if it is incomplete.
     if requested > length + 0.01 and abs(domain.find_split_point(piece, RANGES["prompt_seconds"]) - split_point) < 1e-6:
-        terminal.warn(f"{arguments.prompt} has only {length:.1f} s: all of it is used as the prompt")
+        terminal.warn(f"{arguments.prompt} has only {format_lengths([used])}: all of it is used as the prompt")
     elif split_point > requested + 0.01:
-        terminal.warn(f"{arguments.prompt} cannot be split before {split_point:.2f} s, so the prompt has that length")
+        bars = int(used.get("bars", 0))
+        first = "first bar, " if bars == 1 else f"first {bars} bars, " if bars else "first "
+        terminal.warn(
+            f"{arguments.prompt} cannot be split in its first {requested:g} s: the prompt is its "
+            f"{first}{split_point:.2f} s"
+        )
 
 
 def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None, terminal: Terminal) -> Any:
@@ -263,13 +276,35 @@ def _stream_text(stream: Stream, domain: Domain[Any], stop: StopSwitch) -> None:
     """Print the prompt, and each new character once it is complete."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     prompt = stream.request.prompt.piece
-    say(_printable(decoder.decode(b"" if prompt is None else domain.dumps(prompt))))
+    # The decoder keeps an incomplete character at the end of the prompt.
+    say(_last_lines(_printable(decoder.decode(b"" if prompt is None else domain.dumps(prompt)))))
     for event in stream:
         if not event.finished[0]:
             say(_printable(decoder.decode(domain.dumps(domain.tokenizer.decode(event.ids)))))
         if stop():
             break
     say("\n\n")
+
+
+def _last_lines(text: str) -> str:
+    """Return the end of a long prompt, after an ellipsis; a short one is unchanged."""
+    kept = "".join(text[-_SHOWN_CHARACTERS:].splitlines(keepends=True)[-_SHOWN_LINES:])
+    return text if len(kept) == len(text) else f"\u2026{kept}"
+
+
+def _print_visible(model: Model, prompt: Prompt[Any], terminal: Terminal) -> None:
+    """Print how much of the prompt the model can see, if that is not all of it."""
+    from muse_shortcut.generation.request import first_visible_step
+
+    start = first_visible_step(len(prompt.ids), model.core.config.context)
+    if not start:
+        return
+    domain = model.domain
+    if domain.unit == "bytes":
+        seen = counted(len(domain.dumps(domain.tokenizer.decode(prompt.ids[start:]))), "byte")
+    else:
+        seen = f"{prompt.split_point - domain.tokenizer.describe(prompt.ids, prompt)[start][0].start:.1f} s"
+    terminal.hint(f"the prompt is longer than the model's context: the model sees the last {seen} of it")
 
 
 def _printable(text: str) -> str:

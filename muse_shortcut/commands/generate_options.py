@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from muse_shortcut.commands.command_line import CommandLine
+from muse_shortcut.shipped import prompt_names
 from muse_tokenizers.levels import LOUDNESS
-from muse_tokenizers.plugins import installed_domains
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
 
 __all__ = ["DEFAULT_LENGTHS", "add_option", "build_parser"]
 
@@ -61,15 +62,16 @@ def build_parser(program: str) -> CommandLine:
         "NAME-1.mid, .wav or .txt (of MIDI its sound too, as .wav), NAME-1.trace.npz, and NAME-1.json, from which "
         f"--from-json generates the same bytes again.\n\n{_EXAMPLES}",
     )
+    prompts = [name for domain in BUILT_IN_DOMAINS for name in prompt_names(domain)]
     parser.add_argument(
         "domain",
         nargs="?",
         metavar="DOMAIN",
         help=f"{', '.join(installed_domains())}; optional if it follows from the prompt",
-    )
+    ).suggestions = [*installed_domains(), *prompts]
     parser.add_argument(
         "file", nargs="*", metavar="PROMPT", help="a file, the name of a shipped prompt, or text to continue"
-    )
+    ).suggestions = prompts
     prompt = parser.add_argument_group("what is continued, and how far")
     prompt.add_argument(
         "--prompt",
@@ -137,7 +139,7 @@ def build_parser(program: str) -> CommandLine:
     output.add_argument(
         "--explain",
         type=str,
-        metavar="STEP",
+        metavar="STEP|TIME",
         help="print the sources of a token: a step (150), or the first note from a time in the piece on (0:31, or "
         "31.0: with a point a number is seconds)",
     )

@@ -14,6 +14,7 @@ from muse_shortcut.commands.explained_step import ExplainedStep, explanation_lin
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import write_text
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
+from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from muse_shortcut.api.continuation import Continuation
@@ -24,6 +25,7 @@ __all__ = [
     "OutputOptions",
     "WrittenContinuation",
     "choose_output",
+    "format_lengths",
     "parse_loudness",
     "print_lengths",
     "print_next_steps",
@@ -229,11 +231,18 @@ def print_lengths(written: Sequence[WrittenContinuation], terminal: Terminal) ->
             terminal.warn(f"{new.numbered.name}: {fault}")
     if written:
         first = written[0].continuation
-        prompt = "none" if first.request.prompt.piece is None else _format_lengths([first.prompt_length])
-        terminal.inform(f"prompt: {prompt}; new: {_format_lengths([new.continuation.length for new in written])}")
+        prompt = "none" if first.request.prompt.piece is None else format_lengths([first.prompt_length])
+        lengths, rings = [new.continuation.length for new in written], ""
+        requested = first.request.constraints.length
+        longest = max(one.get("seconds", 0.0) for one in lengths)
+        # No note begins after the requested length, but the last one may be long.
+        if requested is not None and "seconds" in lengths[0] and longest > requested + 1:
+            lengths = [one | {"seconds": min(one["seconds"], requested)} for one in lengths]
+            rings = f"; the last note rings on until {longest:.1f} s"
+        terminal.inform(f"prompt: {prompt}; new: {format_lengths(lengths)}{rings}")
 
 
-def _format_lengths(lengths: Sequence[dict[str, float]]) -> str:
+def format_lengths(lengths: Sequence[dict[str, float]]) -> str:
     """Format lengths by unit: "10.2 s, 4 bars", or "9.8 to 10.2 s, 4 bars" for several."""
     words = []
     for unit in lengths[0]:
@@ -264,7 +273,7 @@ def print_next_steps(
         if first.path_with(one).exists()
     ]
     verb = "listen to" if ".wav" in files else "open" if ".mid" in files else "read"
-    kept = "" if steps is None else f"interrupted after {steps} steps, what was written so far is kept; "
+    kept = "" if steps is None else f"interrupted after {counted(steps, 'step')}, what was written so far is kept; "
     also = " (or open the .mid in a notation program)" if files[:2] == [".wav", ".mid"] else ""
     attention = "" if options.picture or options.explain is not None else "; --picture and --explain show its attention"
     terminal.hint(f"{kept}{verb} {first.path_with(files[0])}{also}{attention}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.decoders import choose_decoder
 from muse_shortcut.generation.recorder import Recorder
-from muse_shortcut.generation.request import Request, StepEvent
+from muse_shortcut.generation.request import Request, StepEvent, first_visible_step
 from muse_shortcut.generation.sampling import Sampler
 from muse_shortcut.generation.trace import Trace
 from muse_shortcut.model.cache import Cache
@@ -129,9 +129,8 @@ class Generation:
         """
         end, context = self._prompt_steps + self._steps, self._decoder.config.context
         if self._cache is None:
-            # The candidates share a prompt, which is read once; of one that exceeds the context, the last three
-            # quarters.
-            start = 0 if end < context else end - context + context // 4
+            # The candidates share a prompt, which is read once.
+            start = first_visible_step(end, context)
             self._cache = self._decoder.make_cache(1)
             self._prefill(start, end - 1, slice(0, 1))
             self._cache.repeat(self.request.candidates)

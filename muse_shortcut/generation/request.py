@@ -13,7 +13,7 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import OptionError
 from muse_tokenizers.base import Constraints, Ids, Prompt
 
-__all__ = ["ENGINES", "MAXIMUM_CANDIDATES", "Request", "StepEvent"]
+__all__ = ["ENGINES", "MAXIMUM_CANDIDATES", "Request", "StepEvent", "first_visible_step"]
 
 MAXIMUM_CANDIDATES = 64
 ENGINES = ("auto", "native", "torch")
@@ -81,3 +81,13 @@ class StepEvent:
     """(C,) length of each continuation so far, in the unit of the domain; NaN without a grammar."""
     finished: NDArray[np.bool_]
     """(C,) bool, whether each candidate has ended."""
+
+
+def first_visible_step(steps: int, context: int) -> int:
+    """Return the first step of a prompt that the model sees before the first new one: of a prompt of as many steps as
+    the context or more, it reads the last three quarters of a context.
+
+    >>> first_visible_step(255, 256), first_visible_step(256, 256), first_visible_step(1000, 256)
+    (0, 64, 808)
+    """
+    return 0 if steps < context else steps - context + context // 4

@@ -23,6 +23,7 @@ from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.files import atomic_path
 from muse_tokenizers.base import Ids
 from muse_tokenizers.json_files import version_problem
+from muse_tokenizers.wording import counted
 
 __all__ = ["ALTERNATIVES", "Trace", "load_trace", "save_trace"]
 
@@ -88,7 +89,7 @@ class Trace:
 
     def __repr__(self) -> str:
         depths = ", ".join(map(str, self.depths.tolist()))
-        return f"Trace({self.steps} steps after {self.prompt_steps}, depths {depths})"
+        return f"Trace({counted(self.steps, 'step', 'd')} after {self.prompt_steps}, depths {depths})"
 
     def check(self, name: str) -> None:
         """Check that the arrays belong together. Raises ArgumentsError with `name` in the message."""
