@@ -13,6 +13,7 @@ from conftest import RunCommand
 
 from muse_shortcut.data.recipe import load_recipe
 from muse_shortcut.shipped import prompt_names, shipped_prompt
+from muse_tokenizers import loading
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -132,6 +133,8 @@ def test_options_in_sentences_and_tables_are_those_of_some_command(options: dict
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_examples_in_python_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # What an example registers is forgotten after it.
+    monkeypatch.setattr(loading, "_registered", {})
     (tmp_path / "songs").mkdir()
     for name in prompt_names("midi"):
         prompt = shipped_prompt("midi", name)
