@@ -74,7 +74,7 @@ def _core(shape: ModelConfig) -> Core:
     return core
 
 
-def _read(core: Core, ids: Tensor, read: int) -> Cache:
+def _read(core: Core | NativeCore, ids: Tensor, read: int) -> Cache:
     """A cache whose candidates have read the same `read` steps."""
     cache = core.make_cache(1)
     if read:
@@ -127,6 +127,18 @@ def test_steps_of_every_kind_of_core_equal_those_of_torch(name: str) -> None:
 @torch.inference_mode()
 def test_candidates_share_their_prompt_up_to_the_end_of_the_context(read: int) -> None:
     _compare(_core(_ODD), 5, read, _ODD.context - read)
+
+
+@_HERE
+@pytest.mark.parametrize(("read", "shared"), [(15, 0), (16, 16), (60, 60)])
+@torch.inference_mode()
+def test_candidates_share_shorter_prompts_than_with_torch(read: int, shared: int) -> None:
+    core = _core(_ODD)
+    native, ids = NativeCore(core), _ids(core, 3)
+    expected, found = _read(core, ids, read), _read(native, ids, read)
+    assert (expected.shared_length, found.shared_length) == (0, shared)
+    for t in range(read, read + 5):
+        _assert_close(native.step(ids[:, t], found), core.step(ids[:, t], expected))
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ class Cache:
     Attributes:
         length: T so far, including the shared steps.
         capacity: Largest number of steps, the context.
+        worth_sharing: Number of steps from which candidates share them, see `repeat`.
         keys, values: (L - 1, B, H, capacity - shared_length, C), of the ordinary layers.
         tap_keys, tap_values: (n, B, H, capacity - shared_length, C), of the depths whose past the last layer attends
             to.
@@ -53,6 +54,7 @@ class Cache:
     def __init__(self, config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
         self.capacity = config.context
         self.length = self.shared_length = 0
+        self.worth_sharing = _WORTH_SHARING
         self._shape = (config.heads, config.head_width)
         self.shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self.keys, self.values = self._room(config.layers - 1, batch, device, dtype)
@@ -86,7 +88,7 @@ class Cache:
         assert self.shared is None
         if batch == 1:
             return
-        if self.length < _WORTH_SHARING:
+        if self.length < self.worth_sharing:
             for name in ("keys", "values", "tap_keys", "tap_values"):
                 setattr(self, name, getattr(self, name).repeat_interleave(batch, dim=1))
             return

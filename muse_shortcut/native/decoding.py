@@ -75,8 +75,10 @@ class NativeCore:
         self._room = torch.empty(0)
 
     def make_cache(self, batch: int) -> Cache:
-        """Create an empty cache, as `Core.make_cache` does."""
-        return self._core.make_cache(batch)
+        """Create an empty cache, as `Core.make_cache` does. Its candidates share shorter prompts."""
+        cache = self._core.make_cache(batch)
+        cache.worth_sharing = _WORTH_SHARING
+        return cache
 
     def prefill(self, ids: Tensor, cache: Cache) -> None:
         """Read ids (B, T, K) into an empty cache, as `Core.prefill` does."""
@@ -104,6 +106,8 @@ class NativeCore:
         return StepOutput(logits, weights)
 
 
+_WORTH_SHARING = 16
+"""Number of shared steps from which reading them once outweighs attending to two parts."""
 _FLOATS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 _KINDS = (ctypes.POINTER(ctypes.c_longlong), *(ctypes.POINTER(ctypes.c_float),) * 3)
 

@@ -18,7 +18,8 @@
 
 #include "vectors.h"
 
-#define ROWS 4 /* rows of a matrix that are read together */
+#define ROWS 4     /* rows of a matrix that are read together */
+#define AHEAD 3072 /* floats: how far ahead memory is fetched, where the processor does not do it by itself */
 
 #ifdef _WIN32
 #define EXPORT __declspec(dllexport)
@@ -78,8 +79,7 @@ struct cache {
 
 /* ---- Products. ---- */
 
-/* y[b][r] (+)= W[r] . x[b] for R rows and N candidates; constants, so that all sums are in registers. The processor
-   foresees what is read next for one candidate, but not for several, which take longer: it is fetched ahead. */
+/* y[b][r] (+)= W[r] . x[b] for R rows and N candidates; constants, so that all sums are in registers. */
 INLINE void tile(const int R, const int N, const float *w, ptrdiff_t columns, const float *x, ptrdiff_t x_stride, float *y,
                  ptrdiff_t y_stride, const int add) {
     floats total[ROWS][WIDEST] = {{{0}}};
@@ -87,7 +87,7 @@ INLINE void tile(const int R, const int N, const float *w, ptrdiff_t columns, co
     for (; c + LANES <= columns; c += LANES)
         for (int r = 0; r < R; r++) {
             const floats row = load(w + r * columns + c);
-            __builtin_prefetch(w + (r + 4 * ROWS) * columns + c);
+            __builtin_prefetch(w + r * columns + c + AHEAD);
             for (int b = 0; b < N; b++) total[r][b] += row * load(x + b * x_stride + c);
         }
     const ptrdiff_t rest = columns - c;
@@ -140,6 +140,7 @@ INLINE void weighted_tile(const int M, const int N, const float *v, ptrdiff_t le
     for (ptrdiff_t t = 0; t < length; t++)
         for (int m = 0; m < M; m++) {
             const floats value = load(v + t * columns + m * LANES);
+            if (N > 1) __builtin_prefetch(v + t * columns + m * LANES + AHEAD);
             for (int b = 0; b < N; b++) total[b][m] += p[b * p_stride + t] * value;
         }
     for (int b = 0; b < N; b++)
@@ -213,10 +214,13 @@ static void softmax(float *scores, ptrdiff_t count) {
 /* A head's query or key (C,): unit RMS if `norm`, then rotary positions, which turn the pairs (x_i, x_{i + C/2}). */
 static void rotate(float *x, ptrdiff_t head_width, ptrdiff_t norm, const float *cosine, const float *sine) {
     const ptrdiff_t half = head_width / 2;
-    float scale = 1.0f, square = 0.0f;
+    float scale = 1.0f;
     if (norm) {
-        for (ptrdiff_t c = 0; c < head_width; c++) square += x[c] * x[c];
-        scale = 1.0f / __builtin_sqrtf(square / (float)head_width + 1e-6f);
+        floats square = {0};
+        ptrdiff_t c = 0;
+        for (; c + LANES <= head_width; c += LANES) square += load(x + c) * load(x + c);
+        const floats rest = load_part(x + c, head_width - c, 0.0f);
+        scale = 1.0f / __builtin_sqrtf(sum(square + rest * rest) / (float)head_width + 1e-6f);
     }
     for (ptrdiff_t c = 0; c < half; c++) {
         const float first = x[c] * scale, second = x[c + half] * scale;
