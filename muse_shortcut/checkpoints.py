@@ -27,7 +27,7 @@ from muse_shortcut.model.core import Core
 from muse_shortcut.runs import find_checkpoint
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.domain import Domain
-from muse_tokenizers.errors import UnknownTokenizerError
+from muse_tokenizers.errors import TokenizerError, UnknownTokenizerError
 from muse_tokenizers.json_files import read_json, version_problem
 from muse_tokenizers.loading import domain_of, load_tokenizer
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS
@@ -204,8 +204,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path, dtype: torch.dty
     write_text(folder / "README.md", checkpoint.card)
     try:
         checkpoint.tokenizer.save(folder / "tokenizer")
-    except OSError as error:
-        raise OutputError(f"cannot write {folder / 'tokenizer'}: {error.strerror or error}") from error
+    except TokenizerError as error:
+        raise OutputError(str(error)) from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

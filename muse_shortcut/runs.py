@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def newest_checkpoint(checkpoints: Path) -> tuple[Path | None, list[str]]:
 def problem_of(folder: Path) -> str | None:
     """Return why a training cannot resume from a checkpoint; None if it can."""
     codec = (folder / "training" / "state.safetensors").is_file()
-    for name in ("training/state.safetensors",) if codec else _NEEDED:
+    needed = ("training/state.safetensors",) if codec else _NEEDED
+    for name in needed:
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
     try:
@@ -80,7 +82,7 @@ def problem_of(folder: Path) -> str | None:
             if not isinstance(read_json(folder / name, CheckpointError), dict):
                 return f"{folder / name} is damaged: it is not an object"
         read_progress(folder)
-        _check_sums(folder)
+        _check_sums(folder, needed)
     except CheckpointError as error:
         return str(error)
     except OSError as error:
@@ -179,8 +181,9 @@ def write_checksums(folder: Path) -> None:
     write_text(folder / _CHECKSUMS, json.dumps(sums, indent=2) + "\n")
 
 
-def _check_sums(folder: Path) -> None:
-    """Check the checksums. Older checkpoints have none: only the headers of their files are checked."""
+def _check_sums(folder: Path, needed: Sequence[str]) -> None:
+    """Check the checksums, which must include those of the `needed` tensors. Older checkpoints have no checksums: only
+    the headers of their files are checked."""
     path = folder / _CHECKSUMS
     if not path.exists():
         for tensors in folder.rglob("*.safetensors"):
@@ -189,6 +192,9 @@ def _check_sums(folder: Path) -> None:
     sums = read_json(path, CheckpointError)
     if not isinstance(sums, dict):
         raise CheckpointError(f"{path} is damaged: it is not an object")
+    for name in needed:
+        if name.endswith(".safetensors") and name not in sums:
+            raise CheckpointError(f"{path} is damaged: it has no checksum of {name}")
     for name, digest in sums.items():
         file = folder / name
         if ".." in Path(name).parts or Path(name).is_absolute():

@@ -141,8 +141,31 @@ def test_a_folder_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
 def test_checksums_name_nothing_outside_their_checkpoint(tmp_path: Path) -> None:
     folder = make(tmp_path, 3)
     for name in ("../outside", "/etc/passwd"):
-        (folder / "training" / "checksums.json").write_text(json.dumps({name: "0"}))
+        sums = json.loads((folder / "training" / "checksums.json").read_text())
+        (folder / "training" / "checksums.json").write_text(json.dumps({name: "0", **sums}))
         assert "which is not in its checkpoint" in str(problem_of(folder))
+        write_checksums(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training/optimiser.safetensors"])
+def test_checksums_that_leave_out_the_tensors_are_damaged(tmp_path: Path, name: str) -> None:
+    folder = make(tmp_path, 3)
+    path = folder / "training" / "checksums.json"
+    sums = json.loads(path.read_text())
+    del sums[name]
+    path.write_text(json.dumps(sums))
+    assert problem_of(folder) == f"{path} is damaged: it has no checksum of {name}"
+    path.write_text("{}")
+    assert problem_of(folder) == f"{path} is damaged: it has no checksum of model.safetensors"
+
+
+def test_checksums_of_a_codec_include_its_state(tmp_path: Path) -> None:
+    folder = make(tmp_path, 3)
+    (folder / "training" / "state.safetensors").write_bytes(TENSORS)
+    path = folder / "training" / "checksums.json"
+    assert problem_of(folder) == f"{path} is damaged: it has no checksum of training/state.safetensors"
+    write_checksums(folder)
+    assert problem_of(folder) is None
 
 
 @pytest.mark.parametrize(

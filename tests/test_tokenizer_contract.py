@@ -12,7 +12,7 @@ from all_tokenizers import EXAMPLES, Example
 
 from muse_tokenizers.base import Waveform
 from muse_tokenizers.domain import Domain
-from muse_tokenizers.errors import UnknownTokenizerError, UnreadablePieceError, UnwritablePieceError
+from muse_tokenizers.errors import TokenizerError, UnknownTokenizerError, UnreadablePieceError, UnwritablePieceError
 from muse_tokenizers.loading import domain_of, load_tokenizer, tokenizer_class
 from muse_tokenizers.measures import Histogram
 
@@ -244,6 +244,19 @@ def test_a_saved_tokenizer_comes_back_equal(some: Domain[Any], example: Example,
     assert again.configuration() == some.tokenizer.configuration()
     piece = example.pieces()[0]
     assert again.encode(piece).tolist() == some.tokenizer.encode(piece).tolist()
+
+
+def test_a_tokenizer_that_cannot_be_saved_says_where(some: Domain[Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TokenizerError, match=r"^cannot write .*file: File exists$"):
+        some.tokenizer.save(tmp_path / "file")
+    (tmp_path / "taken" / "tokenizer.json").mkdir(parents=True)
+    with pytest.raises(TokenizerError, match=r"^cannot write .*tokenizer.json: Is a directory$"):
+        some.tokenizer.save(tmp_path / "taken")
+    for number, name in enumerate(some.tokenizer.extra_files()):
+        (tmp_path / str(number) / name).mkdir(parents=True)
+        with pytest.raises(TokenizerError, match=rf"^cannot write .*{name}: Is a directory$"):
+            some.tokenizer.save(tmp_path / str(number))
 
 
 def test_the_configuration_is_plain_json(some: Domain[Any], tmp_path: Path) -> None:

@@ -249,10 +249,8 @@ def _tokenized(files: list[SourceFile], domain: Domain[Any], how: Preparation) -
     with TemporaryDirectory() as folder:
         try:
             domain.tokenizer.save(Path(folder))
-        except OSError as error:
-            raise OutputError(
-                f"cannot write to the folder of temporary files, {gettempdir()}: {error.strerror}"
-            ) from error
+        except TokenizerError as error:
+            raise OutputError(f"{error}; it is in the folder of temporary files, {gettempdir()}") from error
         yield from _read_all(waiting, Path(folder), domain, how)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.errors import ConstraintError
+from muse_tokenizers.errors import ConstraintError, TokenizerError
 
 __all__ = [
     "Constraints",
@@ -258,9 +258,24 @@ class Tokenizer(ABC, Generic[Piece]):
         text = json.dumps([self.kind, self.streams, self.vocabulary()], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def extra_files(self) -> Mapping[str, bytes]:
+        """Return what `save` writes next to `tokenizer.json`, by path relative to the folder; by default nothing."""
+        return {}
+
     def save(self, folder: str | Path) -> None:
-        """Write `folder/tokenizer.json`, from which `muse_tokenizers.loading.load_tokenizer` restores the tokenizer."""
+        """Write `folder/tokenizer.json` and `extra_files`, from which `muse_tokenizers.loading.load_tokenizer` restores
+        the tokenizer.
+
+        Raises:
+            TokenizerError: A file could not be written (no space, no permission).
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         content = {"kind": self.kind, "fingerprint": self.fingerprint(), "configuration": self.configuration()}
-        (folder / "tokenizer.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "tokenizer.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            for name, data in self.extra_files().items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes(data)
+        except OSError as error:
+            raise TokenizerError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error

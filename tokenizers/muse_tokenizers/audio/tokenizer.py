@@ -113,13 +113,9 @@ class AudioTokenizer(Tokenizer[Waveform]):
             )
         return cls(codec, codebooks, name)
 
-    def save(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        super().save(folder)
-        if self._name == _OWN:
-            (folder / _CODEC).mkdir(exist_ok=True)
-            for name, data in self.codec.files.items():
-                (folder / _CODEC / name).write_bytes(data)
+    def extra_files(self) -> dict[str, bytes]:
+        """Return the files of a codec that has no name."""
+        return {f"{_CODEC}/{name}": data for name, data in self.codec.files.items()} if self._name == _OWN else {}
 
     def vocabulary(self) -> list[str]:
         return [*(f"Code_{code}" for code in range(self.codes)), "PAD_None", "BOS_None", "EOS_None"]

@@ -114,11 +114,9 @@ class TextTokenizer(Tokenizer[bytes]):
             )
         return cls(subword_model, line_ends, encoding)
 
-    def save(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        super().save(folder)
-        if isinstance(self.subword_model, BpeModel):
-            (folder / _BPE).write_text(self.subword_model.content, encoding="utf-8")
+    def extra_files(self) -> dict[str, bytes]:
+        """Return the merges of a byte-pair encoding."""
+        return {_BPE: self.subword_model.content.encode()} if isinstance(self.subword_model, BpeModel) else {}
 
     def vocabulary(self) -> list[str]:
         return [*self.subword_model.names(), "PAD_None", "BOS_None", "EOS_None"]
