@@ -121,7 +121,7 @@ class ModelConfig:
         require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 up to but not 1")
         allowed = "a ShortcutConfig, or null for a plain GPT"
         require(self.shortcut is None or isinstance(self.shortcut, ShortcutConfig), "shortcut", self.shortcut, allowed)
-        allowed = "a MixingConfig beside shortcut null, or null"
+        allowed = "a MixingConfig together with shortcut null, or null"
         mixing_fits = self.mixing is None or (isinstance(self.mixing, MixingConfig) and self.shortcut is None)
         require(mixing_fits, "mixing", self.mixing, allowed)
         last = self.last_layer
@@ -134,7 +134,7 @@ class ModelConfig:
                 all(tap <= deepest for tap in self.shortcut.taps),
                 "shortcut.taps",
                 list(self.shortcut.taps),
-                f"depths up to {deepest}, the last below layer {self.layers}; for so many layers name the taps too: "
+                f"depths up to {deepest}, the last below layer {self.layers}; with so many layers choose other taps: "
                 f"{{shortcut.taps}} {fitting}",
             )
             require(len(self.depths) > 0, "shortcut.taps", [], "at least one depth")
@@ -283,7 +283,7 @@ class TrainConfig:
             not self.window or self.decay_steps > 0,
             "window",
             self.window,
-            "0, or any number beside decay_steps above 0",
+            "0; any other number needs {decay_steps} above 0",
         )
         require(
             not self.decay_steps or self.warmup_steps + self.decay_steps <= self.max_steps,

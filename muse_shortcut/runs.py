@@ -26,6 +26,7 @@ __all__ = [
     "best_checkpoint",
     "checkpoint_steps",
     "find_checkpoint",
+    "is_unevaluated",
     "newest_checkpoint",
     "problem_of",
     "read_progress",
@@ -109,7 +110,23 @@ def best_checkpoint(checkpoints: Path, up_to: int | None = None) -> Path | None:
 
 
 def unimproved_steps(folder: Path) -> int:
-    """The steps that a run has taken since step 0, if `folder` is its step 0 and still its best checkpoint; else 0."""
+    """The steps that a run has taken since step 0, if `folder` is its step 0 and no evaluation since was better; else
+    0, also if there was no evaluation."""
+    return 0 if is_unevaluated(folder) else _steps_since_best(folder)
+
+
+def is_unevaluated(folder: Path) -> bool:
+    """Whether `folder` is step 0 of a run that has taken steps since, and was stopped before it evaluated one."""
+    if not _steps_since_best(folder):
+        return False
+    newest = next(reversed(checkpoint_steps(folder.absolute().parent).values()))
+    try:
+        return read_progress(newest).get("evaluations_without_improvement") == 0
+    except CheckpointError:
+        return False
+
+
+def _steps_since_best(folder: Path) -> int:
     folder = folder.absolute()
     steps = checkpoint_steps(folder.parent)
     if steps.get(0) != folder or best_checkpoint(folder.parent) != folder:

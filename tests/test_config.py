@@ -74,7 +74,7 @@ IMPOSSIBLE: list[tuple[Callable[..., Any], str, Any, str, str]] = [
     ),
     (TrainConfig, "max_steps", 2.5, "max_steps", "a whole number"),
     (TrainConfig, "learning_rate", 0.0, "learning_rate", "more than 0"),
-    (TrainConfig, "window", 8, "window", "0, or any number beside decay_steps above 0"),
+    (TrainConfig, "window", 8, "window", "0; any other number needs decay_steps above 0"),
     (TrainConfig, "decay_steps", 1901, "decay_steps", "0, or at most max_steps less warmup_steps, 1900"),
     (TrainConfig, "source_weights", {"a": -1}, "source_weights", "sources and weights from 0 to 1000"),
     (TrainConfig, "optimiser", "sgd", "optimiser", "muon, adamw"),

@@ -239,3 +239,24 @@ def test_a_folder_is_not_a_prompt_from_python_either(tmp_path: Path) -> None:
     for prompt in (tmp_path, str(tmp_path)):
         with pytest.raises(muse.ArgumentsError, match=rf"^{tmp_path} is a folder, but a prompt is one file; "):
             muse.load("midi").continue_(prompt, max_new_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "domain"),
+    [
+        ("bad.wav", b"RIFF", "audio"),
+        ("bad.wav", b"RIFF and so on, in letters", "audio"),
+        ("bad.flac", b"fLaC", "audio"),
+        ("bad.aiff", b"FORM", "audio"),
+        ("bad.mid", b"MThd", "midi"),
+        ("bad.mid", b"hello", "midi"),
+        ("letter.txt", b"RIFF", "text"),
+        ("letter.wav", b"Dear all, here is no sound", "text"),
+    ],
+)
+def test_the_beginning_of_a_sound_or_midi_file_is_a_damaged_one(
+    tmp_path: Path, name: str, data: bytes, domain: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert kind_of_file(path) == domain

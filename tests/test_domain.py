@@ -164,5 +164,5 @@ def test_a_checkpoint_of_it_continues_files_and_its_sidecar_repeats_them(model: 
     assert again.piece == made.piece
     made.plot(tmp_path / "why.svg")
     assert made.explain(0).tokens
-    with pytest.raises(muse.ArgumentsError, match=r"a prompt of tune cannot be a float; allowed: a path, bytes"):
+    with pytest.raises(muse.ArgumentsError, match=r"a prompt of tune cannot be of type float; allowed: a path, bytes"):
         model.continue_(3.5)

@@ -87,7 +87,7 @@ def test_a_sidecar_and_a_checkpoint_say_their_domain(generate: Any, tmp_path: Pa
         (["--from-json", "{folder}/none.json"], "cannot read {folder}/none.json: No such file"),
         (
             ["--from-json", "{folder}/song.xyz"],
-            "muse-generate wrote beside a continuation; {folder}/song.xyz is not one",
+            "muse-generate wrote together with a continuation; {folder}/song.xyz is not one",
         ),
         (["--from-json", "{folder}"], "cannot read {folder}: it is a folder; --from-json takes a .json file"),
         (["midi", "--from-json", "{prompt}"], "{prompt} is MIDI; did you mean {folder}/bach-prelude.json?"),

@@ -107,7 +107,7 @@ def test_the_command_line_spells_options_as_its_help_does(
         (("--train.max_steps", 0), "--train.max_steps is 0; allowed: 1 or more"),
         (("--model.layers", 0), "--model.layers is 0; allowed: 1 to 1000"),
         (("--model.shortcut.feature_width", 0), "--model.shortcut.feature_width is 0; allowed: 1 or more"),
-        (("--model.layers", 5), "for so many layers name the taps too: --model.shortcut.taps 2,4"),
+        (("--model.layers", 5), "with so many layers choose other taps: --model.shortcut.taps 2,4"),
     ],
 )
 def test_fields_of_a_configuration_are_spelt_as_options(

@@ -90,6 +90,17 @@ def test_a_run_that_never_improved_on_its_beginning_is_known(tmp_path: Path) -> 
     assert describe_unimproved(first).startswith("which has the weights of its parent bach, unchanged: no evaluation")
 
 
+def test_a_run_that_was_stopped_before_its_first_evaluation_is_not_called_unimproved(tmp_path: Path) -> None:
+    for step in (0, 3):
+        folder = make(tmp_path / "run", step, 5.0)
+        path = folder / "training" / "progress.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"evaluations_without_improvement": 0}))
+    first = tmp_path / "run" / "checkpoints" / "step-000000"
+    (first / "config.json").write_text('{"facts": {}}')
+    assert unimproved_steps(first) == 0
+    assert "untrained weights: the training was stopped before its first evaluation; the" in describe_unimproved(first)
+
+
 def test_a_run_without_checkpoints_says_so(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):

@@ -241,7 +241,7 @@ def test_a_recorder_that_was_switched_off(riff: int, length: int, line: str) -> 
     data[4:8], data[40:44] = struct.pack("<I", riff), struct.pack("<I", length)
     samples, said = heard(bytes(data))
     assert len(samples) == SECONDS * 24_000
-    assert said == [f"a {line}; 3.00 s of it were read"]
+    assert said == [f"a {line}; 3.00 s of it could be read"]
 
 
 def test_a_wav_whose_sound_is_empty_stays_empty() -> None:
@@ -259,7 +259,7 @@ def test_an_aiff_of_no_length_is_read() -> None:
     data[at : at + 4] = bytes(4)
     samples, said = heard(bytes(data))
     assert len(samples) == SECONDS * 24_000
-    assert said == ["a says that it has no sound, but has some; 3.00 s of it were read"]
+    assert said == ["a says that it has no sound, but has some; 3.00 s of it could be read"]
 
 
 # Channels

@@ -103,7 +103,7 @@ def test_fewer_layers_say_how_to_name_the_taps(run: RunCommand) -> None:
     done = run("train", "midi", *NEEDED, "--train.source-weights", "mutopia=1")
     assert "--train.source_weights is 'mutopia=1'; allowed: names with numbers, such as {\"a\": 1" in done.err
     done = run("train", "midi", *NEEDED, "--model.layers", 5)
-    assert "for so many layers name the taps too: --model.shortcut.taps 2,4" in done.err
+    assert "with so many layers choose other taps: --model.shortcut.taps 2,4" in done.err
 
 
 @pytest.mark.parametrize(("content", "message"), [

@@ -36,7 +36,7 @@ def test_a_text_dropped_as_midi_is_reported_in_one_line(visit: Visit, tmp_path: 
     assert "/" not in visitor.problem()
     (tmp_path / "letter.txt").write_text("Dear all\n")
     visitor.page.set_input_files(".muse-prompt input[type=file]", tmp_path / "letter.txt")
-    says = "document.querySelector('.problem').textContent.includes('it is text; choose text for it')"
+    says = "document.querySelector('.problem').textContent.includes('it is text; choose Text for it')"
     visitor.page.wait_for_function(says)
 
 

@@ -378,3 +378,10 @@ def test_a_continuation_is_continued_by_a_checkpoint_with_another_vocabulary(tmp
         piece = candidate.piece if "run" in payload else one.visitor.source(payload["source"]).piece
         assert run.request.prompt.ids[1:].tolist() == run.checkpoint.tokenizer.encode(piece).tolist()
         assert one.generate(run)[-1]["type"] == "done"
+
+
+def test_a_problem_names_the_buttons_of_the_page() -> None:
+    from muse_web.endpoints import _problem
+
+    error = UnreadablePieceError("loud.mid is not a MIDI file: it is FLAC; choose audio for it")
+    assert _problem(error) == {"problem": "loud.mid is not a MIDI file: it is FLAC; choose Sound for it"}

@@ -62,7 +62,7 @@ def read_prompt(
         raise ArgumentsError(str(error)) from error
     if piece is None:
         raise ArgumentsError(
-            f"a prompt of {domain.kind} cannot be a {type(prompt).__name__}; allowed: a path, bytes, "
+            f"a prompt of {domain.kind} cannot be of type {type(prompt).__name__}; allowed: a path, bytes, "
             f"{domain.object_noun}, or None"
         )
     name = domain.piece_noun

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from muse_shortcut.errors import CheckpointError
 from muse_shortcut.hub import is_on_hub
-from muse_shortcut.runs import POINTERS, find_checkpoint, unimproved_steps
+from muse_shortcut.runs import POINTERS, find_checkpoint, is_unevaluated, unimproved_steps
 from muse_shortcut.shipped import is_shipped, named_checkpoint
 
 __all__ = ["checkpoint_folder", "codec_name", "describe_unimproved", "require_codec"]
@@ -38,7 +38,8 @@ def describe_unimproved(folder: Path) -> str:
     >>> describe_unimproved(Path("anywhere/else"))
     ''
     """
-    if not unimproved_steps(folder):
+    unevaluated = is_unevaluated(folder)
+    if not unevaluated and not unimproved_steps(folder):
         return ""
     try:
         parent = json.loads((folder / "config.json").read_text(encoding="utf-8"))["facts"].get("parent")
@@ -46,10 +47,12 @@ def describe_unimproved(folder: Path) -> str:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         # A codec, or a checkpoint whose damage is reported where it is loaded.
         return ""
-    return (
-        f"which has {weights}: no evaluation after step 0 improved the validation; the last step is "
-        f"{folder.parent / 'latest'}"
+    why = (
+        "the training was stopped before its first evaluation"
+        if unevaluated
+        else "no evaluation after step 0 improved the validation"
     )
+    return f"which has {weights}: {why}; the last step is {folder.parent / 'latest'}"
 
 
 def codec_name(word: str) -> str:

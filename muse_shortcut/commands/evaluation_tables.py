@@ -182,21 +182,22 @@ class Tables:
                 for one in found
             ],
         )
-        self._print(
-            "How much nearer the model is: distance of the control minus that of the model, mean and 95 % interval,\n"
-            "marked if it excludes 0; none if fewer than eight windows differ",
-            ("measure", "than other", "than repeated"),
-            [
-                (one.measure.replace("_", " "), _interval(one.gains["other"]), _interval(one.gains["repeated"]))
-                for one in found
-            ],
-        )
         if not any(gain for one in found for gain in one.gains.values()):
             count = sum(windows.values())
             self._console.print(
                 f"{count} {'window is' if count == 1 else 'windows are'} too few for intervals: at least eight must "
                 "differ. Use a split with more pieces.",
                 soft_wrap=True,
+            )
+        else:
+            self._print(
+                "How much nearer the model is: distance of the control minus that of the model, mean and 95 %\n"
+                "interval, marked if it excludes 0; none if fewer than eight windows differ",
+                ("measure", "than other", "than repeated"),
+                [
+                    (one.measure.replace("_", " "), _interval(one.gains["other"]), _interval(one.gains["repeated"]))
+                    for one in found
+                ],
             )
 
         numbers = [one for one in found if one.overlaps["model"] is not None]

@@ -227,7 +227,7 @@ def _domain_of_prompt(word: str) -> str | None:
 
 def _domain_of_sidecar(file: str, domain: str | None) -> str:
     """Return the domain of a sidecar; other errors are reported when it is read."""
-    expected = "--from-json takes a .json file that muse-generate wrote beside a continuation"
+    expected = "--from-json takes a .json file that muse-generate wrote together with a continuation"
     try:
         found = json.loads(Path(file).read_text(encoding="utf-8"))["domain"]
     except OSError as error:

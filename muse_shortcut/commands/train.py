@@ -15,7 +15,7 @@ from muse_shortcut.commands.progress import check_ids
 from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
-from muse_shortcut.runs import find_checkpoint
+from muse_shortcut.runs import find_checkpoint, is_unevaluated
 from muse_shortcut.shipped import named_checkpoint
 from muse_tokenizers.plugins import installed_domains
 from muse_tokenizers.wording import counted
@@ -147,8 +147,8 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     checkpoint = find_checkpoint(result.folder)
     unimproved = describe_unimproved(checkpoint)
     if unimproved:
-        advice = "a smaller --train.learning_rate or more data may help"
-        terminal.warn(f"the best checkpoint is step-000000, {unimproved}; {advice}")
+        advice = "" if is_unevaluated(checkpoint) else "; a smaller --train.learning_rate or more data may help"
+        terminal.warn(f"the best checkpoint is step-000000, {unimproved}{advice}")
     if terminal.quiet:
         terminal.result(str(checkpoint))
     terminal.finish(

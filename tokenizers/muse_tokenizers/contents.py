@@ -22,6 +22,10 @@ __all__ = [
 
 LOOKED_AT = 2**16
 """Number of bytes at the beginning of a file that identify it."""
+_SHORTEST_HEADER = 14
+"""Number of bytes of the header of a MIDI file; those of sound are longer."""
+_BEGINNINGS = (b"MThd", b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b".snd", b"caff")
+"""First bytes of MIDI and sound that are letters."""
 _TO_MIDI = "export it as MIDI (in MuseScore: File > Export)"
 _FROM_GUITAR_PRO = "export it as MIDI (in Guitar Pro or MuseScore: File > Export)"
 _FROM_ITS_PROGRAM = "export it as MIDI from its program"
@@ -137,6 +141,15 @@ def describe_foreign(path: Path) -> str | None:
     return f"is {content.called}{'' if content.advice is None else f'; {content.advice}'}"
 
 
+def _content_named(head: bytes, path: Path) -> Content | None:
+    """Identify content by its first bytes and its name: what is called sound or MIDI, and begins as such a file or is
+    shorter than the header of one, is a damaged file of that kind, even if its bytes are letters."""
+    content = content_of(head)
+    if content is None or content.domain != "text" or kind_by_suffix(path) not in ("midi", "audio"):
+        return content
+    return None if len(head) < _SHORTEST_HEADER or head.startswith(_BEGINNINGS) else content
+
+
 def head_of(path: Path) -> bytes:
     """Read the bytes that `content_of` needs; empty if the path is not a regular file or cannot be read."""
     try:
@@ -152,7 +165,7 @@ def head_of(path: Path) -> bytes:
 def kind_of_file(path: Path) -> str | None:
     """Return "midi", "audio" or "text"; None if neither content nor suffix shows it."""
     by_suffix = kind_by_suffix(path)
-    content = content_of(head_of(path))
+    content = _content_named(head_of(path), path)
     if content is None or content.domain is None:
         return by_suffix
     if content.domain == "text" and content.advice is not None:
@@ -165,7 +178,7 @@ def is_misnamed(path: Path, domain: str) -> bool:
     """Whether the content of a file is of a domain that its suffix does not show; any suffix is valid for text."""
     if kind_by_suffix(path) is None and (path.suffix or domain == "text"):
         return False
-    content = content_of(head_of(path))
+    content = _content_named(head_of(path), path)
     return content is not None and content.domain == domain and content.advice is None
 
 
@@ -181,7 +194,7 @@ def check_content(head: bytes, domain: str, name: str, warn: Warn) -> None:
     Raises:
         UnreadablePieceError: The content belongs to another domain, or to none.
     """
-    content = content_of(head)
+    content = _content_named(head, Path(name))
     if content is None:
         return
     if content.domain != domain:

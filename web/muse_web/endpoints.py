@@ -5,6 +5,7 @@ Each is a thin layer. Those of the page take and return JSON, and report errors 
 """
 
 # Without `from __future__ import annotations`: Gradio reads the annotations of these functions.
+import re
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -24,7 +25,7 @@ from muse_web.streaming import generate
 from muse_web.uploads import Uploads
 from muse_web.views import piece_view
 
-__all__ = ["LABELS", "Api"]
+__all__ = ["LABELS", "TITLES", "Api"]
 
 Json = dict[str, Any]
 
@@ -34,6 +35,9 @@ LABELS = {
     "no_repeat_ngram": "No-repeat n-gram", "instruments": "Instruments", "key": "Key", "tempo": "Tempo",
 }  # fmt: skip
 """Labels of the options on the page, by their names in Python."""
+TITLES = {"midi": "Music", "audio": "Sound", "text": "Text"}
+"""The buttons by which a visitor chooses a domain."""
+_CHOICE = re.compile(r"choose (midi|audio|text) for it")
 _PARAMETERS = {"num_samples": "candidates", "bytes": "length"}
 """Options that have another name in `/continue_*` than in Python."""
 _WARNINGS = 8
@@ -282,7 +286,7 @@ def _problem(error: Exception) -> Json:
     message = (
         error.worded(lambda option: LABELS.get(option, option)) if isinstance(error, InvalidOptionError) else str(error)
     )
-    return {"problem": _line(message)}
+    return {"problem": _line(_CHOICE.sub(lambda found: f"choose {TITLES[found[1]]} for it", message))}
 
 
 def _line(message: str) -> str:

@@ -22,7 +22,7 @@ from muse_tokenizers.audio.decoding import kinds_of_sound
 from muse_tokenizers.loading import domain_class
 from muse_tokenizers.midi.labels import drum_name, program_name
 from muse_web.checkpoint_registry import DOMAINS
-from muse_web.endpoints import LABELS, Api
+from muse_web.endpoints import LABELS, TITLES, Api
 from muse_web.exports import KINDS
 from muse_web.views import palette_view
 
@@ -31,7 +31,6 @@ __all__ = ["STATIC", "make_page", "make_theme"]
 STATIC = Path(__file__).parent / "static"
 """Scripts and styles, served without a build step."""
 
-_TITLES = {"midi": "Music", "audio": "Sound", "text": "Text"}
 _READS = {"midi": "MIDI file (.mid, .kar, .rmi)", "text": "text (.txt, .md)"}
 """Files that can be opened, as a phrase after "a"; for sound it depends on the installed decoders."""
 _DEFAULT_AMOUNTS = {"midi": (20, "seconds"), "audio": (5, "seconds"), "text": (800, "bytes")}
@@ -97,7 +96,7 @@ def _configuration(api: Api) -> dict[str, Any]:
     return {
         "domains": {
             domain: {
-                "title": _TITLES[domain],
+                "title": TITLES[domain],
                 "unit": _DEFAULT_AMOUNTS[domain][1],
                 "view": domain_class(domain).view,
                 "examples": prompt_names(domain),
@@ -121,7 +120,7 @@ class _Controls:
         self._api = api
         default = api.registry.get("midi").sampling
         self.domain = gr.Radio(
-            [(title, domain) for domain, title in _TITLES.items()], value="midi", label="What to continue",
+            [(title, domain) for domain, title in TITLES.items()], value="midi", label="What to continue",
             elem_id="muse-domain",
         )  # fmt: skip
         gr.HTML("<div id='muse-prompt'></div>", padding=False, apply_default_css=False)

@@ -132,11 +132,14 @@ class _Reading:
             yield mono
 
     def _warn_about_missing(self, sound: Sound) -> None:
-        there = f"{self._frames / sound.rate:.2f} s of it were read"
+        seconds = f"{self._frames / sound.rate:.2f} s"
+        there = f"{seconds} of it could be read"
         if sound.container.lacks is not None:
             self.warnings.append(f"{sound.container.lacks}; {there}")
         elif sound.exactly and sound.frames is not None and self._frames < sound.frames:
-            self.warnings.append(f"is cut off or damaged: of {sound.frames / sound.rate:.2f} s {there}")
+            self.warnings.append(
+                f"is cut off or damaged: only the first {seconds} of {sound.frames / sound.rate:.2f} s could be read"
+            )
         elif sound.damaged:
             self.warnings.append(f"is damaged: {there}")
 

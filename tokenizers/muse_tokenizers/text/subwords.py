@@ -140,7 +140,7 @@ def _read(content: str) -> tuple[list[str], set[str], str]:
     if kind != "BPE" or len(levels) != 1 or normalizer is not None or prefixed or loses:
         raise UnknownTokenizerError(
             "it is not a byte-level BPE that gives every text back: allowed: model BPE, a pre-tokenizer ByteLevel "
-            "without add_prefix_space, beside it Digits and Split that removes nothing, no normalizer"
+            "without add_prefix_space, together with Digits and Split that removes nothing, no normalizer"
         )
     missing = [letter for letter in _BYTES if letter not in vocabulary]
     odd = [name for name in vocabulary if name not in special and not set(name) <= set(_BYTES)]
