@@ -66,7 +66,7 @@ def test_commands_work_with_a_domain_and_a_last_layer_of_an_installed_package(pa
         (("tunes/3.abc", *short, "--encoding", "latin-1"), "--encoding is an option of text, not of abc"),
         (("tunes/3.abc", *short, "--tempo", 90), "--tempo is 90.0; allowed: none"),
         (("missing.abc", *short), "there is no file missing.abc"),
-        (("tunes/3.abc", *short, "--out", "mine.abc"), "mine.abc is there already"),
+        (("tunes/3.abc", *short, "--out", "mine.abc"), "mine.abc already exists"),
         (("tunes/3.abc", *short, "--out", "mine.mid"), "allowed: a folder, or a file that ends in .abc"),
     ):
         done = muse(packages, "generate", *words)

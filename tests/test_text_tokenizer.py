@@ -238,7 +238,7 @@ def test_bytes_that_are_no_text_known_come_back(tmp_path: Path) -> None:
     assert piece == text.loads(text.dumps(piece)) == data
     assert said == [
         f"{tmp_path}/a.txt is neither UTF-8 nor Latin-1; its bytes are kept as they are (to convert them, set "
-        "--encoding)"
+        "--encoding, in Python tokenizer.encoding)"
     ]
 
 
