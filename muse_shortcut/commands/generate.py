@@ -258,7 +258,7 @@ def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None, t
 def _run_stream(stream: Stream, domain: Domain[Any], stop: StopSwitch, terminal: Terminal) -> None:
     """Run a generation until it ends or is interrupted. A single text is printed as it is generated; otherwise a
     progress bar is shown."""
-    if domain.view == "text" and stream.request.candidates == 1 and not terminal.quiet and not terminal.json:
+    if domain.streams_text and stream.request.candidates == 1 and not terminal.quiet and not terminal.json:
         _stream_text(stream, domain, stop)
         return
     progress = GenerationProgress(stream.request, domain)

@@ -89,6 +89,16 @@ class Domain(ABC, Generic[Piece]):
         """Name of the domain, such as "midi"."""
         return self.tokenizer.kind
 
+    @property
+    def streams_text(self) -> bool:
+        """Whether a continuation is text, which can be printed while it is being generated."""
+        return self.view == "text"
+
+    @property
+    def streams_sound(self) -> bool:
+        """Whether a continuation is sound, which `joining` decodes while it is being generated."""
+        return self.view == "sound"
+
     # Files
 
     def read(self, path: str | Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Piece:

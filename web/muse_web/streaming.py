@@ -142,7 +142,7 @@ class _CandidateStream:
         self._sent = 0
         domain = run.checkpoint.domain
         self._sound: _SoundStream | None = None
-        if domain.view == "sound":
+        if domain.streams_sound:
             self._sound = _SoundStream(domain, run.request.prompt)
 
     def update(self) -> Event:

@@ -7,6 +7,7 @@ Knows tokens, traces and colours, but neither visitors nor Gradio. Arrays are `p
 from __future__ import annotations
 
 import base64
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from muse_shortcut.plots.palette import colours_of_page
 from muse_shortcut.plots.timeline import make_timeline
 from muse_tokenizers.audio.measures import log_mel
 from muse_tokenizers.base import Ids, Prompt, Token, Waveform
-from muse_tokenizers.domain import Domain
+from muse_tokenizers.domain import Domain, View
 
 __all__ = [
     "SoundGrid",
@@ -105,64 +106,12 @@ def shares_view(shares: NDArray[np.float32]) -> dict[str, Any]:
 
 def piece_view(domain: Domain[Any], piece: Any) -> dict[str, Any]:
     """Return the view of a piece that may become a prompt."""
-    if domain.view == "sound":
-        return SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
-    if domain.view == "text":
-        hidden = max(0, len(piece) - _TEXT_SHOWN)
-        while hidden and piece[hidden] & 0xC0 == 0x80:  # not inside a character
-            hidden += 1
-        return {"text": piece[hidden:].decode("utf-8", "replace"), "hidden": hidden}
-    tokens = domain.tokenizer.describe(domain.tokenizer.encode(piece), domain.prompt(piece))
-    # Unrounded: a split point just before a bar line would select the bar before.
-    bars = sorted({step[0].start for step in tokens if step[0].kind == "bar"})
-    return {"notes": packed(_notes(tokens, len(tokens)), "f4"), "bars": bars}
-
-
-def _notes(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> NDArray[np.float64]:
-    """Return (N, 5): start, end, pitch, first position, and whether the note is a drum."""
-    if not tokens:
-        return np.zeros((0, 5))
-    notes = make_timeline(tokens, prompt_steps).notes
-    return np.array([(n.start, n.end, n.pitch, n.first, n.is_drum) for n in notes]).reshape(-1, 5)
+    return _VIEWS[domain.view].piece(domain, piece)
 
 
 def progress_view(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int) -> tuple[dict[str, Any], float | None]:
     """Return what is new in a continuation (T, K) after its first `sent` steps, and the start of the last token."""
-    if domain.view == "sound":
-        return {}, None
-    return _new_words(domain, ids, sent) if domain.view == "text" else _new_notes(domain, prompt, ids, sent)
-
-
-def _new_words(domain: Domain[Any], ids: Ids, sent: int) -> tuple[dict[str, Any], None]:
-    spans = _characters([row[0] for row in domain.tokenizer.describe(ids)])
-    text = domain.tokenizer.decode(ids).decode("utf-8", "replace")
-    begin, units = int(spans[sent, 0]) if sent < len(spans) else len(text), _units(text)
-    return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[sent:]], "i4")}, None
-
-
-def _new_notes(domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int) -> tuple[dict[str, Any], float | None]:
-    first = len(prompt.ids) + sent
-    tokens = [row[0] for row in domain.tokenizer.describe(np.concatenate([prompt.ids, ids]), prompt)[first:]]
-    # Every note is complete, since a continuation ends at a complete frame.
-    notes = [
-        (token.start, token.end, token.value, first + place, token.kind == "drum")
-        for place, token in enumerate(tokens)
-        if token.kind in ("pitch", "drum")
-    ]
-    starts = [token.start for token in tokens]
-    view = {"notes": packed(np.array(notes).reshape(-1, 5), "f4"), "starts": packed(np.array(starts), "f4")}
-    return view, starts[-1] if starts else None
-
-
-def _units(text: str) -> NDArray[np.int64]:
-    """Return (N + 1,): the UTF-16 offset of each character and of the end of the text."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    return np.concatenate([[0], np.cumsum(1 + (codes > 0xFFFF))])
-
-
-def _characters(tokens: Sequence[Token]) -> NDArray[np.int64]:
-    """Return (T, 2): the first character of each token, and the one after its last."""
-    return np.array([token.characters or (0, 0) for token in tokens], dtype=np.int64).reshape(-1, 2)
+    return _VIEWS[domain.view].progress(domain, prompt, ids, sent)
 
 
 def continuation_view(domain: Domain[Any], trace: Trace, piece: Any, given: Prompt[Any]) -> dict[str, Any]:
@@ -177,33 +126,136 @@ def continuation_view(domain: Domain[Any], trace: Trace, piece: Any, given: Prom
         "log_probability": packed(trace.log_probability.sum(1), "f4"),
         "shares": shares_view(trace.depth_share),
     }
-    if domain.view == "sound":
+    return view | _VIEWS[domain.view].continuation(domain, trace, given, base)
+
+
+class _PieceView(ABC):
+    """How one of `muse_tokenizers.domain.View` is displayed."""
+
+    @abstractmethod
+    def piece(self, domain: Domain[Any], piece: Any) -> dict[str, Any]:
+        """See `piece_view`."""
+
+    @abstractmethod
+    def progress(
+        self, domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int
+    ) -> tuple[dict[str, Any], float | None]:
+        """See `progress_view`."""
+
+    @abstractmethod
+    def continuation(self, domain: Domain[Any], trace: Trace, given: Prompt[Any], base: int) -> dict[str, Any]:
+        """Return what `continuation_view` adds for this view; `base` is the first position in the window."""
+
+
+class _NotesView(_PieceView):
+    def piece(self, domain: Domain[Any], piece: Any) -> dict[str, Any]:
+        tokens = domain.tokenizer.describe(domain.tokenizer.encode(piece), domain.prompt(piece))
+        # Unrounded: a split point just before a bar line would select the bar before.
+        bars = sorted({step[0].start for step in tokens if step[0].kind == "bar"})
+        return {"notes": packed(_notes(tokens, len(tokens)), "f4"), "bars": bars}
+
+    def progress(
+        self, domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int
+    ) -> tuple[dict[str, Any], float | None]:
+        first = len(prompt.ids) + sent
+        tokens = [row[0] for row in domain.tokenizer.describe(np.concatenate([prompt.ids, ids]), prompt)[first:]]
+        # Every note is complete, since a continuation ends at a complete frame.
+        notes = [
+            (token.start, token.end, token.value, first + place, token.kind == "drum")
+            for place, token in enumerate(tokens)
+            if token.kind in ("pitch", "drum")
+        ]
+        starts = [token.start for token in tokens]
+        view = {"notes": packed(np.array(notes).reshape(-1, 5), "f4"), "starts": packed(np.array(starts), "f4")}
+        return view, starts[-1] if starts else None
+
+    def continuation(self, domain: Domain[Any], trace: Trace, given: Prompt[Any], base: int) -> dict[str, Any]:
+        tokens = domain.tokenizer.describe(trace.ids, given)
+        timeline = make_timeline(tokens, trace.prompt_steps)
+        seen = [span for span in timeline.spans if span.stop > base]
+        return {
+            "end": max(timeline.end, float(timeline.edges[-1])),
+            "edges": packed(timeline.edges[base:], "f4"),
+            "spans": packed(np.array([(span.first, span.stop) for span in seen]).reshape(-1, 2), "i4"),
+            "labels": [span.label for span in seen],
+            "notes": packed(_notes(tokens, trace.prompt_steps), "f4"),
+        }
+
+
+class _SoundView(_PieceView):
+    def piece(self, domain: Domain[Any], piece: Any) -> dict[str, Any]:
+        return SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
+
+    def progress(
+        self, domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int
+    ) -> tuple[dict[str, Any], float | None]:
+        return {}, None  # decoded as a stream: see `muse_web.streaming`
+
+    def continuation(self, domain: Domain[Any], trace: Trace, given: Prompt[Any], base: int) -> dict[str, Any]:
         assert domain.steps_per_second is not None
-        places = (np.arange(base, prompt + steps + 1) - prompt) / domain.steps_per_second
-        spans = np.stack([np.arange(base, prompt + steps), np.arange(base, prompt + steps) + 1], axis=1)
-        return view | {"edges": packed(given.split_point + places, "f4"), "spans": packed(spans, "i4"), "labels": []}
-    tokens = domain.tokenizer.describe(trace.ids, given)
-    if domain.view == "text":
-        text = domain.tokenizer.decode(trace.ids).decode("utf-8", "replace")
-        spans = np.stack([np.arange(base, prompt + steps), np.arange(base, prompt + steps) + 1], axis=1)
-        characters = _characters([row[0] for row in tokens[base:]])
-        hidden = max(0, (int(characters[0, 0]) if len(characters) else len(text)) - _TEXT_SHOWN)
-        return view | {
-            "text": text[hidden:],
-            "characters": packed(_units(text[hidden:])[characters - hidden], "i4"),
-            "edges": packed(np.arange(base, prompt + steps + 1), "f4"),
-            "spans": packed(spans, "i4"),
+        prompt, end = trace.prompt_steps, trace.prompt_steps + trace.steps
+        places = (np.arange(base, end + 1) - prompt) / domain.steps_per_second
+        return {
+            "edges": packed(given.split_point + places, "f4"),
+            "spans": packed(_single_spans(base, end), "i4"),
             "labels": [],
         }
-    timeline = make_timeline(tokens, prompt)
-    seen = [span for span in timeline.spans if span.stop > base]
-    return view | {
-        "end": max(timeline.end, float(timeline.edges[-1])),
-        "edges": packed(timeline.edges[base:], "f4"),
-        "spans": packed(np.array([(span.first, span.stop) for span in seen]).reshape(-1, 2), "i4"),
-        "labels": [span.label for span in seen],
-        "notes": packed(_notes(tokens, prompt), "f4"),
-    }
+
+
+class _TextView(_PieceView):
+    def piece(self, domain: Domain[Any], piece: Any) -> dict[str, Any]:
+        hidden = max(0, len(piece) - _TEXT_SHOWN)
+        while hidden and piece[hidden] & 0xC0 == 0x80:  # not inside a character
+            hidden += 1
+        return {"text": piece[hidden:].decode("utf-8", "replace"), "hidden": hidden}
+
+    def progress(
+        self, domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int
+    ) -> tuple[dict[str, Any], float | None]:
+        spans = _characters([row[0] for row in domain.tokenizer.describe(ids)])
+        text = domain.tokenizer.decode(ids).decode("utf-8", "replace")
+        begin, units = int(spans[sent, 0]) if sent < len(spans) else len(text), _units(text)
+        return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[sent:]], "i4")}, None
+
+    def continuation(self, domain: Domain[Any], trace: Trace, given: Prompt[Any], base: int) -> dict[str, Any]:
+        tokens, end = domain.tokenizer.describe(trace.ids, given), trace.prompt_steps + trace.steps
+        text = domain.tokenizer.decode(trace.ids).decode("utf-8", "replace")
+        characters = _characters([row[0] for row in tokens[base:]])
+        hidden = max(0, (int(characters[0, 0]) if len(characters) else len(text)) - _TEXT_SHOWN)
+        return {
+            "text": text[hidden:],
+            "characters": packed(_units(text[hidden:])[characters - hidden], "i4"),
+            "edges": packed(np.arange(base, end + 1), "f4"),
+            "spans": packed(_single_spans(base, end), "i4"),
+            "labels": [],
+        }
+
+
+_VIEWS: dict[View, _PieceView] = {"notes": _NotesView(), "sound": _SoundView(), "text": _TextView()}
+
+
+def _single_spans(base: int, end: int) -> NDArray[np.int64]:
+    """Return (N, 2): the first and the end of spans of one position each."""
+    return np.stack([np.arange(base, end), np.arange(base, end) + 1], axis=1)
+
+
+def _notes(tokens: Sequence[Sequence[Token]], prompt_steps: int) -> NDArray[np.float64]:
+    """Return (N, 5): start, end, pitch, first position, and whether the note is a drum."""
+    if not tokens:
+        return np.zeros((0, 5))
+    notes = make_timeline(tokens, prompt_steps).notes
+    return np.array([(n.start, n.end, n.pitch, n.first, n.is_drum) for n in notes]).reshape(-1, 5)
+
+
+def _units(text: str) -> NDArray[np.int64]:
+    """Return (N + 1,): the UTF-16 offset of each character and of the end of the text."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    return np.concatenate([[0], np.cumsum(1 + (codes > 0xFFFF))])
+
+
+def _characters(tokens: Sequence[Token]) -> NDArray[np.int64]:
+    """Return (T, 2): the first character of each token, and the one after its last."""
+    return np.array([token.characters or (0, 0) for token in tokens], dtype=np.int64).reshape(-1, 2)
 
 
 def tile_of(
