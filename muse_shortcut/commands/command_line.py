@@ -22,6 +22,7 @@ from jsonargparse import ArgumentParser, Namespace
 from muse_shortcut.commands.completion import SHELLS
 from muse_shortcut.commands.error_messages import reword_error
 from muse_shortcut.commands.help_formatter import HelpFormatter
+from muse_shortcut.commands.subcommands import Subcommand, suggest_subcommand
 from muse_shortcut.earlier_names import current_name, current_options
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.suggesting import spelt
@@ -37,13 +38,25 @@ class CommandLine(ArgumentParser):
     """A parser that accepts `--top-k` for `--top_k`, lets the command line override a file of options in any order, and
     reports errors in one line."""
 
-    def __init__(self, *, nested: Mapping[str, type[Any]] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        nested: Mapping[str, type[Any]] | None = None,
+        subcommands: Sequence[Subcommand] = (),
+        **kwargs: Any,
+    ) -> None:
         """
         Args:
             nested: Nested configurations, for which jsonargparse has no options, by name.
+            subcommands: Commands that replace this one; `run_subcommand` runs them.
             kwargs: Arguments of jsonargparse's parser.
         """
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+        self.subcommands = subcommands
+        self._words: list[str] = []
+        if subcommands:
+            lines = "\n".join(f"{one.name:<21} {one.summary}" for one in subcommands)
+            self.add_argument_group("subcommands, each with a --help of its own", lines)
         self._fields = {
             f"{name}.{one.name}": str(one.type) for name, kind in (nested or {}).items() for one in fields(kind)
         }
@@ -64,15 +77,12 @@ class CommandLine(ArgumentParser):
         arguments: Sequence[str] | None = None,
         *,
         without: Collection[str] = (),
-        variants: Callable[[], Sequence[CommandLine]] = tuple,
     ) -> Namespace:
         """Parse arguments, or those of the process.
 
         Args:
             arguments: The arguments; None for those of the process.
             without: Options of a file that are ignored.
-            variants: Return the parsers that replace this one after certain first arguments. Shell completion has
-                their options too.
         """
         # Set here, because jsonargparse creates parsers of this class for groups of options too.
         self.add_argument("--version", action=_Version, help="show the program's version and exit")
@@ -82,8 +92,8 @@ class CommandLine(ArgumentParser):
             choices=SHELLS,
             metavar="SHELL",
             help=f"print a script for shell completion and exit: {', '.join(SHELLS)}",
-        ).variants = variants
-        words = _words(arguments)
+        )
+        words = self._words = _words(arguments)
         if any(action.dest == "config" for action in self._actions):
             files, words = _files_of_options(words)
             content = [name_value for file in files for name_value in self._read(file, without)]
@@ -146,6 +156,8 @@ class CommandLine(ArgumentParser):
         options = [one[2:] for action in self._actions for one in action.option_strings if one.startswith("--")]
         places = {name: _place(a) for a in self._actions if not a.option_strings for name in (a.dest, str(a.metavar))}
         reworded = reword_error(one_line(message), [*options, *self._fields], places)
+        if "did you mean" not in reworded:
+            reworded += suggest_subcommand(self._words, self, self.subcommands)
         print(f"{self.prog}: {reworded} (see --help)", file=sys.stderr)
         raise SystemExit(2)
 
@@ -166,13 +178,11 @@ class _Completion(_HelpAction):
     def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
         Action.__init__(self, option_strings, SUPPRESS, default=SUPPRESS, **kwargs)
 
-    variants: Callable[[], Sequence[CommandLine]] = tuple
-
     def __call__(self, parser: Any, _: object, values: Any, option_string: str | None = None) -> NoReturn:
         from muse_shortcut.commands.completion import completion_script
 
         try:
-            say(completion_script(parser, self.variants(), list(parser._fields), values))
+            say(completion_script(parser, parser.subcommands, list(parser._fields), values))
         except ArgumentsError as error:
             parser.error(str(error))
         raise SystemExit(0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, StopSwitch, Terminal, run_command, say
+from muse_shortcut.commands.subcommands import Subcommand, run_subcommand
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
@@ -27,8 +28,11 @@ def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description="Train the cores of a plan on the same batches, and compare them. The same command resumes a "
-        "comparison that was interrupted. muse-compare report DIR reports the results so far. muse-compare time PLAN "
-        "--out DIR measures what a step of each core costs, in turns; run nothing else meanwhile.",
+        "comparison that was interrupted.",
+        subcommands=[
+            Subcommand("report", "report the results so far", _report_parser, _report_main),
+            Subcommand("time", "measure the cost of a step; run nothing else meanwhile", _time_parser, _time_main),
+        ],
     )
     _add_plan(parser)
     parser.add_argument(
@@ -48,15 +52,17 @@ def _add_plan(parser: CommandLine) -> None:
 
 
 def _report_parser() -> CommandLine:
-    parser = CommandLine(prog=f"{PROGRAM} report", description="Write report.md and report.png, and print the former.")
+    parser = CommandLine(prog=PROGRAM, description="Write report.md and report.png, and print the former.")
+    parser.add_argument("subcommand", choices=["report"], metavar="report", help="the word report")
     parser.add_argument("folder", type=str, metavar="DIR", help="a comparison's folder")
     return parser
 
 
 def _time_parser() -> CommandLine:
     parser = CommandLine(
-        prog=f"{PROGRAM} time", description="Measure what a step of each core costs, and write it to DIR/times.json."
+        prog=PROGRAM, description="Measure what a step of each core costs, and write it to DIR/times.json."
     )
+    parser.add_argument("subcommand", choices=["time"], metavar="time", help="the word time")
     _add_plan(parser)
     parser.add_argument("--rounds", type=int, default=7, help="number of rounds, of which the median is reported")
     return parser
@@ -64,12 +70,21 @@ def _time_parser() -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    variants = {"report": (_report_parser, _report), "time": (_time_parser, _time)}
-    what = sys.argv[1] if len(sys.argv) > 1 else ""
-    make, work = variants.get(what, (_parser, _compare))
-    parser = make()
-    words = sys.argv[2:] if what in variants else sys.argv[1:]
-    arguments = parser.parse_line(words, variants=lambda: [_time_parser()] if what not in variants else [])
+    parser = _parser()
+    run_subcommand(parser, parser.subcommands)
+    _run(parser, _compare)
+
+
+def _report_main() -> NoReturn:
+    _run(_report_parser(), _report)
+
+
+def _time_main() -> NoReturn:
+    _run(_time_parser(), _time)
+
+
+def _run(parser: CommandLine, work: Callable[[Namespace], int | None]) -> NoReturn:
+    arguments = parser.parse_line()
     run_command(PROGRAM, lambda: work(arguments), parser.option_name)
 
 

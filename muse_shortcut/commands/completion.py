@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, Action, ArgumentParser
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.suggesting import spelt
+
+if TYPE_CHECKING:
+    from muse_shortcut.commands.subcommands import Subcommand
 
 __all__ = ["SHELLS", "completion_script"]
 
@@ -18,13 +21,13 @@ _FILES = frozenset({"FILE", "FILE.yaml", "FILE.md", "PLACE", "PROMPT", "SOURCE",
 
 
 def completion_script(
-    command: ArgumentParser, variants: Sequence[ArgumentParser], nested: Sequence[str], shell: str
+    command: ArgumentParser, subcommands: Sequence[Subcommand], nested: Sequence[str], shell: str
 ) -> str:
     """Return a completion script for a command.
 
     Args:
         command: Parser of the command.
-        variants: Parsers that replace it after certain first arguments; their options are completed too.
+        subcommands: Its subcommands; their names and options are completed too.
         nested: Options that the parser accepts without an action of their own.
         shell: One of `SHELLS`.
 
@@ -38,7 +41,9 @@ def completion_script(
     # jsonargparse spells options with underscores; a plain argparse parser is all that shtab needs.
     plain = ArgumentParser(prog=command.prog, add_help=False)
     known: set[str] = set()
-    for action in (action for parser in (command, *variants) for action in parser._actions):
+    parsers = [command, *(one.build_parser() for one in subcommands)]
+    names_of_subcommands = [one.name for one in subcommands if not one.name.startswith("--")]
+    for action in (action for parser in parsers for action in parser._actions):
         if action.help == SUPPRESS:
             continue
         if action.option_strings:
@@ -48,11 +53,10 @@ def completion_script(
             if names:
                 _add(plain, names, action, shtab)
         elif action in command._actions:
-            others = [one for parser in variants for one in parser._actions if one.dest == action.dest]
             # Suggestions are what an argument may be other than a file.
             suggested = [*getattr(action, "suggestions", ())]
-            choices = [choice for one in (action, *others) for choice in one.choices or ()]
-            choices = list(dict.fromkeys([*choices, *suggested]))
+            choices = [*action.choices, *names_of_subcommands] if action.choices else []
+            choices += suggested
             if suggested and shell == "bash":
                 # Scripts for other shells complete either words or files.
                 choices.append(shtab.Choice("file"))

@@ -4,7 +4,6 @@ copies."""
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
@@ -16,6 +15,7 @@ from muse_shortcut.commands.command_line import CommandLine, StopSwitch, Termina
 from muse_shortcut.commands.evaluate_results import Evaluation, check_json, compared, copied, shown
 from muse_shortcut.commands.generate_options import add_option
 from muse_shortcut.commands.progress import check_ids
+from muse_shortcut.commands.subcommands import Subcommand, run_subcommand
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import default_checkpoint
@@ -39,8 +39,11 @@ def _parser() -> CommandLine:
         prog=PROGRAM,
         description="Evaluate a checkpoint on pieces that it was not trained on: how likely it finds them, how close "
         "its continuations are to the true ones, and how much of them is copied from the training pieces. Options of "
-        "sampling default to the checkpoint's. `muse-evaluate midi --continue --help` describes the evaluation on "
-        "music files instead of a store.",
+        "sampling default to the checkpoint's.",
+        subcommands=[
+            Subcommand("codec", "measure how well a codec reconstructs sound", _codec_parser, _evaluate_codec),
+            Subcommand("--continue", "midi: continue files instead of a store", _continue_parser, _evaluate_continue),
+        ],
     )
     domains = installed_domains()
     parser.add_argument("domain", choices=domains, metavar="DOMAIN", help=f"what the store holds: {', '.join(domains)}")
@@ -97,24 +100,35 @@ def _parser() -> CommandLine:
     return parser
 
 
-def _variants() -> list[CommandLine]:
-    from muse_shortcut.commands import evaluate_codec, evaluate_continue
+def _codec_parser() -> CommandLine:
+    from muse_shortcut.commands.evaluate_codec import build_parser
 
-    return [evaluate_codec.build_parser(), evaluate_continue.build_parser()]
+    return build_parser()
+
+
+def _evaluate_codec() -> NoReturn:
+    from muse_shortcut.commands.evaluate_codec import main as evaluate_codec
+
+    evaluate_codec()
+
+
+def _continue_parser() -> CommandLine:
+    from muse_shortcut.commands.evaluate_continue import build_parser
+
+    return build_parser()
+
+
+def _evaluate_continue() -> NoReturn:
+    from muse_shortcut.commands.evaluate_continue import main as evaluate_continue
+
+    evaluate_continue()
 
 
 def main() -> NoReturn:
     """The command."""
-    if sys.argv[1:2] == ["codec"]:
-        from muse_shortcut.commands.evaluate_codec import main as evaluate_codec
-
-        evaluate_codec()
-    if "--continue" in sys.argv[1:]:
-        from muse_shortcut.commands.evaluate_continue import main as evaluate_continue
-
-        evaluate_continue()
     parser = _parser()
-    arguments = parser.parse_line(variants=_variants)
+    run_subcommand(parser, parser.subcommands)
+    arguments = parser.parse_line()
     run_command(PROGRAM, lambda: _evaluate(arguments), parser.option_name)
 
 

@@ -29,7 +29,7 @@ def build_parser() -> CommandLine:
         description="Evaluate a codec on sound that it was not trained on: the distance between its input and its "
         "output with 1, 2, 4 and 8 codebooks, compared with shuffled codes, random codes and a low-pass filter.",
     )
-    parser.add_argument("domain", choices=["codec"], help="the word codec")
+    parser.add_argument("domain", choices=["codec"], metavar="codec", help="the word codec")
     parser.add_argument("--checkpoint", type=str, metavar="CODEC", help="the codec (default: the shipped one)")
     parser.add_argument(
         "--data", type=str, required=True, metavar="RUN", help="a run of muse-train codec, whose sounds are used"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from muse_shortcut.api import finding
+from muse_shortcut.commands.subcommands import split_positionals
 from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint, prompt_names, shipped_prompt
@@ -67,17 +68,7 @@ def positionals_first(words: Sequence[str], parser: ArgumentParser) -> list[str]
 
     Before Python 3.12 argparse accepts an optional positional argument only next to the others.
     """
-    flags = {option for action in parser._actions if action.nargs == 0 for option in action.option_strings}
-    positionals: list[str] = []
-    options: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("-") or word == "-":
-            positionals.append(word)
-            continue
-        options.append(word)
-        if "=" not in word and word.replace("-", "_").replace("__", "--", 1) not in flags:
-            options += [value for value in [next(rest, None)] if value is not None]
+    positionals, options = split_positionals(words, parser)
     return [*positionals, *options]
 
 

@@ -12,6 +12,7 @@ from muse_shortcut.commands.checkpoint_names import checkpoint_folder, describe_
 from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, Terminal, run_command
 from muse_shortcut.commands.help_formatter import describe_fields
 from muse_shortcut.commands.progress import check_ids
+from muse_shortcut.commands.subcommands import Subcommand, run_subcommand
 from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
@@ -46,9 +47,10 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
         f"--train.max_steps 5000.\n\n{_EXAMPLES}",
         epilog=_epilog(shape),
         nested={"model.shortcut": ShortcutConfig},
+        subcommands=[Subcommand("codec", "train a neural codec on sound", _codec_parser, _train_codec)],
     )
     domains = installed_domains()
-    known = f"what the store holds: {', '.join(domains)}; for a codec see muse-train codec --help"
+    known = f"what the store holds: {', '.join(domains)}"
     parser.add_argument("domain", choices=domains, metavar="DOMAIN", help=known)
     parser.add_argument("--data", type=str, required=True, metavar="STORE", help="a token store, made by muse-prepare")
     parser.add_argument("-o", "--out", type=str, required=True, metavar="RUN", help="folder of the run")
@@ -81,29 +83,32 @@ def _epilog(shape: ModelConfig) -> str:
     return f"the last layer's shortcut, field by field:\n{shortcut}\n\npresets:\n{presets}"
 
 
-def _variants() -> list[CommandLine]:
+def _codec_parser() -> CommandLine:
     from muse_shortcut.commands.train_codec import build_parser
 
-    return [build_parser("small")]
+    return build_parser("small")
+
+
+def _train_codec() -> NoReturn:
+    from muse_shortcut.commands.train_codec import main as train_codec
+
+    train_codec()
 
 
 def main() -> NoReturn:
     """The command."""
     options = RawOptions()
-    domain = options.domain((*installed_domains(), "codec"))
-    if domain == "codec":
-        from muse_shortcut.commands.train_codec import main as train_codec
-
-        train_codec()
+    domain = options.domain(installed_domains())
     preset = options.value("preset")
     if preset not in PRESETS:
         preset = preset_of(domain)
     parent = options.value("from")
     shape = (_shape_of(parent) if isinstance(parent, str) else None) or PRESETS[preset]
     parser = _parser(preset, shape)
+    run_subcommand(parser, parser.subcommands, options.value("domain"))
     # A preset on the command line overrides the model fields of a file.
     without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
-    arguments = parser.parse_line(without=without, variants=_variants)
+    arguments = parser.parse_line(without=without)
     run_command(PROGRAM, lambda: _train(arguments, parser, shape), parser.option_name)
 
 
