@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from muse_shortcut.config import ModelConfig
+from muse_tokenizers.built_in import CONTENT_NAMES
 from muse_tokenizers.wording import counted
 
 __all__ = ["licence_of", "model_card", "parent_facts", "with_metadata"]
-
-_CONTINUES = {"midi": "MIDI", "audio": "sound", "text": "text"}
 
 
 def parent_facts(name: str, digest: str, facts: dict[str, Any], card: str) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
         *_metadata(domain),
         f"# {name}",
         "",
-        f"Continues {_CONTINUES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: "
+        f"Continues {CONTENT_NAMES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: "
         f"{counted(shape.layers, 'layer')}, width {shape.width}, {counted(shape.heads, 'head')}, context "
         f"{shape.context:,}; {kind}. This card was generated "
         "from the metadata of the training.",

@@ -15,6 +15,7 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint, save_checkpoi
 from muse_shortcut.generation.sidecar import read_sidecar
 from muse_tokenizers import loading
 from muse_tokenizers.base import Constraints, Ids, Prompt, Token, Tokenizer
+from muse_tokenizers.built_in import NOUNS, UNITS, WRITTEN_SUFFIXES
 from muse_tokenizers.domain import EMBEDDED, Domain
 from muse_tokenizers.errors import (
     ConstraintError,
@@ -25,6 +26,7 @@ from muse_tokenizers.errors import (
     warn_about_file,
 )
 from muse_tokenizers.loading import domain_class, domain_of, load_tokenizer, register_domain, tokenizer_class
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
 NAMES = "abcdefgh"
 
@@ -166,3 +168,9 @@ def test_a_checkpoint_of_it_continues_files_and_its_sidecar_repeats_them(model: 
     assert made.explain(0).tokens
     with pytest.raises(muse.ArgumentsError, match=r"a prompt of tune cannot be of type float; allowed: a path, bytes"):
         model.continue_(3.5)
+
+
+@pytest.mark.parametrize("kind", BUILT_IN_DOMAINS)
+def test_what_commands_know_of_a_domain_is_what_its_class_has(kind: str) -> None:
+    domain = domain_class(kind)
+    assert (domain.noun, domain.unit, domain.suffix) == (NOUNS[kind], UNITS[kind], WRITTEN_SUFFIXES[kind][0])

@@ -13,6 +13,7 @@ from muse_shortcut.commands.command_line import Terminal
 from muse_shortcut.commands.explained_step import ExplainedStep, explanation_lines, find_step
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import write_text
+from muse_tokenizers.built_in import WRITTEN_SUFFIXES
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
 from muse_tokenizers.wording import counted
 
@@ -36,8 +37,6 @@ _SUFFIXES = (".mid", ".wav", ".txt", ".json", ".trace.npz", ".png", ".svg", ".ex
 """Suffixes of all files that are written."""
 _OTHER_SUFFIXES = (".midi", ".mp3", ".flac", ".ogg", ".m4a", ".text", ".npz")
 """Suffixes of files that are not written, which therefore do not name a folder."""
-_WRITTEN = {"midi": (".mid", ".wav"), "audio": (".wav",), "text": (".txt",)}
-"""Suffixes of the piece and its sound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +126,7 @@ def choose_output(out: str, domain: str) -> Output:
     from muse_tokenizers.loading import domain_class
 
     path = Path(out)
-    allowed = _WRITTEN.get(domain) or (domain_class(domain).suffix,)
+    allowed = WRITTEN_SUFFIXES.get(domain) or (domain_class(domain).suffix,)
     suffixes = (*allowed, *_SUFFIXES)
     if path.is_dir() or path.suffix.lower() not in {*suffixes, *_OTHER_SUFFIXES}:
         return Output(folder=path)

@@ -16,6 +16,7 @@ from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputErro
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint, prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
+from muse_tokenizers.built_in import CONTENT_NAMES, NOUNS, UNITS
 from muse_tokenizers.contents import content_of, describe_foreign, head_of, kind_of_file
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
@@ -42,10 +43,6 @@ _LONGEST_INPUT = 2**30
 """Largest size of standard input in bytes."""
 _SHOWN = 3
 """Number of prompts that an error lists."""
-_CONTENT_NAMES = {"midi": "MIDI", "audio": "sound", "text": "text"}
-"""Content of files, by domain."""
-_NOUNS = {"midi": "music", "audio": "sound", "text": "text"}
-_LENGTHS = {"midi": "seconds", "audio": "seconds", "text": "bytes"}
 _ONLY = {
     "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
     "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
@@ -100,7 +97,7 @@ def choose_target(arguments: Namespace) -> Target:
         domain = plugin or found or of_checkpoint or _unknown(prompt)
     elif domain in BUILT_IN_DOMAINS and found not in (None, domain) and prompt is not None and finding.exists(prompt):
         raise ArgumentsError(
-            f"{prompt} is {_CONTENT_NAMES[str(found)]}, not {_CONTENT_NAMES[domain]}; leave out {domain}, or name "
+            f"{prompt} is {CONTENT_NAMES[str(found)]}, not {CONTENT_NAMES[domain]}; leave out {domain}, or name "
             "another file"
         )
     return Target(domain=domain, prompt=prompt)
@@ -170,11 +167,9 @@ def check_options(arguments: Namespace, domain: str) -> None:
         return
     for name, domains in _ONLY.items():
         if getattr(arguments, name) is not None and domain not in domains:
-            option, others = name.replace("_", "-"), " and ".join(_NOUNS[one] for one in domains)
-            length = (
-                f"; {_NOUNS[domain]} takes --{_LENGTHS[domain]}" if name in _LENGTHS.values() or name == "bars" else ""
-            )
-            raise ArgumentsError(f"--{option} is an option of {others}, not of {_NOUNS[domain]}{length}")
+            option, others = name.replace("_", "-"), " and ".join(NOUNS[one] for one in domains)
+            length = f"; {NOUNS[domain]} takes --{UNITS[domain]}" if name in UNITS.values() or name == "bars" else ""
+            raise ArgumentsError(f"--{option} is an option of {others}, not of {NOUNS[domain]}{length}")
     if arguments.encoding is not None:
         from muse_tokenizers.text.encodings import check_encoding
 
@@ -206,7 +201,7 @@ def _check_options_of_plugin(arguments: Namespace, domain: str) -> None:
     """Refuse options that only built-in domains have; the constraints of the domain check the others."""
     for name in ("encoding", "soundfont", "loudness"):
         if getattr(arguments, name) is not None:
-            raise ArgumentsError(f"--{name} is an option of {_NOUNS[_ONLY[name][0]]}, not of {domain}")
+            raise ArgumentsError(f"--{name} is an option of {NOUNS[_ONLY[name][0]]}, not of {domain}")
 
 
 def _domain_of_prompt(word: str) -> str | None:

@@ -33,8 +33,8 @@ STATIC = Path(__file__).parent / "static"
 
 _READS = {"midi": "MIDI file (.mid, .kar, .rmi)", "text": "text (.txt, .md)"}
 """Files that can be opened, as a phrase after "a"; for sound it depends on the installed decoders."""
-_DEFAULT_AMOUNTS = {"midi": (20, "seconds"), "audio": (5, "seconds"), "text": (800, "bytes")}
-"""Default length of a continuation and its unit."""
+_DEFAULT_AMOUNTS = {"midi": 20, "audio": 5, "text": 800}
+"""Default length of a continuation, in the unit of its domain."""
 _TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
@@ -97,7 +97,7 @@ def _configuration(api: Api) -> dict[str, Any]:
         "domains": {
             domain: {
                 "title": TITLES[domain],
-                "unit": _DEFAULT_AMOUNTS[domain][1],
+                "unit": domain_class(domain).unit,
                 "view": domain_class(domain).view,
                 "examples": prompt_names(domain),
                 "reads": _READS.get(domain) or kinds_of_sound(),
@@ -233,13 +233,13 @@ class _Controls:
 
     def _for_domain(self, domain: str) -> list[Any]:
         names = self._api.registry.names(domain)
-        default, unit = _DEFAULT_AMOUNTS[domain]
-        info = {"midi": "Seconds of new music.", "audio": "Seconds of new sound.", "text": "Bytes of new text."}
+        default, unit = _DEFAULT_AMOUNTS[domain], domain_class(domain).unit
+        info = f"{unit.capitalize()} of new {domain_class(domain).noun}."
         constraints = {field.name for field in fields(domain_class(domain).constraints_type)}
         step, least = (50, 50) if unit == "bytes" else (1, 1)
         return [
             gr.update(choices=names, value=names[0]),
-            gr.update(minimum=least, maximum=self._api.limits.new[domain], value=default, step=step, info=info[domain]),
+            gr.update(minimum=least, maximum=self._api.limits.new[domain], value=default, step=step, info=info),
             *(gr.update(visible=name in constraints) for name in self._constraints()),
             *self._for_checkpoint(domain, names[0]),
         ]

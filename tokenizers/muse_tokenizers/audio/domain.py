@@ -26,6 +26,7 @@ from muse_tokenizers.audio.waveforms import (
     write_waveform,
 )
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Waveform
+from muse_tokenizers.built_in import NOUNS
 from muse_tokenizers.domain import EMBEDDED, Domain, View
 from muse_tokenizers.errors import ConstraintError, UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.loudness import gain_to, integrated_loudness
@@ -44,7 +45,7 @@ class AudioDomain(Domain[Waveform]):
     """The domain of sound: waveforms with one channel."""
 
     tokenizer: AudioTokenizer
-    noun: ClassVar[str] = "sound"
+    noun: ClassVar[str] = NOUNS["audio"]
     piece_noun: ClassVar[str] = "waveform"
     object_noun: ClassVar[str] = "a pair of an array and its sample rate"
     view: ClassVar[View] = "sound"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Tokenizer, Variations, Waveform
+from muse_tokenizers.built_in import NOUNS
 from muse_tokenizers.domain import EMBEDDED, Domain
 from muse_tokenizers.errors import Warn, warn_about_file
 from muse_tokenizers.levels import LOUDNESS
@@ -44,7 +45,7 @@ class MidiDomain(Domain["Score"]):
     """The domain of scores: `RemiDomain` or `PerformanceDomain`."""
 
     tokenizer: MidiTokenizer
-    noun: ClassVar[str] = "music"
+    noun: ClassVar[str] = NOUNS["midi"]
     piece_noun: ClassVar[str] = "score"
     object_noun: ClassVar[str] = "a symusic.Score"
     suffixes: ClassVar[frozenset[str]] = MIDI

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Span, Unit
+from muse_tokenizers.built_in import NOUNS
 from muse_tokenizers.domain import EMBEDDED, Domain, View
 from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
@@ -40,7 +41,7 @@ class TextDomain(Domain[bytes]):
     """The domain of text; a piece is bytes."""
 
     tokenizer: TextTokenizer
-    noun: ClassVar[str] = "text"
+    noun: ClassVar[str] = NOUNS["text"]
     piece_noun: ClassVar[str] = "text"
     object_noun: ClassVar[str] = "a str"
     view: ClassVar[View] = "text"
