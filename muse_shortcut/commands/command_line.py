@@ -305,15 +305,15 @@ class Terminal:
     """The output of a command. With `quiet`, only results and errors are printed; with `json`, standard output has one
     JSON object and nothing else."""
 
-    def __init__(self, program: str, arguments: Namespace | None = None) -> None:
+    def __init__(self, program: str, options: object = None) -> None:
         """
         Args:
             program: Name of the command, before its warnings.
-            arguments: Parsed arguments, with `quiet` and `json` if the command has these options.
+            options: Options of the command, with `quiet` and `json` if it has them.
         """
         self._program = program
-        self.quiet = arguments is not None and arguments.get("quiet") is True
-        self.json = arguments is not None and arguments.get("json") is True
+        self.quiet = getattr(options, "quiet", False) is True
+        self.json = getattr(options, "json", False) is True
 
     def result(self, text: str) -> None:
         """Print a result to standard output; with `json`, the object has it."""

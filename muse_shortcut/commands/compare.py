@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, StopSwitch, Terminal, run_command, say
 from muse_shortcut.commands.subcommands import Subcommand, run_subcommand
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.comparison.plan import Plan
     from muse_shortcut.comparison.runner import ComparisonProgress
 
 __all__ = ["main"]
 
 PROGRAM = "muse-compare"
+
+
+@dataclass(frozen=True)
+class _PlanOptions:
+    """The parsed options that a comparison and its `time` have in common; `_add_plan` describes them."""
+
+    plan: str
+    out: str
+    stores: str
+    device: Literal["auto", "cpu", "cuda"]
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class _CompareOptions(_PlanOptions):
+    workers: int
+    shrink: float
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class _TimeOptions(_PlanOptions):
+    rounds: int
+
+
+@dataclass(frozen=True)
+class _ReportOptions:
+    folder: str
 
 
 def _parser() -> CommandLine:
@@ -72,36 +98,36 @@ def main() -> NoReturn:
     """The command."""
     parser = _parser()
     run_subcommand(parser, parser.subcommands)
-    _run(parser, _compare)
+    options = typed_options(_CompareOptions, parser.parse_line())
+    run_command(PROGRAM, lambda: _compare(options), parser.option_name)
 
 
 def _report_main() -> NoReturn:
-    _run(_report_parser(), _report)
+    parser = _report_parser()
+    options = typed_options(_ReportOptions, parser.parse_line())
+    run_command(PROGRAM, lambda: _report(options), parser.option_name)
 
 
 def _time_main() -> NoReturn:
-    _run(_time_parser(), _time)
+    parser = _time_parser()
+    options = typed_options(_TimeOptions, parser.parse_line())
+    run_command(PROGRAM, lambda: _time(options), parser.option_name)
 
 
-def _run(parser: CommandLine, work: Callable[[Namespace], int | None]) -> NoReturn:
-    arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: work(arguments), parser.option_name)
-
-
-def _plan(arguments: Namespace) -> Plan:
+def _plan(options: _CompareOptions) -> Plan:
     from muse_shortcut.comparison.plan import read_plan
 
-    plan = read_plan(arguments.plan).shrunk(arguments.shrink)
-    return plan if arguments.rate is None else replace(plan, rates=(arguments.rate,))
+    plan = read_plan(options.plan).shrunk(options.shrink)
+    return plan if options.rate is None else replace(plan, rates=(options.rate,))
 
 
-def _compare(arguments: Namespace) -> int:
+def _compare(options: _CompareOptions) -> int:
     from muse_shortcut.comparison.runner import run_plan
 
-    if not 1 <= arguments.workers <= 1000:
-        raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 to 1000")
-    terminal = Terminal(PROGRAM, arguments)
-    plan = _plan(arguments)
+    if not 1 <= options.workers <= 1000:
+        raise ArgumentsError(f"--workers is {options.workers}; allowed: 1 to 1000")
+    terminal = Terminal(PROGRAM, options)
+    plan = _plan(options)
     runs = sum(1 for _ in plan.jobs())
     with terminal.progress(plan.name, None) as bar, StopSwitch() as stop:
 
@@ -115,27 +141,27 @@ def _compare(arguments: Namespace) -> int:
 
         complete = run_plan(
             plan,
-            stores=Path(arguments.stores),
-            out=Path(arguments.out),
-            workers=arguments.workers,
-            device=arguments.device,
+            stores=Path(options.stores),
+            out=Path(options.out),
+            workers=options.workers,
+            device=options.device,
             watch=show,
             should_stop=stop,
         )
     if complete:
-        say(f"all {runs} runs are in {Path(arguments.out) / 'results.jsonl'}\n")
+        say(f"all {runs} runs are in {Path(options.out) / 'results.jsonl'}\n")
         return 0
     terminal.warn("stopped; run the same command to resume")
     return 130
 
 
-def _report(arguments: Namespace) -> None:
+def _report(options: _ReportOptions) -> None:
     from muse_shortcut.comparison.report import write_report
 
-    say(write_report(Path(arguments.folder)))
+    say(write_report(Path(options.folder)))
 
 
-def _time(arguments: Namespace) -> None:
+def _time(options: _TimeOptions) -> None:
     import torch
 
     from muse_shortcut.comparison.dataset import open_dataset
@@ -144,22 +170,22 @@ def _time(arguments: Namespace) -> None:
     from muse_shortcut.devices import choose_device
     from muse_shortcut.files import make_folder, write_text
 
-    if not 1 <= arguments.rounds <= 1000:
-        raise ArgumentsError(f"--rounds is {arguments.rounds}; allowed: 1 to 1000")
-    plan, device, out = read_plan(arguments.plan), choose_device(arguments.device), make_folder(Path(arguments.out))
+    if not 1 <= options.rounds <= 1000:
+        raise ArgumentsError(f"--rounds is {options.rounds}; allowed: 1 to 1000")
+    plan, device, out = read_plan(options.plan), choose_device(options.device), make_folder(Path(options.out))
     # The same setting as in the runs.
     torch.set_num_threads(1)
-    vocabulary = open_dataset(Path(arguments.stores) / plan.stores[0]).vocabulary
-    with Terminal(PROGRAM, arguments).progress(f"timing {len(plan.cores)} cores", arguments.rounds + 1) as bar:
+    vocabulary = open_dataset(Path(options.stores) / plan.stores[0]).vocabulary
+    with Terminal(PROGRAM, options).progress(f"timing {len(plan.cores)} cores", options.rounds + 1) as bar:
         cores = time_cores(
             plan,
             vocabulary_size=vocabulary.vocabulary_size,
             streams=vocabulary.streams,
-            rounds=arguments.rounds,
+            rounds=options.rounds,
             device=device,
             watch=lambda done: bar.show(done, "rounds"),
         )
-    content = {"device": device.type, "torch": torch.__version__, "rounds": arguments.rounds, "cores": cores}
+    content = {"device": device.type, "torch": torch.__version__, "rounds": options.rounds, "cores": cores}
     write_text(out / "times.json", json.dumps(content, indent=2) + "\n")
     for name, times in cores.items():
         step, decode = (

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, require_codec
 from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.checkpoints import Checkpoint
 
 __all__ = ["main"]
 
 PROGRAM = "muse-export"
+
+
+@dataclass(frozen=True)
+class _ExportOptions:
+    """The parsed options; `_parser` describes them."""
+
+    checkpoint: str
+    out: str | None
+    push: str | None
+    private: bool
+    precision: Literal["float16", "bfloat16", "float32"]
+    card: str | None
+    overwrite: bool
+    quiet: bool
+    json: bool
 
 
 def _parser() -> CommandLine:
@@ -52,50 +67,48 @@ def _parser() -> CommandLine:
 def main() -> NoReturn:
     """The command."""
     parser = _parser()
-    arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _export(arguments), parser.option_name)
+    options = typed_options(_ExportOptions, parser.parse_line())
+    run_command(PROGRAM, lambda: _export(options), parser.option_name)
 
 
-def _export(arguments: Namespace) -> None:
+def _export(options: _ExportOptions) -> None:
     from muse_shortcut.hub import check_repository
 
-    if arguments.out is None and arguments.push is None:
+    if not options.out and options.push is None:
         raise ArgumentsError("there is no destination; allowed: --out, --push, or both")
-    if arguments.private and arguments.push is None:
+    if options.private and options.push is None:
         raise ArgumentsError("--private needs --push")
-    if arguments.push is not None:
-        check_repository(arguments.push)
-    folder = checkpoint_folder(arguments.checkpoint)
+    if options.push is not None:
+        check_repository(options.push)
+    folder = checkpoint_folder(options.checkpoint)
     require_codec(folder)
-    if arguments.push is not None and (folder / "codec.json").is_file():
+    if options.push is not None and (folder / "codec.json").is_file():
         raise ArgumentsError("--push uploads models; the model of a codec contains it")
-    terminal, url = Terminal(PROGRAM, arguments), None
+    terminal, url = Terminal(PROGRAM, options), None
     with TemporaryDirectory() as temporary:
-        out = Path(arguments.out or Path(temporary) / arguments.push.rpartition("/")[2])
-        parameters, next_line = _export_to(arguments, folder, out)
+        out = Path(options.out or Path(temporary) / (options.push or "").rpartition("/")[2])
+        parameters, next_line = _export_to(options, folder, out)
         size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-        terminal.hint(f"{arguments.out or arguments.push}: {parameters:,} parameters, {size / 2**20:.2f} MiB")
-        if arguments.push is not None:
-            url = _push(arguments, out)
-            next_line = f"{url}: to try it, muse-generate --checkpoint hf:{arguments.push}"
+        terminal.hint(f"{options.out or options.push}: {parameters:,} parameters, {size / 2**20:.2f} MiB")
+        if options.push is not None:
+            url = _push(options.push, out, private=options.private)
+            next_line = f"{url}: to try it, muse-generate --checkpoint hf:{options.push}"
     terminal.hint(next_line)
     if terminal.quiet:
-        for place in (arguments.out, url):
+        for place in (options.out, url):
             if place is not None:
                 terminal.result(place)
-    terminal.finish({"out": arguments.out, "parameters": parameters, "bytes": size, "url": url})
+    terminal.finish({"out": options.out, "parameters": parameters, "bytes": size, "url": url})
 
 
-def _push(arguments: Namespace, out: Path) -> str:
+def _push(repository: str, out: Path, *, private: bool) -> str:
     from muse_shortcut.hub import push_model
 
-    return push_model(out, arguments.push, private=arguments.private, message="Exported by muse-shortcut")
+    return push_model(out, repository, private=private, message="Exported by muse-shortcut")
 
 
-def _export_to(arguments: Namespace, folder: Path, out: Path) -> tuple[int, str]:
+def _export_to(options: _ExportOptions, folder: Path, out: Path) -> tuple[int, str]:
     """Return the number of parameters, and what can be done with the copy."""
-    from dataclasses import replace
-
     import torch
 
     from muse_shortcut.cards import with_metadata
@@ -108,19 +121,19 @@ def _export_to(arguments: Namespace, folder: Path, out: Path) -> tuple[int, str]
         and not any((out / name).is_file() for name in ("config.json", "codec.json"))
     ):
         raise ArgumentsError(f"{out} has other files in it; a checkpoint needs a folder of its own")
-    if not arguments.overwrite and any((out / name).is_file() for name in ("config.json", "codec.json")):
+    if not options.overwrite and any((out / name).is_file() for name in ("config.json", "codec.json")):
         raise ArgumentsError(f"{out} is a checkpoint already; replace it with --overwrite, or choose another --out")
     if (folder / "codec.json").is_file():
-        return _export_codec(arguments, folder, out)
+        return _export_codec(options, folder, out)
     checkpoint = load_checkpoint(folder)
-    card = _card(arguments)
+    card = _card(options)
     if card is None:
         card = _written_card(checkpoint, folder, out)
-    if arguments.push is not None:
+    if options.push is not None:
         card = with_metadata(card, checkpoint.tokenizer.kind)
     checkpoint = replace(checkpoint, card=card)
     with atomic_folder(out) as temporary:
-        save_checkpoint(checkpoint, temporary, getattr(torch, arguments.precision))
+        save_checkpoint(checkpoint, temporary, getattr(torch, options.precision))
     next_line = f"to try it: muse-generate {checkpoint.tokenizer.kind} --checkpoint {shlex.quote(str(out))}"
     return checkpoint.core.parameter_count(), next_line
 
@@ -153,27 +166,27 @@ def _old_parent(options: Path | None) -> dict[str, Any]:
     return {"parent": {"name": Path(named).name}} if isinstance(named, str) else {}
 
 
-def _export_codec(arguments: Namespace, folder: Path, out: Path) -> tuple[int, str]:
+def _export_codec(options: _ExportOptions, folder: Path, out: Path) -> tuple[int, str]:
     from muse_shortcut.files import atomic_folder
     from muse_tokenizers.audio.codec import load_codec, save_codec
 
-    if arguments.precision == "bfloat16":
+    if options.precision == "bfloat16":
         raise ArgumentsError("--precision is bfloat16; of a codec allowed: float16, float32")
     codec = load_codec(folder)
     tensors = codec.tensors()
-    card = _card(arguments)
+    card = _card(options)
     if card is None:
         card = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
     with atomic_folder(out) as temporary:
-        save_codec(tensors, codec.shape, temporary, half=arguments.precision == "float16", card=card)
+        save_codec(tensors, codec.shape, temporary, half=options.precision == "float16", card=card)
     next_line = f"to use it: muse-prepare audio SOURCE --codec {shlex.quote(str(out))} --out STORE"
     return sum(tensor.numel() for tensor in tensors.values()), next_line
 
 
-def _card(arguments: Namespace) -> str | None:
-    if not arguments.card:
+def _card(options: _ExportOptions) -> str | None:
+    if not options.card:
         return None
     try:
-        return Path(arguments.card).read_text(encoding="utf-8")
+        return Path(options.card).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentsError(f"cannot read {arguments.card}: {error}") from error
+        raise ArgumentsError(f"cannot read {options.card}: {error}") from error
