@@ -174,3 +174,11 @@ def test_a_checkpoint_of_it_continues_files_and_its_sidecar_repeats_them(model: 
 def test_what_commands_know_of_a_domain_is_what_its_class_has(kind: str) -> None:
     domain = domain_class(kind)
     assert (domain.noun, domain.unit, domain.suffix) == (NOUNS[kind], UNITS[kind], WRITTEN_SUFFIXES[kind][0])
+
+
+def test_a_domain_whose_view_does_not_exist_is_not_registered() -> None:
+    class Painted(TuneDomain):
+        view: Any = "oil"
+
+    with pytest.raises(UnknownTokenizerError, match=r"Painted has the view 'oil'; allowed: notes, sound, text$"):
+        register_domain(TuneTokenizer, Painted)

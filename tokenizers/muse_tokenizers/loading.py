@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from muse_tokenizers.base import Tokenizer
-from muse_tokenizers.domain import Domain
+from muse_tokenizers.domain import Domain, View
 from muse_tokenizers.errors import PluginError, UnknownTokenizerError
 from muse_tokenizers.json_files import read_json
 from muse_tokenizers.plugins import DOMAINS, installed_domains, load_plugin
@@ -33,7 +33,8 @@ def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) 
         domain: Class of the domain.
 
     Raises:
-        UnknownTokenizerError: The kind is that of a built-in domain or is missing, or a class lacks a method.
+        UnknownTokenizerError: The kind is that of a built-in domain or is missing, a class lacks a method, or
+            the view of the domain does not exist.
     """
     kind = getattr(tokenizer, "kind", None)
     if not isinstance(kind, str) or not kind.isidentifier() or kind in _BUILT_IN:
@@ -44,6 +45,10 @@ def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) 
         lacking = sorted(getattr(one, "__abstractmethods__", ()))
         if lacking:
             raise UnknownTokenizerError(f"the {noun} {one.__name__} lacks {', '.join(lacking)}")
+    if domain.view not in get_args(View):
+        raise UnknownTokenizerError(
+            f"the domain {domain.__name__} has the view {domain.view!r}; allowed: {', '.join(get_args(View))}"
+        )
     _registered[kind] = (tokenizer, domain)
 
 
