@@ -18,8 +18,10 @@ music: .venv/.installed
 page: .venv/.installed
 	$(BIN)/muse-web
 
+# On all cores, up to four: more than four would wait for the page's browser. One: make test WORKERS=0
+WORKERS ?= auto
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=loadfile
 
 # Lint, format, types, import contracts.
 check: .venv/.installed-dev

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each core has a process of its own; threads of two would wait for one another.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 # Plugins that some modules also import from: their assertions should tell what they compare.
 pytest.register_assert_rewrite("all_tokenizers", "served_pages")
