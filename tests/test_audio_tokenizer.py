@@ -289,10 +289,10 @@ def test_files_that_are_not_sound_give_one_clear_line(four: AudioDomain, tmp_pat
     (tmp_path / "text.wav").write_text("dear diary")
     (tmp_path / "nothing.wav").write_bytes(b"")
     for path, message in (
-        (tmp_path / "text.wav", "is not a sound file that can be read: "),
+        (tmp_path / "text.wav", "is not a sound file that can be read"),
         (tmp_path / "nothing.wav", "is empty"),
-        (tmp_path / "none.wav", "is not a sound file that can be read: "),
-        (tmp_path, "is not a sound file that can be read: "),
+        (tmp_path / "none.wav", "is not a sound file that can be read"),
+        (tmp_path, "is not a sound file that can be read"),
         (_write(tmp_path / "empty.wav", np.zeros(0)), "is empty: it has no samples"),
         (_write(tmp_path / "one.wav", np.zeros(1)), "is too short: it lasts less than a frame, 0.0133 s"),
         (_write(tmp_path / "nan.wav", not_a_number, subtype="FLOAT"), "has samples that are not numbers"),

@@ -249,7 +249,7 @@ def test_a_folder_is_not_a_prompt_from_python_either(tmp_path: Path) -> None:
         ("bad.flac", b"fLaC", "audio"),
         ("bad.aiff", b"FORM", "audio"),
         ("bad.mid", b"MThd", "midi"),
-        ("bad.mid", b"hello", "midi"),
+        ("letter.mid", b"hello", "text"),
         ("letter.txt", b"RIFF", "text"),
         ("letter.wav", b"Dear all, here is no sound", "text"),
     ],

@@ -76,8 +76,8 @@ def test_notes_of_a_sidecar_of_version_1_go_to_the_first_track_of_their_instrume
     assert lines == []
     earlier = read(version=1)
     assert in_order(new_notes(name, earlier)) == in_order(then)
-    what = "its ids and notes repeat, in a .mid that is written as those of today are"
-    assert lines == [f"{tmp_path / 'hands.json'} is of version 1: {what}"]
+    what = "the same ids and notes are generated again, but the .mid has the current format"
+    assert lines == [f"{tmp_path / 'hands.json'} has version 1: {what}"]
     # What was made again says so in its own sidecar.
     again = read_sidecar(sidecar(tmp_path / "again.json", name, earlier), domain(name), warn=lines.append)
     assert (again.request.prompt.divided, len(lines)) == (False, 1)

@@ -65,7 +65,7 @@ class NativeCore:
             core: A core that is not `unsupported`.
 
         Raises:
-            NoNativeStep: There is no compiled step.
+            NativeStepError: There is no compiled step.
         """
         self._step, self.instructions = load_step()
         self._core, self.config = core, core.config

@@ -22,7 +22,7 @@ __all__ = [
     "FeatureFields",
     "FeedForwardFields",
     "NativeStep",
-    "NoNativeStep",
+    "NativeStepError",
     "RowsFields",
     "load_step",
     "missing_step",
@@ -34,7 +34,7 @@ _INSTRUCTION_SETS = {"AVX512": "avx512", "AVX2": "avx2"}
 NativeStep = Callable[..., int]
 
 
-class NoNativeStep(Exception):
+class NativeStepError(Exception):
     """There is no compiled step; the message says why, in one line."""
 
 
@@ -97,7 +97,7 @@ def missing_step() -> str | None:
     """Return why there is no compiled step, in one line; None if there is one."""
     try:
         load_step()
-    except NoNativeStep as error:
+    except NativeStepError as error:
         return str(error)
     return None
 
@@ -110,11 +110,11 @@ def load_step() -> tuple[NativeStep, str]:
         The function, and the name of its instruction set. It is chosen as torch chooses its own.
 
     Raises:
-        NoNativeStep: It was not compiled, or cannot be loaded here.
+        NativeStepError: It was not compiled, or cannot be loaded here.
     """
     path = library_path()
     if not path.is_file():
-        raise NoNativeStep("the native step was not compiled when muse-shortcut was installed")
+        raise NativeStepError("the native step was not compiled when muse-shortcut was installed")
     try:
         library = ctypes.CDLL(str(path))
         kind = _INSTRUCTION_SETS.get(torch.backends.cpu.get_cpu_capability(), "any")
@@ -122,7 +122,7 @@ def load_step() -> tuple[NativeStep, str]:
             kind = "any"
         step: NativeStep = library[f"muse_step_{kind}"]
     except (OSError, AttributeError) as error:
-        raise NoNativeStep(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise NativeStepError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
     step.argtypes = [  # type: ignore[attr-defined]
         POINTER(CoreFields),
         POINTER(CacheFields),

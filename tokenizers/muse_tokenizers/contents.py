@@ -22,8 +22,6 @@ __all__ = [
 
 LOOKED_AT = 2**16
 """Number of bytes at the beginning of a file that identify it."""
-_SHORTEST_HEADER = 14
-"""Number of bytes of the header of a MIDI file; those of sound are longer."""
 _BEGINNINGS = (b"MThd", b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b".snd", b"caff")
 """First bytes of MIDI and sound that are letters."""
 _TO_MIDI = "export it as MIDI (in MuseScore: File > Export)"
@@ -142,12 +140,12 @@ def describe_foreign(path: Path) -> str | None:
 
 
 def _content_named(head: bytes, path: Path) -> Content | None:
-    """Identify content by its first bytes and its name: what is called sound or MIDI, and begins as such a file or is
-    shorter than the header of one, is a damaged file of that kind, even if its bytes are letters."""
+    """Identify content by its first bytes and its name: what is called sound or MIDI, and begins as such a file, is a
+    damaged file of that kind, even if its bytes are letters."""
     content = content_of(head)
     if content is None or content.domain != "text" or kind_by_suffix(path) not in ("midi", "audio"):
         return content
-    return None if len(head) < _SHORTEST_HEADER or head.startswith(_BEGINNINGS) else content
+    return None if head.startswith(_BEGINNINGS) else content
 
 
 def head_of(path: Path) -> bytes:
