@@ -25,7 +25,7 @@ from muse_shortcut.generation.request import Request
 from muse_shortcut.installation import inspect_installation
 from muse_shortcut.model.cache import Cache
 from muse_shortcut.model.core import Core, StepOutput
-from muse_shortcut.native.decoding import NativeCore, unsupported
+from muse_shortcut.native.decoding import NativeCore, _scratch_floats, unsupported
 from muse_shortcut.native.library import missing_step
 from muse_shortcut.presets import PRESETS
 from muse_shortcut.shipped import default_checkpoint
@@ -96,10 +96,14 @@ def _assert_close(found: StepOutput, expected: StepOutput) -> None:
 
 def _compare(core: Core, candidates: int, read: int, steps: int) -> None:
     ids, native = _ids(core, candidates), NativeCore(core)
+    size = _scratch_floats(core.config, candidates)
+    native._room = torch.cat((torch.zeros(size), torch.full((64,), 7.0)))
     expected, found = _read(core, ids, read), _read(core, ids, read)
     for t in range(read, read + steps):
         _assert_close(native.step(ids[:, t], found), core.step(ids[:, t], expected))
     assert found.length == read + steps
+    # step.c takes no more scratch memory than decoding.py counts.
+    assert torch.equal(native._room[size:], torch.full((64,), 7.0))
     for name in ("keys", "values", "tap_keys", "tap_values"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
 

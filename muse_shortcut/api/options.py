@@ -14,13 +14,13 @@ from muse_shortcut.checks import require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
-from muse_tokenizers.base import Constraints, Prompt, Unit
+from muse_tokenizers.base import Constraints, Prompt
+from muse_tokenizers.built_in import DEFAULT_LENGTHS, refused_option
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import ConstraintError
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
 __all__ = [
-    "DEFAULT_LENGTH",
     "OPTION_NAMES",
     "Options",
     "build_request",
@@ -28,9 +28,6 @@ __all__ = [
     "check_values",
     "plain_number",
 ]
-
-DEFAULT_LENGTH: dict[Unit, float] = {"seconds": 20.0, "bytes": 800.0}
-"""Default length of a continuation, by the unit of its domain."""
 
 
 class Options(TypedDict, total=False):
@@ -87,8 +84,6 @@ class Options(TypedDict, total=False):
 OPTION_NAMES = tuple(Options.__annotations__)
 _SAMPLING = tuple(field.name for field in fields(SamplingConfig))
 _LENGTHS = ("seconds", "bytes", "bars")
-_DOMAINS_OF = {"seconds": "music and sound", "bytes": "text"}
-"""Domains of the constraints that are not those of music alone."""
 _CONSTRAINTS = (*_LENGTHS, "instruments", "key", "tempo", "silence", "repeats")
 """Each domain supports some of these options."""
 
@@ -107,9 +102,22 @@ def check_values(options: Options | Mapping[str, Any], *, has_prompt: bool) -> N
     _check_part(requested.get("prompt_seconds"), has_prompt=has_prompt)
     values = _converted(requested)
     # As `Domain.constraints` understands them.
-    values |= {name: values[name] or None for name in ("silence", "repeats") if name in values}
-    values |= {"tempo": None} if values.get("tempo") == "free" else {}
-    _request(Prompt(ids=np.zeros((0, 1), dtype=np.int64), piece=None), SamplingConfig(), _Unbound(**values), requested)
+    bound = values | {name: values[name] or None for name in ("silence", "repeats") if name in values}
+    bound |= {"tempo": None} if values.get("tempo") == "free" else {}
+    _request(Prompt(ids=np.zeros((0, 1), dtype=np.int64), piece=None), SamplingConfig(), _Unbound(**bound), requested)
+    _check_music(values)
+
+
+def _check_music(values: Mapping[str, Any]) -> None:
+    """Check the values that only music has."""
+    from muse_tokenizers.midi.constraints import check_tempo, parse_instruments, parse_key
+
+    if values.get("tempo", "free") != "free":
+        check_tempo(values["tempo"])
+    if "key" in values:
+        parse_key(values["key"])
+    if "any" not in [name.lower() for name in values.get("instruments", ())]:
+        parse_instruments(values.get("instruments", ()))
 
 
 class _Unbound:
@@ -190,19 +198,15 @@ def _constraints(domain: Domain[Any], requested: Mapping[str, Any]) -> Constrain
     _check_domain(domain, requested)
     constraints = domain.constraints(_converted(requested))
     if not any(name in requested for name in (*_LENGTHS, "max_new_tokens")):
-        constraints = constraints.with_length(DEFAULT_LENGTH[domain.unit])
+        constraints = constraints.with_length(DEFAULT_LENGTHS[domain.unit])
     return constraints
 
 
 def _check_domain(domain: Domain[Any], requested: Mapping[str, Any]) -> None:
     """Refuse options of another built-in domain. `Domain.constraints` checks those of other domains."""
-    known = {field.name for field in fields(domain.constraints_type)}
-    for name in requested:
-        if name in _CONSTRAINTS and name not in known and domain.kind in BUILT_IN_DOMAINS:
-            length = f"; {domain.noun} takes {domain.unit}" if name in _LENGTHS else ""
-            raise ConstraintError(
-                f"{name} is an option of {_DOMAINS_OF.get(name, 'music')}, not of {domain.noun}{length}"
-            )
+    for name in _CONSTRAINTS if domain.kind in BUILT_IN_DOMAINS else ():
+        if name in requested and (reason := refused_option(name, domain.kind)) is not None:
+            raise ConstraintError(reason)
 
 
 def _converted(requested: Mapping[str, Any]) -> dict[str, Any]:

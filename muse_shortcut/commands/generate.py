@@ -57,11 +57,6 @@ _SHOWN_EVERY = 16
 _SHOWN_CHARACTERS = 800
 _SHOWN_LINES = 10
 """Largest part of a prompt of text that is printed: that many characters at its end, and lines."""
-_REQUEST_OPTIONS = (
-    "prompt", "prompt_seconds", "encoding", "seconds", "bytes", "bars", "max_new_tokens", "num_samples", "keep", "seed",
-    "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-    "no_repeat_ngram", "engine",
-)  # fmt: skip
 _LENGTHS = ("seconds", "bars", "bytes", "max_new_tokens")
 
 
@@ -184,10 +179,10 @@ def _output_options(arguments: Namespace) -> OutputOptions:
 
 
 def _refuse_request_options(arguments: Namespace) -> None:
-    used = [name for name in _REQUEST_OPTIONS if getattr(arguments, name) is not None]
-    if used or arguments.greedy:
-        option = (used or ["greedy"])[0].replace("_", "-")
-        raise ArgumentsError(f"--from-json generates the same continuation again; it does not go with --{option}")
+    requested = request_options(arguments) | {name: getattr(arguments, name) for name in ("prompt", "encoding", "keep")}
+    used = next((name for name, value in requested.items() if value is not None), None)
+    if used is not None:
+        raise ArgumentsError(f"--from-json generates the same continuation again; it does not go with {spelt(used)}")
 
 
 def _with_engine_of_sidecar(request: Request, model: Model, path: str, terminal: Terminal) -> Request:

@@ -6,13 +6,12 @@ from typing import Any
 
 from muse_shortcut.commands.command_line import CommandLine
 from muse_shortcut.shipped import prompt_names
+from muse_tokenizers.built_in import DEFAULT_LENGTHS
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
 
-__all__ = ["DEFAULT_LENGTHS", "add_option", "build_parser"]
+__all__ = ["add_option", "build_parser"]
 
-DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800}
-"""Default length of a continuation, by the unit of its domain."""
 _EXAMPLES = """examples:
   muse-generate song.mid
   muse-generate song.mid --prompt-seconds 20 --seconds 30 --num-samples 4

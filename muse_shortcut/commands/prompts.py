@@ -15,8 +15,8 @@ from muse_shortcut.commands.subcommands import split_positionals
 from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint, prompt_names, shipped_prompt
-from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.built_in import CONTENT_NAMES, NOUNS, UNITS
+from muse_shortcut.suggesting import did_you_mean, spelt
+from muse_tokenizers.built_in import CONTENT_NAMES, NOUNS, OPTION_DOMAINS, refused_option
 from muse_tokenizers.contents import content_of, describe_foreign, head_of, kind_of_file
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
@@ -43,12 +43,6 @@ _LONGEST_INPUT = 2**30
 """Largest size of standard input in bytes."""
 _SHOWN = 3
 """Number of prompts that an error lists."""
-_ONLY = {
-    "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
-    "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
-    "soundfont": ("midi",), "loudness": ("midi",), "encoding": ("text",),
-}  # fmt: skip
-"""Options that only some domains have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +159,10 @@ def check_options(arguments: Namespace, domain: str) -> None:
     if domain not in BUILT_IN_DOMAINS:
         _check_options_of_plugin(arguments, domain)
         return
-    for name, domains in _ONLY.items():
-        if getattr(arguments, name) is not None and domain not in domains:
-            option, others = name.replace("_", "-"), " and ".join(NOUNS[one] for one in domains)
-            length = f"; {NOUNS[domain]} takes --{UNITS[domain]}" if name in UNITS.values() or name == "bars" else ""
-            raise ArgumentsError(f"--{option} is an option of {others}, not of {NOUNS[domain]}{length}")
+    for name in OPTION_DOMAINS:
+        reason = refused_option(name, domain, spelt)
+        if getattr(arguments, name) is not None and reason is not None:
+            raise ArgumentsError(reason)
     if arguments.encoding is not None:
         from muse_tokenizers.text.encodings import check_encoding
 
@@ -183,25 +176,13 @@ def check_options(arguments: Namespace, domain: str) -> None:
         from muse_shortcut.api.options import check_values
 
         check_values(requested, has_prompt=arguments.prompt is not None)
-    if arguments.tempo is not None and arguments.tempo.strip().lower() != "free":
-        from muse_tokenizers.midi.constraints import check_tempo
-
-        check_tempo(float(arguments.tempo))
-    if arguments.key is not None or arguments.instruments is not None:
-        from muse_tokenizers.midi.constraints import parse_instruments, parse_key
-
-        if arguments.key is not None:
-            parse_key(arguments.key)
-        names = tuple(name for name in (arguments.instruments or "").split(",") if name.strip())
-        if "any" not in [name.strip().lower() for name in names]:
-            parse_instruments(names)
 
 
 def _check_options_of_plugin(arguments: Namespace, domain: str) -> None:
     """Refuse options that only built-in domains have; the constraints of the domain check the others."""
     for name in ("encoding", "soundfont", "loudness"):
         if getattr(arguments, name) is not None:
-            raise ArgumentsError(f"--{name} is an option of {NOUNS[_ONLY[name][0]]}, not of {domain}")
+            raise ArgumentsError(f"--{name} is an option of {NOUNS[OPTION_DOMAINS[name][0]]}, not of {domain}")
 
 
 def _domain_of_prompt(word: str) -> str | None:

@@ -306,7 +306,7 @@ INLINE float *take(float **room, ptrdiff_t count) {
        ids: (B, K).
        logits: (B, K, V), written.
        weights: (B, H, n, T), written: the attention weights of the last layer.
-       room: Scratch memory; `scratch_floats` in library.py says how much.
+       room: Scratch memory; `_scratch_floats` in decoding.py says how much.
 
    Returns 0, or 1 if an id is not in the vocabulary; nothing is written then. */
 EXPORT int MUSE_STEP(const struct core *core, const struct cache *cache, const long long *ids, float *logits,

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from muse_shortcut.api.options import DEFAULT_LENGTH, build_request
+from muse_shortcut.api.options import build_request
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_tokenizers.base import Prompt
+from muse_tokenizers.built_in import DEFAULT_LENGTHS
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.midi.playing import score_of_notes
@@ -254,7 +255,7 @@ def _options(payload: Json, domain: Domain[Any], limits: Limits) -> dict[str, An
     options["greedy"] = _boolean(payload.get("greedy"), "greedy")
     options[unit] = (_number if unit == "seconds" else _whole)(payload.get("amount"), unit, None)
     if options[unit] is None and options["bars"] is None:
-        options[unit] = DEFAULT_LENGTH[unit]
+        options[unit] = DEFAULT_LENGTHS[unit]
     for name, most in (("num_samples", limits.candidates), ("bars", limits.bars), (unit, limits.new[domain.kind])):
         if options[name] is not None and not 0 < options[name] <= most:
             raise OptionError(name, options[name], f"more than 0, up to {most:g}")

@@ -26,7 +26,7 @@ from muse_tokenizers.audio.waveforms import (
     write_waveform,
 )
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Waveform
-from muse_tokenizers.built_in import NOUNS
+from muse_tokenizers.built_in import NOUNS, WRITTEN_SUFFIXES
 from muse_tokenizers.domain import EMBEDDED, Domain, View
 from muse_tokenizers.errors import ConstraintError, UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.loudness import gain_to, integrated_loudness
@@ -50,7 +50,7 @@ class AudioDomain(Domain[Waveform]):
     object_noun: ClassVar[str] = "a pair of an array and its sample rate"
     view: ClassVar[View] = "sound"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
-    suffix: ClassVar[str] = ".wav"
+    suffix: ClassVar[str] = WRITTEN_SUFFIXES["audio"][0]
     counted: ClassVar[str] = "frames"
     copy_threshold: ClassVar[CopyThreshold] = ("length", 2.0)
     constraints_type: ClassVar[type[Constraints]] = AudioConstraints

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Tokenizer, Variations, Waveform
-from muse_tokenizers.built_in import NOUNS
+from muse_tokenizers.built_in import NOUNS, WRITTEN_SUFFIXES
 from muse_tokenizers.domain import EMBEDDED, Domain
 from muse_tokenizers.errors import Warn, warn_about_file
 from muse_tokenizers.levels import LOUDNESS
@@ -49,7 +49,7 @@ class MidiDomain(Domain["Score"]):
     piece_noun: ClassVar[str] = "score"
     object_noun: ClassVar[str] = "a symusic.Score"
     suffixes: ClassVar[frozenset[str]] = MIDI
-    suffix: ClassVar[str] = ".mid"
+    suffix: ClassVar[str] = WRITTEN_SUFFIXES["midi"][0]
     counted: ClassVar[str] = "notes"
     copy_threshold: ClassVar[CopyThreshold] = ("bars", 2.0)
     constraints_type: ClassVar[type[Constraints]] = MidiConstraints

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Span, Unit
-from muse_tokenizers.built_in import NOUNS
+from muse_tokenizers.built_in import NOUNS, UNITS, WRITTEN_SUFFIXES
 from muse_tokenizers.domain import EMBEDDED, Domain, View
 from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
@@ -46,10 +46,10 @@ class TextDomain(Domain[bytes]):
     object_noun: ClassVar[str] = "a str"
     view: ClassVar[View] = "text"
     suffixes: ClassVar[frozenset[str]] = TEXT
-    suffix: ClassVar[str] = ".txt"
+    suffix: ClassVar[str] = WRITTEN_SUFFIXES["text"][0]
     divisible: ClassVar[bool] = True
     words: ClassVar[bool] = True
-    unit: ClassVar[Unit] = "bytes"
+    unit: ClassVar[Unit] = UNITS["text"]
     counted: ClassVar[str] = "characters"
     copy_threshold: ClassVar[CopyThreshold] = ("count", 50)
     constraints_type: ClassVar[type[Constraints]] = TextConstraints
