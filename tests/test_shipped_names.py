@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from conftest import RunCommand
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder
+from muse_shortcut.commands.command_line import Terminal
 from muse_shortcut.shipped import default_checkpoint, named_checkpoint
 
 
@@ -34,12 +36,19 @@ def test_a_shipped_model_has_two_names_and_a_folder_of_that_name_its_path(
     domain: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in (domain, f"{domain}-small"):
-        assert named_checkpoint(name) == checkpoint_folder(name) == default_checkpoint(domain)
+        assert named_checkpoint(name) == checkpoint_folder(name, Terminal("muse")) == default_checkpoint(domain)
         assert capfd.readouterr().err == ""
         shutil.copytree(default_checkpoint(domain), name)
-        assert checkpoint_folder(name) == default_checkpoint(domain)
+        assert checkpoint_folder(name, Terminal("muse")) == default_checkpoint(domain)
         assert capfd.readouterr().err == f"{name} is the shipped model; ./{name} names the folder\n"
-        assert checkpoint_folder(f"./{name}") == Path(name)
+        assert checkpoint_folder(f"./{name}", Terminal("muse")) == Path(name)
+        assert capfd.readouterr().err == ""
+
+
+def test_a_quiet_command_does_not_say_which_checkpoint_it_uses(capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(default_checkpoint("midi"), "midi")
+    for options in (Namespace(quiet=True), Namespace(json=True)):
+        assert checkpoint_folder("midi", Terminal("muse", options)) == default_checkpoint("midi")
         assert capfd.readouterr().err == ""
 
 

@@ -181,7 +181,9 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     from muse_shortcut.commands.bench_steps import step_cases, step_results
     from muse_shortcut.devices import use_decoding_threads
 
-    folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    terminal = Terminal(PROGRAM, arguments)
+    named = arguments.checkpoint
+    folder = checkpoint_folder(named, terminal) if named else default_checkpoint(arguments.domain)
     checkpoint = load_checkpoint(folder, device)
     if arguments.threads is None:
         use_decoding_threads(checkpoint.core.parameter_count())
@@ -194,7 +196,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
     path = shipped_prompt(checkpoint.domain.kind, names[0]) if names else None
     prompt = checkpoint.domain.prompt(None if path is None else checkpoint.domain.read(path))
     found = _in_turns(
-        Terminal(PROGRAM, arguments),
+        terminal,
         "generating",
         arguments.rounds,
         {
@@ -210,7 +212,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         },
     )
     core = checkpoint.core
-    stepped = _in_turns(Terminal(PROGRAM, arguments), "stepping", arguments.rounds, step_cases(core, length, bare))
+    stepped = _in_turns(terminal, "stepping", arguments.rounds, step_cases(core, length, bare))
     one, four, grammar = _median(found["1"]), _median(found["4"]), _median(found["grammar"])
     one_prompted, four_prompted = _median(found["1 prompted"]), _median(found["4 prompted"])
     return {
@@ -256,7 +258,8 @@ def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
 
     from muse_tokenizers.audio.codecs import SHIPPED, find_codec
 
-    codec = find_codec(codec_name(arguments.checkpoint or SHIPPED)).to(device)
+    terminal = Terminal(PROGRAM, arguments)
+    codec = find_codec(codec_name(arguments.checkpoint or SHIPPED, terminal)).to(device)
     count, books = round(_SECONDS * codec.shape.sample_rate), codec.shape.codebook_counts[-1]
     sound = np.random.default_rng(0).uniform(-0.3, 0.3, count).astype(np.float32)
     codes = codec.encode(sound, books)
@@ -272,7 +275,7 @@ def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
             pass
 
     found = _in_turns(
-        Terminal(PROGRAM, arguments),
+        terminal,
         "coding",
         arguments.rounds,
         {

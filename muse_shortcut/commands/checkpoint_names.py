@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from muse_shortcut.errors import CheckpointError
 from muse_shortcut.hub import is_on_hub
 from muse_shortcut.runs import POINTERS, find_checkpoint, is_unevaluated, unimproved_steps
 from muse_shortcut.shipped import is_shipped, named_checkpoint
 
+if TYPE_CHECKING:
+    from muse_shortcut.commands.command_line import Terminal
+
 __all__ = ["checkpoint_folder", "codec_name", "describe_unimproved", "require_codec"]
 
 
-def checkpoint_folder(word: str) -> Path:
-    """Resolve the name of a checkpoint to its folder. For a run, a line on standard error says which checkpoint is
-    used, and whether training has changed its weights.
+def checkpoint_folder(word: str, terminal: Terminal) -> Path:
+    """Resolve the name of a checkpoint to its folder. For a run, a line says which checkpoint is used, and whether
+    training has changed its weights.
 
     Raises:
         CheckpointError: The run has no checkpoint.
@@ -24,11 +27,11 @@ def checkpoint_folder(word: str) -> Path:
     named = named_checkpoint(word)
     folder = find_checkpoint(named)
     if is_shipped(word) and any(Path(word, name).exists() for name in ("config.json", "checkpoints")):
-        print(f"{word} is the shipped model; ./{word} names the folder", file=sys.stderr)
+        terminal.inform(f"{word} is the shipped model; ./{word} names the folder")
     if folder != named and not is_on_hub(named):
         how = f"{word} is" if named.name in POINTERS else f"{word} is a run: using its checkpoint"
         unimproved = describe_unimproved(folder)
-        print(f"{how} {folder.name}" + (f", {unimproved}" if unimproved else ""), file=sys.stderr)
+        terminal.inform(f"{how} {folder.name}" + (f", {unimproved}" if unimproved else ""))
     return folder
 
 
@@ -55,13 +58,13 @@ def describe_unimproved(folder: Path) -> str:
     return f"which has {weights}: {why}; the last step is {folder.parent / 'latest'}"
 
 
-def codec_name(word: str) -> str:
+def codec_name(word: str, terminal: Terminal) -> str:
     """Resolve the name or the folder of a codec, which may be a run of `muse-train codec`.
 
     Raises:
         CheckpointError: The run has no codec yet.
     """
-    folder = checkpoint_folder(word)
+    folder = checkpoint_folder(word, terminal)
     require_codec(folder)
     return word if folder == Path(word) else str(folder)
 

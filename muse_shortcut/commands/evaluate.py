@@ -143,7 +143,8 @@ def _evaluate(arguments: Namespace) -> int:
     _check(arguments)
     terminal = Terminal(PROGRAM, arguments)
     device = choose_device(arguments.device)
-    folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    named = arguments.checkpoint
+    folder = checkpoint_folder(named, terminal) if named else default_checkpoint(arguments.domain)
     store = open_store(Path(arguments.data))
     if store.domain != arguments.domain:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")

@@ -59,7 +59,8 @@ def _evaluate(arguments: Namespace) -> None:
     from muse_tokenizers.audio.codecs import SHIPPED, find_codec
 
     check_json(arguments.json)
-    codec = find_codec(codec_name(arguments.checkpoint or SHIPPED))
+    terminal = Terminal(PROGRAM, arguments)
+    codec = find_codec(codec_name(arguments.checkpoint or SHIPPED, terminal))
     least = 8 * codec.shape.hop / codec.shape.sample_rate
     if not least <= arguments.seconds <= 3600:
         raise ArgumentsError(f"--seconds is {arguments.seconds}; allowed: {least:.2g} to 3600")
@@ -75,7 +76,7 @@ def _evaluate(arguments: Namespace) -> None:
         raise ArgumentsError(f"{arguments.data} has no sounds of at least 8 frames in its {arguments.split} split")
     taken = [sound for found in by_source.values() for sound in found]
     sources: dict[str, list[CodecMetrics]] = {}
-    with Terminal(PROGRAM, arguments).progress("listening", len(taken)) as bar:
+    with terminal.progress("listening", len(taken)) as bar:
         done = 0
         for source, found in by_source.items():
             sources[source], _ = measure_codec(codec, found)

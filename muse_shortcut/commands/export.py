@@ -80,11 +80,11 @@ def _export(options: _ExportOptions) -> None:
         raise ArgumentsError("--private needs --push")
     if options.push is not None:
         check_repository(options.push)
-    folder = checkpoint_folder(options.checkpoint)
+    terminal, url = Terminal(PROGRAM, options), None
+    folder = checkpoint_folder(options.checkpoint, terminal)
     require_codec(folder)
     if options.push is not None and (folder / "codec.json").is_file():
         raise ArgumentsError("--push uploads models; the model of a codec contains it")
-    terminal, url = Terminal(PROGRAM, options), None
     with TemporaryDirectory() as temporary:
         out = Path(options.out or Path(temporary) / (options.push or "").rpartition("/")[2])
         parameters, next_line = _export_to(options, folder, out)

@@ -85,7 +85,8 @@ def _generate(arguments: Namespace) -> int:
     from muse_shortcut.native.decoding import unsupported
     from muse_shortcut.native.library import missing_step
 
-    folder = checkpoint_folder(arguments.checkpoint) if arguments.checkpoint else default_checkpoint(arguments.domain)
+    named = arguments.checkpoint
+    folder = checkpoint_folder(named, terminal) if named else default_checkpoint(arguments.domain)
     model = load(folder, device=arguments.device)
     if model.domain.kind != arguments.domain:
         which = "" if path is None else f", which {arguments.prompt} is"

@@ -63,7 +63,7 @@ def choose_tokenizer(
     from muse_tokenizers.text.tokenizer import TextTokenizer
 
     if arguments.tokenizer is not None and _is_checkpoint(named_checkpoint(arguments.tokenizer)):
-        found = load_tokenizer(checkpoint_folder(arguments.tokenizer) / "tokenizer")
+        found = load_tokenizer(checkpoint_folder(arguments.tokenizer, terminal) / "tokenizer")
         if found.kind != arguments.domain:
             raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
         for option in _CHOOSING:
@@ -120,7 +120,7 @@ def _audio(arguments: Namespace, named: str | None, terminal: Terminal) -> Token
         raise ArgumentsError(
             f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint, or audio, the shipped one; see --codec"
         )
-    name = codec_name(arguments.codec or named or SHIPPED)
+    name = codec_name(arguments.codec or named or SHIPPED, terminal)
     if name == META:
         with terminal.progress(f"fetching {META}", None) as bar:
             fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))

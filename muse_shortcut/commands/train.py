@@ -131,7 +131,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
     instances = parser.instantiated(arguments)
     start = getattr(arguments, "from") or None
     if start is not None and arguments.resume == "never":
-        checkpoint_folder(start)  # prints which checkpoint of a run it is
+        checkpoint_folder(start, terminal)  # prints which checkpoint of a run it is
     options = TrainingOptions(
         data=arguments.data,
         out=arguments.out,

@@ -113,7 +113,7 @@ def _train(arguments: Namespace, parser: CommandLine) -> int:
         if arguments["from"]:
             from muse_tokenizers.audio.codecs import find_codec
 
-            codec = find_codec(codec_name(arguments["from"]))
+            codec = find_codec(codec_name(arguments["from"], terminal))
             if arguments.preset != "small" or instances.codec not in (codec.shape, CODEC_PRESETS["small"]):
                 raise ArgumentsError("--codec cannot be changed with --from, which keeps the shape of that codec")
             shape, start, digest = codec.shape, codec.tensors(), codec.digest
