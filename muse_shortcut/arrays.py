@@ -50,8 +50,7 @@ def read_heading(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...]
             shape, fortran, dtype = read(file)
     # The header is a Python expression, and invalid in all the ways in which one can be.
     except (ValueError, TypeError, LookupError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{name} is not an array: {reason}") from error
+        raise ValueError(f"{name} is not a NumPy array: its header is damaged, or of another version") from error
     if (fortran and len(shape) > 1) or dtype.hasobject or not all(type(side) is int and side >= 0 for side in shape):
         raise ValueError(f"{name} is {dtype} {shape}, columns first: {fortran}; allowed: numbers, rows first")
     if file.tell() + math.prod(shape) * dtype.itemsize != size:

@@ -180,6 +180,13 @@ def test_offsets_that_do_not_fit_the_pieces_are_refused(store: Path) -> None:
         assert refusal(store) == f"the store {store} is damaged: offsets.npy and pieces.jsonl disagree about lengths"
 
 
+def test_a_damaged_header_of_an_array_is_reported_in_our_words(store: Path) -> None:
+    path = store / "offsets.npy"
+    path.write_bytes(path.read_bytes().replace(b"descr", b"desc!"))
+    reason = "offsets.npy is not a NumPy array: its header is damaged, or of another version"
+    assert refusal(store) == f"the store {store} is damaged: {reason}"
+
+
 def test_pieces_in_another_order_are_refused(store: Path) -> None:
     path = store / "pieces.jsonl"
     pieces = [json.loads(line) for line in path.read_text().splitlines()]
