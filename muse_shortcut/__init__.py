@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from muse_shortcut.api.model import Model, load, load_tokenizer
     from muse_shortcut.api.options import Options
     from muse_shortcut.api.preparing import prepare
+    from muse_shortcut.api.ranking import Ranked
     from muse_shortcut.checkpoints import Checkpoint, save_checkpoint
     from muse_shortcut.config import MixingConfig, ModelConfig, SamplingConfig, ShortcutConfig, TrainConfig
     from muse_shortcut.data.batches import TrainingBatches, evaluation_windows
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "muse_shortcut.api.continuation": ("Continuation", "Stream"),
+    "muse_shortcut.api.ranking": ("Ranked",),
     "muse_shortcut.api.model": ("Model", "load", "load_tokenizer"),
     "muse_shortcut.api.options": ("Options",),
     "muse_shortcut.api.preparing": ("prepare",),
@@ -193,6 +195,7 @@ __all__ = [
     "Piece",
     "PluginError",
     "Prompt",
+    "Ranked",
     "Recipe",
     "RecipeError",
     "SamplingConfig",

@@ -23,7 +23,7 @@ from muse_shortcut.errors import ArgumentsError, StoreError
 from muse_shortcut.evaluation.by_source import pieces_by_source, read_ids
 from muse_shortcut.evaluation.continuations import continue_window, measure_windows
 from muse_shortcut.evaluation.copy_check import TrainingPieces, find_copies, summarise_copies
-from muse_shortcut.evaluation.distances import compare, distance, distances, rates
+from muse_shortcut.evaluation.distances import compare, distances, rates
 from muse_shortcut.evaluation.likelihood import (
     Likelihood,
     PieceLikelihood,
@@ -34,7 +34,7 @@ from muse_shortcut.evaluation.likelihood import (
 )
 from muse_shortcut.evaluation.windows import Window, WindowChoice, WindowSelection, choose_windows, shared_out
 from muse_tokenizers.loading import domain_of, load_tokenizer
-from muse_tokenizers.measures import CopyThreshold, Histogram, Number
+from muse_tokenizers.measures import CopyThreshold, Histogram, Number, distance
 from muse_tokenizers.midi.constraints import MidiConstraints
 
 

@@ -13,7 +13,7 @@ import muse_shortcut as muse
 MUSIC = Path(muse.__file__).parent / "shipped" / "prompts"
 
 NAMES = {
-    "models": "Model Stream StepEvent Continuation Options Checkpoint load save_checkpoint",
+    "models": "Model Stream StepEvent Continuation Ranked Options Checkpoint load save_checkpoint",
     "traces": "Trace Explanation load_trace",
     "cores": "Core StepOutput ModelConfig ShortcutConfig MixingConfig SamplingConfig PRESETS register_last_layer",
     "tokenizers": "Tokenizer MidiTokenizer AudioTokenizer TextTokenizer load_tokenizer register_domain Grammar Ids "

@@ -12,7 +12,8 @@ from conftest import RunCommand
 from midi_pieces import domain, make_score
 from small_texts import VERSES, bpe
 
-from muse_shortcut.evaluation.ranking import rank
+import muse_shortcut as muse
+from muse_shortcut.api.ranking import rank
 
 PROMPT = VERSES[:200]
 
@@ -72,6 +73,11 @@ def test_the_best_are_written_alone_and_the_sidecar_says_why(
         assert (tmp_path / "best" / f"from-nothing-{number + 1}.mid").read_bytes() == same.read_bytes()
     nats = [one["ranking"]["nats_per_token"] for one in kept]
     assert all(np.isfinite(nats))
+    # Python keeps the same ones, in the same order.
+    model = muse.load(random_checkpoint, device="cpu")
+    best = model.continue_(seed=3, seconds=3, num_samples=4, keep=2)
+    assert [json.loads(one.sidecar())["ranking"] for one in best] == [one["ranking"] for one in kept]
+    assert [one.ids.tolist() for one in best] == [one["ids"] for one in kept]
     # It is made again like any other.
     again = ("--from-json", tmp_path / "best" / "from-nothing-1.json", "--out", tmp_path / "again", "--sound", "false")
     done = run("generate", "midi", "--checkpoint", random_checkpoint, *again)
@@ -88,3 +94,6 @@ def test_more_than_there_are_cannot_be_kept(
     done = run(*words, "--out", tmp_path / "out")
     assert done.code == 2
     assert f"--keep is {keep}; allowed: 1 to --num-samples, 2" in done.err
+    model = muse.load(random_checkpoint, device="cpu")
+    with pytest.raises(muse.OptionError, match=f"^keep is {keep}; allowed: 1 to num_samples, 2$"):
+        model.continue_(num_samples=2, keep=keep)

@@ -171,7 +171,7 @@ def test_o_is_short_for_out(command: str, run: RunCommand) -> None:
 
 def test_a_silence_is_reported_with_its_start() -> None:
     from muse_shortcut.api.model import load
-    from muse_shortcut.evaluation.ranking import find_faults
+    from muse_shortcut.api.ranking import find_faults
     from muse_tokenizers.base import Waveform
 
     domain = load("audio", device="cpu").domain

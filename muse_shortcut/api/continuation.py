@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_shortcut.api.options import Options, build_request
+from muse_shortcut.api.options import Options, build_request, plain_number
 from muse_shortcut.api.prompts import LoadedPrompt
+from muse_shortcut.api.ranking import Ranked, rank
+from muse_shortcut.api.step_times import step_at
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_bytes, write_text
@@ -22,14 +23,13 @@ from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sidecar import sidecar_text
 from muse_shortcut.generation.trace import Trace, save_trace
-from muse_shortcut.plots.timeline import clock
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
 from muse_tokenizers.base import Ids, Tokenizer, Waveform
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.wording import counted
 
-__all__ = ["Continuation", "Stream"]
+__all__ = ["Continuation", "Stream", "rank_continuations"]
 
 
 class Continuation:
@@ -41,7 +41,10 @@ class Continuation:
         ids: (S, K) int64, the generated token ids, up to the point where the piece is complete.
         log_probability: Sum of `log_probabilities`, in nats.
         source: The prompt that it continues.
+        ranking: Its place among the samples of its request, with the reasons; None if they were not ranked.
     """
+
+    ranking: Ranked | None = None
 
     def __init__(
         self,
@@ -136,19 +139,12 @@ class Continuation:
         """
         return self.domain.sound(self.piece, soundfont, loudness)
 
-    def sidecar(
-        self,
-        *,
-        name: str | None = None,
-        sound: dict[str, Any] | None = None,
-        ranking: dict[str, Any] | None = None,
-    ) -> str:
+    def sidecar(self, *, name: str | None = None, sound: dict[str, Any] | None = None) -> str:
         """Return the JSON from which `muse-generate --from-json` generates the same bytes again.
 
         Args:
             name: Name of the files; None for the name of the prompt.
             sound: How the sound was rendered, as returned by `Domain.describe_sound`; None if there is no sound.
-            ranking: Rank of this candidate; None if the candidates were not ranked.
         """
         return sidecar_text(
             self.domain,
@@ -160,7 +156,7 @@ class Continuation:
             name=name or self.source.name,
             source=self.source.file,
             sound=sound,
-            ranking=ranking,
+            ranking=None if self.ranking is None else self.ranking.to_json(),
         )
 
     def save(self, path: str | Path, *, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS) -> Path:
@@ -215,29 +211,7 @@ class Continuation:
         Raises:
             ArgumentsError: The domain has no times, or there is no step at that time.
         """
-        domain, start = self.domain, self.start
-        if domain.unit != "seconds":
-            raise OptionError("seconds", seconds, f"none of {domain.kind}; a step from 0 to {len(self.ids) - 1}")
-        if domain.steps_per_second is not None:
-            # Times are printed in hundredths: one that was copied finds its frame.
-            step = ceil((seconds - start - 0.005) * domain.steps_per_second - 1e-6)
-            if not 0 <= step < len(self.ids):
-                end = start + len(self.ids) / domain.steps_per_second
-                raise OptionError(
-                    "seconds", seconds, f"{clock(start, 2)} to {clock(end, 2)}, the times of this continuation"
-                )
-            return step
-        prompt = self.request.prompt
-        tokens = domain.tokenizer.describe(np.concatenate([prompt.ids, self.ids]), prompt)[len(prompt.ids) :]
-        begins = domain.note_starts()[self.ids[:, 0]]
-        notes = [(token.start, number) for number, [token] in enumerate(tokens) if begins[number]]
-        found = next((number for begin, number in notes if begin >= seconds), None)
-        if found is None:
-            times = (
-                f"{clock(start, 2)} to {clock(notes[-1][0], 2)}, where the last new note begins" if notes else "none"
-            )
-            raise OptionError("seconds", seconds, times)
-        return found
+        return step_at(self.domain, self.request.prompt, self.ids, seconds)
 
     def explain(self, step: int) -> Explanation:
         """Explain a token: the attention on every depth and span of the past, and the effect of hiding each of them.
@@ -281,7 +255,8 @@ class Continuation:
                 "prompt_seconds", options["prompt_seconds"], "only with the prompt of a first continuation"
             )
         prompt = self.domain.extended(self.request.prompt, self.ids)
-        return self._stream(build_request(self.domain, prompt, self._checkpoint.sampling, options), trace)
+        request = build_request(self.domain, prompt, self._checkpoint.sampling, options)
+        return Stream(self._checkpoint, request, self.source, trace=trace, keep=plain_number(options.get("keep")))
 
     def continue_(self, *, trace: bool = True, **options: Unpack[Options]) -> list[Continuation]:
         """Continue this continuation; see `Model.continue_`."""
@@ -304,10 +279,9 @@ class Continuation:
             raise OptionError("id", id, f"0 to {self.tokenizer.vocabulary_size - 1}, the ids of the vocabulary")
         forced = self.ids[: step + 1].copy()
         forced[step, stream] = id
-        return self._stream(replace(self.request, candidates=1, forced_ids=forced), trace)
-
-    def _stream(self, request: Request, trace: bool) -> Stream:
-        return Stream(self._checkpoint, request, self.source, trace=trace)
+        return Stream(
+            self._checkpoint, replace(self.request, candidates=1, forced_ids=forced), self.source, trace=trace
+        )
 
     def __repr__(self) -> str:
         unit = {"seconds": "s", "bytes": "bytes"}[self.domain.unit]
@@ -329,8 +303,10 @@ class Stream:
         request: The request that is being generated.
     """
 
-    def __init__(self, checkpoint: Checkpoint, request: Request, source: LoadedPrompt, *, trace: bool) -> None:
-        self._checkpoint, self._source, self._trace = checkpoint, source, trace
+    def __init__(
+        self, checkpoint: Checkpoint, request: Request, source: LoadedPrompt, *, trace: bool, keep: int | None = None
+    ) -> None:
+        self._checkpoint, self._source, self._trace, self._keep = checkpoint, source, trace, keep
         self._generation = Generation(checkpoint.core, checkpoint.domain, request, trace=trace)
         self.request = self._generation.request
         self._events = iter(self._generation)
@@ -361,17 +337,17 @@ class Stream:
         return self._generation.depth_shares(candidate, since)
 
     def run(self) -> list[Continuation]:
-        """Generate the remaining steps and return all continuations."""
+        """Generate the remaining steps and return the continuations."""
         for _ in self._events:
             pass
         return self.continuations()
 
     def continuations(self) -> list[Continuation]:
         """Return what has been generated so far, up to the point where each piece is complete (no note without its end,
-        no partial UTF-8 character)."""
+        no partial UTF-8 character). With the option `keep` these are the best ones only, best first."""
         request = self.request if self._generation.finished else self.request.stopped_after(self.steps)
         nats = self._generation.log_probabilities()
-        return [
+        found = [
             Continuation(
                 checkpoint=self._checkpoint,
                 request=request,
@@ -383,6 +359,17 @@ class Stream:
             )
             for candidate, ids in enumerate(self._generation.continuations())
         ]
+        return found if self._keep is None else rank_continuations(found)[: self._keep]
 
     def __repr__(self) -> str:
         return f"Stream({counted(self.request.candidates, 'continuation')}, {counted(self.steps, 'step', 'd')})"
+
+
+def rank_continuations(continuations: Sequence[Continuation]) -> list[Continuation]:
+    """Return all samples of a request, best first, with their `ranking`."""
+    first = continuations[0]
+    nats, tokens = [one.log_probability for one in continuations], [one.ids.size for one in continuations]
+    places = rank(first.domain, first.request.prompt, [one.piece for one in continuations], nats, tokens)
+    for place in places:
+        continuations[place.candidate].ranking = place
+    return [continuations[place.candidate] for place in places]

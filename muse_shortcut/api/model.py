@@ -103,7 +103,7 @@ class Model:
             **options: See `Options`.
 
         Returns:
-            `num_samples` continuations.
+            `num_samples` continuations; with `keep` the best of them, best first.
 
         Raises:
             ArgumentsError: An option is unknown or out of its range.
@@ -130,24 +130,25 @@ class Model:
         check_prompt_seconds(self.domain, seconds, has_prompt=prompt is not None)
         source = read_prompt(self.domain, prompt, limit=seconds, warn=warn)
         split_point = self.domain.prompt(source.piece, seconds)
-        return self.start(
-            build_request(self.domain, split_point, self.checkpoint.sampling, options), source, trace=trace
-        )
+        request = build_request(self.domain, split_point, self.checkpoint.sampling, options)
+        return self.start(request, source, trace=trace, keep=plain_number(options.get("keep")))
 
-    def start(self, request: Request, source: LoadedPrompt | None = None, *, trace: bool = True) -> Stream:
+    def start(
+        self, request: Request, source: LoadedPrompt | None = None, *, trace: bool = True, keep: int | None = None
+    ) -> Stream:
         """Start a request that already exists, for example one from a sidecar.
 
         Args:
             request: The request.
             source: The prompt that the request was built from.
             trace: Whether to record what each token attends to.
+            keep: How many of the continuations to keep, the best ones; None keeps all.
 
         Raises:
             TokenizerError: A constraint cannot be met.
         """
-        return Stream(
-            self.checkpoint, request, source or LoadedPrompt(request.prompt.piece, "continuation"), trace=trace
-        )
+        source = source or LoadedPrompt(request.prompt.piece, "continuation")
+        return Stream(self.checkpoint, request, source, trace=trace, keep=keep)
 
     def __repr__(self) -> str:
         return f"Model({self.domain.kind!r}, {self.core.parameter_count():,} parameters)"

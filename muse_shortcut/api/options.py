@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from muse_shortcut.checks import require_range
+from muse_shortcut.checks import require, require_range
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
@@ -47,6 +47,9 @@ class Options(TypedDict, total=False):
     """Length of the continuation in steps of the model."""
     num_samples: int | None
     """Number of continuations, generated in one batch. Default: 1."""
+    keep: int | None
+    """Return only the best of the `num_samples` continuations, best first, each with its `Continuation.ranking`.
+    Default: all, in the order in which they were sampled."""
     seed: int | None
     """Seed of the sampling. The same seed and options give the same continuation. Default: a random seed, available as
     `Continuation.seed`."""
@@ -183,7 +186,7 @@ def plain_number(value: Any) -> Any:
 
 
 def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, requested: Mapping[str, Any]) -> Request:
-    return Request(
+    request = Request(
         prompt=prompt,
         sampling=replace(sampling, **{name: requested[name] for name in _SAMPLING if name in requested}),
         constraints=constraints,
@@ -192,6 +195,14 @@ def _request(prompt: Prompt[Any], sampling: SamplingConfig, constraints: Any, re
         seed=secrets.randbelow(2**32) if requested.get("seed") is None else requested["seed"],
         engine=requested.get("engine", "auto"),
     )
+    keep = requested.get("keep", 1)
+    require(
+        type(keep) is int and 1 <= keep <= request.candidates,
+        "keep",
+        keep,
+        f"1 to {{num_samples}}, {request.candidates}",
+    )
+    return request
 
 
 def _constraints(domain: Domain[Any], requested: Mapping[str, Any]) -> Constraints:

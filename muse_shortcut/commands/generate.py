@@ -166,9 +166,6 @@ def _generate(arguments: Namespace) -> int:
 
 def _output_options(arguments: Namespace) -> OutputOptions:
     """Return the requested outputs, as far as they are known without a model."""
-    samples = 1 if arguments.num_samples is None else arguments.num_samples
-    if arguments.keep is not None and not 1 <= arguments.keep <= samples:
-        raise ArgumentsError(f"--keep is {arguments.keep}; allowed: 1 to --num-samples, {samples}")
     return OutputOptions(
         keep=arguments.keep,
         trace=arguments.trace,
@@ -180,7 +177,7 @@ def _output_options(arguments: Namespace) -> OutputOptions:
 
 
 def _refuse_request_options(arguments: Namespace) -> None:
-    requested = request_options(arguments) | {name: getattr(arguments, name) for name in ("prompt", "encoding", "keep")}
+    requested = request_options(arguments) | {name: getattr(arguments, name) for name in ("prompt", "encoding")}
     used = next((name for name, value in requested.items() if value is not None), None)
     if used is not None:
         raise ArgumentsError(f"--from-json generates the same continuation again; it does not go with {spelt(used)}")

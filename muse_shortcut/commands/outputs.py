@@ -19,7 +19,6 @@ from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
     from muse_shortcut.api.continuation import Continuation
-    from muse_shortcut.evaluation.ranking import Ranked
 
 __all__ = [
     "Output",
@@ -65,8 +64,6 @@ class WrittenContinuation:
     continuation: Continuation
     numbered: Path
     """Path of its files without their suffixes."""
-    ranked: dict[str, Any] | None = None
-    """Its rank among the candidates, if they were ranked."""
     files: list[Path] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """Faults such as silence and loops, in words."""
@@ -84,7 +81,7 @@ class WrittenContinuation:
             "steps": len(one.ids),
             "nats_per_token": -one.log_probability / max(1, one.ids.size),
             "faults": self.faults,
-            "ranking": self.ranked,
+            "ranking": None if self.continuation.ranking is None else self.continuation.ranking.to_json(),
         }
 
 
@@ -160,29 +157,26 @@ def write_candidates(
     Raises:
         OutputError: A file could not be written.
     """
-    from muse_shortcut.evaluation.ranking import find_faults
+    from muse_shortcut.api.ranking import find_faults
     from muse_shortcut.generation.output_names import free_number
     from muse_shortcut.generation.trace import load_trace
 
     number = free_number(stem.parent, stem.name)
-    ranking = None if options.keep is None else _rank(continuations, terminal)
-    order = range(len(continuations)) if ranking is None else [one.candidate for one in ranking[: options.keep]]
+    if options.keep is not None:
+        continuations = _best(continuations, options.keep, terminal)
     written: list[WrittenContinuation] = []
 
     def add_file(continuation: WrittenContinuation, path: Path) -> None:
         continuation.files.append(path)
         terminal.result(str(path))
 
-    for place, candidate in enumerate(order):
-        one = continuations[candidate]
+    for one in continuations:
         numbered = stem if options.named else stem.with_name(f"{stem.name}-{number}")
         number += 1
-        new = WrittenContinuation(
-            continuation=one, numbered=numbered, ranked=None if ranking is None else ranking[place].to_json()
-        )
+        new = WrittenContinuation(continuation=one, numbered=numbered)
         add_file(new, one.save(new.path_with(one.domain.suffix)))
         sidecar = new.path_with(".json")
-        write_text(sidecar, one.sidecar(name=stem.name, sound=options.sound, ranking=new.ranked))
+        write_text(sidecar, one.sidecar(name=stem.name, sound=options.sound))
         add_file(new, sidecar)
         written.append(new)
     for new in written if options.trace else []:
@@ -278,22 +272,17 @@ def print_next_steps(
     terminal.hint(f"{kept}{verb} {first.path_with(files[0])}{also}{attention}")
 
 
-def _rank(continuations: Sequence[Continuation], terminal: Terminal) -> list[Ranked]:
-    from muse_shortcut.evaluation.ranking import rank
+def _best(continuations: Sequence[Continuation], keep: int, terminal: Terminal) -> list[Continuation]:
+    """Return the best continuations, and print the places of all."""
+    from muse_shortcut.api.continuation import rank_continuations
 
-    first = continuations[0]
-    found = rank(
-        first.domain,
-        first.request.prompt,
-        [one.piece for one in continuations],
-        [one.log_probability for one in continuations],
-        [one.ids.size for one in continuations],
-    )
-    for one in found:
+    ranked = rank_continuations(continuations)
+    places = [one.ranking for one in ranked if one.ranking is not None]
+    for one in places:
         far = "" if one.distance is None else f", distance {one.distance:.2f} from the prompt's end"
         faults = "".join(f"; {fault}" for fault in one.faults)
         nats = f"{one.nats_per_token:.3f} nats per token"
         terminal.hint(f"place {one.place}: candidate {one.candidate + 1} of {one.of}, {nats}{far}{faults}")
-    less = "" if found[0].distance is None else "; distance 1 is the candidates' mean, see docs/evaluation.md"
+    less = "" if places[0].distance is None else "; distance 1 is the candidates' mean, see docs/evaluation.md"
     terminal.hint(f"smaller is better{less}")
-    return found
+    return ranked[:keep]

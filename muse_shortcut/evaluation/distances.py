@@ -13,45 +13,19 @@ from numpy.typing import NDArray
 from muse_shortcut.evaluation.bootstrap import Interval, mean_interval
 from muse_shortcut.evaluation.continuations import CANDIDATES, Outcome
 from muse_shortcut.evaluation.overlap import overlap_interval
-from muse_tokenizers.measures import Histogram, Measure, Number
+from muse_tokenizers.measures import FAULTS, Histogram, Measure, Number, distance, is_over
 
 __all__ = [
     "CONTROLS",
-    "FAULTS",
     "Comparison",
     "Rate",
     "compare",
-    "distance",
     "distances",
-    "is_over",
     "rates",
 ]
 
 CONTROLS = ("other", "repeated")
 """The baselines."""
-FAULTS = (
-    ("longest_silence", 2.0, "are silent for more than 2 s", "silent for more than 2 s"),
-    ("longest_loop", 4.0, "loop for more than 4 bars", "loops for more than 4 bars"),
-)
-"""Faults: the measure, its limit, and the plural and singular of its name."""
-_HAIR = 1e-3
-"""Tolerance of the limits: sums of floats miss them by less."""
-
-
-def distance(one: Measure, other: Measure) -> float:
-    """Return the distance between two measures of the same name.
-
-    For histograms it is the total variation, half the sum of |p - q|, from 0 to 1. For numbers with a floor it is |ln(x
-    / y)|, with both clamped to the floor. For other numbers it is |x - y|, in their unit.
-    """
-    if isinstance(one, Histogram) and isinstance(other, Histogram):
-        assert one.bins == other.bins
-        return float(np.abs(one.shares - other.shares).sum() / 2)
-    assert isinstance(one, Number)
-    assert isinstance(other, Number)
-    if one.floor is None:
-        return abs(one.value - other.value)
-    return abs(math.log(max(one.value, one.floor) / max(other.value, one.floor)))
 
 
 def distances(outcome: Outcome) -> dict[str, dict[str, float]]:
@@ -169,11 +143,6 @@ class Rate:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def is_over(value: float, limit: float) -> bool:
-    """Whether a measure exceeds the limit of a fault."""
-    return value > limit + _HAIR
 
 
 def rates(outcomes: Sequence[Outcome]) -> list[Rate]:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_shortcut.evaluation.distances import FAULTS, distance, is_over
 from muse_shortcut.plots.timeline import clock
 from muse_tokenizers.base import Prompt
 from muse_tokenizers.domain import Domain
-from muse_tokenizers.measures import Measure, Number
+from muse_tokenizers.measures import FAULTS, Measure, Number, distance, is_over
 
 __all__ = ["Ranked", "find_faults", "rank"]
 
@@ -38,6 +37,7 @@ class Ranked:
     """Faults: silence, loops, or an empty continuation."""
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON, as they are in a sidecar."""
         return asdict(self)
 
 
