@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from small_visits import DOMAINS, Visit, unpacked, visit
 from symusic import Score
 
+from muse_shortcut.api.continuation import Continuation
+from muse_shortcut.api.model import Model
+from muse_shortcut.api.prompts import LoadedPrompt
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import hash_file
 from muse_shortcut.generation.ablation import SourceSpan, ablate_sources, allowed_at
@@ -290,18 +293,31 @@ def files_of(one: Visit, run: Run) -> Iterator[tuple[str, int, Path]]:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_every_download_has_the_content_of_its_kind(one: Visit, runs: dict[str, Run], domain: str) -> None:
+def test_every_download_has_the_content_of_its_kind_and_the_bytes_that_the_library_saves(
+    one: Visit, runs: dict[str, Run], domain: str, tmp_path: Path
+) -> None:
     run = runs[domain]
     stem = {"midi": "bach-prelude", "audio": "bach-fugue", "text": "garden"}[domain]
     taken = list(files_of(one, run))
+    prompt = LoadedPrompt(run.request.prompt.piece, run.name, run.file)
+    made = Model(run.checkpoint).start(run.request, prompt).run()
     assert len({path for *_, path in taken}) == len(taken) == 2 * len(KINDS[domain])
     for kind, number, path in taken:
         assert path.parent.parent == one.visitor.folder / run.id
         endings = {"trace": "trace.npz", "tracks": "tracks.zip"}
         assert path.name == f"{stem}-{number + 1}.{endings.get(kind, kind)}"
         CHECKS[kind](run, number, path)
+        if kind != "tracks":
+            assert path.read_bytes() == saved(made[number], path, tmp_path)
         before = hash_file(path)
         assert hash_file(export_file(one.visitor, run, number, kind)) == before
+
+
+def saved(one: Continuation, path: Path, folder: Path) -> bytes:
+    """What the library saves under the name of a download."""
+    if path.suffix == ".json":
+        return one.sidecar(name=path.stem.rpartition("-")[0], sound=one.domain.describe_sound()).encode()
+    return one.save(folder / path.name).read_bytes()
 
 
 def is_piece(run: Run, number: int, path: Path) -> None:

@@ -22,7 +22,7 @@ from muse_shortcut.generation.ablation import Explanation, explain
 from muse_shortcut.generation.engine import Generation
 from muse_shortcut.generation.request import Request, StepEvent
 from muse_shortcut.generation.sidecar import sidecar_text
-from muse_shortcut.generation.trace import Trace, save_trace
+from muse_shortcut.generation.trace import Trace, load_trace, save_trace
 from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
 from muse_tokenizers.base import Ids, Tokenizer, Waveform
 from muse_tokenizers.domain import Domain
@@ -201,6 +201,18 @@ class Continuation:
             self._traced().save_trace(self.candidate, Path(path), len(self.ids))
         else:
             save_trace(self._trace, Path(path))
+
+    def move_trace(self, path: str | Path) -> None:
+        """Write the trace to a file, and read it from there whenever it is needed, instead of keeping it in memory. An
+        existing file is replaced.
+
+        Raises:
+            ArgumentsError: The continuation was generated with `trace=False`.
+            OutputError: The file could not be written.
+        """
+        self.save_trace(path)
+        self._trace = self.trace = load_trace(path)
+        self._generation = None
 
     def step_at(self, seconds: float) -> int:
         """Return the step at a time in the piece: the first audio frame, or the first new note, at or after that time.

@@ -159,7 +159,6 @@ def write_candidates(
     """
     from muse_shortcut.api.ranking import find_faults
     from muse_shortcut.generation.output_names import free_number
-    from muse_shortcut.generation.trace import load_trace
 
     number = free_number(stem.parent, stem.name)
     if options.keep is not None:
@@ -180,7 +179,9 @@ def write_candidates(
         add_file(new, sidecar)
         written.append(new)
     for new in written if options.trace else []:
-        add_file(new, new.continuation.save(new.path_with(".trace.npz")))
+        # The saved file is memory-mapped: the rows of an hour need not be in memory.
+        new.continuation.move_trace(new.path_with(".trace.npz"))
+        add_file(new, new.path_with(".trace.npz"))
     # Sound is slow, and can be rendered again from the rest.
     for new in written if options.sound is not None else []:
         if new.continuation.domain.sound_rate is not None and new.continuation.domain.suffix != ".wav":
@@ -191,9 +192,6 @@ def write_candidates(
     problems = []
     for new in written if options.picture or options.explain is not None else []:
         one = new.continuation
-        if options.trace:
-            # The saved file is memory-mapped: the rows of an hour need not be in memory.
-            one.trace = load_trace(new.path_with(".trace.npz"))
         step = None
         try:
             if options.explain is not None:

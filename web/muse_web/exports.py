@@ -5,19 +5,13 @@ from __future__ import annotations
 import io
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from muse_shortcut.api.continuation import Continuation
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import make_folder, write_bytes, write_text
-from muse_shortcut.generation.sidecar import sidecar_text
-from muse_shortcut.plots.continuation import draw_continuation
-from muse_shortcut.plots.style import picture_bytes
-from muse_tokenizers.audio.waveforms import flac_bytes, wav_bytes
-from muse_tokenizers.base import Waveform
 from muse_tokenizers.midi.playing import instrument_parts
-from muse_web.session import Candidate, Run, Visitor
+from muse_web.session import Run, Visitor
 
 __all__ = ["KINDS", "export_file"]
 
@@ -27,6 +21,8 @@ KINDS = {
     "text": ("txt", "trace", "json", "svg", "png"),
 }
 """Kinds of file that each domain offers."""
+_SUFFIXES = {"trace": ".trace.npz", "tracks": ".tracks.zip"}
+"""Suffixes of the kinds that are not suffixes themselves."""
 
 _drawing = threading.Lock()
 """Held while drawing, since matplotlib's settings are global to the process."""
@@ -45,24 +41,24 @@ def export_file(visitor: Visitor, run: Run, number: int, kind: object, step: obj
     """
     if kind not in KINDS[run.domain]:
         raise ArgumentsError(f"kind is {kind!r}; allowed of {run.domain}: {', '.join(KINDS[run.domain])}")
-    candidate, trace = run.finished_candidate(number)
+    continuation = run.continuation(number)
     folder = make_folder(visitor.folder / run.id / f"export-{number + 1}")
-    stem = f"{_safe_name(run.name)}-{number + 1}"
-    if kind == "trace":
-        path = folder / f"{stem}.trace.npz"
-        write_bytes(path, (visitor.folder / run.id / f"trace-{number}.npz").read_bytes())
-    elif kind == "json":
-        path = folder / f"{stem}.json"
-        write_text(path, _sidecar(run, number, candidate, stem.rpartition("-")[0]))
+    name = _safe_name(run.name)
+    stem = f"{name}-{number + 1}"
+    path = folder / (stem + _SUFFIXES.get(str(kind), f".{kind}"))
+    if kind == "json":
+        write_text(path, continuation.sidecar(name=name, sound=continuation.domain.describe_sound()))
+    elif kind == "tracks":
+        write_bytes(path, _tracks_archive(continuation, stem))
     elif kind in ("svg", "png"):
-        if step is not None and (type(step) is not int or not 0 <= step < trace.steps):
-            raise ArgumentsError(f"step is {step!r}; this continuation has steps 0 to {trace.steps - 1}")
-        path = folder / f"{stem}{'' if step is None else f'-step-{step}'}.{kind}"
+        steps = len(continuation.ids)
+        if step is not None and (type(step) is not int or not 0 <= step < steps):
+            raise ArgumentsError(f"step is {step!r}; this continuation has steps 0 to {steps - 1}")
+        path = path if step is None else path.with_name(f"{stem}-step-{step}.{kind}")
         with _drawing:
-            write_bytes(path, _picture(run, candidate, stem, str(kind), step if isinstance(step, int) else None))
+            continuation.plot(path, step=step if isinstance(step, int) else None, title=stem)
     else:
-        path = folder / (f"{stem}.tracks.zip" if kind == "tracks" else f"{stem}.{kind}")
-        write_bytes(path, _ENCODERS[str(kind)](run, candidate, stem))
+        continuation.save(path)
     return path
 
 
@@ -73,53 +69,11 @@ def _safe_name(name: str) -> str:
     return kept[:60].encode()[:120].decode("utf-8", "ignore") or "continuation"
 
 
-def _piece_bytes(run: Run, candidate: Candidate, _: str) -> bytes:
-    return run.checkpoint.domain.dumps(candidate.piece)
-
-
-def _tracks_archive(run: Run, candidate: Candidate, stem: str) -> bytes:
+def _tracks_archive(continuation: Continuation, stem: str) -> bytes:
     """Return a ZIP archive with a MIDI file for each instrument."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, part in instrument_parts(candidate.piece):
+        for name, part in instrument_parts(continuation.piece):
             # A fixed modification time keeps the bytes reproducible.
-            archive.writestr(zipfile.ZipInfo(f"{stem}-{name}.mid"), run.checkpoint.domain.dumps(part))
+            archive.writestr(zipfile.ZipInfo(f"{stem}-{name}.mid"), continuation.domain.dumps(part))
     return buffer.getvalue()
-
-
-def _rendered(run: Run, candidate: Candidate) -> Waveform:
-    rendered = run.checkpoint.domain.sound(candidate.piece)
-    assert rendered is not None
-    return rendered
-
-
-_ENCODERS: dict[str, Callable[[Run, Candidate, str], bytes]] = {
-    "mid": _piece_bytes,
-    "txt": _piece_bytes,
-    "tracks": _tracks_archive,
-    "wav": lambda run, candidate, _: wav_bytes(_rendered(run, candidate)),
-    "flac": lambda run, candidate, _: flac_bytes(_rendered(run, candidate)),
-}
-
-
-def _sidecar(run: Run, number: int, candidate: Candidate, name: str) -> str:
-    domain = run.checkpoint.domain
-    request = run.request.stopped_after(run.steps) if run.stop.is_set() else run.request
-    return sidecar_text(
-        domain,
-        request,
-        checkpoint=run.checkpoint.digest,
-        candidate=number,
-        ids=candidate.ids,
-        log_probability=candidate.log_probability,
-        name=name,
-        source=run.file,
-        sound=domain.describe_sound(),
-    )
-
-
-def _picture(run: Run, candidate: Candidate, title: str, kind: Any, step: int | None) -> bytes:
-    assert candidate.trace is not None
-    prompt = run.request.prompt
-    figure = draw_continuation(run.checkpoint.domain, candidate.trace, candidate.piece, prompt, title, step)
-    return picture_bytes(figure, kind)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_shortcut.api.continuation import Continuation
 from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.files import make_folder
@@ -88,14 +89,15 @@ class Candidate:
     """Time in seconds of the piece up to which its sound is final."""
     sound: NDArray[np.float32] | None = None
     """(N,) samples of prompt and continuation, for audio."""
-    piece: Any = None
-    """Prompt and continuation, once generation has finished."""
-    trace: Trace | None = None
-    """Set once generation has finished; its rows are stored in the visitor's folder."""
-    log_probability: float = 0.0
-    """Sum over all steps, in nats."""
+    continuation: Continuation | None = None
+    """Set once generation has finished; its trace is stored in the visitor's folder."""
     tokens: list[list[Token]] | None = None
     """Descriptions of all ids, computed on the first inspection; only for music, whose labels depend on context."""
+
+    @property
+    def piece(self) -> Any:
+        """Prompt and continuation; None until generation has finished."""
+        return None if self.continuation is None else self.continuation.piece
 
 
 @dataclass(kw_only=True)
@@ -125,7 +127,8 @@ class Run:
     def nbytes(self) -> int:
         """Bytes of sound in memory and of traces on disk."""
         sound = sum(one.sound.nbytes for one in self.candidates if one.sound is not None)
-        return sound + sum(one.trace.attention.nbytes for one in self.candidates if one.trace is not None)
+        finished = [one.continuation for one in self.candidates if one.continuation is not None]
+        return sound + sum(one.trace.attention.nbytes for one in finished)
 
     def candidate(self, number: int) -> Candidate:
         """Raises NotFoundError."""
@@ -137,10 +140,14 @@ class Run:
 
     def finished_candidate(self, number: int) -> tuple[Candidate, Trace]:
         """A finished candidate and its trace. Raises NotFoundError."""
-        candidate = self.candidate(number)
-        if candidate.trace is None:
+        return self.candidate(number), self.continuation(number).trace
+
+    def continuation(self, number: int) -> Continuation:
+        """The continuation of a finished candidate. Raises NotFoundError."""
+        found = self.candidate(number).continuation
+        if found is None:
             raise NotFoundError("this continuation is still being generated; its attention can be seen when it is done")
-        return candidate, candidate.trace
+        return found
 
 
 @dataclass(kw_only=True)

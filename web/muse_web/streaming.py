@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from muse_shortcut.api.continuation import Stream
 from muse_shortcut.api.model import Model
+from muse_shortcut.api.prompts import LoadedPrompt
 from muse_shortcut.generation.request import StepEvent
-from muse_shortcut.generation.trace import load_trace
 from muse_tokenizers.base import Ids, Prompt, Waveform
 from muse_tokenizers.domain import Domain
 from muse_web.session import Candidate, Run, Visitor
@@ -45,7 +45,7 @@ def generate(run: Run, visitor: Visitor) -> Iterator[Event]:
     streams: list[_CandidateStream] = []
     period = 0.0
     try:
-        stream = Model(run.checkpoint).start(request)
+        stream = Model(run.checkpoint).start(request, LoadedPrompt(request.prompt.piece, run.name, run.file))
         streams += [_CandidateStream(run, stream, number) for number in range(request.candidates)]
         yield _started(run)
         started = sent = time.perf_counter()
@@ -120,17 +120,17 @@ def _make_folder(folder: Path) -> bool:
 def _done(run: Run, stream: Stream, streams: list[_CandidateStream], folder: Path) -> Event:
     views = []
     for number, one in enumerate(stream.continuations()):
-        path = folder / f"trace-{number}.npz"
-        one.save_trace(path)
-        trace, (ids, piece) = load_trace(path), streams[number].end()
-        sound = piece.samples[0] if isinstance(piece, Waveform) else None
+        one.move_trace(folder / f"trace-{number}.npz")
+        sound = streams[number].end()
+        if sound is not None:
+            one.piece = sound
+        view = continuation_view(run.checkpoint.domain, one.trace, one.piece, run.request.prompt)
+        if sound is not None:
+            view["sound"] = SoundGrid(sound.sample_rate, sound.samples.shape[1]).view(sound.samples[0])
         run.candidates[number] = Candidate(
-            ids=ids, ready=float("inf"), sound=sound, piece=piece, trace=trace, log_probability=one.log_probability
+            ids=one.ids, ready=float("inf"), sound=None if sound is None else sound.samples[0], continuation=one
         )
-        view = continuation_view(run.checkpoint.domain, trace, piece, run.request.prompt)
-        if isinstance(piece, Waveform):
-            view["sound"] = SoundGrid(piece.sample_rate, piece.samples.shape[1]).view(piece.samples[0])
-        views.append(view | {"nats_per_token": -one.log_probability / max(1, ids.size)})
+        views.append(view | {"nats_per_token": -one.log_probability / max(1, one.ids.size)})
     return {"type": "done", "stopped": run.stop.is_set(), "steps": stream.steps, "candidates": views}
 
 
@@ -162,13 +162,12 @@ class _CandidateStream:
         self._sent = len(ids)
         return part | {"steps": len(ids), "ready": ready, "shares": shares_view(shares)}
 
-    def end(self) -> tuple[Ids, Any]:
-        """Return all ids, and the piece with its prompt."""
-        ids = self._stream.ids(self._number)
+    def end(self) -> Waveform | None:
+        """Return the piece with its prompt, if it was decoded while it was generated."""
         if self._sound is None:
-            return ids, self._run.checkpoint.domain.join(self._run.request.prompt, ids)
-        samples = self._sound.end(ids[self._sent :])
-        return ids, Waveform(samples=samples[None], sample_rate=self._sound.sample_rate)
+            return None
+        samples = self._sound.end(self._stream.ids(self._number)[self._sent :])
+        return Waveform(samples=samples[None], sample_rate=self._sound.sample_rate)
 
     def close(self) -> None:
         """Stop decoding."""
