@@ -31,8 +31,10 @@ class AbcTokenizer(muse.Tokenizer[str]):
 
 
 class AbcDomain(muse.Domain[str]):
-    suffixes, suffix = frozenset({".abc"}), ".abc"
-    unit, counted, words = "bytes", "characters", True
+    info = muse.DomainInfo(
+        title="Tunes", noun="a tune", counted="characters", suffixes=frozenset({".abc"}), suffix=".abc", words=True
+    )
+    unit, view = "bytes", "text"
 
     def loads(self, data: bytes, name: str = "the tune", *, warn: Any = None) -> str:
         text = data.decode("ascii", "replace").replace("\r\n", "\n")

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from muse_tokenizers.audio.tokenizer import AudioTokenizer
     from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Token, Tokenizer, Variations, Waveform
     from muse_tokenizers.domain import Domain
+    from muse_tokenizers.domain_info import DomainInfo
     from muse_tokenizers.errors import (
         CodecError,
         ConstraintError,
@@ -147,6 +148,7 @@ _MODULES = {
         "CodecError",
         "UnwritablePieceError",
     ),
+    "muse_tokenizers.domain_info": ("DomainInfo",),
     "muse_tokenizers.loading": ("domain_of", "register_domain"),
     "muse_tokenizers.measures": ("CopyUnits",),
     "muse_tokenizers.midi.constraints": ("MidiConstraints",),
@@ -174,6 +176,7 @@ __all__ = [
     "CopyUnits",
     "Core",
     "Domain",
+    "DomainInfo",
     "DownloadError",
     "Explanation",
     "FileWarning",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from muse_shortcut.config import ModelConfig
-from muse_tokenizers.built_in import CONTENT_NAMES
+from muse_tokenizers.built_in import domain_info
 from muse_tokenizers.wording import counted
 
 __all__ = ["licence_of", "model_card", "parent_facts", "with_metadata"]
@@ -35,7 +35,7 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
 
     Args:
         name: Name of the model.
-        domain: midi, audio or text.
+        domain: Kind of the domain.
         shape: Configuration of the network.
         parameters: Number of parameters.
         facts: Training metadata, including that of its parent; of a run whose best checkpoint is step 0, also
@@ -46,7 +46,7 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
         *_metadata(domain),
         f"# {name}",
         "",
-        f"Continues {CONTENT_NAMES.get(domain, domain)} with muse-shortcut. {parameters:,} parameters: "
+        f"Continues {domain_info(domain).content or domain} with muse-shortcut. {parameters:,} parameters: "
         f"{counted(shape.layers, 'layer')}, width {shape.width}, {counted(shape.heads, 'head')}, context "
         f"{shape.context:,}; {kind}. This card was generated "
         "from the metadata of the training.",
@@ -69,7 +69,7 @@ def with_metadata(card: str, domain: str) -> str:
 
 
 def _metadata(domain: str) -> list[str]:
-    kind = {"midi": ["music", "midi"], "audio": ["music", "audio"]}.get(domain, [domain])
+    kind = domain_info(domain).tags or (domain,)
     return ["---", "library_name: muse-shortcut", "tags:", *(f"- {tag}" for tag in [*kind, "muse-shortcut"]), "---", ""]
 
 

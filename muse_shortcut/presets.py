@@ -80,4 +80,4 @@ PRESET_WORDS: dict[str, str] = {
 
 def preset_of(domain: str) -> str:
     """Return the default preset of a domain."""
-    return domain if domain in ("audio", "text") else "small"
+    return domain if domain in PRESETS else "small"

@@ -24,6 +24,7 @@ from muse_shortcut.data.preparation import Preparation, prepare
 from muse_shortcut.data.scan import SourceFile
 from muse_tokenizers.base import Ids, Prompt, Token, Tokenizer
 from muse_tokenizers.domain import Domain
+from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.loading import register_domain
 
@@ -69,7 +70,7 @@ def midi_store(factory: pytest.TempPathFactory) -> Path:
 
         folder = factory.mktemp("midi")
         domain = MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"]))
-        files = scan_files(write_music(folder / "music"), None, domain.suffixes, "file")
+        files = scan_files(write_music(folder / "music"), None, domain.info.suffixes, "file")
         how = Preparation(workers=1, seed=0, held_out=0.15, source={"sources": ["made by hand"]})
         prepare([files], domain, folder / "store", how)
         _made["store"] = folder / "store"
@@ -141,8 +142,7 @@ class NumberDomain(Domain[list[int]]):
     """
 
     tokenizer: Numbers
-    suffixes = frozenset({".txt"})
-    suffix = ".txt"
+    info = DomainInfo(suffixes=frozenset({".txt"}), suffix=".txt")
     steps_per_second = 7.0
 
     def read(self, path: Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from muse_shortcut.checkpoints import Checkpoint, load_checkpoint, save_checkpoi
 from muse_shortcut.generation.sidecar import read_sidecar
 from muse_tokenizers import loading
 from muse_tokenizers.base import Constraints, Ids, Prompt, Token, Tokenizer
-from muse_tokenizers.built_in import NOUNS, UNITS, WRITTEN_SUFFIXES
+from muse_tokenizers.built_in import BUILT_IN, UNITS
 from muse_tokenizers.domain import EMBEDDED, Domain
+from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import (
     ConstraintError,
     UnknownTokenizerError,
@@ -66,8 +67,7 @@ class TuneTokenizer(Tokenizer[str]):
 class TuneDomain(Domain[str]):
     """Files of their names."""
 
-    suffixes = frozenset({".tune"})
-    suffix = ".tune"
+    info = DomainInfo(suffixes=frozenset({".tune"}), suffix=".tune")
 
     def dumps(self, piece: str) -> bytes:
         return piece.encode()
@@ -173,7 +173,9 @@ def test_a_checkpoint_of_it_continues_files_and_its_sidecar_repeats_them(model: 
 @pytest.mark.parametrize("kind", BUILT_IN_DOMAINS)
 def test_what_commands_know_of_a_domain_is_what_its_class_has(kind: str) -> None:
     domain = domain_class(kind)
-    assert (domain.noun, domain.unit, domain.suffix) == (NOUNS[kind], UNITS[kind], WRITTEN_SUFFIXES[kind][0])
+    known = replace(BUILT_IN[kind], suffixes=domain.info.suffixes, reads=domain.info.reads)
+    assert (domain.info, domain.unit) == (known, UNITS[kind])
+    assert domain.info.suffixes <= BUILT_IN[kind].suffixes
 
 
 def test_a_domain_whose_view_does_not_exist_is_not_registered() -> None:

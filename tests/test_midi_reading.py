@@ -291,7 +291,7 @@ def test_a_prompt_from_its_file_and_from_a_sidecar_has_the_same_texts() -> None:
 
 
 def test_karaoke_and_riff_files_are_midi_files() -> None:
-    assert {".mid", ".midi", ".kar", ".rmi"} == MidiDomain.suffixes
+    assert {".mid", ".midi", ".kar", ".rmi"} == MidiDomain.info.suffixes
 
 
 # What is repaired

@@ -366,7 +366,7 @@ def test_files_that_are_not_music_are_rejected_with_a_reason(tmp_path: Path) -> 
     write_midi(music / "no-notes.mid", 60, notes=0)
     (music / "copy.mid").write_bytes(good)
     domain = MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["performance"]))
-    files = scan_files(music, None, domain.suffixes, "file")
+    files = scan_files(music, None, domain.info.suffixes, "file")
     how = Preparation(workers=2, seed=0, held_out=0.2, source={})
     seen: list[tuple[int, int, int]] = []
     manifest = prepare([files], domain, tmp_path / "store", how, lambda *counts: seen.append(counts))

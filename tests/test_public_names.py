@@ -17,7 +17,7 @@ NAMES = {
     "traces": "Trace Explanation load_trace",
     "cores": "Core StepOutput ModelConfig ShortcutConfig MixingConfig SamplingConfig PRESETS register_last_layer",
     "tokenizers": "Tokenizer MidiTokenizer AudioTokenizer TextTokenizer load_tokenizer register_domain Grammar Ids "
-    "CopyUnits Prompt Token Variations Waveform Constraints Domain domain_of "
+    "CopyUnits Prompt Token Variations Waveform Constraints Domain DomainInfo domain_of "
     "AudioConstraints MidiConstraints TextConstraints",
     "data": "prepare Recipe load_recipe Store Piece open_store TrainingBatches evaluation_windows",
     "training": "train TrainConfig TrainingOptions TrainingObserver TrainingPlan TrainingResult Status",

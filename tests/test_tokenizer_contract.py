@@ -23,8 +23,8 @@ pytest_plugins = ["all_tokenizers"]
 
 
 def test_a_piece_survives_its_file(some: Domain[Any], example: Example, tmp_path: Path) -> None:
-    path = tmp_path / f"piece{some.suffix}"
-    assert some.suffix in some.suffixes
+    path = tmp_path / f"piece{some.info.suffix}"
+    assert some.info.suffix in some.info.suffixes
     for piece in example.pieces():
         some.write(piece, path)
         assert path.read_bytes() == some.dumps(piece)
@@ -43,7 +43,7 @@ def test_bytes_become_the_piece_they_were_made_of(some: Domain[Any], example: Ex
 
 
 def test_a_file_of_another_kind_is_refused_in_one_line(some: Domain[Any], example: Example, tmp_path: Path) -> None:
-    path = tmp_path / f"piece{some.suffix}"
+    path = tmp_path / f"piece{some.info.suffix}"
     path.write_bytes(example.damaged)
     for attempt in (path, tmp_path, tmp_path / "none"):
         with pytest.raises(UnreadablePieceError, match=r"^[^\n]+$") as caught:

@@ -26,11 +26,14 @@ from muse_shortcut.files import hash_file
 from muse_shortcut.generation.ablation import SourceSpan, ablate_sources, allowed_at
 from muse_shortcut.generation.trace import Trace, load_trace
 from muse_tokenizers.audio.waveforms import wav_bytes
-from muse_web.exports import KINDS, export_file
+from muse_tokenizers.loading import domain_class
+from muse_web.exports import export_file, kinds_of_files
 from muse_web.inspection import ablate, inspect_step, matrix, rows, sound
 from muse_web.session import NotFoundError, Run
 from muse_web.streaming import generate
 from muse_web.views import tile_of
+
+KINDS = {domain: kinds_of_files(domain_class(domain).info) for domain in DOMAINS}
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from muse_tokenizers.midi.tokenizer import MidiTokenizer
 from muse_web.checkpoint_registry import CheckpointRegistry
 from muse_web.exports import export_file
 from muse_web.generation_requests import new_source
-from muse_web.session import Limits, NotFoundError, Visitors
+from muse_web.session import Limits, NotFoundError, Visitors, lengths_of
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_repairs_are_reported_with_the_visitors_name_of_the_file(one: Visit, tmp
 
         def read(self, path: Path, *, limit: float | None, warn: Warn) -> Any:
             warn(f"{path}: 3 notes had no end")
-            assert limit == one.limits.piece["midi"] + 1
+            assert limit == one.limits.longest_prompt("midi") + 1
             return self._domain.read(path, limit=limit)
 
     class Mended(CheckpointRegistry):
@@ -223,7 +223,7 @@ def test_too_large_or_too_long_prompts_are_refused_with_the_limit(tmp_path: Path
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_lengths_and_candidates_have_limits(one: Visit, domain: str) -> None:
-    most = one.limits.new[domain]
+    most = lengths_of(domain).longest
     for amount in (0, -1, most * 1.01, "nothing"):
         with pytest.raises(ArgumentsError, match=r"^(seconds|bytes) is [^\n]+; allowed: [^\n]+$"):
             one.example(domain, amount=amount)

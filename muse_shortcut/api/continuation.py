@@ -180,13 +180,13 @@ class Continuation:
             self.plot(path)
         elif ending == ".json":
             write_text(path, self.sidecar(name=path.stem, sound=self.domain.describe_sound(soundfont, loudness)))
-        elif ending == self.domain.suffix:
+        elif ending == self.domain.info.suffix:
             write_bytes(path, self.domain.dumps(self.piece))
         elif ending in _SOUND and (waveform := self.sound(soundfont, loudness)) is not None:
             write_bytes(path, _SOUND[ending](waveform))
         else:
-            sound = () if self.domain.sound_rate is None else tuple(_SOUND)
-            allowed = dict.fromkeys((self.domain.suffix, *sound, ".json", ".npz", *_PICTURES))
+            info = self.domain.info
+            allowed = dict.fromkeys((info.suffix, *(_SOUND if info.has_sound else ()), ".json", ".npz", *_PICTURES))
             raise ArgumentsError(f"{path}: allowed endings for {self.tokenizer.kind}: {', '.join(allowed)}")
         return path
 

@@ -8,22 +8,22 @@ from pathlib import Path
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.shipped import prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.suffixes import TEXT, kind_by_suffix
+from muse_tokenizers.built_in import domain_info
+from muse_tokenizers.suffixes import kind_by_suffix
 
 __all__ = ["check_one_file", "exists", "find_prompt"]
 
 
-def find_prompt(domain: str, word: str, *, words: bool | None = None, suffixes: frozenset[str] = TEXT) -> Path | None:
+def find_prompt(domain: str, word: str) -> Path | None:
     """Return the file or shipped prompt of this name; None if the word is itself text to continue.
 
     Args:
         domain: Kind of the model's domain.
         word: A path, the name of a shipped prompt, or a text.
-        words: Whether a prompt of the domain may be literal text; None takes the rule of the built-in domain.
-        suffixes: Suffixes of its files, by which the name of a missing file is distinguished from text.
 
     Raises:
         ArgumentsError: The word names a folder, or none of these.
+        UnknownTokenizerError: There is no such domain.
     """
     if not word:
         raise ArgumentsError("the prompt is empty; omit it to generate without a prompt")
@@ -33,8 +33,9 @@ def find_prompt(domain: str, word: str, *, words: bool | None = None, suffixes: 
     shipped = shipped_prompt(domain, word)
     if shipped is not None:
         return shipped
-    if domain == "text" if words is None else words:
-        if Path(word).suffix.lower() in suffixes and " " not in word:
+    info = domain_info(domain)
+    if info.words:
+        if Path(word).suffix.lower() in info.suffixes and " " not in word:
             raise ArgumentsError(f"there is no file {word}, and by its suffix it is not text to continue")
         return None
     names = prompt_names(domain)

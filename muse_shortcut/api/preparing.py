@@ -66,8 +66,10 @@ def prepare(
     several = sources if isinstance(sources, Sequence) and not isinstance(sources, str | tuple) else [sources]
     named = [_named(source, tokenizer.kind) for source in several]
     domain = domain_of(tokenizer)
-    files, unused = find_files(named, domain.suffixes, group_by, domain=domain.kind, any_ending=domain.divisible)
-    if domain.divisible:
+    files, unused = find_files(
+        named, domain.info.suffixes, group_by, domain=domain.kind, any_ending=domain.info.divisible
+    )
+    if domain.info.divisible:
         files = [
             text_parts(found, recipe, held_out=held_out, encoding=domain.encoding)
             for found, (recipe, _) in zip(files, named, strict=True)

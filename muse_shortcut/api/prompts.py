@@ -55,7 +55,9 @@ def read_prompt(
         check_one_file(path)
         return LoadedPrompt(domain.read(path, limit=limit, warn=warn), path.stem, path.name)
     if isinstance(prompt, bytes | bytearray | memoryview):
-        return LoadedPrompt(domain.loads(bytes(prompt), "the prompt", warn=warn), "words" if domain.words else "prompt")
+        return LoadedPrompt(
+            domain.loads(bytes(prompt), "the prompt", warn=warn), "words" if domain.info.words else "prompt"
+        )
     try:
         piece = domain.piece_of(prompt)
     except UnreadablePieceError as error:
@@ -63,14 +65,14 @@ def read_prompt(
     if piece is None:
         raise ArgumentsError(
             f"a prompt of {domain.kind} cannot be of type {type(prompt).__name__}; allowed: a path, bytes, "
-            f"{domain.object_noun}, or None"
+            f"{domain.info.object_noun}, or None"
         )
-    name = domain.piece_noun
+    name = domain.info.piece_noun
     return LoadedPrompt(domain.reread(piece, f"the {name}", warn=warn), name)
 
 
 def _named(domain: Domain[Any], word: str, limit: float | None, warn: Warn) -> LoadedPrompt:
-    path = find_prompt(domain.kind, word, words=domain.words, suffixes=domain.suffixes)
+    path = find_prompt(domain.kind, word)
     if path is None:
         return LoadedPrompt(domain.loads(word.encode("utf-8", "surrogateescape"), "the prompt", warn=warn), "words")
     return LoadedPrompt(domain.read(path, limit=limit, warn=warn), path.stem, path.name)

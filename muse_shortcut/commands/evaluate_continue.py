@@ -92,7 +92,7 @@ def _evaluate(arguments: Namespace) -> None:
         raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^32 - 1")
     lengths = Lengths(prompt=arguments.prompt_seconds, continuation=arguments.seconds)
     model = load(arguments.checkpoint or arguments.domain, device=arguments.device)
-    files = _files(arguments, model.domain.suffixes, terminal)
+    files = _files(arguments, model.domain.info.suffixes, terminal)
     asked = {name: getattr(arguments, name) for name in _OPTIONS} | {"greedy": arguments.greedy or None}
     options = {name: value for name, value in asked.items() if value is not None}
     with terminal.progress("choosing", arguments.pieces) as bar:
@@ -143,10 +143,10 @@ def _files(arguments: Namespace, suffixes: frozenset[str], terminal: Terminal) -
     from muse_shortcut.commands.sources import fetch_under_bars, name_source
     from muse_shortcut.data.sources import find_files
     from muse_shortcut.data.splits import split_files
-    from muse_tokenizers.loading import domain_class
+    from muse_tokenizers.built_in import domain_info
 
     source, domain = name_source(arguments.data, arguments.domain), arguments.domain
-    any_ending, fetch = domain_class(domain).divisible, fetch_under_bars(terminal)
+    any_ending, fetch = domain_info(domain).divisible, fetch_under_bars(terminal)
     [files], _ = find_files([source], suffixes, None, domain=domain, any_ending=any_ending, fetch=fetch)
     chosen = arguments.split or ("test" if any(file.split for file in files) else "all")
     if chosen == "all":

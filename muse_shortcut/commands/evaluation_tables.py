@@ -249,7 +249,7 @@ class Tables:
         domain: Domain[Any],
     ) -> None:
         """Print copies in the model's and the true continuations; `longest` has the continued piece and its run."""
-        counted, (measure, least) = domain.counted, domain.copy_threshold
+        counted, (measure, least) = domain.info.counted, domain.copy_threshold
         bound = f"over {least:g} {({'count': counted, 'length': domain.unit} | {'bars': 'bars'})[measure]}"
         rows = []
         for name, one in summaries.items():

@@ -77,7 +77,9 @@ def check_explained_step(explained: ExplainedStep, domain: Domain[object], reque
         return
     assert explained.seconds is not None
     if domain.unit != "seconds":
-        raise ArgumentsError(f"--explain is {explained.word}; allowed: a step from 0, since {domain.noun} has no times")
+        raise ArgumentsError(
+            f"--explain is {explained.word}; allowed: a step from 0, since {domain.info.noun} has no times"
+        )
     start, length, first = request.prompt.split_point, request.constraints.length, 0.0
     if domain.steps_per_second is not None:
         # Every frame has its own time, so a time in the prompt is not a new frame.

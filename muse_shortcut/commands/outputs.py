@@ -13,7 +13,7 @@ from muse_shortcut.commands.command_line import Terminal
 from muse_shortcut.commands.explained_step import ExplainedStep, explanation_lines, find_step
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import write_text
-from muse_tokenizers.built_in import WRITTEN_SUFFIXES
+from muse_tokenizers.built_in import domain_info
 from muse_tokenizers.levels import LOUDNESS, QUIETEST
 from muse_tokenizers.wording import counted
 
@@ -120,10 +120,8 @@ def choose_output(out: str, domain: str) -> Output:
     Raises:
         ArgumentsError: The suffix belongs to another domain.
     """
-    from muse_tokenizers.loading import domain_class
-
     path = Path(out)
-    allowed = WRITTEN_SUFFIXES.get(domain) or (domain_class(domain).suffix,)
+    allowed = domain_info(domain).written
     suffixes = (*allowed, *_SUFFIXES)
     if path.is_dir() or path.suffix.lower() not in {*suffixes, *_OTHER_SUFFIXES}:
         return Output(folder=path)
@@ -173,7 +171,7 @@ def write_candidates(
         numbered = stem if options.named else stem.with_name(f"{stem.name}-{number}")
         number += 1
         new = WrittenContinuation(continuation=one, numbered=numbered)
-        add_file(new, one.save(new.path_with(one.domain.suffix)))
+        add_file(new, one.save(new.path_with(one.domain.info.suffix)))
         sidecar = new.path_with(".json")
         write_text(sidecar, one.sidecar(name=stem.name, sound=options.sound))
         add_file(new, sidecar)
@@ -184,7 +182,7 @@ def write_candidates(
         add_file(new, new.path_with(".trace.npz"))
     # Sound is slow, and can be rendered again from the rest.
     for new in written if options.sound is not None else []:
-        if new.continuation.domain.sound_rate is not None and new.continuation.domain.suffix != ".wav":
+        if ".wav" in new.continuation.domain.info.written[1:]:
             add_file(
                 new,
                 new.continuation.save(new.path_with(".wav"), soundfont=options.soundfont, loudness=options.loudness),
@@ -260,7 +258,7 @@ def print_next_steps(
     first = written[0]
     files = [
         one
-        for one in dict.fromkeys((".wav", ".mid", first.continuation.domain.suffix))
+        for one in dict.fromkeys((".wav", ".mid", first.continuation.domain.info.suffix))
         if first.path_with(one).exists()
     ]
     verb = "listen to" if ".wav" in files else "open" if ".mid" in files else "read"

@@ -124,14 +124,14 @@ def _prepare(arguments: Namespace) -> None:
     domain = domain_class(arguments.domain)
     sources, unused = find_files(
         named,
-        domain.suffixes,
+        domain.info.suffixes,
         arguments.group_by,
         domain=arguments.domain,
-        any_ending=domain.divisible,
+        any_ending=domain.info.divisible,
         fetch=fetch_under_bars(terminal),
     )
     sources, excluded_files = _without(sources, excluded)
-    if domain.divisible:
+    if domain.info.divisible:
         recipes = [recipe for recipe, _ in named]
         sources = [
             text_parts(files, one, held_out=arguments.held_out, encoding=arguments.encoding)

@@ -16,7 +16,7 @@ from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputErro
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint, prompt_names, shipped_prompt
 from muse_shortcut.suggesting import did_you_mean, spelt
-from muse_tokenizers.built_in import CONTENT_NAMES, NOUNS, OPTION_DOMAINS, refused_option
+from muse_tokenizers.built_in import BUILT_IN, OPTION_DOMAINS, domain_info, refused_option
 from muse_tokenizers.contents import content_of, describe_foreign, head_of, kind_of_file
 from muse_tokenizers.errors import TokenizerError, UnreadablePieceError, Warn
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
@@ -91,7 +91,7 @@ def choose_target(arguments: Namespace) -> Target:
         domain = plugin or found or of_checkpoint or _unknown(prompt)
     elif domain in BUILT_IN_DOMAINS and found not in (None, domain) and prompt is not None and finding.exists(prompt):
         raise ArgumentsError(
-            f"{prompt} is {CONTENT_NAMES[str(found)]}, not {CONTENT_NAMES[domain]}; leave out {domain}, or name "
+            f"{prompt} is {BUILT_IN[str(found)].content}, not {BUILT_IN[domain].content}; leave out {domain}, or name "
             "another file"
         )
     return Target(domain=domain, prompt=prompt)
@@ -107,12 +107,7 @@ def find_prompt(target: Target) -> Path | None:
         return None
     if target.prompt == STANDARD_INPUT:
         return Path("stdin")
-    if target.domain in BUILT_IN_DOMAINS:
-        return finding.find_prompt(target.domain, target.prompt)
-    from muse_tokenizers.loading import domain_class
-
-    domain = domain_class(target.domain)
-    return finding.find_prompt(target.domain, target.prompt, words=domain.words, suffixes=domain.suffixes)
+    return finding.find_prompt(target.domain, target.prompt)
 
 
 def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piece:
@@ -182,7 +177,7 @@ def _check_options_of_plugin(arguments: Namespace, domain: str) -> None:
     """Refuse options that only built-in domains have; the constraints of the domain check the others."""
     for name in ("encoding", "soundfont", "loudness"):
         if getattr(arguments, name) is not None:
-            raise ArgumentsError(f"--{name} is an option of {NOUNS[OPTION_DOMAINS[name][0]]}, not of {domain}")
+            raise ArgumentsError(f"--{name} is an option of {BUILT_IN[OPTION_DOMAINS[name][0]].noun}, not of {domain}")
 
 
 def _domain_of_prompt(word: str) -> str | None:
@@ -202,7 +197,9 @@ def _domain_of_sidecar(file: str, domain: str | None) -> str:
         raise ArgumentsError(f"cannot read {file}: {what}; {expected}") from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         content = content_of(head_of(Path(file)))
-        what = "is not one" if content is None or content.called == "text" else f"is {content.called}"
+        what = (
+            "is not one" if content is None or (content.is_text and content.advice is None) else f"is {content.called}"
+        )
         beside = Path(file).with_suffix(".json")
         hint = did_you_mean(str(beside), [str(beside)]) if str(beside) != file and beside.is_file() else ""
         raise ArgumentsError(f"{expected}; {file} {what}{hint}") from error
@@ -259,7 +256,7 @@ def _refuse_file(path: Path) -> NoReturn:
         allowed = "" if ";" in foreign else "; allowed: a MIDI file, a sound file or a text file"
         raise ArgumentsError(f"{path} {foreign}{allowed}")
     content = content_of(head_of(path))
-    if content is not None and content.domain == "text":
+    if content is not None and content.is_text:
         if _is_sidecar(path):
             raise ArgumentsError(
                 f"{path} is the sidecar of a continuation; to generate it again: muse-generate --from-json {path}"
@@ -287,8 +284,8 @@ def _refuse_several(domain: str | None, words: Sequence[str]) -> NoReturn:
     joined = " ".join(words)
     if finding.exists(joined):
         raise ArgumentsError(f"a file name with spaces needs quotes: {joined!r}")
-    if not there and domain == "text":
-        raise ArgumentsError(f'words to continue need quotes: muse-generate text "{joined}"')
+    if not there and domain is not None and domain_info(domain).words:
+        raise ArgumentsError(f'words to continue need quotes: muse-generate {domain} "{joined}"')
     if words[0] not in there and domain is None and not Path(words[0]).suffix:
         hint = (
             did_you_mean(words[0], installed_domains()) or '; words to continue need quotes: muse-generate text "WORDS"'

@@ -228,6 +228,7 @@ class Recipe:
         _require_name("name", self.name)
         _require_text("title", self.title)
         # Imported here because only recipes need the tokenizers.
+        from muse_tokenizers.built_in import domain_info
         from muse_tokenizers.loading import domain_kinds
 
         _require_choice("domain", self.domain, domain_kinds())
@@ -250,8 +251,9 @@ class Recipe:
         _require_name("tokenizer", self.tokenizer)
         lines = isinstance(self.between, tuple) and len(self.between) == 2 and all(map(_is_line, self.between))
         _require(self.between is None or lines, "between", self.between, "the beginnings of two lines, or null")
-        text = self.domain == "text" or (self.between is None and not isinstance(self.split, ByteSplit))
-        _require(text, "domain", self.domain, "text, where there is a split by bytes or `between`")
+        whole = self.between is None and not isinstance(self.split, ByteSplit)
+        divisible = whole or domain_info(self.domain).divisible
+        _require(divisible, "domain", self.domain, "text, where there is a split by bytes or `between`")
 
 
 _Part = TypeVar("_Part", bound=Licence | Split | Recipe)

@@ -24,6 +24,7 @@ from muse_shortcut.data.recipe import (
     TableSplit,
 )
 from muse_shortcut.errors import RecipeError
+from muse_tokenizers.built_in import domain_info
 from muse_tokenizers.contents import describe_foreign, is_misnamed
 from muse_tokenizers.wording import counted
 
@@ -177,7 +178,7 @@ def scan_files(
     unused: dict[str, str] = {}
     files = dict(_walk(root, unused.__setitem__)) if root.is_dir() else {root.name: root}
     # Texts may have any suffix; the recipe selects them.
-    any_ending = recipe is not None and recipe.domain == "text"
+    any_ending = recipe is not None and domain_info(recipe.domain).divisible
 
     def counts(path: Path) -> bool:
         by_content = recipe is None and domain is not None

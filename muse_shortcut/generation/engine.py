@@ -115,8 +115,8 @@ class Generation:
             if allowed is not None and not allowed[0, stream, one]:
                 label = tokenizer.vocabulary()[one]
                 raise ArgumentsError(
-                    f"id {one} ({label!r}) is not allowed at step {self._steps}: the grammar of {self._domain.noun} or "
-                    "a constraint excludes it there"
+                    f"id {one} ({label!r}) is not allowed at step {self._steps}: the grammar of "
+                    f"{self._domain.info.noun} or a constraint excludes it there"
                 )
         return np.repeat(step[None], self.request.candidates, axis=0)
 

@@ -43,7 +43,5 @@ def write_samples(checkpoint: Checkpoint, prompt: Ids, run: Path, step: int, see
             seed=seed,
         )
         [made] = Model(checkpoint).start(request, trace=False).run()
-        written.append(made.save(folder / f"{name}{domain.suffix}"))
-        if domain.sound_rate is not None and domain.suffix != ".wav":
-            written.append(made.save(folder / f"{name}.wav"))
+        written += [made.save(folder / f"{name}{suffix}") for suffix in domain.info.written]
     return written

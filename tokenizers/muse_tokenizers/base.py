@@ -64,7 +64,7 @@ class Token:
     value: int | None = None
     """The value of the label if it is a number, such as a pitch from 0 to 127."""
     characters: Span | None = None
-    """Text: range of the characters that contain any of its bytes."""
+    """Text: range of the characters that contain any of its bytes; None where a byte is a character."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

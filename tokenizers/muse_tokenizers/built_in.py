@@ -2,7 +2,7 @@
 
 Commands use it for `--help` and to check options and prompts, before they load anything slow: the modules of the
 domains import numpy and symusic. The classes of the domains take their attributes of the same meaning from here. Cheap
-to import, and imports nothing.
+to import.
 """
 
 from __future__ import annotations
@@ -10,32 +10,84 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from muse_tokenizers.domain_info import DomainInfo, OfferedLengths
+from muse_tokenizers.suffixes import MIDI, SOUND, TEXT
+
 __all__ = [
-    "CONTENT_NAMES",
+    "BUILT_IN",
     "DEFAULT_LENGTHS",
-    "NOUNS",
     "OPTION_DOMAINS",
     "UNITS",
-    "WRITTEN_SUFFIXES",
+    "domain_info",
     "refused_option",
 ]
 
-NOUNS = {"midi": "music", "audio": "sound", "text": "text"}
-"""`Domain.noun` by domain."""
-CONTENT_NAMES = {"midi": "MIDI", "audio": "sound", "text": "text"}
-"""Name of the content of files, by domain."""
+BUILT_IN = {
+    "midi": DomainInfo(
+        title="Music",
+        noun="music",
+        content="MIDI",
+        piece_noun="score",
+        object_noun="a symusic.Score",
+        counted="notes",
+        tags=("music", "midi"),
+        suffixes=MIDI,
+        suffix=".mid",
+        reads="MIDI file (.mid, .kar, .rmi)",
+        has_parts=True,
+        has_sound=True,
+    ),
+    "audio": DomainInfo(
+        title="Sound",
+        noun="sound",
+        content="sound",
+        piece_noun="waveform",
+        object_noun="a pair of an array and its sample rate",
+        counted="frames",
+        tags=("music", "audio"),
+        suffixes=frozenset(SOUND),
+        suffix=".wav",
+        has_sound=True,
+        lengths=OfferedLengths(default=5.0, longest=60.0, longest_prompt=600.0),
+    ),
+    "text": DomainInfo(
+        title="Text",
+        noun="text",
+        content="text",
+        piece_noun="text",
+        object_noun="a str",
+        counted="characters",
+        suffixes=TEXT,
+        suffix=".txt",
+        reads="text (.txt, .md)",
+        words=True,
+        divisible=True,
+    ),
+}
+"""`Domain.info` by domain; that of the class knows which sound files can be read here."""
 UNITS: dict[str, Literal["seconds", "bytes"]] = {"midi": "seconds", "audio": "seconds", "text": "bytes"}
 """`Domain.unit` by domain."""
 DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800.0}
 """Default length of a continuation, by unit."""
-WRITTEN_SUFFIXES = {"midi": (".mid", ".wav"), "audio": (".wav",), "text": (".txt",)}
-"""`Domain.suffix` by domain, and the suffix of the rendered sound."""
 OPTION_DOMAINS = {
     "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
     "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
     "soundfont": ("midi",), "loudness": ("midi",), "encoding": ("text",),
 }  # fmt: skip
 """Options of a continuation that only some domains have."""
+
+
+def domain_info(kind: str) -> DomainInfo:
+    """Return what is known of a domain, without importing it if it is built in.
+
+    Raises:
+        UnknownTokenizerError, PluginError: There is no such domain, or its package does not work.
+    """
+    if kind in BUILT_IN:
+        return BUILT_IN[kind]
+    from muse_tokenizers.loading import domain_class
+
+    return domain_class(kind).info
 
 
 def refused_option(name: str, domain: str, written: Callable[[str], str] = str) -> str | None:
@@ -50,6 +102,7 @@ def refused_option(name: str, domain: str, written: Callable[[str], str] = str) 
     if domains is None or domain in domains:
         return None
     is_length = name in DEFAULT_LENGTHS or name == "bars"
-    length = f"; {NOUNS[domain]} takes {written(UNITS[domain])}" if is_length else ""
-    others = " and ".join(NOUNS[one] for one in domains)
-    return f"{written(name)} is an option of {others}, not of {NOUNS[domain]}{length}"
+    noun = BUILT_IN[domain].noun
+    length = f"; {noun} takes {written(UNITS[domain])}" if is_length else ""
+    others = " and ".join(BUILT_IN[one].noun for one in domains)
+    return f"{written(name)} is an option of {others}, not of {noun}{length}"

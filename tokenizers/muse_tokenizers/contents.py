@@ -76,6 +76,11 @@ class Content:
     advice: str | None = None
     """What to do with a file that is rarely, or never, meant to be read as it is."""
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is text, of whatever format."""
+        return self.domain == "text"
+
 
 def content_of(head: bytes) -> Content | None:
     """Identify content by its first bytes; None if they are ambiguous."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Piece, Prompt, Span, Tokenizer, Unit, Variations, Waveform
+from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import (
     ConstraintError,
     InvalidConstraintError,
@@ -41,25 +42,11 @@ View = Literal["notes", "sound", "text"]
 class Domain(ABC, Generic[Piece]):
     """A modality: its files, prompts, grammar, measures and sound."""
 
-    noun: ClassVar[str] = "this domain"
-    """Name of its content in messages: "music"."""
-    piece_noun: ClassVar[str] = "piece"
-    """Name of one piece in messages: "score"."""
-    object_noun: ClassVar[str] = "the object of its domain"
-    """Name in messages of the objects that `piece_of` accepts."""
+    info: ClassVar[DomainInfo]
+    """Its names and files."""
     view: ClassVar[View] = "notes"
-    suffixes: ClassVar[frozenset[str]]
-    """Suffixes of the files that `read` supports, in lower case with the dot."""
-    suffix: ClassVar[str]
-    """Suffix of the files that `write` writes."""
-    divisible: ClassVar[bool] = False
-    """Whether files, with any suffix, may be prepared in parts; see `read_part`."""
-    words: ClassVar[bool] = False
-    """Whether a prompt may be literal text: what `loads` accepts, in UTF-8."""
     unit: ClassVar[Unit] = "seconds"
     """Unit of positions in a piece (durations, split points, segments, spans)."""
-    counted: ClassVar[str] = "tokens"
-    """Name of what `copy_units` counts."""
     copy_threshold: ClassVar[CopyThreshold] = ("count", 50)
     constraints_type: ClassVar[type[Constraints]] = Constraints
     default_temperature: ClassVar[float] = 1.0
@@ -166,6 +153,10 @@ class Domain(ABC, Generic[Piece]):
     @abstractmethod
     def duration(self, piece: Piece) -> float:
         """Return the length of a piece in the unit of the domain."""
+
+    def parts(self, piece: Piece) -> list[tuple[str, Piece]]:
+        """Return the parts of a piece that are of use on their own, such as the tracks of a score, by name."""
+        return []
 
     # Sound
 
@@ -294,7 +285,7 @@ class Domain(ABC, Generic[Piece]):
         known = {field.name for field in fields(self.constraints_type)}
         for name in asked:
             if name not in known:
-                raise InvalidConstraintError(name, asked[name], f"none, since {self.noun} has none")
+                raise InvalidConstraintError(name, asked[name], f"none, since {self.info.noun} has none")
         return replace(self.default_constraints(), **asked)
 
     def variations(self) -> Variations:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.domain import Domain, View
+from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import PluginError, UnknownTokenizerError
 from muse_tokenizers.json_files import read_json
 from muse_tokenizers.plugins import DOMAINS, installed_domains, load_plugin
@@ -33,8 +34,8 @@ def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) 
         domain: Class of the domain.
 
     Raises:
-        UnknownTokenizerError: The kind is that of a built-in domain or is missing, a class lacks a method, or
-            the view of the domain does not exist.
+        UnknownTokenizerError: The kind is that of a built-in domain or is missing, a class lacks a method or
+            `info`, or the view of the domain does not exist.
     """
     kind = getattr(tokenizer, "kind", None)
     if not isinstance(kind, str) or not kind.isidentifier() or kind in _BUILT_IN:
@@ -45,6 +46,8 @@ def register_domain(tokenizer: type[Tokenizer[Any]], domain: type[Domain[Any]]) 
         lacking = sorted(getattr(one, "__abstractmethods__", ()))
         if lacking:
             raise UnknownTokenizerError(f"the {noun} {one.__name__} lacks {', '.join(lacking)}")
+    if not isinstance(getattr(domain, "info", None), DomainInfo):
+        raise UnknownTokenizerError(f"the domain {domain.__name__} lacks info, a DomainInfo with its suffixes")
     if domain.view not in get_args(View):
         raise UnknownTokenizerError(
             f"the domain {domain.__name__} has the view {domain.view!r}; allowed: {', '.join(get_args(View))}"

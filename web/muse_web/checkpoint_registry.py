@@ -12,10 +12,11 @@ from muse_shortcut.errors import ArgumentsError, CheckpointError
 from muse_shortcut.hub import fetch_model, is_on_hub
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import default_checkpoint
+from muse_tokenizers.loading import domain_kinds
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
-__all__ = ["DOMAINS", "CheckpointRegistry"]
+__all__ = ["CheckpointRegistry"]
 
-DOMAINS = ("midi", "audio", "text")
 _MAX_LOADED = 6
 """Number of checkpoints kept in memory."""
 
@@ -39,14 +40,20 @@ class CheckpointRegistry:
         if folder is not None and not folder.is_dir():
             raise ArgumentsError(f"--checkpoints is {folder}; allowed: a folder that holds checkpoints")
         self._device = choose_device(device)
-        self._folders = {domain: {default_checkpoint(domain).name: default_checkpoint(domain)} for domain in DOMAINS}
+        shipped = {domain: default_checkpoint(domain) for domain in BUILT_IN_DOMAINS}
+        self._folders = {domain: {path.name: path} for domain, path in shipped.items()}
         for found in _checkpoints(folder) if folder is not None else []:
             domain = _domain_of(found)
-            if domain in self._folders and folder is not None:
+            if domain in domain_kinds() and folder is not None:
                 name = str(found.relative_to(folder)) if found != folder else _name_of(named)
-                self._folders[domain].setdefault(name, found)
+                self._folders.setdefault(domain, {}).setdefault(name, found)
         self._loaded: dict[Path, Checkpoint] = {}
         self._lock = threading.Lock()
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that have a checkpoint, the built-in ones first."""
+        return tuple(self._folders)
 
     def names(self, domain: str) -> list[str]:
         """Return the names of a domain's checkpoints, the shipped one first."""
@@ -56,7 +63,7 @@ class CheckpointRegistry:
         """Return a checkpoint, and load it if necessary.
 
         Args:
-            domain: midi, audio or text.
+            domain: One of `domains`.
             name: One of `names`; None or an empty string selects the shipped one.
 
         Raises:
@@ -64,7 +71,7 @@ class CheckpointRegistry:
             CheckpointError: The checkpoint is damaged.
         """
         if not isinstance(domain, str) or domain not in self._folders:
-            raise ArgumentsError(f"domain is {domain!r}; allowed: {', '.join(DOMAINS)}")
+            raise ArgumentsError(f"domain is {domain!r}; allowed: {', '.join(self.domains)}")
         folders = self._folders[domain]
         name = name or next(iter(folders))
         if not isinstance(name, str) or name not in folders:

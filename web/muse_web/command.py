@@ -87,6 +87,5 @@ def _limits(arguments: Namespace, limits: Limits) -> Limits:
     if arguments.upload_mb is not None:
         limits = replace(limits, upload_bytes=round(arguments.upload_mb * 2**20))
     if arguments.minutes is not None:
-        seconds = 60.0 * arguments.minutes
-        limits = replace(limits, piece=limits.piece | {"midi": seconds, "audio": seconds})
+        limits = replace(limits, prompt_seconds=60.0 * arguments.minutes)
     return limits

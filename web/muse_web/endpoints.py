@@ -16,6 +16,7 @@ from gradio.events import api
 
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_tokenizers.errors import InvalidOptionError
+from muse_tokenizers.loading import domain_class
 from muse_web.checkpoint_registry import CheckpointRegistry
 from muse_web.exports import export_file
 from muse_web.generation_requests import new_run, new_source
@@ -25,7 +26,7 @@ from muse_web.streaming import generate
 from muse_web.uploads import Uploads
 from muse_web.views import piece_view
 
-__all__ = ["LABELS", "TITLES", "Api"]
+__all__ = ["LABELS", "Api", "title_of"]
 
 Json = dict[str, Any]
 
@@ -35,9 +36,7 @@ LABELS = {
     "no_repeat_ngram": "No-repeat n-gram", "instruments": "Instruments", "key": "Key", "tempo": "Tempo",
 }  # fmt: skip
 """Labels of the options on the page, by their names in Python."""
-TITLES = {"midi": "Music", "audio": "Sound", "text": "Text"}
-"""The buttons by which a visitor chooses a domain."""
-_CHOICE = re.compile(r"choose (midi|audio|text) for it")
+_CHOICE = re.compile(r"choose (\w+) for it")
 _PARAMETERS = {"num_samples": "candidates", "bytes": "length"}
 """Options that have another name in `/continue_*` than in Python."""
 _WARNINGS = 8
@@ -282,11 +281,16 @@ class Api:
         self.visitors.disconnect(request.session_hash)
 
 
+def title_of(domain: str) -> str:
+    """Return the title of the button by which a visitor chooses a domain."""
+    return domain_class(domain).info.title or domain.capitalize()
+
+
 def _problem(error: Exception) -> Json:
     message = (
         error.worded(lambda option: LABELS.get(option, option)) if isinstance(error, InvalidOptionError) else str(error)
     )
-    return {"problem": _line(_CHOICE.sub(lambda found: f"choose {TITLES[found[1]]} for it", message))}
+    return {"problem": _line(_CHOICE.sub(lambda found: f"choose {title_of(found[1])} for it", message))}
 
 
 def _line(message: str) -> str:

@@ -10,17 +10,11 @@ from pathlib import Path
 from muse_shortcut.api.continuation import Continuation
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.files import make_folder, write_bytes, write_text
-from muse_tokenizers.midi.playing import instrument_parts
+from muse_tokenizers.domain_info import DomainInfo
 from muse_web.session import Run, Visitor
 
-__all__ = ["KINDS", "export_file"]
+__all__ = ["export_file", "kinds_of_files"]
 
-KINDS = {
-    "midi": ("mid", "tracks", "wav", "flac", "trace", "json", "svg", "png"),
-    "audio": ("wav", "flac", "trace", "json", "svg", "png"),
-    "text": ("txt", "trace", "json", "svg", "png"),
-}
-"""Kinds of file that each domain offers."""
 _SUFFIXES = {"trace": ".trace.npz", "tracks": ".tracks.zip"}
 """Suffixes of the kinds that are not suffixes themselves."""
 
@@ -28,19 +22,30 @@ _drawing = threading.Lock()
 """Held while drawing, since matplotlib's settings are global to the process."""
 
 
+def kinds_of_files(info: DomainInfo) -> tuple[str, ...]:
+    """Return the kinds of file that a domain offers of a continuation."""
+    pieces = [
+        info.suffix.removeprefix("."),
+        *(["tracks"] if info.has_parts else []),
+        *(["wav", "flac"] if info.has_sound else []),
+    ]
+    return tuple(dict.fromkeys([*pieces, "trace", "json", "svg", "png"]))
+
+
 def export_file(visitor: Visitor, run: Run, number: int, kind: object, step: object = None) -> Path:
     """Write one file of a candidate to the visitor's folder and return its path.
 
     Args:
-        kind: One of `KINDS` for the domain.
+        kind: One of `kinds_of_files`.
         step: For pictures, the generated step whose sources are shown; None selects one.
 
     Raises:
         ArgumentsError, NotFoundError: The candidate has no such file.
         OutputError: The file could not be written.
     """
-    if kind not in KINDS[run.domain]:
-        raise ArgumentsError(f"kind is {kind!r}; allowed of {run.domain}: {', '.join(KINDS[run.domain])}")
+    kinds = kinds_of_files(run.checkpoint.domain.info)
+    if kind not in kinds:
+        raise ArgumentsError(f"kind is {kind!r}; allowed of {run.domain}: {', '.join(kinds)}")
     continuation = run.continuation(number)
     folder = make_folder(visitor.folder / run.id / f"export-{number + 1}")
     name = _safe_name(run.name)
@@ -70,10 +75,12 @@ def _safe_name(name: str) -> str:
 
 
 def _tracks_archive(continuation: Continuation, stem: str) -> bytes:
-    """Return a ZIP archive with a MIDI file for each instrument."""
+    """Return a ZIP archive with a file for each part: for music, each instrument."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, part in instrument_parts(continuation.piece):
+        for name, part in continuation.domain.parts(continuation.piece):
             # A fixed modification time keeps the bytes reproducible.
-            archive.writestr(zipfile.ZipInfo(f"{stem}-{name}.mid"), continuation.domain.dumps(part))
+            archive.writestr(
+                zipfile.ZipInfo(f"{stem}-{name}{continuation.domain.info.suffix}"), continuation.domain.dumps(part)
+            )
     return buffer.getvalue()

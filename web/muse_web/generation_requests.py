@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from muse_shortcut.api.options import build_request
+from muse_shortcut.checkpoints import Checkpoint
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_shortcut.shipped import prompt_names, shipped_prompt
@@ -22,8 +23,8 @@ from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import TokenizerError, Warn, warn_about_file
 from muse_tokenizers.midi.playing import score_of_notes
 from muse_tokenizers.wording import counted
-from muse_web.checkpoint_registry import DOMAINS, CheckpointRegistry
-from muse_web.session import Candidate, Limits, Run, Source, Visitor
+from muse_web.checkpoint_registry import CheckpointRegistry
+from muse_web.session import Candidate, Limits, Run, Source, Visitor, lengths_of
 from muse_web.uploads import Uploads
 
 __all__ = ["Json", "new_run", "new_source"]
@@ -59,9 +60,10 @@ def new_source(
     domain, checkpoint = payload.get("domain"), payload.get("checkpoint")
     if payload.get("example"):
         name = str(payload["example"])
-        path = shipped_prompt(str(domain), name) if domain in DOMAINS and "/" not in name else None
+        known_domain = domain in registry.domains
+        path = shipped_prompt(str(domain), name) if known_domain and "/" not in name else None
         if path is None:
-            known = ", ".join(prompt_names(str(domain))) if domain in DOMAINS else "none"
+            known = (known_domain and ", ".join(prompt_names(str(domain)))) or "none"
             raise ArgumentsError(f"example is {name!r}; allowed of {domain}: {known}")
         return _source_of_file(visitor, registry, limits, (domain, checkpoint), path, path.name, warn)
     if payload.get("upload"):
@@ -69,8 +71,8 @@ def new_source(
             name = Path(str(payload.get("name") or path.name)).name
             return _source_of_file(visitor, registry, limits, (domain, checkpoint), path, name, warn)
     if payload.get("notes") is not None:
-        return _source_of_notes(visitor, registry, limits, checkpoint, payload)
-    return _source_of_words(visitor, registry, limits, checkpoint, payload.get("words"))
+        return _source_of_notes(visitor, limits, registry.get(domain, checkpoint), payload)
+    return _source_of_words(visitor, limits, registry.get(domain, checkpoint), payload.get("words"))
 
 
 def _source_of_file(
@@ -97,7 +99,7 @@ def _source_of_file(
     size = path.stat().st_size
     if size > limits.upload_bytes:
         raise ArgumentsError(f"{name} has {size / 2**20:.1f} MiB; allowed: up to {limits.upload_bytes / 2**20:.0f}")
-    domain, most = checkpoint.domain, limits.piece[checkpoint.domain.kind]
+    domain, most = checkpoint.domain, limits.longest_prompt(checkpoint.domain.kind)
 
     # Visitors know their files by name; they should not see paths on the server.
     try:
@@ -107,9 +109,7 @@ def _source_of_file(
     return _keep(visitor, limits, checkpoint, piece, name, name)
 
 
-def _source_of_notes(
-    visitor: Visitor, registry: CheckpointRegistry, limits: Limits, checkpoint: object, payload: Json
-) -> Source:
+def _source_of_notes(visitor: Visitor, limits: Limits, checkpoint: Checkpoint, payload: Json) -> Source:
     """Open notes that were played on the page. Raises ArgumentsError, UnreadablePieceError."""
     notes = payload["notes"]
     try:
@@ -122,23 +122,25 @@ def _source_of_notes(
         raise ArgumentsError(f"{len(played):,} notes were played; allowed: up to 20,000")
     if not finite:
         raise ArgumentsError("a played note has no start or no end")
-    return _keep(visitor, limits, registry.get("midi", checkpoint), score_of_notes(played, tempo), "played", None)
+    piece = checkpoint.domain.piece_of(score_of_notes(played, tempo))
+    if piece is None:
+        raise ArgumentsError(f"notes are not a prompt of {checkpoint.domain.kind}")
+    return _keep(visitor, limits, checkpoint, piece, "played", None)
 
 
-def _source_of_words(
-    visitor: Visitor, registry: CheckpointRegistry, limits: Limits, checkpoint: object, words: object
-) -> Source:
+def _source_of_words(visitor: Visitor, limits: Limits, checkpoint: Checkpoint, words: object) -> Source:
     """Open text that was typed. Raises ArgumentsError, UnreadablePieceError."""
     if not isinstance(words, str) or not words:
         raise ArgumentsError("there is no text to continue; type some, or start from nothing")
-    chosen = registry.get("text", checkpoint)
-    piece = chosen.domain.loads(words.encode("utf-8", "replace"), "what was typed")
-    return _keep(visitor, limits, chosen, piece, "words", None)
+    if not checkpoint.domain.info.words:
+        raise ArgumentsError(f"text is not a prompt of {checkpoint.domain.kind}")
+    piece = checkpoint.domain.loads(words.encode("utf-8", "replace"), "what was typed")
+    return _keep(visitor, limits, checkpoint, piece, "words", None)
 
 
 def _keep(visitor: Visitor, limits: Limits, checkpoint: Any, piece: Any, name: str, file: str | None) -> Source:
     domain = checkpoint.domain
-    most = limits.piece[domain.kind]
+    most = limits.longest_prompt(domain.kind)
     if domain.duration(piece) > most:
         raise ArgumentsError(f"{name} is too long; allowed: up to {_length_text(most, domain.unit)}")
     source = Source(
@@ -256,7 +258,11 @@ def _options(payload: Json, domain: Domain[Any], limits: Limits) -> dict[str, An
     options[unit] = (_number if unit == "seconds" else _whole)(payload.get("amount"), unit, None)
     if options[unit] is None and options["bars"] is None:
         options[unit] = DEFAULT_LENGTHS[unit]
-    for name, most in (("num_samples", limits.candidates), ("bars", limits.bars), (unit, limits.new[domain.kind])):
+    for name, most in (
+        ("num_samples", limits.candidates),
+        ("bars", limits.bars),
+        (unit, lengths_of(domain.kind).longest),
+    ):
         if options[name] is not None and not 0 < options[name] <= most:
             raise OptionError(name, options[name], f"more than 0, up to {most:g}")
     return options

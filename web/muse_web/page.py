@@ -18,12 +18,11 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.shipped import prompt_names
 from muse_shortcut.version import __version__
-from muse_tokenizers.audio.decoding import kinds_of_sound
 from muse_tokenizers.loading import domain_class
 from muse_tokenizers.midi.labels import drum_name, program_name
-from muse_web.checkpoint_registry import DOMAINS
-from muse_web.endpoints import LABELS, TITLES, Api
-from muse_web.exports import KINDS
+from muse_web.endpoints import LABELS, Api, title_of
+from muse_web.exports import kinds_of_files
+from muse_web.session import lengths_of
 from muse_web.views import palette_view
 
 __all__ = ["STATIC", "make_page", "make_theme"]
@@ -31,10 +30,8 @@ __all__ = ["STATIC", "make_page", "make_theme"]
 STATIC = Path(__file__).parent / "static"
 """Scripts and styles, served without a build step."""
 
-_READS = {"midi": "MIDI file (.mid, .kar, .rmi)", "text": "text (.txt, .md)"}
-"""Files that can be opened, as a phrase after "a"; for sound it depends on the installed decoders."""
-_DEFAULT_AMOUNTS = {"midi": 20, "audio": 5, "text": 800}
-"""Default length of a continuation, in the unit of its domain."""
+_FIRST = "midi"
+"""The domain that is chosen when the page opens."""
 _TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
@@ -95,17 +92,17 @@ def _configuration(api: Api) -> dict[str, Any]:
     limits = api.limits
     return {
         "domains": {
-            domain: {
-                "title": TITLES[domain],
-                "unit": domain_class(domain).unit,
-                "view": domain_class(domain).view,
-                "examples": prompt_names(domain),
-                "reads": _READS.get(domain) or kinds_of_sound(),
-                "suffixes": sorted(domain_class(domain).suffixes),
-                "kinds": list(KINDS[domain]),
-                "longest": limits.piece[domain],
+            kind: {
+                "title": title_of(kind),
+                "unit": domain.unit,
+                "view": domain.view,
+                "examples": prompt_names(kind),
+                "reads": domain.info.opened,
+                "suffixes": sorted(domain.info.suffixes),
+                "kinds": list(kinds_of_files(domain.info)),
+                "longest": limits.longest_prompt(kind),
             }
-            for domain in DOMAINS
+            for kind, domain in ((kind, domain_class(kind)) for kind in api.registry.domains)
         },
         "uploadBytes": limits.upload_bytes,
         "colours": palette_view(3),
@@ -113,21 +110,25 @@ def _configuration(api: Api) -> dict[str, Any]:
     }
 
 
+def _amount_info(domain: str) -> str:
+    return f"{domain_class(domain).unit.capitalize()} of new {domain_class(domain).info.noun}."
+
+
 class _Controls:
     """The controls beside the stage, and their event handlers."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        default = api.registry.get("midi").sampling
+        default, lengths = api.registry.get(_FIRST).sampling, lengths_of(_FIRST)
         self.domain = gr.Radio(
-            [(title, domain) for domain, title in TITLES.items()], value="midi", label="What to continue",
+            [(title_of(domain), domain) for domain in api.registry.domains], value=_FIRST, label="What to continue",
             elem_id="muse-domain",
         )  # fmt: skip
         gr.HTML("<div id='muse-prompt'></div>", padding=False, apply_default_css=False)
-        most = api.limits.new["midi"]
         self.amount = gr.Slider(
-            1, most, value=20, step=1, label=LABELS["seconds"], info="Seconds of new music.", elem_id="muse-amount"
-        )
+            1, lengths.longest, value=lengths.default, step=1, label=LABELS["seconds"], info=_amount_info(_FIRST),
+            elem_id="muse-amount",
+        )  # fmt: skip
         self.temperature = gr.Slider(
             0.1, 2.0, value=default.temperature, step=0.01, label=LABELS["temperature"],
             info="Lower: more predictable. Higher: more varied.", elem_id="muse-temperature",
@@ -152,7 +153,7 @@ class _Controls:
 
     def _more(self, default: SamplingConfig) -> None:
         self.checkpoint = gr.Dropdown(
-            self._api.registry.names("midi"), value=self._api.registry.names("midi")[0], label="Checkpoint",
+            self._api.registry.names(_FIRST), value=self._api.registry.names(_FIRST)[0], label="Checkpoint",
             info="The model that generates.", elem_id="muse-checkpoint",
         )  # fmt: skip
         self.top_p = gr.Slider(
@@ -233,13 +234,13 @@ class _Controls:
 
     def _for_domain(self, domain: str) -> list[Any]:
         names = self._api.registry.names(domain)
-        default, unit = _DEFAULT_AMOUNTS[domain], domain_class(domain).unit
-        info = f"{unit.capitalize()} of new {domain_class(domain).noun}."
+        lengths, least = lengths_of(domain), 50 if domain_class(domain).unit == "bytes" else 1
         constraints = {field.name for field in fields(domain_class(domain).constraints_type)}
-        step, least = (50, 50) if unit == "bytes" else (1, 1)
         return [
             gr.update(choices=names, value=names[0]),
-            gr.update(minimum=least, maximum=self._api.limits.new[domain], value=default, step=step, info=info),
+            gr.update(
+                minimum=least, maximum=lengths.longest, value=lengths.default, step=least, info=_amount_info(domain)
+            ),
             *(gr.update(visible=name in constraints) for name in self._constraints()),
             *self._for_checkpoint(domain, names[0]),
         ]

@@ -20,8 +20,10 @@ from muse_shortcut.files import make_folder
 from muse_shortcut.generation.request import Request
 from muse_shortcut.generation.trace import Trace
 from muse_tokenizers.base import Ids, Token, Waveform
+from muse_tokenizers.domain_info import USUAL_LENGTHS, OfferedLengths
+from muse_tokenizers.loading import domain_class
 
-__all__ = ["Candidate", "Limits", "NotFoundError", "Run", "Source", "Visitor", "Visitors"]
+__all__ = ["Candidate", "Limits", "NotFoundError", "Run", "Source", "Visitor", "Visitors", "lengths_of"]
 
 
 class NotFoundError(MuseError):
@@ -33,10 +35,10 @@ class Limits:
     """Limits per visitor, and for all visitors together."""
 
     upload_bytes: int = 25 * 2**20
-    piece: dict[str, float] = field(default_factory=lambda: {"midi": 1800.0, "audio": 600.0, "text": 1_000_000.0})
-    """Longest prompt per domain, in seconds or bytes."""
-    new: dict[str, float] = field(default_factory=lambda: {"midi": 300.0, "audio": 60.0, "text": 10_000.0})
-    """Longest continuation per domain, in seconds or bytes."""
+    piece: dict[str, float] = field(default_factory=dict)
+    """Longest prompt per domain, in seconds or bytes, where it is not that of the domain's `OfferedLengths`."""
+    prompt_seconds: float | None = None
+    """Longest prompt of the other domains that are measured in seconds; None for that of their `OfferedLengths`."""
     bars: int = 100
     """Longest continuation in bars."""
     candidates: int = 4
@@ -56,6 +58,18 @@ class Limits:
     """A visitor is removed after so long without a call; an open page calls every minute."""
     disconnected_seconds: float = 600.0
     """A visitor is removed so long after the connection was lost, unless they call again."""
+
+    def longest_prompt(self, domain: str) -> float:
+        """Return the longest prompt of a domain, in seconds or bytes."""
+        if self.prompt_seconds is not None and domain_class(domain).unit == "seconds":
+            return self.piece.get(domain, self.prompt_seconds)
+        return self.piece.get(domain, lengths_of(domain).longest_prompt)
+
+
+def lengths_of(domain: str) -> OfferedLengths:
+    """Return the lengths that the page offers of a domain."""
+    found = domain_class(domain)
+    return found.info.lengths or USUAL_LENGTHS[found.unit]
 
 
 @dataclass(kw_only=True)

@@ -204,22 +204,23 @@ class _SoundView(_PieceView):
 
 class _TextView(_PieceView):
     def piece(self, domain: Domain[Any], piece: Any) -> dict[str, Any]:
-        hidden = max(0, len(piece) - _TEXT_SHOWN)
-        while hidden and piece[hidden] & 0xC0 == 0x80:  # not inside a character
+        data = domain.dumps(piece)
+        hidden = max(0, len(data) - _TEXT_SHOWN)
+        while hidden and data[hidden] & 0xC0 == 0x80:  # not inside a character
             hidden += 1
-        return {"text": piece[hidden:].decode("utf-8", "replace"), "hidden": hidden}
+        return {"text": data[hidden:].decode("utf-8", "replace"), "hidden": hidden}
 
     def progress(
         self, domain: Domain[Any], prompt: Prompt[Any], ids: Ids, sent: int
     ) -> tuple[dict[str, Any], float | None]:
         spans = _characters([row[0] for row in domain.tokenizer.describe(ids)])
-        text = domain.tokenizer.decode(ids).decode("utf-8", "replace")
+        text = _text_of(domain, ids)
         begin, units = int(spans[sent, 0]) if sent < len(spans) else len(text), _units(text)
         return {"text": text[begin:], "from": int(units[begin]), "characters": packed(units[spans[sent:]], "i4")}, None
 
     def continuation(self, domain: Domain[Any], trace: Trace, given: Prompt[Any], base: int) -> dict[str, Any]:
         tokens, end = domain.tokenizer.describe(trace.ids, given), trace.prompt_steps + trace.steps
-        text = domain.tokenizer.decode(trace.ids).decode("utf-8", "replace")
+        text = _text_of(domain, trace.ids)
         characters = _characters([row[0] for row in tokens[base:]])
         hidden = max(0, (int(characters[0, 0]) if len(characters) else len(text)) - _TEXT_SHOWN)
         return {
@@ -232,6 +233,10 @@ class _TextView(_PieceView):
 
 
 _VIEWS: dict[View, _PieceView] = {"notes": _NotesView(), "sound": _SoundView(), "text": _TextView()}
+
+
+def _text_of(domain: Domain[Any], ids: Ids) -> str:
+    return domain.dumps(domain.tokenizer.decode(ids)).decode("utf-8", "replace")
 
 
 def _single_spans(base: int, end: int) -> NDArray[np.int64]:
@@ -255,7 +260,8 @@ def _units(text: str) -> NDArray[np.int64]:
 
 def _characters(tokens: Sequence[Token]) -> NDArray[np.int64]:
     """Return (T, 2): the first character of each token, and the one after its last."""
-    return np.array([token.characters or (0, 0) for token in tokens], dtype=np.int64).reshape(-1, 2)
+    spans = [token.characters or (round(token.start), round(token.end)) for token in tokens]
+    return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
 
 def tile_of(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.audio.arrays import waveform_of_array
 from muse_tokenizers.audio.constraints import AudioConstraints
+from muse_tokenizers.audio.decoding import kinds_of_sound
 from muse_tokenizers.audio.grammar import AudioGrammar
 from muse_tokenizers.audio.measures import longest_silence, measure_sound
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
@@ -26,8 +27,9 @@ from muse_tokenizers.audio.waveforms import (
     write_waveform,
 )
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Waveform
-from muse_tokenizers.built_in import NOUNS, WRITTEN_SUFFIXES
+from muse_tokenizers.built_in import BUILT_IN
 from muse_tokenizers.domain import EMBEDDED, Domain, View
+from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import ConstraintError, UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.loudness import gain_to, integrated_loudness
 from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
@@ -45,13 +47,8 @@ class AudioDomain(Domain[Waveform]):
     """The domain of sound: waveforms with one channel."""
 
     tokenizer: AudioTokenizer
-    noun: ClassVar[str] = NOUNS["audio"]
-    piece_noun: ClassVar[str] = "waveform"
-    object_noun: ClassVar[str] = "a pair of an array and its sample rate"
+    info: ClassVar[DomainInfo] = replace(BUILT_IN["audio"], suffixes=SUFFIXES, reads=kinds_of_sound())
     view: ClassVar[View] = "sound"
-    suffixes: ClassVar[frozenset[str]] = SUFFIXES
-    suffix: ClassVar[str] = WRITTEN_SUFFIXES["audio"][0]
-    counted: ClassVar[str] = "frames"
     copy_threshold: ClassVar[CopyThreshold] = ("length", 2.0)
     constraints_type: ClassVar[type[Constraints]] = AudioConstraints
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Tokenizer, Variations, Waveform
-from muse_tokenizers.built_in import NOUNS, WRITTEN_SUFFIXES
+from muse_tokenizers.built_in import BUILT_IN
 from muse_tokenizers.domain import EMBEDDED, Domain
+from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import Warn, warn_about_file
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
@@ -25,6 +26,7 @@ from muse_tokenizers.midi.earlier import first_track_like
 from muse_tokenizers.midi.joining import Find, clip_score, join_in_beats, join_in_seconds, with_tempos
 from muse_tokenizers.midi.measures import longest_silence, measure_beats, measure_notes
 from muse_tokenizers.midi.performance import PerformanceTokenizer
+from muse_tokenizers.midi.playing import instrument_parts
 from muse_tokenizers.midi.reading import parse_score, read_score
 from muse_tokenizers.midi.remi import RemiTokenizer
 from muse_tokenizers.midi.scores import score_in_ticks, score_seconds
@@ -33,7 +35,6 @@ from muse_tokenizers.midi.synthesis import SAMPLE_RATE, describe_soundfont, rend
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.tokenizer import MidiTokenizer, clock_of
 from muse_tokenizers.midi.writing import dump_score, write_score
-from muse_tokenizers.suffixes import MIDI
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -45,12 +46,7 @@ class MidiDomain(Domain["Score"]):
     """The domain of scores: `RemiDomain` or `PerformanceDomain`."""
 
     tokenizer: MidiTokenizer
-    noun: ClassVar[str] = NOUNS["midi"]
-    piece_noun: ClassVar[str] = "score"
-    object_noun: ClassVar[str] = "a symusic.Score"
-    suffixes: ClassVar[frozenset[str]] = MIDI
-    suffix: ClassVar[str] = WRITTEN_SUFFIXES["midi"][0]
-    counted: ClassVar[str] = "notes"
+    info: ClassVar[DomainInfo] = BUILT_IN["midi"]
     copy_threshold: ClassVar[CopyThreshold] = ("bars", 2.0)
     constraints_type: ClassVar[type[Constraints]] = MidiConstraints
     sound_rate = SAMPLE_RATE
@@ -78,6 +74,9 @@ class MidiDomain(Domain["Score"]):
 
     def duration(self, piece: Score) -> float:
         return score_seconds(piece)
+
+    def parts(self, piece: Score) -> list[tuple[str, Score]]:
+        return instrument_parts(piece)
 
     def render(
         self, piece: Score, soundfont: str | Path | None = None, loudness: float | None = LOUDNESS

@@ -11,11 +11,11 @@ from typing import ClassVar
 import numpy as np
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Span, Unit
-from muse_tokenizers.built_in import NOUNS, UNITS, WRITTEN_SUFFIXES
+from muse_tokenizers.built_in import BUILT_IN, UNITS
 from muse_tokenizers.domain import EMBEDDED, Domain, View
+from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import UnreadablePieceError, Warn, warn_about_file
 from muse_tokenizers.measures import CopyThreshold, CopyUnits, Measure
-from muse_tokenizers.suffixes import TEXT
 from muse_tokenizers.text.constraints import TextConstraints
 from muse_tokenizers.text.files import LOOKED_AT, check_text, read_text
 from muse_tokenizers.text.grammar import TextGrammar
@@ -41,16 +41,9 @@ class TextDomain(Domain[bytes]):
     """The domain of text; a piece is bytes."""
 
     tokenizer: TextTokenizer
-    noun: ClassVar[str] = NOUNS["text"]
-    piece_noun: ClassVar[str] = "text"
-    object_noun: ClassVar[str] = "a str"
+    info: ClassVar[DomainInfo] = BUILT_IN["text"]
     view: ClassVar[View] = "text"
-    suffixes: ClassVar[frozenset[str]] = TEXT
-    suffix: ClassVar[str] = WRITTEN_SUFFIXES["text"][0]
-    divisible: ClassVar[bool] = True
-    words: ClassVar[bool] = True
     unit: ClassVar[Unit] = UNITS["text"]
-    counted: ClassVar[str] = "characters"
     copy_threshold: ClassVar[CopyThreshold] = ("count", 50)
     constraints_type: ClassVar[type[Constraints]] = TextConstraints
 

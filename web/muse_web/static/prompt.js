@@ -181,7 +181,7 @@ export class Prompt {
     const { uploadBytes, domains } = this.configuration;
     this.recorded.textContent = clock(seconds);
     // Reject early what the server would refuse.
-    const longest = Math.min(domains.audio.longest, (uploadBytes - 100) / (2 * microphone.context.sampleRate)) - 1;
+    const longest = Math.min(domains[this.domain].longest, (uploadBytes - 100) / (2 * microphone.context.sampleRate)) - 1;
     if (seconds >= longest && this.microphone === microphone) this.recordOrEnd();
   }
 

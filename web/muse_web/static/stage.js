@@ -20,6 +20,9 @@ import { Generation } from "./generation.js";
 const SPOKEN = 5000; // milliseconds between two status lines for screen readers during generation
 const NAMES = { mid: "MIDI", tracks: "MIDI per instrument (zip)", wav: "WAV", flac: "FLAC", txt: "Text", trace: "Trace (npz)", json: "Sidecar (json)", svg: "Picture (svg)", png: "Picture (png)" };
 
+/** The name of a kind of file; that of a domain from elsewhere is its suffix. */
+const nameOf = (kind) => NAMES[kind] ?? kind;
+
 export class Stage {
   constructor(root, configuration) {
     this.configuration = configuration;
@@ -197,7 +200,7 @@ export class Stage {
     this.downloadRow.replaceChildren();
     if (candidate?.done) {
       this.downloadRow.append(el("span", { className: "quiet" }, "Download:"));
-      for (const kind of this.configuration.domains[piece.domain].kinds) this.downloadRow.append(el("button", { onclick: () => this.download(kind, kind === "svg" || kind === "png" ? this.step : null) }, NAMES[kind]));
+      for (const kind of this.configuration.domains[piece.domain].kinds) this.downloadRow.append(el("button", { onclick: () => this.download(kind, kind === "svg" || kind === "png" ? this.step : null) }, nameOf(kind)));
     }
     if (text) this.arrangeWords();
     this.matrix.of(candidate, this.step);
@@ -318,7 +321,7 @@ export class Stage {
   async download(kind, step) {
     const { candidate } = this.piece;
     if (!candidate?.done) return;
-    this.say(`Preparing ${NAMES[kind]}.`);
+    this.say(`Preparing ${nameOf(kind)}.`);
     try {
       const { path, name } = await call("export", { ...candidate.reference, kind, step });
       this.say(`Downloading ${name}.`);
