@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from muse_shortcut.codec.sounds import gather_sounds
 from muse_shortcut.data.recipe import GroupBy
 from muse_shortcut.data.scan import scan_files
-from muse_tokenizers.audio.codec import CodecShape, build_model, load_codec, save_codec
+from muse_tokenizers.audio.codec import build_model, load_codec, save_codec
+from muse_tokenizers.audio.codec_shape import CodecShape
 from muse_tokenizers.audio.domain import AudioDomain
 from muse_tokenizers.audio.tokenizer import AudioTokenizer
 from muse_tokenizers.audio.waveforms import SUFFIXES

@@ -34,11 +34,22 @@ def test_folders_that_are_no_packages_have_no_init(folder: str) -> None:
     assert not (ROOT / folder / "__init__.py").exists()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_imports_neither_torch_nor_gradio_nor_miditok(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        *COMMANDS,
+        "muse-train codec",
+        "muse-evaluate codec",
+        "muse-evaluate midi --continue",
+        "muse-compare report",
+        "muse-compare time",
+    ],
+)
+def test_help_imports_neither_torch_nor_gradio_nor_miditok(line: str, tmp_path: Path) -> None:
+    command = line.split()[0]
     heavy = _python(
         "import sys\n"
-        f"sys.argv = ['{command}', '--help']\n"
+        f"sys.argv = {[*line.split(), '--help']}\n"
         f"from {COMMANDS[command]} import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
         "print('HEAVY', [name for name in ('torch', 'gradio', 'miditok', 'symusic') if name in sys.modules])",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from muse_shortcut.checks import require, require_source_weights, require_types
-from muse_tokenizers.audio.codec import CodecShape
+from muse_tokenizers.audio.codec_shape import CodecShape
 
 __all__ = ["CODEC_PRESETS", "CodecTrainConfig"]
 

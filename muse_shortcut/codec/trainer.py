@@ -33,7 +33,8 @@ from muse_shortcut.files import make_folder, write_bytes, write_text
 from muse_shortcut.runs import read_progress
 from muse_shortcut.training.log import MetricsLog
 from muse_shortcut.training.run import RunFolder
-from muse_tokenizers.audio.codec import CodecShape, build_model, codec_of, save_codec
+from muse_tokenizers.audio.codec import build_model, codec_of, save_codec
+from muse_tokenizers.audio.codec_shape import CodecShape
 from muse_tokenizers.audio.package import import_encodec
 
 __all__ = ["CodecProgress", "CodecStatus", "CodecTrainer"]

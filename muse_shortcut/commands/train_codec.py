@@ -16,7 +16,7 @@ from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwi
 from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, fetch_under_bars, name_source
 from muse_shortcut.earlier_names import TRAIN, current_names
 from muse_shortcut.errors import ArgumentsError, CheckpointError, OptionError
-from muse_tokenizers.audio.codec import CodecShape
+from muse_tokenizers.audio.codec_shape import CodecShape
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from muse_tokenizers.audio.codec import Codec, CodecShape, codec_of, load_codec, save_codec
+from muse_tokenizers.audio.codec import Codec, codec_of, load_codec, save_codec
+from muse_tokenizers.audio.codec_shape import CodecShape
 from muse_tokenizers.audio.package import import_encodec
 from muse_tokenizers.errors import CodecError
 
