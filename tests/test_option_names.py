@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from conftest import RunCommand
 from small_visits import Visit, visit
 
 import muse_shortcut as muse
-from muse_shortcut.api.options import build_request
+from muse_shortcut.api.options import OPTION_NAMES, build_request
+from muse_shortcut.commands import generate_options
+from muse_shortcut.commands.prompts import request_options
+from muse_shortcut.commands.typed_options import typed_options
+from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import OptionError
 from muse_web.endpoints import LABELS
 
@@ -127,3 +132,18 @@ def test_two_lengths_end_at_the_first_that_is_reached(run: RunCommand, random_ch
     assert "whichever" not in alone.out
     both = (tmp_path / "from-nothing-1.mid").read_bytes()
     assert both == (tmp_path / "from-nothing-2.mid").read_bytes()
+
+
+def requested(*words: str) -> dict[str, Any]:
+    """The options for the library that a command line has."""
+    parsed = generate_options.build_parser("muse-generate").parse_line(words)
+    return request_options(typed_options(generate_options.GenerateOptions, parsed))
+
+
+def test_the_parsed_options_of_muse_generate_are_those_of_the_library() -> None:
+    kinds = (generate_options.LengthOptions, generate_options.MusicOptions, generate_options.SamplingOptions)
+    names = {one.name for kind in kinds for one in fields(kind)} | {"seed", "engine"}
+    assert names == set(OPTION_NAMES)
+    assert {one.name for one in fields(kinds[-1])} == {one.name for one in fields(SamplingConfig)}
+    assert requested() == {}
+    assert requested("--top-k", "0", "--greedy") == {"top_k": 0, "greedy": True}

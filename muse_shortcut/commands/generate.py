@@ -13,7 +13,7 @@ from muse_shortcut.checks import RANGES
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder
 from muse_shortcut.commands.command_line import StopSwitch, Terminal, run_command, say
 from muse_shortcut.commands.explained_step import check_explained_step, parse_explained_step
-from muse_shortcut.commands.generate_options import build_parser
+from muse_shortcut.commands.generate_options import GenerateOptions, build_parser
 from muse_shortcut.commands.generation_progress import GenerationProgress
 from muse_shortcut.commands.outputs import (
     OutputOptions,
@@ -26,6 +26,7 @@ from muse_shortcut.commands.outputs import (
 )
 from muse_shortcut.commands.prompts import (
     STANDARD_INPUT,
+    Target,
     check_options,
     choose_target,
     find_prompt,
@@ -33,6 +34,7 @@ from muse_shortcut.commands.prompts import (
     read_standard_input,
     request_options,
 )
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.errors import ArgumentsError, OutputError
 from muse_shortcut.shipped import default_checkpoint
 from muse_shortcut.suggesting import spelt
@@ -40,8 +42,6 @@ from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.api.continuation import Stream
     from muse_shortcut.api.model import Model
     from muse_shortcut.api.prompts import LoadedPrompt
@@ -63,21 +63,20 @@ _LENGTHS = ("seconds", "bars", "bytes", "max_new_tokens")
 def main() -> NoReturn:
     """Run the command."""
     parser = build_parser(PROGRAM)
-    arguments = parser.parse_line(positionals_first(sys.argv[1:], parser))
-    run_command(PROGRAM, lambda: _generate(arguments), parser.option_name)
+    options = typed_options(GenerateOptions, parser.parse_line(positionals_first(sys.argv[1:], parser)))
+    run_command(PROGRAM, lambda: _generate(options), parser.option_name)
 
 
-def _generate(arguments: Namespace) -> int:
+def _generate(options: GenerateOptions) -> int:
     # User errors are reported before anything that takes seconds to load.
-    terminal = Terminal(PROGRAM, arguments)
-    target = choose_target(arguments)
-    arguments.domain, arguments.prompt = target.domain, target.prompt
-    if arguments.from_json:
-        _refuse_request_options(arguments)
+    terminal = Terminal(PROGRAM, options)
+    target = choose_target(options)
+    if options.from_json:
+        _refuse_request_options(options, target)
     path = find_prompt(target)
-    check_options(arguments, target.domain)
-    options = _output_options(arguments)
-    output = choose_output(arguments.out, target.domain)
+    check_options(options, target)
+    outputs = _output_options(options)
+    output = choose_output(options.files.out, target.domain)
     from muse_shortcut.api.model import load
     from muse_shortcut.api.prompts import LoadedPrompt
     from muse_shortcut.files import make_folder
@@ -85,43 +84,43 @@ def _generate(arguments: Namespace) -> int:
     from muse_shortcut.native.decoding import unsupported
     from muse_shortcut.native.library import missing_step
 
-    named = arguments.checkpoint
-    folder = checkpoint_folder(named, terminal) if named else default_checkpoint(arguments.domain)
-    model = load(folder, device=arguments.device)
-    if model.domain.kind != arguments.domain:
-        which = "" if path is None else f", which {arguments.prompt} is"
-        raise ArgumentsError(f"{folder} continues {model.domain.kind}, not {arguments.domain}{which}")
+    named = options.checkpoint
+    folder = checkpoint_folder(named, terminal) if named else default_checkpoint(target.domain)
+    model = load(folder, device=options.device)
+    if model.domain.kind != target.domain:
+        which = "" if path is None else f", which {target.prompt} is"
+        raise ArgumentsError(f"{folder} continues {model.domain.kind}, not {target.domain}{which}")
     sidecar = None
-    if arguments.from_json:
-        sidecar = read_sidecar(Path(arguments.from_json), model.domain, warn=terminal.warn)
+    if options.from_json:
+        sidecar = read_sidecar(Path(options.from_json), model.domain, warn=terminal.warn)
         if sidecar.checkpoint != model.checkpoint.digest:
             raise ArgumentsError(
-                f"{arguments.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
+                f"{options.from_json} was made with the weights {sidecar.checkpoint[:12]}, {folder} has "
                 f"{model.checkpoint.digest[:12]}; give the right checkpoint with --checkpoint"
             )
         request, source = sidecar.request, LoadedPrompt(sidecar.request.prompt.piece, sidecar.name, sidecar.source)
-        request = _with_engine_of_sidecar(request, model, arguments.from_json, terminal)
-        if arguments.loudness is None:
-            options = replace(options, loudness=sidecar.loudness)
+        request = _with_engine_of_sidecar(request, model, options.from_json, terminal)
+        if options.files.loudness is None:
+            outputs = replace(outputs, loudness=sidecar.loudness)
     else:
-        request, source = _make_request(arguments, model, path, terminal)
-    if options.explain is not None:
-        check_explained_step(options.explain, model.domain, request, None if sidecar is None else len(sidecar.ids))
+        request, source = _make_request(options, target, model, path, terminal)
+    if outputs.explain is not None:
+        check_explained_step(outputs.explain, model.domain, request, None if sidecar is None else len(sidecar.ids))
     # A wrong soundfont is reported before the continuation is generated.
-    if arguments.sound:
-        options = replace(options, sound=model.domain.describe_sound(options.soundfont, options.loudness))
-    single = sidecar is not None or (options.keep or request.candidates) == 1
-    options = replace(options, named=single and output.name is not None)
+    if options.files.sound:
+        outputs = replace(outputs, sound=model.domain.describe_sound(outputs.soundfont, outputs.loudness))
+    single = sidecar is not None or (outputs.keep or request.candidates) == 1
+    outputs = replace(outputs, named=single and output.name is not None)
     stem = output.stem(source.name, single=single)
     make_folder(stem.parent)
-    keep = options.trace or options.picture or options.explain is not None
+    keep = outputs.trace or outputs.picture or outputs.explain is not None
     stream = model.start(request, source, trace=keep)
     if sidecar is None:
         terminal.hint(f"seed {request.seed}")
         if request.engine == "auto" and unsupported(model.core) is None and (problem := missing_step()) is not None:
             terminal.hint(f"{problem}: torch decodes, more slowly; muse-doctor says how to get it")
         _print_visible(model, request.prompt, terminal)
-        lengths = [name for name in _LENGTHS if getattr(arguments, name) is not None]
+        lengths = [name for name in _LENGTHS if getattr(options.length, name) is not None]
         if len(lengths) > 1:
             terminal.hint(f"{' and '.join(map(spelt, lengths))}: whichever is reached first ends the continuation")
     with StopSwitch() as stop:
@@ -134,13 +133,13 @@ def _generate(arguments: Namespace) -> int:
         # After Ctrl-C everything that was generated is written.
         interrupted = stop.pressed
         if full is not None:
-            options = replace(options, trace=False, picture=False, explain=None)
+            outputs = replace(outputs, trace=False, picture=False, explain=None)
         continuations = stream.continuations()
         selected = continuations if sidecar is None else [continuations[sidecar.candidate]]
-        written, problems = write_candidates(selected, stem, options, terminal)
+        written, problems = write_candidates(selected, stem, outputs, terminal)
         print_lengths(written, terminal)
         if interrupted or not problems:
-            print_next_steps(written, stream.steps if interrupted else None, options, terminal)
+            print_next_steps(written, stream.steps if interrupted else None, outputs, terminal)
         terminal.finish(
             {
                 "seed": request.seed,
@@ -164,20 +163,21 @@ def _generate(arguments: Namespace) -> int:
     return 130 if interrupted else 0
 
 
-def _output_options(arguments: Namespace) -> OutputOptions:
+def _output_options(options: GenerateOptions) -> OutputOptions:
     """Return the requested outputs, as far as they are known without a model."""
+    files = options.files
     return OutputOptions(
-        keep=arguments.keep,
-        trace=arguments.trace,
-        picture=arguments.picture,
-        explain=None if arguments.explain is None else parse_explained_step(arguments.explain),
-        soundfont=Path(arguments.soundfont) if arguments.soundfont else None,
-        loudness=LOUDNESS if arguments.loudness is None else parse_loudness(arguments.loudness),
+        keep=options.length.keep,
+        trace=files.trace,
+        picture=files.picture,
+        explain=None if files.explain is None else parse_explained_step(files.explain),
+        soundfont=Path(files.soundfont) if files.soundfont else None,
+        loudness=LOUDNESS if files.loudness is None else parse_loudness(files.loudness),
     )
 
 
-def _refuse_request_options(arguments: Namespace) -> None:
-    requested = request_options(arguments) | {name: getattr(arguments, name) for name in ("prompt", "encoding")}
+def _refuse_request_options(options: GenerateOptions, target: Target) -> None:
+    requested = request_options(options) | {"prompt": target.prompt, "encoding": options.encoding}
     used = next((name for name, value in requested.items() if value is not None), None)
     if used is not None:
         raise ArgumentsError(f"--from-json generates the same continuation again; it does not go with {spelt(used)}")
@@ -194,58 +194,60 @@ def _with_engine_of_sidecar(request: Request, model: Model, path: str, terminal:
 
 
 def _make_request(
-    arguments: Namespace, model: Model, path: Path | None, terminal: Terminal
+    options: GenerateOptions, target: Target, model: Model, path: Path | None, terminal: Terminal
 ) -> tuple[Request, LoadedPrompt]:
     from muse_shortcut.api.options import build_request, check_prompt_seconds
     from muse_shortcut.api.prompts import LoadedPrompt
 
-    domain = model.domain
-    check_prompt_seconds(domain, arguments.prompt_seconds, has_prompt=arguments.prompt is not None)
-    piece = _read_prompt(arguments, domain, path, terminal)
-    prompt = domain.prompt(piece, arguments.prompt_seconds)
-    if piece is not None and arguments.prompt_seconds is not None:
-        _warn_about_length(domain, piece, arguments, prompt, terminal)
+    domain, seconds = model.domain, options.length.prompt_seconds
+    check_prompt_seconds(domain, seconds, has_prompt=target.prompt is not None)
+    piece = _read_prompt(options, target, domain, path, terminal)
+    prompt = domain.prompt(piece, seconds)
+    if piece is not None and seconds is not None:
+        _warn_about_length(domain, piece, seconds, target, prompt, terminal)
     name, file = ("from-nothing", None) if path is None else (path.stem, path.name)
     if path is None and piece is not None:
         name = "words"
-    request = build_request(domain, prompt, model.checkpoint.sampling, request_options(arguments))
+    request = build_request(domain, prompt, model.checkpoint.sampling, request_options(options))
     return request, LoadedPrompt(piece, name, file)
 
 
 def _warn_about_length(
-    domain: Domain[Any], piece: Any, arguments: Namespace, prompt: Prompt[Any], terminal: Terminal
+    domain: Domain[Any], piece: Any, requested: float, target: Target, prompt: Prompt[Any], terminal: Terminal
 ) -> None:
     """Warn if the prompt is shorter or longer than requested."""
-    length, requested, split_point = domain.duration(piece), arguments.prompt_seconds, prompt.split_point
+    length, split_point = domain.duration(piece), prompt.split_point
     used = domain.lengths(prompt, prompt.ids[:0], prompt.piece)[0]
     # The last frame of sound is left out if it is incomplete.
     if requested > length + 0.01 and abs(domain.find_split_point(piece, RANGES["prompt_seconds"]) - split_point) < 1e-6:
-        terminal.warn(f"{arguments.prompt} has only {format_lengths([used])}: all of it is used as the prompt")
+        terminal.warn(f"{target.prompt} has only {format_lengths([used])}: all of it is used as the prompt")
     elif split_point > requested + 0.01:
         bars = int(used.get("bars", 0))
         first = "first bar, " if bars == 1 else f"first {bars} bars, " if bars else "first "
         terminal.warn(
-            f"{arguments.prompt} cannot be split in its first {requested:g} s: the prompt is its "
+            f"{target.prompt} cannot be split in its first {requested:g} s: the prompt is its "
             f"{first}{split_point:.2f} s"
         )
 
 
-def _read_prompt(arguments: Namespace, domain: Domain[Any], path: Path | None, terminal: Terminal) -> Any:
+def _read_prompt(
+    options: GenerateOptions, target: Target, domain: Domain[Any], path: Path | None, terminal: Terminal
+) -> Any:
     """Read the piece to continue; None without a prompt."""
     from muse_tokenizers.text.encodings import check_encoding
 
-    more: dict[str, Any] = {} if arguments.encoding is None else {"encoding": check_encoding(arguments.encoding)}
+    more: dict[str, Any] = {} if options.encoding is None else {"encoding": check_encoding(options.encoding)}
 
     def read(file: Path, warn: Warn) -> Any:
-        return domain.read(file, limit=arguments.prompt_seconds, warn=warn, **more)
+        return domain.read(file, limit=options.length.prompt_seconds, warn=warn, **more)
 
-    if arguments.prompt == STANDARD_INPUT:
+    if target.prompt == STANDARD_INPUT:
         return read_standard_input(read, terminal.warn)
     if path is not None:
         return read(path, terminal.warn)
-    if arguments.prompt is None:
+    if target.prompt is None:
         return None
-    return domain.loads(arguments.prompt.encode("utf-8", "surrogateescape"), "--prompt")
+    return domain.loads(target.prompt.encode("utf-8", "surrogateescape"), "--prompt")
 
 
 def _run_stream(stream: Stream, domain: Domain[Any], stop: StopSwitch, terminal: Terminal) -> None:

@@ -1,8 +1,9 @@
-"""The options of muse-generate, grouped by what they are for."""
+"""The options of muse-generate, grouped by what they are for, and their values."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from muse_shortcut.commands.command_line import CommandLine
 from muse_shortcut.shipped import prompt_names
@@ -10,7 +11,15 @@ from muse_tokenizers.built_in import DEFAULT_LENGTHS
 from muse_tokenizers.levels import LOUDNESS
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
 
-__all__ = ["add_option", "build_parser"]
+__all__ = [
+    "FileOptions",
+    "GenerateOptions",
+    "LengthOptions",
+    "MusicOptions",
+    "SamplingOptions",
+    "add_option",
+    "build_parser",
+]
 
 _EXAMPLES = """examples:
   muse-generate song.mid
@@ -42,6 +51,79 @@ _HELP: dict[str, tuple[type, str]] = {
 }
 """Type and help of the constraints of music and the sampling options, which other commands have too."""
 _METAVARS = {"instruments": "LIST", "tempo": "BPM"}
+
+
+@dataclass(frozen=True)
+class MusicOptions:
+    """The constraints of music; None: the default."""
+
+    instruments: str | None
+    key: str | None
+    tempo: str | None
+    silence: float | None
+    repeats: int | None
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """The fields of `SamplingConfig`; None, or a flag that is off: that of the checkpoint."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float | None
+    no_repeat_ngram: int | None
+    greedy: bool
+
+
+@dataclass(frozen=True)
+class LengthOptions:
+    """How much of the prompt is used, and how long and how many continuations are; None: the default."""
+
+    prompt_seconds: float | None
+    seconds: float | None
+    bytes: int | None
+    bars: int | None
+    max_new_tokens: int | None
+    num_samples: int | None
+    keep: int | None
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What is written, and where."""
+
+    out: str
+    sound: bool
+    soundfont: str | None
+    loudness: str | None
+    trace: bool
+    picture: bool
+    explain: str | None
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """The parsed options of muse-generate; `build_parser` describes them."""
+
+    domain: str | None
+    """The first positional argument, which may be a prompt."""
+    file: list[str] | None
+    """The other positional arguments."""
+    prompt: str | None
+    encoding: str | None
+    from_json: str | None
+    length: LengthOptions
+    seed: int | None
+    music: MusicOptions
+    sampling: SamplingOptions
+    files: FileOptions
+    checkpoint: str | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    engine: Literal["auto", "native", "torch"] | None
+    quiet: bool
+    json: bool
 
 
 def add_option(parser: Any, name: str) -> None:

@@ -6,8 +6,9 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.commands.sources import (
@@ -19,14 +20,18 @@ from muse_shortcut.commands.sources import (
     name_source,
     of_domain,
 )
-from muse_shortcut.commands.tokenizer_choice import VOCABULARY, choose_tokenizer, refuse_others_options
+from muse_shortcut.commands.tokenizer_choice import (
+    VOCABULARY,
+    TokenizerOptions,
+    choose_tokenizer,
+    refuse_others_options,
+)
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.plugins import installed_domains
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.data.recipe import Recipe
     from muse_shortcut.data.scan import SourceFile
 
@@ -38,6 +43,21 @@ _EXAMPLES = """examples:
   muse-prepare midi maestro=~/maestro-v3.0.0 ~/more --out stores/piano
   muse-prepare text novel.txt --tokenizer characters --out stores/novel
   muse-prepare text mine.yaml=~/tunes --out stores/tunes"""
+
+
+@dataclass(frozen=True)
+class _PrepareOptions(TokenizerOptions):
+    """The parsed options; `_parser` describes them."""
+
+    source: list[str]
+    out: str
+    from_folder: str | None
+    group_by: Literal["file", "folder"] | None
+    exclude: str | None
+    overwrite: bool
+    workers: int
+    quiet: bool
+    json: bool
 
 
 def _parser() -> CommandLine:
@@ -98,35 +118,35 @@ def _parser() -> CommandLine:
 def main() -> NoReturn:
     """The command."""
     parser = _parser()
-    arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _prepare(arguments), parser.option_name)
+    options = typed_options(_PrepareOptions, parser.parse_line())
+    run_command(PROGRAM, lambda: _prepare(options), parser.option_name)
 
 
-def _prepare(arguments: Namespace) -> None:
+def _prepare(options: _PrepareOptions) -> None:
     from muse_shortcut.data.preparation import Preparation, check_place, prepare
     from muse_shortcut.data.sources import describe_source, find_files
     from muse_shortcut.data.texts import text_parts
     from muse_tokenizers.loading import domain_class, domain_of
     from muse_tokenizers.text.encodings import check_encoding
 
-    terminal = Terminal(PROGRAM, arguments)
-    if not 0.0 <= arguments.held_out <= 0.4:
-        raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
-    if arguments.workers < 1:
-        raise ArgumentsError(f"--workers is {arguments.workers}; allowed: 1 or more")
-    named = _name_sources(arguments)
-    refuse_others_options(arguments)
-    if arguments.encoding is not None:
-        arguments.encoding = check_encoding(arguments.encoding)
-    excluded = [glob.strip() for glob in (arguments.exclude or "").split(",") if glob.strip()]
+    terminal = Terminal(PROGRAM, options)
+    if not 0.0 <= options.held_out <= 0.4:
+        raise ArgumentsError(f"--held-out is {options.held_out}; allowed: 0 to 0.4")
+    if options.workers < 1:
+        raise ArgumentsError(f"--workers is {options.workers}; allowed: 1 or more")
+    named = _name_sources(options)
+    refuse_others_options(options)
+    if options.encoding is not None:
+        options = replace(options, encoding=check_encoding(options.encoding))
+    excluded = [glob.strip() for glob in (options.exclude or "").split(",") if glob.strip()]
     # Checked before anything is downloaded or trained.
-    check_place(Path(arguments.out), overwrite=arguments.overwrite)
-    domain = domain_class(arguments.domain)
+    check_place(Path(options.out), overwrite=options.overwrite)
+    domain = domain_class(options.domain)
     sources, unused = find_files(
         named,
         domain.info.suffixes,
-        arguments.group_by,
-        domain=arguments.domain,
+        options.group_by,
+        domain=options.domain,
         any_ending=domain.info.divisible,
         fetch=fetch_under_bars(terminal),
     )
@@ -134,67 +154,67 @@ def _prepare(arguments: Namespace) -> None:
     if domain.info.divisible:
         recipes = [recipe for recipe, _ in named]
         sources = [
-            text_parts(files, one, held_out=arguments.held_out, encoding=arguments.encoding)
+            text_parts(files, one, held_out=options.held_out, encoding=options.encoding)
             for files, one in zip(sources, recipes, strict=True)
         ]
-    tokenizer = choose_tokenizer(arguments, [recipe for recipe, _ in named], sources, terminal)
+    tokenizer = choose_tokenizer(options, [recipe for recipe, _ in named], sources, terminal)
     described = [describe_source(recipe, len(files)) for (recipe, _), files in zip(named, sources, strict=True)]
     total = sum(len(files) for files in sources)
     how = Preparation(
-        workers=arguments.workers,
-        device=_device(arguments),
-        seed=arguments.seed,
-        held_out=arguments.held_out,
+        workers=options.workers,
+        device=_device(options),
+        seed=options.seed,
+        held_out=options.held_out,
         source={"sources": described} | ({"excluded": excluded} if excluded else {}),
         unused=(*unused, *excluded_files),
-        overwrite=arguments.overwrite,
+        overwrite=options.overwrite,
     )
     started = time.monotonic()
     with terminal.progress("preparing", total) as bar:
         manifest = prepare(
             sources,
             domain_of(tokenizer),
-            Path(arguments.out),
+            Path(options.out),
             how,
             lambda files, tokens, rejects: bar.show(
                 files, f"{'file' if files == 1 else 'files'}, {counted(tokens, 'token')}, {rejects} rejected"
             ),
         )
     seconds = time.monotonic() - started
-    for line in _summary(manifest, arguments.out, seconds):
+    for line in _summary(manifest, options.out, seconds):
         terminal.hint(line)
     if terminal.quiet:
-        terminal.result(arguments.out)
+        terminal.result(options.out)
     counts = {name: manifest[name] for name in ("tokens", "pieces", "splits")}
     terminal.finish(
-        {"store": arguments.out}
+        {"store": options.out}
         | counts
         | {"seconds": seconds, "not_used": manifest["rejects"], "repaired": manifest["warnings"]}
     )
     if manifest["splits"]["train"]["pieces"]:
-        terminal.hint(f"to train on it: muse-train {arguments.domain} --data {shlex.quote(arguments.out)} --out RUN")
+        terminal.hint(f"to train on it: muse-train {options.domain} --data {shlex.quote(options.out)} --out RUN")
 
 
-def _name_sources(arguments: Namespace) -> list[tuple[Recipe | None, Path | None]]:
+def _name_sources(options: _PrepareOptions) -> list[tuple[Recipe | None, Path | None]]:
     from muse_shortcut.data.recipe import load_recipe
 
-    words = arguments.source
-    if arguments.from_folder is None:
-        return [name_source(word, arguments.domain) for word in words]
+    words = options.source
+    if options.from_folder is None:
+        return [name_source(word, options.domain) for word in words]
     if len(words) > 1 or not is_recipe(words[0]):
         raise ArgumentsError("--from-folder goes with one recipe; for several write RECIPE=FOLDER")
-    return [(of_domain(load_recipe(words[0]), arguments.domain), Path(arguments.from_folder).expanduser())]
+    return [(of_domain(load_recipe(words[0]), options.domain), Path(options.from_folder).expanduser())]
 
 
-def _device(arguments: Namespace) -> str:
+def _device(options: _PrepareOptions) -> str:
     from muse_shortcut.devices import choose_device
     from muse_tokenizers.loading import tokenizer_class
 
-    if not tokenizer_class(arguments.domain).uses_device:
+    if not tokenizer_class(options.domain).uses_device:
         return "cpu"
 
     # The codec gives wrong results on Apple GPUs.
-    found = choose_device(arguments.device or "auto").type
+    found = choose_device(options.device or "auto").type
     return "cuda" if found == "cuda" else "cpu"
 
 

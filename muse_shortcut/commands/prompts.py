@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from muse_shortcut.api import finding
 from muse_shortcut.commands.subcommands import split_positionals
+from muse_shortcut.commands.typed_options import given_options
 from muse_shortcut.errors import ArgumentsError, HubError, MuseError, OutputError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint, prompt_names, shipped_prompt
@@ -23,7 +24,7 @@ from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
 from muse_tokenizers.suffixes import TEXT, kind_by_suffix
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from muse_shortcut.commands.generate_options import GenerateOptions
 
 __all__ = [
     "STANDARD_INPUT",
@@ -63,29 +64,29 @@ def positionals_first(words: Sequence[str], parser: ArgumentParser) -> list[str]
     return [*positionals, *options]
 
 
-def choose_target(arguments: Namespace) -> Target:
-    """Determine the domain and the prompt of a command line; the domain may follow from other arguments.
+def choose_target(options: GenerateOptions) -> Target:
+    """Determine the domain and the prompt of a command line; the domain may follow from other options.
 
     Raises:
         ArgumentsError: They cannot be determined, or do not fit each other.
     """
     domains = installed_domains()
-    words = [word for word in (arguments.domain, *(arguments.file or ())) if word is not None]
+    words = [word for word in (options.domain, *(options.file or ())) if word is not None]
     domain = words.pop(0) if words and words[0] in domains else None
     if len(words) > 1:
         _refuse_several(domain, words)
-    if words and arguments.prompt is not None:
+    if words and options.prompt is not None:
         raise ArgumentsError(
-            f"there are two prompts, {words[0]!r} and --prompt {arguments.prompt!r}; allowed: one at a time"
+            f"there are two prompts, {words[0]!r} and --prompt {options.prompt!r}; allowed: one at a time"
         )
-    prompt = words[0] if words else arguments.prompt
+    prompt = words[0] if words else options.prompt
     if prompt == "":
         raise ArgumentsError("--prompt is empty; omit it to generate without a prompt")
-    if prompt is None and arguments.from_json is not None:
-        return Target(domain=_domain_of_sidecar(arguments.from_json, domain), prompt=None)
+    if prompt is None and options.from_json is not None:
+        return Target(domain=_domain_of_sidecar(options.from_json, domain), prompt=None)
     found = None if prompt is None else _domain_of_prompt(prompt)
     if domain is None:
-        of_checkpoint = _domain_of_checkpoint(arguments.checkpoint)
+        of_checkpoint = _domain_of_checkpoint(options.checkpoint)
         # A domain of another package knows its own files, whatever they look like here.
         plugin = None if of_checkpoint in BUILT_IN_DOMAINS else of_checkpoint
         domain = plugin or found or of_checkpoint or _unknown(prompt)
@@ -136,47 +137,47 @@ def read_standard_input(read: Callable[[Path, Warn], Piece], warn: Warn) -> Piec
             raise error.with_name(path, "stdin") from error
 
 
-def request_options(arguments: Namespace) -> dict[str, Any]:
-    """Return the options for `Model.continue_`; None for those that were not given."""
+def request_options(options: GenerateOptions) -> dict[str, Any]:
+    """Return the options for `Model.continue_` that were given. A flag that is off does not override the sampling of
+    the checkpoint."""
     from muse_shortcut.api.options import OPTION_NAMES
 
-    options = {name: getattr(arguments, name) for name in OPTION_NAMES}
-    # A flag that is not given does not override the sampling of the checkpoint.
-    return options | {"greedy": arguments.greedy or None}
+    given = given_options(options)
+    return {name: given[name] for name in OPTION_NAMES if name in given}
 
 
-def check_options(arguments: Namespace, domain: str) -> None:
+def check_options(options: GenerateOptions, target: Target) -> None:
     """Check options that can be checked before a model is loaded.
 
     Raises:
         ArgumentsError, ConstraintError: An option belongs to another domain, or no model accepts its value.
     """
+    domain, given = target.domain, given_options(options)
     if domain not in BUILT_IN_DOMAINS:
-        _check_options_of_plugin(arguments, domain)
+        _check_options_of_plugin(given, domain)
         return
     for name in OPTION_DOMAINS:
         reason = refused_option(name, domain, spelt)
-        if getattr(arguments, name) is not None and reason is not None:
+        if name in given and reason is not None:
             raise ArgumentsError(reason)
-    if arguments.encoding is not None:
+    if options.encoding is not None:
         from muse_tokenizers.text.encodings import check_encoding
 
-        check_encoding(arguments.encoding)
-    if arguments.soundfont is not None and arguments.sound:
+        check_encoding(options.encoding)
+    if options.files.soundfont is not None and options.files.sound:
         from muse_tokenizers.midi.soundfonts import checked_soundfont
 
-        checked_soundfont(Path(arguments.soundfont))
-    requested = {name: value for name, value in request_options(arguments).items() if value is not None}
-    if requested:
+        checked_soundfont(Path(options.files.soundfont))
+    if requested := request_options(options):
         from muse_shortcut.api.options import check_values
 
-        check_values(requested, has_prompt=arguments.prompt is not None)
+        check_values(requested, has_prompt=target.prompt is not None)
 
 
-def _check_options_of_plugin(arguments: Namespace, domain: str) -> None:
+def _check_options_of_plugin(given: Collection[str], domain: str) -> None:
     """Refuse options that only built-in domains have; the constraints of the domain check the others."""
     for name in ("encoding", "soundfont", "loudness"):
-        if getattr(arguments, name) is not None:
+        if name in given:
             raise ArgumentsError(f"--{name} is an option of {BUILT_IN[OPTION_DOMAINS[name][0]].noun}, not of {domain}")
 
 

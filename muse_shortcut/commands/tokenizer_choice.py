@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
 from muse_shortcut.errors import ArgumentsError
@@ -15,8 +16,6 @@ from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.commands.command_line import Terminal
     from muse_shortcut.commands.progress import ProgressBar
     from muse_shortcut.data.recipe import Recipe
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from muse_tokenizers.base import Tokenizer
     from muse_tokenizers.text.subwords import SubwordModel
 
-__all__ = ["VOCABULARY", "choose_tokenizer", "refuse_others_options"]
+__all__ = ["VOCABULARY", "TokenizerOptions", "choose_tokenizer", "refuse_others_options"]
 
 VOCABULARY = 4096
 """Default size of a trained vocabulary."""
@@ -36,22 +35,42 @@ _CHOOSING = ("codec", "codebooks", "vocabulary_size", "line_ends")
 """Those of them that choose a tokenizer."""
 
 
-def refuse_others_options(arguments: Namespace) -> None:
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """The options of muse-prepare that choose a tokenizer, and those of the training split, on which a vocabulary may
+    be trained."""
+
+    domain: str
+    tokenizer: str | None
+    vocabulary_size: int | None
+    line_ends: Literal["lf", "keep"] | None
+    encoding: str | None
+    codec: str | None
+    codebooks: int | None
+    device: Literal["auto", "cpu", "cuda"] | None
+    held_out: float
+    seed: int
+
+
+def refuse_others_options(options: TokenizerOptions) -> None:
     """Raise ArgumentsError if an option belongs to another domain."""
-    for domain, options in _OWN.items():
-        for option in options if domain != arguments.domain else ():
-            if getattr(arguments, option) is not None:
+    for domain, own in _OWN.items():
+        for option in own if domain != options.domain else ():
+            if getattr(options, option) is not None:
                 name = option.replace("_", "-")
-                raise ArgumentsError(f"--{name} is an option of {domain}, not of {arguments.domain}")
+                raise ArgumentsError(f"--{name} is an option of {domain}, not of {options.domain}")
 
 
 def choose_tokenizer(
-    arguments: Namespace, recipes: Sequence[Recipe | None], sources: Sequence[Sequence[SourceFile]], terminal: Terminal
+    options: TokenizerOptions,
+    recipes: Sequence[Recipe | None],
+    sources: Sequence[Sequence[SourceFile]],
+    terminal: Terminal,
 ) -> Tokenizer[Any]:
     """Choose the tokenizer of a command line.
 
     Args:
-        arguments: Arguments of muse-prepare.
+        options: Options of muse-prepare.
         recipes: Recipe of each source; None if it has none.
         sources: Files of each source, on which a vocabulary may be trained.
         terminal: Output of the command.
@@ -62,49 +81,49 @@ def choose_tokenizer(
     from muse_tokenizers.loading import load_tokenizer
     from muse_tokenizers.text.tokenizer import TextTokenizer
 
-    if arguments.tokenizer is not None and _is_checkpoint(named_checkpoint(arguments.tokenizer)):
-        found = load_tokenizer(checkpoint_folder(arguments.tokenizer, terminal) / "tokenizer")
-        if found.kind != arguments.domain:
-            raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {arguments.domain}")
+    if options.tokenizer is not None and _is_checkpoint(named_checkpoint(options.tokenizer)):
+        found = load_tokenizer(checkpoint_folder(options.tokenizer, terminal) / "tokenizer")
+        if found.kind != options.domain:
+            raise ArgumentsError(f"--tokenizer names a checkpoint of {found.kind}, not of {options.domain}")
         for option in _CHOOSING:
-            if getattr(arguments, option) is not None:
+            if getattr(options, option) is not None:
                 name = option.replace("_", "-")
                 raise ArgumentsError(f"--{name} chooses a tokenizer; --tokenizer names a checkpoint, which has its own")
         if isinstance(found, TextTokenizer):
             # The encoding of these files, not of those on which the tokenizer was trained.
-            found.encoding = arguments.encoding
+            found.encoding = options.encoding
         return found
-    if arguments.domain not in BUILT_IN_DOMAINS:
-        return _default_of_plugin(arguments)
+    if options.domain not in BUILT_IN_DOMAINS:
+        return _default_of_plugin(options)
     named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
-    if arguments.domain == "audio":
-        return _audio(arguments, named, terminal)
-    return _text(arguments, named, sources, terminal) if arguments.domain == "text" else _midi(arguments, named)
+    if options.domain == "audio":
+        return _audio(options, named, terminal)
+    return _text(options, named, sources, terminal) if options.domain == "text" else _midi(options, named)
 
 
 def _is_checkpoint(folder: Path) -> bool:
     return (folder / "tokenizer").is_dir() or find_checkpoint(folder) != folder
 
 
-def _default_of_plugin(arguments: Namespace) -> Tokenizer[Any]:
+def _default_of_plugin(options: TokenizerOptions) -> Tokenizer[Any]:
     """The tokenizer that the domain of an installed package makes of an empty configuration."""
     from muse_tokenizers.loading import tokenizer_class
 
-    if arguments.tokenizer is not None:
-        raise ArgumentsError(f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint")
+    if options.tokenizer is not None:
+        raise ArgumentsError(f"--tokenizer is {options.tokenizer!r}; allowed: a checkpoint")
     try:
-        return tokenizer_class(arguments.domain).from_configuration({})
+        return tokenizer_class(options.domain).from_configuration({})
     except (TypeError, LookupError) as error:
         raise ArgumentsError(
-            f"the domain {arguments.domain} has no default tokenizer; name a checkpoint with --tokenizer"
+            f"the domain {options.domain} has no default tokenizer; name a checkpoint with --tokenizer"
         ) from error
 
 
-def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
+def _midi(options: TokenizerOptions, named: str | None) -> Tokenizer[Any]:
     from muse_tokenizers.midi.configuration import CONFIGURATIONS
     from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
-    name = arguments.tokenizer or named or "remi"
+    name = options.tokenizer or named or "remi"
     if name not in CONFIGURATIONS:
         raise ArgumentsError(
             f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, a checkpoint, or midi, the shipped one"
@@ -112,28 +131,28 @@ def _midi(arguments: Namespace, named: str | None) -> Tokenizer[Any]:
     return MidiTokenizer.of(CONFIGURATIONS[name])
 
 
-def _audio(arguments: Namespace, named: str | None, terminal: Terminal) -> Tokenizer[Any]:
+def _audio(options: TokenizerOptions, named: str | None, terminal: Terminal) -> Tokenizer[Any]:
     from muse_tokenizers.audio.codecs import META, SHIPPED, fetch_codec
     from muse_tokenizers.audio.tokenizer import AudioTokenizer
 
-    if arguments.tokenizer is not None:
+    if options.tokenizer is not None:
         raise ArgumentsError(
-            f"--tokenizer is {arguments.tokenizer!r}; allowed: a checkpoint, or audio, the shipped one; see --codec"
+            f"--tokenizer is {options.tokenizer!r}; allowed: a checkpoint, or audio, the shipped one; see --codec"
         )
-    name = codec_name(arguments.codec or named or SHIPPED, terminal)
+    name = codec_name(options.codec or named or SHIPPED, terminal)
     if name == META:
         with terminal.progress(f"fetching {META}", None) as bar:
             fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
-    return AudioTokenizer.with_codec(name, 4 if arguments.codebooks is None else arguments.codebooks)
+    return AudioTokenizer.with_codec(name, 4 if options.codebooks is None else options.codebooks)
 
 
 def _text(
-    arguments: Namespace, named: str | None, sources: Sequence[Sequence[SourceFile]], terminal: Terminal
+    options: TokenizerOptions, named: str | None, sources: Sequence[Sequence[SourceFile]], terminal: Terminal
 ) -> Tokenizer[Any]:
     from muse_tokenizers.text.subwords import LETTERS, CharacterModel, train_bpe
     from muse_tokenizers.text.tokenizer import TextTokenizer, read_bpe
 
-    name, size = arguments.tokenizer or named or "bpe", arguments.vocabulary_size
+    name, size = options.tokenizer or named or "bpe", options.vocabulary_size
     subword_model: SubwordModel
     if name in ("bpe", "characters"):
         size = VOCABULARY if size is None else size
@@ -141,7 +160,7 @@ def _text(
             raise ArgumentsError(f"--vocabulary-size is {size}; allowed: 257 to {2**17}, 256 of which are bytes")
         learn = train_bpe if name == "bpe" else CharacterModel.of_texts
         with terminal.progress("learning a vocabulary", None) as bar:
-            subword_model = learn(_training_texts(arguments, sources, bar), size)
+            subword_model = learn(_training_texts(options, sources, bar), size)
     elif size is not None:
         raise ArgumentsError(
             f"--vocabulary-size applies to bpe and characters, not to {name}, whose vocabulary is fixed"
@@ -155,19 +174,19 @@ def _text(
             f"--tokenizer is {name!r}; allowed: bpe, characters, letters, a tokenizer.json, a checkpoint, or text, the "
             "shipped one"
         )
-    return TextTokenizer(subword_model, arguments.line_ends or "lf", arguments.encoding)
+    return TextTokenizer(subword_model, options.line_ends or "lf", options.encoding)
 
 
-def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]], bar: ProgressBar) -> Iterator[bytes]:
+def _training_texts(
+    options: TokenizerOptions, sources: Sequence[Sequence[SourceFile]], bar: ProgressBar
+) -> Iterator[bytes]:
     """Yield training texts file by file; if there are too many, every second, third, ... file or part."""
     from muse_shortcut.data.splits import draw_splits
 
     # The splits of the store, without unusable files and duplicates.
     problems: list[str] = []
-    usable = [
-        [(file, digest) for file in source if (digest := _digest(file, arguments, problems))] for source in sources
-    ]
-    splits, _ = draw_splits(usable, arguments.seed, arguments.held_out)
+    usable = [[(file, digest) for file in source if (digest := _digest(file, options, problems))] for source in sources]
+    splits, _ = draw_splits(usable, options.seed, options.held_out)
     files = [file for source in usable for file, _ in source if splits.get(file.name) == "train"]
     if not files:
         if problems and not any(usable):
@@ -178,22 +197,21 @@ def _training_texts(arguments: Namespace, sources: Sequence[Sequence[SourceFile]
     total = sum(file.size() for file in files)
     stride, read = -(-total // _LEARNED_FROM) or 1, 0
     for file in files[::stride]:
-        data = _read(file, arguments)
+        data = _read(file, options)
         read += len(data)
         bar.show(round(read / 2**20, 1), "MiB read")
         yield data
 
 
-def _read(file: SourceFile, arguments: Namespace) -> bytes:
+def _read(file: SourceFile, options: TokenizerOptions) -> bytes:
     """Read a text as it will be in the store; conversions are reported when the store is made. Raises
     UnreadablePieceError."""
     from muse_tokenizers.text.files import read_text
 
-    encoding: str | None = arguments.encoding
-    return read_text(file.path, file.part, arguments.line_ends or "lf", encoding=encoding, warn=lambda _: None)
+    return read_text(file.path, file.part, options.line_ends or "lf", encoding=options.encoding, warn=lambda _: None)
 
 
-def _digest(file: SourceFile, arguments: Namespace, problems: list[str]) -> str | None:
+def _digest(file: SourceFile, options: TokenizerOptions, problems: list[str]) -> str | None:
     """Return a digest of the text of a file; None if it cannot be used, with the reason appended to `problems`."""
     from muse_tokenizers.errors import UnreadablePieceError
 
@@ -201,7 +219,7 @@ def _digest(file: SourceFile, arguments: Namespace, problems: list[str]) -> str 
         problems.append(f"{file.name} {file.reason}")
         return None
     try:
-        return hashlib.sha256(_read(file, arguments)).hexdigest()
+        return hashlib.sha256(_read(file, options)).hexdigest()
     except UnreadablePieceError as error:
         problems.append(str(error))
         return None
