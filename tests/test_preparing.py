@@ -343,7 +343,7 @@ def test_a_folder_of_music_becomes_a_store(tmp_path_factory: pytest.TempPathFact
     folder = midi_store(tmp_path_factory)
     store = open_store(folder)
     tokenizer = load_tokenizer(store.tokenizer_folder)
-    store.check_tokenizer(tokenizer.fingerprint(), "the tokenizer it carries")
+    store.check_tokenizer(tokenizer, "the tokenizer it carries")
     assert len(store.pieces) == 14
     for number, piece in enumerate(store.pieces):
         ids = store.tokens[store.offsets[number] : store.offsets[number + 1]].astype(np.int64)
@@ -353,7 +353,7 @@ def test_a_folder_of_music_becomes_a_store(tmp_path_factory: pytest.TempPathFact
     assert {piece.split for piece in store.pieces} == set(SPLITS)
     other = RemiTokenizer()
     with pytest.raises(StoreError, match=f"{store.fingerprint[:12]}.*{other.fingerprint()[:12]}"):
-        store.check_tokenizer(other.fingerprint(), "another")
+        store.check_tokenizer(other, "another")
 
 
 def test_files_that_are_not_music_are_rejected_with_a_reason(tmp_path: Path) -> None:

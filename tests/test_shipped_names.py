@@ -60,7 +60,7 @@ def test_a_failed_start_lists_the_names_and_leaves_no_folder(run: RunCommand, st
     Path("empty").mkdir()
     done = run("train", "text", "--data", store, "--out", "empty", "--from", "midi")
     assert (done.code, [*Path("empty").iterdir()]) == (2, [])
-    assert "made by another tokenizer" in done.err
+    assert "is of text, and the checkpoint " in done.err
     assert str(default_checkpoint("midi")) in done.err
     done = run("train", "codec", "--data", "texts", "--out", "codec")
     assert (done.code, Path("codec").exists()) == (2, False)

@@ -8,6 +8,7 @@ import pickle
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,18 @@ def test_a_split_is_one_slice_and_the_splits_are_all(made: Path) -> None:
 
 def test_a_store_of_another_tokenizer_is_refused_with_both_fingerprints(made: Path) -> None:
     store = open_store(made)
-    store.check_tokenizer(store.fingerprint, "mine")
+
+    def check(kind: str, fingerprint: str, owner: str) -> None:
+        tokenizer: Any = SimpleNamespace(kind=kind, fingerprint=lambda: fingerprint)
+        store.check_tokenizer(tokenizer, owner)
+
+    check(store.domain, store.fingerprint, "mine")
+    with pytest.raises(
+        StoreError, match=f"is of {store.domain}, and mine of midi; allowed: a checkpoint of {store.domain}"
+    ):
+        check("midi", store.fingerprint, "mine")
     with pytest.raises(StoreError) as refused:
-        store.check_tokenizer("0123456789abcdef", "the checkpoint c")
+        check(store.domain, "0123456789abcdef", "the checkpoint c")
     assert str(refused.value) == (
         f"the store {made} was made by another tokenizer ({store.fingerprint[:12]}) than the checkpoint c "
         "(0123456789ab); prepare it again with --tokenizer and that checkpoint"

@@ -149,7 +149,7 @@ def _evaluate(arguments: Namespace) -> int:
     if store.domain != arguments.domain:
         raise ArgumentsError(f"{arguments.data} is a store of {store.domain}, not of {arguments.domain}")
     checkpoint = load_checkpoint(folder, device)
-    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), str(folder))
+    store.check_tokenizer(checkpoint.tokenizer, str(folder))
     check_ids(store, checkpoint.tokenizer.vocabulary_size, quiet=terminal.quiet)
     only = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
     if arguments.sources is not None and not only:

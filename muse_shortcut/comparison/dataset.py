@@ -96,7 +96,7 @@ def _open_store(folder: Path) -> Dataset:
 
     store = open_store(folder)
     tokenizer = load_tokenizer(store.tokenizer_folder)
-    store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
+    store.check_tokenizer(tokenizer, str(store.tokenizer_folder))
     return Dataset(
         digest=str(store.manifest["sha256"]),
         vocabulary=VocabularyInfo(

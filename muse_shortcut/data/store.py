@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from muse_shortcut.arrays import map_array
 from muse_shortcut.data.scan import source_of
 from muse_shortcut.errors import StoreError
+from muse_tokenizers.base import Tokenizer
 from muse_tokenizers.json_files import parse_json, read_json, version_problem
 
 __all__ = ["SPLITS", "VERSION", "Piece", "Store", "open_store"]
@@ -135,16 +136,22 @@ class Store:
                 "prepare it again"
             )
 
-    def check_tokenizer(self, fingerprint: str, owner: str) -> None:
-        """Check that a tokenizer's fingerprint is that of the store.
+    def check_tokenizer(self, tokenizer: Tokenizer[Any], owner: str) -> None:
+        """Check that the ids of a tokenizer mean the same as those of the store.
 
         Args:
-            fingerprint: Fingerprint of the tokenizer.
+            tokenizer: The tokenizer.
             owner: What uses the tokenizer, for the message.
 
         Raises:
-            StoreError: `owner` uses another vocabulary.
+            StoreError: `owner` is of another domain, or uses another vocabulary.
         """
+        if tokenizer.kind != self.domain:
+            raise StoreError(
+                f"the store {self.folder} is of {self.domain}, and {owner} of {tokenizer.kind}; allowed: a checkpoint "
+                f"of {self.domain}, or another store"
+            )
+        fingerprint = tokenizer.fingerprint()
         if fingerprint != self.fingerprint:
             raise StoreError(
                 f"the store {self.folder} was made by another tokenizer ({self.fingerprint[:12]}) than {owner} "

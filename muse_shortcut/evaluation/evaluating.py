@@ -109,7 +109,7 @@ def evaluate_likelihood(
     Raises:
         StoreError: The store was made by another tokenizer, or the split has no pieces.
     """
-    store.check_tokenizer(model.tokenizer.fingerprint(), "the model")
+    store.check_tokenizer(model.tokenizer, "the model")
     sources = pieces_by_source(store, split) if pieces is None else pieces
     how = default_scoring(model) if scoring is None else scoring
     scored = score_pieces(model.core, model.domain, store, sources, how, watch, without=hidden_depths)
@@ -177,7 +177,7 @@ def evaluate_continuations(
         ArgumentsError: A length or the count is out of its range.
     """
     domain = model.domain
-    store.check_tokenizer(domain.tokenizer.fingerprint(), "the model")
+    store.check_tokenizer(domain.tokenizer, "the model")
     before, after = DEFAULT_LENGTHS[domain.unit]
     selection = WindowSelection(
         count=count,

@@ -32,7 +32,7 @@ _FREE = frozenset(
 def fresh_checkpoint(shape: ModelConfig, store: Store, device: torch.device) -> Checkpoint:
     """Create a new core for the vocabulary of a store."""
     tokenizer = load_tokenizer(store.tokenizer_folder)
-    store.check_tokenizer(tokenizer.fingerprint(), str(store.tokenizer_folder))
+    store.check_tokenizer(tokenizer, str(store.tokenizer_folder))
     core = Core(shape.for_vocabulary(tokenizer.vocabulary_size, tokenizer.streams))
     sampling = SamplingConfig(temperature=domain_of(tokenizer).default_temperature)
     return Checkpoint(core=core.to(device), tokenizer=tokenizer, facts={}, sampling=sampling)
@@ -54,7 +54,7 @@ def tuned_checkpoint(named: Path, store: Store, device: torch.device, *, shape: 
     """
     folder = find_checkpoint(named)
     checkpoint = load_checkpoint(folder, device)
-    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+    store.check_tokenizer(checkpoint.tokenizer, f"the checkpoint {folder}")
     name = str(named) if is_on_hub(named) else _name_of(folder)
     parent = parent_facts(name, checkpoint.digest, checkpoint.facts, checkpoint.card)
     # The metadata and the card of the parent do not apply to the new model.
@@ -81,7 +81,7 @@ def resumed_checkpoint(
         StoreError: The store was made by another tokenizer.
     """
     checkpoint = load_checkpoint(folder, device)
-    store.check_tokenizer(checkpoint.tokenizer.fingerprint(), f"the checkpoint {folder}")
+    store.check_tokenizer(checkpoint.tokenizer, f"the checkpoint {folder}")
     facts = checkpoint.facts
     if facts.get("store") != store.manifest["sha256"]:
         raise ArgumentsError(
