@@ -32,7 +32,7 @@ class AbcTokenizer(muse.Tokenizer[str]):
 
 class AbcDomain(muse.Domain[str]):
     info = muse.DomainInfo(
-        title="Tunes", noun="a tune", counted="characters", suffixes=frozenset({".abc"}), suffix=".abc", words=True
+        title="Tunes", noun="tunes", counted="characters", suffixes=frozenset({".abc"}), suffix=".abc", words=True
     )
     unit, view = "bytes", "text"
 

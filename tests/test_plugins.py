@@ -63,8 +63,10 @@ def test_commands_work_with_a_domain_and_a_last_layer_of_an_installed_package(pa
     (tmp_path / "mine.abc").write_text("kept")
     for words, problem in (
         (("abc", "tunes/3.abc"), "no model of abc is shipped; name a checkpoint"),
-        (("tunes/3.abc", *short, "--encoding", "latin-1"), "--encoding is an option of text, not of abc"),
-        (("tunes/3.abc", *short, "--tempo", 90), "--tempo is 90.0; allowed: none"),
+        (("tunes/3.abc", *short, "--encoding", "latin-1"), "--encoding is an option of text, not of tunes"),
+        (("tunes/3.abc", *short, "--tempo", 90), "--tempo is an option of music, not of tunes"),
+        (("tunes/3.abc",), "no model of abc is shipped; name a checkpoint with --checkpoint"),
+        (("tunes/3.abc", *short, "--seconds", 3), "--seconds is an option of music and sound, not of tunes\n"),
         (("missing.abc", *short), "there is no file missing.abc"),
         (("tunes/3.abc", *short, "--out", "mine.abc"), "mine.abc already exists"),
         (("tunes/3.abc", *short, "--out", "mine.mid"), "allowed: a folder, or a file that ends in .abc"),

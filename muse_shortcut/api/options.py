@@ -18,7 +18,6 @@ from muse_tokenizers.base import Constraints, Prompt
 from muse_tokenizers.built_in import DEFAULT_LENGTHS, refused_option
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import ConstraintError
-from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
 __all__ = [
     "OPTION_NAMES",
@@ -214,8 +213,8 @@ def _constraints(domain: Domain[Any], requested: Mapping[str, Any]) -> Constrain
 
 
 def _check_domain(domain: Domain[Any], requested: Mapping[str, Any]) -> None:
-    """Refuse options of another built-in domain. `Domain.constraints` checks those of other domains."""
-    for name in _CONSTRAINTS if domain.kind in BUILT_IN_DOMAINS else ():
+    """Refuse options of another domain."""
+    for name in _CONSTRAINTS:
         if name in requested and (reason := refused_option(name, domain.kind)) is not None:
             raise ConstraintError(reason)
 

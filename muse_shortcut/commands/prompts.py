@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -89,7 +89,7 @@ def choose_target(options: GenerateOptions) -> Target:
         of_checkpoint = _domain_of_checkpoint(options.checkpoint)
         # A domain of another package knows its own files, whatever they look like here.
         plugin = None if of_checkpoint in BUILT_IN_DOMAINS else of_checkpoint
-        domain = plugin or found or of_checkpoint or _unknown(prompt)
+        domain = plugin or found or of_checkpoint or _domain_of_suffix(prompt) or _unknown(prompt)
     elif domain in BUILT_IN_DOMAINS and found not in (None, domain) and prompt is not None and finding.exists(prompt):
         raise ArgumentsError(
             f"{prompt} is {BUILT_IN[str(found)].content}, not {BUILT_IN[domain].content}; leave out {domain}, or name "
@@ -153,9 +153,6 @@ def check_options(options: GenerateOptions, target: Target) -> None:
         ArgumentsError, ConstraintError: An option belongs to another domain, or no model accepts its value.
     """
     domain, given = target.domain, given_options(options)
-    if domain not in BUILT_IN_DOMAINS:
-        _check_options_of_plugin(given, domain)
-        return
     for name in OPTION_DOMAINS:
         reason = refused_option(name, domain, spelt)
         if name in given and reason is not None:
@@ -168,17 +165,11 @@ def check_options(options: GenerateOptions, target: Target) -> None:
         from muse_tokenizers.midi.soundfonts import checked_soundfont
 
         checked_soundfont(Path(options.files.soundfont))
-    if requested := request_options(options):
+    if (requested := request_options(options)) and domain in BUILT_IN_DOMAINS:
+        # A domain of another package checks the values of its own constraints.
         from muse_shortcut.api.options import check_values
 
         check_values(requested, has_prompt=target.prompt is not None)
-
-
-def _check_options_of_plugin(given: Collection[str], domain: str) -> None:
-    """Refuse options that only built-in domains have; the constraints of the domain check the others."""
-    for name in ("encoding", "soundfont", "loudness"):
-        if name in given:
-            raise ArgumentsError(f"--{name} is an option of {BUILT_IN[OPTION_DOMAINS[name][0]].noun}, not of {domain}")
 
 
 def _domain_of_prompt(word: str) -> str | None:
@@ -186,6 +177,13 @@ def _domain_of_prompt(word: str) -> str | None:
         return kind_of_file(Path(word))
     shipped = next((one for one in BUILT_IN_DOMAINS if shipped_prompt(one, word) is not None), None)
     return shipped or (kind_by_suffix(Path(word)) if " " not in word else None)
+
+
+def _domain_of_suffix(word: str | None) -> str | None:
+    """Return the domain of another package whose files have the suffix of a prompt."""
+    suffix = "" if word is None or " " in word else Path(word).suffix.lower()
+    others = [one for one in installed_domains() if one not in BUILT_IN_DOMAINS] if suffix else []
+    return next((one for one in others if suffix in domain_info(one).suffixes), None)
 
 
 def _domain_of_sidecar(file: str, domain: str | None) -> str:

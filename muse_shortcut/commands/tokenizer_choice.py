@@ -79,7 +79,6 @@ def choose_tokenizer(
         ArgumentsError, TokenizerError: There is no such tokenizer, or it belongs to another domain.
     """
     from muse_tokenizers.loading import load_tokenizer
-    from muse_tokenizers.text.tokenizer import TextTokenizer
 
     if options.tokenizer is not None and _is_checkpoint(named_checkpoint(options.tokenizer)):
         found = load_tokenizer(checkpoint_folder(options.tokenizer, terminal) / "tokenizer")
@@ -89,9 +88,8 @@ def choose_tokenizer(
             if getattr(options, option) is not None:
                 name = option.replace("_", "-")
                 raise ArgumentsError(f"--{name} chooses a tokenizer; --tokenizer names a checkpoint, which has its own")
-        if isinstance(found, TextTokenizer):
-            # The encoding of these files, not of those on which the tokenizer was trained.
-            found.encoding = options.encoding
+        # The encoding of these files, not of those on which the tokenizer was trained.
+        found.use_encoding(options.encoding)
         return found
     if options.domain not in BUILT_IN_DOMAINS:
         return _default_of_plugin(options)

@@ -210,6 +210,9 @@ class Tokenizer(ABC, Generic[Piece]):
     def use_device(self, device: str) -> None:
         """Set the device that computes ids: "cpu" or "cuda"."""
 
+    def use_encoding(self, encoding: str | None) -> None:
+        """Set the encoding of text files without a byte order mark, None to detect it, if pieces are text."""
+
     @abstractmethod
     def decode(self, ids: Ids) -> Piece:
         """Decode (T, K) ids to a piece. Special ids and an incomplete event at the end are left out."""

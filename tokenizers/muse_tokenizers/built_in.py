@@ -8,6 +8,7 @@ to import.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Literal
 
 from muse_tokenizers.domain_info import DomainInfo, OfferedLengths
@@ -95,14 +96,30 @@ def refused_option(name: str, domain: str, written: Callable[[str], str] = str) 
 
     Args:
         name: Name of the option.
-        domain: A built-in domain.
+        domain: Kind of the domain. One of another package has the options that its constraints have.
         written: Returns the option as the user writes it: `--top-k` for `top_k`.
+
+    Raises:
+        UnknownTokenizerError, PluginError: As for `domain_info`.
     """
     domains = OPTION_DOMAINS.get(name)
-    if domains is None or domain in domains:
+    if domains is None:
         return None
-    is_length = name in DEFAULT_LENGTHS or name == "bars"
-    noun = BUILT_IN[domain].noun
-    length = f"; {noun} takes {written(UNITS[domain])}" if is_length else ""
+    if domain in BUILT_IN:
+        unit, has = UNITS[domain], tuple(one for one, of in OPTION_DOMAINS.items() if domain in of)
+    else:
+        from muse_tokenizers.loading import domain_class
+
+        found = domain_class(domain)
+        unit = found.unit
+        has = (
+            *(field.name for field in fields(found.constraints_type)),
+            *(["prompt_seconds"] if unit == "seconds" else []),
+        )
+    if name in has:
+        return None
+    noun = domain_info(domain).noun
+    is_length = (name in DEFAULT_LENGTHS or name == "bars") and unit in has
+    length = f"; {noun} takes {written(unit)}" if is_length else ""
     others = " and ".join(BUILT_IN[one].noun for one in domains)
     return f"{written(name)} is an option of {others}, not of {noun}{length}"

@@ -51,6 +51,9 @@ class TextTokenizer(Tokenizer[bytes]):
         self.tokens = (*subword_model.tokens, b"", b"", b"")
         self.lengths = np.array([len(token) for token in self.tokens])
 
+    def use_encoding(self, encoding: str | None) -> None:
+        self.encoding = encoding
+
     # Ids
 
     def encode(self, piece: bytes) -> Ids:
