@@ -249,7 +249,8 @@ def _options(payload: Json, domain: Domain[Any], limits: Limits) -> dict[str, An
     Raises:
         OptionError: A value has the wrong type or exceeds a limit.
     """
-    unit = domain.unit
+    # The length of a domain whose grammar does not end at one is counted in steps.
+    unit = domain.unit if domain.constraints_type.length_field else "max_new_tokens"
     options: dict[str, Any] = {name: _number(payload.get(name), name, None) for name in _NUMBERS}
     options |= {name: _whole(payload.get(name), name, None) for name in _WHOLE_NUMBERS}
     options |= {name: payload.get(name) if payload.get(name) not in ("", []) else None for name in _WORDS}
@@ -257,7 +258,7 @@ def _options(payload: Json, domain: Domain[Any], limits: Limits) -> dict[str, An
     options["greedy"] = _boolean(payload.get("greedy"), "greedy")
     options[unit] = (_number if unit == "seconds" else _whole)(payload.get("amount"), unit, None)
     if options[unit] is None and options["bars"] is None:
-        options[unit] = DEFAULT_LENGTHS[unit]
+        options[unit] = int(DEFAULT_LENGTHS[domain.unit]) if unit == "max_new_tokens" else DEFAULT_LENGTHS[unit]
     for name, most in (
         ("num_samples", limits.candidates),
         ("bars", limits.bars),

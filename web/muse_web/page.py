@@ -25,7 +25,7 @@ from muse_web.exports import kinds_of_files
 from muse_web.session import lengths_of
 from muse_web.views import palette_view
 
-__all__ = ["STATIC", "make_page", "make_theme"]
+__all__ = ["STATIC", "make_page", "make_theme", "page_configuration"]
 
 STATIC = Path(__file__).parent / "static"
 """Scripts and styles, served without a build step."""
@@ -69,7 +69,7 @@ def make_page(api: Api) -> Any:
             with gr.Column(scale=1, min_width=340, elem_id="muse-main"):
                 gr.HTML(
                     "<div id='muse-stage'></div>",
-                    js_on_load=_start(_configuration(api)),
+                    js_on_load=_start(page_configuration(api)),
                     padding=False,
                     apply_default_css=False,
                 )
@@ -88,7 +88,8 @@ def _start(configuration: dict[str, Any]) -> str:
     )
 
 
-def _configuration(api: Api) -> dict[str, Any]:
+def page_configuration(api: Api) -> dict[str, Any]:
+    """Return what the scripts of the page need to know."""
     limits = api.limits
     return {
         "domains": {
@@ -111,7 +112,9 @@ def _configuration(api: Api) -> dict[str, Any]:
 
 
 def _amount_info(domain: str) -> str:
-    return f"{domain_class(domain).unit.capitalize()} of new {domain_class(domain).info.noun}."
+    found = domain_class(domain)
+    unit = found.unit if found.constraints_type.length_field else "steps"
+    return f"{unit.capitalize()} of new {found.info.noun}."
 
 
 class _Controls:
