@@ -13,6 +13,7 @@ from typing import Any
 
 from muse_shortcut.shipped import default_checkpoint
 from muse_shortcut.version import __version__
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
 __all__ = ["Finding", "inspect_installation"]
 
@@ -112,7 +113,7 @@ def _extras() -> list[Finding]:
 
 def _models() -> list[Finding]:
     found = []
-    for domain in ("midi", "audio", "text"):
+    for domain in BUILT_IN_DOMAINS:
         path = default_checkpoint(domain) / "model.safetensors"
         if path.is_file():
             value = f"{path.parent.name}, {path.stat().st_size / 2**20:.1f} MiB"

@@ -93,3 +93,59 @@ def test_no_module_imports_itself_through_others_even_inside_functions() -> None
     graph = {name: set(_imported(path, modules)) & modules.keys() - {name} for name, path in modules.items()}
     assert sum(map(len, graph.values())) > 900
     TopologicalSorter(graph).prepare()
+
+
+_KINDS = {"midi", "audio", "text"}
+_CLASSES = {f"{one}{of}" for one in ("Midi", "Remi", "Performance", "Audio", "Text") for of in ("Tokenizer", "Domain")}
+_OF_BUILT_IN_DOMAINS = {
+    "muse_shortcut/commands/tokenizer_choice.py": "how a command line chooses the tokenizer of a built-in domain",
+    "muse_shortcut/generation/sidecar.py": "sidecars of version 1, which there are of built-in domains only",
+    "muse_shortcut/presets.py": "names of presets",
+}
+
+
+def _strings(node: ast.AST | None) -> set[str]:
+    found = ast.walk(node) if node is not None else ()
+    return {one.value for one in found if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def _depends_on_the_domain(node: ast.AST) -> bool:
+    """Whether code decides something by the name or the class of a domain."""
+    match node:
+        case ast.Compare(left=left, comparators=others):
+            attributes = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+            return any(_strings(one) & _KINDS for one in (left, *others)) or "view" in attributes
+        case ast.MatchValue(value=value):
+            return bool(_strings(value) & _KINDS)
+        case ast.Dict(keys=keys):
+            return len({name for key in keys for name in _strings(key)} & {"midi", "audio"}) > 0
+        case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
+            return len({name for one in elements for name in _strings(one)} & _KINDS) > 1
+        case ast.Call(func=ast.Name(id="isinstance"), args=[_, kind]):
+            named = {one.id for one in ast.walk(kind) if isinstance(one, ast.Name)}
+            return bool(named & _CLASSES)
+    return False
+
+
+@pytest.mark.parametrize("folder", ["muse_shortcut", "web"])
+def test_nothing_outside_the_domains_depends_on_which_one_it_is(folder: str) -> None:
+    found = [
+        f"{name}:{node.lineno}: {ast.unparse(node)[:80]}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (name := path.relative_to(ROOT).as_posix()) not in _OF_BUILT_IN_DOMAINS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if _depends_on_the_domain(node)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'kind == "midi"', 'x if "audio" != kind else y', 'kind in ("text", "tune")', "domain.view == other",
+        'TITLES = {"midi": 1}', 'for one in ("midi", "audio"): pass', "isinstance(tokenizer, TextTokenizer)",
+        'match kind:\n  case "audio": pass',
+    ],
+)  # fmt: skip
+def test_what_depends_on_the_domain_is_found(line: str) -> None:
+    assert any(_depends_on_the_domain(node) for node in ast.walk(ast.parse(line)))

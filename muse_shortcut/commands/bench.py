@@ -17,6 +17,7 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.presets import PRESETS
 from muse_shortcut.shipped import default_checkpoint, prompt_names, shipped_prompt
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ def _parser() -> CommandLine:
         "--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="train: numeric precision"
     )
     parser.add_argument(
-        "--domain", choices=["midi", "audio", "text"], default="midi", help="generate: domain of the shipped model"
+        "--domain", choices=BUILT_IN_DOMAINS, default="midi", help="generate: domain of the shipped model"
     )
     parser.add_argument(
         "--checkpoint",
