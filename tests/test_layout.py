@@ -98,7 +98,6 @@ def test_no_module_imports_itself_through_others_even_inside_functions() -> None
 _KINDS = {"midi", "audio", "text"}
 _CLASSES = {f"{one}{of}" for one in ("Midi", "Remi", "Performance", "Audio", "Text") for of in ("Tokenizer", "Domain")}
 _OF_BUILT_IN_DOMAINS = {
-    "muse_shortcut/commands/tokenizer_choice.py": "how a command line chooses the tokenizer of a built-in domain",
     "muse_shortcut/generation/sidecar.py": "sidecars of version 1, which there are of built-in domains only",
     "muse_shortcut/presets.py": "names of presets",
 }

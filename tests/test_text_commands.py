@@ -259,7 +259,7 @@ def test_text_is_evaluated_like_everything(run: RunCommand, checkpoint: Path, st
         (("--vocabulary-size", 100), "--vocabulary-size is 100; allowed: 257 to"),
         (
             ("--tokenizer", "letters", "--vocabulary-size", 300),
-            "--vocabulary-size applies to bpe and characters",
+            "--vocabulary-size is 300; allowed: none for letters",
         ),
         (("--tokenizer", "remi"), "--tokenizer is 'remi'; allowed: bpe, characters, letters, a tokenizer.json"),
         (("--tokenizer", "{library}/0.txt"), "it is not a tokenizer.json of Hugging Face's tokenizers"),

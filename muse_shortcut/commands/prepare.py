@@ -21,13 +21,13 @@ from muse_shortcut.commands.sources import (
     of_domain,
 )
 from muse_shortcut.commands.tokenizer_choice import (
-    VOCABULARY,
     TokenizerOptions,
     choose_tokenizer,
     refuse_others_options,
 )
 from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.errors import ArgumentsError
+from muse_tokenizers.built_in import VOCABULARY
 from muse_tokenizers.plugins import installed_domains
 from muse_tokenizers.wording import counted
 

@@ -12,7 +12,7 @@ from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_nam
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint
-from muse_tokenizers.plugins import BUILT_IN_DOMAINS
+from muse_tokenizers.built_in import TOKENIZER_OPTIONS
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
@@ -21,18 +21,13 @@ if TYPE_CHECKING:
     from muse_shortcut.data.recipe import Recipe
     from muse_shortcut.data.scan import SourceFile
     from muse_tokenizers.base import Tokenizer
-    from muse_tokenizers.text.subwords import SubwordModel
 
-__all__ = ["VOCABULARY", "TokenizerOptions", "choose_tokenizer", "refuse_others_options"]
+__all__ = ["TokenizerOptions", "choose_tokenizer", "refuse_others_options"]
 
-VOCABULARY = 4096
-"""Default size of a trained vocabulary."""
 _LEARNED_FROM = 2**27
 """Largest number of bytes of the training split on which a vocabulary is trained, spread evenly over the split."""
-_OWN = {"audio": ("codec", "codebooks", "device"), "text": ("vocabulary_size", "line_ends", "encoding")}
-"""Options of a single domain."""
 _CHOOSING = ("codec", "codebooks", "vocabulary_size", "line_ends")
-"""Those of them that choose a tokenizer."""
+"""Options that choose a tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,10 @@ class TokenizerOptions:
 
 def refuse_others_options(options: TokenizerOptions) -> None:
     """Raise ArgumentsError if an option belongs to another domain."""
-    for domain, own in _OWN.items():
-        for option in own if domain != options.domain else ():
-            if getattr(options, option) is not None:
-                name = option.replace("_", "-")
-                raise ArgumentsError(f"--{name} is an option of {domain}, not of {options.domain}")
+    for option, domain in TOKENIZER_OPTIONS.items():
+        if domain != options.domain and getattr(options, option) is not None:
+            name = option.replace("_", "-")
+            raise ArgumentsError(f"--{name} is an option of {domain}, not of {options.domain}")
 
 
 def choose_tokenizer(
@@ -78,7 +72,8 @@ def choose_tokenizer(
     Raises:
         ArgumentsError, TokenizerError: There is no such tokenizer, or it belongs to another domain.
     """
-    from muse_tokenizers.loading import load_tokenizer
+    from muse_tokenizers.base import NewTokenizer
+    from muse_tokenizers.loading import load_tokenizer, tokenizer_class
 
     if options.tokenizer is not None and _is_checkpoint(named_checkpoint(options.tokenizer)):
         found = load_tokenizer(checkpoint_folder(options.tokenizer, terminal) / "tokenizer")
@@ -91,88 +86,21 @@ def choose_tokenizer(
         # The encoding of these files, not of those on which the tokenizer was trained.
         found.use_encoding(options.encoding)
         return found
-    if options.domain not in BUILT_IN_DOMAINS:
-        return _default_of_plugin(options)
-    named = next((recipe.tokenizer for recipe in recipes if recipe is not None), None)
-    if options.domain == "audio":
-        return _audio(options, named, terminal)
-    return _text(options, named, sources, terminal) if options.domain == "text" else _midi(options, named)
+    given = {name: getattr(options, name) for name in TOKENIZER_OPTIONS}
+    if options.codec is not None:
+        given["codec"] = codec_name(options.codec, terminal)
+    new = NewTokenizer(
+        name=options.tokenizer,
+        of_recipe=next((recipe.tokenizer for recipe in recipes if recipe is not None), None),
+        options={name: value for name, value in given.items() if value is not None},
+        progress=lambda label: terminal.progress(label, None),
+        texts=lambda bar: _training_texts(options, sources, bar),
+    )
+    return tokenizer_class(options.domain).create(new)
 
 
 def _is_checkpoint(folder: Path) -> bool:
     return (folder / "tokenizer").is_dir() or find_checkpoint(folder) != folder
-
-
-def _default_of_plugin(options: TokenizerOptions) -> Tokenizer[Any]:
-    """The tokenizer that the domain of an installed package makes of an empty configuration."""
-    from muse_tokenizers.loading import tokenizer_class
-
-    if options.tokenizer is not None:
-        raise ArgumentsError(f"--tokenizer is {options.tokenizer!r}; allowed: a checkpoint")
-    try:
-        return tokenizer_class(options.domain).from_configuration({})
-    except (TypeError, LookupError) as error:
-        raise ArgumentsError(
-            f"the domain {options.domain} has no default tokenizer; name a checkpoint with --tokenizer"
-        ) from error
-
-
-def _midi(options: TokenizerOptions, named: str | None) -> Tokenizer[Any]:
-    from muse_tokenizers.midi.configuration import CONFIGURATIONS
-    from muse_tokenizers.midi.tokenizer import MidiTokenizer
-
-    name = options.tokenizer or named or "remi"
-    if name not in CONFIGURATIONS:
-        raise ArgumentsError(
-            f"--tokenizer is {name!r}; allowed: {', '.join(CONFIGURATIONS)}, a checkpoint, or midi, the shipped one"
-        )
-    return MidiTokenizer.of(CONFIGURATIONS[name])
-
-
-def _audio(options: TokenizerOptions, named: str | None, terminal: Terminal) -> Tokenizer[Any]:
-    from muse_tokenizers.audio.codecs import META, SHIPPED, fetch_codec
-    from muse_tokenizers.audio.tokenizer import AudioTokenizer
-
-    if options.tokenizer is not None:
-        raise ArgumentsError(
-            f"--tokenizer is {options.tokenizer!r}; allowed: a checkpoint, or audio, the shipped one; see --codec"
-        )
-    name = codec_name(options.codec or named or SHIPPED, terminal)
-    if name == META:
-        with terminal.progress(f"fetching {META}", None) as bar:
-            fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
-    return AudioTokenizer.with_codec(name, 4 if options.codebooks is None else options.codebooks)
-
-
-def _text(
-    options: TokenizerOptions, named: str | None, sources: Sequence[Sequence[SourceFile]], terminal: Terminal
-) -> Tokenizer[Any]:
-    from muse_tokenizers.text.subwords import LETTERS, CharacterModel, train_bpe
-    from muse_tokenizers.text.tokenizer import TextTokenizer, read_bpe
-
-    name, size = options.tokenizer or named or "bpe", options.vocabulary_size
-    subword_model: SubwordModel
-    if name in ("bpe", "characters"):
-        size = VOCABULARY if size is None else size
-        if not 257 <= size <= 2**17:
-            raise ArgumentsError(f"--vocabulary-size is {size}; allowed: 257 to {2**17}, 256 of which are bytes")
-        learn = train_bpe if name == "bpe" else CharacterModel.of_texts
-        with terminal.progress("learning a vocabulary", None) as bar:
-            subword_model = learn(_training_texts(options, sources, bar), size)
-    elif size is not None:
-        raise ArgumentsError(
-            f"--vocabulary-size applies to bpe and characters, not to {name}, whose vocabulary is fixed"
-        )
-    elif name == "letters":
-        subword_model = CharacterModel(LETTERS, closed=True)
-    elif Path(name).is_file():
-        subword_model = read_bpe(Path(name))
-    else:
-        raise ArgumentsError(
-            f"--tokenizer is {name!r}; allowed: bpe, characters, letters, a tokenizer.json, a checkpoint, or text, the "
-            "shipped one"
-        )
-    return TextTokenizer(subword_model, options.line_ends or "lf", options.encoding)
 
 
 def _training_texts(

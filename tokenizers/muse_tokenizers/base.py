@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -17,12 +18,13 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.errors import ConstraintError, TokenizerError
+from muse_tokenizers.errors import ConstraintError, InvalidOptionError, TokenizerError, UnknownTokenizerError
 
 __all__ = [
     "Constraints",
     "Grammar",
     "Ids",
+    "NewTokenizer",
     "Piece",
     "Prompt",
     "Span",
@@ -177,6 +179,22 @@ def for_candidates(state: State, candidates: int) -> State:
     return replace(state, **arrays)  # type: ignore[type-var]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTokenizer:
+    """What `Tokenizer.create` makes the tokenizer of a new store of."""
+
+    name: str | None
+    """Name that the user chose; None for the default."""
+    of_recipe: str | None
+    """Name that the recipe of the data recommends."""
+    options: Mapping[str, Any]
+    """Options that were given, by name."""
+    progress: Callable[[str], AbstractContextManager[Any]]
+    """Returns a progress bar with a label; `show(number, what)` updates it."""
+    texts: Callable[[Any], Iterator[bytes]]
+    """Returns the training texts, whose reading a progress bar shows."""
+
+
 class Tokenizer(ABC, Generic[Piece]):
     """Converts pieces of one modality to ids, and describes the ids.
 
@@ -238,6 +256,22 @@ class Tokenizer(ABC, Generic[Piece]):
         ]
 
     # The tokenizer as data
+
+    @classmethod
+    def create(cls, new: NewTokenizer) -> Tokenizer[Piece]:
+        """Create the tokenizer of a new store; by default that of an empty configuration.
+
+        Raises:
+            InvalidOptionError, TokenizerError: There is none of that name, or an option does not go with it.
+        """
+        if new.name is not None:
+            raise InvalidOptionError("tokenizer", new.name, "a checkpoint")
+        try:
+            return cls.from_configuration({})
+        except (TypeError, LookupError) as error:
+            raise UnknownTokenizerError(
+                f"the domain {cls.kind} has no default tokenizer; name a checkpoint as tokenizer"
+            ) from error
 
     def configuration(self) -> dict[str, Any]:
         """Return everything that `from_configuration` needs as plain JSON; by default nothing."""

@@ -18,7 +18,9 @@ __all__ = [
     "BUILT_IN",
     "DEFAULT_LENGTHS",
     "OPTION_DOMAINS",
+    "TOKENIZER_OPTIONS",
     "UNITS",
+    "VOCABULARY",
     "domain_info",
     "refused_option",
 ]
@@ -76,6 +78,13 @@ OPTION_DOMAINS = {
     "soundfont": ("midi",), "loudness": ("midi",), "encoding": ("text",),
 }  # fmt: skip
 """Options of a continuation that only some domains have."""
+TOKENIZER_OPTIONS = {
+    "codec": "audio", "codebooks": "audio", "device": "audio",
+    "vocabulary_size": "text", "line_ends": "text", "encoding": "text",
+}  # fmt: skip
+"""Options of the tokenizer of a new store, with the domain that has them."""
+VOCABULARY = 4096
+"""Default size of a trained vocabulary."""
 
 
 def domain_info(kind: str) -> DomainInfo:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from muse_tokenizers.audio.codec import Codec, load_codec
-from muse_tokenizers.audio.codecs import META, SHIPPED, codec_folder, find_codec
+from muse_tokenizers.audio.codecs import META, SHIPPED, codec_folder, fetch_codec, find_codec
 from muse_tokenizers.audio.delay import delayed, undelayed
-from muse_tokenizers.base import Ids, Prompt, Token, Tokenizer, Waveform
-from muse_tokenizers.errors import CodecError, UnknownTokenizerError
+from muse_tokenizers.base import Ids, NewTokenizer, Prompt, Token, Tokenizer, Waveform
+from muse_tokenizers.errors import CodecError, InvalidOptionError, UnknownTokenizerError
 
 __all__ = ["AudioTokenizer"]
 
@@ -53,6 +53,16 @@ class AudioTokenizer(Tokenizer[Waveform]):
     def with_codec(cls, name: str, codebooks: int) -> AudioTokenizer:
         """Build a tokenizer from the name or folder of a codec. Raises CodecError."""
         return cls(find_codec(name), codebooks, name if name in (SHIPPED, META) else _OWN)
+
+    @classmethod
+    def create(cls, new: NewTokenizer) -> AudioTokenizer:
+        if new.name is not None:
+            raise InvalidOptionError("tokenizer", new.name, "a checkpoint, or audio, the shipped one; see {codec}")
+        name = new.options.get("codec") or new.of_recipe or SHIPPED
+        if name == META:
+            with new.progress(f"fetching {META}") as bar:
+                fetch_codec(lambda done, total: bar.show(done / 2**20, f"of {(total or 0) / 2**20:.0f} MiB"))
+        return cls.with_codec(name, new.options.get("codebooks", 4))
 
     # Ids
 

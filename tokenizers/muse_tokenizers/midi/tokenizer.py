@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Ids, Prompt, Token, Tokenizer
+from muse_tokenizers.base import Ids, NewTokenizer, Prompt, Token, Tokenizer
+from muse_tokenizers.errors import InvalidOptionError
 from muse_tokenizers.midi.clock import Clock
-from muse_tokenizers.midi.configuration import MidiConfiguration
+from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.vocabulary import make_miditok, make_vocabulary
 
@@ -46,6 +47,14 @@ class MidiTokenizer(Tokenizer["Score"]):
         module = import_module(f"muse_tokenizers.midi.{configuration.scheme}")
         tokenizer: MidiTokenizer = getattr(module, _CLASSES[configuration.scheme])(configuration)
         return tokenizer
+
+    @classmethod
+    def create(cls, new: NewTokenizer) -> MidiTokenizer:
+        name = new.name or new.of_recipe or "remi"
+        if name not in CONFIGURATIONS:
+            names = ", ".join(CONFIGURATIONS)
+            raise InvalidOptionError("tokenizer", name, f"{names}, a checkpoint, or midi, the shipped one")
+        return cls.of(CONFIGURATIONS[name])
 
     # Ids
 

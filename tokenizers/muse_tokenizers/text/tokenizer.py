@@ -10,18 +10,21 @@ import numpy as np
 
 from muse_tokenizers.base import (
     Ids,
+    NewTokenizer,
     Prompt,
     Token,
     Tokenizer,
 )
+from muse_tokenizers.built_in import VOCABULARY
 from muse_tokenizers.errors import (
+    InvalidOptionError,
     UnknownTokenizerError,
     UnreadablePieceError,
 )
 from muse_tokenizers.text.encodings import check_encoding
 from muse_tokenizers.text.files import LINE_ENDS, LineEnds
 from muse_tokenizers.text.labels import label_in
-from muse_tokenizers.text.subwords import BpeModel, CharacterModel, SubwordModel
+from muse_tokenizers.text.subwords import LETTERS, BpeModel, CharacterModel, SubwordModel, train_bpe
 from muse_tokenizers.text.utf8 import characters_before
 
 __all__ = ["TextTokenizer", "read_bpe"]
@@ -50,6 +53,33 @@ class TextTokenizer(Tokenizer[bytes]):
         self.vocabulary_size = plain + 3
         self.tokens = (*subword_model.tokens, b"", b"", b"")
         self.lengths = np.array([len(token) for token in self.tokens])
+
+    @classmethod
+    def create(cls, new: NewTokenizer) -> TextTokenizer:
+        name, size = new.name or new.of_recipe or "bpe", new.options.get("vocabulary_size")
+        subword_model: SubwordModel
+        if name in ("bpe", "characters"):
+            size = VOCABULARY if size is None else size
+            if not 257 <= size <= 2**17:
+                raise InvalidOptionError("vocabulary_size", size, f"257 to {2**17}, 256 of which are bytes")
+            learn = train_bpe if name == "bpe" else CharacterModel.of_texts
+            with new.progress("learning a vocabulary") as bar:
+                subword_model = learn(new.texts(bar), size)
+        elif size is not None:
+            raise InvalidOptionError(
+                "vocabulary_size", size, f"none for {name}, whose vocabulary is fixed; it is for bpe and characters"
+            )
+        elif name == "letters":
+            subword_model = CharacterModel(LETTERS, closed=True)
+        elif Path(name).is_file():
+            subword_model = read_bpe(Path(name))
+        else:
+            raise InvalidOptionError(
+                "tokenizer",
+                name,
+                "bpe, characters, letters, a tokenizer.json, a checkpoint, or text, the shipped one",
+            )
+        return cls(subword_model, new.options.get("line_ends", "lf"), new.options.get("encoding"))
 
     def use_encoding(self, encoding: str | None) -> None:
         self.encoding = encoding
