@@ -148,3 +148,18 @@ def test_nothing_outside_the_domains_depends_on_which_one_it_is(folder: str) -> 
 )  # fmt: skip
 def test_what_depends_on_the_domain_is_found(line: str) -> None:
     assert any(_depends_on_the_domain(node) for node in ast.walk(ast.parse(line)))
+
+
+PARSING = {"muse_shortcut.commands.command_line", "muse_shortcut.commands.typed_options"}
+
+
+def _annotations(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        yield from (ast.unparse(one) for one in found if one is not None)
+
+
+def test_only_parsing_knows_the_type_of_parsed_arguments() -> None:
+    modules = _modules()
+    knowing = {name for name, path in modules.items() if any("Namespace" in one for one in _annotations(path))}
+    assert knowing == PARSING

@@ -7,12 +7,13 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from muse_shortcut.commands.checkpoint_names import checkpoint_folder, codec_name
 from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.presets import PRESETS
@@ -21,16 +22,33 @@ from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
 if TYPE_CHECKING:
     import torch
-    from jsonargparse import Namespace
 
     from muse_shortcut.checkpoints import Checkpoint
     from muse_tokenizers.base import Prompt
 
-__all__ = ["main"]
+__all__ = ["BenchOptions", "main"]
 
 PROGRAM = "muse-bench"
 _VOCABULARY = 1116
 """Vocabulary size of the training benchmark, that of the REMI vocabulary."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """The parsed options, which benchmarks of other packages get too; `_parser` describes them."""
+
+    what: str
+    preset: str
+    batch_size: int
+    precision: Literal["auto", "float32", "bfloat16"]
+    domain: str
+    checkpoint: str | None
+    steps: int | None
+    context: int | None
+    rounds: int
+    threads: int | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    quiet: bool
 
 
 def _parser() -> CommandLine:
@@ -73,29 +91,29 @@ def _parser() -> CommandLine:
 def main() -> NoReturn:
     """Run the command."""
     parser = _parser()
-    arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _bench(arguments), parser.option_name)
+    options = typed_options(BenchOptions, parser.parse_line())
+    run_command(PROGRAM, lambda: _bench(options), parser.option_name)
 
 
-def _bench(arguments: Namespace) -> None:
+def _bench(options: BenchOptions) -> None:
     import torch
 
     from muse_shortcut.devices import choose_device
 
     for name, least in (("batch_size", 1), ("rounds", 1), ("steps", 2), ("threads", 1), ("context", 1)):
-        value = getattr(arguments, name)
+        value = getattr(options, name)
         if value is not None and value < least:
             raise ArgumentsError(f"--{name.replace('_', '-')} is {value}; allowed: {least} or more")
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    device = choose_device(arguments.device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
     benches = {"train": _bench_train, "generate": _bench_generate, "codec": _bench_codec}
-    other = next((one for one in _others() if one.name == arguments.what), None)
-    result = (benches[arguments.what] if other is None else other.load())(arguments, device)
+    other = next((one for one in _others() if one.name == options.what), None)
+    result = (benches[options.what] if other is None else other.load())(options, device)
     machine = {"device": device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
     for name, value in result.items():
         print(f"{name:<32} {value}")
-    print(json.dumps({"bench": arguments.what} | machine | result))
+    print(json.dumps({"bench": options.what} | machine | result))
 
 
 def _others() -> Iterable[EntryPoint]:
@@ -126,7 +144,7 @@ def _spread(values: list[float]) -> list[float]:
     return [round(min(values), 2), round(max(values), 2)]
 
 
-def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
+def _bench_train(options: BenchOptions, device: torch.device) -> dict[str, Any]:
     import torch
     from torch.nn import functional as F
 
@@ -135,11 +153,11 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
     from muse_shortcut.model.core import Core
     from muse_shortcut.training.optimiser import Optimiser
 
-    shape = PRESETS[arguments.preset].for_vocabulary(_VOCABULARY, 1)
-    precision = choose_precision(arguments.precision, device)
-    steps = arguments.steps or 3
+    shape = PRESETS[options.preset].for_vocabulary(_VOCABULARY, 1)
+    precision = choose_precision(options.precision, device)
+    steps = options.steps or 3
     training = TrainConfig()
-    ids = torch.randint(0, _VOCABULARY, (arguments.batch_size, shape.context + 1, 1), device=device)
+    ids = torch.randint(0, _VOCABULARY, (options.batch_size, shape.context + 1, 1), device=device)
 
     def case(config: Any) -> Callable[[], float]:
         core = Core(config).to(device).train()
@@ -156,20 +174,20 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
                 optimiser.forget()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            return float(steps * arguments.batch_size * shape.context / (time.perf_counter() - started))
+            return float(steps * options.batch_size * shape.context / (time.perf_counter() - started))
 
         return run
 
     found = _in_turns(
-        Terminal(PROGRAM, arguments),
+        Terminal(PROGRAM, options),
         "training",
-        arguments.rounds,
+        options.rounds,
         {"shortcut": case(shape), "plain": case(replace(shape, shortcut=None))},
     )
     return {
-        "preset": arguments.preset,
+        "preset": options.preset,
         "precision": str(precision).removeprefix("torch."),
-        "batch_size": arguments.batch_size,
+        "batch_size": options.batch_size,
         "shortcut_tokens_per_second": _median(found["shortcut"]),
         "shortcut_range": _spread(found["shortcut"]),
         "plain_tokens_per_second": _median(found["plain"]),
@@ -177,29 +195,29 @@ def _bench_train(arguments: Namespace, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any]:
+def _bench_generate(options: BenchOptions, device: torch.device) -> dict[str, Any]:
     from muse_shortcut.checkpoints import load_checkpoint
     from muse_shortcut.commands.bench_steps import step_cases, step_results
     from muse_shortcut.devices import use_decoding_threads
 
-    terminal = Terminal(PROGRAM, arguments)
-    named = arguments.checkpoint
-    folder = checkpoint_folder(named, terminal) if named else default_checkpoint(arguments.domain)
+    terminal = Terminal(PROGRAM, options)
+    named = options.checkpoint
+    folder = checkpoint_folder(named, terminal) if named else default_checkpoint(options.domain)
     checkpoint = load_checkpoint(folder, device)
-    if arguments.threads is None:
+    if options.threads is None:
         use_decoding_threads(checkpoint.core.parameter_count())
-    steps = arguments.steps or 200
+    steps = options.steps or 200
     bare, most = min(steps, 16), checkpoint.core.config.context
-    length = min(512, most - bare) if arguments.context is None else arguments.context
+    length = min(512, most - bare) if options.context is None else options.context
     if length > most - bare:
-        raise ArgumentsError(f"--context is {arguments.context}; allowed: 1 to {most - bare} for this model")
+        raise ArgumentsError(f"--context is {options.context}; allowed: 1 to {most - bare} for this model")
     names = prompt_names(checkpoint.domain.kind)
     path = shipped_prompt(checkpoint.domain.kind, names[0]) if names else None
     prompt = checkpoint.domain.prompt(None if path is None else checkpoint.domain.read(path))
     found = _in_turns(
         terminal,
         "generating",
-        arguments.rounds,
+        options.rounds,
         {
             "1": lambda: _steps_per_second(checkpoint, 1, steps, None),
             "1 by torch": lambda: _steps_per_second(checkpoint, 1, steps, None, engine="torch"),
@@ -213,7 +231,7 @@ def _bench_generate(arguments: Namespace, device: torch.device) -> dict[str, Any
         },
     )
     core = checkpoint.core
-    stepped = _in_turns(terminal, "stepping", arguments.rounds, step_cases(core, length, bare))
+    stepped = _in_turns(terminal, "stepping", options.rounds, step_cases(core, length, bare))
     one, four, grammar = _median(found["1"]), _median(found["4"]), _median(found["grammar"])
     one_prompted, four_prompted = _median(found["1 prompted"]), _median(found["4 prompted"])
     return {
@@ -254,13 +272,13 @@ _SECONDS = 20.0
 """Seconds of sound in the codec benchmark."""
 
 
-def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
+def _bench_codec(options: BenchOptions, device: torch.device) -> dict[str, Any]:
     import numpy as np
 
     from muse_tokenizers.audio.codecs import SHIPPED, find_codec
 
-    terminal = Terminal(PROGRAM, arguments)
-    codec = find_codec(codec_name(arguments.checkpoint or SHIPPED, terminal)).to(device)
+    terminal = Terminal(PROGRAM, options)
+    codec = find_codec(codec_name(options.checkpoint or SHIPPED, terminal)).to(device)
     count, books = round(_SECONDS * codec.shape.sample_rate), codec.shape.codebook_counts[-1]
     sound = np.random.default_rng(0).uniform(-0.3, 0.3, count).astype(np.float32)
     codes = codec.encode(sound, books)
@@ -278,7 +296,7 @@ def _bench_codec(arguments: Namespace, device: torch.device) -> dict[str, Any]:
     found = _in_turns(
         terminal,
         "coding",
-        arguments.rounds,
+        options.rounds,
         {
             "encode": lambda: rate(lambda: codec.encode(sound, books)),
             "decode": lambda: rate(lambda: codec.decode(codes)),

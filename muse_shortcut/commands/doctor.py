@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass
+from typing import NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, run_command, say
-
-if TYPE_CHECKING:
-    from jsonargparse import Namespace
+from muse_shortcut.commands.typed_options import typed_options
 
 __all__ = ["main"]
 
 PROGRAM = "muse-doctor"
+
+
+@dataclass(frozen=True)
+class _DoctorOptions:
+    """The parsed options; `_parser` describes them."""
+
+    json: bool
 
 
 def _parser() -> CommandLine:
@@ -26,16 +32,16 @@ def _parser() -> CommandLine:
 
 def main() -> NoReturn:
     """The command."""
-    arguments = _parser().parse_line()
-    run_command(PROGRAM, lambda: _look(arguments))
+    options = typed_options(_DoctorOptions, _parser().parse_line())
+    run_command(PROGRAM, lambda: _look(options))
 
 
-def _look(arguments: Namespace) -> int:
+def _look(options: _DoctorOptions) -> int:
     from muse_shortcut.installation import inspect_installation
 
     found = inspect_installation()
     missing = [one for one in found if one.value == "missing"]
-    if arguments.json:
+    if options.json:
         say(json.dumps([one.to_json() for one in found], ensure_ascii=False, indent=1) + "\n")
         return 1 if missing else 0
     group = ""

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, Terminal, run_command
 from muse_shortcut.commands.evaluate_results import check_json
-from muse_shortcut.commands.generate_options import add_option
+from muse_shortcut.commands.generate_options import MusicOptions, SamplingOptions, add_option
+from muse_shortcut.commands.typed_options import given_options, typed_options
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.evaluation.continuity import Measured
 
 __all__ = ["build_parser", "main"]
 
 PROGRAM = "muse-evaluate"
-_OPTIONS = (
-    "instruments", "key", "tempo", "silence", "repeats", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-    "no_repeat_ngram", "greedy",
-)  # fmt: skip
-"""Options of `Model.continue_` for other sampling and constraints."""
+
+
+@dataclass(frozen=True)
+class _ContinueOptions:
+    """The parsed options; `build_parser` describes them."""
+
+    domain: Literal["midi"]
+    data: str
+    split: Literal["train", "validation", "test", "all"] | None
+    checkpoint: str | None
+    pieces: int
+    samples: int
+    prompt_seconds: float
+    seconds: float
+    music: MusicOptions
+    sampling: SamplingOptions
+    classifier: bool
+    seed: int
+    json: str | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    quiet: bool
 
 
 def build_parser() -> CommandLine:
@@ -50,8 +66,8 @@ def build_parser() -> CommandLine:
     parser.add_argument("--samples", type=int, default=2, help="continuations of each piece")
     parser.add_argument("--prompt_seconds", type=float, default=15.0, help="length of the prompts in seconds")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the continuations in seconds")
-    for name in _OPTIONS:
-        add_option(parser, name)
+    for one in (*fields(MusicOptions), *fields(SamplingOptions)):
+        add_option(parser, one.name)
     parser.add_argument(
         "--classifier",
         type=bool,
@@ -72,63 +88,62 @@ def build_parser() -> CommandLine:
 def main() -> NoReturn:
     """The command."""
     parser = build_parser()
-    arguments = parser.parse_line()
-    run_command(PROGRAM, lambda: _evaluate(arguments), parser.option_name)
+    options = typed_options(_ContinueOptions, parser.parse_line())
+    run_command(PROGRAM, lambda: _evaluate(options), parser.option_name)
 
 
-def _evaluate(arguments: Namespace) -> None:
+def _evaluate(options: _ContinueOptions) -> None:
     from muse_shortcut.api.model import load
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.evaluation.classifier import classification_accuracy
     from muse_shortcut.evaluation.continuity import CANDIDATES, Lengths, choose_excerpts, continue_excerpts, table
     from muse_shortcut.files import write_text
 
-    check_json(arguments.json)
-    terminal = Terminal(PROGRAM, arguments)
-    for name, most in (("pieces", 100_000), ("samples", 64)):
-        if not 1 <= getattr(arguments, name) <= most:
-            raise ArgumentsError(f"--{name} is {getattr(arguments, name)}; allowed: 1 to {most}")
-    if not 0 <= arguments.seed < 2**32:
-        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^32 - 1")
-    lengths = Lengths(prompt=arguments.prompt_seconds, continuation=arguments.seconds)
-    model = load(arguments.checkpoint or arguments.domain, device=arguments.device)
-    files = _files(arguments, model.domain.info.suffixes, terminal)
-    asked = {name: getattr(arguments, name) for name in _OPTIONS} | {"greedy": arguments.greedy or None}
-    options = {name: value for name, value in asked.items() if value is not None}
-    with terminal.progress("choosing", arguments.pieces) as bar:
+    check_json(options.json)
+    terminal = Terminal(PROGRAM, options)
+    for name, value, most in (("pieces", options.pieces, 100_000), ("samples", options.samples, 64)):
+        if not 1 <= value <= most:
+            raise ArgumentsError(f"--{name} is {value}; allowed: 1 to {most}")
+    if not 0 <= options.seed < 2**32:
+        raise ArgumentsError(f"--seed is {options.seed}; allowed: 0 to 2^32 - 1")
+    lengths = Lengths(prompt=options.prompt_seconds, continuation=options.seconds)
+    model = load(options.checkpoint or options.domain, device=options.device)
+    files = _files(options, model.domain.info.suffixes, terminal)
+    requested = given_options(options.music) | given_options(options.sampling)
+    with terminal.progress("choosing", options.pieces) as bar:
         excerpts = choose_excerpts(
-            model, files, lengths, arguments.pieces, arguments.seed, lambda done: bar.show(done, "pieces")
+            model, files, lengths, options.pieces, options.seed, lambda done: bar.show(done, "pieces")
         )
     with terminal.progress("continuing", len(excerpts)) as bar:
         measured = continue_excerpts(
             model,
             excerpts,
             lengths,
-            options,
-            samples=arguments.samples,
-            seed=arguments.seed,
+            requested,
+            samples=options.samples,
+            seed=options.seed,
             watch=lambda done: bar.show(done, "pieces"),
         )
-    rows = table(measured, arguments.seed)
+    rows = table(measured, options.seed)
     accuracy = (
-        {name: classification_accuracy(measured, name, arguments.seed) for name in CANDIDATES}
-        if arguments.classifier
+        {name: classification_accuracy(measured, name, options.seed) for name in CANDIDATES}
+        if options.classifier
         else None
     )
     Tables().continued(rows, len(excerpts), len(measured), lengths.prompt, lengths.continuation, accuracy)
-    if arguments.json:
+    if options.json:
         content = {
             "checkpoint": model.checkpoint.digest,
-            "data": arguments.data,
+            "data": options.data,
             "prompt_seconds": lengths.prompt,
             "seconds": lengths.continuation,
-            "seed": arguments.seed,
-            "options": options,
+            "seed": options.seed,
+            "options": requested,
             "classifier": accuracy,
             "rows": [row.to_json() for row in rows],
             "continuations": [_json_of(one) for one in measured],
         }
-        write_text(Path(arguments.json), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(Path(options.json), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _json_of(one: Measured) -> dict[str, Any]:
@@ -139,21 +154,21 @@ def _json_of(one: Measured) -> dict[str, Any]:
     return {"piece": one.name, "sample": one.sample, "start": one.start, "steps": one.steps, "features": features}
 
 
-def _files(arguments: Namespace, suffixes: frozenset[str], terminal: Terminal) -> list[tuple[str, Path]]:
+def _files(options: _ContinueOptions, suffixes: frozenset[str], terminal: Terminal) -> list[tuple[str, Path]]:
     from muse_shortcut.commands.sources import fetch_under_bars, name_source
     from muse_shortcut.data.sources import find_files
     from muse_shortcut.data.splits import split_files
     from muse_tokenizers.built_in import domain_info
 
-    source, domain = name_source(arguments.data, arguments.domain), arguments.domain
+    source, domain = name_source(options.data, options.domain), options.domain
     any_ending, fetch = domain_info(domain).divisible, fetch_under_bars(terminal)
     [files], _ = find_files([source], suffixes, None, domain=domain, any_ending=any_ending, fetch=fetch)
-    chosen = arguments.split or ("test" if any(file.split for file in files) else "all")
+    chosen = options.split or ("test" if any(file.split for file in files) else "all")
     if chosen == "all":
         return [(file.name, file.path) for file in files]
     # Without an official split, use the one that muse-prepare draws by default.
     splits = split_files(files, seed=0, held_out=0.05)
     kept = [(file.name, file.path) for file, split in zip(files, splits, strict=True) if split == chosen]
     if not kept:
-        raise ArgumentsError(f"the {chosen} split of {arguments.data} has no files")
+        raise ArgumentsError(f"the {chosen} split of {options.data} has no files")
     return kept

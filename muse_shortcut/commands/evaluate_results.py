@@ -12,9 +12,9 @@ from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
     import torch
-    from jsonargparse import Namespace
 
     from muse_shortcut.checkpoints import Checkpoint
+    from muse_shortcut.commands.evaluate_options import EvaluateOptions
     from muse_shortcut.commands.evaluation_tables import Tables
     from muse_shortcut.commands.progress import ProgressBar
     from muse_shortcut.data.store import Store
@@ -27,7 +27,7 @@ __all__ = ["Evaluation", "check_json", "compared", "copied", "shown"]
 class Evaluation:
     """Shared state of all parts of an evaluation."""
 
-    arguments: Namespace
+    options: EvaluateOptions
     checkpoint: Checkpoint
     store: Store
     device: torch.device
@@ -58,7 +58,7 @@ def shown(bar: ProgressBar, unit: str, stop: StopSwitch) -> Callable[[int], None
 def compared(evaluation: Evaluation, outcomes: Sequence[Outcome], left_out: Mapping[str, int]) -> dict[str, Any]:
     from muse_shortcut.evaluation.distances import compare, distances, rates
 
-    seed, store = evaluation.arguments.seed, evaluation.store
+    seed, store = evaluation.options.seed, evaluation.store
     by_source: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_source.setdefault(outcome.window.source, []).append(outcome)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
 
@@ -13,6 +14,7 @@ from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwi
 from muse_shortcut.commands.help_formatter import describe_fields
 from muse_shortcut.commands.progress import check_ids
 from muse_shortcut.commands.subcommands import Subcommand, run_subcommand
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.config import ModelConfig, ShortcutConfig, TrainConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.presets import PRESET_WORDS, PRESETS, preset_of
@@ -22,8 +24,6 @@ from muse_tokenizers.plugins import installed_domains
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.data.store import Store
     from muse_shortcut.training.loop import Status
     from muse_shortcut.training.training import TrainingObserver, TrainingOptions, TrainingPlan
@@ -36,6 +36,24 @@ _EXAMPLES = """examples:
   muse-train text --data stores/novels --out runs/novels --preset small --train.max_steps 20000
   muse-train --config runs/mine/config.yaml --out runs/again
   muse-train --config runs/mine/config.yaml --resume auto"""
+
+
+@dataclass(frozen=True)
+class _TrainOptions:
+    """The parsed options; `_parser` describes them."""
+
+    domain: str
+    data: str
+    out: str
+    preset: str
+    from_: str | None
+    resume: Literal["auto", "never"]
+    seed: int
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    model: ModelConfig
+    train: TrainConfig
+    quiet: bool
+    json: bool
 
 
 def _parser(preset: str, shape: ModelConfig) -> CommandLine:
@@ -109,7 +127,11 @@ def main() -> NoReturn:
     # A preset on the command line overrides the model fields of a file.
     without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
     arguments = parser.parse_line(without=without)
-    run_command(PROGRAM, lambda: _train(arguments, parser, shape), parser.option_name)
+    run_command(
+        PROGRAM,
+        lambda: _train(typed_options(_TrainOptions, parser.instantiated(arguments)), shape),
+        parser.option_name,
+    )
 
 
 def _shape_of(checkpoint: str) -> ModelConfig | None:
@@ -124,29 +146,28 @@ def _shape_of(checkpoint: str) -> ModelConfig | None:
         return None
 
 
-def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> int:
+def _train(options: _TrainOptions, default: ModelConfig) -> int:
     from muse_shortcut.training.training import TrainingOptions, train
 
-    terminal = Terminal(PROGRAM, arguments)
-    instances = parser.instantiated(arguments)
-    start = getattr(arguments, "from") or None
-    if start is not None and arguments.resume == "never":
+    terminal = Terminal(PROGRAM, options)
+    start = options.from_ or None
+    if start is not None and options.resume == "never":
         checkpoint_folder(start, terminal)  # prints which checkpoint of a run it is
-    options = TrainingOptions(
-        data=arguments.data,
-        out=arguments.out,
-        domain=arguments.domain,
-        preset=arguments.preset,
+    training = TrainingOptions(
+        data=options.data,
+        out=options.out,
+        domain=options.domain,
+        preset=options.preset,
         # A configuration equal to the default does not replace that of a checkpoint.
-        model=None if instances.model == default else instances.model,
-        train=instances.train,
+        model=None if options.model == default else options.model,
+        train=options.train,
         start=start,
-        resume=arguments.resume == "auto",
-        seed=arguments.seed,
-        device=arguments.device,
+        resume=options.resume == "auto",
+        seed=options.seed,
+        device=options.device,
     )
     with ExitStack() as stack:
-        result = train(options, _observer(options, stack, terminal))
+        result = train(training, _observer(training, stack, terminal))
     best = "none" if result.best_validation is None else f"{result.best_validation:.4f}"
     terminal.hint(f"step {result.steps}: best validation {best} nats per token; {counted(result.tokens, 'token')} seen")
     checkpoint = find_checkpoint(result.folder)
@@ -170,7 +191,7 @@ def _train(arguments: Namespace, parser: CommandLine, default: ModelConfig) -> i
         config = result.folder / "config.yaml"
         terminal.inform(f"stopped; muse-train --config {config} --resume auto resumes it")
         return 130
-    terminal.inform(f"to try it: muse-generate {arguments.domain} --checkpoint {result.folder}")
+    terminal.inform(f"to try it: muse-generate {options.domain} --checkpoint {result.folder}")
     return 0
 
 

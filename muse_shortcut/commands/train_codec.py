@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import yaml
 from jsonargparse import ActionConfigFile, set_parsing_settings  # type: ignore[attr-defined]
@@ -14,14 +14,13 @@ from muse_shortcut.codec.config import CODEC_PRESETS, CodecTrainConfig
 from muse_shortcut.commands.checkpoint_names import codec_name
 from muse_shortcut.commands.command_line import CommandLine, RawOptions, StopSwitch, Terminal, run_command
 from muse_shortcut.commands.sources import GROUP_HELP, SOURCE_HELP, count_reasons, fetch_under_bars, name_source
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.earlier_names import TRAIN, current_names
 from muse_shortcut.errors import ArgumentsError, CheckpointError, OptionError
 from muse_tokenizers.audio.codec_shape import CodecShape
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_shortcut.codec.sounds import Sounds
     from muse_shortcut.codec.trainer import CodecStatus
     from muse_shortcut.training.run import RunFolder
@@ -41,6 +40,26 @@ _EXAMPLES = """examples:
   muse-train --config runs/codec/config.yaml --resume auto"""
 _FREE = frozenset({"eval_every", "save_every", "keep", "tensorboard"})
 """Options that may change when training resumes."""
+
+
+@dataclass(frozen=True)
+class _CodecOptions:
+    """The parsed options; `build_parser` describes them."""
+
+    domain: Literal["codec"]
+    data: str
+    out: str
+    preset: str
+    from_: str | None
+    group_by: Literal["file", "folder"] | None
+    held_out: float
+    resume: Literal["auto", "never"]
+    seed: int
+    device: Literal["auto", "cpu", "cuda"]
+    codec: CodecShape
+    train: CodecTrainConfig
+    quiet: bool
+    json: bool
 
 
 def build_parser(preset: str) -> CommandLine:
@@ -90,50 +109,61 @@ def main() -> NoReturn:
     # A preset on the command line overrides the codec fields of a file.
     without = [_PARENT, *(["codec"] if options.on_line("preset") is not None else [])]
     arguments = parser.parse_line(without=without)
-    run_command(PROGRAM, lambda: _train(arguments, parser), parser.option_name)
+    run_command(
+        PROGRAM, lambda: _train(typed_options(_CodecOptions, parser.instantiated(arguments))), parser.option_name
+    )
 
 
-def _train(arguments: Namespace, parser: CommandLine) -> int:
+def _train(options: _CodecOptions) -> int:
     from muse_shortcut.codec.trainer import CodecTrainer
     from muse_shortcut.devices import choose_device
     from muse_shortcut.files import write_text
     from muse_shortcut.training.run import RunFolder
 
-    terminal = Terminal(PROGRAM, arguments)
-    if not 0 <= arguments.seed < 2**63:
-        raise ArgumentsError(f"--seed is {arguments.seed}; allowed: 0 to 2^63 - 1")
-    if not 0 <= arguments.held_out <= 0.4:
-        raise ArgumentsError(f"--held-out is {arguments.held_out}; allowed: 0 to 0.4")
-    instances = parser.instantiated(arguments)
-    config: CodecTrainConfig = instances.train
-    run = RunFolder(Path(arguments.out))
-    with run.claimed(go_on=arguments.resume == "auto", first_save=config.save_every):
-        device = choose_device("cpu" if arguments.device == "auto" and not _has_cuda() else arguments.device)
-        shape, start, digest = instances.codec, None, None
-        if arguments["from"]:
+    terminal = Terminal(PROGRAM, options)
+    if not 0 <= options.seed < 2**63:
+        raise ArgumentsError(f"--seed is {options.seed}; allowed: 0 to 2^63 - 1")
+    if not 0 <= options.held_out <= 0.4:
+        raise ArgumentsError(f"--held-out is {options.held_out}; allowed: 0 to 0.4")
+    config = options.train
+    run = RunFolder(Path(options.out))
+    with run.claimed(go_on=options.resume == "auto", first_save=config.save_every):
+        device = choose_device("cpu" if options.device == "auto" and not _has_cuda() else options.device)
+        shape, start, digest = options.codec, None, None
+        if options.from_:
             from muse_tokenizers.audio.codecs import find_codec
 
-            codec = find_codec(codec_name(arguments["from"], terminal))
-            if arguments.preset != "small" or instances.codec not in (codec.shape, CODEC_PRESETS["small"]):
+            codec = find_codec(codec_name(options.from_, terminal))
+            if options.preset != "small" or options.codec not in (codec.shape, CODEC_PRESETS["small"]):
                 raise ArgumentsError("--codec cannot be changed with --from, which keeps the shape of that codec")
             shape, start, digest = codec.shape, codec.tensors(), codec.digest
         elif config.quantise_after >= config.max_steps:
             allowed = f"less than {{max_steps}}, {config.max_steps}: otherwise no codebook would be learned"
             raise OptionError("quantise_after", config.quantise_after, allowed)
-        sounds = _sounds(arguments, run, shape, terminal)
-    named = ("domain", "data", "out", "preset", "from", "group_by", "held_out", "seed", "device")
-    options: dict[str, Any] = {name: arguments[name] for name in named} | {
-        _PARENT: digest, "codec": asdict(shape), "train": asdict(config),
-    }  # fmt: skip
-    options = json.loads(json.dumps(options))
+        sounds = _sounds(options, run, shape, terminal)
+    written: dict[str, Any] = {
+        "domain": options.domain,
+        "data": options.data,
+        "out": options.out,
+        "preset": options.preset,
+        "from": options.from_,
+        "group_by": options.group_by,
+        "held_out": options.held_out,
+        "seed": options.seed,
+        "device": options.device,
+        _PARENT: digest,
+        "codec": asdict(shape),
+        "train": asdict(config),
+    }
+    written = json.loads(json.dumps(written))
     latest = run.latest(terminal.warn)
     if latest is None and run.logged() is not None:
         terminal.inform(f"{run.folder} has no checkpoint yet: starting at step 0")
     if latest is not None:
-        _compare(run.folder, options)
-    write_text(run.folder / _OPTIONS, str(yaml.safe_dump(options, sort_keys=False)))
-    facts = {name: value for name, value in options.items() if name not in ("domain", "out", "device", "from")}
-    trainer = CodecTrainer(shape, sounds, run, config, seed=arguments.seed, device=device, facts=facts, start=start)
+        _compare(run.folder, written)
+    write_text(run.folder / _OPTIONS, str(yaml.safe_dump(written, sort_keys=False)))
+    facts = {name: value for name, value in written.items() if name not in ("domain", "out", "device", "from")}
+    trainer = CodecTrainer(shape, sounds, run, config, seed=options.seed, device=device, facts=facts, start=start)
     if latest is not None:
         trainer.resume(latest)
         terminal.inform(f"resuming from {latest}")
@@ -171,22 +201,22 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape, terminal: Terminal) -> Sounds:
+def _sounds(options: _CodecOptions, run: RunFolder, shape: CodecShape, terminal: Terminal) -> Sounds:
     from muse_shortcut.codec.sounds import gather_sounds, open_sounds
     from muse_shortcut.data.sources import find_files
     from muse_tokenizers.audio.waveforms import SUFFIXES
 
     folder = run.folder / "sounds"
-    named = [name_source(word.strip(), "audio") for word in arguments.data.split(",") if word.strip()]
+    named = [name_source(word.strip(), "audio") for word in options.data.split(",") if word.strip()]
     made_of: dict[str, object] = {
         "sources": [[recipe and recipe.name, place and str(place.absolute())] for recipe, place in named],
-        "group_by": arguments.group_by,
-        "seed": arguments.seed,
-        "held_out": arguments.held_out,
+        "group_by": options.group_by,
+        "seed": options.seed,
+        "held_out": options.held_out,
     }
     if not folder.is_dir():
         fetch = fetch_under_bars(terminal)
-        sources, unused = find_files(named, SUFFIXES, arguments.group_by, domain="audio", fetch=fetch)
+        sources, unused = find_files(named, SUFFIXES, options.group_by, domain="audio", fetch=fetch)
         for line in count_reasons(unused):
             terminal.inform(f"not read: {line.strip()}")
         with terminal.progress("reading", None) as bar:
@@ -194,8 +224,8 @@ def _sounds(arguments: Namespace, run: RunFolder, shape: CodecShape, terminal: T
                 sources,
                 folder,
                 shape.sample_rate,
-                seed=arguments.seed,
-                held_out=arguments.held_out,
+                seed=options.seed,
+                held_out=options.held_out,
                 made_of=made_of,
                 watch=lambda done, total: bar.show(done, f"of {counted(total, 'file')}"),
                 warn=terminal.warn,

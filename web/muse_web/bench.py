@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from muse_web.client import PageClient, browsing, serving
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from muse_shortcut.commands.bench import BenchOptions
 
 __all__ = ["bench_web"]
 
@@ -44,11 +44,11 @@ _COUNT_FRAMES = """(milliseconds) => new Promise((resolve) => {
 """Returns the milliseconds between successive frames during the given time."""
 
 
-def bench_web(arguments: Namespace, device: Any) -> dict[str, Any]:
+def bench_web(options: BenchOptions, device: Any) -> dict[str, Any]:
     """Measure the page in a browser, and as a server for twenty visitors.
 
     Args:
-        arguments: Options of muse-bench; `rounds` is used.
+        options: Options of muse-bench; `rounds` is used.
         device: Device on which the page computes.
 
     Raises:
@@ -56,7 +56,7 @@ def bench_web(arguments: Namespace, device: Any) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="muse-bench-", ignore_cleanup_errors=True) as folder:
         with browsing() as browser, serving(Path(folder), "--device", device.type) as served:
-            found = _in_browser(browser, served.url, arguments.rounds)
+            found = _in_browser(browser, served.url, options.rounds)
         second = Path(folder) / "visitors"
         second.mkdir()
         with serving(second, "--device", device.type) as served:

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from muse_shortcut.commands.command_line import CommandLine, StopSwitch, run_command, say
+from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.errors import ArgumentsError
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
     from muse_web.session import Limits
 
 __all__ = ["main"]
 
 PROGRAM = "muse-web"
+
+
+@dataclass(frozen=True)
+class _WebOptions:
+    """The parsed options; `_parser` describes them."""
+
+    host: str
+    port: int | None
+    share: bool
+    username: str | None
+    password: str | None
+    checkpoints: str | None
+    at_once: int
+    upload_mb: float | None
+    minutes: float | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
 
 
 def _parser() -> CommandLine:
@@ -44,35 +59,35 @@ def _parser() -> CommandLine:
 
 def main() -> NoReturn:
     """Run the command."""
-    arguments = _parser().parse_line()
-    run_command(PROGRAM, lambda: _serve(arguments))
+    options = typed_options(_WebOptions, _parser().parse_line())
+    run_command(PROGRAM, lambda: _serve(options))
 
 
-def _serve(arguments: Namespace) -> int:
+def _serve(options: _WebOptions) -> int:
     for name in ("at_once", "upload_mb", "minutes"):
-        value = getattr(arguments, name)
+        value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise ArgumentsError(f"--{name.replace('_', '-')} is {value}; allowed: more than 0")
-    if arguments.port is not None and not 1 <= arguments.port <= 65535:
-        raise ArgumentsError(f"--port is {arguments.port}; allowed: 1 to 65535")
-    if (arguments.username is None) != (arguments.password is None):
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise ArgumentsError(f"--port is {options.port}; allowed: 1 to 65535")
+    if (options.username is None) != (options.password is None):
         raise ArgumentsError("--username and --password go together; give both")
-    if "" in (arguments.username, arguments.password):
+    if "" in (options.username, options.password):
         raise ArgumentsError("--username and --password may not be empty")
     say("starting\n")
     from muse_web.serving import Serving, serve
     from muse_web.session import Limits
 
     serving = Serving(
-        host=arguments.host,
-        port=arguments.port,
-        share=arguments.share,
-        username=arguments.username,
-        password=arguments.password,
-        checkpoints=None if arguments.checkpoints is None else Path(arguments.checkpoints),
-        device=arguments.device,
-        at_once=arguments.at_once,
-        limits=_limits(arguments, Limits()),
+        host=options.host,
+        port=options.port,
+        share=options.share,
+        username=options.username,
+        password=options.password,
+        checkpoints=None if options.checkpoints is None else Path(options.checkpoints),
+        device=options.device,
+        at_once=options.at_once,
+        limits=_limits(options, Limits()),
     )
     with StopSwitch() as stop, serve(serving) as served:
         say(f"{served.url}\n")
@@ -83,9 +98,9 @@ def _serve(arguments: Namespace) -> int:
     return 0
 
 
-def _limits(arguments: Namespace, limits: Limits) -> Limits:
-    if arguments.upload_mb is not None:
-        limits = replace(limits, upload_bytes=round(arguments.upload_mb * 2**20))
-    if arguments.minutes is not None:
-        limits = replace(limits, prompt_seconds=60.0 * arguments.minutes)
+def _limits(options: _WebOptions, limits: Limits) -> Limits:
+    if options.upload_mb is not None:
+        limits = replace(limits, upload_bytes=round(options.upload_mb * 2**20))
+    if options.minutes is not None:
+        limits = replace(limits, prompt_seconds=60.0 * options.minutes)
     return limits
