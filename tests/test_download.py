@@ -229,7 +229,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server: Server, cache: 
     url = server.give("/tunes.zip", TUNES)
     wanted = "0" * 64
     message = (
-        f"recipe tunes: what {url} sends has the SHA-256 {sha256(TUNES)}, allowed: {wanted}; nothing of it is kept"
+        f"recipe tunes: what {url} sends has the SHA-256 {sha256(TUNES)}; allowed: {wanted}; nothing of it is kept"
     )
     with pytest.raises(DownloadError, match=f"^{re.escape(message)}$"):
         fetch(make_recipe(url, wanted), cache)
@@ -272,7 +272,7 @@ def test_a_damaged_record_of_a_checksum_is_not_passed_over(server: Server, cache
     (cache / "tunes.sha256").write_bytes(content)
     with pytest.raises(
         DownloadError,
-        match=r"tunes\.sha256: (is damaged, allowed: a SHA-256 and an address; delete it|cannot be read: )",
+        match=r"tunes\.sha256 (is damaged; allowed: a SHA-256 and an address; delete it|cannot be read: )",
     ):
         fetch(make_recipe(server.give("/tunes.zip", TUNES)), cache)
 
@@ -395,20 +395,20 @@ def zip_link(name: str, kind: int = stat.S_IFLNK) -> zipfile.ZipInfo:
 
 
 INSIDE = "allowed: names that stay inside a folder"
-PLAIN = "a link or a device, allowed: files and folders"
+PLAIN = "a link or a device; allowed: files and folders"
 
 
 @pytest.mark.parametrize(
     ("member", "message"),
     [
-        ("../out.mid", f"holds '../out.mid', {INSIDE}"),
-        ("a/../../out.mid", f"holds 'a/../../out.mid', {INSIDE}"),
-        ("/tmp/out.mid", f"holds '/tmp/out.mid', {INSIDE}"),
-        ("C:/out.mid", f"holds 'C:/out.mid', {INSIDE}"),
-        ("..\\out.mid", f"holds '..\\\\out.mid', {INSIDE}"),
-        ("../out/", f"holds '../out/', {INSIDE}"),
-        ("a\nb.mid", f"holds 'a\\nb.mid', {INSIDE}"),
-        (".", f"holds '.', {INSIDE}"),
+        ("../out.mid", f"holds '../out.mid'; {INSIDE}"),
+        ("a/../../out.mid", f"holds 'a/../../out.mid'; {INSIDE}"),
+        ("/tmp/out.mid", f"holds '/tmp/out.mid'; {INSIDE}"),
+        ("C:/out.mid", f"holds 'C:/out.mid'; {INSIDE}"),
+        ("..\\out.mid", f"holds '..\\\\out.mid'; {INSIDE}"),
+        ("../out/", f"holds '../out/'; {INSIDE}"),
+        ("a\nb.mid", f"holds 'a\\nb.mid'; {INSIDE}"),
+        (".", f"holds '.'; {INSIDE}"),
         (zip_link("link.mid"), f"holds 'link.mid', {PLAIN}"),
         (zip_link("pipe.mid", stat.S_IFIFO), f"holds 'pipe.mid', {PLAIN}"),
     ],
@@ -424,9 +424,9 @@ def test_a_zip_member_that_leaves_the_folder_is_refused(
 @pytest.mark.parametrize(
     ("member", "message"),
     [
-        (tar_member("../out.mid"), f"holds '../out.mid', {INSIDE}"),
-        (tar_member("/tmp/out.mid"), f"holds '/tmp/out.mid', {INSIDE}"),
-        (tar_member("../out", tarfile.DIRTYPE), f"holds '../out', {INSIDE}"),
+        (tar_member("../out.mid"), f"holds '../out.mid'; {INSIDE}"),
+        (tar_member("/tmp/out.mid"), f"holds '/tmp/out.mid'; {INSIDE}"),
+        (tar_member("../out", tarfile.DIRTYPE), f"holds '../out'; {INSIDE}"),
         (tar_member("link", tarfile.SYMTYPE, "/etc"), f"holds 'link', {PLAIN}"),
         (tar_member("link", tarfile.LNKTYPE, "good.mid"), f"holds 'link', {PLAIN}"),
         (tar_member("pipe", tarfile.FIFOTYPE), f"holds 'pipe', {PLAIN}"),

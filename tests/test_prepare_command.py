@@ -55,13 +55,14 @@ def test_every_unused_file_is_reported_with_its_reason(run: RunCommand, tmp_path
         "folder",
         "2.mid",
     }
-    assert found["copy.mid"] == "the same content as 0.mid"
+    assert found["copy.mid"] == "has the same content as 0.mid"
     assert found["deep/c.doc"].startswith("ends in .doc; allowed: ")
     assert found["COPYING"].startswith("has no ending; allowed: ")
     assert found["link.mid"] == found["folder"] == "is a link, and links are not followed"
     assert found["2.mid"] == "is left out by --exclude"
     assert "not used        9 files" in done.out
-    assert "     3  a.doc, ...: ends in .doc" in done.out
+    assert "     3  a.doc ends in .doc; allowed: .mid" in done.out
+    assert "; likewise 2 other files" in done.out
 
 
 def test_files_that_a_recipe_excludes_are_reported_too(run: RunCommand, tmp_path: Path) -> None:
@@ -98,13 +99,16 @@ def test_warnings_of_readers_are_told_and_kept(
     read = preparation._Read.of(SourceFile(path=path, name="sub/a.mid", split=None, group="a"))
     assert read.entry.warnings == ("has 3 notes without an end",)
     lines = count_reasons([("a.mid", "has 3 notes without an end"), ("b.mid", "has 12 notes without an end")])
-    assert lines == ["     2  a.mid, ...: has 3 notes without an end"]
+    assert lines == ["     2  a.mid has 3 notes without an end; likewise 1 other file"]
 
 
 def test_reasons_are_counted_by_kind_and_bounded() -> None:
-    found = [(f"{n}", f"reason {chr(97 + n)}") for n in range(12)] + [("x", "reason c"), ("y", "the same content as z")]
+    found = [(f"{n}", f"reason {chr(97 + n)}") for n in range(12)] + [
+        ("x", "reason c"),
+        ("y", "has the same content as z"),
+    ]
     lines = count_reasons(found, most=3)
-    assert lines[0] == "     2  2, ...: reason c"
+    assert lines[0] == "     2  2: reason c; likewise 1 other file"
     assert lines[-1] == "    10  for 10 other reasons"
 
 
@@ -177,7 +181,7 @@ def test_a_text_that_is_alone_among_other_things_is_divided_too(run: RunCommand,
     (folder / "binary.txt").write_bytes(b"a\0b")
     store = text_store(run, tmp_path, folder)
     assert [manifest_of(store)["splits"][split]["pieces"] for split in SPLITS] == [1, 1, 1]
-    assert rejects_of(store)["the-same.txt"] == "the same content as novel.txt"
+    assert rejects_of(store)["the-same.txt"] == "has the same content as novel.txt"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])

@@ -221,7 +221,7 @@ def test_every_bad_file_is_listed_with_its_reason(tmp_path: Path) -> None:
         {"name": "bug.txt", "reason": "ZeroDivisionError: in bug.txt"},
         {"name": "empty.txt", "reason": "has no numbers"},
         {"name": "gone.txt", "reason": "FileNotFoundError: [Errno 2] No such file or directory: 'gone.txt'"},
-        {"name": "n02.txt", "reason": "the same content as again.txt"},
+        {"name": "n02.txt", "reason": "has the same content as again.txt"},
         {"name": "odd.txt", "reason": "ValueError: cannot reshape array of size 3 into shape (2)"},
         {"name": "words.txt", "reason": "it holds more than numbers"},
     ]
@@ -293,9 +293,9 @@ def test_duplicates_never_straddle_splits_and_the_strictest_stays(tmp_path: Path
     split_of = {piece.name: piece.split for piece in open_store(tmp_path / "store").pieces}
     assert split_of == {"b.txt": "test", "e.txt": "validation", "f.txt": "train", "g.txt": "train"}
     assert manifest["rejects"] == [
-        {"name": "a.txt", "reason": "the same content as b.txt"},
-        {"name": "c.txt", "reason": "the same content as b.txt"},
-        {"name": "d.txt", "reason": "the same content as e.txt"},
+        {"name": "a.txt", "reason": "has the same content as b.txt"},
+        {"name": "c.txt", "reason": "has the same content as b.txt"},
+        {"name": "d.txt", "reason": "has the same content as e.txt"},
     ]
 
 

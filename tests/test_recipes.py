@@ -142,7 +142,7 @@ def test_every_kind_of_split_is_read(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
-    message = f"found no recipe 'mastro', allowed: {', '.join(SHIPPED)}, or the path of a .yaml file"
+    message = f"there is no recipe 'mastro'; allowed: {', '.join(SHIPPED)}, or the path of a .yaml file"
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
         load_recipe("mastro")
 
@@ -158,7 +158,7 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_files_that_are_not_yaml_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text, "utf-8")
-    with pytest.raises(RecipeError, match=r"^.*broken\.yaml: is not YAML( at line \d+)?: [^\n]+$"):
+    with pytest.raises(RecipeError, match=r"^.*broken\.yaml is not YAML( at line \d+)?: [^\n]+$"):
         load_recipe(path)
 
 
@@ -171,7 +171,7 @@ def test_yaml_that_would_run_code_runs_none(tmp_path: Path) -> None:
 
 
 def test_a_list_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"tunes\.yaml: found \['a'\], allowed: a mapping of fields$"):
+    with pytest.raises(RecipeError, match=r"tunes\.yaml: it is \['a'\]; allowed: a mapping of fields$"):
         load_recipe(write_recipe(tmp_path, ["a"]))
 
 
@@ -179,39 +179,39 @@ HTTP = "an http or https address"
 LIST = "relative globs with / and without .."
 PATTERN = "a regular expression with a bracket (), with group_by: file"
 WRONG_FIELDS = [
-    ("name", "../tunes", "found '../tunes', allowed: a name of small letters, digits, _ and -"),
-    ("title", 3, "found 3, allowed: some text"),
-    ("domain", "video", "found 'video', allowed: midi, audio, text"),
-    ("url", "ftp://example.org/a.zip", f"found 'ftp://example.org/a.zip', allowed: {HTTP}, or null"),
-    ("url", "https://[", f"found 'https://[', allowed: {HTTP}, or null"),
-    ("url", "https://example.org/a b", f"found 'https://example.org/a b', allowed: {HTTP}, or null"),
-    ("sha256", "12ab", "found '12ab', allowed: 64 hexadecimal digits (0-9, a-f), or null"),
-    ("sha256", "A" * 64, f"found '{'A' * 64}', allowed: 64 hexadecimal digits (0-9, a-f), or null"),
-    ("archive", "rar", "found 'rar', allowed: zip, tar.gz, tar.xz, tar.bz2, or null"),
-    ("include", "**/*.mid", "found '**/*.mid', allowed: a list of globs"),
-    ("include", [], "found [], allowed: at least one glob"),
-    ("include", ["/etc/*"], f"found '/etc/*', allowed: {LIST}"),
-    ("include", ["C:/*"], f"found 'C:/*', allowed: {LIST}"),
-    ("include", ["a\\*"], f"found 'a\\\\*', allowed: {LIST}"),
-    ("exclude", ["a/../../b"], f"found 'a/../../b', allowed: {LIST}"),
-    ("exclude", [7], f"found 7, allowed: {LIST}"),
-    ("tokenizer", None, "found None, allowed: a name of small letters, digits, _ and -"),
-    ("licence", "MIT", "found 'MIT', allowed: a mapping of fields"),
-    ("licence.name", "", "found '', allowed: some text"),
-    ("licence.url", None, f"found None, allowed: {HTTP}"),
-    ("licence.weights_may_ship", "yes", "found 'yes', allowed: true or false"),
-    ("licence.note", 1, "found 1, allowed: text"),
-    ("split", "random", "found 'random', allowed: a mapping of fields"),
+    ("name", "../tunes", "is '../tunes'; allowed: a name of small letters, digits, _ and -"),
+    ("title", 3, "is 3; allowed: some text"),
+    ("domain", "video", "is 'video'; allowed: midi, audio, text"),
+    ("url", "ftp://example.org/a.zip", f"is 'ftp://example.org/a.zip'; allowed: {HTTP}, or null"),
+    ("url", "https://[", f"is 'https://['; allowed: {HTTP}, or null"),
+    ("url", "https://example.org/a b", f"is 'https://example.org/a b'; allowed: {HTTP}, or null"),
+    ("sha256", "12ab", "is '12ab'; allowed: 64 hexadecimal digits (0-9, a-f), or null"),
+    ("sha256", "A" * 64, f"is '{'A' * 64}'; allowed: 64 hexadecimal digits (0-9, a-f), or null"),
+    ("archive", "rar", "is 'rar'; allowed: zip, tar.gz, tar.xz, tar.bz2, or null"),
+    ("include", "**/*.mid", "is '**/*.mid'; allowed: a list of globs"),
+    ("include", [], "is []; allowed: at least one glob"),
+    ("include", ["/etc/*"], f"is '/etc/*'; allowed: {LIST}"),
+    ("include", ["C:/*"], f"is 'C:/*'; allowed: {LIST}"),
+    ("include", ["a\\*"], f"is 'a\\\\*'; allowed: {LIST}"),
+    ("exclude", ["a/../../b"], f"is 'a/../../b'; allowed: {LIST}"),
+    ("exclude", [7], f"is 7; allowed: {LIST}"),
+    ("tokenizer", None, "is None; allowed: a name of small letters, digits, _ and -"),
+    ("licence", "MIT", "is 'MIT'; allowed: a mapping of fields"),
+    ("licence.name", "", "is ''; allowed: some text"),
+    ("licence.url", None, f"is None; allowed: {HTTP}"),
+    ("licence.weights_may_ship", "yes", "is 'yes'; allowed: true or false"),
+    ("licence.note", 1, "is 1; allowed: text"),
+    ("split", "random", "is 'random'; allowed: a mapping of fields"),
     (
         "split.kind",
         "alphabetic",
-        "found 'alphabetic', allowed: official table, official folders, official files, official bytes, random",
+        "is 'alphabetic'; allowed: official table, official folders, official files, official bytes, random",
     ),
-    ("split.group_by", "composer", "found 'composer', allowed: file, folder"),
-    ("split.group_depth", 2, "found 2, allowed: a whole number above 0, with group_by: folder"),
-    ("split.group_pattern", "a+", f"found 'a+', allowed: {PATTERN}"),
-    ("split.group_pattern", "(", f"found '(', allowed: {PATTERN}"),
-    ("split.group_pattern", 3, f"found 3, allowed: {PATTERN}"),
+    ("split.group_by", "composer", "is 'composer'; allowed: file, folder"),
+    ("split.group_depth", 2, "is 2; allowed: a whole number above 0, with group_by: folder"),
+    ("split.group_pattern", "a+", f"is 'a+'; allowed: {PATTERN}"),
+    ("split.group_pattern", "(", f"is '('; allowed: {PATTERN}"),
+    ("split.group_pattern", 3, f"is 3; allowed: {PATTERN}"),
 ]
 
 
@@ -222,7 +222,7 @@ def test_an_impossible_field_is_named_with_the_allowed_values(
     fields = fields_of_a_recipe()
     part, _, name = field.rpartition(".")
     (fields[part] if part else fields)[name] = value
-    with pytest.raises(RecipeError, match=f"tunes\\.yaml: field {re.escape(f'{field}: {message}')}$"):
+    with pytest.raises(RecipeError, match=f"tunes\\.yaml: field {re.escape(f'{field} {message}')}$"):
         load_recipe(write_recipe(tmp_path, fields))
 
 
@@ -232,12 +232,12 @@ WORDS = "a mapping of the source's words to train, validation and test"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"names": {}}, f"split.names: found {{}}, allowed: {WORDS}"),
-        ({"names": ["train"]}, f"split.names: found ('train',), allowed: {WORDS}"),
-        ({"names": {"a": "dev"}}, "split.names.a: found 'dev', allowed: train, validation, test"),
-        ({"file": "../table.csv"}, "split.file: found '../table.csv', allowed: a path inside the source, with /"),
-        ({"path_column": None}, "split.path_column: found None, allowed: some text"),
-        ({"split_column": 4}, "split.split_column: found 4, allowed: some text"),
+        ({"names": {}}, f"split.names is {{}}; allowed: {WORDS}"),
+        ({"names": ["train"]}, f"split.names is ('train',); allowed: {WORDS}"),
+        ({"names": {"a": "dev"}}, "split.names.a is 'dev'; allowed: train, validation, test"),
+        ({"file": "../table.csv"}, "split.file is '../table.csv'; allowed: a path inside the source, with /"),
+        ({"path_column": None}, "split.path_column is None; allowed: some text"),
+        ({"split_column": 4}, "split.split_column is 4; allowed: some text"),
     ],
 )
 def test_an_impossible_table_is_named_with_the_allowed_values(
@@ -261,13 +261,12 @@ def test_an_impossible_table_is_named_with_the_allowed_values(
     [
         (
             {"url": None, "archive": None, "sha256": "0" * 64},
-            f"sha256: found '{'0' * 64}', allowed: null where url is null",
+            f"sha256 is '{'0' * 64}'; allowed: null where url is null",
         ),
-        ({"url": None}, "archive: found 'zip', allowed: null where url is null"),
+        ({"url": None}, "archive is 'zip'; allowed: null where url is null"),
         (
             {"url": "https://example.org/", "archive": None},
-            "url: found 'https://example.org/', allowed: an address that ends in the name of a file, "
-            "where archive is null",
+            "url is 'https://example.org/'; allowed: an address that ends in the name of a file, where archive is null",
         ),
     ],
 )
@@ -283,7 +282,7 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     fields = fields_of_a_recipe()
     part, _, name = field.rpartition(".")
     del (fields[part] if part else fields)[name]
-    with pytest.raises(RecipeError, match=rf"field {re.escape(field)}: is missing, required: [a-z0-9_, ]*\b{name}\b"):
+    with pytest.raises(RecipeError, match=rf"field {re.escape(field)} is missing; required: [a-z0-9_, ]*\b{name}\b"):
         load_recipe(write_recipe(tmp_path, fields))
 
 
@@ -292,9 +291,7 @@ def test_an_unknown_field_is_named_with_the_known_ones(tmp_path: Path, field: st
     fields = fields_of_a_recipe()
     part, _, name = field.rpartition(".")
     (fields[part] if part else fields)[name] = "red"
-    with pytest.raises(
-        RecipeError, match=rf"field {re.escape(field)}: is unknown, allowed: [a-z0-9_]+(, [a-z0-9_]+)+$"
-    ):
+    with pytest.raises(RecipeError, match=rf"field {re.escape(field)} is unknown; allowed: [a-z0-9_]+(, [a-z0-9_]+)+$"):
         load_recipe(write_recipe(tmp_path, fields))
 
 

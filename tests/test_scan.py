@@ -189,10 +189,10 @@ def test_of_two_tables_the_outer_one_is_read(tmp_path: Path) -> None:
     ("table", "message"),
     [
         (None, "recipe tunes: found no table.csv in {root}, which gives the official split"),
-        ("", "{root}/table.csv: has no column 'where', found: none"),
-        ("path,part\n1.mid,learn\n", "{root}/table.csv: has no column 'where', found: path, part"),
-        ("where,part\n1.mid,test\n", "{root}/table.csv: line 2: part is 'test', allowed: learn, tune"),
-        ("where,part\n1.mid\n", "{root}/table.csv: line 2: part is None, allowed: learn, tune"),
+        ("", "{root}/table.csv has no column 'where'; its columns: none"),
+        ("path,part\n1.mid,learn\n", "{root}/table.csv has no column 'where'; its columns: path, part"),
+        ("where,part\n1.mid,test\n", "{root}/table.csv: line 2: part is 'test'; allowed: learn, tune"),
+        ("where,part\n1.mid\n", "{root}/table.csv: line 2: part is None; allowed: learn, tune"),
         (
             "where,part\n1.mid,learn\n1.mid,tune\n",
             "{root}/table.csv: line 3: 1.mid is in validation, and above in train",
@@ -210,7 +210,7 @@ def test_a_table_that_cannot_be_right_is_refused(tmp_path: Path, table: str | No
 def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, "1.mid")
     (tmp_path / "table.csv").write_bytes(b"where,part\n\xff\xfe,learn\n")
-    with pytest.raises(RecipeError, match=r"table\.csv: cannot be read as a table: .*can't decode"):
+    with pytest.raises(RecipeError, match=r"table\.csv cannot be read as a table: .*can't decode"):
         scan_files(tmp_path, make_recipe(TABLE), MIDI)
 
 

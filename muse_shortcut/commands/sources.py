@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from muse_shortcut.commands.command_line import Terminal
 from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.suggesting import did_you_mean
-from muse_tokenizers.wording import counted
+from muse_tokenizers.wording import about, counted
 
 if TYPE_CHECKING:
     from muse_shortcut.data.recipe import Recipe
@@ -76,7 +76,11 @@ def count_reasons(found: Iterable[tuple[str, str]], most: int = 8) -> list[str]:
         # Messages that differ only in numbers and quoted passages are of one kind.
         kinds.setdefault(re.sub(r"\d[\d,.]*|'[^']*'|(?<=the same content as ).*", "#", words), []).append((name, words))
     ranked = sorted(kinds.values(), key=len, reverse=True)
-    lines = [f"{len(ones):>6,}  {ones[0][0]}{', ...' if len(ones) > 1 else ''}: {ones[0][1]}" for ones in ranked[:most]]
+    lines = [
+        f"{len(ones):>6,}  {about(*ones[0])}{f'; likewise {others}' if len(ones) > 1 else ''}"
+        for ones in ranked[:most]
+        for others in [counted(len(ones) - 1, "other file")]
+    ]
     if len(ranked) > most:
         lines.append(f"{sum(map(len, ranked[most:])):>6,}  for {counted(len(ranked) - most, 'other reason')}")
     return lines

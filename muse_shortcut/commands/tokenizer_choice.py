@@ -13,7 +13,7 @@ from muse_shortcut.errors import ArgumentsError
 from muse_shortcut.runs import find_checkpoint
 from muse_shortcut.shipped import named_checkpoint
 from muse_tokenizers.built_in import TOKENIZER_OPTIONS
-from muse_tokenizers.wording import counted
+from muse_tokenizers.wording import about, counted
 
 if TYPE_CHECKING:
     from muse_shortcut.commands.command_line import Terminal
@@ -142,7 +142,7 @@ def _digest(file: SourceFile, options: TokenizerOptions, problems: list[str]) ->
     from muse_tokenizers.errors import UnreadablePieceError
 
     if file.reason:
-        problems.append(f"{file.name} {file.reason}")
+        problems.append(about(file.name, file.reason))
         return None
     try:
         return hashlib.sha256(_read(file, options)).hexdigest()

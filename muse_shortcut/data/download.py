@@ -120,9 +120,9 @@ def _recorded(record: Path, url: str) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise DownloadError(f"{record}: cannot be read: {error}") from error
+        raise DownloadError(f"{record} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(words) != 2 or len(words[0]) != 64:
-        raise DownloadError(f"{record}: is damaged, allowed: a SHA-256 and an address; delete it to download again")
+        raise DownloadError(f"{record} is damaged; allowed: a SHA-256 and an address; delete it to download again")
     return words[0] if words[1] == url else None
 
 
@@ -149,7 +149,7 @@ def _remove(path: Path) -> None:
 def _unexpected(recipe: Recipe, found: str, expected: str, record: Path) -> DownloadError:
     start = f"recipe {recipe.name}: what {recipe.url} sends has the SHA-256 {found}"
     if recipe.sha256 is not None:
-        return DownloadError(f"{start}, allowed: {expected}; nothing of it is kept")
+        return DownloadError(f"{start}; allowed: {expected}; nothing of it is kept")
     return DownloadError(
         f"{start}, and had {expected} when it was first downloaded; nothing of it is kept; to accept the new one, "
         f"delete {record}"
@@ -235,7 +235,7 @@ class _Unpacking:
         unprintable = any(ord(letter) < 32 for letter in name)
         # "./", which tar writes for the root, has no parts: valid for a folder, not for a file.
         if absolute or unprintable or ".." in parts or "\\" in name or not (parts or content is None):
-            raise DownloadError(f"holds {name!r}, allowed: names that stay inside a folder")
+            raise DownloadError(f"holds {name!r}; allowed: names that stay inside a folder")
         path = self._folder.joinpath(*parts)
         try:
             if content is None:
@@ -293,7 +293,7 @@ def _damaged(recipe: Recipe, error: Exception) -> DownloadError:
 
 
 def _link(name: str) -> DownloadError:
-    return DownloadError(f"holds {name!r}, a link or a device, allowed: files and folders")
+    return DownloadError(f"holds {name!r}, a link or a device; allowed: files and folders")
 
 
 def _unpack_zip(archive: Path, unpacking: _Unpacking) -> None:

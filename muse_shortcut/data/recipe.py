@@ -42,7 +42,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def _require(valid: bool, field: str, found: object, allowed: str) -> None:
     if not valid:
-        raise RecipeError(f"field {field}: found {repr(found)[:80]}, allowed: {allowed}")
+        raise RecipeError(f"field {field} is {repr(found)[:80]}; allowed: {allowed}")
 
 
 def _require_text(field: str, found: object) -> None:
@@ -263,17 +263,17 @@ def _build(part: type[_Part], found: Mapping[Any, Any], prefix: str) -> _Part:
     known = [field.name for field in fields(part)]
     for name in found:
         if name not in known:
-            raise RecipeError(f"field {prefix}{name}: is unknown, allowed: {', '.join(known)}")
+            raise RecipeError(f"field {prefix}{name} is unknown; allowed: {', '.join(known)}")
     required = [field.name for field in fields(part) if field.default is MISSING]
     for name in required:
         if name not in found:
-            raise RecipeError(f"field {prefix}{name}: is missing, required: {', '.join(required)}")
+            raise RecipeError(f"field {prefix}{name} is missing; required: {', '.join(required)}")
     return part(**found)
 
 
 def _parse(found: object) -> Recipe:
     if not isinstance(found, dict):
-        raise RecipeError(f"found {repr(found)[:80]}, allowed: a mapping of fields")
+        raise RecipeError(f"it is {repr(found)[:80]}; allowed: a mapping of fields")
     known: dict[Any, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     for name in known.keys() & {"licence", "split"}:
         _require(isinstance(known[name], dict), name, known[name], "a mapping of fields")
@@ -308,7 +308,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if isinstance(name_or_path, str) and path.suffix not in (".yaml", ".yml"):
         if name_or_path not in recipe_names():
             allowed = f"{', '.join(recipe_names())}, or the path of a .yaml file"
-            raise RecipeError(f"found no recipe {name_or_path!r}, allowed: {allowed}")
+            raise RecipeError(f"there is no recipe {name_or_path!r}; allowed: {allowed}")
         path = _recipe_folder() / f"{name_or_path}.yaml"
     try:
         found = yaml.safe_load(path.read_text("utf-8"))
@@ -318,7 +318,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         # The library's messages have several lines and quote the file.
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark is not None else ""
-        raise RecipeError(f"{path}: is not YAML{place}: {getattr(error, 'problem', None) or error}") from error
+        raise RecipeError(f"{path} is not YAML{place}: {getattr(error, 'problem', None) or error}") from error
     try:
         return _parse(found)
     except RecipeError as error:

@@ -121,18 +121,19 @@ def _read_table(root: Path, recipe: Recipe, table: TableSplit, files: Mapping[st
             for column in (table.path_column, table.split_column):
                 if column not in (rows.fieldnames or ()):
                     columns = ", ".join(rows.fieldnames or ()) or "none"
-                    raise RecipeError(f"{files[found]}: has no column {column!r}, found: {columns}")
+                    raise RecipeError(f"{files[found]} has no column {column!r}; its columns: {columns}")
             for row in rows:
                 where = f"{files[found]}: line {rows.line_num}"
                 word = row[table.split_column]
                 if word not in table.names:
                     allowed = ", ".join(table.names)
-                    raise RecipeError(f"{where}: {table.split_column} is {word!r}, allowed: {allowed}")
+                    raise RecipeError(f"{where}: {table.split_column} is {word!r}; allowed: {allowed}")
                 name = (base / (row[table.path_column] or "")).as_posix()
                 if splits.setdefault(name, table.names[word]) != table.names[word]:
                     raise RecipeError(f"{where}: {name} is in {table.names[word]}, and above in {splits[name]}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecipeError(f"{files[found]}: cannot be read as a table: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(f"{files[found]} cannot be read as a table: {reason}") from error
     return splits
 
 

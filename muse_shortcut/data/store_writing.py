@@ -21,7 +21,7 @@ from muse_shortcut.errors import OutputError, StoreError
 from muse_shortcut.files import atomic_folder, atomic_path, write_text
 from muse_tokenizers.base import Unit
 from muse_tokenizers.domain import Domain
-from muse_tokenizers.wording import counted
+from muse_tokenizers.wording import about, counted
 
 __all__ = ["write_store"]
 
@@ -48,7 +48,7 @@ def write_store(
     rejects = [{"name": file.name, "reason": entry.reason} for file, entry in entries if entry.reason is not None]
     warnings = [{"name": file.name, "warning": line} for file, entry in taken for line in entry.warnings]
     if not taken:
-        first = f"; the first: {rejects[0]['name']} {rejects[0]['reason']}" if rejects else ""
+        first = f"; the first: {about(rejects[0]['name'], rejects[0]['reason'])}" if rejects else ""
         raise StoreError(f"none of the files can be used ({counted(len(entries), 'file')} found){first}")
     readable = [
         [(file, entry.digest) for file in source if (entry := journal.entries[file.name]).reason is None]
@@ -56,7 +56,7 @@ def write_store(
     ]
     split_of, gone = draw_splits(readable, seed, held_out)
     rejects += [{"name": name, "reason": reason} for name, reason in unused]
-    rejects += [{"name": name, "reason": f"the same content as {kept}"} for name, kept in sorted(gone.items())]
+    rejects += [{"name": name, "reason": f"has the same content as {kept}"} for name, kept in sorted(gone.items())]
     pieces = [
         (entry, _piece(file, split, entry, domain.unit))
         for split in SPLITS

@@ -39,7 +39,7 @@ def _without_twins(files: list[SourceFile], encoding: str | None) -> list[Source
     readable = [file for file in files if file.reason is None]
     if len({file.size() for file in readable}) != 1 or len({hash_file(file.path) for file in readable}) != 1:
         return files
-    reason = f"the same content as {readable[0].name}"
+    reason = f"has the same content as {readable[0].name}"
     return [replace(file, reason=reason) if file in readable[1:] else file for file in files]
 
 
