@@ -156,6 +156,40 @@ def test_bash_takes_the_script_and_completes_options_and_their_values(run: RunCo
     assert set(prompts.split()) == {"bach-prelude", "bach-fugue"}
 
 
+@pytest.mark.parametrize(
+    ("shell", "words_and_files", "files"),
+    [
+        ("zsh", r"_alternative 'words:word:\(midi .*\)' 'files:file:_files'", r'"\*:source:_files"'),
+        ("tcsh", r"'p/1/`.*COMMAND_LINE.*; echo midi .* \$typed`/'", "'p/\\*/f/'"),
+        ("fish", r"printf '%s\\n' midi .*; __fish_complete_path", r"npos -ge 1' -ka \"\(__fish_complete_path"),
+        (
+            "powershell",
+            "@\\('midi', .*\\) [^}]*}\\s*_shtab_powershell_compgen_files",
+            "'_shtab_powershell_compgen_files'",
+        ),
+    ],
+)
+def test_every_shell_completes_files_where_they_are_expected(
+    shell: str, words_and_files: str, files: str, run: RunCommand
+) -> None:
+    """A prompt may be a domain, a shipped prompt or a file; sources are files, as many as are named."""
+    assert re.search(words_and_files, run("generate", "--print-completion", shell).out)
+    assert re.search(files, run("prepare", "--print-completion", shell).out)
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_completes_domains_prompts_and_files(run: RunCommand, tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    script.write_text(run("generate", "--print-completion", "fish").out)
+    (tmp_path / "mine.mid").touch()
+    lines = "; ".join(f'complete -C "muse-generate {words}"' for words in ("mi", "midi m", "midi bach-p"))
+    command = ["fish", "--no-config", "-c", f"source {script}; {lines}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
+        "midi", "mine.mid", "mine.mid", "bach-prelude"
+    ]  # fmt: skip
+
+
 def test_without_shtab_one_line_says_how_to_get_it(run: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
     done = run("doctor", "--print-completion", "bash")

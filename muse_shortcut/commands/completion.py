@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from argparse import SUPPRESS, Action, ArgumentParser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -53,24 +54,70 @@ def completion_script(
             if names:
                 _add(plain, names, action, shtab)
         elif action in command._actions:
-            # Suggestions are what an argument may be other than a file.
             suggested = [*getattr(action, "suggestions", ())]
             choices = [*action.choices, *names_of_subcommands] if action.choices else []
-            choices += suggested
-            if suggested and shell == "bash":
-                # Scripts for other shells complete either words or files.
-                choices.append(shtab.Choice("file"))
             added = plain.add_argument(action.dest, nargs=action.nargs, choices=choices or None)
-            _complete(added, str(action.metavar or action.dest.upper()), shtab)
+            if suggested:
+                # Suggestions are what an argument may be other than a file.
+                added.complete = _words_and_files([*choices, *suggested])  # type: ignore[attr-defined]
+                added.choices = None
+            else:
+                _complete(added, str(action.metavar or action.dest.upper()), shtab)
     for name in nested:
         plain.add_argument(spelt(name))
-    return str(shtab.complete(plain, shell))
+    return _with_repeated(str(shtab.complete(plain, shell)), plain, shell)
+
+
+def _words_and_files(words: Sequence[str]) -> dict[str, Any]:
+    """Return the value of shtab's attribute `complete` for an argument that is a word or the name of a file: for each
+    shell a function or a command, and the code that defines it."""
+    joined = " ".join(words)
+    name = f"_muse_words_or_files_{zlib.crc32(joined.encode()):08x}"
+    quoted = ", ".join(f"'{word}'" for word in words)
+    return {
+        "bash": name,
+        "zsh": name,
+        "fish": f"(printf '%s\\n' {joined}; __fish_complete_path (commandline -ct))",
+        # The words, and what begins with the last word typed (a glob that always matches prevents an error). There are
+        # no functions in tcsh, and its own lists are either words or files.
+        "tcsh": f"`set typed=($COMMAND_LINE.); set typed=($typed[$#typed]:r* .[.]); echo {joined} $typed`",
+        "powershell": name,
+        "preamble": {
+            "bash": f'{name}() {{ compgen -W "{joined}" -- $1; compgen -f -- $1; }}',
+            "zsh": f"{name}() {{ _alternative 'words:word:({joined})' 'files:file:_files' }}",
+            "powershell": (
+                f"function {name} {{\n  param([string]$WordToComplete)\n"
+                f'  @({quoted}) | Where-Object {{ $_ -like "$WordToComplete*" }}\n'
+                "  _shtab_powershell_compgen_files $WordToComplete\n}"
+            ),
+        },
+    }
+
+
+def _with_repeated(script: str, plain: ArgumentParser, shell: str) -> str:
+    """Let the last positional argument be completed as often as it may be given; in zsh and tcsh shtab does so
+    once."""
+    positionals = [action for action in plain._actions if not action.option_strings]
+    if not positionals or positionals[-1].nargs not in ("*", "+"):
+        return script
+    if shell == "tcsh":
+        return script.replace(f"'p/{len(positionals)}/", "'p/*/")
+    if shell == "zsh":
+        name = positionals[-1].dest
+        for once in (f'"(*)::{name}:', f'"(*):{name}:'):
+            script = script.replace(once, f'"*:{name}:')
+        # Without a "(*)", the script would take the first argument for a subcommand.
+        return script.replace("_defaults_added=0", "_defaults_added=1")
+    return script
 
 
 def _add(plain: ArgumentParser, names: list[str], action: Action, shtab: Any) -> None:
     words = (action.help or "").replace("%", "%%")
     if action.nargs in (0, "?"):
         plain.add_argument(*names, action="store_true", help=words)
+        return
+    if suggested := getattr(action, "suggestions", None):
+        plain.add_argument(*names, help=words).complete = _words_and_files(suggested)  # type: ignore[attr-defined]
         return
     kind = getattr(action, "_typehint", None)
     choices = action.choices or (("true", "false") if kind is bool else _literals(kind)) or None

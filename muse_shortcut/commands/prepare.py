@@ -80,7 +80,7 @@ def _parser() -> CommandLine:
         help="midi: remi or performance; text: bpe (learned from the train split), characters, letters (a to z and "
         "space), or a tokenizer.json of byte-level BPE; all: a checkpoint, a run, "
         "or midi, audio or text (the shipped models), whose tokenizer is used",
-    )
+    ).suggestions = ["remi", "performance", "bpe", "characters", "letters", "midi", "audio", "text"]
     parser.add_argument(
         "--vocabulary_size", type=int, help=f"text: vocabulary size of bpe and characters; default: {VOCABULARY:,}"
     )
@@ -95,7 +95,7 @@ def _parser() -> CommandLine:
         type=str,
         metavar="NAME",
         help="audio: muse_24khz (ships), encodec_24khz (Meta's), or the folder of a codec or of its run",
-    )
+    ).suggestions = ["muse_24khz", "encodec_24khz"]
     parser.add_argument("--codebooks", type=int, help="audio: number of codebooks: 1, 2, 4 or 8 (default: 4)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="audio: device that computes the codes")
     parser.add_argument("--group_by", choices=["file", "folder"], help=GROUP_HELP)
