@@ -28,7 +28,7 @@ from muse_shortcut.commands.tokenizer_choice import (
 from muse_shortcut.commands.typed_options import typed_options
 from muse_shortcut.errors import ArgumentsError
 from muse_tokenizers.built_in import VOCABULARY
-from muse_tokenizers.plugins import installed_domains
+from muse_tokenizers.plugins import BUILT_IN_DOMAINS, installed_domains
 from muse_tokenizers.wording import counted
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _parser() -> CommandLine:
         help="midi: remi or performance; text: bpe (learned from the train split), characters, letters (a to z and "
         "space), or a tokenizer.json of byte-level BPE; all: a checkpoint, a run, "
         "or midi, audio or text (the shipped models), whose tokenizer is used",
-    ).suggestions = ["remi", "performance", "bpe", "characters", "letters", "midi", "audio", "text"]
+    ).suggestions = ["remi", "performance", "bpe", "characters", "letters", *BUILT_IN_DOMAINS]
     parser.add_argument(
         "--vocabulary_size", type=int, help=f"text: vocabulary size of bpe and characters; default: {VOCABULARY:,}"
     )
