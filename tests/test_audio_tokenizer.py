@@ -89,8 +89,7 @@ def test_a_prompt_of_more_than_an_hour_is_refused_and_a_part_of_it_is_not(four: 
     with pytest.raises(ConstraintError) as caught:
         four.prompt(piece)
     assert str(caught.value) == (
-        "a prompt of sound lasts up to 60 minutes, and this one 120; continue a part of it "
-        "(--prompt-seconds, in Python prompt_seconds)"
+        "a prompt of sound lasts up to 60 minutes, and this one 120; continue a part of it (prompt_seconds)"
     )
     assert four.prompt(piece, 2.0).split_point == pytest.approx(2.0, abs=HOP / RATE)
 

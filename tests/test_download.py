@@ -22,7 +22,7 @@ from muse_shortcut.data.download import cache_folder, fetch
 from muse_shortcut.data.recipe import Archive, Licence, RandomSplit, Recipe
 from muse_shortcut.errors import DownloadError, OutputError
 
-HINT = "; to use files that you have, name their folder with --from-folder DIR"
+HINT = "; to use files that you have, name their folder (muse-prepare --from-folder DIR, in Python (recipe, folder))"
 
 
 class Server:
@@ -373,8 +373,9 @@ def test_an_interrupted_download_leaves_nothing(server: Server, cache: Path) -> 
 
 
 def test_a_recipe_without_an_address_points_to_a_folder(cache: Path) -> None:
-    message = "recipe tunes has no address to download from; name its files with --from-folder DIR"
-    with pytest.raises(DownloadError, match=f"^{message}$"):
+    message = "recipe tunes has no address to download from; name a folder with its files (muse-prepare --from-folder"
+    message += " DIR, in Python (recipe, folder))"
+    with pytest.raises(DownloadError, match=f"^{re.escape(message)}$"):
         fetch(make_recipe(None, archive=None), cache)
 
 

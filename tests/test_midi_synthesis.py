@@ -172,7 +172,7 @@ def test_a_synthesiser_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest
 
 
 def test_without_pretty_midi_the_error_suggests_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    message = r"^pretty_midi's soundfont TimGM6mb\.sf2 is not installed; name another with --soundfont$"
+    message = r"^pretty_midi's soundfont TimGM6mb\.sf2 is not installed; name another with soundfont$"
     monkeypatch.setattr(soundfonts, "find_spec", lambda name: None)
     with pytest.raises(UnreadablePieceError, match=message):
         render_score(scale(1))

@@ -91,7 +91,7 @@ def test_files_are_prepared_read_and_learned_from_in_python(store: muse.Store, t
     options = muse.TrainingOptions(data=store.folder, out=tmp_path / "run", model=shape, train=config, device="cpu")
     first = muse.train(options, Observer())
     assert (first.steps, first.stopped, seen) == (2, True, [0, 1, 2])
-    with pytest.raises(muse.ArgumentsError, match="has a training already"):
+    with pytest.raises(muse.ArgumentsError, match=r"resume it with resume=True, or choose another out$"):
         muse.train(options)
     again = muse.train(muse.TrainingOptions(**{**vars(options), "resume": True}))
     assert (again.steps, again.stopped, again.folder) == (3, False, tmp_path / "run")

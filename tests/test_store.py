@@ -92,7 +92,7 @@ def test_a_store_of_another_tokenizer_is_refused_with_both_fingerprints(made: Pa
         check(store.domain, "0123456789abcdef", "the checkpoint c")
     assert str(refused.value) == (
         f"the store {made} was made by another tokenizer ({store.fingerprint[:12]}) than the checkpoint c "
-        "(0123456789ab); prepare it again with --tokenizer and that checkpoint"
+        "(0123456789ab); prepare it again with the tokenizer of that checkpoint"
     )
 
 

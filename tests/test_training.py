@@ -460,7 +460,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_good_che
 
 def test_too_high_a_learning_rate_ends_in_that_error_too(make: Make) -> None:
     trainer = make(replace(SHORT, max_steps=50, learning_rate=1e30, warmup_steps=0))
-    with pytest.raises(TrainingError, match=r"A lower --train.learning_rate or a stricter --train.clip may help"):
+    with pytest.raises(TrainingError, match=r"A lower learning_rate or a stricter clip may help"):
         trainer.train()
     kept = trainer._run.latest()
     assert kept is not None

@@ -299,7 +299,8 @@ class CodecTrainer:
             kept = self._run.latest() or "none"
             raise TrainingError(
                 f"step {step}: the loss is {values['loss']}, its gradient {norm}; the last good checkpoint is {kept}. "
-                "A lower --train.learning_rate may help"
+                "A lower {learning_rate} may help",
+                options=("learning_rate",),
             )
         self._update(self._optimiser, self._rate(step, config.learning_rate))
         return values | {"gradient_norm": norm}

@@ -26,7 +26,7 @@ from muse_shortcut.commands.subcommands import Subcommand, suggest_subcommand
 from muse_shortcut.earlier_names import current_name, current_options
 from muse_shortcut.errors import ArgumentsError, MuseError
 from muse_shortcut.suggesting import spelt
-from muse_tokenizers.errors import InvalidOptionError, one_line
+from muse_tokenizers.errors import one_line
 
 if TYPE_CHECKING:
     from muse_shortcut.commands.progress import ProgressBar
@@ -43,17 +43,20 @@ class CommandLine(ArgumentParser):
         *,
         nested: Mapping[str, type[Any]] | None = None,
         subcommands: Sequence[Subcommand] = (),
+        renamed: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         """
         Args:
             nested: Nested configurations, for which jsonargparse has no options, by name.
             subcommands: Commands that replace this one; `run_subcommand` runs them.
+            renamed: Options that have another name in Python: {"start": "from"}.
             kwargs: Arguments of jsonargparse's parser.
         """
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
         self.subcommands = subcommands
         self._words: list[str] = []
+        self._renamed = renamed or {}
         if subcommands:
             lines = "\n".join(f"{one.name:<21} {one.summary}" for one in subcommands)
             self.add_argument_group("subcommands, each with a --help of its own", lines)
@@ -124,12 +127,17 @@ class CommandLine(ArgumentParser):
         return result
 
     def option_name(self, option: str) -> str:
-        """Return the command-line form of an option of Python: `--top-k`, `--train.max_steps`. It is unchanged if the
-        command has no such option."""
+        """Return the command-line form of an option of Python: `--top-k`, `--train.max_steps`, `--resume auto` for
+        "resume=True". It is unchanged if the command has no such option."""
+        option, equals, _ = option.partition("=")
+        option = self._renamed.get(option, option)
         known = [one.removeprefix("--") for action in self._actions for one in action.option_strings]
         known = sorted([*known, *self._fields], key=lambda one: one.count("."))
         found = next((one for one in known if one == option or one.endswith(f".{option}")), None)
-        return option if found is None else spelt(found)
+        if found is None:
+            return option
+        choices = next((action.choices for action in self._actions if f"--{found}" in action.option_strings), None)
+        return spelt(found) + (" auto" if equals and "auto" in (choices or ()) else "")
 
     def instantiated(self, arguments: Namespace) -> Namespace:
         """Build the configurations from parsed arguments.
@@ -289,8 +297,7 @@ def run_command(program: str, body: Callable[[], int | None], option_name: Calla
         code = body() or 0
         sys.stdout.flush()
     except MuseError as error:
-        message = error.worded(option_name) if isinstance(error, InvalidOptionError) else error
-        print(f"{program}: {message}", file=sys.stderr)
+        print(f"{program}: {error.worded(option_name)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

@@ -65,6 +65,7 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
         f"--train.max_steps 5000.\n\n{_EXAMPLES}",
         epilog=_epilog(shape),
         nested={"model.shortcut": ShortcutConfig},
+        renamed={"start": "from"},
         subcommands=[Subcommand("codec", "train a neural codec on sound", _codec_parser, _train_codec)],
     )
     domains = installed_domains()

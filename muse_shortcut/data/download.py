@@ -42,6 +42,8 @@ TIMEOUT = 30
 """Timeout in seconds without data from the server."""
 
 _BLOCK = 2**18
+_OWN_FILES = "muse-prepare --from-folder DIR, in Python (recipe, folder)"
+"""How to use files that are here already."""
 _STAMP = ".muse-source"
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -84,7 +86,7 @@ def fetch(recipe: Recipe, cache: Path, progress: Progress | None = None) -> Path
     url = recipe.url
     if url is None:
         raise DownloadError(
-            f"recipe {recipe.name} has no address to download from; name its files with --from-folder DIR"
+            f"recipe {recipe.name} has no address to download from; name a folder with its files ({_OWN_FILES})"
         )
     make_folder(cache)
     archive = cache / f"{recipe.name}.{recipe.archive or 'download'}"
@@ -201,7 +203,7 @@ def _download(recipe: Recipe, url: str, target: Path, progress: Progress | None)
     if reason is not None:
         raise DownloadError(
             f"cannot download recipe {recipe.name} from {url}: {reason}; "
-            "to use files that you have, name their folder with --from-folder DIR"
+            f"to use files that you have, name their folder ({_OWN_FILES})"
         ) from cause
 
 

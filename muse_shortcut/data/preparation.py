@@ -131,7 +131,10 @@ def check_place(out: Path, *, overwrite: bool) -> None:
     """
     finished = (out / "manifest.json").is_file()
     if finished and not overwrite:
-        raise StoreError(f"{out} is a finished store; replace it with --overwrite, or choose another --out")
+        raise StoreError(
+            f"{out} is a finished store; replace it with {{overwrite=True}}, or choose another {{out}}",
+            options=("overwrite", "out"),
+        )
     if not finished and out.is_dir() and any(out.iterdir()) and not (out / "partial").is_dir():
         raise StoreError(f"{out} has other files in it; a store needs a folder of its own")
 

@@ -155,7 +155,7 @@ class Store:
         if fingerprint != self.fingerprint:
             raise StoreError(
                 f"the store {self.folder} was made by another tokenizer ({self.fingerprint[:12]}) than {owner} "
-                f"({fingerprint[:12]}); prepare it again with --tokenizer and that checkpoint"
+                f"({fingerprint[:12]}); prepare it again with the tokenizer of that checkpoint"
             )
 
 

@@ -39,7 +39,8 @@ def classification_accuracy(measured: Sequence[Measured], candidate: str, seed: 
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise ArgumentsError(
-            "the classifier needs scikit-learn: pip install 'muse-shortcut[evaluate]', or --classifier false"
+            "the classifier needs scikit-learn: pip install 'muse-shortcut[evaluate]', or set {classifier} to false",
+            options=("classifier",),
         ) from error
     pieces = sorted({one.name for one in measured})
     if len(pieces) < 2 * _FOLDS:

@@ -150,7 +150,7 @@ def read_sidecar(path: Path, domain: Domain[Any], *, warn: Warn = warn_about_fil
     if problem is not None:
         raise ArgumentsError(f"{path} cannot be read: {problem}")
     if content.get("tokenizer") != domain.tokenizer.fingerprint():
-        raise ArgumentsError(f"{path} was made with another tokenizer; name its checkpoint with --checkpoint")
+        raise ArgumentsError(f"{path} was made with another tokenizer; choose the checkpoint that made it")
     if content["version"] == 1 and domain.kind == "midi":
         warn(f"{path} has version 1: the same ids and notes are generated again, but the .mid has the current format")
     try:

@@ -15,7 +15,9 @@ _FOLDER = Path(__file__).parent
 def default_checkpoint(domain: str) -> Path:
     """Return the default checkpoint of a domain. Raises ArgumentsError: none is shipped."""
     if domain not in BUILT_IN_DOMAINS:
-        raise ArgumentsError(f"no model of {domain} is shipped; name a checkpoint with --checkpoint")
+        raise ArgumentsError(
+            f"no model of {domain} is shipped; name a checkpoint with {{checkpoint}}", options=("checkpoint",)
+        )
     return _FOLDER / f"{domain}-small"
 
 

@@ -64,7 +64,8 @@ def tuned_checkpoint(named: Path, store: Store, device: torch.device, *, shape: 
     own = checkpoint.core.config
     if replace(_for(shape, own), dropout=own.dropout) != own:
         raise ArgumentsError(
-            f"--model cannot be changed with --from, which keeps the shape of {folder}; allowed: dropout"
+            f"{{model}} cannot be changed with {{start}}, which keeps the shape of {folder}; allowed: dropout",
+            options=("model", "start"),
         )
     core = Core(replace(own, dropout=shape.dropout))
     core.load_state_dict(checkpoint.core.state_dict())
@@ -85,7 +86,8 @@ def resumed_checkpoint(
     facts = checkpoint.facts
     if facts.get("store") != store.manifest["sha256"]:
         raise ArgumentsError(
-            f"{folder} was trained on another store than {store.folder}; use --from to start from its weights"
+            f"{folder} was trained on another store than {store.folder}; use {{start}} to start from its weights",
+            options=("start",),
         )
     trained = facts.get("train", {})
     if not isinstance(trained, dict):
@@ -97,11 +99,15 @@ def resumed_checkpoint(
     for name, value in before.items():
         if name.removeprefix("train.") not in _FREE and now.get(name) != value:
             raise ArgumentsError(
-                f"--{name} is {now.get(name)}, but {folder} was trained with {value}; allowed when it is resumed: "
-                f"{value} (--from starts a new training from its weights)"
+                f"{{{name}}} is {now.get(name)}, but {folder} was trained with {value}; allowed when it is resumed: "
+                f"{value} ({{start}} starts a new training from its weights)",
+                options=(name, "start"),
             )
     if shape is not None and _for(shape, checkpoint.core.config) != checkpoint.core.config:
-        raise ArgumentsError(f"--model cannot be changed when a training is resumed, which keeps the shape of {folder}")
+        raise ArgumentsError(
+            f"{{model}} cannot be changed when a training is resumed, which keeps the shape of {folder}",
+            options=("model",),
+        )
     return checkpoint
 
 

@@ -190,7 +190,8 @@ class Trainer:
             kept = self._run.latest() or "none"
             raise TrainingError(
                 f"step {step}: the loss is {total}, its gradient {norm}; stopped before using it, "
-                f"{kept} is the last good checkpoint. A lower --train.learning_rate or a stricter --train.clip may help"
+                f"{kept} is the last good checkpoint. A lower {{learning_rate}} or a stricter {{clip}} may help",
+                options=("learning_rate", "clip"),
             )
         self.optimiser.step(self._rate(step))
         return total, norm, tokens

@@ -73,13 +73,15 @@ class RunFolder:
         has_samples = any((self.folder / "samples").glob("*"))
         if not go_on and (has_checkpoints or has_samples or logged is not None):
             raise ArgumentsError(
-                f"{self.folder} has a training already; resume it with --resume auto, or choose another --out"
+                f"{self.folder} has a training already; resume it with {{resume=True}}, or choose another {{out}}",
+                options=("resume", "out"),
             )
         if not has_checkpoints and (has_samples or (logged or 0) > first_save):
             what = "samples" if logged is None else f"a log up to step {logged:,}"
             raise CheckpointError(
-                f"{self.folder} has {what} of a training and no checkpoint to resume from; name another --out, or put "
-                f"its checkpoints back into {self.checkpoints}"
+                f"{self.folder} has {what} of a training and no checkpoint to resume from; choose another {{out}}, or "
+                f"put its checkpoints back into {self.checkpoints}",
+                options=("out",),
             )
         if not self.checkpoints.is_dir() and self.folder.is_dir() and any(self.folder.iterdir()):
             raise OutputError(f"{self.folder} has other files in it; a run needs a folder of its own")

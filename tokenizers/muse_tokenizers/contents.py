@@ -34,7 +34,7 @@ _NOT_READ = (
     (rb"\{\\rtf", "RTF", _TO_TEXT),
     (rb"\xd0\xcf\x11\xe0", "an old Office file", _TO_TEXT),
     (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP", "a picture", None),
-    (rb"RIFF....sfbk", "a soundfont", "it is an instrument, not a piece: --soundfont takes it"),
+    (rb"RIFF....sfbk", "a soundfont", "it has instruments, not a piece: choose it as the soundfont"),
     (rb".FICHIER GUITAR PRO|BCF[SZ]", "a Guitar Pro score", _FROM_GUITAR_PRO),
     (rb"\x0fSIBELIUS", "a Sibelius score", _FROM_ITS_PROGRAM),
     (rb"ENIGMA BINARY FILE", "a Finale score", _FROM_ITS_PROGRAM),

@@ -55,10 +55,30 @@ def one_line(text: str) -> str:
 
 
 class MuseError(Exception):
-    """Base of every error that this project raises: a mistake that a user can correct. Its message is one line."""
+    """Base of every error that this project raises: a mistake that a user can correct. Its message is one line.
+
+    >>> error = MuseError("runs/a has a training already; set {resume=True}", options=("resume",))
+    >>> str(error), error.worded(lambda name: f"--{name.partition('=')[0]} auto")
+    ('runs/a has a training already; set resume=True', 'runs/a has a training already; set --resume auto')
+    """
+
+    def __init__(self, *args: object, options: Sequence[str] = ()) -> None:
+        """
+        Args:
+            args: The message.
+            options: Names in Python of options that the message has in braces: "{out}", or "{resume=True}" with the
+                value to choose. `worded` replaces them.
+        """
+        super().__init__(*args)
+        self.options = tuple(options)
+
+    def worded(self, called: Callable[[str], str] = str) -> str:
+        """Return the message in which every option has the name that `called` returns."""
+        message = super().__str__()
+        return one_line(_OPTION.sub(lambda found: called(found[1]) if found[2] in self.options else found[0], message))
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return self.worded()
 
     def with_name(self, path: object, name: str) -> Self:
         """Return the same error with another name of the file, the one that the user knows.
@@ -66,7 +86,9 @@ class MuseError(Exception):
         >>> str(MuseError("cannot read /tmp/x7/a.mid").with_name("/tmp/x7/a.mid", "song.mid"))
         'cannot read song.mid'
         """
-        return type(self)(*(one.replace(str(path), name) if isinstance(one, str) else one for one in self.args))
+        renamed = type(self)(*(one.replace(str(path), name) if isinstance(one, str) else one for one in self.args))
+        renamed.options = self.options
+        return renamed
 
 
 class PluginError(MuseError):
@@ -101,11 +123,8 @@ class InvalidOptionError(MuseError):
         allowed = _OPTION.sub(lambda found: called(found[1]), self.allowed)
         return one_line(f"{called(self.option)} is {value[:_SHOWN]}; allowed: {allowed}")
 
-    def __str__(self) -> str:
-        return self.worded()
 
-
-_OPTION = re.compile(r"\{([a-z_.]+)\}")
+_OPTION = re.compile(r"\{(([a-z_.]+)(?:=True)?)\}")
 _SHOWN = 60
 """Largest number of characters of a value in a message."""
 

@@ -15,7 +15,6 @@ import gradio as gr
 from gradio.events import api
 
 from muse_shortcut.errors import ArgumentsError, MuseError
-from muse_tokenizers.errors import InvalidOptionError
 from muse_tokenizers.loading import domain_class
 from muse_web.checkpoint_registry import CheckpointRegistry
 from muse_web.exports import export_file
@@ -262,12 +261,8 @@ class Api:
                 pass
             paths = [export_file(visitor, run, number, kind) for number in range(len(run.candidates)) for kind in kinds]
         except MuseError as error:
-            message = (
-                error.worded(lambda option: _PARAMETERS.get(option, option))
-                if isinstance(error, InvalidOptionError)
-                else error
-            )
-            raise gr.Error(str(message), print_exception=False) from error
+            message = error.worded(lambda option: _PARAMETERS.get(option, option))
+            raise gr.Error(message, print_exception=False) from error
         return [{"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}} for path in paths]
 
     def leave(self, payload: Json, request: gr.Request) -> Json:
@@ -286,10 +281,8 @@ def title_of(domain: str) -> str:
     return domain_class(domain).info.title or domain.capitalize()
 
 
-def _problem(error: Exception) -> Json:
-    message = (
-        error.worded(lambda option: LABELS.get(option, option)) if isinstance(error, InvalidOptionError) else str(error)
-    )
+def _problem(error: MuseError) -> Json:
+    message = error.worded(lambda option: LABELS.get(option, option))
     return {"problem": _line(_CHOICE.sub(lambda found: f"choose {title_of(found[1])} for it", message))}
 
 

@@ -48,8 +48,8 @@ def find_codec(name: str) -> Codec:
     folder = codec_folder(name)
     if name == META and not folder.is_dir():
         raise CodecError(
-            f"the codec {META} is not here: with a network --codec {META} fetches it; without one put its file "
-            f"{_META_FILE} into {_cache()}"
+            f"the codec {META} is not here: with a network, `muse-prepare audio --codec {META}` downloads it; without "
+            f"one, put its file {_META_FILE} into {_cache()}"
         )
     return load_codec(folder)
 

@@ -153,7 +153,8 @@ class AudioDomain(Domain[Waveform]):
             raise ConstraintError(
                 f"a prompt of sound lasts up to {_LONGEST_PROMPT / 60:g} minutes, and this one "
                 f"{samples / piece.sample_rate / 60:.0f}; continue a part of it "
-                "(--prompt-seconds, in Python prompt_seconds)"
+                "({prompt_seconds})",
+                options=("prompt_seconds",),
             )
         return max(1, samples // self.tokenizer.codec.shape.hop)
 

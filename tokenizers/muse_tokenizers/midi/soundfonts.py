@@ -27,7 +27,9 @@ def default_soundfont() -> Path:
         path = Path(folder) / "TimGM6mb.sf2"
         if path.is_file():
             return path
-    raise UnreadablePieceError("pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with --soundfont")
+    raise UnreadablePieceError(
+        "pretty_midi's soundfont TimGM6mb.sf2 is not installed; name another with {soundfont}", options=("soundfont",)
+    )
 
 
 def checked_soundfont(soundfont: str | Path | None) -> Path:
