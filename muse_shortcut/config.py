@@ -210,10 +210,11 @@ class TrainConfig:
     """muon: Muon for matrices, AdamW for embeddings, heads and vectors. adamw: AdamW for all parameters."""
     learning_rate: float = 6e-3
     """Peak learning rate of the chosen optimiser."""
-    final_learning_rate: float = 3e-4
-    """Learning rate of the last step."""
-    embedding_learning_rate: float = 2e-3
-    """muon: peak learning rate of embeddings, heads and vectors; it follows the same schedule."""
+    final_learning_rate: float = None  # type: ignore[assignment]  # set in __post_init__
+    """Learning rate of the last step; by default a twentieth of learning_rate."""
+    embedding_learning_rate: float = None  # type: ignore[assignment]
+    """muon: peak learning rate of embeddings, heads and vectors, on the same schedule; by default a third of
+    learning_rate."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
     decay_steps: int = 0
@@ -256,6 +257,11 @@ class TrainConfig:
     """Write TensorBoard event files in addition to metrics.jsonl."""
 
     def __post_init__(self) -> None:
+        if type(self.learning_rate) in (int, float):
+            # Exactly 3e-4 and 2e-3 with the default rate.
+            for name, rate in (("final_learning_rate", 3e-4), ("embedding_learning_rate", 2e-3)):
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, rate * (self.learning_rate / 6e-3))
         require_types(self)
         for name in ("max_steps", "batch_size", "accumulation", "eval_every", "eval_windows", "save_every", "keep"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
@@ -277,7 +283,7 @@ class TrainConfig:
             0 <= self.final_learning_rate <= self.learning_rate,
             "final_learning_rate",
             self.final_learning_rate,
-            f"0 to learning_rate, {self.learning_rate}",
+            f"0 to {{learning_rate}}, {self.learning_rate}",
         )
         require(
             not self.window or self.decay_steps > 0,

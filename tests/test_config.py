@@ -236,3 +236,11 @@ def test_auto_computes_in_bfloat16_only_where_it_gains(monkeypatch: pytest.Monke
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, capability=capability: capability)
         assert choose_precision("auto", torch.device("cuda")) == expected
     assert choose_precision("auto", torch.device("mps")) == torch.float32
+
+
+def test_other_learning_rates_follow_the_chosen_one_unless_they_are_given() -> None:
+    assert (TrainConfig().final_learning_rate, TrainConfig().embedding_learning_rate) == (3e-4, 2e-3)
+    low = TrainConfig(learning_rate=1e-4)
+    assert (low.final_learning_rate, low.embedding_learning_rate) == pytest.approx((5e-6, 1e-4 / 3))
+    own = TrainConfig(learning_rate=1e-4, final_learning_rate=1e-5, embedding_learning_rate=3e-3)
+    assert (own.final_learning_rate, own.embedding_learning_rate) == (1e-5, 3e-3)

@@ -134,10 +134,9 @@ class CommandLine(ArgumentParser):
         known = [one.removeprefix("--") for action in self._actions for one in action.option_strings]
         known = sorted([*known, *self._fields], key=lambda one: one.count("."))
         found = next((one for one in known if one == option or one.endswith(f".{option}")), None)
-        if found is None:
-            return option
-        choices = next((action.choices for action in self._actions if f"--{found}" in action.option_strings), None)
-        return spelt(found) + (" auto" if equals and "auto" in (choices or ()) else "")
+        action = self._option_string_actions.get(f"--{found}")
+        value = " auto" if equals and action is not None and "auto" in (action.choices or ()) else ""
+        return option if found is None else spelt(found) + value
 
     def instantiated(self, arguments: Namespace) -> Namespace:
         """Build the configurations from parsed arguments.

@@ -56,7 +56,7 @@ class _TrainOptions:
     json: bool
 
 
-def _parser(preset: str, shape: ModelConfig) -> CommandLine:
+def _parser(preset: str, shape: ModelConfig, train: TrainConfig) -> CommandLine:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = CommandLine(
         prog=PROGRAM,
@@ -91,7 +91,7 @@ def _parser(preset: str, shape: ModelConfig) -> CommandLine:
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and dropout")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to train on")
     parser.add_argument("--model", type=ModelConfig, default=shape, help="the model, field by field")
-    parser.add_argument("--train", type=TrainConfig, default=TrainConfig(), help="the training, field by field")
+    parser.add_argument("--train", type=TrainConfig, default=train, help="the training, field by field")
     parser.add_terminal_options(json="steps, the best validation, the run and its best checkpoint")
     return parser
 
@@ -123,7 +123,7 @@ def main() -> NoReturn:
         preset = preset_of(domain)
     parent = options.value("from")
     shape = (_shape_of(parent) if isinstance(parent, str) else None) or PRESETS[preset]
-    parser = _parser(preset, shape)
+    parser = _parser(preset, shape, _default_training(options))
     run_subcommand(parser, parser.subcommands, options.value("domain"))
     # A preset on the command line overrides the model fields of a file.
     without = ["model"] if any(options.on_line(name) is not None for name in ("preset", "from")) else []
@@ -133,6 +133,18 @@ def main() -> NoReturn:
         lambda: _train(typed_options(_TrainOptions, parser.instantiated(arguments)), shape),
         parser.option_name,
     )
+
+
+def _default_training(options: RawOptions) -> TrainConfig:
+    """Return the default training, whose other learning rates follow the chosen one."""
+    rate = options.on_line("train.learning_rate")
+    in_file = options.value("train")
+    if rate is None and isinstance(in_file, dict):
+        rate = in_file.get("learning_rate")
+    try:
+        return TrainConfig() if rate is None else TrainConfig(learning_rate=float(rate))
+    except (MuseError, ValueError, TypeError):
+        return TrainConfig()  # the parser reports the rate
 
 
 def _shape_of(checkpoint: str) -> ModelConfig | None:
