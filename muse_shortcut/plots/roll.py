@@ -1,4 +1,4 @@
-"""A piano roll, drums in rows of their own below the pitches, and arcs from one note to the notes it attended to."""
+"""Draws a piano roll, with a row for each drum below the pitches, and arcs from a note to the notes it attended to."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "draw_arcs", "draw_roll", "free_place", "strongest_sources"]
 
 _SHOWN_SOURCES = 12
-"""Arcs, at most."""
+"""Largest number of sources with arcs."""
 _LEAST_SHOWN = 0.1
 """A source that has less than this fraction of the strongest one's weight gets no arc and no name."""
 _WIDEST = 0.02
-"""The share of all attention, at a depth of a source, that gets the widest arc; the strongest's if that is more"""
+"""Share of all attention that gets the widest arc; the share of the strongest source and depth, if that is more."""
 _LEAST_ARC = 0.12
-"""A depth of a source that has less than this fraction of the widest gets none."""
+"""A depth of a source with less than this fraction of the widest arc's share gets no arc."""
 _LEAST_WIDTH = 1 / 600
-"""Of a note, as a share of the axis: two dots and a half of the picture."""
+"""Smallest width of a note as a fraction of the axis: 2.5 pixels of the picture."""
 _DRUM_ROW = 1.6
-"""The height of a drum's row; that of a pitch is 1."""
+"""Height of a drum's row; that of a pitch is 1."""
 _DRUM_SECONDS = 0.09
-"""A drum has no length: it is drawn as a mark."""
+"""Width of the mark of a drum, which has no length, in seconds."""
 _NEAR = 6.0
-"""Points between two notes that are too close for an arc from one to the other to be seen."""
+"""Distance in points below which two notes are too close for a visible arc between them."""
 
 
 class Rows:
-    """Where notes are on the vertical axis: pitches at their MIDI numbers, below them one row for each drum."""
+    """Places notes on the vertical axis: pitches at their MIDI numbers, and below them one row for each drum."""
 
     def __init__(self, notes: Sequence[Note]) -> None:
         pitches = [note.pitch for note in notes if not note.is_drum] or ([] if notes else [60])
         self.drums = {note.pitch: note.label for note in sorted(notes, key=lambda note: -note.pitch) if note.is_drum}
-        """Their names, by pitch, from top to bottom."""
+        """Names of the drums by pitch, from top to bottom."""
         self.pitches = (min(pitches), max(pitches)) if pitches else None
-        """The lowest and the highest; None where there are drums alone."""
+        """The lowest and the highest pitch; None if there are only drums."""
         self.high = self.pitches[1] + 4.0 if self.pitches else 2.5
         self._first = self.pitches[0] - 3.5 if self.pitches else 0.0
         self._row_of = {pitch: self._first - _DRUM_ROW * row for row, pitch in enumerate(self.drums)}
         self.low = min([*self._row_of.values(), self._first + 0.5]) - (1.2 if self.drums else 0.0)
 
     def of(self, note: Note) -> float:
-        """The middle of a note."""
+        """Return the vertical middle of a note."""
         return self._row_of[note.pitch] if note.is_drum else float(note.pitch)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """The Cs and the drums, each with its name."""
+        """Return the positions of the Cs and of the drums, each with its name."""
         drums = [(self._row_of[pitch], name) for pitch, name in self.drums.items()]
         return [(float(pitch), f"C{pitch // 12 - 1}") for pitch in self.octaves] + drums
 
     @property
     def octaves(self) -> list[int]:
-        """The Cs among the pitches that are shown."""
+        """The Cs among the visible pitches."""
         low, high = self.pitches or (1, -6)
         return [pitch for pitch in range(low - 3, high + 5) if pitch % 12 == 0]
 
 
 def draw_roll(axes: Axes, rows: Rows, timeline: Timeline, left: float, right: float) -> None:
-    """The notes from `left` to `right`, in seconds."""
+    """Draw the notes from `left` to `right`, in seconds."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
@@ -110,7 +110,7 @@ def draw_arcs(
     sources: list[AttendedSpan],
     colours: list[str],
 ) -> None:
-    """Arcs from the strongest notes to the chosen one: one a depth, in its colour, as wide as its weight."""
+    """Draw arcs from the strongest notes to the chosen one: one per depth, in its colour, as wide as its weight."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
@@ -148,13 +148,13 @@ def draw_arcs(
 
 
 def _is_near(axes: Axes, rows: Rows, note: Note, chosen: Note) -> bool:
-    """Whether two notes begin at one place of the picture, as a unison of two instruments does."""
+    """Whether two notes begin at the same point of the picture, as those of two instruments in unison do."""
     across, up = _points(axes)
     return abs(note.start - chosen.start) * across < _NEAR and abs(rows.of(note) - rows.of(chosen)) * up < _NEAR
 
 
 def _points(axes: Axes) -> tuple[float, float]:
-    """Points of a second, and of a pitch."""
+    """Return the number of points per second, and per semitone."""
     box, dot = axes.get_window_extent(), 72 / axes.figure.dpi
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     return dot * box.width / (right - left), dot * box.height / (high - low)
@@ -173,7 +173,7 @@ def _arc(axes: Axes, rows: Rows, note: Note, chosen: Note, number: int, look: di
 
 
 def _loop(axes: Axes, rows: Rows, note: Note, chosen: Note, number: int, look: dict[str, Any]) -> Any:
-    """From a note back to where it began, to its left; the deeper, the larger."""
+    """Return a loop to the left of a note's beginning; deeper layers have larger loops."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
     from matplotlib.transforms import Affine2D, ScaledTranslation
@@ -189,14 +189,17 @@ def _loop(axes: Axes, rows: Rows, note: Note, chosen: Note, number: int, look: d
 def free_place(
     axes: Axes, rows: Rows, notes: Sequence[Note], chosen: Note, others: list[tuple[float, float]]
 ) -> tuple[float, float]:
-    """Where the chosen note's label covers the fewest notes and arcs: its middle, in points from the note's beginning.
+    """Find the place of the chosen note's label that covers the fewest notes and arcs.
 
     Args:
-        axes: with its limits.
-        rows: of the notes.
-        notes: not to be covered.
-        chosen: which is labelled.
-        others: where the arcs begin.
+        axes: The axes, whose limits are set.
+        rows: Rows of the notes.
+        notes: Notes that should not be covered.
+        chosen: The note that is labelled.
+        others: Points where the arcs begin.
+
+    Returns:
+        The middle of the label, in points from the note's beginning.
     """
     left, right = axes.get_xlim()
     low, high = axes.get_ylim()
@@ -231,5 +234,5 @@ def free_place(
 
 
 def strongest_sources(sources: list[AttendedSpan], most: int) -> list[AttendedSpan]:
-    """The first of sources that are in the order of their weights, as far as they are worth showing."""
+    """Return the sources that are worth showing, out of sources sorted by weight."""
     return [source for source in sources[:most] if source.weight >= _LEAST_SHOWN * sources[0].weight]
