@@ -49,11 +49,12 @@ class CodecShape:
             numbers = list(value) if field.name == "ratios" else [value]
             low, high = _BOUNDS[field.name]
             if not numbers or not all(type(number) is int and low <= number <= high for number in numbers):
-                raise CodecError(f"{field.name} is {value!r}; allowed: whole numbers from {low} to {high}")
+                allowed = f"whole numbers from {low} to {high}"
+                raise CodecError(f"{{{field.name}}} is {value!r}; allowed: {allowed}", options=(field.name,))
         if len(self.ratios) > 8:
-            raise CodecError(f"ratios has {len(self.ratios)} numbers; allowed: up to 8")
+            raise CodecError(f"{{ratios}} has {len(self.ratios)} numbers; allowed: up to 8", options=("ratios",))
         if self.bins & (self.bins - 1):
-            raise CodecError(f"bins is {self.bins}; allowed: a power of 2")
+            raise CodecError(f"{{bins}} is {self.bins}; allowed: a power of 2", options=("bins",))
 
     @property
     def codebook_counts(self) -> tuple[int, ...]:
