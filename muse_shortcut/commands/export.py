@@ -189,4 +189,5 @@ def _card(options: _ExportOptions) -> str | None:
     try:
         return Path(options.card).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentsError(f"cannot read {options.card}: {error}") from error
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ArgumentsError(f"cannot read {options.card}: {reason}") from error
