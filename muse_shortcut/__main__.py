@@ -9,10 +9,10 @@ __all__ = ["main"]
 
 _SUMMARIES = {
     "generate": "continue music, sound or text",
-    "web": "the page: continue in a browser, and see why each token came",
+    "web": "serve the web page, which continues pieces and explains every token",
     "prepare": "turn files into a token store",
     "train": "train or fine-tune a model, or a codec",
-    "evaluate": "measure a model or a codec on pieces it has not seen",
+    "evaluate": "evaluate a model or a codec on held-out pieces",
     "export": "export a checkpoint of a run, to share it",
     "bench": "measure speed on this machine",
     "compare": "train several cores on the same batches, and compare them",

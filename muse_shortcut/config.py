@@ -250,7 +250,7 @@ class TrainConfig:
     """Steps between samples; 0 for none."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the forward pass; auto uses bfloat16 if the hardware gains by it; on a CPU that is measured for half
-    a second when a training starts."""
+    a second when training starts."""
     compile: bool = False
     """Compile the model with torch.compile."""
     tensorboard: bool = True

@@ -175,6 +175,8 @@ def test_an_explanation_names_the_token_that_was_drawn(continuation: muse.Contin
     found = continuation.explain(step=4)
     assert found.tokens[0].id == continuation.ids[4, 0]
     assert found.depths
+    assert repr(found).startswith("Explanation(step 4: ")
+    assert len(repr(found)) < 100
 
 
 @pytest.mark.parametrize(

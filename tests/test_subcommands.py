@@ -22,7 +22,7 @@ def test_help_lists_the_subcommands(command: str, run: RunCommand) -> None:
     [
         (("evaluate", "--quiet", "codec"), "muse-evaluate codec --data RUN"),
         (("evaluate", "--data", "store", "codec"), "muse-evaluate codec --data RUN"),
-        (("evaluate", "--continue", "midi"), "muse-evaluate midi --data SOURCE"),
+        (("evaluate", "--continue", "midi"), "muse-evaluate midi --continue --data SOURCE"),
         (("evaluate", "--data", "codec", "midi"), "muse-evaluate DOMAIN --data STORE"),
         (("compare", "-o", "time", "sweep"), "muse-compare PLAN --out DIR"),
         (("compare", "--out=there", "time", "sweep"), "muse-compare time PLAN --out DIR"),

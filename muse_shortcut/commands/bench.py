@@ -57,9 +57,8 @@ def _parser() -> CommandLine:
         description="train: tokens per second of a preset, with and without the shortcut. generate: steps per second "
         "of a checkpoint with one and four candidates, what grammar and sampling cost, and the bare step beside torch, "
         "transformers (if it is installed) and the limit of reading memory. codec: how many times as "
-        "fast as real time sound is encoded and decoded. web: how long the page takes to a first note, a first sound, "
-        "a map, and "
-        "how it serves twenty visitors.",
+        "fast as real time sound is encoded and decoded. web: how long the page takes to show the first note, to "
+        "play the first sound and to show an attention map, and how it serves twenty visitors.",
     )
     choices = ["train", "generate", "codec", *(one.name for one in _others())]
     parser.add_argument("what", choices=choices, metavar="WHAT", help=f"what to measure: {', '.join(choices)}")
@@ -77,9 +76,9 @@ def _parser() -> CommandLine:
         metavar="DIR",
         help="generate: a checkpoint instead of the shipped one; codec: a codec",
     )
-    parser.add_argument("--steps", type=int, help="steps of a round; default: train 3, generate 200")
+    parser.add_argument("--steps", type=int, help="steps per round; default: 3 for train, 200 for generate")
     parser.add_argument(
-        "--context", type=int, help="generate: steps that have been read before a bare step is measured (default: 512)"
+        "--context", type=int, help="generate: context in steps at which the bare step is measured (default: 512)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds, of which the median is reported")
     parser.add_argument("--threads", type=int, help="number of threads; default: as in training, or in generation")

@@ -64,8 +64,10 @@ def _parser() -> CommandLine:
     parser.add_argument(
         "--workers", type=int, default=1, help="runs that are trained at the same time, with one thread each"
     )
-    parser.add_argument("--shrink", type=float, default=1.0, help="factor of the tokens of the plan, such as 0.1")
-    parser.add_argument("--rate", type=float, metavar="R", help="use R times the learning rates of the plan")
+    parser.add_argument(
+        "--shrink", type=float, default=1.0, help="train on X times the tokens of the plan, such as 0.1"
+    )
+    parser.add_argument("--rate", type=float, metavar="R", help="train with R times the learning rates of the plan")
     return parser
 
 
@@ -73,7 +75,7 @@ def _add_plan(parser: CommandLine) -> None:
     parser.add_argument("plan", type=str, metavar="PLAN", help="a name in data_recipes/comparisons/, or a .yaml file")
     parser.add_argument("-o", "--out", type=str, required=True, metavar="DIR", help="the comparison's folder")
     parser.add_argument("--stores", type=str, default="stores", metavar="DIR", help="where the plan's stores are")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="device to train on")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="device to compute on")
     parser.add_terminal_options()
 
 

@@ -50,7 +50,9 @@ def build_parser() -> CommandLine:
         "another piece at the same time, and with the prompt repeated. Files are read as they are, not from a store.",
     )
     parser.add_argument("domain", choices=["midi"], metavar="midi", help="domain of the files")
-    parser.add_argument("--continue", action="store_true", dest="continue_", help="evaluate on files, not on a store")
+    parser.add_argument(
+        "--continue", action="store_true", required=True, dest="continue_", help="evaluate on files, not on a store"
+    )
     parser.add_argument(
         "--data", type=str, required=True, metavar="SOURCE", help="a folder of files, or RECIPE=FOLDER for its splits"
     )

@@ -63,9 +63,9 @@ def build_parser(program: str, subcommands: Sequence[Subcommand]) -> CommandLine
     """Build the parser of muse-evaluate."""
     parser = CommandLine(
         prog=program,
-        description="Evaluate a checkpoint on pieces that it was not trained on: how likely it finds them, how close "
-        "its continuations are to the true ones, and how much of them is copied from the training pieces. Options of "
-        "sampling default to the checkpoint's.",
+        description="Evaluate a checkpoint on pieces that it was not trained on: how likely they are under the "
+        "model, how close its continuations are to the true ones, and how much of them is copied from the training "
+        "pieces. The defaults of sampling are those of the checkpoint.",
         subcommands=subcommands,
     )
     domains = installed_domains()
@@ -109,15 +109,11 @@ def build_parser(program: str, subcommands: Sequence[Subcommand]) -> CommandLine
     parser.add_argument("--bytes", type=int, help="text: length of a continuation (default: 1,000)")
     for item in fields(SamplingOptions):
         add_option(parser, item.name)
-    parser.add_argument(
-        "--rules", type=bool, default=True, help="keep silence, repeats, instruments and tempo as muse-generate does"
-    )
+    parser.add_argument("--rules", type=bool, default=True, help="apply the default constraints of muse-generate")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the choice of pieces and split points, and of continuations"
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write all results, window by window, to this file")
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where the model computes"
-    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
     parser.add_terminal_options()
     return parser

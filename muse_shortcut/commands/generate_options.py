@@ -32,15 +32,15 @@ _EXAMPLES = """examples:
 _HELP: dict[str, tuple[type, str]] = {
     "instruments": (
         str,
-        "the only ones that may play: piano,strings,drums; any: all (default: those of the prompt)",
+        "instruments that may play, such as piano,strings,drums; any: all of them (default: those of the prompt)",
     ),
     "key": (str, 'a key, such as "F# minor" or "D dorian", or pitch classes, such as 0,4,7'),
     "tempo": (
         str,
-        "beats per minute of the continuation; free: may change (default: the prompt's prevailing tempo)",
+        "beats per minute of the continuation; free: the tempo may change (default: the prompt's prevailing tempo)",
     ),
     "silence": (float, "longest silence in seconds; 0: no limit (default: 2)"),
-    "repeats": (int, "most bars in a row that repeat earlier ones; 0: no limit (default: 4)"),
+    "repeats": (int, "how many bars in a row may repeat earlier ones; 0: no limit (default: 4)"),
     "temperature": (float, "below 1: more predictable, above 1: more varied; instead of 0 use --greedy"),
     "top_k": (int, "only the N likeliest tokens; 0: off"),
     "top_p": (float, "only the likeliest tokens that together have this probability; 1: off"),
@@ -221,15 +221,15 @@ def build_parser(program: str) -> CommandLine:
         "--explain",
         type=str,
         metavar="STEP|TIME",
-        help="print the sources of a token: a step (150), or the first note from a time in the piece on (0:31, or "
-        "31.0: with a point a number is seconds)",
+        help="print the sources of a token: that of a step (150), or of the first note from a time on (0:31 or 31.0; a "
+        "number with a decimal point is in seconds)",
     )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--checkpoint",
         type=str,
         metavar="DIR",
-        help="a checkpoint, a run, midi, audio or text (the shipped models), or a model of the Hugging Face hub: "
+        help="a checkpoint, a run, midi, audio or text (the shipped models), or a model on the Hugging Face Hub: "
         "hf:OWNER/NAME, or hf:OWNER/NAME@REVISION (default: the shipped one)",
     )
     model.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
@@ -237,7 +237,7 @@ def build_parser(program: str) -> CommandLine:
         "--engine",
         choices=["auto", "native", "torch"],
         default=None,
-        help="what computes the steps: compiled C, torch, or (auto, the default) the first where it can",
+        help="compute the steps in compiled C (native) or with torch; auto, the default, uses C where it can",
     )
     parser.add_terminal_options(json="files, seed, lengths of prompt and continuations, ranking")
     return parser

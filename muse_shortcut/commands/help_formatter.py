@@ -14,6 +14,8 @@ from muse_shortcut.suggesting import spelt
 
 __all__ = ["HelpFormatter", "describe_fields"]
 
+_PRINT_CONFIG = "print all options as a configuration file and exit; =skip_default omits the defaults"
+"""jsonargparse's own sentence is longer, and not English."""
 _VALUES = {"int": "N", "float": "X", "bool": "{true,false}", "str": "TEXT"}
 
 
@@ -23,11 +25,12 @@ class HelpFormatter(DefaultHelpFormatter):
     def _format_usage(self, usage: Any, actions: Iterable[Action], groups: Any, prefix: Any) -> str:
         required = [action for action in actions if action.required and action.help != SUPPRESS]
         words = [_place_in_usage(one) for one in actions if _is_place(one)]
-        words += [f"{spelt(one.dest)} {one.metavar}" for one in required if one.option_strings]
+        options = [(spelt(one.option_strings[-1][2:]), one.metavar or "") for one in required if one.option_strings]
+        words += [" ".join(option).strip() for option in options]
         return f"usage: {' '.join([self._prog, *words])} [OPTIONS]\n\n"
 
     def _get_help_string(self, action: Action) -> str:
-        words = action.help or ""
+        words = _PRINT_CONFIG if "--print_config" in action.option_strings else action.help or ""
         if action.required and action.option_strings:
             return f"{words} (required)"
         default = action.default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import SUPPRESS
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -91,6 +92,8 @@ def _parser(preset: str, shape: ModelConfig, train: TrainConfig) -> CommandLine:
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and dropout")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to train on")
     parser.add_argument("--model", type=ModelConfig, default=shape, help="the model, field by field")
+    # jsonargparse's page shows the defaults of the class; the epilog has those of the preset.
+    parser._option_string_actions["--model.shortcut.help"].help = SUPPRESS
     parser.add_argument("--train", type=TrainConfig, default=train, help="the training, field by field")
     parser.add_terminal_options(json="steps, the best validation, the run and its best checkpoint")
     return parser

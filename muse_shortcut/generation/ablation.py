@@ -21,6 +21,7 @@ from muse_shortcut.generation.trace import Trace
 from muse_shortcut.model.core import Core
 from muse_tokenizers.base import Token
 from muse_tokenizers.domain import Domain
+from muse_tokenizers.wording import counted
 
 __all__ = ["Ablation", "Explanation", "SourceSpan", "ablate_sources", "allowed_at", "explain", "spans_of"]
 
@@ -78,6 +79,11 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """Return all fields by name."""
         return asdict(self)
+
+    def __repr__(self) -> str:
+        labels = " ".join(token.label for token in self.tokens)
+        depths = counted(len(self.depths), "depth", "d")
+        return f"Explanation(step {self.step}: {labels!r}, {depths}, {counted(len(self.spans), 'span', 'd')})"
 
 
 def spans_of(tokens: Sequence[Sequence[Token]]) -> list[SourceSpan]:

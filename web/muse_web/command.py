@@ -39,14 +39,19 @@ def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description="Serve the page that continues music, sound and text, and shows what each step attended to. "
-        "Ctrl-C ends it.\n\n"
+        "Ctrl-C stops it.\n\n"
         "examples:\n  muse-web\n  muse-web --host 0.0.0.0 --username ada --password lovelace --checkpoints runs",
     )
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="address; 0.0.0.0 lets the network in")
+    parser.add_argument(
+        "--host",
+        type=str,
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 accepts connections from the network",
+    )
     parser.add_argument("--port", type=int, help="port to serve on (default: the first that is free from 7860 on)")
-    parser.add_argument("--share", action="store_true", help="a public address for a week, by gradio's tunnel")
-    parser.add_argument("--username", type=str, help="login name; with --password")
-    parser.add_argument("--password", type=str, help="login password")
+    parser.add_argument("--share", action="store_true", help="open a public address for a week through Gradio's tunnel")
+    parser.add_argument("--username", type=str, help="login name; requires --password")
+    parser.add_argument("--password", type=str, help="login password; requires --username")
     parser.add_argument(
         "--checkpoints", type=str, metavar="DIR", help="a folder of checkpoints to offer, or hf:OWNER/NAME"
     )

@@ -60,7 +60,7 @@ export class Pointer {
       return;
     }
     if (!candidate.done) {
-      stage.say("Its attention can be seen when it is done.");
+      stage.say("Its attention can be shown when generation has ended.");
       return;
     }
     if (piece.view.byNote) {
