@@ -25,8 +25,8 @@ class HelpFormatter(DefaultHelpFormatter):
     def _format_usage(self, usage: Any, actions: Iterable[Action], groups: Any, prefix: Any) -> str:
         required = [action for action in actions if action.required and action.help != SUPPRESS]
         words = [_place_in_usage(one) for one in actions if _is_place(one)]
-        options = [(spelt(one.option_strings[-1][2:]), one.metavar or "") for one in required if one.option_strings]
-        words += [" ".join(option).strip() for option in options]
+        options = [one for one in required if one.option_strings]
+        words += [f"{spelt(one.option_strings[-1][2:])} {one.metavar or ''}".strip() for one in options]
         return f"usage: {' '.join([self._prog, *words])} [OPTIONS]\n\n"
 
     def _get_help_string(self, action: Action) -> str:
