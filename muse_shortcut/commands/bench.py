@@ -58,7 +58,8 @@ def _parser() -> CommandLine:
         "of a checkpoint with one and four candidates, what grammar and sampling cost, and the bare step beside torch, "
         "transformers (if it is installed) and the limit of reading memory. codec: how many times as "
         "fast as real time sound is encoded and decoded. web: how long the page takes to show the first note, to "
-        "play the first sound and to show an attention map, and how it serves twenty visitors.",
+        "play the first sound and to show an attention map, and how it serves twenty visitors.\n\n"
+        "examples:\n  muse-bench generate\n  muse-bench train --preset base --device cuda",
     )
     choices = ["train", "generate", "codec", *(one.name for one in _others())]
     parser.add_argument("what", choices=choices, metavar="WHAT", help=f"what to measure: {', '.join(choices)}")

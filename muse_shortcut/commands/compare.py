@@ -54,7 +54,11 @@ def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description="Train the cores of a plan on the same batches, and compare them. The same command resumes a "
-        "comparison that was interrupted.",
+        "comparison that was interrupted.\n\n"
+        "examples:\n"
+        "  muse-compare cores --stores stores --out compared --shrink 0.1\n"
+        "  muse-compare time cores --stores stores --out compared\n"
+        "  muse-compare report compared",
         subcommands=[
             Subcommand("report", "report the results so far", _report_parser, _report_main),
             Subcommand("time", "measure the cost of a step; run nothing else meanwhile", _time_parser, _time_main),

@@ -40,7 +40,8 @@ def build_parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description="Evaluate a codec on sound that it was not trained on: the distance between its input and its "
-        "output with 1, 2, 4 and 8 codebooks, compared with shuffled codes, random codes and a low-pass filter.",
+        "output with 1, 2, 4 and 8 codebooks, compared with shuffled codes, random codes and a low-pass filter.\n\n"
+        "examples:\n  muse-evaluate codec --data runs/codec --checkpoint runs/codec",
     )
     parser.add_argument("domain", choices=["codec"], metavar="codec", help="the word codec")
     parser.add_argument("--checkpoint", type=str, metavar="CODEC", help="the codec (default: the shipped one)")

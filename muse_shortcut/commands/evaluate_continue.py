@@ -47,7 +47,8 @@ def build_parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
         description="Continue music files and compare each continuation with what truly follows in its file, with "
-        "another piece at the same time, and with the prompt repeated. Files are read as they are, not from a store.",
+        "another piece at the same time, and with the prompt repeated. Files are read as they are, not from a store."
+        "\n\nexamples:\n  muse-evaluate midi --continue --data ~/my-music --pieces 20 --samples 2",
     )
     parser.add_argument("domain", choices=["midi"], metavar="midi", help="domain of the files")
     parser.add_argument(

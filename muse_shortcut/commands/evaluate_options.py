@@ -65,7 +65,11 @@ def build_parser(program: str, subcommands: Sequence[Subcommand]) -> CommandLine
         prog=program,
         description="Evaluate a checkpoint on pieces that it was not trained on: how likely they are under the "
         "model, how close its continuations are to the true ones, and how much of them is copied from the training "
-        "pieces. The defaults of sampling are those of the checkpoint.",
+        "pieces. The defaults of sampling are those of the checkpoint.\n\n"
+        "examples:\n"
+        "  muse-evaluate midi --data stores/mine\n"
+        "  muse-evaluate midi --data stores/mine --checkpoint runs/mine --split test --hide-depths\n"
+        "  muse-evaluate text --data stores/novels --copies false --json scores.json",
         subcommands=subcommands,
     )
     domains = installed_domains()

@@ -39,7 +39,11 @@ class _ExportOptions:
 def _parser() -> CommandLine:
     parser = CommandLine(
         prog=PROGRAM,
-        description="Copy a checkpoint, or a codec, without its optimiser, in half precision, with a model card.",
+        description="Copy a checkpoint, or a codec, without its optimiser, in half precision, with a model card.\n\n"
+        "examples:\n"
+        "  muse-export runs/mine --out mine\n"
+        "  muse-export runs/mine --push OWNER/NAME --private\n"
+        "  muse-export runs/codec --out my-codec",
     )
     parser.add_argument(
         "checkpoint", type=str, metavar="CHECKPOINT", help="folder of a checkpoint or a codec, or of a run: its best"
