@@ -77,8 +77,8 @@ def _parser() -> CommandLine:
         "--tokenizer",
         type=str,
         metavar="NAME",
-        help="midi: remi or performance; text: bpe (learned from the train split), characters, letters (a to z and "
-        "space), or a tokenizer.json of byte-level BPE; all: a checkpoint, a run, "
+        help="midi: parts, remi or performance; text: bpe (learned from the train split), characters, letters (a to z "
+        "and space), or a tokenizer.json of byte-level BPE; all: a checkpoint, a run, "
         "or midi, audio or text (the shipped models), whose tokenizer is used",
     ).suggestions = ["remi", "performance", "bpe", "characters", "letters", *BUILT_IN_DOMAINS]
     parser.add_argument(

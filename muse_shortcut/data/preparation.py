@@ -201,6 +201,7 @@ class _Read:
             return cls(file, replace(entry, reason=file.reason or _reason(error, file)))
 
     def done(self, ids: np.ndarray[Any, Any]) -> _Done:
+        ids = _domain.styled(ids, self.file.style)
         edge = np.ones((1, _domain.tokenizer.streams), dtype=np.int64)
         ids = np.concatenate([edge * _domain.tokenizer.begin, ids, edge * _domain.tokenizer.end])
         return replace(self.entry, digest=hashlib.sha256(ids.tobytes()).hexdigest()), ids

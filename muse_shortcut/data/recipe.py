@@ -207,7 +207,8 @@ class Recipe:
     that cannot be downloaded and is only read from a folder; with "{number}" in it, it has one file per number, and
     `numbers` selects them. `sha256` is the checksum that the publisher states; if it is None, that of the first
     download is used. `archive` is None if the address is that of the file itself. `between` has the beginnings of the
-    two lines of a text between which its content lies.
+    two lines of a text between which its content lies. `style` is that of its music, by which a style can be
+    requested of a continuation.
     """
 
     name: str
@@ -223,6 +224,7 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     between: tuple[str, ...] | None = None
     numbers: tuple[int, ...] = ()
+    style: str = "any"
 
     def __post_init__(self) -> None:
         _require_name("name", self.name)
@@ -254,6 +256,7 @@ class Recipe:
         whole = self.between is None and not isinstance(self.split, ByteSplit)
         divisible = whole or domain_info(self.domain).divisible
         _require(divisible, "domain", self.domain, "text, where there is a split by bytes or `between`")
+        _require_choice("style", self.style, domain_info(self.domain).styles)
 
 
 _Part = TypeVar("_Part", bound=Licence | Split | Recipe)

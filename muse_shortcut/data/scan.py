@@ -52,6 +52,8 @@ class SourceFile:
     """Byte range (first, end), if it is not the whole file."""
     reason: str | None = None
     """Why it cannot be used, if that is known before it is read."""
+    style: str = "any"
+    """Style of the music, see `Recipe`."""
 
     def size(self) -> int:
         """Size in bytes; 0 if it is not known."""
@@ -228,7 +230,11 @@ def scan_files(
     groups = {name: _pattern_group(name, rule.group_pattern) for name in names}
     if (group_by or rule.group_by) == "folder":
         groups = _folder_groups(names, rule.group_depth)
-    return [SourceFile(path=files[name], name=name, split=splits.get(name), group=groups[name]) for name in names]
+    style = recipe.style if recipe is not None else "any"
+    return [
+        SourceFile(path=files[name], name=name, split=splits.get(name), group=groups[name], style=style)
+        for name in names
+    ]
 
 
 Spans = Callable[[Path, tuple[int, ...]], "list[tuple[int, int]]"]

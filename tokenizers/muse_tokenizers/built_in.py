@@ -18,6 +18,7 @@ __all__ = [
     "BUILT_IN",
     "DEFAULT_LENGTHS",
     "OPTION_DOMAINS",
+    "STYLES",
     "TOKENIZER_OPTIONS",
     "UNITS",
     "VOCABULARY",
@@ -25,6 +26,11 @@ __all__ = [
     "refused_option",
 ]
 
+STYLES = (
+    "any", "piano", "keyboard", "chorale", "choir", "song", "quartet", "orchestra", "band", "pop", "rock", "jazz",
+    "electronic", "game", "folk", "drums",
+)  # fmt: skip
+"""Styles of music that a tokenizer in parts knows; "any" where the style is not known."""
 BUILT_IN = {
     "midi": DomainInfo(
         title="Music",
@@ -39,6 +45,7 @@ BUILT_IN = {
         reads="MIDI file (.mid, .kar, .rmi)",
         has_parts=True,
         has_sound=True,
+        styles=STYLES,
     ),
     "audio": DomainInfo(
         title="Sound",

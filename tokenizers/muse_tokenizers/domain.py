@@ -86,6 +86,10 @@ class Domain(ABC, Generic[Piece]):
         """Whether a continuation is sound, which `joining` decodes while it is being generated."""
         return self.view == "sound"
 
+    def styled(self, ids: Ids, style: str) -> Ids:
+        """Return the ids of a whole piece with its style set, where the tokenizer knows styles."""
+        return ids
+
     # Files
 
     def read(self, path: str | Path, *, limit: float | None = None, warn: Warn = warn_about_file) -> Piece:

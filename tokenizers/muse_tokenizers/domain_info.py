@@ -59,6 +59,9 @@ class DomainInfo:
     has_sound: bool = False
     """Whether a piece can be heard; see `Domain.sound`."""
 
+    styles: tuple[str, ...] = ("any",)
+    """Styles that a recipe can name; the first one stands for all."""
+
     lengths: OfferedLengths | None = None
     """None for the usual ones of its unit."""
 

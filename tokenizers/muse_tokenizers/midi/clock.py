@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from muse_tokenizers.midi.tempo_map import TempoMap
 
@@ -90,6 +90,13 @@ class Clock:
         """Return the time in seconds of a tick up to the split point."""
         section = bisect_right(self.ticks, tick) - 1
         return self.seconds[section] + (tick - self.ticks[section]) * self.per_tick[section]
+
+    def many(self, ticks: ArrayLike) -> NDArray[np.float64]:
+        """Return the times in seconds of ticks of any shape."""
+        at = np.asarray(ticks, dtype=np.float64)
+        section = np.maximum(np.searchsorted(self.ticks, at, side="right") - 1, 0)
+        seconds, begins, rates = (np.array(column)[section] for column in (self.seconds, self.ticks, self.per_tick))
+        return np.asarray(seconds + (at - begins) * rates)
 
     def per_tick_at(self, tick: float) -> float:
         """Return the seconds per tick from a tick on; at the split point, those at which the continuation begins."""

@@ -18,14 +18,15 @@ def _signatures() -> tuple[tuple[int, int], ...]:
 class MidiConfiguration:
     """The vocabulary of a MIDI tokenizer.
 
-    `remi` encodes bars and positions (Huang and Yang 2020, with programs as in von Rütte et al. 2022): a program token
-    where the instrument changes, tempos, time signatures, sustain pedals, and separate drum pitches, so that
-    transposition does not change drums. `performance` is a stream of note on, note off, velocity and time shift in real
-    time (Oore et al. 2018), for one piano.
+    `parts` has a fixed vocabulary (`muse_tokenizers.midi.parts_vocabulary`), of which only the augmentation can be
+    configured. `remi` encodes bars and positions (Huang and Yang 2020, with programs as in von Rütte et al. 2022):
+    a program token where the instrument changes, tempos, time signatures, sustain pedals, and separate drum
+    pitches, so that transposition does not change drums. `performance` is a stream of note on, note off, velocity
+    and time shift in real time (Oore et al. 2018), for one piano.
     """
 
-    scheme: Literal["remi", "performance"] = "remi"
-    """Bars and positions (`remi`), or events in milliseconds (`performance`)."""
+    scheme: Literal["parts", "remi", "performance"] = "remi"
+    """Bars and positions of players (`parts`) or of programs (`remi`), or events in milliseconds (`performance`)."""
     velocities: int = 32
     """Number of velocity bins."""
     positions_per_beat: int = 24
@@ -53,8 +54,8 @@ class MidiConfiguration:
             raise UnknownTokenizerError(f"impossible MIDI tokenizer: {problem}")
 
     def _problem(self) -> str | None:
-        if self.scheme not in ("remi", "performance"):
-            return f"scheme is {self.scheme!r}; allowed: remi, performance"
+        if self.scheme not in ("parts", "remi", "performance"):
+            return f"scheme is {self.scheme!r}; allowed: parts, remi, performance"
         if not 1 <= self.velocities <= 127:
             return f"velocities is {self.velocities}; allowed: 1 to 127"
         if not 1 <= self.positions_per_beat <= 96:
@@ -133,8 +134,9 @@ def _tuples(value: Any) -> Any:
 
 
 CONFIGURATIONS = {
+    "parts": MidiConfiguration(scheme="parts"),
     "remi": MidiConfiguration(),
     "performance": MidiConfiguration(scheme="performance"),
 }
-"""Configurations by name: `remi`, the default; `performance`, the 388 ids of the piano experiment of arXiv
-2409.10870."""
+"""Configurations by name: `parts`, the default; `remi`, that of version 0.1; `performance`, the 388 ids of the piano
+experiment of arXiv 2409.10870."""

@@ -23,8 +23,11 @@ from muse_tokenizers.midi.clock import file_clock
 from muse_tokenizers.midi.constraints import MidiConstraints
 from muse_tokenizers.midi.copying import copy_numbers, copy_onsets
 from muse_tokenizers.midi.earlier import first_track_like
-from muse_tokenizers.midi.joining import Find, clip_score, join_in_beats, join_in_seconds, with_tempos
+from muse_tokenizers.midi.joining import Find, clip_score, find_part, join_in_beats, join_in_seconds, with_tempos
 from muse_tokenizers.midi.measures import longest_silence, measure_beats, measure_notes
+from muse_tokenizers.midi.parts import PartsTokenizer
+from muse_tokenizers.midi.parts_encoding import PartsEvents
+from muse_tokenizers.midi.parts_vocabulary import TICKS
 from muse_tokenizers.midi.performance import PerformanceTokenizer
 from muse_tokenizers.midi.playing import instrument_parts
 from muse_tokenizers.midi.reading import parse_score, read_score
@@ -39,7 +42,7 @@ from muse_tokenizers.midi.writing import dump_score, write_score
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
-__all__ = ["MidiDomain", "PerformanceDomain", "RemiDomain"]
+__all__ = ["MidiDomain", "PartsDomain", "PerformanceDomain", "RemiDomain"]
 
 
 class MidiDomain(Domain["Score"]):
@@ -107,37 +110,10 @@ class MidiDomain(Domain["Score"]):
 
     # Continuing
 
-    def prompt(self, piece: Score | None, length: float | None = None) -> Prompt[Score]:
-        begin = np.array([[self.tokenizer.begin]], dtype=np.int64)
-        if piece is None:
-            return self.timed(Prompt(ids=begin, piece=None))
-        ids, tick, split_point = self._split(piece, length)
-        at = round(self._tick_in(piece, tick))
-        kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
-        # An onset that is early by less than half a step is in the ids after the split point, and therefore not in the
-        # prompt.
-        clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._half_step(ids))))
-        return self.timed(Prompt(ids=kept, piece=clipped, split_point=split_point, split_index=at))
-
-    @abstractmethod
-    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
-        """Return the ids up to the split point, and its tick and seconds."""
-
-    @abstractmethod
-    def _half_step(self, ids: list[int]) -> float:
-        """Return half a step of the time grid at the split point, in ticks of the ids."""
-
-    @abstractmethod
-    def _tick_in(self, piece: Score, tick: float) -> float:
-        """Convert a tick of the ids to ticks of the piece."""
-
     def extended(self, prompt: Prompt[Score], ids: Ids) -> Prompt[Score]:
         joined = self.join(prompt, ids)
         # Of a continuation without a prompt that was stopped before its first note, nothing can be kept.
         return self.prompt(joined if joined.note_num() else None)
-
-    def find_split_point(self, piece: Score, length: float) -> float:
-        return self._split(piece, length)[2]
 
     def constraints(self, asked: Mapping[str, Any]) -> Constraints:
         given = dict(asked)
@@ -152,8 +128,7 @@ class MidiDomain(Domain["Score"]):
         return super().constraints(given)
 
     def variations(self) -> Variations:
-        moved = [self.tokenizer.transposed(semitones) for semitones in self.tokenizer.settings.transpositions]
-        return Variations(maps=np.stack([ids for ids, _ in moved]), valid=np.stack([valid for _, valid in moved]))
+        return self.tokenizer.variations()
 
     # What a piece is like
 
@@ -173,20 +148,10 @@ class MidiDomain(Domain["Score"]):
         return np.array([kind in starting for kind in self.tokenizer.entries.kinds])
 
 
-class RemiDomain(MidiDomain):
-    """The domain of scores in bars and positions."""
+class BarsDomain(MidiDomain):
+    """The domain of scores in bars: `PartsDomain` or `RemiDomain`."""
 
-    tokenizer: RemiTokenizer
-
-    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
-        clock = file_clock(piece, self.tokenizer.tables.ticks_per_quarter)
-        return self.tokenizer.split_ids(self.tokenizer.encode_list(piece), length, clock)
-
-    def _half_step(self, ids: list[int]) -> float:
-        return self.tokenizer.half_step(ids)
-
-    def _tick_in(self, piece: Score, tick: float) -> float:
-        return _without_rounding_error(tick * piece.ticks_per_quarter / self.tokenizer.tables.ticks_per_quarter)
+    tokenizer: PartsTokenizer | RemiTokenizer
 
     def timed(self, prompt: Prompt[Score], constraints: Constraints | None = None) -> Prompt[Score]:
         tempo = MidiConstraints.of(constraints).tempo
@@ -199,8 +164,12 @@ class RemiDomain(MidiDomain):
         tempos = None if clock is None else self.tokenizer.tempos_after(before, self.tokenizer.inner(ids), clock)
         if prompt.piece is None:
             return whole if tempos is None else with_tempos(whole, tempos)
-        *_, last = self.tokenizer.walk(before)
-        return join_in_beats(prompt.piece, prompt.split_index, whole, last.tick, tempos, _find(prompt))
+        start = self.tokenizer.last_tick(before)
+        return join_in_beats(prompt.piece, prompt.split_index, whole, start, tempos, self._find(prompt))
+
+    def _find(self, prompt: Prompt[Score]) -> Find | None:
+        """Return what chooses the tracks of new notes; None for all tracks of their instrument."""
+        return _find(prompt)
 
     def grammar(
         self,
@@ -228,7 +197,90 @@ class RemiDomain(MidiDomain):
         return given | {"bars": before}, new | {"bars": after}
 
 
-class PerformanceDomain(MidiDomain):
+class SplitIdsDomain(MidiDomain):
+    """A domain whose prompts are the first ids of their pieces: `RemiDomain` or `PerformanceDomain`."""
+
+    def prompt(self, piece: Score | None, length: float | None = None) -> Prompt[Score]:
+        begin = np.array([[self.tokenizer.begin]], dtype=np.int64)
+        if piece is None:
+            return self.timed(Prompt(ids=begin, piece=None))
+        ids, tick, split_point = self._split(piece, length)
+        at = round(self._tick_in(piece, tick))
+        kept = np.concatenate([begin, np.array(ids, dtype=np.int64)[:, None]])
+        # An onset that is early by less than half a step is in the ids after the split point, and therefore not in the
+        # prompt.
+        clipped = clip_score(piece, ceil(self._tick_in(piece, tick - self._half_step(ids))))
+        return self.timed(Prompt(ids=kept, piece=clipped, split_point=split_point, split_index=at))
+
+    @abstractmethod
+    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
+        """Return the ids up to the split point, and its tick and seconds."""
+
+    @abstractmethod
+    def _half_step(self, ids: list[int]) -> float:
+        """Return half a step of the time grid at the split point, in ticks of the ids."""
+
+    @abstractmethod
+    def _tick_in(self, piece: Score, tick: float) -> float:
+        """Convert a tick of the ids to ticks of the piece."""
+
+    def find_split_point(self, piece: Score, length: float) -> float:
+        return self._split(piece, length)[2]
+
+
+class PartsDomain(BarsDomain):
+    """The domain of scores in parts."""
+
+    tokenizer: PartsTokenizer
+
+    def prompt(self, piece: Score | None, length: float | None = None) -> Prompt[Score]:
+        begin = np.array([[self.tokenizer.begin]], dtype=np.int64)
+        if piece is None:
+            return self.timed(Prompt(ids=begin, piece=None))
+        tables = self.tokenizer.tables
+        bars, tick, split_point = self._bar_line(piece, length)
+        # The header and the parts are those of the prompt, whatever follows it.
+        clipped = clip_score(piece, ceil(self._tick_in(piece, tick - 0.5)))
+        ids = PartsEvents.of(clipped, tables, tick - 1).ids(tables, bars=bars)
+        kept = np.concatenate([begin, ids[:, None]])
+        at = round(self._tick_in(piece, tick))
+        return self.timed(Prompt(ids=kept, piece=clipped, split_point=split_point, split_index=at))
+
+    def styled(self, ids: Ids, style: str) -> Ids:
+        return self.tokenizer.styled(ids, style)
+
+    def _bar_line(self, piece: Score, length: float | None) -> tuple[int, int, float]:
+        """Return the bar line at which a piece is to be continued: number of bars before it, tick and seconds."""
+        events = PartsEvents.of(piece, self.tokenizer.tables)
+        return self.tokenizer.split(events, length, file_clock(piece, TICKS))
+
+    def find_split_point(self, piece: Score, length: float) -> float:
+        return self._bar_line(piece, length)[2]
+
+    def _tick_in(self, piece: Score, tick: float) -> float:
+        return _without_rounding_error(tick * piece.ticks_per_quarter / TICKS)
+
+    def _find(self, prompt: Prompt[Score]) -> Find | None:
+        return find_part
+
+
+class RemiDomain(BarsDomain, SplitIdsDomain):
+    """The domain of scores in bars and positions."""
+
+    tokenizer: RemiTokenizer
+
+    def _split(self, piece: Score, length: float | None) -> tuple[list[int], int, float]:
+        clock = file_clock(piece, self.tokenizer.tables.ticks_per_quarter)
+        return self.tokenizer.split_ids(self.tokenizer.encode_list(piece), length, clock)
+
+    def _half_step(self, ids: list[int]) -> float:
+        return self.tokenizer.half_step(ids)
+
+    def _tick_in(self, piece: Score, tick: float) -> float:
+        return _without_rounding_error(tick * piece.ticks_per_quarter / self.tokenizer.tables.ticks_per_quarter)
+
+
+class PerformanceDomain(SplitIdsDomain):
     """The domain of scores in real time. Their ids have no beats: half seconds take their place."""
 
     tokenizer: PerformanceTokenizer
@@ -278,6 +330,7 @@ def _without_rounding_error(tick: Any) -> float:
 
 
 _DOMAINS: tuple[tuple[type[MidiTokenizer], type[MidiDomain]], ...] = (
+    (PartsTokenizer, PartsDomain),
     (RemiTokenizer, RemiDomain),
     (PerformanceTokenizer, PerformanceDomain),
 )

@@ -7,6 +7,7 @@ from math import ceil, gcd
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from muse_tokenizers.midi.labels import program_name
 from muse_tokenizers.midi.scores import without_late_texts
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.track_assignment import TrackLine, assign_drums, assign_tracks
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
     from symusic.core import TrackTick as Track
 
-__all__ = ["clip_score", "join_in_beats", "join_in_seconds", "with_tempos"]
+__all__ = ["clip_score", "find_part", "join_in_beats", "join_in_seconds", "with_tempos"]
 
 _MAXIMUM_TICKS_PER_QUARTER = 32_767
 _MAXIMUM_TICKS = 2**27
@@ -234,19 +235,34 @@ def _bar_in_force(score: Score) -> float:
     return _bar(score.time_signatures[-1]) if score.time_signatures else 1.0
 
 
-def _tracks_like(score: Score, model: Track) -> list[Track]:
-    """Return the tracks with notes of an instrument; a new one if there is none."""
+def _new_track(score: Score, model: Track) -> Track:
     from symusic import Track
 
+    score.tracks.append(Track(program=model.program, is_drum=model.is_drum, name=model.name))
+    return score.tracks[-1]
+
+
+def _tracks_like(score: Score, model: Track) -> list[Track]:
+    """Return the tracks with notes of an instrument; a new one if there is none."""
     found = [
         track
         for track in score.tracks
         if track.is_drum == model.is_drum and (model.is_drum or track.program == model.program)
     ]
     if not found:
-        score.tracks.append(Track(program=model.program, is_drum=model.is_drum, name=model.name))
-        return [score.tracks[-1]]
+        return [_new_track(score, model)]
     return [track for track in found if len(track.notes)] or found[:1]
+
+
+def find_part(score: Score, model: Track) -> list[Track]:
+    """Return the track that is the same part of a program as a track of the continuation, which is named by its program
+    and, from the second on, its number; all tracks of the drum kit; a new track if there is none."""
+    if model.is_drum:
+        return _tracks_like(score, model)
+    found = [one for one in score.tracks if not one.is_drum and one.program == model.program and len(one.notes)]
+    number = model.name.removeprefix(program_name(model.program)).strip()
+    part = int(number) - 1 if number else 0
+    return [found[part]] if part < len(found) else [_new_track(score, model)]
 
 
 def _pitched_tracks(score: Score, model: Track) -> list[Track]:

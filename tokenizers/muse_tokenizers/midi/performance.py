@@ -24,6 +24,7 @@ from muse_tokenizers.midi.remi import shifted
 from muse_tokenizers.midi.scores import held_ends, notes_track
 from muse_tokenizers.midi.tempo_map import TempoMap
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
+from muse_tokenizers.midi.vocabulary import make_miditok, make_vocabulary
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -39,7 +40,8 @@ class PerformanceTokenizer(MidiTokenizer):
     """Encodes scores as events in real time."""
 
     def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["performance"]) -> None:
-        super().__init__(configuration)
+        self._miditok = make_miditok(configuration)
+        super().__init__(configuration, make_vocabulary(self._miditok))
         self.tick_seconds = configuration.shift_milliseconds / 1000
         self.on, self.off = self.entries.ids("NoteOn"), self.entries.ids("NoteOff")
         self.shift, self.velocity = self.entries.ids("TimeShift"), self.entries.ids("Velocity")

@@ -19,6 +19,7 @@ from muse_tokenizers.midi.remi_grammar import RemiGrammar, follow_table
 from muse_tokenizers.midi.remi_tables import DEFAULT_TEMPO, Kind, RemiTables
 from muse_tokenizers.midi.scores import merge_tracks, rewrite_time_signatures
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
+from muse_tokenizers.midi.vocabulary import make_miditok, make_vocabulary
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
@@ -49,7 +50,8 @@ class RemiTokenizer(MidiTokenizer):
     """Encodes scores as bars and positions."""
 
     def __init__(self, configuration: MidiConfiguration = CONFIGURATIONS["remi"]) -> None:
-        super().__init__(configuration)
+        self._miditok = make_miditok(configuration)
+        super().__init__(configuration, make_vocabulary(self._miditok))
         self.tables = RemiTables(configuration, self.entries)
         self._follow = follow_table(self._miditok.tokens_types_graph, self.tables)
 
@@ -194,6 +196,11 @@ class RemiTokenizer(MidiTokenizer):
             return [*ids, int(self.tables.ids[Kind.Bar][0])], end, end_seconds
         at = fitting[-1] if fitting else later[0]
         return ids[: at + 1], moments[at].tick, moments[at].seconds
+
+    def last_tick(self, ids: list[int]) -> int:
+        """Return the tick of the last of some ids."""
+        *_, last = self.walk(ids)
+        return last.tick
 
     def count_bars(self, ids: Ids, *, in_use: bool = False) -> int:
         """Count the bars that begin in ids (T, 1); with `in_use`, without those at the end that are empty."""

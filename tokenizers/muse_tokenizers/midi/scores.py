@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_marker",
+    "clean_notes",
     "event_of_marker",
     "held_ends",
+    "held_spans",
     "merge_tracks",
     "notes_track",
     "rewrite_time_signatures",
@@ -117,6 +119,16 @@ def _clean(notes: dict[str, Any]) -> dict[str, Any]:
     return {name: np.ascontiguousarray(column[order]) for name, column in notes.items()}
 
 
+def clean_notes(track: Track) -> dict[str, Any]:
+    """Return the notes of a track as columns, sorted by onset and pitch, with overlaps of equal pitches removed."""
+    return _clean(_columns(track))
+
+
+def held_spans(tracks: Iterable[Track]) -> list[tuple[int, int]]:
+    """Return the ticks between which the pedal of any of several tracks is down."""
+    return _union((pedal.time, pedal.end) for track in tracks for pedal in track.pedals)
+
+
 def notes_track(tracks: list[Track], *, program: int, is_drum: bool, name: str) -> Track:
     """Merge the notes and pedals of several tracks into one clean track."""
     from symusic import Note, Pedal, Track
@@ -126,7 +138,7 @@ def notes_track(tracks: list[Track], *, program: int, is_drum: bool, name: str) 
     if columns:
         notes = _clean({key: np.concatenate([column[key] for column in columns]) for key in columns[0]})
         merged.notes = Note.from_numpy(**notes)
-    for start, end in _union((pedal.time, pedal.end) for track in tracks for pedal in track.pedals):
+    for start, end in held_spans(tracks):
         merged.pedals.append(Pedal(start, end - start))
     return merged
 

@@ -1,4 +1,4 @@
-"""The common base of the two MIDI tokenizers."""
+"""The common base of the MIDI tokenizers."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Ids, NewTokenizer, Prompt, Token, Tokenizer
+from muse_tokenizers.base import Ids, NewTokenizer, Prompt, Token, Tokenizer, Variations
 from muse_tokenizers.errors import InvalidOptionError
 from muse_tokenizers.midi.clock import Clock
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.file_notes import FileNotes
-from muse_tokenizers.midi.vocabulary import make_miditok, make_vocabulary
+from muse_tokenizers.midi.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
 
 __all__ = ["MidiTokenizer", "clock_of"]
 
-_CLASSES = {"remi": "RemiTokenizer", "performance": "PerformanceTokenizer"}
+_CLASSES = {"parts": "PartsTokenizer", "remi": "RemiTokenizer", "performance": "PerformanceTokenizer"}
 """Classes by the scheme of a configuration, which is also the name of their module."""
 
 
 class MidiTokenizer(Tokenizer["Score"]):
-    """Encodes scores in bars and positions (`RemiTokenizer`), or as events in real time (`PerformanceTokenizer`)."""
+    """Encodes scores in bars and positions (`PartsTokenizer`, `RemiTokenizer`), or as events in real time
+    (`PerformanceTokenizer`)."""
 
     kind: ClassVar[str] = "midi"
     streams = 1
 
-    def __init__(self, configuration: MidiConfiguration) -> None:
+    def __init__(self, configuration: MidiConfiguration, entries: Vocabulary) -> None:
         self.settings = configuration
-        self._miditok = make_miditok(configuration)
-        self.entries = make_vocabulary(self._miditok)
+        self.entries = entries
         """Kind and value of each id."""
-        names = self.entries.names
+        names = entries.names
         self.vocabulary_size = len(names)
         self.pad, self.begin, self.end = (names.index(name) for name in ("PAD_None", "BOS_None", "EOS_None"))
 
@@ -107,6 +107,11 @@ class MidiTokenizer(Tokenizer["Score"]):
     def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
         """Return (V,) ids with every pitch transposed and drums unchanged, and (V,) bool, false if a pitch leaves 0 to
         127."""
+
+    def variations(self) -> Variations:
+        """Return the transpositions of the configuration."""
+        moved = [self.transposed(semitones) for semitones in self.settings.transpositions]
+        return Variations(maps=np.stack([ids for ids, _ in moved]), valid=np.stack([valid for _, valid in moved]))
 
     # The tokenizer as data
 

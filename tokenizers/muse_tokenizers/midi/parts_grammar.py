@@ -1,0 +1,357 @@
+"""The grammar of scores in parts: which ids are allowed next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.base import Grammar, Ids, for_candidates
+from muse_tokenizers.midi.clock import Clock, Pace
+from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key
+from muse_tokenizers.midi.loops import LoopWatch
+from muse_tokenizers.midi.parts_state import NOTHING, PartsState, loops_of, state_of
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, Kind, PartsTables
+
+__all__ = ["PartsGrammar"]
+
+_BETWEEN = {Kind.Bar, Kind.Position, Kind.Program, Kind.Part, Kind.EOS}
+_EVENTS = {Kind.PedalOff, Kind.Pedal, Kind.Pitch, Kind.PitchDrum}
+_FOLLOWING: dict[Kind, set[Kind]] = {
+    Kind.PAD: {Kind.PAD},
+    Kind.EOS: {Kind.PAD},
+    Kind.BOS: {Kind.Origin},
+    Kind.Origin: {Kind.Style},
+    Kind.Style: {Kind.BaseTempo},
+    Kind.BaseTempo: {Kind.Bar},
+    Kind.Bar: {Kind.TimeSig, Kind.Tempo, Kind.Bar, Kind.Position, Kind.EOS},
+    Kind.TimeSig: {Kind.Tempo, Kind.Bar, Kind.Position, Kind.EOS},
+    Kind.Tempo: {Kind.Bar, Kind.Position, Kind.EOS},
+    Kind.Position: {Kind.Program, Kind.Part} | _EVENTS,
+    Kind.Program: {Kind.Part} | _EVENTS,
+    Kind.Part: _EVENTS,
+    Kind.PedalOff: _BETWEEN | _EVENTS,
+    Kind.Pedal: _BETWEEN | _EVENTS,
+    Kind.Pitch: {Kind.Velocity, Kind.Duration},
+    Kind.PitchDrum: {Kind.Velocity} | _BETWEEN | _EVENTS,
+    Kind.Velocity: {Kind.Duration} | _BETWEEN | _EVENTS,
+    Kind.Duration: _BETWEEN | _EVENTS,
+    Kind.Prefix: set(),
+    Kind.Suffix: set(),
+    Kind.Middle: set(),
+}
+"""Kinds that may follow a kind."""
+
+_PITCHES = (Kind.Pitch, Kind.PitchDrum)
+_COMPLETE = np.isin(
+    np.arange(len(Kind)),
+    [Kind.EOS, Kind.Bar, Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.PitchDrum, Kind.Duration],
+)
+"""Kinds after which the score is complete; after the velocity of a drum it is too."""
+_BEFORE_PITCH = np.isin(np.arange(len(Kind)), [kind for kind in Kind if _FOLLOWING[kind] & {*_PITCHES}])
+"""Kinds after which a note may begin."""
+
+
+class PartsGrammar(Grammar):
+    """The grammar of C scores; see `Grammar`.
+
+    Positions ascend inside a bar and stay inside its time signature; a pitch begins only if it does not sound for that
+    player, so there are no duplicates; a player, a velocity, a tempo or a time signature is named only where it
+    changes; drum pitches are allowed only on the drum kit; a pedal is pressed when up and released when down; parts of
+    a program enter in their order.
+    """
+
+    _state: PartsState
+    _loops: list[LoopWatch]
+
+    def __init__(
+        self,
+        tables: PartsTables,
+        prompt: NDArray[np.int64],
+        candidates: int,
+        constraints: MidiConstraints,
+        clock: Clock | None = None,
+    ) -> None:
+        self._tables = tables
+        self._follow = np.zeros((len(Kind), len(tables.kind)), dtype=bool)
+        for kind, after in _FOLLOWING.items():
+            self._follow[kind] = np.isin(tables.kind, sorted(after))
+        state = state_of(prompt, tables)
+        heard = state.heard_players[0].copy()
+        # Notes are counted from the split point on.
+        self._prompted = bool(state.notes[0])
+        self._state = for_candidates(state, candidates)
+        watch = loops_of(prompt, tables)
+        self._loops = [watch.from_here() for _ in range(candidates)]
+        self._rows = np.arange(candidates)
+        self.complete = np.repeat(_COMPLETE[state.kind], candidates)
+        self.finished, self.elapsed = np.zeros(candidates, dtype=bool), np.zeros(candidates)
+        self._constrain(constraints, heard)
+        self._scale = 1.0 if clock is None else clock.scale
+        self._set_tempo(constraints, clock)
+
+    def _constrain(self, constraints: MidiConstraints, heard: NDArray[np.bool_]) -> None:
+        self._players = np.ones(PLAYERS, dtype=bool)
+        self._new_parts = True
+        if constraints.instruments:
+            programs = {program % (DRUM_KIT + 1) for program in parse_instruments(constraints.instruments)}
+            self._players[:] = np.isin(np.arange(PLAYERS) // PARTS, sorted(programs))
+        elif constraints.keep_instruments and self._prompted:
+            self._players[:], self._new_parts = heard, False
+        # The drum kit has no parts.
+        self._players[DRUM_KIT * PARTS + 1 :] = False
+        self._pitches = np.ones((2, 128), dtype=bool)
+        if constraints.key is not None:
+            self._pitches[0] = np.isin(np.arange(128) % 12, sorted(parse_key(constraints.key)))
+        self._drums = np.arange(PLAYERS) // PARTS == DRUM_KIT
+        self._capacity = self._pitches.sum(axis=1)[self._drums.astype(int)]
+        self._silence, self._repeats = constraints.silence, constraints.repeats
+        self._last_bar, self._last_second = constraints.bars, constraints.seconds
+        self._has_requested_length = constraints.bars is not None or constraints.seconds is not None
+
+    def _set_tempo(self, constraints: MidiConstraints, clock: Clock | None) -> None:
+        tables, state = self._tables, self._state
+        known = tables.ids[Kind.Tempo]
+        self._tempos = np.full(len(known), constraints.tempo is None)
+        self._bases = np.ones(len(tables.ids[Kind.BaseTempo]), dtype=bool)
+        self._due = tables.steady
+        if constraints.tempo is not None:
+            check_tempo(constraints.tempo)
+            self._bases[:] = tables.ids[Kind.BaseTempo] == tables.nearest_base(constraints.tempo)
+        if clock is None or clock.pace is None:
+            return
+        pace, base = clock.pace, float(state.base[0]) * clock.scale
+        true = constraints.tempo or pace.prevailing
+        self._due = int(tables.nearest_ratios(np.array([true / base]))[0])
+        state.seconds_per_tick[:] = clock.per_tick_at(clock.split_point)
+        if constraints.tempo is None and constraints.keep_tempo:
+            tempos = tables.ratio[known] * base
+            self._tempos = _inside(pace, tempos) | (known == self._due)
+        if constraints.tempo is not None or constraints.keep_tempo:
+            state.tempo_due[:] = (state.ratio != self._due) & (state.kind == Kind.Bar)
+
+    def allowed(self) -> NDArray[np.bool_]:
+        tables, state = self._tables, self._state
+        mask: NDArray[np.bool_] = self._follow[state.kind]
+        mask[:, tables.ids[Kind.EOS]] &= ((state.notes > 0) & (not self._has_requested_length))[:, None]
+        self._restrict_bars(mask)
+        self._restrict_events(mask)
+        if self._repeats is not None:
+            self._break_loops(mask)
+        if state.tempo_due.any():
+            # The tempo applies from the split point on.
+            mask[state.tempo_due] = False
+            mask[state.tempo_due, self._due] = True
+        if self.finished.any():
+            mask[self.finished] = False
+            mask[self.finished, tables.ids[Kind.PAD]] = True
+        return mask[:, None, :]
+
+    def _restrict_bars(self, mask: NDArray[np.bool_]) -> None:
+        """Restrict tempos, time signatures, positions and bars. mask is (C, V), changed in place."""
+        tables, state, rows = self._tables, self._state, self._rows
+        mask[:, tables.ids[Kind.BaseTempo]] &= self._bases
+        mask[:, tables.ids[Kind.Tempo]] &= self._tempos
+        mask[rows, state.ratio] = False
+        mask[rows, state.signature] = False
+        later = np.arange(len(tables.ids[Kind.Position]))
+        inside = (later > state.position[:, None]) & (later < state.bar_ticks[:, None])
+        if self._silence is not None:
+            left = (self._silence - state.quiet) / state.seconds_per_tick
+            room = np.maximum(state.now, state.heard) + left + 1e-6 - state.bar_start
+            inside &= later <= room[:, None]
+            # The first bar begins at 0.
+            fits = (state.bar_ticks <= room) | (state.kind == Kind.BaseTempo)
+            mask[:, tables.ids[Kind.Bar]] &= fits[:, None]
+        mask[:, tables.ids[Kind.Position]] &= inside
+
+    def _restrict_events(self, mask: NDArray[np.bool_]) -> None:
+        """Restrict players, pitches, velocities and pedals. mask is (C, V), changed in place."""
+        tables, state, rows = self._tables, self._state, self._rows
+        ids, player = tables.ids, np.maximum(state.player, 0)
+        known = state.player >= 0
+        program, part = player // PARTS, player % PARTS
+        drums = (self._drums[player] & known)[:, None]
+        playable = self._playable()
+        free = (state.until[rows, player] <= state.now[:, None]) & self._pitches[self._drums[player].astype(int)]
+        free &= (known & self._players[player])[:, None]
+        mask[:, ids[Kind.Pitch]] &= free & ~drums
+        mask[:, ids[Kind.PitchDrum]] &= free & drums
+        first = playable[:, ::PARTS].copy()
+        first[rows[known], program[known]] = False
+        mask[:, ids[Kind.Program]] &= first
+        others = playable[rows[:, None], program[:, None] * PARTS + np.arange(PARTS)] & (known[:, None] & ~drums)
+        others[rows, part] = False
+        mask[:, ids[Kind.Part]] &= others
+        pedalled = known & self._players[player] & ~drums[:, 0]
+        pressed = state.pressed[rows, program]
+        mask[:, ids[Kind.Pedal]] &= (pedalled & (pressed == NOTHING))[:, None]
+        # A pedal that is released at the tick of its press would have no length, and would never be released in a file.
+        mask[:, ids[Kind.PedalOff]] &= (pedalled & (pressed != NOTHING) & (pressed < state.now))[:, None]
+        level = state.velocity[rows, player]
+        mask[rows[level >= 0], level[level >= 0]] = False
+        # The first note of a player has a velocity, and after one follows what follows a note.
+        struck = np.isin(state.kind, _PITCHES) & (level < 0)
+        if struck.any():
+            mask[struck] &= tables.kind == Kind.Velocity
+        loud = state.kind == Kind.Velocity
+        if loud.any():
+            mask[:, ids[Kind.Duration]] &= ~(loud & drums[:, 0])[:, None]
+            mask[loud & ~drums[:, 0]] &= tables.kind == Kind.Duration
+
+    def _playable(self) -> NDArray[np.bool_]:
+        """Return who can begin a note, (C, players)."""
+        state = self._state
+        full = state.sounding >= self._capacity
+        if full.any():
+            rows, players = np.nonzero(full)
+            pitches = self._pitches[self._drums[players].astype(int)]
+            state.sounding[rows, players] = ((state.until[rows, players] > state.now[rows, None]) & pitches).sum(axis=1)
+            full = state.sounding >= self._capacity
+        playable: NDArray[np.bool_] = self._players & ~full
+        if self._new_parts:
+            entered = state.heard_players.reshape(len(full), -1, PARTS)
+            allowed = entered.copy()
+            allowed[:, :, 0] = True
+            allowed[:, :, 1:] |= entered[:, :, :-1]
+            playable &= allowed.reshape(len(full), -1)
+        return playable
+
+    def _break_loops(self, mask: NDArray[np.bool_]) -> None:
+        """Forbid the notes with which the bar would exceed the number of repeats."""
+        state = self._state
+        for row in np.flatnonzero(_BEFORE_PITCH[state.kind]):
+            player = int(state.player[row])
+            family = self._tables.ids[Kind.PitchDrum if player // PARTS == DRUM_KIT else Kind.Pitch]
+            for pitch in sorted(self._loops[row].withheld(int(state.position[row]), player)):
+                struck = family[pitch]
+                # A player must be followed by a note; and at least one id must be allowed.
+                named = state.kind[row] in (Kind.Program, Kind.Part)
+                instead = mask[row, family] if named else mask[row]
+                if instead.sum() > mask[row, struck]:
+                    mask[row, struck] = False
+
+    def advance(self, ids: Ids) -> None:
+        taken = ids[:, 0]
+        kind = self._tables.kind[taken]
+        for present in set(kind.tolist()):
+            rows = np.flatnonzero(kind == present)
+            step = _STEPS.get(present)
+            if step is not None:
+                step(self, rows, taken[rows])
+        self._state.kind = kind
+        drums = self._drums[np.maximum(self._state.player, 0)]
+        self.complete = (_COMPLETE[kind] | ((kind == Kind.Velocity) & drums)) & ~self.finished
+        self.finished |= kind == Kind.EOS
+
+    def _take_base(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._state.base[rows] = self._tables.beats_per_minute[ids]
+        self._set_pace(rows)
+
+    def _take_tempo(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._state.ratio[rows] = ids
+        self._state.tempo_due[rows] = False
+        self._set_pace(rows)
+
+    def _set_pace(self, rows: NDArray[np.int64]) -> None:
+        state = self._state
+        tempos = state.base[rows] * self._tables.ratio[state.ratio[rows]] * self._scale
+        # As in the file: MIDI stores integer microseconds per quarter.
+        state.seconds_per_tick[rows] = np.rint(60e6 / tempos) / 1e6 / TICKS
+
+    def _take_bar(self, rows: NDArray[np.int64], _: Ids) -> None:
+        state = self._state
+        # The first bar begins at 0, every other at the end of the previous one.
+        first = state.kind[rows] == Kind.BaseTempo
+        start = state.bar_start[rows] + np.where(first, 0, state.bar_ticks[rows])
+        for row in rows:
+            self._loops[row].next_bar(self._repeats)
+        state.bars[rows] += 1
+        state.position[rows] = NOTHING
+        state.bar_start[rows] = start
+        self._move_to(rows, start)
+        if self._last_bar is not None:
+            self.finished[rows] |= state.bars[rows] > self._last_bar
+
+    def _take_time_signature(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._state.signature[rows] = ids
+        self._state.bar_ticks[rows] = self._tables.ticks[ids]
+
+    def _take_position(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        state = self._state
+        state.position[rows] = self._tables.number[ids]
+        self._move_to(rows, state.bar_start[rows] + state.position[rows])
+
+    def _move_to(self, rows: NDArray[np.int64], tick: NDArray[Any]) -> None:
+        state = self._state
+        self.elapsed[rows] += (tick - state.now[rows]) * state.seconds_per_tick[rows]
+        # In seconds, because the tempo may change during a silence.
+        silent = tick - np.maximum(state.now[rows], state.heard[rows])
+        quiet = state.quiet[rows] + silent * state.seconds_per_tick[rows]
+        state.quiet[rows] = np.where(tick > state.heard[rows], quiet, 0.0)
+        state.now[rows] = tick
+        if self._last_second is not None:
+            # With a tolerance: otherwise a bar that should begin exactly there could begin before it by rounding.
+            self.finished[rows] |= self.elapsed[rows] >= self._last_second - 1e-9
+
+    def _take_program(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._state.player[rows] = self._tables.number[ids] * PARTS
+
+    def _take_part(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        state = self._state
+        state.player[rows] = state.player[rows] // PARTS * PARTS + self._tables.number[ids]
+
+    def _take_pedal(self, rows: NDArray[np.int64], _: Ids) -> None:
+        self._state.pressed[rows, self._state.player[rows] // PARTS] = self._state.now[rows]
+
+    def _take_pedal_off(self, rows: NDArray[np.int64], _: Ids) -> None:
+        self._state.pressed[rows, self._state.player[rows] // PARTS] = NOTHING
+
+    def _take_pitch(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._state.pitch[rows] = self._tables.number[ids]
+
+    def _take_drum(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._take_pitch(rows, ids)
+        # A drum can be struck again at the next tick.
+        self._sound(rows, np.ones(len(rows), dtype=np.int64))
+
+    def _take_velocity(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._state.velocity[rows, self._state.player[rows]] = ids
+
+    def _take_duration(self, rows: NDArray[np.int64], ids: Ids) -> None:
+        self._sound(rows, self._tables.ticks[ids])
+
+    def _sound(self, rows: NDArray[np.int64], ticks: NDArray[np.int64]) -> None:
+        """Begin a note of the current player, pitch and tick."""
+        state = self._state
+        player, ends = state.player[rows], state.now[rows] + ticks
+        state.until[rows, player, state.pitch[rows]] = ends
+        state.heard[rows] = np.maximum(state.heard[rows], ends)
+        state.quiet[rows] = 0.0
+        state.heard_players[rows, player] = True
+        state.sounding[rows, player] += 1
+        state.notes[rows] += 1
+        for row in rows:
+            self._loops[row].strike(int(state.position[row]), int(state.player[row]), int(state.pitch[row]))
+
+
+def _inside(pace: Pace, tempos: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (tempos >= pace.slowest) & (tempos <= pace.fastest)
+
+
+_STEPS = {
+    int(Kind.BaseTempo): PartsGrammar._take_base,
+    int(Kind.Bar): PartsGrammar._take_bar,
+    int(Kind.TimeSig): PartsGrammar._take_time_signature,
+    int(Kind.Tempo): PartsGrammar._take_tempo,
+    int(Kind.Position): PartsGrammar._take_position,
+    int(Kind.Program): PartsGrammar._take_program,
+    int(Kind.Part): PartsGrammar._take_part,
+    int(Kind.PedalOff): PartsGrammar._take_pedal_off,
+    int(Kind.Pedal): PartsGrammar._take_pedal,
+    int(Kind.Pitch): PartsGrammar._take_pitch,
+    int(Kind.PitchDrum): PartsGrammar._take_drum,
+    int(Kind.Velocity): PartsGrammar._take_velocity,
+    int(Kind.Duration): PartsGrammar._take_duration,
+}

@@ -1,0 +1,124 @@
+"""The state of scores in parts that are generated step by step, and its value at the end of a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muse_tokenizers.midi.loops import REACH, LoopWatch
+from muse_tokenizers.midi.parts_reading import PartsReading
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, Kind, PartsTables
+
+__all__ = ["NOTHING", "PartsState", "loops_of", "state_of"]
+
+NOTHING = -1
+
+
+@dataclass(slots=True)
+class PartsState:
+    """State of C scores: arrays over the candidates."""
+
+    kind: NDArray[np.int64]
+    """(C,) kind of the last id."""
+    player: NDArray[np.int64]
+    """(C,) current player; -1 before the first."""
+    position: NDArray[np.int64]
+    """(C,) position in the bar; -1 before the first."""
+    bar_start: NDArray[np.int64]
+    bar_ticks: NDArray[np.int64]
+    """(C,) tick of the bar line, and length of the bar."""
+    signature: NDArray[np.int64]
+    """(C,) id of the time signature."""
+    ratio: NDArray[np.int64]
+    """(C,) id of the tempo."""
+    base: NDArray[np.float64]
+    """(C,) base tempo in beats per minute."""
+    seconds_per_tick: NDArray[np.float64]
+    now: NDArray[np.int64]
+    """(C,) tick."""
+    until: NDArray[np.int32]
+    """(C, players, 128) tick at which the last note of each pitch ends."""
+    sounding: NDArray[np.int64]
+    """(C, players) upper bound of the number of sounding pitches: ended ones are subtracted when it is used."""
+    heard_players: NDArray[np.bool_]
+    """(C, players) who has played."""
+    velocity: NDArray[np.int64]
+    """(C, players) id of the last velocity; -1 before the first."""
+    pressed: NDArray[np.int64]
+    """(C, programs) tick at which the pedal went down; -1 if it is up."""
+    pitch: NDArray[np.int64]
+    """(C,) last pitch."""
+    bars: NDArray[np.int64]
+    notes: NDArray[np.int64]
+    """(C,) number of notes in the continuation."""
+    tempo_due: NDArray[np.bool_]
+    """(C,) whether a tempo must come first."""
+    heard: NDArray[np.int64]
+    """(C,) tick at which the last note ends."""
+    quiet: NDArray[np.float64]
+    """(C,) seconds of silence so far."""
+
+
+def state_of(ids: NDArray[np.int64], tables: PartsTables) -> PartsState:
+    """Return the state of one candidate after (T,) ids of a prompt."""
+    reading = PartsReading(ids, tables)
+    notes = reading.notes
+    until = np.zeros((1, PLAYERS, 128), dtype=np.int32)
+    # A drum can be struck again at the next tick.
+    ends = notes.tick + np.where(notes.player // PARTS == DRUM_KIT, 1, notes.ticks)
+    np.maximum.at(until[0], (notes.player, notes.pitch), ends.astype(np.int32))
+    now, bar = int(reading.tick[-1]), int(reading.bar[-1])
+    begins = np.flatnonzero((reading.kind == Kind.Bar) | (reading.kind == Kind.Position))
+    placed = len(begins) > 0 and reading.kind[begins[-1]] == Kind.Position
+    pressed = np.full((1, DRUM_KIT + 1), NOTHING, dtype=np.int64)
+    for index in np.flatnonzero((reading.kind == Kind.Pedal) | (reading.kind == Kind.PedalOff)).tolist():
+        down = reading.kind[index] == Kind.Pedal
+        pressed[0, max(int(reading.player[index]), 0) // PARTS] = reading.tick[index] if down else NOTHING
+    velocity = np.full((1, PLAYERS), NOTHING, dtype=np.int64)
+    levels = tables.velocities(notes.velocity)
+    velocity[0, notes.player] = levels
+    heard = np.zeros((1, PLAYERS), dtype=bool)
+    heard[0, notes.player] = True
+    tempos = ids[reading.kind == Kind.Tempo]
+    signature = tables.ids[Kind.TimeSig][reading.signature[-1]]
+    pitches = ids[(reading.kind == Kind.Pitch) | (reading.kind == Kind.PitchDrum)]
+    ratio = int(tempos[-1]) if len(tempos) else tables.steady
+    return PartsState(
+        kind=reading.kind[-1:].copy(),
+        player=reading.player[-1:].copy(),
+        position=np.array([int(reading.position[-1]) if placed else NOTHING]),
+        bar_start=np.array([int(reading.lines[bar - 1]) if bar else 0]),
+        bar_ticks=tables.ticks[[signature]],
+        signature=np.array([signature]),
+        ratio=np.array([ratio]),
+        base=np.array([reading.base]),
+        seconds_per_tick=np.array([60.0 / (reading.base * float(tables.ratio[ratio])) / TICKS]),
+        now=np.array([now]),
+        until=until,
+        sounding=(until > now).sum(axis=2),
+        heard_players=heard,
+        velocity=velocity,
+        pressed=pressed,
+        pitch=tables.number[pitches[-1:]] if len(pitches) else np.zeros(1, dtype=np.int64),
+        bars=np.array([int(reading.kind[-1] == Kind.Bar)]),
+        notes=np.array([len(notes.first)]),
+        tempo_due=np.zeros(1, dtype=bool),
+        heard=np.array([int((notes.tick + notes.ticks).max(initial=0))]),
+        quiet=np.zeros(1),
+    )
+
+
+def loops_of(ids: NDArray[np.int64], tables: PartsTables) -> LoopWatch:
+    """Return the watch over the last bars of (T,) ids of a prompt."""
+    reading, watch = PartsReading(ids, tables), LoopWatch()
+    notes, bars = reading.notes, len(reading.lines)
+    bar = reading.bar[notes.first]
+    for number in range(max(0, bars - REACH - 1), bars + 1):
+        for note in np.flatnonzero(bar == number).tolist():
+            position = int(notes.tick[note]) - int(reading.lines[number - 1])
+            watch.strike(position, int(notes.player[note]), int(notes.pitch[note]))
+        if number < bars:
+            watch.next_bar(None)
+    return watch
