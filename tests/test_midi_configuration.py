@@ -25,7 +25,7 @@ def test_a_configuration_survives_json() -> None:
 
 SIGNATURES = "time_signatures must be pairs of beats, up to 64, and a unit of 4 or 8"
 IMPOSSIBLE: list[tuple[str, Any, str]] = [
-    ("scheme", "sonata", "scheme is 'sonata'; allowed: remi, performance"),
+    ("scheme", "sonata", "scheme is 'sonata'; allowed: parts, remi, performance"),
     ("velocities", 0, "velocities is 0; allowed: 1 to 127"),
     ("velocities", 128, "velocities is 128; allowed: 1 to 127"),
     ("positions_per_beat", 0, "positions_per_beat is 0; allowed: 1 to 96"),

@@ -42,7 +42,7 @@ def test_the_shipped_recipes_are_the_ones_that_are_promised() -> None:
 def test_every_shipped_recipe_loads_and_is_called_like_its_file(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    expected = ("audio", "muse_24khz") if name in SOUND else ("midi", "remi")
+    expected = ("audio", "muse_24khz") if name in SOUND else ("midi", "parts")
     assert (recipe.domain, recipe.tokenizer) == (("text", TEXT[name]) if name in TEXT else expected)
 
 

@@ -18,7 +18,7 @@ from muse_tokenizers.midi.parts_encoding import PartsEvents, decode_parts, encod
 from muse_tokenizers.midi.parts_grammar import PartsGrammar
 from muse_tokenizers.midi.parts_labels import parts_label
 from muse_tokenizers.midi.parts_reading import PartsReading
-from muse_tokenizers.midi.parts_vocabulary import TICKS, Kind, PartsTables, parts_vocabulary
+from muse_tokenizers.midi.parts_vocabulary import TICKS, PartsKind, PartsTables, parts_vocabulary
 from muse_tokenizers.midi.remi import shifted
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PartsTokenizer"]
 
-_COMPLETE = (Kind.Bar, Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.PitchDrum, Kind.Duration)
+_COMPLETE = (
+    PartsKind.Bar,
+    PartsKind.TimeSig,
+    PartsKind.Tempo,
+    PartsKind.PedalOff,
+    PartsKind.Pedal,
+    PartsKind.PitchDrum,
+    PartsKind.Duration,
+)
 """Kinds after which no event is incomplete."""
 _LOUDER = (0, -3, 3)
 """Shifts of velocities for augmentation, in bins of 4."""
@@ -57,13 +65,13 @@ class PartsTokenizer(MidiTokenizer):
         """Return the number of ids before an incomplete event."""
         kind = self.tables.kind[np.array(ids, dtype=np.int64)]
         whole = np.isin(kind, _COMPLETE)
-        whole[1:] |= (kind[1:] == Kind.Velocity) & (kind[:-1] == Kind.PitchDrum)
+        whole[1:] |= (kind[1:] == PartsKind.Velocity) & (kind[:-1] == PartsKind.PitchDrum)
         return int(np.flatnonzero(whole).max(initial=-1)) + 1
 
     def styled(self, ids: Ids, style: str) -> Ids:
         """Return ids (T, 1) of a piece with its style set, one of `STYLES`."""
         ids = ids.copy()
-        ids[np.isin(ids, self.tables.ids[Kind.Style])] = self.tables.first[Kind.Style] + STYLES.index(style)
+        ids[np.isin(ids, self.tables.ids[PartsKind.Style])] = self.tables.first[PartsKind.Style] + STYLES.index(style)
         return ids
 
     # Time
@@ -103,7 +111,7 @@ class PartsTokenizer(MidiTokenizer):
         point."""
         reading = PartsReading(np.array([*prompt, *ids], dtype=np.int64), self.tables)
         start = clock.start if prompt else reading.base * clock.scale
-        new = np.flatnonzero(reading.kind == Kind.Tempo)
+        new = np.flatnonzero(reading.kind == PartsKind.Tempo)
         new = new[new >= len(prompt)]
         tempos = self.tables.ratio[reading.ids[new]] * reading.base * clock.scale
         found = zip(reading.tick[new].tolist(), np.rint(60e6 / tempos).astype(int).tolist(), strict=True)
@@ -118,7 +126,7 @@ class PartsTokenizer(MidiTokenizer):
             scale = clock.scale
             sections = [] if unprompted else clock.sections
             quarters = [item for item in quarters if unprompted or item[0] >= clock.split_point]
-            at = np.flatnonzero(reading.kind == Kind.Tempo)
+            at = np.flatnonzero(reading.kind == PartsKind.Tempo)
             known = set(reading.tick[at].tolist())
             quarters = [item for item in quarters if unprompted or item[0] in known]
         for tick, tempo in quarters:
@@ -150,7 +158,7 @@ class PartsTokenizer(MidiTokenizer):
 
     def count_bars(self, ids: Ids, *, in_use: bool = False) -> int:
         """Count the bars that begin in ids (T, 1); with `in_use`, without those at the end that are empty."""
-        begins = ids[:, 0] == self.tables.first[Kind.Bar]
+        begins = ids[:, 0] == self.tables.first[PartsKind.Bar]
         if in_use:
             begins = begins[: np.flatnonzero(~begins).max(initial=0)]
         return int(begins.sum())
@@ -195,7 +203,7 @@ class PartsTokenizer(MidiTokenizer):
         return PartsGrammar(self.tables, prompt[:, 0], candidates, constraints or MidiConstraints(), clock)
 
     def transposed(self, semitones: int) -> tuple[Ids, NDArray[np.bool_]]:
-        return shifted(len(self.entries), [self.tables.ids[Kind.Pitch]], semitones)
+        return shifted(len(self.entries), [self.tables.ids[PartsKind.Pitch]], semitones)
 
     def variations(self) -> Variations:
         """Return all combinations of transposition, tempo, velocity, and a style or none."""
@@ -206,11 +214,11 @@ class PartsTokenizer(MidiTokenizer):
                 for louder in _LOUDER:
                     for style in (True, False):
                         changed = ids.copy()
-                        for kind, step in ((Kind.BaseTempo, faster), (Kind.Velocity, louder)):
+                        for kind, step in ((PartsKind.BaseTempo, faster), (PartsKind.Velocity, louder)):
                             own = self.tables.ids[kind]
                             changed[own] = own[np.clip(np.arange(len(own)) + step, 0, len(own) - 1)]
                         if not style:
-                            changed[self.tables.ids[Kind.Style]] = self.tables.first[Kind.Style]
+                            changed[self.tables.ids[PartsKind.Style]] = self.tables.first[PartsKind.Style]
                         maps.append(changed)
                         valid.append(inside)
         return Variations(maps=np.stack(maps), valid=np.stack(valid))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.midi.labels import program_name
 from muse_tokenizers.midi.parts_reading import PartsReading
-from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, SIGNATURES, TICKS, Kind, PartsTables
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, SIGNATURES, TICKS, PartsKind, PartsTables
 from muse_tokenizers.midi.scores import clean_notes, held_spans, rewrite_time_signatures
 from muse_tokenizers.midi.tempo_map import TempoMap
 
@@ -67,8 +67,8 @@ class PartsEvents:
         performed = len(onsets) > 0 and (onsets % 2).mean() >= _PERFORMED
         prevailing = self.prevailing(count)
         header = [
-            tables.first[Kind.Origin] + performed,
-            tables.first[Kind.Style] + style,
+            tables.first[PartsKind.Origin] + performed,
+            tables.first[PartsKind.Style] + style,
             tables.nearest_base(prevailing),
         ]
         bar = np.searchsorted(self.lines, events[:, 0], side="right") - 1
@@ -80,7 +80,7 @@ class PartsEvents:
         )
         order = np.argsort(np.concatenate([2 * np.arange(count), 2 * bar + 1]), kind="stable")
         ids = table[order].ravel()
-        last = [] if bars is None else [tables.first[Kind.Bar]]
+        last = [] if bars is None else [tables.first[PartsKind.Bar]]
         return np.concatenate([header, ids[ids >= 0], last]).astype(np.int64)
 
     @property
@@ -101,8 +101,8 @@ class PartsEvents:
 
     def _bar_ids(self, tables: PartsTables, count: int, prevailing: float) -> NDArray[np.int64]:
         ids = np.full((count, 6), -1, dtype=np.int64)
-        ids[:, 0] = tables.first[Kind.Bar]
-        signature = tables.ids[Kind.TimeSig][self.signatures[:count]]
+        ids[:, 0] = tables.first[PartsKind.Bar]
+        signature = tables.ids[PartsKind.TimeSig][self.signatures[:count]]
         tempo = tables.nearest_ratios(self.tempos[:count] / prevailing)
         ids[:, 1] = np.where(signature != np.concatenate([[tables.common_time], signature[:-1]]), signature, -1)
         ids[:, 2] = np.where(tempo != np.concatenate([[tables.steady], tempo[:-1]]), tempo, -1)
@@ -226,14 +226,14 @@ def _event_ids(tables: PartsTables, events: NDArray[np.int64], places: NDArray[n
     note, drum = kind == _NOTE, program == DRUM_KIT
     moved = np.ones(len(events), dtype=bool)
     moved[1:] = np.diff(tick) != 0
-    ids[:, 0] = np.where(moved, tables.first[Kind.Position] + places, -1)
+    ids[:, 0] = np.where(moved, tables.first[PartsKind.Position] + places, -1)
     other = np.ones(len(events), dtype=bool)
     other[1:] = np.diff(program) != 0
-    ids[:, 1] = np.where(other, tables.first[Kind.Program] + program, -1)
+    ids[:, 1] = np.where(other, tables.first[PartsKind.Program] + program, -1)
     before = np.concatenate([[0], part[:-1]])
-    ids[:, 2] = np.where(part != np.where(other, 0, before), tables.first[Kind.Part] + part, -1)
-    first = np.where(drum, tables.first[Kind.PitchDrum], tables.first[Kind.Pitch])
-    pedal = np.where(kind == _UP, tables.first[Kind.PedalOff], tables.first[Kind.Pedal])
+    ids[:, 2] = np.where(part != np.where(other, 0, before), tables.first[PartsKind.Part] + part, -1)
+    first = np.where(drum, tables.first[PartsKind.PitchDrum], tables.first[PartsKind.Pitch])
+    pedal = np.where(kind == _UP, tables.first[PartsKind.PedalOff], tables.first[PartsKind.Pedal])
     ids[:, 3] = np.where(note, first + pitch, pedal)
     level = tables.velocities(velocity)
     at = np.flatnonzero(note)

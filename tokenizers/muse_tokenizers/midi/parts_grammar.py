@@ -12,44 +12,51 @@ from muse_tokenizers.midi.clock import Clock, Pace
 from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key
 from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.parts_state import NOTHING, PartsState, loops_of, state_of
-from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, Kind, PartsTables
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
 
 __all__ = ["PartsGrammar"]
 
-_BETWEEN = {Kind.Bar, Kind.Position, Kind.Program, Kind.Part, Kind.EOS}
-_EVENTS = {Kind.PedalOff, Kind.Pedal, Kind.Pitch, Kind.PitchDrum}
-_FOLLOWING: dict[Kind, set[Kind]] = {
-    Kind.PAD: {Kind.PAD},
-    Kind.EOS: {Kind.PAD},
-    Kind.BOS: {Kind.Origin},
-    Kind.Origin: {Kind.Style},
-    Kind.Style: {Kind.BaseTempo},
-    Kind.BaseTempo: {Kind.Bar},
-    Kind.Bar: {Kind.TimeSig, Kind.Tempo, Kind.Bar, Kind.Position, Kind.EOS},
-    Kind.TimeSig: {Kind.Tempo, Kind.Bar, Kind.Position, Kind.EOS},
-    Kind.Tempo: {Kind.Bar, Kind.Position, Kind.EOS},
-    Kind.Position: {Kind.Program, Kind.Part} | _EVENTS,
-    Kind.Program: {Kind.Part} | _EVENTS,
-    Kind.Part: _EVENTS,
-    Kind.PedalOff: _BETWEEN | _EVENTS,
-    Kind.Pedal: _BETWEEN | _EVENTS,
-    Kind.Pitch: {Kind.Velocity, Kind.Duration},
-    Kind.PitchDrum: {Kind.Velocity} | _BETWEEN | _EVENTS,
-    Kind.Velocity: {Kind.Duration} | _BETWEEN | _EVENTS,
-    Kind.Duration: _BETWEEN | _EVENTS,
-    Kind.Prefix: set(),
-    Kind.Suffix: set(),
-    Kind.Middle: set(),
+_BETWEEN = {PartsKind.Bar, PartsKind.Position, PartsKind.Program, PartsKind.Part, PartsKind.EOS}
+_EVENTS = {PartsKind.PedalOff, PartsKind.Pedal, PartsKind.Pitch, PartsKind.PitchDrum}
+_FOLLOWING: dict[PartsKind, set[PartsKind]] = {
+    PartsKind.PAD: {PartsKind.PAD},
+    PartsKind.EOS: {PartsKind.PAD},
+    PartsKind.BOS: {PartsKind.Origin},
+    PartsKind.Origin: {PartsKind.Style},
+    PartsKind.Style: {PartsKind.BaseTempo},
+    PartsKind.BaseTempo: {PartsKind.Bar},
+    PartsKind.Bar: {PartsKind.TimeSig, PartsKind.Tempo, PartsKind.Bar, PartsKind.Position, PartsKind.EOS},
+    PartsKind.TimeSig: {PartsKind.Tempo, PartsKind.Bar, PartsKind.Position, PartsKind.EOS},
+    PartsKind.Tempo: {PartsKind.Bar, PartsKind.Position, PartsKind.EOS},
+    PartsKind.Position: {PartsKind.Program, PartsKind.Part} | _EVENTS,
+    PartsKind.Program: {PartsKind.Part} | _EVENTS,
+    PartsKind.Part: _EVENTS,
+    PartsKind.PedalOff: _BETWEEN | _EVENTS,
+    PartsKind.Pedal: _BETWEEN | _EVENTS,
+    PartsKind.Pitch: {PartsKind.Velocity, PartsKind.Duration},
+    PartsKind.PitchDrum: {PartsKind.Velocity} | _BETWEEN | _EVENTS,
+    PartsKind.Velocity: {PartsKind.Duration} | _BETWEEN | _EVENTS,
+    PartsKind.Duration: _BETWEEN | _EVENTS,
+    PartsKind.Prefix: set(),
+    PartsKind.Suffix: set(),
+    PartsKind.Middle: set(),
 }
 """Kinds that may follow a kind."""
 
-_PITCHES = (Kind.Pitch, Kind.PitchDrum)
-_COMPLETE = np.isin(
-    np.arange(len(Kind)),
-    [Kind.EOS, Kind.Bar, Kind.TimeSig, Kind.Tempo, Kind.PedalOff, Kind.Pedal, Kind.PitchDrum, Kind.Duration],
+_PITCHES = (PartsKind.Pitch, PartsKind.PitchDrum)
+_WHOLE = (
+    PartsKind.EOS,
+    PartsKind.Bar,
+    PartsKind.TimeSig,
+    PartsKind.Tempo,
+    PartsKind.PedalOff,
+    PartsKind.Pedal,
+    PartsKind.PitchDrum,
+    PartsKind.Duration,
 )
+_COMPLETE = np.isin(np.arange(len(PartsKind)), _WHOLE)
 """Kinds after which the score is complete; after the velocity of a drum it is too."""
-_BEFORE_PITCH = np.isin(np.arange(len(Kind)), [kind for kind in Kind if _FOLLOWING[kind] & {*_PITCHES}])
+_BEFORE_PITCH = np.isin(np.arange(len(PartsKind)), [kind for kind in PartsKind if _FOLLOWING[kind] & {*_PITCHES}])
 """Kinds after which a note may begin."""
 
 
@@ -74,7 +81,7 @@ class PartsGrammar(Grammar):
         clock: Clock | None = None,
     ) -> None:
         self._tables = tables
-        self._follow = np.zeros((len(Kind), len(tables.kind)), dtype=bool)
+        self._follow = np.zeros((len(PartsKind), len(tables.kind)), dtype=bool)
         for kind, after in _FOLLOWING.items():
             self._follow[kind] = np.isin(tables.kind, sorted(after))
         state = state_of(prompt, tables)
@@ -112,13 +119,13 @@ class PartsGrammar(Grammar):
 
     def _set_tempo(self, constraints: MidiConstraints, clock: Clock | None) -> None:
         tables, state = self._tables, self._state
-        known = tables.ids[Kind.Tempo]
+        known = tables.ids[PartsKind.Tempo]
         self._tempos = np.full(len(known), constraints.tempo is None)
-        self._bases = np.ones(len(tables.ids[Kind.BaseTempo]), dtype=bool)
+        self._bases = np.ones(len(tables.ids[PartsKind.BaseTempo]), dtype=bool)
         self._due = tables.steady
         if constraints.tempo is not None:
             check_tempo(constraints.tempo)
-            self._bases[:] = tables.ids[Kind.BaseTempo] == tables.nearest_base(constraints.tempo)
+            self._bases[:] = tables.ids[PartsKind.BaseTempo] == tables.nearest_base(constraints.tempo)
         if clock is None or clock.pace is None:
             return
         pace, base = clock.pace, float(state.base[0]) * clock.scale
@@ -129,12 +136,12 @@ class PartsGrammar(Grammar):
             tempos = tables.ratio[known] * base
             self._tempos = _inside(pace, tempos) | (known == self._due)
         if constraints.tempo is not None or constraints.keep_tempo:
-            state.tempo_due[:] = (state.ratio != self._due) & (state.kind == Kind.Bar)
+            state.tempo_due[:] = (state.ratio != self._due) & (state.kind == PartsKind.Bar)
 
     def allowed(self) -> NDArray[np.bool_]:
         tables, state = self._tables, self._state
         mask: NDArray[np.bool_] = self._follow[state.kind]
-        mask[:, tables.ids[Kind.EOS]] &= ((state.notes > 0) & (not self._has_requested_length))[:, None]
+        mask[:, tables.ids[PartsKind.EOS]] &= ((state.notes > 0) & (not self._has_requested_length))[:, None]
         self._restrict_bars(mask)
         self._restrict_events(mask)
         if self._repeats is not None:
@@ -145,26 +152,26 @@ class PartsGrammar(Grammar):
             mask[state.tempo_due, self._due] = True
         if self.finished.any():
             mask[self.finished] = False
-            mask[self.finished, tables.ids[Kind.PAD]] = True
+            mask[self.finished, tables.ids[PartsKind.PAD]] = True
         return mask[:, None, :]
 
     def _restrict_bars(self, mask: NDArray[np.bool_]) -> None:
         """Restrict tempos, time signatures, positions and bars. mask is (C, V), changed in place."""
         tables, state, rows = self._tables, self._state, self._rows
-        mask[:, tables.ids[Kind.BaseTempo]] &= self._bases
-        mask[:, tables.ids[Kind.Tempo]] &= self._tempos
+        mask[:, tables.ids[PartsKind.BaseTempo]] &= self._bases
+        mask[:, tables.ids[PartsKind.Tempo]] &= self._tempos
         mask[rows, state.ratio] = False
         mask[rows, state.signature] = False
-        later = np.arange(len(tables.ids[Kind.Position]))
+        later = np.arange(len(tables.ids[PartsKind.Position]))
         inside = (later > state.position[:, None]) & (later < state.bar_ticks[:, None])
         if self._silence is not None:
             left = (self._silence - state.quiet) / state.seconds_per_tick
             room = np.maximum(state.now, state.heard) + left + 1e-6 - state.bar_start
             inside &= later <= room[:, None]
             # The first bar begins at 0.
-            fits = (state.bar_ticks <= room) | (state.kind == Kind.BaseTempo)
-            mask[:, tables.ids[Kind.Bar]] &= fits[:, None]
-        mask[:, tables.ids[Kind.Position]] &= inside
+            fits = (state.bar_ticks <= room) | (state.kind == PartsKind.BaseTempo)
+            mask[:, tables.ids[PartsKind.Bar]] &= fits[:, None]
+        mask[:, tables.ids[PartsKind.Position]] &= inside
 
     def _restrict_events(self, mask: NDArray[np.bool_]) -> None:
         """Restrict players, pitches, velocities and pedals. mask is (C, V), changed in place."""
@@ -176,29 +183,29 @@ class PartsGrammar(Grammar):
         playable = self._playable()
         free = (state.until[rows, player] <= state.now[:, None]) & self._pitches[self._drums[player].astype(int)]
         free &= (known & self._players[player])[:, None]
-        mask[:, ids[Kind.Pitch]] &= free & ~drums
-        mask[:, ids[Kind.PitchDrum]] &= free & drums
+        mask[:, ids[PartsKind.Pitch]] &= free & ~drums
+        mask[:, ids[PartsKind.PitchDrum]] &= free & drums
         first = playable[:, ::PARTS].copy()
         first[rows[known], program[known]] = False
-        mask[:, ids[Kind.Program]] &= first
+        mask[:, ids[PartsKind.Program]] &= first
         others = playable[rows[:, None], program[:, None] * PARTS + np.arange(PARTS)] & (known[:, None] & ~drums)
         others[rows, part] = False
-        mask[:, ids[Kind.Part]] &= others
+        mask[:, ids[PartsKind.Part]] &= others
         pedalled = known & self._players[player] & ~drums[:, 0]
         pressed = state.pressed[rows, program]
-        mask[:, ids[Kind.Pedal]] &= (pedalled & (pressed == NOTHING))[:, None]
+        mask[:, ids[PartsKind.Pedal]] &= (pedalled & (pressed == NOTHING))[:, None]
         # A pedal that is released at the tick of its press would have no length, and would never be released in a file.
-        mask[:, ids[Kind.PedalOff]] &= (pedalled & (pressed != NOTHING) & (pressed < state.now))[:, None]
+        mask[:, ids[PartsKind.PedalOff]] &= (pedalled & (pressed != NOTHING) & (pressed < state.now))[:, None]
         level = state.velocity[rows, player]
         mask[rows[level >= 0], level[level >= 0]] = False
         # The first note of a player has a velocity, and after one follows what follows a note.
         struck = np.isin(state.kind, _PITCHES) & (level < 0)
         if struck.any():
-            mask[struck] &= tables.kind == Kind.Velocity
-        loud = state.kind == Kind.Velocity
+            mask[struck] &= tables.kind == PartsKind.Velocity
+        loud = state.kind == PartsKind.Velocity
         if loud.any():
-            mask[:, ids[Kind.Duration]] &= ~(loud & drums[:, 0])[:, None]
-            mask[loud & ~drums[:, 0]] &= tables.kind == Kind.Duration
+            mask[:, ids[PartsKind.Duration]] &= ~(loud & drums[:, 0])[:, None]
+            mask[loud & ~drums[:, 0]] &= tables.kind == PartsKind.Duration
 
     def _playable(self) -> NDArray[np.bool_]:
         """Return who can begin a note, (C, players)."""
@@ -223,11 +230,11 @@ class PartsGrammar(Grammar):
         state = self._state
         for row in np.flatnonzero(_BEFORE_PITCH[state.kind]):
             player = int(state.player[row])
-            family = self._tables.ids[Kind.PitchDrum if player // PARTS == DRUM_KIT else Kind.Pitch]
+            family = self._tables.ids[PartsKind.PitchDrum if player // PARTS == DRUM_KIT else PartsKind.Pitch]
             for pitch in sorted(self._loops[row].withheld(int(state.position[row]), player)):
                 struck = family[pitch]
                 # A player must be followed by a note; and at least one id must be allowed.
-                named = state.kind[row] in (Kind.Program, Kind.Part)
+                named = state.kind[row] in (PartsKind.Program, PartsKind.Part)
                 instead = mask[row, family] if named else mask[row]
                 if instead.sum() > mask[row, struck]:
                     mask[row, struck] = False
@@ -242,8 +249,8 @@ class PartsGrammar(Grammar):
                 step(self, rows, taken[rows])
         self._state.kind = kind
         drums = self._drums[np.maximum(self._state.player, 0)]
-        self.complete = (_COMPLETE[kind] | ((kind == Kind.Velocity) & drums)) & ~self.finished
-        self.finished |= kind == Kind.EOS
+        self.complete = (_COMPLETE[kind] | ((kind == PartsKind.Velocity) & drums)) & ~self.finished
+        self.finished |= kind == PartsKind.EOS
 
     def _take_base(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._state.base[rows] = self._tables.beats_per_minute[ids]
@@ -263,7 +270,7 @@ class PartsGrammar(Grammar):
     def _take_bar(self, rows: NDArray[np.int64], _: Ids) -> None:
         state = self._state
         # The first bar begins at 0, every other at the end of the previous one.
-        first = state.kind[rows] == Kind.BaseTempo
+        first = state.kind[rows] == PartsKind.BaseTempo
         start = state.bar_start[rows] + np.where(first, 0, state.bar_ticks[rows])
         for row in rows:
             self._loops[row].next_bar(self._repeats)
@@ -341,17 +348,17 @@ def _inside(pace: Pace, tempos: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 _STEPS = {
-    int(Kind.BaseTempo): PartsGrammar._take_base,
-    int(Kind.Bar): PartsGrammar._take_bar,
-    int(Kind.TimeSig): PartsGrammar._take_time_signature,
-    int(Kind.Tempo): PartsGrammar._take_tempo,
-    int(Kind.Position): PartsGrammar._take_position,
-    int(Kind.Program): PartsGrammar._take_program,
-    int(Kind.Part): PartsGrammar._take_part,
-    int(Kind.PedalOff): PartsGrammar._take_pedal_off,
-    int(Kind.Pedal): PartsGrammar._take_pedal,
-    int(Kind.Pitch): PartsGrammar._take_pitch,
-    int(Kind.PitchDrum): PartsGrammar._take_drum,
-    int(Kind.Velocity): PartsGrammar._take_velocity,
-    int(Kind.Duration): PartsGrammar._take_duration,
+    int(PartsKind.BaseTempo): PartsGrammar._take_base,
+    int(PartsKind.Bar): PartsGrammar._take_bar,
+    int(PartsKind.TimeSig): PartsGrammar._take_time_signature,
+    int(PartsKind.Tempo): PartsGrammar._take_tempo,
+    int(PartsKind.Position): PartsGrammar._take_position,
+    int(PartsKind.Program): PartsGrammar._take_program,
+    int(PartsKind.Part): PartsGrammar._take_part,
+    int(PartsKind.PedalOff): PartsGrammar._take_pedal_off,
+    int(PartsKind.Pedal): PartsGrammar._take_pedal,
+    int(PartsKind.Pitch): PartsGrammar._take_pitch,
+    int(PartsKind.PitchDrum): PartsGrammar._take_drum,
+    int(PartsKind.Velocity): PartsGrammar._take_velocity,
+    int(PartsKind.Duration): PartsGrammar._take_duration,
 }

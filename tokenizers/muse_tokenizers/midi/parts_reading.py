@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, DRUM_TICKS, PARTS, SIGNATURES, Kind, PartsTables
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, DRUM_TICKS, PARTS, SIGNATURES, PartsKind, PartsTables
 
 __all__ = ["DEFAULT_VELOCITY", "PartsNotes", "PartsReading"]
 
@@ -35,7 +35,7 @@ class PartsReading:
 
     Attributes:
         ids: (T,) ids.
-        kind: (T,) their `Kind`.
+        kind: (T,) their `PartsKind`.
         bar: (T,) bar, counted from 1; 0 before the first.
         lines: (B,) tick of each bar line.
         tick: (T,) tick.
@@ -51,33 +51,36 @@ class PartsReading:
         self.kind = kind = tables.kind[ids]
         number = tables.number[ids]
         self.signature = np.where(
-            (at := _latest(kind == Kind.TimeSig)) < 0, SIGNATURES.index((4, 4)), number[np.maximum(at, 0)]
+            (at := _latest(kind == PartsKind.TimeSig)) < 0, SIGNATURES.index((4, 4)), number[np.maximum(at, 0)]
         ).astype(np.int64)
-        is_bar = kind == Kind.Bar
+        is_bar = kind == PartsKind.Bar
         self.bar = np.cumsum(is_bar)
         begins = np.flatnonzero(is_bar)
         # A time signature follows the line of its bar: the one that a bar has is that of its last id.
-        lengths = tables.ticks[tables.ids[Kind.TimeSig]][self.signature[begins[1:] - 1]]
+        lengths = tables.ticks[tables.ids[PartsKind.TimeSig]][self.signature[begins[1:] - 1]]
         self.lines = np.concatenate([[0], np.cumsum(lengths)])[: max(len(begins), 0)].astype(np.int64)
-        moved = _latest(is_bar | (kind == Kind.Position))
+        moved = _latest(is_bar | (kind == PartsKind.Position))
         there = np.maximum(moved, 0)
-        self.position = np.where((moved >= 0) & (kind[there] == Kind.Position), number[there], 0)
+        self.position = np.where((moved >= 0) & (kind[there] == PartsKind.Position), number[there], 0)
         starts = self.lines[np.maximum(self.bar - 1, 0)] if len(self.lines) else np.zeros(len(ids), dtype=np.int64)
         self.tick = starts + self.position
-        program, part = _latest(kind == Kind.Program), _latest((kind == Kind.Program) | (kind == Kind.Part))
-        own_part = np.where(kind[np.maximum(part, 0)] == Kind.Part, number[np.maximum(part, 0)], 0)
+        program, part = (
+            _latest(kind == PartsKind.Program),
+            _latest((kind == PartsKind.Program) | (kind == PartsKind.Part)),
+        )
+        own_part = np.where(kind[np.maximum(part, 0)] == PartsKind.Part, number[np.maximum(part, 0)], 0)
         self.player = np.where(program < 0, -1, number[np.maximum(program, 0)] * PARTS + own_part)
-        bases = ids[kind == Kind.BaseTempo]
+        bases = ids[kind == PartsKind.BaseTempo]
         self.base = float(tables.beats_per_minute[bases[0]]) if len(bases) else DEFAULT_TEMPO
         self.notes = self._notes()
 
     def _notes(self) -> PartsNotes:
-        kind, tables = np.concatenate([self.kind, [Kind.PAD, Kind.PAD]]), self._tables
-        first = np.flatnonzero((self.kind == Kind.Pitch) | (self.kind == Kind.PitchDrum))
-        loud = kind[first + 1] == Kind.Velocity
-        drum = kind[first] == Kind.PitchDrum
+        kind, tables = np.concatenate([self.kind, [PartsKind.PAD, PartsKind.PAD]]), self._tables
+        first = np.flatnonzero((self.kind == PartsKind.Pitch) | (self.kind == PartsKind.PitchDrum))
+        loud = kind[first + 1] == PartsKind.Velocity
+        drum = kind[first] == PartsKind.PitchDrum
         last = first + loud + ~drum
-        complete = drum | (kind[np.minimum(last, len(self.ids))] == Kind.Duration)
+        complete = drum | (kind[np.minimum(last, len(self.ids))] == PartsKind.Duration)
         first, last, loud, drum = first[complete], last[complete], loud[complete], drum[complete]
         player = np.where(drum, DRUM_KIT * PARTS, np.maximum(self.player[first], 0))
         pitch = tables.number[self.ids[first]]
@@ -108,7 +111,7 @@ class PartsReading:
 
     def signatures(self) -> list[tuple[int, int]]:
         """Return the time signatures as (tick, index in `SIGNATURES`), without repetitions."""
-        at = np.flatnonzero(self.kind == Kind.TimeSig)
+        at = np.flatnonzero(self.kind == PartsKind.TimeSig)
         found = list(zip(self.tick[at].tolist(), self.signature[at].tolist(), strict=True))
         if len(self.lines) and (not found or found[0][0] > 0):
             found.insert(0, (0, SIGNATURES.index((4, 4))))
@@ -116,7 +119,7 @@ class PartsReading:
 
     def tempos(self) -> list[tuple[int, float]]:
         """Return the tempos as (tick, beats per minute), the first of them at 0."""
-        at = np.flatnonzero(self.kind == Kind.Tempo)
+        at = np.flatnonzero(self.kind == PartsKind.Tempo)
         ratios = self._tables.ratio[self.ids[at]] * self.base
         found = list(zip(self.tick[at].tolist(), ratios.tolist(), strict=True))
         return found if found and found[0][0] == 0 else [(0, self.base), *found]
@@ -126,9 +129,9 @@ class PartsReading:
         `end`."""
         found: dict[int, list[tuple[int, int]]] = {}
         down: dict[int, int] = {}
-        for index in np.flatnonzero((self.kind == Kind.Pedal) | (self.kind == Kind.PedalOff)).tolist():
+        for index in np.flatnonzero((self.kind == PartsKind.Pedal) | (self.kind == PartsKind.PedalOff)).tolist():
             program, tick = max(int(self.player[index]), 0) // PARTS, int(self.tick[index])
-            if self.kind[index] == Kind.Pedal:
+            if self.kind[index] == PartsKind.Pedal:
                 down.setdefault(program, tick)
             elif program in down and tick > down[program]:
                 found.setdefault(program, []).append((down.pop(program), tick))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.midi.loops import REACH, LoopWatch
 from muse_tokenizers.midi.parts_reading import PartsReading
-from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, Kind, PartsTables
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
 
 __all__ = ["NOTHING", "PartsState", "loops_of", "state_of"]
 
@@ -70,20 +70,20 @@ def state_of(ids: NDArray[np.int64], tables: PartsTables) -> PartsState:
     ends = notes.tick + np.where(notes.player // PARTS == DRUM_KIT, 1, notes.ticks)
     np.maximum.at(until[0], (notes.player, notes.pitch), ends.astype(np.int32))
     now, bar = int(reading.tick[-1]), int(reading.bar[-1])
-    begins = np.flatnonzero((reading.kind == Kind.Bar) | (reading.kind == Kind.Position))
-    placed = len(begins) > 0 and reading.kind[begins[-1]] == Kind.Position
+    begins = np.flatnonzero((reading.kind == PartsKind.Bar) | (reading.kind == PartsKind.Position))
+    placed = len(begins) > 0 and reading.kind[begins[-1]] == PartsKind.Position
     pressed = np.full((1, DRUM_KIT + 1), NOTHING, dtype=np.int64)
-    for index in np.flatnonzero((reading.kind == Kind.Pedal) | (reading.kind == Kind.PedalOff)).tolist():
-        down = reading.kind[index] == Kind.Pedal
+    for index in np.flatnonzero((reading.kind == PartsKind.Pedal) | (reading.kind == PartsKind.PedalOff)).tolist():
+        down = reading.kind[index] == PartsKind.Pedal
         pressed[0, max(int(reading.player[index]), 0) // PARTS] = reading.tick[index] if down else NOTHING
     velocity = np.full((1, PLAYERS), NOTHING, dtype=np.int64)
     levels = tables.velocities(notes.velocity)
     velocity[0, notes.player] = levels
     heard = np.zeros((1, PLAYERS), dtype=bool)
     heard[0, notes.player] = True
-    tempos = ids[reading.kind == Kind.Tempo]
-    signature = tables.ids[Kind.TimeSig][reading.signature[-1]]
-    pitches = ids[(reading.kind == Kind.Pitch) | (reading.kind == Kind.PitchDrum)]
+    tempos = ids[reading.kind == PartsKind.Tempo]
+    signature = tables.ids[PartsKind.TimeSig][reading.signature[-1]]
+    pitches = ids[(reading.kind == PartsKind.Pitch) | (reading.kind == PartsKind.PitchDrum)]
     ratio = int(tempos[-1]) if len(tempos) else tables.steady
     return PartsState(
         kind=reading.kind[-1:].copy(),
@@ -102,7 +102,7 @@ def state_of(ids: NDArray[np.int64], tables: PartsTables) -> PartsState:
         velocity=velocity,
         pressed=pressed,
         pitch=tables.number[pitches[-1:]] if len(pitches) else np.zeros(1, dtype=np.int64),
-        bars=np.array([int(reading.kind[-1] == Kind.Bar)]),
+        bars=np.array([int(reading.kind[-1] == PartsKind.Bar)]),
         notes=np.array([len(notes.first)]),
         tempo_due=np.zeros(1, dtype=bool),
         heard=np.array([int((notes.tick + notes.ticks).max(initial=0))]),

@@ -38,7 +38,7 @@ __all__ = [
     "POSITIONS",
     "SIGNATURES",
     "TICKS",
-    "Kind",
+    "PartsKind",
     "PartsTables",
 ]
 
@@ -66,7 +66,7 @@ DRUM_TICKS = TICKS // 4
 """Length of a drum note: drums sound as long as they sound."""
 
 
-class Kind(IntEnum):
+class PartsKind(IntEnum):
     """Kinds of ids."""
 
     PAD = 0
@@ -98,33 +98,33 @@ def _durations() -> list[int]:
     return [ticks for step in steps for ticks in range(*step)]
 
 
-def _values() -> dict[Kind, list[str]]:
+def _values() -> dict[PartsKind, list[str]]:
     """Return the values of the ids of each kind, in the order of their numbers."""
     ratios = 2.0 ** (np.arange(-2 * _RATIO_STEPS, 2 * _RATIO_STEPS + 1) / _RATIO_STEPS)
     tempos = _SLOWEST * 2.0 ** (np.arange(_TEMPOS) / _TEMPO_STEPS)
     pitches = [str(pitch) for pitch in range(128)]
     return {
-        Kind.PAD: ["None"],
-        Kind.BOS: ["None"],
-        Kind.EOS: ["None"],
-        Kind.Origin: list(ORIGINS),
-        Kind.Style: list(STYLES),
-        Kind.BaseTempo: [f"{tempo:.6g}" for tempo in tempos],
-        Kind.Bar: ["None"],
-        Kind.TimeSig: [f"{beats}/{unit}" for beats, unit in SIGNATURES],
-        Kind.Tempo: [f"{ratio:.6g}" for ratio in ratios],
-        Kind.Position: [str(position) for position in range(POSITIONS)],
-        Kind.Program: [str(program) for program in range(DRUM_KIT)] + ["-1"],
-        Kind.Part: [str(part) for part in range(PARTS)],
-        Kind.PedalOff: ["None"],
-        Kind.Pedal: ["None"],
-        Kind.Pitch: pitches,
-        Kind.PitchDrum: pitches,
-        Kind.Velocity: [str(4 * step + 3) for step in range(_VELOCITIES)],
-        Kind.Duration: [str(ticks) for ticks in _durations()],
-        Kind.Prefix: ["None"],
-        Kind.Suffix: ["None"],
-        Kind.Middle: ["None"],
+        PartsKind.PAD: ["None"],
+        PartsKind.BOS: ["None"],
+        PartsKind.EOS: ["None"],
+        PartsKind.Origin: list(ORIGINS),
+        PartsKind.Style: list(STYLES),
+        PartsKind.BaseTempo: [f"{tempo:.6g}" for tempo in tempos],
+        PartsKind.Bar: ["None"],
+        PartsKind.TimeSig: [f"{beats}/{unit}" for beats, unit in SIGNATURES],
+        PartsKind.Tempo: [f"{ratio:.6g}" for ratio in ratios],
+        PartsKind.Position: [str(position) for position in range(POSITIONS)],
+        PartsKind.Program: [str(program) for program in range(DRUM_KIT)] + ["-1"],
+        PartsKind.Part: [str(part) for part in range(PARTS)],
+        PartsKind.PedalOff: ["None"],
+        PartsKind.Pedal: ["None"],
+        PartsKind.Pitch: pitches,
+        PartsKind.PitchDrum: pitches,
+        PartsKind.Velocity: [str(4 * step + 3) for step in range(_VELOCITIES)],
+        PartsKind.Duration: [str(ticks) for ticks in _durations()],
+        PartsKind.Prefix: ["None"],
+        PartsKind.Suffix: ["None"],
+        PartsKind.Middle: ["None"],
     }
 
 
@@ -142,7 +142,7 @@ class PartsTables:
     """Arrays over the V ids.
 
     Attributes:
-        kind: (V,) int64, a `Kind`.
+        kind: (V,) int64, a `PartsKind`.
         number: (V,) int64: position, program, part, pitch, velocity, or place among the ids of its kind.
         ticks: (V,) int64: length of a duration, or of the bars of a time signature.
         beats_per_minute: (V,) float64, of a base tempo.
@@ -153,46 +153,46 @@ class PartsTables:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.kind = np.array([Kind[kind] for kind in vocabulary.kinds], dtype=np.int64)
-        self.ids = {kind: np.flatnonzero(self.kind == kind) for kind in Kind}
+        self.kind = np.array([PartsKind[kind] for kind in vocabulary.kinds], dtype=np.int64)
+        self.ids = {kind: np.flatnonzero(self.kind == kind) for kind in PartsKind}
         self.first = {kind: int(ids[0]) for kind, ids in self.ids.items()}
-        self.number = np.concatenate([np.arange(len(self.ids[kind])) for kind in Kind])
+        self.number = np.concatenate([np.arange(len(self.ids[kind])) for kind in PartsKind])
         self.ticks = np.zeros(len(vocabulary), dtype=np.int64)
         self.beats_per_minute, self.ratio = np.zeros(len(vocabulary)), np.zeros(len(vocabulary))
         values = {kind: [vocabulary.values[i] for i in ids] for kind, ids in self.ids.items()}
-        for kind in (Kind.Velocity,):
+        for kind in (PartsKind.Velocity,):
             self.number[self.ids[kind]] = [int(value) for value in values[kind]]
-        self.ticks[self.ids[Kind.Duration]] = [int(value) for value in values[Kind.Duration]]
-        self.ticks[self.ids[Kind.TimeSig]] = [beats * 4 * TICKS // unit for beats, unit in SIGNATURES]
-        self.beats_per_minute[self.ids[Kind.BaseTempo]] = [float(value) for value in values[Kind.BaseTempo]]
-        self.ratio[self.ids[Kind.Tempo]] = [float(value) for value in values[Kind.Tempo]]
-        self.common_time = int(self.ids[Kind.TimeSig][SIGNATURES.index((4, 4))])
-        self.steady = int(self.ids[Kind.Tempo][len(self.ids[Kind.Tempo]) // 2])
+        self.ticks[self.ids[PartsKind.Duration]] = [int(value) for value in values[PartsKind.Duration]]
+        self.ticks[self.ids[PartsKind.TimeSig]] = [beats * 4 * TICKS // unit for beats, unit in SIGNATURES]
+        self.beats_per_minute[self.ids[PartsKind.BaseTempo]] = [float(value) for value in values[PartsKind.BaseTempo]]
+        self.ratio[self.ids[PartsKind.Tempo]] = [float(value) for value in values[PartsKind.Tempo]]
+        self.common_time = int(self.ids[PartsKind.TimeSig][SIGNATURES.index((4, 4))])
+        self.steady = int(self.ids[PartsKind.Tempo][len(self.ids[PartsKind.Tempo]) // 2])
 
     def nearest_base(self, beats_per_minute: float) -> int:
         """Return the id of the nearest base tempo, by its ratio."""
-        known = self.ids[Kind.BaseTempo]
+        known = self.ids[PartsKind.BaseTempo]
         return int(known[_nearest(self.beats_per_minute[known], np.array([beats_per_minute]))[0]])
 
     def nearest_ratios(self, ratios: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the ids of the nearest relative tempos."""
-        known = self.ids[Kind.Tempo]
+        known = self.ids[PartsKind.Tempo]
         return known[_nearest(self.ratio[known], ratios)]
 
     def nearest_durations(self, ticks: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the ids of the nearest durations."""
-        known = self.ticks[self.ids[Kind.Duration]]
-        return self.ids[Kind.Duration][np.searchsorted((known[1:] + known[:-1]) / 2, ticks)]
+        known = self.ticks[self.ids[PartsKind.Duration]]
+        return self.ids[PartsKind.Duration][np.searchsorted((known[1:] + known[:-1]) / 2, ticks)]
 
     def longest_durations(self, ticks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the ids of the longest durations that do not exceed `ticks`, or of the shortest."""
-        known = self.ticks[self.ids[Kind.Duration]]
-        return self.ids[Kind.Duration][np.maximum(np.searchsorted(known, ticks, side="right") - 1, 0)]
+        known = self.ticks[self.ids[PartsKind.Duration]]
+        return self.ids[PartsKind.Duration][np.maximum(np.searchsorted(known, ticks, side="right") - 1, 0)]
 
     def velocities(self, velocities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the ids of the nearest velocities."""
         place = np.clip(np.rint((velocities - 3) / 4).astype(np.int64), 0, _VELOCITIES - 1)
-        return self.ids[Kind.Velocity][place]
+        return self.ids[PartsKind.Velocity][place]
 
 
 def _nearest(table: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
