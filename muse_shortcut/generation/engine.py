@@ -79,7 +79,8 @@ class Generation:
         domain, grammar = self._domain, self._grammar
         logits, weights = self._read()
         allowed = None if grammar is None else grammar.allowed()
-        drawn = self._sampler.draw(logits, allowed, self._forced(allowed))
+        bias = None if grammar is None else grammar.bias()
+        drawn = self._sampler.draw(logits, allowed, self._forced(allowed), bias)
         ids = drawn.ids
         log_probabilities = np.take_along_axis(drawn.log_probabilities, ids[..., None], -1)[..., 0]
         end = self._prompt_steps + self._steps

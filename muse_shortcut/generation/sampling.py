@@ -136,6 +136,7 @@ class Sampler:
         logits: NDArray[np.float32],
         allowed: NDArray[np.bool_] | None,
         forced: NDArray[np.int64] | None = None,
+        bias: NDArray[np.float64] | None = None,
     ) -> Sample:
         """Sample the next ids.
 
@@ -143,11 +144,14 @@ class Sampler:
             logits: (C, K, V).
             allowed: (C, K, V) bool; None allows all ids.
             forced: (C, K) ids that replace the sampled ones; the random streams advance all the same.
+            bias: (C, K, V) or (C, 1, V), added to the logits after the log-probabilities were taken; None for nothing.
         """
         scores = logits.astype(np.float64)
         if allowed is not None:
             scores[~allowed] = _FORBIDDEN
         log_probabilities = log_softmax(scores)
+        if bias is not None:
+            scores += bias
         if self._config.repetition_penalty > 1.0:
             self._penalise(scores)
         self._memory.forbid(scores)

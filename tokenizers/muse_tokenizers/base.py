@@ -165,6 +165,11 @@ class Grammar(ABC):
         """Return the ids that are allowed next, (C, K, V) bool. At least one id is allowed for every candidate and
         stream."""
 
+    def bias(self) -> NDArray[np.float64] | None:
+        """Return what is added to the logits of the next ids before they are sampled, (C, K, V) or (C, 1, V); None for
+        nothing."""
+        return None
+
     @abstractmethod
     def advance(self, ids: Ids) -> None:
         """Advance by one step with ids (C, K)."""

@@ -72,6 +72,11 @@ class MidiConstraints(Constraints):
     repeats: int | None = None
     """Most bars in a row that may each be nearly equal to one of the 16 before; None allows any number."""
 
+    style: str | None = None
+    """Style of the music, one of `muse_tokenizers.built_in.STYLES`; None for that of the prompt, or any."""
+    hold: tuple[str, ...] = ()
+    """What is led back to that of the prompt when it drifts: "dynamics" (velocities), "density" (notes per second)."""
+
     rules: int = RULES
     """Version of the rules: 1 for sidecars from before version 2, to reproduce them."""
 

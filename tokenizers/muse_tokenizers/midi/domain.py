@@ -123,6 +123,10 @@ class MidiDomain(Domain["Score"]):
                 given |= {"instruments": (), "keep_instruments": False}
         if given.get("tempo") == "free":
             given |= {"tempo": None, "keep_tempo": False}
+        if isinstance(given.get("hold"), str):
+            given["hold"] = tuple(part.strip() for part in given["hold"].split(","))
+        if given.get("hold") == ("none",):
+            given["hold"] = ()
         # 0 means "any".
         given |= {name: given[name] or None for name in ("silence", "repeats") if name in given}
         return super().constraints(given)

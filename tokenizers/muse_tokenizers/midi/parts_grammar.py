@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, for_candidates
+from muse_tokenizers.built_in import STYLES
 from muse_tokenizers.midi.clock import Clock, Pace
 from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key
 from muse_tokenizers.midi.loops import LoopWatch
+from muse_tokenizers.midi.parts_anchors import Anchors
+from muse_tokenizers.midi.parts_reading import DEFAULT_VELOCITY, PartsReading
 from muse_tokenizers.midi.parts_state import NOTHING, PartsState, loops_of, state_of
 from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
 
@@ -71,6 +74,8 @@ class PartsGrammar(Grammar):
 
     _state: PartsState
     _loops: list[LoopWatch]
+    _style: int | None = None
+    """The id of the requested style."""
 
     def __init__(
         self,
@@ -97,6 +102,10 @@ class PartsGrammar(Grammar):
         self._constrain(constraints, heard)
         self._scale = 1.0 if clock is None else clock.scale
         self._set_tempo(constraints, clock)
+        per_tick = float(self._state.seconds_per_tick[0])
+        self._anchors = Anchors(constraints.hold, tables, PartsReading(prompt, tables), per_tick, candidates)
+        if constraints.style is not None:
+            self._style = tables.first[PartsKind.Style] + STYLES.index(constraints.style)
 
     def _constrain(self, constraints: MidiConstraints, heard: NDArray[np.bool_]) -> None:
         self._players = np.ones(PLAYERS, dtype=bool)
@@ -159,6 +168,8 @@ class PartsGrammar(Grammar):
         """Restrict tempos, time signatures, positions and bars. mask is (C, V), changed in place."""
         tables, state, rows = self._tables, self._state, self._rows
         mask[:, tables.ids[PartsKind.BaseTempo]] &= self._bases
+        if self._style is not None:
+            mask[:, tables.ids[PartsKind.Style]] &= tables.ids[PartsKind.Style] == self._style
         mask[:, tables.ids[PartsKind.Tempo]] &= self._tempos
         mask[rows, state.ratio] = False
         mask[rows, state.signature] = False
@@ -239,6 +250,10 @@ class PartsGrammar(Grammar):
                 if instead.sum() > mask[row, struck]:
                     mask[row, struck] = False
 
+    def bias(self) -> NDArray[np.float64] | None:
+        found = self._anchors.bias(self._state)
+        return None if found is None else found[:, None]
+
     def advance(self, ids: Ids) -> None:
         taken = ids[:, 0]
         kind = self._tables.kind[taken]
@@ -292,7 +307,9 @@ class PartsGrammar(Grammar):
 
     def _move_to(self, rows: NDArray[np.int64], tick: NDArray[Any]) -> None:
         state = self._state
-        self.elapsed[rows] += (tick - state.now[rows]) * state.seconds_per_tick[rows]
+        passed = (tick - state.now[rows]) * state.seconds_per_tick[rows]
+        self.elapsed[rows] += passed
+        self._anchors.waited(rows, passed)
         # In seconds, because the tempo may change during a silence.
         silent = tick - np.maximum(state.now[rows], state.heard[rows])
         quiet = state.quiet[rows] + silent * state.seconds_per_tick[rows]
@@ -339,6 +356,8 @@ class PartsGrammar(Grammar):
         state.heard_players[rows, player] = True
         state.sounding[rows, player] += 1
         state.notes[rows] += 1
+        levels = state.velocity[rows, player]
+        self._anchors.struck(rows, player, np.where(levels == NOTHING, DEFAULT_VELOCITY, self._tables.number[levels]))
         for row in rows:
             self._loops[row].strike(int(state.position[row]), int(state.player[row]), int(state.pitch[row]))
 
