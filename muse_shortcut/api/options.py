@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from numbers import Integral, Real
 from typing import Any, TypedDict
@@ -15,7 +15,7 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.generation.request import Request
 from muse_tokenizers.base import Constraints, Prompt
-from muse_tokenizers.built_in import DEFAULT_LENGTHS, refused_option
+from muse_tokenizers.built_in import ANCHORS, DEFAULT_LENGTHS, STYLES, refused_option
 from muse_tokenizers.domain import Domain
 from muse_tokenizers.errors import ConstraintError
 
@@ -64,6 +64,11 @@ class Options(TypedDict, total=False):
     """MIDI: longest silence in seconds; 0 allows any. Default: 2."""
     repeats: int | None
     """MIDI: most bars in a row that may repeat earlier ones; 0 allows any number. Default: 4."""
+    style: str | None
+    """MIDI: style of the music, such as "chorale", "song", "orchestra". Default: any."""
+    hold: str | Sequence[str] | None
+    """MIDI: what is led back to that of the prompt when it drifts: "dynamics", "density", or "none". Default: both, for
+    checkpoints whose vocabulary is `parts`."""
     temperature: float | None
     """Temperature: values below 1 favour likely ids, values above 1 flatten the distribution. The defaults of this and
     the following options are those of the checkpoint."""
@@ -86,7 +91,7 @@ class Options(TypedDict, total=False):
 OPTION_NAMES = tuple(Options.__annotations__)
 _SAMPLING = tuple(field.name for field in fields(SamplingConfig))
 _LENGTHS = ("seconds", "bytes", "bars")
-_CONSTRAINTS = (*_LENGTHS, "instruments", "key", "tempo", "silence", "repeats")
+_CONSTRAINTS = (*_LENGTHS, "instruments", "key", "tempo", "silence", "repeats", "style", "hold")
 """Each domain supports some of these options."""
 
 
@@ -222,11 +227,28 @@ def _check_domain(domain: Domain[Any], requested: Mapping[str, Any]) -> None:
 def _converted(requested: Mapping[str, Any]) -> dict[str, Any]:
     """Return the requested constraints, converted to the types that domains expect."""
     values = {name: requested[name] for name in _CONSTRAINTS if name in requested}
-    for name, parse in (("instruments", _instruments), ("tempo", _tempo), ("key", _key)):
+    for name, parse in _PARSERS.items():
         if name in values:
             values[name] = parse(values[name])
     # The sidecar has the same bytes for 20 and 20.0.
     return values | {name: float(values[name]) for name in _IN_SECONDS if type(values.get(name)) is int}
+
+
+def _style(requested: object) -> str:
+    name = requested.strip().lower() if isinstance(requested, str) else requested
+    if name not in STYLES:
+        raise OptionError("style", requested, ", ".join(STYLES))
+    return str(name)
+
+
+def _hold(requested: object) -> tuple[str, ...]:
+    names = requested.split(",") if isinstance(requested, str) else requested
+    kept = tuple(str(name).strip() for name in names) if isinstance(names, Sequence) else ()
+    if kept == ("none",):
+        return ()
+    if not kept or not set(kept) <= set(ANCHORS):
+        raise OptionError("hold", requested, f"{', '.join(ANCHORS)} with commas between them, or none")
+    return kept
 
 
 _IN_SECONDS = ("seconds", "silence")
@@ -257,3 +279,13 @@ def _instruments(requested: object) -> tuple[str, ...]:
     if not kept:
         raise OptionError("instruments", requested, "names or numbers with commas between them")
     return kept
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "instruments": _instruments,
+    "tempo": _tempo,
+    "key": _key,
+    "style": _style,
+    "hold": _hold,
+}
+"""What converts the value of a constraint, by its name."""

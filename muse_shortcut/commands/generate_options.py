@@ -41,6 +41,8 @@ _HELP: dict[str, tuple[type, str]] = {
     ),
     "silence": (float, "longest silence in seconds; 0: no limit (default: 2)"),
     "repeats": (int, "how many bars in a row may repeat earlier ones; 0: no limit (default: 4)"),
+    "style": (str, "style of the music, such as chorale, song or orchestra (default: any)"),
+    "hold": (str, "what keeps to that of the prompt: dynamics,density (the default of newer models), or none"),
     "temperature": (float, "below 1: more predictable, above 1: more varied; instead of 0 use --greedy"),
     "top_k": (int, "only the N likeliest tokens; 0: off"),
     "top_p": (float, "only the likeliest tokens that together have this probability; 1: off"),
@@ -50,7 +52,7 @@ _HELP: dict[str, tuple[type, str]] = {
     "greedy": (bool, "always choose the likeliest token"),
 }
 """Type and help of the constraints of music and the sampling options, which other commands have too."""
-_METAVARS = {"instruments": "LIST", "tempo": "BPM"}
+_METAVARS = {"instruments": "LIST", "tempo": "BPM", "style": "NAME", "hold": "LIST"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class MusicOptions:
     tempo: str | None
     silence: float | None
     repeats: int | None
+    style: str | None
+    hold: str | None
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def build_parser(program: str) -> CommandLine:
         "--from_json", type=str, metavar="FILE", help="generate the continuation of this .json sidecar again"
     )
     music = parser.add_argument_group("music")
-    for name in ("instruments", "key", "tempo", "silence", "repeats"):
+    for name in ("instruments", "key", "tempo", "silence", "repeats", "style", "hold"):
         add_option(music, name)
     sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint)")
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "greedy"):

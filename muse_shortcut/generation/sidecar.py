@@ -301,13 +301,13 @@ def _constraint(content: dict[str, Any], name: str) -> Any:
     value = content[name]
     if name in ("keep_instruments", "keep_tempo"):
         return _flag(content, name, "constraints.")
-    if name == "instruments":
+    if name in ("instruments", "hold"):
         if not isinstance(value, list) or not all(map(_is_text, value)):
-            raise TypeError(f"constraints.instruments is {_shown(value)}; allowed: a list of strings")
+            raise TypeError(f"constraints.{name} is {_shown(value)}; allowed: a list of strings")
         return tuple(value)
-    if name == "key":
+    if name in ("key", "style"):
         if value is not None and not _is_text(value):
-            raise TypeError(f"constraints.key is {_shown(value)}; allowed: a string or null")
+            raise TypeError(f"constraints.{name} is {_shown(value)}; allowed: a string or null")
         return value
     if value is not None and type(value) not in ((int,) if name in ("bars", "repeats", "bytes") else (int, float)):
         raise ValueError(f"constraints.{name} is {_shown(value)}; allowed: a number or null")

@@ -15,6 +15,7 @@ from muse_tokenizers.domain_info import DomainInfo, OfferedLengths
 from muse_tokenizers.suffixes import MIDI, SOUND, TEXT
 
 __all__ = [
+    "ANCHORS",
     "BUILT_IN",
     "DEFAULT_LENGTHS",
     "OPTION_DOMAINS",
@@ -31,6 +32,8 @@ STYLES = (
     "electronic", "game", "folk", "drums",
 )  # fmt: skip
 """Styles of music that a tokenizer in parts knows; "any" where the style is not known."""
+ANCHORS = ("dynamics", "density")
+"""What a continuation in parts can hold: velocities, and notes per second."""
 BUILT_IN = {
     "midi": DomainInfo(
         title="Music",
@@ -82,7 +85,7 @@ DEFAULT_LENGTHS = {"seconds": 20.0, "bytes": 800.0}
 OPTION_DOMAINS = {
     "prompt_seconds": ("midi", "audio"), "seconds": ("midi", "audio"), "bytes": ("text",), "bars": ("midi",),
     "instruments": ("midi",), "key": ("midi",), "tempo": ("midi",), "silence": ("midi",), "repeats": ("midi",),
-    "soundfont": ("midi",), "loudness": ("midi",), "encoding": ("text",),
+    "style": ("midi",), "hold": ("midi",), "soundfont": ("midi",), "loudness": ("midi",), "encoding": ("text",),
 }  # fmt: skip
 """Options of a continuation that only some domains have."""
 TOKENIZER_OPTIONS = {

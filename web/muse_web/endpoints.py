@@ -33,6 +33,7 @@ LABELS = {
     "seconds": "Length", "bytes": "Length", "temperature": "Temperature", "seed": "Seed", "num_samples": "Candidates",
     "top_p": "Top-p", "min_p": "Min-p", "top_k": "Top-k", "repetition_penalty": "Repetition penalty",
     "no_repeat_ngram": "No-repeat n-gram", "instruments": "Instruments", "key": "Key", "tempo": "Tempo",
+    "style": "Style",
 }  # fmt: skip
 """Labels of the options on the page, by their names in Python."""
 _CHOICE = re.compile(r"choose (\w+) for it")
@@ -183,6 +184,8 @@ class Api:
         instruments: str = "",
         key: str = "",
         tempo: float | str | None = None,
+        style: str = "",
+        hold: str = "",
         checkpoint: str = "",
     ) -> list[Json]:
         """Continue a MIDI file by seconds (default 20) or bars, or generate without a prompt. Returns the .mid, .wav,
@@ -192,7 +195,7 @@ class Api:
             "candidates": candidates, "seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p,
             "min_p": min_p, "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram,
             "greedy": greedy, "bars": bars, "silence": silence, "repeats": repeats, "instruments": instruments,
-            "key": key, "tempo": tempo,
+            "key": key, "tempo": tempo, "style": style, "hold": hold,
         }  # fmt: skip
         return self._continue(request, payload, prompt, ("mid", "wav", "trace", "json"))
 

@@ -34,7 +34,7 @@ Json = Mapping[str, Any]
 
 _NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "silence")
 _WHOLE_NUMBERS = ("top_k", "no_repeat_ngram", "bars", "repeats", "seed")
-_WORDS = ("instruments", "key", "tempo")
+_WORDS = ("instruments", "key", "tempo", "style", "hold")
 _LARGEST = 1e100
 """Largest accepted magnitude, so that products stay finite."""
 

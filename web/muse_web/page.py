@@ -18,6 +18,7 @@ from muse_shortcut.config import SamplingConfig
 from muse_shortcut.errors import MuseError
 from muse_shortcut.shipped import prompt_names
 from muse_shortcut.version import __version__
+from muse_tokenizers.built_in import STYLES
 from muse_tokenizers.loading import domain_class
 from muse_tokenizers.midi.labels import drum_name, program_name
 from muse_web.endpoints import LABELS, Api, title_of
@@ -195,6 +196,11 @@ class _Controls:
             max_lines=1, elem_id="muse-tempo",
         )  # fmt: skip
 
+        self.style = gr.Dropdown(
+            [("any", ""), *STYLES[1:]], value="", label=LABELS["style"], info="What the music is like.",
+            elem_id="muse-style",
+        )  # fmt: skip
+
     @property
     def _request_fields(self) -> dict[str, gr.components.Component]:
         """The components of a request, by field name."""
@@ -203,6 +209,7 @@ class _Controls:
             "temperature": self.temperature, "seed": self.seed, "candidates": self.candidates, "top_p": self.top_p,
             "min_p": self.min_p, "top_k": self.top_k, "repetition_penalty": self.penalty,
             "no_repeat_ngram": self.ngram, "instruments": self.instruments, "key": self.key, "tempo": self.tempo,
+            "style": self.style,
         }  # fmt: skip
 
     def connect(self) -> None:
@@ -229,7 +236,7 @@ class _Controls:
 
     def _constraints(self) -> dict[str, gr.components.Component]:
         """The components of constraints that not every domain has, by constraint name."""
-        return {"instruments": self.instruments, "key": self.key, "tempo": self.tempo}
+        return {"instruments": self.instruments, "key": self.key, "tempo": self.tempo, "style": self.style}
 
     def _sampling(self) -> list[gr.components.Component]:
         """The components whose defaults come from the sampling configuration of a checkpoint."""

@@ -12,7 +12,7 @@ from muse_tokenizers.errors import ConstraintError, InvalidConstraintError
 from muse_tokenizers.midi.earlier import programs_by_parts_of_names
 from muse_tokenizers.midi.instruments import DRUMS, instrument_programs
 
-__all__ = ["DRUMS", "RULES", "MidiConstraints", "check_tempo", "parse_instruments", "parse_key"]
+__all__ = ["DRUMS", "RULES", "MidiConstraints", "check_tempo", "parse_instruments", "parse_key", "refuse_parts"]
 
 _NATURALS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
@@ -83,6 +83,13 @@ class MidiConstraints(Constraints):
     @property
     def most_steps(self) -> int:
         return int(400 * (self.seconds or 0.0)) + 2000 * (self.bars or 0)
+
+
+def refuse_parts(constraints: MidiConstraints) -> None:
+    """Refuse what only a vocabulary in parts has. Raises InvalidConstraintError."""
+    for name in ("style", "hold"):
+        if getattr(constraints, name):
+            raise InvalidConstraintError(name, getattr(constraints, name), "none with this checkpoint's vocabulary")
 
 
 def check_tempo(tempo: float) -> None:

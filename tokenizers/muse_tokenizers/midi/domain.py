@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muse_tokenizers.base import Constraints, Grammar, Ids, Prompt, Tokenizer, Variations, Waveform
-from muse_tokenizers.built_in import BUILT_IN
+from muse_tokenizers.built_in import ANCHORS, BUILT_IN
 from muse_tokenizers.domain import EMBEDDED, Domain
 from muse_tokenizers.domain_info import DomainInfo
 from muse_tokenizers.errors import Warn, warn_about_file
@@ -123,10 +123,6 @@ class MidiDomain(Domain["Score"]):
                 given |= {"instruments": (), "keep_instruments": False}
         if given.get("tempo") == "free":
             given |= {"tempo": None, "keep_tempo": False}
-        if isinstance(given.get("hold"), str):
-            given["hold"] = tuple(part.strip() for part in given["hold"].split(","))
-        if given.get("hold") == ("none",):
-            given["hold"] = ()
         # 0 means "any".
         given |= {name: given[name] or None for name in ("silence", "repeats") if name in given}
         return super().constraints(given)
@@ -252,6 +248,13 @@ class PartsDomain(BarsDomain):
 
     def styled(self, ids: Ids, style: str) -> Ids:
         return self.tokenizer.styled(ids, style)
+
+    def timed(self, prompt: Prompt[Score], constraints: Constraints | None = None) -> Prompt[Score]:
+        style = MidiConstraints.of(constraints).style
+        return super().timed(replace(prompt, ids=self.styled(prompt.ids, style)) if style else prompt, constraints)
+
+    def default_constraints(self) -> MidiConstraints:
+        return replace(super().default_constraints(), hold=ANCHORS)
 
     def _bar_line(self, piece: Score, length: float | None) -> tuple[int, int, float]:
         """Return the bar line at which a piece is to be continued: number of bars before it, tick and seconds."""

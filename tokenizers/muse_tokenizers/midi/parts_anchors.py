@@ -15,9 +15,8 @@ from muse_tokenizers.midi.parts_reading import PartsReading
 from muse_tokenizers.midi.parts_state import NOTHING, PartsState
 from muse_tokenizers.midi.parts_vocabulary import PLAYERS, PartsKind, PartsTables
 
-__all__ = ["ANCHORS", "Anchors"]
+__all__ = ["Anchors"]
 
-ANCHORS = ("dynamics", "density")
 _NOTES = 24
 """Notes of a player over which its velocity is averaged."""
 _SECONDS = 6.0
@@ -38,7 +37,7 @@ class Anchors:
     ) -> None:
         """
         Args:
-            names: Some of `ANCHORS`.
+            names: Some of `muse_tokenizers.built_in.ANCHORS`.
             tables: The vocabulary.
             reading: The prompt.
             seconds_per_tick: Its tempo at the end.

@@ -17,7 +17,7 @@ from muse_tokenizers.base import Grammar, Ids, Token, for_candidates
 from muse_tokenizers.errors import InvalidConstraintError, UnreadablePieceError
 from muse_tokenizers.midi.clock import Clock
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
-from muse_tokenizers.midi.constraints import MidiConstraints, parse_key
+from muse_tokenizers.midi.constraints import MidiConstraints, parse_key, refuse_parts
 from muse_tokenizers.midi.file_notes import FileNotes
 from muse_tokenizers.midi.labels import pitch_name, program_name
 from muse_tokenizers.midi.remi import shifted
@@ -258,6 +258,7 @@ class PerformanceGrammar(Grammar):
     def __init__(
         self, tokenizer: PerformanceTokenizer, prompt: Ids, candidates: int, constraints: MidiConstraints
     ) -> None:
+        refuse_parts(constraints)
         for name in ("instruments", "tempo", "bars", "repeats"):
             if getattr(constraints, name):
                 raise InvalidConstraintError(

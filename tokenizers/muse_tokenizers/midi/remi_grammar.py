@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.base import Grammar, Ids, for_candidates
 from muse_tokenizers.midi.clock import Clock, Pace
-from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key
+from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key, refuse_parts
 from muse_tokenizers.midi.earlier import ExactLoopWatch
 from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.remi_tables import PROGRAMS, Kind, RemiTables
@@ -128,6 +128,7 @@ class RemiGrammar(Grammar):
         self._last_bar: int | None = None
         self._last_second: float | None = None
         constraints = constraints or MidiConstraints()
+        refuse_parts(constraints)
         self._start(constraints.rules)
         self._constraint(MidiConstraints())
         for step in prompt:

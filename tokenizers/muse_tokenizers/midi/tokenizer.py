@@ -50,7 +50,7 @@ class MidiTokenizer(Tokenizer["Score"]):
 
     @classmethod
     def create(cls, new: NewTokenizer) -> MidiTokenizer:
-        name = new.name or new.of_recipe or "remi"
+        name = new.name or new.of_recipe or "parts"
         if name not in CONFIGURATIONS:
             names = ", ".join(CONFIGURATIONS)
             raise InvalidOptionError("tokenizer", name, f"{names}, a checkpoint, or midi, the shipped one")
