@@ -9,7 +9,7 @@ from muse_shortcut.config import ModelConfig
 from muse_tokenizers.built_in import domain_info
 from muse_tokenizers.wording import counted
 
-__all__ = ["licence_of", "model_card", "parent_facts", "with_metadata"]
+__all__ = ["ancestors", "licence_of", "model_card", "parent_facts", "sources_of", "with_metadata"]
 
 
 def parent_facts(name: str, digest: str, facts: dict[str, Any], card: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def model_card(name: str, domain: str, shape: ModelConfig, parameters: int, fact
         "from the metadata of the training.",
         "",
     ]
-    parents = list(_ancestors(facts))
+    parents = list(ancestors(facts))
     for one in parents[:1]:
         lines += ["## Parent", "", f"{_origin(facts, one)}{_training(one['facts'])}", ""]
     unchanged = ["Data of the fine-tuning, which did not change the weights:", ""] if _is_parent(facts) else []
@@ -78,7 +78,7 @@ def _depths(shape: ModelConfig) -> str:
     return f"depth {words[0]}" if len(words) == 1 else f"depths {', '.join(words[:-1])} and {words[-1]}"
 
 
-def _ancestors(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def ancestors(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the parent, its parent, and so on, as far as they are known."""
     parent = facts.get("parent")
     while isinstance(parent, dict):
@@ -119,14 +119,15 @@ def _training(facts: dict[str, Any]) -> str:
     )
 
 
-def _sources(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def sources_of(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the sources of the data in the metadata of a checkpoint, as the manifest of its store describes them."""
     data = facts.get("data")
     sources = data.get("sources") if isinstance(data, dict) else None
     return [one for one in sources if isinstance(one, dict)] if isinstance(sources, list) else []
 
 
 def _data(facts: dict[str, Any]) -> list[str]:
-    sources = _sources(facts)
+    sources = sources_of(facts)
     if not sources:
         return ["Not known."]
     rows = ["| source | files | licence |", "| --- | --- | --- |"]
@@ -181,7 +182,7 @@ def _figures(facts: dict[str, Any], shape: ModelConfig) -> str:
 
 
 def _licences(facts: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]:
-    everything = [*_sources(facts), *(source for one in parents for source in _sources(one["facts"]))]
+    everything = [*sources_of(facts), *(source for one in parents for source in sources_of(one["facts"]))]
     known = sorted({str(one["licence"]) for one in everything if one.get("licence")})
     licences = ", ".join(known) or "none are known"
     advice = "Check that they permit distribution before you distribute the weights."
@@ -192,6 +193,9 @@ def _licences(facts: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]
         lines += ["", f"According to their recipes, weights trained on these must not be distributed: {titles}."]
     if any(not one.get("licence") for one in everything):
         lines += ["", "The licences of local files are not known."]
+    named = [f"- {one.get('title')}: {one['credit']}" for one in everything if one.get("credit")]
+    if named:
+        lines += ["", "Credit:", "", *dict.fromkeys(named)]
     for one in parents:
         lines += ["", f"The parent {one['name']}: {one['licence'] or 'its card states no licence.'}"]
     return lines

@@ -13,6 +13,8 @@ from small_commands import FAST, SMALL_CORE
 from small_stores import midi_store, two_sources
 
 from muse_shortcut.cards import licence_of, model_card, parent_facts
+from muse_shortcut.credits import credits_of
+from muse_shortcut.data.recipe import load_recipe
 from muse_shortcut.presets import PRESETS
 from muse_shortcut.shipped import default_checkpoint
 
@@ -153,3 +155,28 @@ def test_a_fine_tuning_that_never_improves_says_that_its_weights_are_the_parents
     card = (tmp_path / "last" / "README.md").read_text()
     assert "Fine-tuned from parent" in card
     assert "3 steps" in card
+
+
+def test_credits_name_the_sources_of_a_checkpoint_and_of_its_parents() -> None:
+    folk = {"title": "Folk songs", "licence": "CC BY 4.0", "credit": "A. Singer"}
+    parent = {"name": "first", "facts": {"data": {"sources": [folk, {"recipe": "groove", "title": "Groove"}]}}}
+    facts = {"data": {"sources": [{"recipe": None, "files": 3}, folk]}, "parent": parent}
+    assert credits_of(facts) == [
+        "local files (licence not stated)",
+        "Folk songs (CC BY 4.0): A. Singer",
+        # A store from before credits were recorded has those of the recipe.
+        f"Groove (licence not stated): {load_recipe('groove').licence.credit}",
+    ]
+    assert credits_of({}) == []
+
+
+def test_a_card_names_whom_the_licences_ask_for() -> None:
+    facts = {"data": {"sources": [{"title": "Folk songs", "licence": "CC BY 4.0", "credit": "A. Singer"}]}}
+    assert "- Folk songs: A. Singer" in card_of(facts)
+
+
+def test_muse_generate_credits_prints_the_sources_of_the_model(run: RunCommand) -> None:
+    done = run("generate", "midi", "--credits")
+    assert done.code == 0
+    assert "GiantMIDI" in done.out
+    assert json.loads(run("generate", "midi", "--credits", "--json").out)["credits"] == done.out.splitlines()

@@ -9,6 +9,7 @@ from muse_shortcut.api.continuation import Continuation, Stream
 from muse_shortcut.api.options import Options, build_request, check_prompt_seconds, plain_number
 from muse_shortcut.api.prompts import LoadedPrompt, read_prompt
 from muse_shortcut.checkpoints import Checkpoint, load_checkpoint
+from muse_shortcut.credits import credits_of
 from muse_shortcut.devices import choose_device, use_decoding_threads
 from muse_shortcut.generation.request import Request
 from muse_shortcut.model.core import Core
@@ -90,6 +91,11 @@ class Model:
     def tokenizer(self) -> Tokenizer[Any]:
         """Converts pieces to token ids and back."""
         return self.checkpoint.tokenizer
+
+    @property
+    def credits(self) -> list[str]:
+        """Sources of the training data, one line each: title, licence, and whom to name."""
+        return credits_of(self.checkpoint.facts)
 
     def continue_(
         self, prompt: Any = None, *, trace: bool = True, warn: Warn = warn_about_file, **options: Unpack[Options]

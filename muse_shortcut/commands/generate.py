@@ -73,6 +73,8 @@ def _generate(options: GenerateOptions) -> int:
     target = choose_target(options)
     if options.from_json:
         _refuse_request_options(options, target)
+    if options.credits:
+        return _print_credits(options, target, terminal)
     path = find_prompt(target)
     check_options(options, target)
     outputs = _output_options(options)
@@ -174,6 +176,17 @@ def _output_options(options: GenerateOptions) -> OutputOptions:
         soundfont=Path(files.soundfont) if files.soundfont else None,
         loudness=LOUDNESS if files.loudness is None else parse_loudness(files.loudness),
     )
+
+
+def _print_credits(options: GenerateOptions, target: Target, terminal: Terminal) -> int:
+    from muse_shortcut.api.model import load
+
+    named = options.checkpoint
+    model = load(checkpoint_folder(named, terminal) if named else default_checkpoint(target.domain))
+    for line in model.credits:
+        terminal.result(line)
+    terminal.finish({"credits": model.credits})
+    return 0
 
 
 def _refuse_request_options(options: GenerateOptions, target: Target) -> None:

@@ -126,6 +126,7 @@ class GenerateOptions:
     checkpoint: str | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     engine: Literal["auto", "native", "torch"] | None
+    credits: bool
     quiet: bool
     json: bool
 
@@ -242,6 +243,11 @@ def build_parser(program: str) -> CommandLine:
         choices=["auto", "native", "torch"],
         default=None,
         help="compute the steps in compiled C (native) or with torch; auto, the default, uses C where it can",
+    )
+    model.add_argument(
+        "--credits",
+        action="store_true",
+        help="print the sources of the training data and whom to name, and exit",
     )
     parser.add_terminal_options(json="files, seed, lengths of prompt and continuations, ranking")
     return parser

@@ -96,13 +96,16 @@ class Licence:
     url: str
     weights_may_ship: bool
     note: str = ""
+    credit: str = ""
+    """Whom to name with the weights."""
 
     def __post_init__(self) -> None:
         _require_text("licence.name", self.name)
         _require(_is_web_address(self.url), "licence.url", self.url, "an http or https address")
         shippable = isinstance(self.weights_may_ship, bool)
         _require(shippable, "licence.weights_may_ship", self.weights_may_ship, "true or false")
-        _require(isinstance(self.note, str), "licence.note", self.note, "text")
+        for name, text in (("note", self.note), ("credit", self.credit)):
+            _require(isinstance(text, str), f"licence.{name}", text, "text")
 
 
 @dataclass(frozen=True, kw_only=True)

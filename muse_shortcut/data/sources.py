@@ -88,6 +88,7 @@ def describe_source(recipe: Recipe | None, files: int) -> dict[str, Any]:
         "files": files,
         "licence": recipe.licence.name,
         "weights_may_ship": recipe.licence.weights_may_ship,
+        "credit": recipe.licence.credit,
     }
 
 
