@@ -249,6 +249,12 @@ class PartsDomain(BarsDomain):
     def styled(self, ids: Ids, style: str) -> Ids:
         return self.tokenizer.styled(ids, style)
 
+    def labels_after(
+        self, ids: Ids, stream: int, others: Sequence[int], prompt: Prompt[Score] | None = None
+    ) -> list[str]:
+        listed, clock = ids[:, 0].tolist(), clock_of(prompt and prompt.clock)
+        return [self.tokenizer.label_after(listed, other, clock) for other in others]
+
     def timed(self, prompt: Prompt[Score], constraints: Constraints | None = None) -> Prompt[Score]:
         style = MidiConstraints.of(constraints).style
         return super().timed(replace(prompt, ids=self.styled(prompt.ids, style)) if style else prompt, constraints)

@@ -170,6 +170,11 @@ class PartsTokenizer(MidiTokenizer):
         ratio = TICKS / piece.ticks_per_quarter
         return FileNotes(players(piece), lambda ticks: ticks * ratio)
 
+    def label_after(self, ids: list[int], other: int, clock: Clock | None = None) -> str:
+        """Return the label of an id that follows some ids."""
+        reading = PartsReading(np.array([*ids, other], dtype=np.int64), self.tables)
+        return parts_label(reading, len(ids), self.tables, clock)[0]
+
     def describe_list(
         self, ids: list[int], clock: Clock | None = None, prompt_length: int = 0, file: FileNotes | None = None
     ) -> list[Token]:
