@@ -32,8 +32,8 @@ STYLES = (
     "electronic", "game", "folk", "drums",
 )  # fmt: skip
 """Styles of music that a tokenizer in parts knows; "any" where the style is not known."""
-ANCHORS = ("dynamics", "density")
-"""What a continuation in parts can hold: velocities, and notes per second."""
+ANCHORS = ("dynamics", "register", "density")
+"""What a continuation in parts can hold: velocities, pitches, and notes per second."""
 BUILT_IN = {
     "midi": DomainInfo(
         title="Music",

@@ -1,9 +1,9 @@
-"""Anchors: what a prompt fixes and a model forgets. Loudness and density of a continuation are running means, and a
-bias on the logits leads them back to those of the prompt.
+"""Anchors: what a prompt fixes and a model forgets. Loudness, register and density of a continuation are running means,
+and a bias on the logits leads them back to those of the prompt.
 
-A model of a few million parameters drifts: it gets louder, and its notes more frequent. The bias is proportional to the
-deviation, and 0 without one. It tilts the distribution only as far as a mean has moved, so that a crescendo or a pause
-remains possible.
+A model of a few million parameters drifts: it gets louder and higher, and its notes more frequent. The bias is
+proportional to the deviation, and 0 without one. It tilts the distribution only as far as a mean has moved, so that a
+crescendo or a pause remains possible.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from muse_tokenizers.midi.parts_reading import PartsReading
 from muse_tokenizers.midi.parts_state import NOTHING, PartsState
-from muse_tokenizers.midi.parts_vocabulary import PLAYERS, PartsKind, PartsTables
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, PartsKind, PartsTables
 
 __all__ = ["Anchors"]
 
 _NOTES = 24
-"""Notes of a player over which its velocity is averaged."""
+"""Notes of a player over which its velocity and its pitch are averaged."""
 _SECONDS = 6.0
 """Seconds over which the density is averaged."""
 _PROMPT_SECONDS = 20.0
 """Seconds at the end of a prompt that are its density."""
-_LEAST_DEVIATION = 8.0
-"""Least standard deviation of velocities: that of a score is 0."""
+_LEAST_DEVIATION = np.array([8.0, 5.0])
+"""Least standard deviation of velocities, which in a score is 0, and of pitches."""
 _MOST = 3.0
 """Largest bias in nats."""
 
@@ -44,13 +44,14 @@ class Anchors:
             count: Number of candidates C.
         """
         self._tables = tables
-        self._dynamics, self._density = ("dynamics" in names), ("density" in names)
+        self._names = frozenset(names)
         notes = reading.notes
-        self._mean, self._deviation = np.zeros(PLAYERS), np.full(PLAYERS, _LEAST_DEVIATION)
+        # (players, 2): velocity and pitch.
+        self._mean, self._deviation = np.zeros((PLAYERS, 2)), np.ones((PLAYERS, 2))
         for player in set(notes.player.tolist()):
-            own = notes.velocity[notes.player == player]
-            self._mean[player] = own.mean()
-            self._deviation[player] = max(float(own.std()), _LEAST_DEVIATION)
+            own = np.stack([notes.velocity, notes.pitch], axis=1)[notes.player == player]
+            self._mean[player] = own.mean(axis=0)
+            self._deviation[player] = np.maximum(own.std(axis=0), _LEAST_DEVIATION)
         self._heard = np.isin(np.arange(PLAYERS), notes.player)
         end = int(reading.tick[-1]) if len(reading.tick) else 0
         begin = max(end - _PROMPT_SECONDS / seconds_per_tick, int(notes.tick.min(initial=end)))
@@ -63,10 +64,16 @@ class Anchors:
         positions = tables.ids[PartsKind.Position]
         self._first, self._count = int(positions[0]), len(positions)
 
-    def struck(self, rows: NDArray[np.int64], players: NDArray[np.int64], velocities: NDArray[np.int64]) -> None:
+    def struck(
+        self,
+        rows: NDArray[np.int64],
+        players: NDArray[np.int64],
+        velocities: NDArray[np.int64],
+        pitches: NDArray[np.int64],
+    ) -> None:
         """Add a note of one candidate each."""
         level = self._level[rows, players]
-        self._level[rows, players] = level + (velocities - level) / _NOTES
+        self._level[rows, players] = level + (np.stack([velocities, pitches], axis=1) - level) / _NOTES
         self._recent[rows] += 1.0
 
     def waited(self, rows: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
@@ -76,9 +83,11 @@ class Anchors:
     def bias(self, state: PartsState) -> NDArray[np.float64] | None:
         """Return what is added to the logits, (C, V); None for nothing."""
         found = np.zeros((len(state.kind), len(self._tables.kind)))
-        if self._dynamics:
+        if "dynamics" in self._names:
             self._bias_velocities(state, found)
-        if self._density and self._rate:
+        if "register" in self._names:
+            self._bias_pitches(state, found)
+        if "density" in self._names and self._rate:
             self._bias_time(state, found)
         return found if found.any() else None
 
@@ -89,10 +98,22 @@ class Anchors:
         levels = state.velocity[rows, players]
         rows, players, levels = (column[levels != NOTHING] for column in (rows, players, levels))
         ids = self._tables.ids[PartsKind.Velocity]
-        # For a normal distribution this moves the mean by the deviation from that of the prompt.
-        slope = (self._mean[players] - self._level[rows, players]) / self._deviation[players] ** 2
         step = self._tables.number[ids] - self._tables.number[levels][:, None]
-        bias[np.ix_(rows, ids)] = np.clip(slope[:, None] * step, -_MOST, _MOST)
+        bias[np.ix_(rows, ids)] = np.clip(self._slopes(rows, players)[:, :1] * step, -_MOST, _MOST)
+
+    def _bias_pitches(self, state: PartsState, bias: NDArray[np.float64]) -> None:
+        players = np.maximum(state.player, 0)
+        rows = np.flatnonzero(self._heard[players] & (state.player // PARTS != DRUM_KIT) & (state.player >= 0))
+        players = players[rows]
+        ids = self._tables.ids[PartsKind.Pitch]
+        step = np.arange(len(ids)) - self._level[rows, players, 1:]
+        bias[np.ix_(rows, ids)] = np.clip(self._slopes(rows, players)[:, 1:] * step, -_MOST, _MOST)
+
+    def _slopes(self, rows: NDArray[np.int64], players: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the bias per unit of velocity and of pitch, (R, 2). Of a normal distribution it moves the mean by as
+        much as the running mean has left that of the prompt."""
+        slopes: NDArray[np.float64] = (self._mean[players] - self._level[rows, players]) / self._deviation[players] ** 2
+        return slopes
 
     def _bias_time(self, state: PartsState, bias: NDArray[np.float64]) -> None:
         denser = np.log((self._recent + 1.0) / (self._rate * _SECONDS + 1.0))
