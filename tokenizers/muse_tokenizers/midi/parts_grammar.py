@@ -357,9 +357,8 @@ class PartsGrammar(Grammar):
         state.sounding[rows, player] += 1
         state.notes[rows] += 1
         levels = state.velocity[rows, player]
-        self._anchors.struck(
-            rows, player, np.where(levels == NOTHING, DEFAULT_VELOCITY, self._tables.number[levels]), state.pitch[rows]
-        )
+        velocities = np.where(levels == NOTHING, DEFAULT_VELOCITY, self._tables.number[levels])
+        self._anchors.struck(rows, player, velocities, state.pitch[rows])
         for row in rows:
             self._loops[row].strike(int(state.position[row]), int(state.player[row]), int(state.pitch[row]))
 
