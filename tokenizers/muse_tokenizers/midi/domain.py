@@ -238,10 +238,12 @@ class PartsDomain(BarsDomain):
         if piece is None:
             return self.timed(Prompt(ids=begin, piece=None))
         tables = self.tokenizer.tables
-        bars, tick, split_point = self._bar_line(piece, length)
-        # The header and the parts are those of the prompt, whatever follows it.
+        whole = PartsEvents.of(piece, tables)
+        bars, tick, split_point = self._bar_line(whole, piece, length)
+        # The header and the parts are those of the prompt, whatever follows it. Its bars are those of the piece: the
+        # last one can be shorter than its time signature.
         clipped = clip_score(piece, ceil(self._tick_in(piece, tick - 0.5)))
-        ids = PartsEvents.of(clipped, tables, tick - 1).ids(tables, bars=bars)
+        ids = PartsEvents.of(clipped, tables, whole.bars_before(bars)).ids(tables, bars=bars)
         kept = np.concatenate([begin, ids[:, None]])
         at = round(self._tick_in(piece, tick))
         return self.timed(Prompt(ids=kept, piece=clipped, split_point=split_point, split_index=at))
@@ -262,13 +264,12 @@ class PartsDomain(BarsDomain):
     def default_constraints(self) -> MidiConstraints:
         return replace(super().default_constraints(), hold=ANCHORS)
 
-    def _bar_line(self, piece: Score, length: float | None) -> tuple[int, int, float]:
+    def _bar_line(self, events: PartsEvents, piece: Score, length: float | None) -> tuple[int, int, float]:
         """Return the bar line at which a piece is to be continued: number of bars before it, tick and seconds."""
-        events = PartsEvents.of(piece, self.tokenizer.tables)
         return self.tokenizer.split(events, length, file_clock(piece, TICKS))
 
     def find_split_point(self, piece: Score, length: float) -> float:
-        return self._bar_line(piece, length)[2]
+        return self._bar_line(PartsEvents.of(piece, self.tokenizer.tables), piece, length)[2]
 
     def _tick_in(self, piece: Score, tick: float) -> float:
         return _without_rounding_error(tick * piece.ticks_per_quarter / TICKS)

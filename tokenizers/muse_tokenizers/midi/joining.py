@@ -108,9 +108,12 @@ def join_in_beats(
     if tempos is None:
         tempos = [(tempo.time, tempo.mspq) for tempo in continuation.tempos if tempo.time >= start]
     _append_tempos(joined, [(moved(tick), microseconds) for tick, microseconds in tempos])
-    for signature in continuation.time_signatures:
-        if signature.time >= start and _bar(signature) != _bar_in_force(joined):
-            joined.time_signatures.append(_at(signature, moved(signature.time)))
+    # After a bar that the split point cuts short, a time signature says so, even if it is that of the prompt.
+    cut_short = not _is_bar_line(prompt, split_point)
+    for signature in continuation.time_signatures[_in_force(continuation, start) :]:
+        begins = signature.time <= start and cut_short
+        if begins or (signature.time >= start and _bar(signature) != _bar_in_force(joined)):
+            joined.time_signatures.append(_at(signature, moved(max(signature.time, start))))
     _append_tracks(joined, split_point * factor, continuation, start, moved, find or _tracks_like)
     return joined
 
@@ -225,6 +228,21 @@ def _spanning(event: Any, moved: Callable[[int], int]) -> Any:
     start, end = moved(event.time), moved(event.end)
     event.time, event.duration = start, max(end - start, 1)
     return event
+
+
+def _in_force(score: Score, tick: int) -> int:
+    """Return the number of the time signature that is in force at a tick."""
+    return max(sum(signature.time <= tick for signature in score.time_signatures) - 1, 0)
+
+
+def _is_bar_line(score: Score, tick: int) -> bool:
+    """Whether a bar begins at a tick, on a grid of eighths; bars of more than two whole notes are divided."""
+    quarter, signatures = score.ticks_per_quarter, score.time_signatures
+    before = signatures[_in_force(score, tick)] if signatures else None
+    begin, length = (before.time, 8 * _bar(before)) if before and before.time <= tick else (0, 8.0)
+    eighths = round(2 * tick / quarter) - round(2 * begin / quarter)
+    bar = max(1, round(length))
+    return (eighths % bar) % (8 if bar > 16 else bar) == 0
 
 
 def _bar(signature: Any) -> float:

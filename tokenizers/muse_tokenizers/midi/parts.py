@@ -95,7 +95,7 @@ class PartsTokenizer(MidiTokenizer):
             return replace(clock, start=tempo, scale=tempo / nominal)
         reading = PartsReading(np.array(ids, dtype=np.int64), tables)
         pace = pace_of(piece, split_index)
-        prevailing = PartsEvents.of(piece, tables).prevailing(len(reading.lines) - 1)
+        prevailing = PartsEvents.of(piece, tables, reading.whole_bars).prevailing(len(reading.lines) - 1)
         here, last = tables.nearest_ratios(np.array([pace.prevailing, pace.last]) / prevailing)
         start = pace.prevailing if here == last else pace.last
         return replace(

@@ -30,6 +30,8 @@ _PERFORMED = 0.2
 are."""
 _UP, _DOWN, _NOTE = 0, 1, 2
 """Events, in their order at one position."""
+Bars = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Bar lines (B,), and the indices (B,) of their time signatures in `SIGNATURES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +41,18 @@ class PartsEvents:
     events: NDArray[np.int64]
     """(N, 6): tick, kind, player, pitch, ticks, velocity; sorted as they are encoded."""
     lines: NDArray[np.int64]
-    """(B,) bar lines, the last of them at or after the last event."""
+    """(B,) bar lines, up to the last event or a given bar line."""
     signatures: NDArray[np.int64]
     """(B,) index of their time signature in `SIGNATURES`."""
     tempos: NDArray[np.float64]
     """(B,) mean beats per minute of each bar."""
 
     @classmethod
-    def of(cls, score: Score, tables: PartsTables, end: int = 0) -> PartsEvents:
-        """Read a score, with bars up to its last event, or up to tick `end` if that is later."""
+    def of(cls, score: Score, tables: PartsTables, bars: Bars | None = None) -> PartsEvents:
+        """Read a score, with bars up to its last event, or with those given."""
         events = _without_overlaps(_events(score), tables)
         events = events[np.lexsort((events[:, 3], events[:, 2], events[:, 1], events[:, 0]))]
-        lines, signatures = _bars(score, int(events[:, 0].max(initial=end)))
+        lines, signatures = _bars(score, int(events[:, 0].max(initial=0))) if bars is None else bars
         return cls(events, lines, signatures, _bar_tempos(score, lines, signatures))
 
     def ids(self, tables: PartsTables, *, style: int = 0, bars: int | None = None) -> NDArray[np.int64]:
@@ -62,7 +64,7 @@ class PartsEvents:
             bars: Number of bars; None for all. With a number, the id of the bar after them is the last one.
         """
         count = len(self.lines) if bars is None else bars
-        inside = self.events[:, 0] < (self.lines[count] if count < len(self.lines) else np.inf)
+        inside = self.events[:, 0] < (self.lines[count] if count < len(self.lines) else self.end)
         events, onsets = self.events[inside], self.events[inside & (self.events[:, 1] == _NOTE), 0]
         performed = len(onsets) > 0 and (onsets % 2).mean() >= _PERFORMED
         prevailing = self.prevailing(count)
@@ -93,6 +95,10 @@ class PartsEvents:
         """Return the bar line after the last bar."""
         beats, unit = SIGNATURES[self.signatures[-1]]
         return int(self.lines[-1] + TICKS * 4 * beats // unit)
+
+    def bars_before(self, number: int) -> Bars:
+        """Return the first bars."""
+        return self.lines[:number], self.signatures[:number]
 
     def prevailing(self, bars: int) -> float:
         """Return the tempo of the first bars that holds for half of them, in beats per minute."""
@@ -169,7 +175,7 @@ def _without_overlaps(events: NDArray[np.int64], tables: PartsTables) -> NDArray
     return events
 
 
-def _bars(score: Score, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _bars(score: Score, end: int) -> Bars:
     """Return the bar lines (B,) up to tick `end`, on a grid of eighths, and the indices (B,) of their time signatures.
 
     A bar ends where another time signature begins, and one of more than 16 eighths is divided.

@@ -15,7 +15,7 @@ from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.parts_anchors import Anchors
 from muse_tokenizers.midi.parts_reading import DEFAULT_VELOCITY, PartsReading
 from muse_tokenizers.midi.parts_state import NOTHING, PartsState, loops_of, state_of
-from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
+from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, DRUM_TICKS, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
 
 __all__ = ["PartsGrammar"]
 
@@ -176,7 +176,7 @@ class PartsGrammar(Grammar):
         later = np.arange(len(tables.ids[PartsKind.Position]))
         inside = (later > state.position[:, None]) & (later < state.bar_ticks[:, None])
         if self._silence is not None:
-            left = (self._silence - state.quiet) / state.seconds_per_tick
+            left = np.maximum(self._silence - state.quiet, 0.0) / state.seconds_per_tick
             room = np.maximum(state.now, state.heard) + left + 1e-6 - state.bar_start
             inside &= later <= room[:, None]
             # The first bar begins at 0.
@@ -196,9 +196,9 @@ class PartsGrammar(Grammar):
         free &= (known & self._players[player])[:, None]
         mask[:, ids[PartsKind.Pitch]] &= free & ~drums
         mask[:, ids[PartsKind.PitchDrum]] &= free & drums
-        first = playable[:, ::PARTS].copy()
-        first[rows[known], program[known]] = False
-        mask[:, ids[PartsKind.Program]] &= first
+        programs = playable.reshape(len(rows), -1, PARTS).any(axis=2)
+        programs[rows[known], program[known]] = False
+        mask[:, ids[PartsKind.Program]] &= programs
         others = playable[rows[:, None], program[:, None] * PARTS + np.arange(PARTS)] & (known[:, None] & ~drums)
         others[rows, part] = False
         mask[:, ids[PartsKind.Part]] &= others
@@ -337,8 +337,9 @@ class PartsGrammar(Grammar):
 
     def _take_drum(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._take_pitch(rows, ids)
-        # A drum can be struck again at the next tick.
+        # A drum can be struck again at the next tick, but is heard for longer.
         self._sound(rows, np.ones(len(rows), dtype=np.int64))
+        self._state.heard[rows] = np.maximum(self._state.heard[rows], self._state.now[rows] + DRUM_TICKS)
 
     def _take_velocity(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._state.velocity[rows, self._state.player[rows]] = ids

@@ -109,6 +109,12 @@ class PartsReading:
         found[order] = np.where(known, self._tables.number[following], DEFAULT_VELOCITY)
         return found
 
+    @property
+    def whole_bars(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the lines of all bars but the last, and the indices of their time signatures in `SIGNATURES`."""
+        last = np.flatnonzero(self.kind == PartsKind.Bar)[1:] - 1
+        return self.lines[:-1], self.signature[last]
+
     def signatures(self) -> list[tuple[int, int]]:
         """Return the time signatures as (tick, index in `SIGNATURES`), without repetitions."""
         at = np.flatnonzero(self.kind == PartsKind.TimeSig)

@@ -77,8 +77,8 @@ def state_of(ids: NDArray[np.int64], tables: PartsTables) -> PartsState:
         down = reading.kind[index] == PartsKind.Pedal
         pressed[0, max(int(reading.player[index]), 0) // PARTS] = reading.tick[index] if down else NOTHING
     velocity = np.full((1, PLAYERS), NOTHING, dtype=np.int64)
-    levels = tables.velocities(notes.velocity)
-    velocity[0, notes.player] = levels
+    for index in np.flatnonzero(reading.kind == PartsKind.Velocity).tolist():
+        velocity[0, max(int(reading.player[index]), 0)] = ids[index]
     heard = np.zeros((1, PLAYERS), dtype=bool)
     heard[0, notes.player] = True
     tempos = ids[reading.kind == PartsKind.Tempo]

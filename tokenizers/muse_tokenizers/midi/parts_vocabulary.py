@@ -32,6 +32,7 @@ from muse_tokenizers.midi.vocabulary import Vocabulary
 
 __all__ = [
     "DRUM_KIT",
+    "DRUM_TICKS",
     "ORIGINS",
     "PARTS",
     "PLAYERS",
