@@ -34,6 +34,7 @@ def audio() -> Domain[Any]:
 
 
 EXAMPLES = {
+    "parts": Example(lambda: domain("parts"), lambda: [scale(), band()], b"no piece"),
     "remi": Example(lambda: domain("remi"), lambda: [scale(), band()], b"no piece"),
     "performance": Example(lambda: domain("performance"), lambda: [scale(), band()], b"no piece"),
     "bpe": Example(bpe, lambda: [VERSES, MANY_WRITINGS], b"\0\1 no text"),

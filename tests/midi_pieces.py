@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -213,6 +213,8 @@ class Reading:
     tempos: list[tuple[int, float]] = field(default_factory=list)
     presses: list[tuple[int, int, int | None]] = field(default_factory=list)
     """(program, down, up); None if the pedal is still down at the end."""
+    parts: list[int] = field(default_factory=list)
+    """The part of each note, of scores in parts."""
 
 
 def read_remi(tokens: list[str]) -> Reading:
@@ -303,9 +305,6 @@ def read_performance(tokens: list[str]) -> Reading:
         index += 1
     found.notes += [(0, onset, now + 50 - onset, pitch, velocity) for pitch, (onset, velocity) in sounding.items()]
     return found
-
-
-READERS: dict[str, Callable[[list[str]], Reading]] = {"remi": read_remi, "performance": read_performance}
 
 
 def grammar_of(

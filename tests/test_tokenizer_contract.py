@@ -163,8 +163,11 @@ def test_variations_are_maps_of_ids_the_first_of_which_changes_nothing(some: Dom
     assert variations.maps.shape[1] == some.tokenizer.vocabulary_size
     assert (variations.maps[0] == everything).all()
     assert variations.valid[0].all()
+    names = some.tokenizer.vocabulary()
+    # At the ends of a scale two velocities or two tempos become one, and every style can become "any".
+    distinct = np.array([not name.startswith(("Velocity", "BaseTempo", "Style")) for name in names])
     for moved, valid in zip(variations.maps, variations.valid, strict=True):
-        assert len(set(moved[valid].tolist())) == valid.sum()
+        assert len(set(moved[valid & distinct].tolist())) == (valid & distinct).sum()
         assert set(moved.tolist()) <= set(everything.tolist())
         assert all(moved[i] == i and valid[i] for i in (some.tokenizer.pad, some.tokenizer.begin, some.tokenizer.end))
 
