@@ -31,8 +31,9 @@ def _silences(score: Any) -> list[float]:
 
 @pytest.mark.parametrize("silence", [0.3, 2.0])
 @pytest.mark.parametrize("taste", [0.0, 2.0])
-def test_no_silence_is_longer_than_allowed(silence: float, taste: float) -> None:
-    name, midi = "remi", domain("remi")
+@pytest.mark.parametrize("name", ["parts", "remi"])
+def test_no_silence_is_longer_than_allowed(name: str, silence: float, taste: float) -> None:
+    midi = domain(name)
     constraints = MidiConstraints(seconds=FOREVER, silence=silence)
     bounded = draw(grammar_of(name, 8, constraints), 400, seed=1, kind_of=kinds(midi), spread=taste)
     free = draw(grammar_of(name, 8, MidiConstraints(seconds=FOREVER)), 400, seed=1, kind_of=kinds(midi), spread=taste)
@@ -280,10 +281,11 @@ def test_bars_of_nothing_between_are_part_of_the_loop(pattern: str, most: int) -
     assert _loop(midi, [midi.tokenizer.begin, *written], 0.0) <= most
 
 
-def test_candidates_watch_each_for_itself() -> None:
-    midi = domain("remi")
-    ids = draw(grammar_of("remi", 6, MidiConstraints(seconds=FOREVER, repeats=1)), 300, seed=3)
-    alone = draw(grammar_of("remi", 6, MidiConstraints(seconds=FOREVER)), 300, seed=3)
+@pytest.mark.parametrize("name", ["parts", "remi"])
+def test_candidates_watch_each_for_itself(name: str) -> None:
+    midi = domain(name)
+    ids = draw(grammar_of(name, 6, MidiConstraints(seconds=FOREVER, repeats=1)), 300, seed=3)
+    alone = draw(grammar_of(name, 6, MidiConstraints(seconds=FOREVER)), 300, seed=3)
     assert ids.shape == alone.shape
     for candidate in ids:
         assert _loop(midi, candidate[:, 0].tolist(), 0.0) <= 1
@@ -291,13 +293,16 @@ def test_candidates_watch_each_for_itself() -> None:
 
 @pytest.mark.parametrize("wish", [{"key": "0", "instruments": ("0",)}, {"tempo": 20}, {"tempo": 260}])
 @pytest.mark.parametrize("silence", [0.001, 0.5])
-def test_bounds_and_narrow_constraints_together_never_lead_to_a_dead_end(wish: dict[str, Any], silence: float) -> None:
+@pytest.mark.parametrize("name", ["parts", "remi"])
+def test_bounds_and_narrow_constraints_together_never_lead_to_a_dead_end(
+    name: str, wish: dict[str, Any], silence: float
+) -> None:
     """`draw` asserts that something is allowed at every step."""
     constraints = MidiConstraints(**wish, seconds=FOREVER, silence=silence, repeats=1)
-    kind_of = kinds(domain("remi"))
-    bar = np.array([name.startswith("Bar") for name in domain("remi").tokenizer.vocabulary()])
+    kind_of = kinds(domain(name))
+    bar = np.array([name.startswith("Bar") for name in domain(name).tokenizer.vocabulary()])
     for kind in (kind_of, np.where(bar, 20, kind_of)):
-        draw(grammar_of("remi", 8, constraints), 400, seed=1, kind_of=kind, spread=3.0)
+        draw(grammar_of(name, 8, constraints), 400, seed=1, kind_of=kind, spread=3.0)
 
 
 def test_real_time_has_no_bars_that_could_repeat() -> None:

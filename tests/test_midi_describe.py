@@ -78,22 +78,24 @@ def test_a_performance_is_described_in_real_time() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["remi", "performance"])
+@pytest.mark.parametrize("name", ["parts", "remi", "performance"])
 def test_the_ids_of_a_note_share_its_number_and_its_span(name: str) -> None:
     groups: dict[int, list[Token]] = {}
     for token in described(name, band()):
         if token.note is not None:
             groups.setdefault(token.note, []).append(token)
-    kinds = {"remi": ["pitch", "velocity", "duration"], "performance": ["pitch", "velocity", "note off"]}[name]
+    kinds = {"performance": ["pitch", "velocity", "note off"]}.get(name, ["pitch", "velocity", "duration"])
     assert list(groups) == list(range(domain(name).tokenizer.decode(domain(name).tokenizer.encode(band())).note_num()))
     for group in groups.values():
-        assert [token.kind.replace("drum", "pitch") for token in group] == kinds
+        found = [token.kind.replace("drum", "pitch") for token in group]
+        # A score in parts does not repeat a velocity, and its drums have no duration.
+        assert found == [kind for kind in kinds if kind in found] if name == "parts" else found == kinds
         assert len({token.start for token in group[:2]}) == 1
         assert len({token.end for token in group}) == 1
         assert group[0].end > group[0].start
 
 
-@pytest.mark.parametrize("name", ["remi", "performance"])
+@pytest.mark.parametrize("name", ["parts", "remi", "performance"])
 def test_spans_never_run_back(name: str) -> None:
     starts = [token.start for token in described(name, band())]
     assert starts == sorted(starts)
@@ -146,14 +148,16 @@ def shift_of(vocabulary: list[str], moved: Ids) -> int:
     return int(vocabulary[moved[at]].split("_")[1]) - 60
 
 
-@pytest.mark.parametrize("name", ["remi", "performance"])
+@pytest.mark.parametrize("name", ["parts", "remi", "performance"])
 def test_a_transposed_piece_decodes_to_transposed_notes_and_the_same_drums(name: str) -> None:
     midi = domain(name)
     score = make_score({0: [(i, 1, 20 + 8 * i, 63) for i in range(8)], DRUMS: [(i, 1, 36, 63) for i in range(8)]})
     ids = midi.tokenizer.encode(score)
     variations = midi.variations()
     plain = note_rows(midi.tokenizer.decode(ids))
-    for moved, valid in zip(variations.maps, variations.valid, strict=True):
+    # Those of scores in parts change tempos and velocities too: see `test_midi_parts`.
+    step = 30 if name == "parts" else 1
+    for moved, valid in zip(variations.maps[::step], variations.valid[::step], strict=True):
         assert valid[ids].all()
         shift = shift_of(midi.tokenizer.vocabulary(), moved)
         assert note_rows(midi.tokenizer.decode(moved[ids])) == [

@@ -33,7 +33,7 @@ from muse_tokenizers.base import Ids, Prompt
 from muse_tokenizers.midi.constraints import MidiConstraints
 
 RESOLUTIONS = (24, 96, 220, 480, 960, 1024, 32767)
-NAMES = ("remi", "performance")
+NAMES = ("parts", "remi", "performance")
 
 
 def events(score: Any, before: int | None = None) -> dict[str, list[Any]]:
