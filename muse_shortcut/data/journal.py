@@ -37,6 +37,8 @@ class Entry:
     """Length in the unit of the domain."""
     part: tuple[int, int] | None = None
     """Byte range in the file, if the piece is not the whole file."""
+    style: str = "any"
+    """Style that is in its ids."""
     reason: str | None = None
     """Why it was rejected; None if it was accepted."""
     warnings: tuple[str, ...] = ()

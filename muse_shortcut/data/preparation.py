@@ -145,7 +145,7 @@ def _is_known(journal: Journal, file: SourceFile) -> bool:
         stat = file.path.stat()
     except OSError:
         return False
-    if entry is None or list(entry.part or ()) != list(file.part or ()):
+    if entry is None or list(entry.part or ()) != list(file.part or ()) or entry.style != file.style:
         return False
     return (entry.size, entry.modified) == (stat.st_size, stat.st_mtime_ns)
 
@@ -187,7 +187,7 @@ class _Read:
 
     @classmethod
     def of(cls, file: SourceFile) -> _Read:
-        entry = Entry(name=file.name, size=0, modified=0, part=file.part, reason=file.reason)
+        entry = Entry(name=file.name, size=0, modified=0, part=file.part, style=file.style, reason=file.reason)
         try:
             stat = file.path.stat()
             entry = replace(entry, size=stat.st_size, modified=stat.st_mtime_ns)

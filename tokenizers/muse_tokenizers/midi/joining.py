@@ -232,7 +232,8 @@ def _spanning(event: Any, moved: Callable[[int], int]) -> Any:
 
 def _in_force(score: Score, tick: int) -> int:
     """Return the number of the time signature that is in force at a tick."""
-    return max(sum(signature.time <= tick for signature in score.time_signatures) - 1, 0)
+    earlier = [signature for signature in score.time_signatures if signature.time <= tick]
+    return max(len(earlier) - 1, 0)
 
 
 def _is_bar_line(score: Score, tick: int) -> bool:
@@ -240,8 +241,8 @@ def _is_bar_line(score: Score, tick: int) -> bool:
     quarter, signatures = score.ticks_per_quarter, score.time_signatures
     before = signatures[_in_force(score, tick)] if signatures else None
     begin, length = (before.time, 8 * _bar(before)) if before and before.time <= tick else (0, 8.0)
-    eighths = round(2 * tick / quarter) - round(2 * begin / quarter)
-    bar = max(1, round(length))
+    eighths: int = round(2 * tick / quarter) - round(2 * begin / quarter)
+    bar = max(1, round(float(length)))
     return (eighths % bar) % (8 if bar > 16 else bar) == 0
 
 

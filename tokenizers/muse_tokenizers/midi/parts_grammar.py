@@ -196,7 +196,7 @@ class PartsGrammar(Grammar):
         free &= (known & self._players[player])[:, None]
         mask[:, ids[PartsKind.Pitch]] &= free & ~drums
         mask[:, ids[PartsKind.PitchDrum]] &= free & drums
-        programs = playable.reshape(len(rows), -1, PARTS).any(axis=2)
+        programs: NDArray[np.bool_] = np.any(playable.reshape(len(rows), -1, PARTS), axis=2)
         programs[rows[known], program[known]] = False
         mask[:, ids[PartsKind.Program]] &= programs
         others = playable[rows[:, None], program[:, None] * PARTS + np.arange(PARTS)] & (known[:, None] & ~drums)
