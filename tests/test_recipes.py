@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_recipes import MIDI, TABLE, fields_of_a_recipe, fill, write_recipe
+from small_recipes import MIDI, TABLE, fields_of_a_recipe, fill, make_recipe, write_recipe
+from small_stores import write_music
 
+from muse_shortcut.data.preparation import Preparation, prepare
 from muse_shortcut.data.recipe import (
     ByteSplit,
     FileSplit,
@@ -20,7 +23,12 @@ from muse_shortcut.data.recipe import (
     recipe_names,
 )
 from muse_shortcut.data.scan import scan_files
+from muse_shortcut.data.store import open_store
 from muse_shortcut.errors import RecipeError
+from muse_tokenizers.built_in import STYLES
+from muse_tokenizers.midi.configuration import CONFIGURATIONS
+from muse_tokenizers.midi.domain import MidiDomain
+from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
 SHIPPED = (
     "freedoom", "giantmidi", "groove", "gutenberg", "hauptstimme", "jsb_chorales", "librispeech", "lieder", "ljspeech",
@@ -44,6 +52,38 @@ def test_every_shipped_recipe_loads_and_is_called_like_its_file(name: str) -> No
     assert recipe.name == name
     expected = ("audio", "muse_24khz") if name in SOUND else ("midi", "parts")
     assert (recipe.domain, recipe.tokenizer) == (("text", TEXT[name]) if name in TEXT else expected)
+
+
+def test_a_recipe_of_one_kind_of_music_names_its_style(tmp_path: Path) -> None:
+    styles = {name: load_recipe(name).style for name in SHIPPED}
+    assert (styles["quartets"], styles["maestro"], styles["mutopia"], styles["text8"]) == (
+        *("quartet", "piano", "any", "any"),
+    )
+    assert set(styles.values()) <= set(STYLES)
+    files = scan_files(fill(tmp_path, "POP909/001/001.mid"), load_recipe("pop909"), MIDI)
+    assert [file.style for file in files] == ["pop"]
+    assert [file.style for file in scan_files(tmp_path, None, MIDI)] == ["any"]
+
+
+def test_pieces_in_parts_begin_with_the_style_of_their_recipe(tmp_path: Path) -> None:
+    music, domain = write_music(tmp_path / "music", pieces=3), MidiDomain.of(MidiTokenizer.of(CONFIGURATIONS["parts"]))
+    how = Preparation(workers=0, seed=0, held_out=0.2, source={})
+
+    def styles(style: str, stop: bool = False) -> set[str]:
+        recipe = replace(make_recipe(RandomSplit(group_by="file")), style=style)
+
+        def progress(files: int, _tokens: int, _rejects: int) -> None:
+            if stop and files == 2:
+                raise KeyboardInterrupt
+
+        prepare([scan_files(music, recipe, domain.info.suffixes)], domain, tmp_path / "store", how, progress)
+        store, names = open_store(tmp_path / "store"), domain.tokenizer.vocabulary()
+        return {names[store.tokens[start + 2, 0]] for start in store.offsets[:-1].tolist()}
+
+    with pytest.raises(KeyboardInterrupt):
+        styles("folk", stop=True)
+    # The files that were done have another style.
+    assert styles("pop") == {"Style_pop"}
 
 
 def test_no_recipe_whose_licence_forbids_it_lets_weights_ship() -> None:
@@ -195,6 +235,7 @@ WRONG_FIELDS = [
     ("include", ["a\\*"], f"is 'a\\\\*'; allowed: {LIST}"),
     ("exclude", ["a/../../b"], f"is 'a/../../b'; allowed: {LIST}"),
     ("exclude", [7], f"is 7; allowed: {LIST}"),
+    ("style", "polka", f"is 'polka'; allowed: {', '.join(STYLES)}"),
     ("tokenizer", None, "is None; allowed: a name of small letters, digits, _ and -"),
     ("licence", "MIT", "is 'MIT'; allowed: a mapping of fields"),
     ("licence.name", "", "is ''; allowed: some text"),
