@@ -251,6 +251,9 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the forward pass; auto uses bfloat16 if the hardware gains by it; on a CPU that is measured for half
     a second when training starts."""
+    threads: int = 0
+    """CPU: threads that each compute the gradient of a share of a batch's windows; 0 for one per core, up to 16. It is
+    recorded in the run and kept when it is resumed. With dropout or compile there is one."""
     compile: bool = False
     """Compile the model with torch.compile."""
     tensorboard: bool = True
@@ -273,6 +276,7 @@ class TrainConfig:
             "patience",
             "min_delta",
             "sample_every",
+            "threads",
             "window",
         ):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")

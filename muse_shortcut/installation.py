@@ -15,7 +15,7 @@ from muse_shortcut.shipped import default_checkpoint
 from muse_shortcut.version import __version__
 from muse_tokenizers.plugins import BUILT_IN_DOMAINS
 
-__all__ = ["Finding", "inspect_installation"]
+__all__ = ["Finding", "available_cores", "inspect_installation"]
 
 _PACKAGES = ("torch", "numpy", "miditok", "symusic", "soundfile", "soxr", "encodec", "tokenizers", "gradio")
 _EXTRAS = {
@@ -61,10 +61,18 @@ def _versions() -> list[Finding]:
     return found
 
 
+def available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    # macOS and Windows.
+    return os.cpu_count() or 1
+
+
 def _devices() -> list[Finding]:
     import torch
 
-    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    cores = available_cores()
     kind = torch.backends.cpu.get_cpu_capability()
     precision = "float32; bfloat16 where muse-train finds it faster"
     found = [Finding(group="devices", name="cpu", value=f"{cores} cores, {kind}; {precision}")]

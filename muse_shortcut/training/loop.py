@@ -23,6 +23,7 @@ from muse_shortcut.config import TrainConfig
 from muse_shortcut.data.batches import TrainingBatches
 from muse_shortcut.errors import TrainingError
 from muse_shortcut.model.loss_mask import loss_mask
+from muse_shortcut.training.gradients import Gradients
 from muse_shortcut.training.log import MetricsLog
 from muse_shortcut.training.optimiser import Optimiser, decay_begins, learning_rate
 from muse_shortcut.training.run import RunFolder, TrainingProgress
@@ -73,6 +74,7 @@ class Trainer:
         *,
         seed: int,
         precision: torch.dtype,
+        threads: int = 1,
     ) -> None:
         """
         Args:
@@ -83,6 +85,7 @@ class Trainer:
             config: Configuration of the training.
             seed: Seed of dropout.
             precision: Data type of the forward pass.
+            threads: Number of threads that share a batch, see `training_threads`.
         """
         self._checkpoint, self._core = checkpoint, checkpoint.core
         self._batches, self._windows, self._run, self._config = batches, windows, run, config
@@ -91,6 +94,7 @@ class Trainer:
         self._forward: Callable[[Tensor], Tensor] = self._core
         if config.compile:
             self._forward = torch.compile(self._core)
+        self._gradients = Gradients(self._core, self._losses, threads)
         self.optimiser = Optimiser(self._core, config)
         self.progress = TrainingProgress()
 
@@ -122,6 +126,12 @@ class Trainer:
             TrainingError: The loss is not a finite number; the last good checkpoint remains.
             OutputError: A file could not be written.
         """
+        with self._gradients.started():
+            return self._train(watch, sample, should_stop)
+
+    def _train(
+        self, watch: Callable[[Status], None], sample: Callable[[int], None], should_stop: Callable[[], bool]
+    ) -> TrainingProgress:
         config, progress = self._config, self.progress
         log = MetricsLog(self._run.folder, progress.step if progress.step else -1, config.tensorboard)
         try:
@@ -180,10 +190,7 @@ class Trainer:
         batches = self._batches(self._window(step))
         for micro in range(config.accumulation):
             inputs, targets = batches((step - 1) * config.accumulation + micro)
-            losses, scored = self._losses(self._put(inputs), self._put(targets))
-            loss = losses.sum() / scored.sum() / config.accumulation
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+            total += self._gradients.add(self._put(inputs), self._put(targets), 1.0 / config.accumulation)
             tokens += inputs.size
         norm = torch.nn.utils.clip_grad_norm_(self._core.parameters(), config.clip or math.inf).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
@@ -212,20 +219,26 @@ class Trainer:
         )
         return losses.view_as(wanted), scored
 
-    @torch.inference_mode()
     def evaluate(self, windows: np.ndarray[Any, Any] | None = None) -> Validation:
         """Evaluate the loss in nats per token on the evaluation windows, or on others (W, T + 1, K)."""
         self._core.eval()
         windows = self._windows if windows is None else windows
         streams = windows.shape[-1]
         total, count = torch.zeros(streams, dtype=torch.float64), torch.zeros(streams, dtype=torch.float64)
-        for start in range(0, len(windows), self._config.batch_size):
-            window = self._put(windows[start : start + self._config.batch_size])
-            losses, scored = self._losses(window[:, :-1], window[:, 1:])
-            total += losses.sum((0, 1)).double().cpu()
-            count += scored.sum((0, 1)).cpu()
+        size = max(1, self._config.batch_size // self._gradients.threads)
+        parts = [windows[start : start + size] for start in range(0, len(windows), size)]
+        for nats, scored in self._gradients.map(self._sums, parts):
+            total += nats
+            count += scored
         by_stream = (total / count.clamp_min(1)).tolist()
         return Validation(nats=float(total.sum() / count.sum().clamp_min(1)), by_stream=tuple(by_stream))
+
+    @torch.inference_mode()
+    def _sums(self, windows: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses in nats and the number of scored targets of windows (W, T + 1, K), (K,) each."""
+        window = self._put(windows)
+        losses, scored = self._losses(window[:, :-1], window[:, 1:])
+        return losses.sum((0, 1)).double().cpu(), scored.sum((0, 1)).cpu()
 
     def _judge(self) -> tuple[Validation, bool]:
         """Evaluate; return the result and whether it is the best so far. Counts evaluations without improvement."""

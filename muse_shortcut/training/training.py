@@ -25,6 +25,7 @@ from muse_shortcut.errors import ArgumentsError, OptionError
 from muse_shortcut.files import write_text
 from muse_shortcut.presets import PRESETS, preset_of
 from muse_shortcut.shipped import named_checkpoint
+from muse_shortcut.training.gradients import training_threads
 from muse_shortcut.training.initialization import fresh_checkpoint, resumed_checkpoint, tuned_checkpoint
 from muse_shortcut.training.loop import Status, Trainer
 from muse_shortcut.training.precision import training_precision
@@ -231,7 +232,11 @@ def _set_up(
 
     precision = training_precision(config.precision, checkpoint.core, checkpoint.facts, resumed=resumed is not None)
     checkpoint.facts["precision"] = str(precision).removeprefix("torch.")
-    trainer = Trainer(checkpoint, batches, windows, run, config, seed=options.seed, precision=precision)
+    threads = training_threads(config, checkpoint.core, checkpoint.facts, resumed=resumed is not None)
+    checkpoint.facts["threads"] = threads
+    trainer = Trainer(
+        checkpoint, batches, windows, run, config, seed=options.seed, precision=precision, threads=threads
+    )
     if resumed is not None:
         trainer.resume()
     plan = TrainingPlan(
