@@ -22,7 +22,8 @@ from muse_shortcut.model.core import Core
 from muse_shortcut.training.gradients import Gradients, training_threads
 
 SHAPE = {
-    "context": 24, "layers": 3, "width": 30, "heads": 3, "feed_forward": 38, "shortcut": {"taps": [1], "feature_width": 17},
+    "context": 24, "layers": 3, "width": 30, "heads": 3, "feed_forward": 38,
+    "shortcut": {"taps": [1], "feature_width": 17},
 }  # fmt: skip
 TRAINING = {
     "max_steps": 9, "batch_size": 5, "accumulation": 2, "warmup_steps": 2, "eval_every": 3, "eval_windows": 7,

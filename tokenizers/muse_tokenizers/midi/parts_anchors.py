@@ -76,6 +76,10 @@ class Anchors:
         self._level[rows, players] = level + (np.stack([velocities, pitches], axis=1) - level) / _NOTES
         self._recent[rows] += 1.0
 
+    def corrected(self, rows: NDArray[np.int64], players: NDArray[np.int64], louder: NDArray[np.int64]) -> None:
+        """Change the velocity of the last note of one candidate each."""
+        self._level[rows, players, 0] += louder / _NOTES
+
     def waited(self, rows: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
         """Let time pass."""
         self._recent[rows] *= np.exp(-np.maximum(seconds, 0.0) / _SECONDS)

@@ -342,7 +342,13 @@ class PartsGrammar(Grammar):
         self._state.heard[rows] = np.maximum(self._state.heard[rows], self._state.now[rows] + DRUM_TICKS)
 
     def _take_velocity(self, rows: NDArray[np.int64], ids: Ids) -> None:
-        self._state.velocity[rows, self._state.player[rows]] = ids
+        state = self._state
+        player = state.player[rows]
+        # A drum has been struck before its velocity is known.
+        drums = self._drums[player] & (state.velocity[rows, player] != NOTHING)
+        louder = self._tables.number[ids] - self._tables.number[state.velocity[rows, player]]
+        self._anchors.corrected(rows[drums], player[drums], louder[drums])
+        state.velocity[rows, player] = ids
 
     def _take_duration(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._sound(rows, self._tables.ticks[ids])
