@@ -108,6 +108,28 @@ def test_a_resumed_training_keeps_its_threads() -> None:
         training_threads(config, core(), {"threads": 0}, resumed=True)
 
 
+def test_the_decay_can_be_brought_forward_before_it_begins(nursery: Nursery, store: Path, tmp_path: Path) -> None:
+    def train(steps: int, decay: int, *more: object) -> Any:
+        file = tmp_path / f"{steps}-{decay}.yaml"
+        training = TRAINING | {"max_steps": steps, "decay_steps": decay}
+        file.write_text(yaml.safe_dump({"model": SHAPE, "train": training}))
+        return nursery.train(
+            "midi", "--data", store, "--out", tmp_path / "run", "--config", file, "--device", "cpu", "--seed", 7, *more
+        )
+
+    assert train(9, 2).code == 0
+    done = train(12, 3, "--resume", "auto")
+    assert done.code == 2
+    assert "--train.decay_steps is 3, but" in done.err
+    # At step 6 the rate is still constant.
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.rmtree(checkpoints / "step-000009")
+    (checkpoints / "latest").write_text("step-000006\n")
+    assert train(9, 3, "--resume", "auto").code == 0
+    rates = [json.loads(line).get("learning_rate") for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert rates[6] == max(rates[1:]) > rates[7] > rates[8]
+
+
 def weights(run: Path) -> bytes:
     return (run / "checkpoints" / "step-000009" / "model.safetensors").read_bytes()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -96,8 +97,9 @@ def resumed_checkpoint(
         f"train.{name}": value for name, value in current_names(trained, TRAIN).items()
     }
     now = {"seed": seed} | {f"train.{field.name}": asdict(train)[field.name] for field in fields(TrainConfig)}
+    free = _FREE | {"decay_steps"} if _is_constant_so_far(facts, trained) and train.decay_steps else _FREE
     for name, value in before.items():
-        if name.removeprefix("train.") not in _FREE and now.get(name) != value:
+        if name.removeprefix("train.") not in free and now.get(name) != value:
             raise ArgumentsError(
                 f"{{{name}}} is {now.get(name)}, but {folder} was trained with {value}; allowed when it is resumed: "
                 f"{value} ({{start}} starts a new training from its weights)",
@@ -109,6 +111,15 @@ def resumed_checkpoint(
             options=("model",),
         )
     return checkpoint
+
+
+def _is_constant_so_far(facts: dict[str, Any], trained: dict[str, Any]) -> bool:
+    """Whether the learning rate has not begun to decay, so that the beginning of the decay can still be chosen."""
+    steps, last, decay = facts.get("steps"), trained.get("max_steps"), trained.get("decay_steps")
+    if not (isinstance(steps, int) and isinstance(last, int) and isinstance(decay, int)):
+        return False
+    # Patience may have begun the decay at any step.
+    return decay > 0 and steps <= last - decay and not trained.get("patience")
 
 
 def _name_of(folder: Path) -> str:
