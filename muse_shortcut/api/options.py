@@ -67,8 +67,8 @@ class Options(TypedDict, total=False):
     style: str | None
     """MIDI: style of the music, such as "chorale", "song", "orchestra". Default: any."""
     hold: str | Sequence[str] | None
-    """MIDI: what is led back to that of the prompt when it drifts: "dynamics", "register", "density", or "none".
-    Default: all three, for checkpoints whose vocabulary is `parts`."""
+    """MIDI: what is led back to that of the prompt when it drifts: "dynamics", "register", "density", "balance" (of
+    the instruments), or "none". Default: all, for checkpoints whose vocabulary is `parts`."""
     temperature: float | None
     """Temperature: values below 1 favour likely ids, values above 1 flatten the distribution. The defaults of this and
     the following options are those of the checkpoint."""

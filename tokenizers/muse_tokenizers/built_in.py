@@ -32,8 +32,8 @@ STYLES = (
     "electronic", "game", "folk", "drums",
 )  # fmt: skip
 """Styles of music that a tokenizer in parts knows; "any" where the style is not known."""
-ANCHORS = ("dynamics", "register", "density")
-"""What a continuation in parts can hold: velocities, pitches, and notes per second."""
+ANCHORS = ("dynamics", "register", "density", "balance")
+"""What a continuation in parts can hold: velocities, pitches, notes per second, and shares of the players."""
 BUILT_IN = {
     "midi": DomainInfo(
         title="Music",

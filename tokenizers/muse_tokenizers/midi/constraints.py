@@ -76,7 +76,7 @@ class MidiConstraints(Constraints):
     """Style of the music, one of `muse_tokenizers.built_in.STYLES`; None for that of the prompt, or any."""
     hold: tuple[str, ...] = ()
     """What is led back to that of the prompt when it drifts: "dynamics" (velocities), "register" (pitches), "density"
-    (notes per second)."""
+    (notes per second), "balance" (shares of the players)."""
 
     rules: int = RULES
     """Version of the rules: 1 for sidecars from before version 2, to reproduce them."""

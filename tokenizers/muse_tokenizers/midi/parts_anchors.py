@@ -1,5 +1,5 @@
-"""Anchors: what a prompt fixes and a model forgets. Loudness, register and density of a continuation are running means,
-and a bias on the logits leads them back to those of the prompt.
+"""Anchors: what a prompt fixes and a model forgets. Loudness, register, density and balance of a continuation are
+running means, and a bias on the logits leads them back to those of the prompt.
 
 A model of a few million parameters drifts: it gets louder and higher, and its notes more frequent. The bias is
 proportional to the deviation, and 0 without one. It tilts the distribution only as far as a mean has moved, so that a
@@ -21,8 +21,12 @@ _NOTES = 24
 """Notes of a player over which its velocity and its pitch are averaged."""
 _SECONDS = 6.0
 """Seconds over which the density is averaged."""
+_BALANCE_SECONDS = 12.0
+"""Seconds over which the shares of the players are averaged."""
 _PROMPT_SECONDS = 20.0
-"""Seconds at the end of a prompt that are its density."""
+"""Seconds at the end of a prompt that are its density and its balance."""
+_FEW = 0.02
+"""Share that is added to both shares, so that a player who is silent for a while is not forced to play."""
 _LEAST_DEVIATION = np.array([8.0, 5.0])
 """Least standard deviation of velocities, which in a score is 0, and of pitches."""
 _MOST = 3.0
@@ -55,12 +59,17 @@ class Anchors:
         self._heard = np.isin(np.arange(PLAYERS), notes.player)
         end = int(reading.tick[-1]) if len(reading.tick) else 0
         begin = max(end - _PROMPT_SECONDS / seconds_per_tick, int(notes.tick.min(initial=end)))
-        inside = int((notes.tick >= begin).sum())
+        recent = notes.tick >= begin
+        inside = int(recent.sum())
         self._rate = inside / max((end - begin) * seconds_per_tick, 1.0) if inside else 0.0
         """Notes per second of the prompt; 0 without one."""
         self._level = np.repeat(self._mean[None], count, axis=0)
         self._recent = np.full(count, self._rate * _SECONDS)
         """(C,) decaying number of notes."""
+        self._shares = np.bincount(notes.player[recent], minlength=PLAYERS) / max(inside, 1)
+        """(players,) share of the notes of the prompt."""
+        self._played = np.repeat(self._shares[None] * self._rate * _BALANCE_SECONDS, count, axis=0)
+        """(C, players) decaying number of notes."""
         positions = tables.ids[PartsKind.Position]
         self._first, self._count = int(positions[0]), len(positions)
 
@@ -75,6 +84,7 @@ class Anchors:
         level = self._level[rows, players]
         self._level[rows, players] = level + (np.stack([velocities, pitches], axis=1) - level) / _NOTES
         self._recent[rows] += 1.0
+        self._played[rows, players] += 1.0
 
     def corrected(self, rows: NDArray[np.int64], players: NDArray[np.int64], louder: NDArray[np.int64]) -> None:
         """Change the velocity of the last note of one candidate each."""
@@ -82,7 +92,9 @@ class Anchors:
 
     def waited(self, rows: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
         """Let time pass."""
-        self._recent[rows] *= np.exp(-np.maximum(seconds, 0.0) / _SECONDS)
+        passed = np.maximum(seconds, 0.0)
+        self._recent[rows] *= np.exp(-passed / _SECONDS)
+        self._played[rows] *= np.exp(-passed / _BALANCE_SECONDS)[:, None]
 
     def bias(self, state: PartsState) -> NDArray[np.float64] | None:
         """Return what is added to the logits, (C, V); None for nothing."""
@@ -91,6 +103,8 @@ class Anchors:
             self._bias_velocities(state, found)
         if "register" in self._names:
             self._bias_pitches(state, found)
+        if "balance" in self._names and (self._shares < 1.0).all() and self._rate:
+            self._bias_players(state, found)
         if "density" in self._names and self._rate:
             self._bias_time(state, found)
         return found if found.any() else None
@@ -111,13 +125,25 @@ class Anchors:
         players = players[rows]
         ids = self._tables.ids[PartsKind.Pitch]
         step = np.arange(len(ids)) - self._level[rows, players, 1:]
-        bias[np.ix_(rows, ids)] = np.clip(self._slopes(rows, players)[:, 1:] * step, -_MOST, _MOST)
+        bias[np.ix_(rows, ids)] += np.clip(self._slopes(rows, players)[:, 1:] * step, -_MOST, _MOST)
 
     def _slopes(self, rows: NDArray[np.int64], players: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the bias per unit of velocity and of pitch, (R, 2). Of a normal distribution it moves the mean by as
         much as the running mean has left that of the prompt."""
         slopes: NDArray[np.float64] = (self._mean[players] - self._level[rows, players]) / self._deviation[players] ** 2
         return slopes
+
+    def _bias_players(self, state: PartsState, bias: NDArray[np.float64]) -> None:
+        rows, ids = np.arange(len(bias)), self._tables.ids
+        played = self._played / np.maximum(self._played.sum(axis=1, keepdims=True), 1e-9)
+        rarer = np.log((self._shares + _FEW) / (played + _FEW))
+        programs = [share.reshape(len(share), -1, PARTS).sum(axis=2) for share in (self._shares[None], played)]
+        bias[:, ids[PartsKind.Program]] += np.log((programs[0] + _FEW) / (programs[1] + _FEW))
+        known = np.maximum(state.player, 0)
+        own = known[:, None] // PARTS * PARTS + np.arange(PARTS)
+        bias[:, ids[PartsKind.Part]] += rarer[rows[:, None], own]
+        for kind in (PartsKind.Pitch, PartsKind.PitchDrum):
+            bias[:, ids[kind]] += np.where(state.player >= 0, rarer[rows, known], 0.0)[:, None]
 
     def _bias_time(self, state: PartsState, bias: NDArray[np.float64]) -> None:
         denser = np.log((self._recent + 1.0) / (self._rate * _SECONDS + 1.0))
