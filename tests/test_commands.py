@@ -97,8 +97,10 @@ def test_a_training_goes_on_only_as_it_began(run: RunCommand, store: Path, tmp_p
 
 
 def test_fine_tuning_takes_another_dropout_and_no_other_shape(
-    run: RunCommand, store: Path, random_checkpoint: Path, tmp_path: Path
+    run: RunCommand, music: Path, random_checkpoint: Path, tmp_path: Path
 ) -> None:
+    store = tmp_path / "store"
+    assert run("prepare", "midi", music, "--out", store, "--tokenizer", random_checkpoint).code == 0
     shape = (
         "--model.context", 192, "--model.layers", 3, "--model.width", 24, "--model.heads", 2,
         "--model.feed_forward", 48, "--model.shortcut.taps", "[1,2]", "--model.shortcut.feature_width", 16,
@@ -145,7 +147,7 @@ def test_the_benches_end_with_a_line_of_json(run: RunCommand, random_checkpoint:
             ["midi", "nowhere"],
             "there is no source 'nowhere': it is neither a file nor a folder, nor one of the recipes",
         ),
-        (["midi", "{music}", "--tokenizer", "abc"], "--tokenizer is 'abc'; allowed: remi, performance"),
+        (["midi", "{music}", "--tokenizer", "abc"], "--tokenizer is 'abc'; allowed: parts, remi, performance"),
         (["midi", "{music}", "--held-out", "0.9"], "--held-out is 0.9; allowed: 0 to 0.4"),
         (["midi", "{music}", "--workers", "0"], "--workers is 0; allowed: 1 or more"),
         (["midi", "{music}", "--from-folder", "x"], "--from-folder goes with one recipe"),
