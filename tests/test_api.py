@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_every_path_may_be_a_string(model: muse.Model, continuation: muse.Contin
 
 
 def test_a_continuation_and_its_trace_are_one_line_each(continuation: muse.Continuation) -> None:
-    assert str(continuation).startswith("Continuation('bach-prelude', 2.5 s after 3.333 s, ")
+    assert re.match(r"Continuation\('bach-prelude', [\d.]+ s after 3\.333 s, \d+ steps, ", str(continuation))
     trace = continuation.trace
     assert repr(trace) == f"Trace({trace.steps} steps after {trace.prompt_steps}, depths 2, 4, 6)"
 
