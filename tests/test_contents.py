@@ -172,9 +172,9 @@ def test_misnamed_files_are_prepared_and_reported(run: RunCommand, tmp_path: Pat
     done = run("prepare", "midi", music, "--workers", 1, "--out", tmp_path / "store")
     assert done.code == 0, done.err
     assert "5 pieces" in done.out
-    assert "song.wav: is MIDI, although its name ends in .wav; reading it as MIDI" in done.out
-    assert "loud.mid: is not a MIDI file: it is FLAC; choose audio for it" in done.out
-    assert "real.wav: ends in .wav; allowed: " in done.out
+    assert "song.wav is MIDI, although its name ends in .wav; reading it as MIDI" in done.out
+    assert "loud.mid is not a MIDI file: it is FLAC; choose audio for it" in done.out
+    assert "real.wav ends in .wav; allowed: " in done.out
 
 
 def test_the_page_and_the_api_read_a_misnamed_file(tmp_path: Path) -> None:
