@@ -42,7 +42,7 @@ _HELP: dict[str, tuple[type, str]] = {
     "silence": (float, "longest silence in seconds; 0: no limit (default: 2)"),
     "repeats": (int, "how many bars in a row may repeat earlier ones; 0: no limit (default: 4)"),
     "style": (str, "style of the music, such as chorale, song or orchestra (default: any)"),
-    "hold": (str, "what keeps to the prompt: dynamics,register,density,balance (default of newer models), or none"),
+    "hold": (str, "led back to the prompt's when it drifts: dynamics,register,density,balance, or none (default: all)"),
     "temperature": (float, "below 1: more predictable, above 1: more varied; instead of 0 use --greedy"),
     "top_k": (int, "only the N likeliest tokens; 0: off"),
     "top_p": (float, "only the likeliest tokens that together have this probability; 1: off"),

@@ -197,7 +197,7 @@ class _Controls:
         )  # fmt: skip
 
         self.style = gr.Dropdown(
-            [("any", ""), *STYLES[1:]], value="", label=LABELS["style"], info="What the music is like.",
+            [("any", ""), *STYLES[1:]], value="", label=LABELS["style"], info="The kind of music that is asked for.",
             elem_id="muse-style",
         )  # fmt: skip
 

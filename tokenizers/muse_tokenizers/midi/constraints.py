@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import ClassVar
 
 from muse_tokenizers.base import Constraints
-from muse_tokenizers.errors import ConstraintError, InvalidConstraintError
+from muse_tokenizers.errors import InvalidConstraintError
 from muse_tokenizers.midi.earlier import programs_by_parts_of_names
 from muse_tokenizers.midi.instruments import DRUMS, instrument_programs
 
@@ -144,10 +144,11 @@ def parse_key(key: str) -> frozenset[int]:
             tonic = _NATURALS[found[1].lower()] + _ACCIDENTALS[(found[2] or found[3] or "").lower()]
             return frozenset((tonic + step) % 12 for step in steps)
     close = [] if mode in _MODES else get_close_matches(mode, _MODES, n=1)
-    raise ConstraintError(
-        f"no key is called {key!r}{f' (did you mean {close[0]}?)' if close else ''}; allowed: a tonic (alone: major) "
-        "and a mode such as 'C major', 'F# minor', 'Bbm', 'D dorian', 'A harmonic minor', 'E blues', or pitch classes "
-        "from 0 to 11 such as '0,4,7'"
+    raise InvalidConstraintError(
+        "key",
+        key,
+        "a tonic (alone: major) and a mode such as 'C major', 'F# minor', 'Bbm', 'D dorian', 'A harmonic minor', "
+        f"'E blues', or pitch classes from 0 to 11 such as '0,4,7'{f' (did you mean {close[0]}?)' if close else ''}",
     )
 
 

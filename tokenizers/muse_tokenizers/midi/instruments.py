@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from functools import cache
 
-from muse_tokenizers.errors import ConstraintError
+from muse_tokenizers.errors import InvalidConstraintError
 
 __all__ = ["DRUMS", "instrument_programs"]
 
@@ -103,7 +103,7 @@ def instrument_programs(name: str) -> frozenset[int]:
     [32, 43]
 
     Raises:
-        ConstraintError: no instrument is called so.
+        InvalidConstraintError: There is no such instrument.
     """
     number = name.strip()
     if number.isdecimal() and int(number) < 128:
@@ -121,9 +121,11 @@ def instrument_programs(name: str) -> frozenset[int]:
         ]
         if found:
             return frozenset(found)
-    raise ConstraintError(
-        f"no instrument is called {name!r}{_hint(words)}; allowed: drums, a program from 0 to 127, a General MIDI "
-        "name, or words of several, such as piano, strings, electric guitar"
+    raise InvalidConstraintError(
+        "instruments",
+        name,
+        "drums, a program from 0 to 127, a General MIDI name, or a family or word of several, such as piano, strings, "
+        f"electric guitar{_hint(words)}",
     )
 
 
