@@ -28,7 +28,7 @@ _TEXT = "It was a dark and stormy night; the rain fell"
 def _continuation(path: Path) -> None:
     """Draw the arcs of a note, and the depth shares of all."""
     [best] = muse.load("midi").continue_("bach-prelude", prompt_seconds=20, seconds=14, seed=3)
-    best.plot(path, step=150, title="bach-prelude")
+    best.plot(path, step=149, title="bach-prelude")
 
 
 def _text(path: Path) -> None:

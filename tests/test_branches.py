@@ -142,11 +142,11 @@ def test_forced_ids_that_the_grammar_forbids_are_refused(kind: str) -> None:
             run(kind, replace(request, forced_ids=given))
 
 
-def test_a_note_without_its_velocity_cannot_be_given() -> None:
+def test_a_note_without_its_duration_cannot_be_forced() -> None:
     request, domain = ask("midi"), shipped("midi").domain
     _, drawn = run("midi", request)
     names = domain.tokenizer.vocabulary()
-    step = next(s for s in range(5, 40) if names[drawn[0, s, 0]].startswith("Velocity"))
+    step = next(s for s in range(5, 40) if names[drawn[0, s, 0]].startswith("Duration"))
     given = np.delete(drawn[0], step, axis=0)
     with pytest.raises(ArgumentsError, match=rf"^id \d+ \(.*\) is not allowed at step {step}: "):
         run("midi", replace(request, forced_ids=given))

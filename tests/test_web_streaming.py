@@ -90,7 +90,7 @@ def test_progress_events_add_up_to_the_result(one: Visit, kind: str, monkeypatch
 
 def notes_add_up(run: Run, number: int, parts: list[dict[str, Any]], view: dict[str, Any]) -> None:
     _, trace = run.finished_candidate(number)
-    tokens = run.checkpoint.tokenizer.describe(trace.ids)
+    tokens = run.checkpoint.tokenizer.describe(trace.ids, run.request.prompt)
     timeline = make_timeline(tokens, trace.prompt_steps)
     expected = [(note.start, note.end, note.pitch, note.first, note.is_drum) for note in timeline.notes]
     notes = unpacked(view["notes"])
