@@ -87,36 +87,43 @@ def build_parser(program: str, subcommands: Sequence[Subcommand]) -> CommandLine
     parser.add_argument(
         "--sources", type=str, metavar="LIST", help="only these sources of the store, such as mutopia,groove"
     )
-    parser.add_argument("--likelihood", type=bool, default=True, help="score all pieces of the split")
-    parser.add_argument(
+    likelihood = parser.add_argument_group("likelihood")
+    likelihood.add_argument("--likelihood", type=bool, default=True, help="score all pieces of the split")
+    likelihood.add_argument(
         "--hide_depths",
         action="store_true",
         help="score them again with each depth, then all depths, hidden from the last layer",
     )
-    parser.add_argument("--continuations", type=bool, default=True, help="continue pieces and compare")
-    parser.add_argument(
-        "--copies", type=bool, default=True, help="search the training pieces for copies of continuations"
+    likelihood.add_argument(
+        "--context", type=int, help="context of a scored window in steps; default: the checkpoint's"
     )
-    parser.add_argument("--context", type=int, help="context of a scored window in steps; default: the checkpoint's")
-    parser.add_argument(
+    likelihood.add_argument(
         "--stride", type=int, help="steps from one scored window to the next; default: half the context"
     )
-    parser.add_argument("--max_pieces", type=int, help="score at most N pieces of each source, spread evenly")
-    parser.add_argument("--batch_size", type=int, default=8, help="windows scored at once")
-    parser.add_argument(
+    likelihood.add_argument("--max_pieces", type=int, help="score at most N pieces of each source, spread evenly")
+    likelihood.add_argument("--batch_size", type=int, default=8, help="windows scored at once")
+    likelihood.add_argument(
         "--precision", choices=["auto", "float32", "bfloat16"], default="float32", help="numeric precision of scoring"
     )
-    parser.add_argument("--windows", type=int, default=100, help="pieces to continue, shared evenly by the sources")
-    parser.add_argument("--prompt_seconds", type=float, help="least length of a prompt (default: 12)")
-    parser.add_argument("--seconds", type=float, help="length of a continuation (default: 16)")
-    parser.add_argument("--prompt_bytes", type=int, help="text: least length of a prompt (default: 1,000)")
-    parser.add_argument("--bytes", type=int, help="text: length of a continuation (default: 1,000)")
-    for item in fields(SamplingOptions):
-        add_option(parser, item.name)
-    parser.add_argument("--rules", type=bool, default=True, help="apply the default constraints of muse-generate")
-    parser.add_argument(
+    continued = parser.add_argument_group("continuations")
+    continued.add_argument("--continuations", type=bool, default=True, help="continue pieces and compare")
+    continued.add_argument(
+        "--copies", type=bool, default=True, help="search the training pieces for copies of continuations"
+    )
+    continued.add_argument("--windows", type=int, default=100, help="pieces to continue, shared evenly by the sources")
+    continued.add_argument("--rules", type=bool, default=True, help="apply the default constraints of muse-generate")
+    continued.add_argument(
         "--seed", type=int, default=0, help="seed of the choice of pieces and split points, and of continuations"
     )
+    timed = parser.add_argument_group("lengths in music and sound")
+    timed.add_argument("--prompt_seconds", type=float, help="least length of a prompt (default: 12)")
+    timed.add_argument("--seconds", type=float, help="length of a continuation (default: 16)")
+    text = parser.add_argument_group("lengths in text")
+    text.add_argument("--prompt_bytes", type=int, help="least length of a prompt (default: 1,000)")
+    text.add_argument("--bytes", type=int, help="length of a continuation (default: 1,000)")
+    sampling = parser.add_argument_group("sampling (defaults: those of the checkpoint)")
+    for item in fields(SamplingOptions):
+        add_option(sampling, item.name)
     parser.add_argument("--json", type=str, metavar="FILE", help="write all results, window by window, to this file")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to compute on")
     parser.add_terminal_options()
