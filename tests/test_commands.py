@@ -174,7 +174,7 @@ def test_prepare_refuses_in_one_line(
     [
         (["--train.max_steps", "0"], "max_steps is 0; allowed: 1 or more"),
         (["--train.learning_rate", "-1"], "learning_rate is -1.0; allowed: more than 0"),
-        (["--model.width", "100"], "width is 100; allowed: a multiple of 2 x heads"),
+        (["--model.width", "100"], "width is 100; allowed: a multiple of 2 x --model.heads, 6"),
         (["--model.shortcut.taps", "[9]"], "--model.shortcut.taps is [9]; allowed: depths up to"),
         (["--model.wings", "2"], "wings"),
         (["--preset", "huge"], "huge"),
