@@ -117,7 +117,9 @@ class ModelConfig:
         for name, most in (("context", 2**20), ("layers", 1000)):
             require(1 <= getattr(self, name) <= most, name, getattr(self, name), f"1 to {most}")
         require(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 or more")
-        require(self.width % (2 * self.heads) == 0, "width", self.width, f"a multiple of 2 x {{heads}}, {2 * self.heads}")
+        require(
+            self.width % (2 * self.heads) == 0, "width", self.width, f"a multiple of 2 x {{heads}}, {2 * self.heads}"
+        )
         require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 up to but not 1")
         allowed = "a ShortcutConfig, or null for a plain GPT"
         require(self.shortcut is None or isinstance(self.shortcut, ShortcutConfig), "shortcut", self.shortcut, allowed)
