@@ -33,6 +33,11 @@ def grammar(*names: str) -> Any:
     return PARTS.grammar(made.ids, 1, constraints, clock=made.clock)
 
 
+def bias_of(made: Any) -> Any:
+    """The bias for equal logits."""
+    return made.bias(np.zeros((len(made.finished), 1, PARTS.tokenizer.vocabulary_size), dtype=np.float32))
+
+
 def take(made: Any, *tokens: tuple[PartsKind, int]) -> None:
     for kind, number in tokens:
         at = TABLES.ids[kind]
@@ -52,20 +57,33 @@ def note(pitch: int, *velocity: int) -> list[tuple[PartsKind, int]]:
 def test_without_a_deviation_there_is_no_bias() -> None:
     made = grammar("dynamics", "register", "balance")
     take(made, (PartsKind.Position, 0), (PartsKind.Program, 0))
-    bias = made.bias()
+    bias = bias_of(made)
     assert bias is None or np.abs(bias).max() < 1e-9
 
 
 def test_nothing_is_held_if_nothing_is_asked_for() -> None:
     made = grammar()
-    take(made, (PartsKind.Position, 0), (PartsKind.Program, 0), *note(61, 127), *note(62), *note(100))
-    assert made.bias() is None
+    take(made, (PartsKind.Position, 0), (PartsKind.Program, 0), *note(61, 127), *note(62), (PartsKind.Pitch, 100))
+    assert bias_of(made) is None
+
+
+def test_a_player_who_may_not_play_is_replaced_by_those_who_may() -> None:
+    made = grammar()
+    take(made, (PartsKind.Position, 0), (PartsKind.Program, 0), *note(61, 127))
+    logits = np.full((1, 1, PARTS.tokenizer.vocabulary_size), -20.0, dtype=np.float32)
+    programs, drum = TABLES.ids[PartsKind.Program], TABLES.first[PartsKind.Pitch] + 64
+    # The model expects a viola, which the prompt does not have, rather than another note of the piano.
+    logits[0, 0, programs[41]], logits[0, 0, programs[40]], logits[0, 0, drum] = 3.0, -6.0, 0.0
+    scores = logits + made.bias(logits)
+    scores[~made.allowed()] = -np.inf
+    assert scores[0, 0].argmax() == programs[40]
+    np.testing.assert_allclose(scores[0, 0, programs[40]], np.logaddexp(3.0, -6.0), rtol=1e-5)
 
 
 def test_after_loud_notes_softer_ones_are_likelier() -> None:
     made = grammar("dynamics")
     take(made, (PartsKind.Position, 0), (PartsKind.Program, 0), *note(61, 119), *note(62), (PartsKind.Pitch, 63))
-    velocities = of_kind(made.bias(), PartsKind.Velocity)
+    velocities = of_kind(bias_of(made), PartsKind.Velocity)
     assert (np.diff(velocities) <= 0).all()
     assert velocities[0] > 0 > velocities[-1]
 
@@ -73,7 +91,7 @@ def test_after_loud_notes_softer_ones_are_likelier() -> None:
 def test_after_high_notes_lower_ones_are_likelier() -> None:
     made = grammar("register")
     take(made, (PartsKind.Position, 0), (PartsKind.Program, 0), *note(108), *note(110))
-    pitches = of_kind(made.bias(), PartsKind.Pitch)
+    pitches = of_kind(bias_of(made), PartsKind.Pitch)
     assert (np.diff(pitches) <= 0).all()
     assert pitches[30] > 0 > pitches[120]
 
@@ -83,11 +101,11 @@ def test_after_many_notes_time_passes_more_quickly_and_after_few_more_slowly() -
     take(
         dense, (PartsKind.Position, 0), (PartsKind.Program, 0), *(one for pitch in range(30, 90) for one in note(pitch))
     )
-    assert (np.diff(of_kind(dense.bias(), PartsKind.Position)) >= 0).all()
-    assert of_kind(dense.bias(), PartsKind.Bar)[0] > 0
+    assert (np.diff(of_kind(bias_of(dense), PartsKind.Position)) >= 0).all()
+    assert of_kind(bias_of(dense), PartsKind.Bar)[0] > 0
     take(sparse, (PartsKind.Bar, 0), (PartsKind.Bar, 0), (PartsKind.Bar, 0), (PartsKind.Bar, 0))
-    assert (np.diff(of_kind(sparse.bias(), PartsKind.Position)) <= 0).all()
-    assert of_kind(sparse.bias(), PartsKind.Bar)[0] < 0
+    assert (np.diff(of_kind(bias_of(sparse), PartsKind.Position)) <= 0).all()
+    assert of_kind(bias_of(sparse), PartsKind.Bar)[0] < 0
 
 
 def test_the_instrument_that_has_played_less_is_likelier() -> None:
@@ -95,7 +113,7 @@ def test_the_instrument_that_has_played_less_is_likelier() -> None:
     take(
         made, (PartsKind.Position, 0), (PartsKind.Program, 0), *(one for pitch in range(30, 50) for one in note(pitch))
     )
-    bias = made.bias()
+    bias = bias_of(made)
     assert of_kind(bias, PartsKind.Program)[40] > 0 > of_kind(bias, PartsKind.Program)[0]
     assert (of_kind(bias, PartsKind.Pitch) < 0).all()
 
@@ -103,7 +121,7 @@ def test_the_instrument_that_has_played_less_is_likelier() -> None:
 def test_the_prompt_alone_decides_without_a_prompt_nothing_is_held() -> None:
     empty = PARTS.prompt(None)
     made = PARTS.grammar(empty.ids, 2, replace(PARTS.default_constraints(), hold=ANCHORS), clock=empty.clock)
-    assert made.bias() is None
+    assert bias_of(made) is None
 
 
 @pytest.mark.parametrize("name", ["remi", "performance"])

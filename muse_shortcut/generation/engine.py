@@ -79,7 +79,7 @@ class Generation:
         domain, grammar = self._domain, self._grammar
         logits, weights = self._read()
         allowed = None if grammar is None else grammar.allowed()
-        bias = None if grammar is None else grammar.bias()
+        bias = None if grammar is None else grammar.bias(logits)
         drawn = self._sampler.draw(logits, allowed, self._forced(allowed), bias)
         ids = drawn.ids
         log_probabilities = np.take_along_axis(drawn.log_probabilities, ids[..., None], -1)[..., 0]

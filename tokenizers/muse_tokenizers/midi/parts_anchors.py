@@ -15,7 +15,7 @@ from muse_tokenizers.midi.parts_reading import PartsReading
 from muse_tokenizers.midi.parts_state import NOTHING, PartsState
 from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, PartsKind, PartsTables
 
-__all__ = ["Anchors"]
+__all__ = ["Anchors", "players_replaced"]
 
 _NOTES = 24
 """Notes of a player over which its velocity and its pitch are averaged."""
@@ -153,3 +153,30 @@ class Anchors:
         scale = denser * self._rate
         bias[:, self._first : self._first + self._count] = np.clip(scale[:, None] * ahead, -_MOST, _MOST)
         bias[:, self._tables.first[PartsKind.Bar]] = np.clip(scale * until_bar, -_MOST, _MOST)
+
+
+def players_replaced(
+    logits: NDArray[np.float64], allowed: NDArray[np.bool_], tables: PartsTables
+) -> NDArray[np.float64] | None:
+    """Give the probability of players that may not play to those that may; None if there are none.
+
+    A model that expects an electric bass, where the prompt has a double bass, means that somebody else than the current
+    player is next. Without this that probability would go to more notes of the current player.
+
+    Args:
+        logits: (C, V).
+        allowed: (C, V) bool.
+        tables: The vocabulary.
+
+    Returns:
+        (C, V) bias.
+    """
+    named = np.concatenate([tables.ids[PartsKind.Program], tables.ids[PartsKind.Part]])
+    weights = np.exp(logits[:, named] - logits[:, named].max(axis=1, keepdims=True))
+    kept = (weights * allowed[:, named]).sum(axis=1)
+    if not kept.any():
+        return None
+    gain = np.log(weights.sum(axis=1) / np.where(kept > 0, kept, 1.0))
+    bias = np.zeros_like(logits)
+    bias[:, named] = np.where(allowed[:, named] & (kept > 0)[:, None], gain[:, None], 0.0)
+    return bias

@@ -12,7 +12,7 @@ from muse_tokenizers.built_in import STYLES
 from muse_tokenizers.midi.clock import Clock, Pace
 from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key
 from muse_tokenizers.midi.loops import LoopWatch
-from muse_tokenizers.midi.parts_anchors import Anchors
+from muse_tokenizers.midi.parts_anchors import Anchors, players_replaced
 from muse_tokenizers.midi.parts_reading import DEFAULT_VELOCITY, PartsReading
 from muse_tokenizers.midi.parts_state import NOTHING, PartsState, loops_of, state_of
 from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, DRUM_TICKS, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
@@ -115,6 +115,7 @@ class PartsGrammar(Grammar):
             self._players[:] = np.isin(np.arange(PLAYERS) // PARTS, sorted(programs))
         elif constraints.keep_instruments and self._prompted:
             self._players[:], self._new_parts = heard, False
+        self._restricted = not self._players.all()
         # The drum kit has no parts.
         self._players[DRUM_KIT * PARTS + 1 :] = False
         self._pitches = np.ones((2, 128), dtype=bool)
@@ -250,9 +251,15 @@ class PartsGrammar(Grammar):
                 if instead.sum() > mask[row, struck]:
                     mask[row, struck] = False
 
-    def bias(self) -> NDArray[np.float64] | None:
+    def bias(self, logits: NDArray[np.float32]) -> NDArray[np.float64] | None:
         found = self._anchors.bias(self._state)
-        return None if found is None else found[:, None]
+        replaced = None
+        if self._restricted:
+            mask: NDArray[np.bool_] = self._follow[self._state.kind]
+            self._restrict_events(mask)
+            replaced = players_replaced(logits[:, 0].astype(np.float64), mask, self._tables)
+        both = [one for one in (found, replaced) if one is not None]
+        return sum(both[1:], start=both[0])[:, None] if both else None
 
     def advance(self, ids: Ids) -> None:
         taken = ids[:, 0]
