@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from small_models import Nursery
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each core has a process of its own; threads of two would wait for one another.
@@ -81,6 +85,16 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("random-checkpoint")
     save_checkpoint(Checkpoint(core=Core(shape), tokenizer=tokenizer, card="# Random\n"), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """Runs trainings in processes of their own."""
+    from small_models import Nursery
+
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from symusic import Note, TimeSignature
 
 from muse_tokenizers.built_in import STYLES
 from muse_tokenizers.midi.constraints import MidiConstraints
+from muse_tokenizers.midi.parts_reading import PartsReading
 from muse_tokenizers.midi.parts_state import state_of
 
 HEADER = "Origin_score Style_any BaseTempo_120 "
@@ -227,14 +228,15 @@ def test_drums_are_one_player_and_can_be_struck_again_at_the_next_tick() -> None
 @pytest.mark.parametrize("taste", [0.0, 1.0, 2.0])
 def test_the_state_after_a_prompt_is_that_after_each_of_its_ids(taste: float) -> None:
     midi, begin = domain(), domain().prompt(None).ids
-    grammar = midi.grammar(begin, 1, MidiConstraints(seconds=1e9))
+    tables = midi.tokenizer.tables
+    grammar = midi.tokenizer.grammar(begin, 1, MidiConstraints(seconds=1e9))
     ids = draw(midi.grammar(begin, 1, MidiConstraints(seconds=1e9)), 500, 4, kinds(midi), taste)[0]
     for length in range(len(ids)):
         grammar.advance(ids[length][None])
         if length < 3 or length % 7:
             continue
         whole = np.concatenate([begin, ids[: length + 1]])[:, 0]
-        found, wanted = grammar._state, state_of(whole, midi.tokenizer.tables)  # type: ignore[attr-defined]
+        found, wanted = grammar._state, state_of(PartsReading(whole, tables), tables)
         for name in ("kind", "player", "position", "bar_start", "bar_ticks", "signature", "ratio", "base", "now"):
             assert getattr(found, name).tolist() == getattr(wanted, name).tolist(), name
         for name in ("heard_players", "velocity", "pressed"):

@@ -35,7 +35,8 @@ def grammar(*names: str) -> Any:
 
 def bias_of(made: Any) -> Any:
     """The bias for equal logits."""
-    return made.bias(np.zeros((len(made.finished), 1, PARTS.tokenizer.vocabulary_size), dtype=np.float32))
+    logits = np.zeros((len(made.finished), 1, PARTS.tokenizer.vocabulary_size), dtype=np.float32)
+    return made.bias(logits, made.allowed())
 
 
 def take(made: Any, *tokens: tuple[PartsKind, int]) -> None:
@@ -74,7 +75,7 @@ def test_a_player_who_may_not_play_is_replaced_by_those_who_may() -> None:
     programs, drum = TABLES.ids[PartsKind.Program], TABLES.first[PartsKind.Pitch] + 64
     # The model expects a viola, which the prompt does not have, rather than another note of the piano.
     logits[0, 0, programs[41]], logits[0, 0, programs[40]], logits[0, 0, drum] = 3.0, -6.0, 0.0
-    scores = logits + made.bias(logits)
+    scores = logits + made.bias(logits, made.allowed())
     scores[~made.allowed()] = -np.inf
     assert scores[0, 0].argmax() == programs[40]
     np.testing.assert_allclose(scores[0, 0, programs[40]], np.logaddexp(3.0, -6.0), rtol=1e-5)

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +32,6 @@ TRAINING = {
     "warmup_steps": 5, "augment": True, "eval_every": 4, "eval_windows": 5, "save_every": 3, "keep": 2,
     "sample_every": 0, "precision": "float32", "tensorboard": False, "patience": 50,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
 
 
 @pytest.fixture(scope="module")

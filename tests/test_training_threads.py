@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ TRAINING = {
     "max_steps": 9, "batch_size": 5, "accumulation": 2, "warmup_steps": 2, "eval_every": 3, "eval_windows": 7,
     "save_every": 3, "sample_every": 0, "precision": "float32", "tensorboard": False, "threads": 3,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
 
 
 @pytest.fixture(scope="module")

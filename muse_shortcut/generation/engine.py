@@ -78,8 +78,10 @@ class Generation:
     def _next(self, was_finished: NDArray[np.bool_]) -> StepEvent:
         domain, grammar = self._domain, self._grammar
         logits, weights = self._read()
-        allowed = None if grammar is None else grammar.allowed()
-        bias = None if grammar is None else grammar.bias(logits)
+        allowed = bias = None
+        if grammar is not None:
+            allowed = grammar.allowed()
+            bias = grammar.bias(logits, allowed)
         drawn = self._sampler.draw(logits, allowed, self._forced(allowed), bias)
         ids = drawn.ids
         log_probabilities = np.take_along_axis(drawn.log_probabilities, ids[..., None], -1)[..., 0]

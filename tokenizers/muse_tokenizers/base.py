@@ -165,9 +165,9 @@ class Grammar(ABC):
         """Return the ids that are allowed next, (C, K, V) bool. At least one id is allowed for every candidate and
         stream."""
 
-    def bias(self, logits: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    def bias(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> NDArray[np.float64] | None:
         """Return what is added to logits (C, K, V) of the next ids before they are sampled, (C, K, V) or (C, 1, V);
-        None for nothing."""
+        None for nothing. `allowed` is what `allowed()` returned for them."""
         return None
 
     @abstractmethod

@@ -14,11 +14,11 @@ from muse_tokenizers.midi.clock import Clock, file_clock, pace_of
 from muse_tokenizers.midi.configuration import CONFIGURATIONS, MidiConfiguration
 from muse_tokenizers.midi.constraints import MidiConstraints
 from muse_tokenizers.midi.file_notes import FileNotes
-from muse_tokenizers.midi.parts_encoding import PartsEvents, decode_parts, encode_parts, players
+from muse_tokenizers.midi.parts_encoding import PartsEvents, decode_parts, encode_parts, players, prevailing_tempo
 from muse_tokenizers.midi.parts_grammar import PartsGrammar
 from muse_tokenizers.midi.parts_labels import parts_label
 from muse_tokenizers.midi.parts_reading import PartsReading
-from muse_tokenizers.midi.parts_vocabulary import TICKS, PartsKind, PartsTables, parts_vocabulary
+from muse_tokenizers.midi.parts_vocabulary import TICKS, WHOLE, PartsKind, PartsTables, parts_vocabulary
 from muse_tokenizers.midi.remi import shifted
 from muse_tokenizers.midi.tokenizer import MidiTokenizer
 
@@ -27,16 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PartsTokenizer"]
 
-_COMPLETE = (
-    PartsKind.Bar,
-    PartsKind.TimeSig,
-    PartsKind.Tempo,
-    PartsKind.PedalOff,
-    PartsKind.Pedal,
-    PartsKind.PitchDrum,
-    PartsKind.Duration,
-)
-"""Kinds after which no event is incomplete."""
 _LOUDER = (0, -3, 3)
 """Shifts of velocities for augmentation, in bins of 4."""
 _FASTER = (0, -2, -1, 1, 2)
@@ -64,7 +54,7 @@ class PartsTokenizer(MidiTokenizer):
     def whole_length(self, ids: list[int]) -> int:
         """Return the number of ids before an incomplete event."""
         kind = self.tables.kind[np.array(ids, dtype=np.int64)]
-        whole = np.isin(kind, _COMPLETE)
+        whole = np.isin(kind, WHOLE)
         whole[1:] |= (kind[1:] == PartsKind.Velocity) & (kind[:-1] == PartsKind.PitchDrum)
         return int(np.flatnonzero(whole).max(initial=-1)) + 1
 
@@ -95,7 +85,7 @@ class PartsTokenizer(MidiTokenizer):
             return replace(clock, start=tempo, scale=tempo / nominal)
         reading = PartsReading(np.array(ids, dtype=np.int64), tables)
         pace = pace_of(piece, split_index)
-        prevailing = PartsEvents.of(piece, tables, reading.whole_bars).prevailing(len(reading.lines) - 1)
+        prevailing = prevailing_tempo(piece, reading.whole_bars)
         here, last = tables.nearest_ratios(np.array([pace.prevailing, pace.last]) / prevailing)
         start = pace.prevailing if here == last else pace.last
         return replace(
@@ -119,23 +109,16 @@ class PartsTokenizer(MidiTokenizer):
 
     def sections(self, reading: PartsReading, clock: Clock | None) -> Clock:
         """Return the times of all ticks of some ids, by the clock of their prompt or by the ids alone."""
-        quarters: list[tuple[int, float]] = reading.tempos()
-        scale, sections = 1.0, list[tuple[float, float, float]]()
-        if clock is not None:
-            unprompted = clock.pace is None
-            scale = clock.scale
-            sections = [] if unprompted else clock.sections
-            quarters = [item for item in quarters if unprompted or item[0] >= clock.split_point]
-            at = np.flatnonzero(reading.kind == PartsKind.Tempo)
-            known = set(reading.tick[at].tolist())
-            quarters = [item for item in quarters if unprompted or item[0] in known]
-        for tick, tempo in quarters:
+        tempos, scale = reading.tempos(), 1.0 if clock is None else clock.scale
+        sections = list[tuple[float, float, float]]()
+        if clock is not None and clock.pace is not None:
+            # Up to the split point the tempos of the file apply, whatever the ids say.
+            sections = clock.sections
+            tempos = [(tick, tempo) for tick, tempo in tempos if tick >= clock.split_point]
+        for tick, tempo in tempos:
+            before, seconds, rate = sections[-1] if sections else (0.0, 0.0, 0.0)
             per_tick = round(60e6 / (tempo * scale)) / 1e6 / TICKS
-            if sections:
-                before, seconds, rate = sections[-1]
-                sections.append((tick, seconds + (tick - before) * rate, per_tick))
-            else:
-                sections.append((0.0, 0.0, per_tick))
+            sections.append((tick, seconds + (tick - before) * rate, per_tick))
         return Clock.of_sections(sections, TICKS)
 
     def split(self, events: PartsEvents, seconds: float | None, clock: Clock) -> tuple[int, int, float]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.midi.bars_grammar import NOTHING
 from muse_tokenizers.midi.parts_reading import PartsReading
-from muse_tokenizers.midi.parts_state import NOTHING, PartsState
+from muse_tokenizers.midi.parts_state import PartsState
 from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, PartsKind, PartsTables
 
 __all__ = ["Anchors", "players_replaced"]
@@ -156,7 +157,7 @@ class Anchors:
 
 
 def players_replaced(
-    logits: NDArray[np.float64], allowed: NDArray[np.bool_], tables: PartsTables
+    logits: NDArray[np.float32], allowed: NDArray[np.bool_], tables: PartsTables
 ) -> NDArray[np.float64] | None:
     """Give the probability of players that may not play to those that may; None if there are none.
 
@@ -172,11 +173,12 @@ def players_replaced(
         (C, V) bias.
     """
     named = np.concatenate([tables.ids[PartsKind.Program], tables.ids[PartsKind.Part]])
-    weights = np.exp(logits[:, named] - logits[:, named].max(axis=1, keepdims=True))
-    kept = (weights * allowed[:, named]).sum(axis=1)
+    own, fits = logits[:, named].astype(np.float64), allowed[:, named]
+    weights = np.exp(own - own.max(axis=1, keepdims=True))
+    kept = (weights * fits).sum(axis=1)
     if not kept.any():
         return None
     gain = np.log(weights.sum(axis=1) / np.where(kept > 0, kept, 1.0))
-    bias = np.zeros_like(logits)
-    bias[:, named] = np.where(allowed[:, named] & (kept > 0)[:, None], gain[:, None], 0.0)
+    bias = np.zeros(logits.shape)
+    bias[:, named] = np.where(fits & (kept > 0)[:, None], gain[:, None], 0.0)
     return bias

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from symusic.core import ScoreTick as Score
     from symusic.core import TrackTick as Track
 
-__all__ = ["PartsEvents", "decode_parts", "encode_parts", "players"]
+__all__ = ["PartsEvents", "decode_parts", "encode_parts", "players", "prevailing_tempo"]
 
 _EIGHTH = TICKS // 2
 _LONGEST_BAR = 16
@@ -102,8 +102,7 @@ class PartsEvents:
 
     def prevailing(self, bars: int) -> float:
         """Return the tempo of the first bars that holds for half of them, in beats per minute."""
-        tempos = np.sort(self.tempos[:bars])
-        return float(tempos[(len(tempos) - 1) // 2]) if len(tempos) else 120.0
+        return _median(self.tempos[:bars])
 
     def _bar_ids(self, tables: PartsTables, count: int, prevailing: float) -> NDArray[np.int64]:
         ids = np.full((count, 6), -1, dtype=np.int64)
@@ -214,6 +213,16 @@ def _divided(eighths: int) -> list[int]:
 def _signature(eighths: int) -> int:
     """Return the index of the time signature of a bar that lasts so many eighths: over 4 if it fills quarters."""
     return SIGNATURES.index((eighths // 2, 4) if eighths % 2 == 0 else (eighths, 8))
+
+
+def prevailing_tempo(score: Score, bars: Bars) -> float:
+    """Return `PartsEvents.prevailing` of all of some bars."""
+    return _median(_bar_tempos(score, *bars))
+
+
+def _median(tempos: NDArray[np.float64]) -> float:
+    """Return the lower median, which is one of the tempos."""
+    return float(np.sort(tempos)[(len(tempos) - 1) // 2]) if len(tempos) else 120.0
 
 
 def _bar_tempos(score: Score, lines: NDArray[np.int64], signatures: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -7,15 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muse_tokenizers.base import Grammar, Ids, for_candidates
+from muse_tokenizers.base import Ids, for_candidates
 from muse_tokenizers.built_in import STYLES
+from muse_tokenizers.midi.bars_grammar import NOTHING, BarsGrammar
 from muse_tokenizers.midi.clock import Clock, Pace
 from muse_tokenizers.midi.constraints import MidiConstraints, check_tempo, parse_instruments, parse_key
-from muse_tokenizers.midi.loops import LoopWatch
 from muse_tokenizers.midi.parts_anchors import Anchors, players_replaced
 from muse_tokenizers.midi.parts_reading import DEFAULT_VELOCITY, PartsReading
-from muse_tokenizers.midi.parts_state import NOTHING, PartsState, loops_of, state_of
-from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, DRUM_TICKS, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
+from muse_tokenizers.midi.parts_state import PartsState, loops_of, state_of
+from muse_tokenizers.midi.parts_vocabulary import (
+    DRUM_KIT,
+    DRUM_TICKS,
+    PARTS,
+    PLAYERS,
+    TICKS,
+    WHOLE,
+    PartsKind,
+    PartsTables,
+)
 
 __all__ = ["PartsGrammar"]
 
@@ -47,23 +56,11 @@ _FOLLOWING: dict[PartsKind, set[PartsKind]] = {
 """Kinds that may follow a kind."""
 
 _PITCHES = (PartsKind.Pitch, PartsKind.PitchDrum)
-_WHOLE = (
-    PartsKind.EOS,
-    PartsKind.Bar,
-    PartsKind.TimeSig,
-    PartsKind.Tempo,
-    PartsKind.PedalOff,
-    PartsKind.Pedal,
-    PartsKind.PitchDrum,
-    PartsKind.Duration,
-)
-_COMPLETE = np.isin(np.arange(len(PartsKind)), _WHOLE)
+_COMPLETE = (*WHOLE, PartsKind.EOS)
 """Kinds after which the score is complete; after the velocity of a drum it is too."""
-_BEFORE_PITCH = np.isin(np.arange(len(PartsKind)), [kind for kind in PartsKind if _FOLLOWING[kind] & {*_PITCHES}])
-"""Kinds after which a note may begin."""
 
 
-class PartsGrammar(Grammar):
+class PartsGrammar(BarsGrammar):
     """The grammar of C scores; see `Grammar`.
 
     Positions ascend inside a bar and stay inside its time signature; a pitch begins only if it does not sound for that
@@ -72,8 +69,13 @@ class PartsGrammar(Grammar):
     a program enter in their order.
     """
 
+    _end = int(PartsKind.EOS)
+    _before_first_bar = (PartsKind.BaseTempo,)
+    _before_pitch = tuple(kind for kind in PartsKind if _FOLLOWING[kind] & {*_PITCHES})
+    _names_player = (PartsKind.Program, PartsKind.Part)
+
+    _tables: PartsTables
     _state: PartsState
-    _loops: list[LoopWatch]
     _style: int | None = None
     """The id of the requested style."""
 
@@ -89,21 +91,22 @@ class PartsGrammar(Grammar):
         self._follow = np.zeros((len(PartsKind), len(tables.kind)), dtype=bool)
         for kind, after in _FOLLOWING.items():
             self._follow[kind] = np.isin(tables.kind, sorted(after))
-        state = state_of(prompt, tables)
+        reading = PartsReading(prompt, tables)
+        state = state_of(reading, tables)
         heard = state.heard_players[0].copy()
         # Notes are counted from the split point on.
         self._prompted = bool(state.notes[0])
         self._state = for_candidates(state, candidates)
-        watch = loops_of(prompt, tables)
+        watch = loops_of(reading)
         self._loops = [watch.from_here() for _ in range(candidates)]
         self._rows = np.arange(candidates)
-        self.complete = np.repeat(_COMPLETE[state.kind], candidates)
+        self.complete = np.repeat(np.isin(state.kind, _COMPLETE), candidates)
         self.finished, self.elapsed = np.zeros(candidates, dtype=bool), np.zeros(candidates)
         self._constrain(constraints, heard)
         self._scale = 1.0 if clock is None else clock.scale
         self._set_tempo(constraints, clock)
         per_tick = float(self._state.seconds_per_tick[0])
-        self._anchors = Anchors(constraints.hold, tables, PartsReading(prompt, tables), per_tick, candidates)
+        self._anchors = Anchors(constraints.hold, tables, reading, per_tick, candidates)
         if constraints.style is not None:
             self._style = tables.first[PartsKind.Style] + STYLES.index(constraints.style)
 
@@ -118,14 +121,12 @@ class PartsGrammar(Grammar):
         self._restricted = not self._players.all()
         # The drum kit has no parts.
         self._players[DRUM_KIT * PARTS + 1 :] = False
-        self._pitches = np.ones((2, 128), dtype=bool)
-        if constraints.key is not None:
-            self._pitches[0] = np.isin(np.arange(128) % 12, sorted(parse_key(constraints.key)))
         self._drums = np.arange(PLAYERS) // PARTS == DRUM_KIT
-        self._capacity = self._pitches.sum(axis=1)[self._drums.astype(int)]
-        self._silence, self._repeats = constraints.silence, constraints.repeats
-        self._last_bar, self._last_second = constraints.bars, constraints.seconds
-        self._has_requested_length = constraints.bars is not None or constraints.seconds is not None
+        pitches = np.ones((PLAYERS, 128), dtype=bool)
+        if constraints.key is not None:
+            pitches[~self._drums] = np.isin(np.arange(128) % 12, sorted(parse_key(constraints.key)))
+        self._set_pitches(pitches)
+        self._set_limits(constraints)
 
     def _set_tempo(self, constraints: MidiConstraints, clock: Clock | None) -> None:
         tables, state = self._tables, self._state
@@ -176,9 +177,8 @@ class PartsGrammar(Grammar):
         mask[rows, state.signature] = False
         later = np.arange(len(tables.ids[PartsKind.Position]))
         inside = (later > state.position[:, None]) & (later < state.bar_ticks[:, None])
-        if self._silence is not None:
-            left = np.maximum(self._silence - state.quiet, 0.0) / state.seconds_per_tick
-            room = np.maximum(state.now, state.heard) + left + 1e-6 - state.bar_start
+        room = self._room()
+        if room is not None:
             inside &= later <= room[:, None]
             # The first bar begins at 0.
             fits = (state.bar_ticks <= room) | (state.kind == PartsKind.BaseTempo)
@@ -192,9 +192,7 @@ class PartsGrammar(Grammar):
         known = state.player >= 0
         program, part = player // PARTS, player % PARTS
         drums = (self._drums[player] & known)[:, None]
-        playable = self._playable()
-        free = (state.until[rows, player] <= state.now[:, None]) & self._pitches[self._drums[player].astype(int)]
-        free &= (known & self._players[player])[:, None]
+        playable, free = self._playable(), self._free_pitches()
         mask[:, ids[PartsKind.Pitch]] &= free & ~drums
         mask[:, ids[PartsKind.PitchDrum]] &= free & drums
         programs: NDArray[np.bool_] = np.any(playable.reshape(len(rows), -1, PARTS), axis=2)
@@ -220,59 +218,28 @@ class PartsGrammar(Grammar):
             mask[loud & ~drums[:, 0]] &= tables.kind == PartsKind.Duration
 
     def _playable(self) -> NDArray[np.bool_]:
-        """Return who can begin a note, (C, players)."""
-        state = self._state
-        full = state.sounding >= self._capacity
-        if full.any():
-            rows, players = np.nonzero(full)
-            pitches = self._pitches[self._drums[players].astype(int)]
-            state.sounding[rows, players] = ((state.until[rows, players] > state.now[rows, None]) & pitches).sum(axis=1)
-            full = state.sounding >= self._capacity
-        playable: NDArray[np.bool_] = self._players & ~full
+        playable = super()._playable()
         if self._new_parts:
-            entered = state.heard_players.reshape(len(full), -1, PARTS)
+            entered = self._state.heard_players.reshape(len(playable), -1, PARTS)
             allowed = entered.copy()
             allowed[:, :, 0] = True
             allowed[:, :, 1:] |= entered[:, :, :-1]
-            playable &= allowed.reshape(len(full), -1)
+            playable &= allowed.reshape(len(playable), -1)
         return playable
 
-    def _break_loops(self, mask: NDArray[np.bool_]) -> None:
-        """Forbid the notes with which the bar would exceed the number of repeats."""
-        state = self._state
-        for row in np.flatnonzero(_BEFORE_PITCH[state.kind]):
-            player = int(state.player[row])
-            family = self._tables.ids[PartsKind.PitchDrum if player // PARTS == DRUM_KIT else PartsKind.Pitch]
-            for pitch in sorted(self._loops[row].withheld(int(state.position[row]), player)):
-                struck = family[pitch]
-                # A player must be followed by a note; and at least one id must be allowed.
-                named = state.kind[row] in (PartsKind.Program, PartsKind.Part)
-                instead = mask[row, family] if named else mask[row]
-                if instead.sum() > mask[row, struck]:
-                    mask[row, struck] = False
-
-    def bias(self, logits: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    def bias(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> NDArray[np.float64] | None:
         found = self._anchors.bias(self._state)
-        replaced = None
-        if self._restricted:
-            mask: NDArray[np.bool_] = self._follow[self._state.kind]
-            self._restrict_events(mask)
-            replaced = players_replaced(logits[:, 0].astype(np.float64), mask, self._tables)
+        replaced = players_replaced(logits[:, 0], allowed[:, 0], self._tables) if self._restricted else None
         both = [one for one in (found, replaced) if one is not None]
         return sum(both[1:], start=both[0])[:, None] if both else None
 
-    def advance(self, ids: Ids) -> None:
-        taken = ids[:, 0]
-        kind = self._tables.kind[taken]
-        for present in set(kind.tolist()):
-            rows = np.flatnonzero(kind == present)
-            step = _STEPS.get(present)
-            if step is not None:
-                step(self, rows, taken[rows])
-        self._state.kind = kind
+    def _is_complete(self, kind: NDArray[np.int64]) -> NDArray[np.bool_]:
         drums = self._drums[np.maximum(self._state.player, 0)]
-        self.complete = (_COMPLETE[kind] | ((kind == PartsKind.Velocity) & drums)) & ~self.finished
-        self.finished |= kind == PartsKind.EOS
+        complete: NDArray[np.bool_] = np.isin(kind, _COMPLETE) | ((kind == PartsKind.Velocity) & drums)
+        return complete
+
+    def _family(self, player: int) -> Ids:
+        return self._tables.ids[PartsKind.PitchDrum if player // PARTS == DRUM_KIT else PartsKind.Pitch]
 
     def _take_base(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._state.base[rows] = self._tables.beats_per_minute[ids]
@@ -289,20 +256,6 @@ class PartsGrammar(Grammar):
         # As in the file: MIDI stores integer microseconds per quarter.
         state.seconds_per_tick[rows] = np.rint(60e6 / tempos) / 1e6 / TICKS
 
-    def _take_bar(self, rows: NDArray[np.int64], _: Ids) -> None:
-        state = self._state
-        # The first bar begins at 0, every other at the end of the previous one.
-        first = state.kind[rows] == PartsKind.BaseTempo
-        start = state.bar_start[rows] + np.where(first, 0, state.bar_ticks[rows])
-        for row in rows:
-            self._loops[row].next_bar(self._repeats)
-        state.bars[rows] += 1
-        state.position[rows] = NOTHING
-        state.bar_start[rows] = start
-        self._move_to(rows, start)
-        if self._last_bar is not None:
-            self.finished[rows] |= state.bars[rows] > self._last_bar
-
     def _take_time_signature(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._state.signature[rows] = ids
         self._state.bar_ticks[rows] = self._tables.ticks[ids]
@@ -313,18 +266,8 @@ class PartsGrammar(Grammar):
         self._move_to(rows, state.bar_start[rows] + state.position[rows])
 
     def _move_to(self, rows: NDArray[np.int64], tick: NDArray[Any]) -> None:
-        state = self._state
-        passed = (tick - state.now[rows]) * state.seconds_per_tick[rows]
-        self.elapsed[rows] += passed
-        self._anchors.waited(rows, passed)
-        # In seconds, because the tempo may change during a silence.
-        silent = tick - np.maximum(state.now[rows], state.heard[rows])
-        quiet = state.quiet[rows] + silent * state.seconds_per_tick[rows]
-        state.quiet[rows] = np.where(tick > state.heard[rows], quiet, 0.0)
-        state.now[rows] = tick
-        if self._last_second is not None:
-            # With a tolerance: otherwise a bar that should begin exactly there could begin before it by rounding.
-            self.finished[rows] |= self.elapsed[rows] >= self._last_second - 1e-9
+        self._anchors.waited(rows, (tick - self._state.now[rows]) * self._state.seconds_per_tick[rows])
+        super()._move_to(rows, tick)
 
     def _take_program(self, rows: NDArray[np.int64], ids: Ids) -> None:
         self._state.player[rows] = self._tables.number[ids] * PARTS
@@ -361,27 +304,20 @@ class PartsGrammar(Grammar):
         self._sound(rows, self._tables.ticks[ids])
 
     def _sound(self, rows: NDArray[np.int64], ticks: NDArray[np.int64]) -> None:
-        """Begin a note of the current player, pitch and tick."""
+        super()._sound(rows, ticks)
         state = self._state
-        player, ends = state.player[rows], state.now[rows] + ticks
-        state.until[rows, player, state.pitch[rows]] = ends
-        state.heard[rows] = np.maximum(state.heard[rows], ends)
-        state.quiet[rows] = 0.0
+        player = state.player[rows]
         state.heard_players[rows, player] = True
-        state.sounding[rows, player] += 1
-        state.notes[rows] += 1
         levels = state.velocity[rows, player]
         velocities = np.where(levels == NOTHING, DEFAULT_VELOCITY, self._tables.number[levels])
         self._anchors.struck(rows, player, velocities, state.pitch[rows])
-        for row in rows:
-            self._loops[row].strike(int(state.position[row]), int(state.player[row]), int(state.pitch[row]))
 
 
 def _inside(pace: Pace, tempos: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (tempos >= pace.slowest) & (tempos <= pace.fastest)
 
 
-_STEPS = {
+PartsGrammar._steps = {
     int(PartsKind.BaseTempo): PartsGrammar._take_base,
     int(PartsKind.Bar): PartsGrammar._take_bar,
     int(PartsKind.TimeSig): PartsGrammar._take_time_signature,

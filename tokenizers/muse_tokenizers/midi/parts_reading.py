@@ -64,10 +64,8 @@ class PartsReading:
         self.position = np.where((moved >= 0) & (kind[there] == PartsKind.Position), number[there], 0)
         starts = self.lines[np.maximum(self.bar - 1, 0)] if len(self.lines) else np.zeros(len(ids), dtype=np.int64)
         self.tick = starts + self.position
-        program, part = (
-            _latest(kind == PartsKind.Program),
-            _latest((kind == PartsKind.Program) | (kind == PartsKind.Part)),
-        )
+        named = kind == PartsKind.Program
+        program, part = _latest(named), _latest(named | (kind == PartsKind.Part))
         own_part = np.where(kind[np.maximum(part, 0)] == PartsKind.Part, number[np.maximum(part, 0)], 0)
         self.player = np.where(program < 0, -1, number[np.maximum(program, 0)] * PARTS + own_part)
         bases = ids[kind == PartsKind.BaseTempo]

@@ -7,64 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from muse_tokenizers.midi.bars_grammar import NOTHING, BarsState
 from muse_tokenizers.midi.loops import REACH, LoopWatch
 from muse_tokenizers.midi.parts_reading import PartsReading
 from muse_tokenizers.midi.parts_vocabulary import DRUM_KIT, PARTS, PLAYERS, TICKS, PartsKind, PartsTables
 
-__all__ = ["NOTHING", "PartsState", "loops_of", "state_of"]
-
-NOTHING = -1
+__all__ = ["PartsState", "loops_of", "state_of"]
 
 
-@dataclass(slots=True)
-class PartsState:
+@dataclass(slots=True, kw_only=True)
+class PartsState(BarsState):
     """State of C scores: arrays over the candidates."""
 
-    kind: NDArray[np.int64]
-    """(C,) kind of the last id."""
-    player: NDArray[np.int64]
-    """(C,) current player; -1 before the first."""
-    position: NDArray[np.int64]
-    """(C,) position in the bar; -1 before the first."""
-    bar_start: NDArray[np.int64]
-    bar_ticks: NDArray[np.int64]
-    """(C,) tick of the bar line, and length of the bar."""
     signature: NDArray[np.int64]
     """(C,) id of the time signature."""
     ratio: NDArray[np.int64]
     """(C,) id of the tempo."""
     base: NDArray[np.float64]
     """(C,) base tempo in beats per minute."""
-    seconds_per_tick: NDArray[np.float64]
-    now: NDArray[np.int64]
-    """(C,) tick."""
-    until: NDArray[np.int32]
-    """(C, players, 128) tick at which the last note of each pitch ends."""
-    sounding: NDArray[np.int64]
-    """(C, players) upper bound of the number of sounding pitches: ended ones are subtracted when it is used."""
     heard_players: NDArray[np.bool_]
     """(C, players) who has played."""
     velocity: NDArray[np.int64]
     """(C, players) id of the last velocity; -1 before the first."""
-    pressed: NDArray[np.int64]
-    """(C, programs) tick at which the pedal went down; -1 if it is up."""
-    pitch: NDArray[np.int64]
-    """(C,) last pitch."""
-    bars: NDArray[np.int64]
-    notes: NDArray[np.int64]
-    """(C,) number of notes in the continuation."""
-    tempo_due: NDArray[np.bool_]
-    """(C,) whether a tempo must come first."""
-    heard: NDArray[np.int64]
-    """(C,) tick at which the last note ends."""
-    quiet: NDArray[np.float64]
-    """(C,) seconds of silence so far."""
 
 
-def state_of(ids: NDArray[np.int64], tables: PartsTables) -> PartsState:
-    """Return the state of one candidate after (T,) ids of a prompt."""
-    reading = PartsReading(ids, tables)
-    notes = reading.notes
+def state_of(reading: PartsReading, tables: PartsTables) -> PartsState:
+    """Return the state of one candidate after the ids of a prompt."""
+    ids, notes = reading.ids, reading.notes
     until = np.zeros((1, PLAYERS, 128), dtype=np.int32)
     # A drum can be struck again at the next tick.
     ends = notes.tick + np.where(notes.player // PARTS == DRUM_KIT, 1, notes.ticks)
@@ -110,9 +79,9 @@ def state_of(ids: NDArray[np.int64], tables: PartsTables) -> PartsState:
     )
 
 
-def loops_of(ids: NDArray[np.int64], tables: PartsTables) -> LoopWatch:
-    """Return the watch over the last bars of (T,) ids of a prompt."""
-    reading, watch = PartsReading(ids, tables), LoopWatch()
+def loops_of(reading: PartsReading) -> LoopWatch:
+    """Return the watch over the last bars of the ids of a prompt."""
+    watch = LoopWatch()
     notes, bars = reading.notes, len(reading.lines)
     bar = reading.bar[notes.first]
     for number in range(max(0, bars - REACH - 1), bars + 1):

@@ -39,6 +39,7 @@ __all__ = [
     "POSITIONS",
     "SIGNATURES",
     "TICKS",
+    "WHOLE",
     "PartsKind",
     "PartsTables",
 ]
@@ -91,6 +92,18 @@ class PartsKind(IntEnum):
     Prefix = 18
     Suffix = 19
     Middle = 20
+
+
+WHOLE = (
+    PartsKind.Bar,
+    PartsKind.TimeSig,
+    PartsKind.Tempo,
+    PartsKind.PedalOff,
+    PartsKind.Pedal,
+    PartsKind.PitchDrum,
+    PartsKind.Duration,
+)
+"""Kinds after which no event is incomplete; after the velocity of a drum none is either."""
 
 
 def _durations() -> list[int]:
@@ -161,8 +174,7 @@ class PartsTables:
         self.ticks = np.zeros(len(vocabulary), dtype=np.int64)
         self.beats_per_minute, self.ratio = np.zeros(len(vocabulary)), np.zeros(len(vocabulary))
         values = {kind: [vocabulary.values[i] for i in ids] for kind, ids in self.ids.items()}
-        for kind in (PartsKind.Velocity,):
-            self.number[self.ids[kind]] = [int(value) for value in values[kind]]
+        self.number[self.ids[PartsKind.Velocity]] = [int(value) for value in values[PartsKind.Velocity]]
         self.ticks[self.ids[PartsKind.Duration]] = [int(value) for value in values[PartsKind.Duration]]
         self.ticks[self.ids[PartsKind.TimeSig]] = [beats * 4 * TICKS // unit for beats, unit in SIGNATURES]
         self.beats_per_minute[self.ids[PartsKind.BaseTempo]] = [float(value) for value in values[PartsKind.BaseTempo]]
