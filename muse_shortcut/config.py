@@ -212,7 +212,8 @@ class TrainConfig:
     """muon: Muon for matrices, AdamW for embeddings, heads and vectors. adamw: AdamW for all parameters."""
     learning_rate: float = 6e-3
     """Peak learning rate of the chosen optimiser."""
-    final_learning_rate: float = None  # type: ignore[assignment]  # set in __post_init__
+    # Of the two rates below, None is replaced in __post_init__: whoever reads them gets a number.
+    final_learning_rate: float = None  # type: ignore[assignment]
     """Learning rate of the last step; by default a twentieth of learning_rate."""
     embedding_learning_rate: float = None  # type: ignore[assignment]
     """muon: peak learning rate of embeddings, heads and vectors, on the same schedule; by default a third of

@@ -57,12 +57,7 @@ def completion_script(
             suggested = [*getattr(action, "suggestions", ())]
             choices = [*action.choices, *names_of_subcommands] if action.choices else []
             added = plain.add_argument(action.dest, nargs=action.nargs, choices=choices or None)
-            if suggested:
-                # Suggestions are what an argument may be other than a file.
-                added.complete = _words_and_files([*choices, *suggested])  # type: ignore[attr-defined]
-                added.choices = None
-            else:
-                _complete(added, str(action.metavar or action.dest.upper()), shtab)
+            _complete(added, str(action.metavar or action.dest.upper()), shtab, suggested)
     for name in nested:
         plain.add_argument(spelt(name))
     return _with_repeated(str(shtab.complete(plain, shell)), plain, shell)
@@ -116,16 +111,18 @@ def _add(plain: ArgumentParser, names: list[str], action: Action, shtab: Any) ->
     if action.nargs in (0, "?"):
         plain.add_argument(*names, action="store_true", help=words)
         return
-    if suggested := getattr(action, "suggestions", None):
-        plain.add_argument(*names, help=words).complete = _words_and_files(suggested)  # type: ignore[attr-defined]
-        return
     kind = getattr(action, "_typehint", None)
     choices = action.choices or (("true", "false") if kind is bool else _literals(kind)) or None
-    _complete(plain.add_argument(*names, choices=choices, help=words), str(action.metavar), shtab)
+    added = plain.add_argument(*names, choices=choices, help=words)
+    _complete(added, str(action.metavar), shtab, getattr(action, "suggestions", ()))
 
 
-def _complete(added: Any, metavar: str, shtab: Any) -> None:
-    if not added.choices and metavar in _FOLDERS | _FILES:
+def _complete(added: Any, metavar: str, shtab: Any, suggested: Sequence[str]) -> None:
+    """Set what an argument is completed by; `suggested` is what it may be other than a file."""
+    if suggested:
+        added.complete = _words_and_files([*(added.choices or ()), *suggested])
+        added.choices = None
+    elif not added.choices and metavar in _FOLDERS | _FILES:
         added.complete = shtab.DIRECTORY if metavar in _FOLDERS else shtab.FILE
 
 
